@@ -1,0 +1,1 @@
+"""The agents: each answers one message with outcomes. They never import each other."""

@@ -1,0 +1,1 @@
+"""The Berkeley function-calling leaderboard's rules: cases, decoders, checker, scores."""

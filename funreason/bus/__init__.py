@@ -1,0 +1,1 @@
+"""Moves messages along the edges of a checked graph, and nothing else. Knows no agent by name."""

@@ -1,0 +1,1 @@
+"""Readers and writers of task files, and the embedded toolbox domain."""

@@ -1,0 +1,1 @@
+"""The loop: round.py shows the order of things."""

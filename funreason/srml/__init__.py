@@ -1,0 +1,1 @@
+"""The self-refinement multiscale loss: parts, loss, batches, the training step."""

@@ -1,0 +1,1 @@
+"""What a person sees. Reads the record and nothing else."""
