@@ -1,0 +1,205 @@
+"""The event kinds: one line of what happened, each a typed struct.
+
+An event carries ids and numbers, never prompts or completions: those are in the round's text files.
+A log written by a newer version may hold kinds that are not here; `decode_event` gives None for them
+and the reducer counts them, so an old reader never fails on a new run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=str.lower, kw_only=True):
+    """What every event has: `at`, seconds since the epoch."""
+
+    at: float = 0.0
+
+
+class RunStarted(Event):
+    """A run began or was taken up again (`resumed`)."""
+
+    run: str
+    rounds: int
+    seed: int = 0
+    nodes: list[str] = []
+    resumed: bool = False
+    base_weights: str = ""
+
+
+class PhaseStarted(Event):
+    """A phase of a round began: `base`, `warmup`, `sample`, `train`, `gate`. `todo` is how many items it has, when known."""
+
+    round: int
+    phase: str
+    todo: int = 0
+
+
+class PhaseEnded(Event):
+    """A phase ended after `seconds` of wall time."""
+
+    round: int
+    phase: str
+    seconds: float
+
+
+class TaskRefused(Event):
+    """An input record that cannot become a task. `where` is a line number or an id."""
+
+    where: str
+    reason: str
+    message: str = ""
+    round: int = 0
+
+
+class Judged(Event):
+    """A node answered one message. The commonest event by far: keep it small."""
+
+    round: int
+    sample: str
+    attempt: int
+    node: str
+    outcome: str
+    reason: str = ""
+    us: float = 0.0
+
+
+class Ended(Event):
+    """The end of a sample: `kept`, `text`, `dropped` or `dead`; `origin` says how its answer came to be."""
+
+    round: int
+    sample: str
+    attempt: int
+    fate: str
+    node: str = ""
+    reason: str = ""
+    origin: str = ""
+    category: str = ""
+
+
+class Chosen(Event):
+    """What the trainer took out of all that was kept."""
+
+    round: int
+    kept: int
+    trained: int
+    over_quota: int = 0
+    contaminated: int = 0
+    refused: int = 0
+    replay: int = 0
+    by_category: dict[str, int] = {}
+    by_origin: dict[str, int] = {}
+
+
+class Stepped(Event):
+    """One optimiser step. Losses are means in nats per token; None where the batch had no such part."""
+
+    round: int
+    step: int
+    steps: int
+    loss: float
+    think: float | None = None
+    result: float | None = None
+    alpha: float | None = None
+    lr: float = 0.0
+    tokens_per_s: float = 0.0
+    think_tokens: int = 0
+    result_tokens: int = 0
+    by_origin: dict[str, Any] = {}
+    by_attempt: dict[str, Any] = {}
+
+
+class Updated(Event):
+    """The trainer made new weights."""
+
+    round: int
+    weights: str
+    examples: int
+    steps: int
+    think: float | None = None
+    result: float | None = None
+
+
+class Score(msgspec.Struct, frozen=True):
+    """One category, or all, on the same items under old and new weights. Correct counts, not shares."""
+
+    total: int
+    old: int
+    new: int
+    gained: int
+    lost: int
+    p: float
+    old_any: int = 0
+    new_any: int = 0
+
+
+class Gated(Event):
+    """The gate's word: `promote`, `hold` or `rollback` (round 0 is the measurement of the start)."""
+
+    round: int
+    decision: str
+    reason: str
+    old_weights: str
+    new_weights: str
+    overall: Score
+    by_category: dict[str, Score] = {}
+    by_slice: dict[str, Score] = {}
+
+
+class RoundEnded(Event):
+    """A round is over; `weights` are those the next one starts from."""
+
+    round: int
+    weights: str
+
+
+class Noted(Event):
+    """A sentence for a person: `info`, `warning` or `error`."""
+
+    level: str
+    text: str
+    round: int = 0
+
+
+class Requeued(Event):
+    """A dead letter was put back, to be tried once more in the next round."""
+
+    sample: str
+    round: int = 0
+
+
+class RunEnded(Event):
+    """The last line of a run: `finished`, `refused` (no round promoted), `interrupted` or `failed`."""
+
+    status: str
+    reason: str = ""
+
+
+AnyEvent = (
+    RunStarted
+    | PhaseStarted
+    | PhaseEnded
+    | TaskRefused
+    | Judged
+    | Ended
+    | Chosen
+    | Stepped
+    | Updated
+    | Gated
+    | RoundEnded
+    | Noted
+    | Requeued
+    | RunEnded
+)
+
+_decoder = msgspec.json.Decoder(AnyEvent)
+
+
+def decode_event(line: bytes) -> AnyEvent | None:
+    """The event on a line, or None when the line holds a kind this version does not know, or no event at all."""
+    try:
+        return _decoder.decode(line)
+    except msgspec.DecodeError:  # covers ValidationError: an unknown tag, a field of another type
+        return None

@@ -1,0 +1,250 @@
+"""The reducer: folds events into what a person or a resumed run wants to know.
+
+`State.apply(event)` is the only way a state changes. The live view, `status --json`, resume and the tests all
+fold the same log, so they cannot disagree. No text, no clock and no file is touched here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from funreason.record import events as ev
+
+
+@dataclass(slots=True)
+class NodeCount:
+    """What one node did in one round."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    busy_us: float = 0.0
+
+    @property
+    def answered(self) -> int:
+        """How many messages the node answered."""
+        return self.outcomes.total()
+
+    @property
+    def pass_rate(self) -> float | None:
+        """The share of passes among judgements that were not errors; None before the first."""
+        judged = self.answered - self.outcomes["error"]
+        return (self.outcomes["pass"] + self.outcomes["keep_text"]) / judged if judged else None
+
+
+@dataclass(slots=True)
+class RoundState:
+    """One round, or round 0: measuring the start and the warm-up."""
+
+    nodes: dict[str, NodeCount] = field(default_factory=dict)
+    fates: Counter[str] = field(default_factory=Counter)
+    origins: Counter[str] = field(default_factory=Counter)
+    dead_reasons: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    todo: int = 0
+    chosen: ev.Chosen | None = None
+    steps: list[ev.Stepped] = field(default_factory=list)
+    update: ev.Updated | None = None
+    gate: ev.Gated | None = None
+    weights: str = ""
+    ended: bool = False
+
+    def loss(self, part: str) -> float | None:
+        """The round's mean loss of `think` or `result` over its tokens, in nats; None when nothing was trained."""
+        pairs = [(getattr(s, part), getattr(s, f"{part}_tokens")) for s in self.steps]
+        known = [(loss, tokens) for loss, tokens in pairs if loss is not None and tokens]
+        total = sum(tokens for _, tokens in known)
+        return sum(loss * tokens for loss, tokens in known) / total if total else None
+
+
+@dataclass(slots=True)
+class State:
+    """A whole run as far as its log tells."""
+
+    run: str = ""
+    rounds_planned: int = 0
+    nodes: list[str] = field(default_factory=list)
+    status: str = "running"
+    reason: str = ""
+    round: int = 0
+    phase: str = ""
+    weights: str = ""
+    started_at: float = 0.0
+    last_at: float = 0.0
+    refused: Counter[str] = field(default_factory=Counter)
+    notes: list[ev.Noted] = field(default_factory=list)
+    rounds: dict[int, RoundState] = field(default_factory=dict)
+    ended: set[tuple[int, str]] = field(default_factory=set)
+    events: int = 0
+
+    def apply(self, event: ev.AnyEvent) -> None:
+        """Fold one event in."""
+        self.events += 1
+        self.last_at = max(self.last_at, event.at)
+        _FOLDS[type(event)](self, event)
+
+    def fold(self, events: Iterable[ev.AnyEvent]) -> State:
+        """Fold many events in; returns itself."""
+        for event in events:
+            self.apply(event)
+        return self
+
+    def at_round(self, k: int) -> RoundState:
+        """The state of round `k`, made when first spoken of."""
+        found = self.rounds.get(k)
+        if found is None:
+            found = self.rounds[k] = RoundState()
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """The run as plain JSON data: what `status --json` prints."""
+        return {
+            "run": self.run,
+            "status": self.status,
+            "reason": self.reason,
+            "round": self.round,
+            "rounds_planned": self.rounds_planned,
+            "phase": self.phase,
+            "weights": self.weights,
+            "started_at": self.started_at,
+            "last_event_at": self.last_at,
+            "events": self.events,
+            "refused": dict(self.refused),
+            "notes": [{"level": n.level, "text": n.text, "round": n.round} for n in self.notes],
+            "rounds": {k: _round_summary(r) for k, r in sorted(self.rounds.items())},
+        }
+
+
+def _round_summary(r: RoundState) -> dict[str, Any]:
+    return {
+        "stages": {
+            name: {
+                "answered": n.answered,
+                "pass_rate": n.pass_rate,
+                "outcomes": dict(n.outcomes),
+                "reasons": dict(n.reasons),
+            }
+            for name, n in r.nodes.items()
+        },
+        "fates": dict(r.fates),
+        "origins": dict(r.origins),
+        "dead_reasons": dict(r.dead_reasons),
+        "seconds": dict(r.seconds),
+        "loss_think": r.loss("think"),
+        "loss_result": r.loss("result"),
+        "chosen": _plain(r.chosen),
+        "gate": _plain(r.gate),
+        "weights": r.weights,
+        "ended": r.ended,
+    }
+
+
+def _plain(event: ev.Chosen | ev.Gated | None) -> Any:
+    return None if event is None else msgspec.to_builtins(event)
+
+
+def _run_started(state: State, event: ev.RunStarted) -> None:
+    state.run, state.rounds_planned, state.nodes = event.run, event.rounds, event.nodes
+    state.status, state.reason = "running", ""
+    state.weights = state.weights or event.base_weights
+    state.started_at = state.started_at or event.at
+
+
+def _phase_started(state: State, event: ev.PhaseStarted) -> None:
+    state.round, state.phase = event.round, event.phase
+    if event.phase == "sample":
+        state.at_round(event.round).todo = event.todo
+
+
+def _phase_ended(state: State, event: ev.PhaseEnded) -> None:
+    seconds = state.at_round(event.round).seconds
+    seconds[event.phase] = seconds.get(event.phase, 0.0) + event.seconds
+
+
+def _task_refused(state: State, event: ev.TaskRefused) -> None:
+    state.refused[event.reason] += 1
+
+
+def _judged(state: State, event: ev.Judged) -> None:
+    nodes = state.at_round(event.round).nodes
+    node = nodes.get(event.node)
+    if node is None:
+        node = nodes[event.node] = NodeCount()
+    node.outcomes[event.outcome] += 1
+    node.busy_us += event.us
+    if event.reason and event.outcome != "pass":
+        node.reasons[event.reason] += 1
+
+
+def _ended(state: State, event: ev.Ended) -> None:
+    key = (event.round, event.sample)
+    if key in state.ended:
+        return
+    state.ended.add(key)
+    r = state.at_round(event.round)
+    r.fates[event.fate] += 1
+    if event.fate in ("kept", "text"):
+        r.origins[event.origin] += 1
+    else:
+        r.dead_reasons[event.reason] += 1
+
+
+def _chosen(state: State, event: ev.Chosen) -> None:
+    state.at_round(event.round).chosen = event
+
+
+def _stepped(state: State, event: ev.Stepped) -> None:
+    steps = state.at_round(event.round).steps
+    while steps and steps[-1].step >= event.step:  # a resumed update repeats the steps behind its last checkpoint
+        steps.pop()
+    steps.append(event)
+
+
+def _updated(state: State, event: ev.Updated) -> None:
+    state.at_round(event.round).update = event
+
+
+def _gated(state: State, event: ev.Gated) -> None:
+    state.at_round(event.round).gate = event
+
+
+def _round_ended(state: State, event: ev.RoundEnded) -> None:
+    r = state.at_round(event.round)
+    r.weights, r.ended = event.weights, True
+    state.weights = event.weights
+
+
+def _noted(state: State, event: ev.Noted) -> None:
+    state.notes.append(event)
+
+
+def _requeued(state: State, event: ev.Requeued) -> None:
+    state.ended.discard((event.round, event.sample))
+
+
+def _run_ended(state: State, event: ev.RunEnded) -> None:
+    state.status, state.reason, state.phase = event.status, event.reason, ""
+
+
+_FOLDS: dict[type, Callable[[State, Any], None]] = {
+    ev.RunStarted: _run_started,
+    ev.PhaseStarted: _phase_started,
+    ev.PhaseEnded: _phase_ended,
+    ev.TaskRefused: _task_refused,
+    ev.Judged: _judged,
+    ev.Ended: _ended,
+    ev.Chosen: _chosen,
+    ev.Stepped: _stepped,
+    ev.Updated: _updated,
+    ev.Gated: _gated,
+    ev.RoundEnded: _round_ended,
+    ev.Noted: _noted,
+    ev.Requeued: _requeued,
+    ev.RunEnded: _run_ended,
+}
+
+__all__ = ["NodeCount", "RoundState", "State"]
