@@ -18,7 +18,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", t
     at: float = 0.0
 
 
-class RunStarted(Event):
+class RunStarted(Event, frozen=True):
     """A run began or was taken up again (`resumed`)."""
 
     run: str
@@ -29,15 +29,18 @@ class RunStarted(Event):
     base_weights: str = ""
 
 
-class PhaseStarted(Event):
-    """A phase of a round began: `base`, `warmup`, `sample`, `train`, `gate`. `todo` is how many items it has, when known."""
+class PhaseStarted(Event, frozen=True):
+    """A phase of a round began: `base`, `warmup`, `sample`, `train`, `gate`.
+
+    `todo` is how many items it has, when known.
+    """
 
     round: int
     phase: str
     todo: int = 0
 
 
-class PhaseEnded(Event):
+class PhaseEnded(Event, frozen=True):
     """A phase ended after `seconds` of wall time."""
 
     round: int
@@ -45,7 +48,7 @@ class PhaseEnded(Event):
     seconds: float
 
 
-class TaskRefused(Event):
+class TaskRefused(Event, frozen=True):
     """An input record that cannot become a task. `where` is a line number or an id."""
 
     where: str
@@ -54,7 +57,7 @@ class TaskRefused(Event):
     round: int = 0
 
 
-class Judged(Event):
+class Judged(Event, frozen=True):
     """A node answered one message. The commonest event by far: keep it small."""
 
     round: int
@@ -66,7 +69,7 @@ class Judged(Event):
     us: float = 0.0
 
 
-class Ended(Event):
+class Ended(Event, frozen=True):
     """The end of a sample: `kept`, `text`, `dropped` or `dead`; `origin` says how its answer came to be."""
 
     round: int
@@ -79,7 +82,7 @@ class Ended(Event):
     category: str = ""
 
 
-class Chosen(Event):
+class Chosen(Event, frozen=True):
     """What the trainer took out of all that was kept."""
 
     round: int
@@ -93,7 +96,7 @@ class Chosen(Event):
     by_origin: dict[str, int] = {}
 
 
-class Stepped(Event):
+class Stepped(Event, frozen=True):
     """One optimiser step. Losses are means in nats per token; None where the batch had no such part."""
 
     round: int
@@ -111,7 +114,7 @@ class Stepped(Event):
     by_attempt: dict[str, Any] = {}
 
 
-class Updated(Event):
+class Updated(Event, frozen=True):
     """The trainer made new weights."""
 
     round: int
@@ -135,7 +138,7 @@ class Score(msgspec.Struct, frozen=True):
     new_any: int = 0
 
 
-class Gated(Event):
+class Gated(Event, frozen=True):
     """The gate's word: `promote`, `hold` or `rollback` (round 0 is the measurement of the start)."""
 
     round: int
@@ -148,14 +151,14 @@ class Gated(Event):
     by_slice: dict[str, Score] = {}
 
 
-class RoundEnded(Event):
+class RoundEnded(Event, frozen=True):
     """A round is over; `weights` are those the next one starts from."""
 
     round: int
     weights: str
 
 
-class Noted(Event):
+class Noted(Event, frozen=True):
     """A sentence for a person: `info`, `warning` or `error`."""
 
     level: str
@@ -163,14 +166,14 @@ class Noted(Event):
     round: int = 0
 
 
-class Requeued(Event):
+class Requeued(Event, frozen=True):
     """A dead letter was put back, to be tried once more in the next round."""
 
     sample: str
     round: int = 0
 
 
-class RunEnded(Event):
+class RunEnded(Event, frozen=True):
     """The last line of a run: `finished`, `refused` (no round promoted), `interrupted` or `failed`."""
 
     status: str
@@ -194,7 +197,7 @@ AnyEvent = (
     | RunEnded
 )
 
-_decoder = msgspec.json.Decoder(AnyEvent)
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 def decode_event(line: bytes) -> AnyEvent | None:

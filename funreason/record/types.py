@@ -63,7 +63,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One attempt at a task. `answer` is everything behind the thinking, stripped; `thinking` None when there was none."""
+    """One attempt at a task. `answer` is all behind the thinking, stripped; `thinking` None without tags."""
 
     id: str
     task: Task

@@ -1,0 +1,168 @@
+"""The run folder: where each thing of a run lies, and who is writing it.
+
+    runs/<name>/run.json                 pid, host, start, heartbeat, status: written by rename, so never half there
+                config.yaml              the configuration as it was resolved
+                events/*.jsonl           what happened
+                round-k/*.jsonl          texts: samples, kept, text, dropped, dead
+                round-k/manifest.json    hashes of the round's files, written last: its existence means the round is whole
+                weights/<id>/            safetensors
+
+Texts are addressed by sample id and attempt; events never hold them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from funreason.record.types import Sample
+
+HEARTBEAT_S = 5.0
+STALE_AFTER_S = 20.0
+
+
+class RecordError(Exception):
+    """A run folder that is missing, in use, or not what it should be."""
+
+
+class Life(NamedTuple):
+    """Whether somebody is writing a run: `running`, `stale`, `crashed`, or its final status."""
+
+    status: str
+    pid: int
+    host: str
+    silent_s: float
+
+
+class RunFolder:
+    """A run's folder. Create or open one; reading needs no lock, writing needs `claim`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        self.events = path / "events"
+        self.weights = path / "weights"
+
+    def round(self, k: int) -> Path:
+        """The folder of round `k`."""
+        return self.path / f"round-{k}"
+
+    def claim(self) -> None:
+        """Become the one writer; RecordError names the process that already is."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        life = self.life()
+        if life and life.status in ("running", "stale") and life.pid != os.getpid():
+            raise RecordError(
+                f"{self.path} is being written by process {life.pid} on {life.host}. "
+                "Wait for it, stop it, or choose another --run-dir."
+            )
+        self.beat("running")
+
+    def beat(self, status: str) -> None:
+        """Write run.json anew: still here, with this status."""
+        old = self._read_life()
+        write_json(
+            self.path / "run.json",
+            {
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "started_at": old.get("started_at", time.time()),
+                "heartbeat": time.time(),
+                "status": status,
+            },
+        )
+
+    def life(self) -> Life | None:
+        """Who writes this run and whether they still live; None when no run.json is there."""
+        found = self._read_life()
+        if not found:
+            return None
+        silent = max(0.0, time.time() - found["heartbeat"])
+        status = found["status"]
+        if status == "running":
+            here = found["host"] == socket.gethostname()
+            if here and not _alive(found["pid"]):
+                status = "crashed"
+            elif silent > STALE_AFTER_S:
+                status = "stale"
+        return Life(status, found["pid"], found["host"], silent)
+
+    def _read_life(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def append(self, k: int, kind: str, sample: Sample) -> None:
+        """Append a sample's text to `round-k/<kind>.jsonl`."""
+        folder = self.round(k)
+        with (folder / f"{kind}.jsonl").open("ab", buffering=0) as file:
+            file.write(msgspec.json.encode(sample) + b"\n")
+
+    def samples(self, k: int, kind: str) -> Iterator[Sample]:
+        """The samples of a text file in the order they were written; a torn last line is left out."""
+        path = self.round(k) / f"{kind}.jsonl"
+        if not path.exists():
+            return
+        decoder = msgspec.json.Decoder(Sample)
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield decoder.decode(line)
+
+    def seal(self, k: int) -> None:
+        """Write the manifest of round `k`: the hash and size of each file. Its existence means the round is whole."""
+        folder = self.round(k)
+        files = sorted(p for p in folder.glob("*.jsonl"))
+        entries = {p.name: {"sha256": hash_file(p), "bytes": p.stat().st_size} for p in files}
+        write_json(folder / "manifest.json", {"round": k, "files": entries})
+
+
+def newest_run(runs: Path) -> RunFolder:
+    """The run under `runs` that was written last; RecordError when there is none."""
+    found = [p.parent for p in runs.glob("*/run.json")]
+    if not found:
+        raise RecordError(f"no run in {runs}. Start one with `funreason loop`, or name its folder.")
+    return RunFolder(max(found, key=lambda p: (p / "run.json").stat().st_mtime))
+
+
+def open_run(name: str | Path | None, runs: Path) -> RunFolder:
+    """A run by folder or by name under `runs`, or the newest one for None."""
+    if name is None:
+        return newest_run(runs)
+    for path in (Path(name), runs / str(name)):
+        if (path / "run.json").exists():
+            return RunFolder(path)
+    raise RecordError(f"no run called {name}: neither {Path(name)} nor {runs / str(name)} holds a run.json")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON by rename, so that a reader never sees half a file."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    scratch.write_text(json.dumps(data, indent=1))
+    scratch.replace(path)
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
