@@ -4,7 +4,7 @@
                 config.yaml              the configuration as it was resolved
                 events/*.jsonl           what happened
                 round-k/*.jsonl          texts: samples, kept, text, dropped, dead
-                round-k/manifest.json    hashes of the round's files, written last: its existence means the round is whole
+                round-k/manifest.json    hashes of the round's files, written last: it is there when the round is whole
                 weights/<id>/            safetensors
 
 Texts are addressed by sample id and attempt; events never hold them.
@@ -17,13 +17,10 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
-from funreason.record.types import Sample
+from funreason.record.texts import Texts
 
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 20.0
@@ -102,22 +99,9 @@ class RunFolder:
             return {}
         return found
 
-    def append(self, k: int, kind: str, sample: Sample) -> None:
-        """Append a sample's text to `round-k/<kind>.jsonl`."""
-        folder = self.round(k)
-        with (folder / f"{kind}.jsonl").open("ab", buffering=0) as file:
-            file.write(msgspec.json.encode(sample) + b"\n")
-
-    def samples(self, k: int, kind: str) -> Iterator[Sample]:
-        """The samples of a text file in the order they were written; a torn last line is left out."""
-        path = self.round(k) / f"{kind}.jsonl"
-        if not path.exists():
-            return
-        decoder = msgspec.json.Decoder(Sample)
-        with path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    yield decoder.decode(line)
+    def texts(self, k: int) -> Texts:
+        """The texts of round `k`."""
+        return Texts(self.round(k))
 
     def seal(self, k: int) -> None:
         """Write the manifest of round `k`: the hash and size of each file. Its existence means the round is whole."""

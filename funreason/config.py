@@ -1,0 +1,274 @@
+"""The configuration: what a YAML file may say, in the order of a round.
+
+Unknown keys are refused with the nearest known one. Every field has one sentence saying what changes with it;
+`funreason config show` prints the whole with these sentences' values resolved.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rapidfuzz import process
+
+CONFIGS = Path(__file__).parent / "configs"
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; the message says where and what to write instead."""
+
+
+class Section(BaseModel):
+    """A group of settings; refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Model(Section):
+    """Which model learns."""
+
+    path: str = "toolbox"
+    """A folder with safetensors and a tokenizer, or `toolbox`, the small model that comes with the package."""
+    device: str = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    prompt: Literal["native", "text"] = "native"
+    """`native` hands the tools to the model's chat template; `text` writes them into a system message."""
+    threads: int | None = None
+    """CPU threads for sampling and training; by default as many as there are cores."""
+
+
+class Tasks(Section):
+    """Where queries come from."""
+
+    path: str = "toolbox:new_train"
+    """A data file, or `toolbox:<split>` for the embedded domain."""
+    per_round: Count | None = None
+    """How many tasks a round samples; each round takes new ones while there are any. By default all of them."""
+    strict: bool = False
+    """Refuse the whole file when one record is malformed, instead of leaving that record out."""
+
+
+class References(Section):
+    """Supervised samples made from reference answers."""
+
+    path: str
+    """`toolbox:<split>` or a data file."""
+    count: Annotated[int, Field(ge=0)]
+
+
+class Update(Section):
+    """How weights are changed; used by warm-up and by every round."""
+
+    lr: Annotated[float, Field(gt=0)] = 3e-4
+    epochs: Count = 1
+    batch: Count = 16
+    """Samples per optimiser step."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 8
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    alpha: Share = 0.7
+    """The weight of thinking in the loss; 1 - alpha is the weight of the result."""
+    alpha_mode: Literal["fixed", "proportional", "learnable"] = "fixed"
+    average: Literal["sample", "token"] = "sample"
+    max_length: Count = 2048
+    """Longer samples are refused, not cut."""
+    replay: References | None = None
+    """Old references mixed in against forgetting."""
+
+
+class Warmup(Section):
+    """The first training, on references, before any sampling (the paper's own order)."""
+
+    references: References | None = None
+    """None: no warm-up."""
+    update: Update = Update()
+
+
+class Sampling(Section):
+    """How the generator samples."""
+
+    k: Count = 4
+    """Completions per task."""
+    temperature: Annotated[float, Field(gt=0)] = 0.9
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: Count = 160
+    batch: Count = 128
+    """Tasks handed to the sampler at once."""
+
+
+class JudgeEntry(Section):
+    """A judge of your own."""
+
+    name: str
+    agent: str
+    """`module:name` or `path/to/file.py:name`: an async function that takes a Sample and answers a Verdict or a word."""
+    after: str = "cot"
+    """It stands on this node's `pass` edge."""
+
+
+class Fcdr(Section):
+    """Judging and repairing."""
+
+    graph: str = "fcdr"
+    """The graph file: a name in configs/ or a path."""
+    max_attempts: Count = 3
+    regenerate: list[Literal["rerender", "resample", "repair"]] = ["rerender", "resample", "repair"]
+    """What the regenerator may try, in this order. `repair` writes the reference's answer: supervised data."""
+    require_thinking: bool = True
+    """Drop answers without thinking; off for data that has none."""
+    judges: list[JudgeEntry] = []
+    error_limit: Share = 0.2
+    """A judge that errs more often than this stops the round."""
+    workers: Count = 64
+
+
+class Train(Section):
+    """What a round learns from."""
+
+    learn_from: Literal["judged", "unfiltered", "references"] = "judged"
+    """`unfiltered` and `references` are controls: they take as many samples as judging would have kept."""
+    init_from: Literal["accepted", "base"] = "accepted"
+    """Start each round's update from the weights accepted last, or anew from the first ones."""
+    per_task: Count = 2
+    """At most this many kept samples of one task are trained on."""
+    quotas: dict[str, Share] = {}
+    """The largest share of a round's samples each category may have; keeps the easiest class from taking over."""
+    update: Update = Update()
+
+
+class Suite(Section):
+    """A set of gate items."""
+
+    path: str
+    """A folder of BFCL-format files, `toolbox:<split>`, or `tasks:held_out` to hold back part of the task file."""
+    count: Count | None = None
+    role: Literal["decide", "guard"] = "decide"
+    """`decide`: its accuracy promotes. `guard`: it only forbids, when it falls too far."""
+
+
+class Gate(Section):
+    """When new weights are kept."""
+
+    suites: dict[str, Suite] = {}
+    max_new_tokens: Count = 160
+    min_gain: float = 0.0
+    """Points the deciding suite must gain (more than this) for a promotion."""
+    significant: bool = False
+    """Ask for an exact McNemar p of at most `p` as well."""
+    p: Share = 0.05
+    max_category_loss: float = 5.0
+    """A category that falls by more points than this, with p at most `p`, refuses the round."""
+    max_guard_loss: float = 5.0
+    """A guard suite that is more points than this below its value at the start of the rounds refuses the round."""
+    contamination: Literal["drop", "report"] = "drop"
+    """What to do with training tasks whose query stands in the gate."""
+
+
+class Config(Section):
+    """A whole run."""
+
+    rounds: Count = 3
+    seed: int = 0
+    run_dir: Path = Path("runs")
+    name: str | None = None
+    """The run's folder under run_dir; by default made from the date."""
+    model: Model = Model()
+    tasks: Tasks = Tasks()
+    warmup: Warmup = Warmup()
+    sample: Sampling = Sampling()
+    fcdr: Fcdr = Fcdr()
+    train: Train = Train()
+    gate: Gate = Gate()
+
+
+def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Config:
+    """Read a configuration by path or by its name in configs/; `changes` maps dotted keys to values and wins."""
+    file = find_config(path)
+    try:
+        data = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not readable YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file} must hold a mapping of settings, found {type(data).__name__}")
+    for key, value in (changes or {}).items():
+        _set(data, key, value)
+    return check_config(data, str(file))
+
+
+def find_config(path: str | Path) -> Path:
+    """The file of a configuration; ConfigError lists the names in configs/."""
+    for file in (Path(path), CONFIGS / f"{path}.yaml"):
+        if file.is_file():
+            return file
+    known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.yaml")))
+    raise ConfigError(f"no configuration {path}: neither a file nor one of {known}")
+
+
+def check_config(data: dict[str, Any], where: str) -> Config:
+    """Validate plain data; ConfigError names every wrong key, what was expected and the nearest known key."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        lines = [_sentence(e) for e in error.errors()]
+        raise ConfigError("\n".join(f"{where}: {line}" for line in lines)) from error
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`key=value` from the command line; the value is read as YAML."""
+    key, found, value = text.partition("=")
+    if not found:
+        raise ConfigError(f"--set {text}: expected key=value, such as sample.k=8")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value is not readable YAML: {error}") from error
+
+
+def dump_config(config: Config) -> str:
+    """The configuration as YAML, every default spelled out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=120)
+
+
+def _set(data: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        inner = data.setdefault(part, {})
+        if inner is None:
+            inner = data[part] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}: {part} is {inner!r}, not a group of settings")
+        data = inner
+    data[last] = value
+
+
+def _sentence(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"{key} is {error['input']!r}: {error['msg']}"
+    known = _known_keys(error["loc"][:-1])
+    best = process.extractOne(str(error["loc"][-1]), known)
+    nearest = f" Did you mean {best[0]}?" if best and best[1] >= 55 else ""
+    return f"unknown key {key}.{nearest} Known here: {', '.join(known)}."
+
+
+def _known_keys(path: tuple[Any, ...]) -> list[str]:
+    section: Any = Config
+    for part in path:
+        field = section.model_fields.get(part) if isinstance(section, type) else None
+        if field is None:
+            continue  # a list index or the key of a mapping: stay with its item type
+        section = _section_of(field.annotation) or section
+    return list(section.model_fields)
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _section_of(inner)
+        if found:
+            return found
+    return None

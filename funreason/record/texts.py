@@ -1,0 +1,96 @@
+"""The texts of a round: tasks, attempts and their ends, one JSON line each, addressed by sample id and attempt.
+
+A task is written once and samples name it by id, because tools are long and a task has many samples.
+Lines are written whole and unbuffered; a torn last line belongs to nobody and is written again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from funreason.record.types import Origin, Sample, Task, Verdict
+
+ENDS = ("kept", "text", "dropped", "dead")
+"""The files a sample can end in; `sampled` holds every attempt a model wrote, ended or not."""
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A sample as it lies on disk: like `Sample`, with the task's id in place of the task."""
+
+    id: str
+    task: str
+    answer: str
+    thinking: str | None = None
+    attempt: int = 0
+    round: int = 0
+    origin: Origin = "sampled"
+    weights_id: str = ""
+    truncated: bool = False
+    verdicts: tuple[Verdict, ...] = ()
+
+
+class Texts:
+    """The text files of one round's folder. Reading needs no writer; writing appends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, int] = {}
+        self._known: dict[str, Task] = {}
+
+    def put(self, kind: str, sample: Sample) -> None:
+        """Append a sample to `<kind>.jsonl`, and its task to `tasks.jsonl` when it is new."""
+        task = sample.task
+        if not self._known:
+            self._known = self.tasks()
+        if task.id not in self._known:
+            self._known[task.id] = task
+            self._write("tasks", task)
+        fields: dict[str, Any] = {name: getattr(sample, name) for name in Line.__struct_fields__}
+        self._write(kind, Line(**(fields | {"task": task.id})))
+
+    def get(self, kind: str) -> Iterator[Sample]:
+        """The samples of `<kind>.jsonl` in the order they were written."""
+        tasks = self.tasks()
+        for line in self._lines(kind, msgspec.json.Decoder(Line)):
+            fields = {name: getattr(line, name) for name in Line.__struct_fields__}
+            yield Sample(**(fields | {"task": tasks[line.task]}))
+
+    def tasks(self) -> dict[str, Task]:
+        """The tasks of the round by id."""
+        return {task.id: task for task in self._lines("tasks", msgspec.json.Decoder(Task))}
+
+    def close(self) -> None:
+        """Sync and close every file; the next `put` opens them again."""
+        for file in self._files.values():
+            os.fsync(file)
+            os.close(file)
+        self._files.clear()
+
+    def _write(self, kind: str, thing: msgspec.Struct) -> None:
+        file = self._files.get(kind)
+        if file is None:
+            file = self._files[kind] = self._open(kind)
+        os.write(file, msgspec.json.encode(thing) + b"\n")
+
+    def _open(self, kind: str) -> int:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{kind}.jsonl"
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":  # torn by a kill: drop the half line, it is owed again
+            os.ftruncate(file, path.read_bytes().rfind(b"\n") + 1)
+        return file
+
+    def _lines(self, kind: str, decoder: msgspec.json.Decoder[Any]) -> Iterator[Any]:
+        path = self.folder / f"{kind}.jsonl"
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield decoder.decode(line)
