@@ -104,7 +104,7 @@ class JudgeEntry(Section):
 
     name: str
     agent: str
-    """`module:name` or `path/to/file.py:name`: an async function that takes a Sample and answers a Verdict or a word."""
+    """`module:name` or `path/to/file.py:name`: an async function from a Sample to a Verdict or a word."""
     after: str = "cot"
     """It stands on this node's `pass` edge."""
 
@@ -134,6 +134,8 @@ class Train(Section):
     """Start each round's update from the weights accepted last, or anew from the first ones."""
     per_task: Count = 2
     """At most this many kept samples of one task are trained on."""
+    counts: list[Count] = []
+    """Train round k on exactly counts[k-1] samples, chosen at random: what a fair control needs. Empty: on all."""
     quotas: dict[str, Share] = {}
     """The largest share of a round's samples each category may have; keeps the easiest class from taking over."""
     update: Update = Update()
@@ -255,9 +257,9 @@ def _sentence(error: Any) -> str:
 
 
 def _known_keys(path: tuple[Any, ...]) -> list[str]:
-    section: Any = Config
+    section: type[Section] = Config
     for part in path:
-        field = section.model_fields.get(part) if isinstance(section, type) else None
+        field = section.model_fields.get(str(part))
         if field is None:
             continue  # a list index or the key of a mapping: stay with its item type
         section = _section_of(field.annotation) or section

@@ -1,0 +1,130 @@
+"""The evaluator: measures new weights on the gate's items and says whether they stay.
+
+Each set of weights answers the suites once, greedily; its marks are kept in `gate/<weights id>.json`, so the
+accepted weights are never measured twice and a resumed run repeats nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from funreason.agents.gate import Marks, Pair, Rule, by_category, compare, decide
+from funreason.agents.generator import Accepted
+from funreason.bfcl import Case, check, check_any
+from funreason.calls.thinking import split_thinking
+from funreason.models.policy import Ask, Policy
+from funreason.record.events import Gated
+from funreason.record.folder import write_json
+from funreason.record.types import Task
+
+
+@dataclass(frozen=True, slots=True)
+class GateSuite:
+    """Items to measure on. `guard` suites only forbid."""
+
+    name: str
+    cases: list[Case]
+    tasks: list[Task]
+    guard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """New weights, waiting for the gate's word."""
+
+    round: int
+    weights_id: str
+    folder: Path
+
+
+class Evaluator:
+    """Answers `updated` with `gated`."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        suites: list[GateSuite],
+        rule: Rule,
+        folder: Path,
+        write: Callable[[Gated], None],
+    ) -> None:
+        self.policy = policy
+        self.suites = suites
+        self.rule = rule
+        self.folder = folder
+        self.write = write
+        self.accepted: Accepted | None = None
+        self.start: Mapping[str, Marks] = {}
+
+    async def __call__(self, message: object) -> str:
+        """The evaluator takes no samples; it is asked by signal."""
+        raise TypeError("the evaluator answers the signal `updated`, it takes no samples: check the graph's edges")
+
+    async def on_signal(self, name: str, candidate: Candidate) -> tuple[str, Accepted]:
+        """Measure the candidate, compare, decide; the answer is which weights to go on with."""
+        old, new = self.accepted, Accepted(candidate.weights_id, candidate.folder)
+        if old is None:
+            raise RuntimeError("the evaluator was asked to compare before `measure_start`")
+        old_marks, new_marks = await self.measure(old), await self.measure(new)
+        gated = self._judge(candidate.round, old.weights_id, new.weights_id, old_marks, new_marks)
+        self.write(gated)
+        if gated.decision == "promote":
+            self.accepted = new
+        return "gated", self.accepted or old
+
+    async def measure_start(self, weights: Accepted) -> None:
+        """Take `weights` as those to beat, and as the height guards are held to."""
+        self.start = await self.measure(weights)
+        self.accepted = weights
+
+    async def measure(self, weights: Accepted) -> dict[str, Marks]:
+        """The marks of every suite under `weights`, measured now or read from an earlier measurement."""
+        path = self.folder / f"{weights.weights_id}.json"
+        if path.exists():
+            found = json.loads(path.read_text())
+            if all(name.name in found for name in self.suites):
+                return {suite.name: Marks(*found[suite.name]) for suite in self.suites}
+        await self.policy.load(weights.folder, weights.weights_id)
+        marks = {suite.name: await self._mark(suite) for suite in self.suites}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {name: list(m) for name, m in marks.items()})
+        return marks
+
+    async def _mark(self, suite: GateSuite) -> Marks:
+        asks = [Ask(case.id, task) for case, task in zip(suite.cases, suite.tasks, strict=True)]
+        completions = await self.policy.ask(asks, greedy=True)
+        outputs = [split_thinking(answers[0].text).answer for answers in completions]
+        with (self.folder.parent / "gate-outputs.jsonl").open("ab") as file:
+            for case, answers in zip(suite.cases, completions, strict=True):
+                line = {
+                    "weights": self.policy.weights_id,
+                    "suite": suite.name,
+                    "id": case.id,
+                    "output": answers[0].text,
+                }
+                file.write(msgspec.json.encode(line) + b"\n")
+        return Marks(
+            [case.category for case in suite.cases],
+            [check(case, output).valid for case, output in zip(suite.cases, outputs, strict=True)],
+            [check_any(case, output).valid for case, output in zip(suite.cases, outputs, strict=True)],
+        )
+
+    def _judge(self, round: int, old_id: str, new_id: str, old: Mapping[str, Marks], new: Mapping[str, Marks]) -> Gated:
+        pairs = [Pair(s.name, s.guard, old[s.name], new[s.name], self.start[s.name].accuracy) for s in self.suites]
+        decision, reason = decide(self.rule, pairs)
+        main = next((p for p in pairs if not p.guard), pairs[0])
+        return Gated(
+            round=round,
+            decision=decision,
+            reason=reason,
+            old_weights=old_id,
+            new_weights=new_id,
+            overall=compare(main.old, main.new),
+            by_category=by_category(main.old, main.new),
+            by_slice={p.name: compare(p.old, p.new) for p in pairs},
+        )

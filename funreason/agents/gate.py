@@ -1,0 +1,119 @@
+"""The gate's rule: old and new weights on the same items, and one word about the new ones.
+
+`promote`: better by the rule. `hold`: not better; the old weights stay. `rollback`: worse, or paid for with a
+category or with the guard; the old weights stay and the round is marked as harmful. Pure functions, no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from funreason.bfcl.intervals import mcnemar_exact
+from funreason.record.events import Score
+
+
+class Marks(NamedTuple):
+    """One suite's verdicts under one set of weights, item by item in the suite's order."""
+
+    categories: list[str]
+    strict: list[bool]
+    any_format: list[bool]
+
+    @property
+    def accuracy(self) -> float:
+        """The share of items that are right in the strict form."""
+        return sum(self.strict) / len(self.strict)
+
+
+class Rule(NamedTuple):
+    """When to promote; points are percentage points."""
+
+    min_gain: float
+    significant: bool
+    p: float
+    max_category_loss: float
+    max_guard_loss: float
+
+
+class Pair(NamedTuple):
+    """A suite under old and new weights, and its accuracy at the start of the run."""
+
+    name: str
+    guard: bool
+    old: Marks
+    new: Marks
+    start: float
+
+
+def compare(old: Marks, new: Marks, category: str | None = None) -> Score:
+    """Paired counts over one category, or over all items."""
+    items = [i for i, name in enumerate(old.categories) if category in (None, name)]
+    gained = sum(new.strict[i] and not old.strict[i] for i in items)
+    lost = sum(old.strict[i] and not new.strict[i] for i in items)
+    return Score(
+        total=len(items),
+        old=sum(old.strict[i] for i in items),
+        new=sum(new.strict[i] for i in items),
+        gained=gained,
+        lost=lost,
+        p=mcnemar_exact(gained, lost),
+        old_any=sum(old.any_format[i] for i in items),
+        new_any=sum(new.any_format[i] for i in items),
+    )
+
+
+def by_category(old: Marks, new: Marks) -> dict[str, Score]:
+    """`compare` for each category, in the order of the suite."""
+    return {name: compare(old, new, name) for name in dict.fromkeys(old.categories)}
+
+
+def decide(rule: Rule, pairs: Sequence[Pair]) -> tuple[str, str]:
+    """The word and its reason. Guards and categories are asked first: a gain does not buy them off."""
+    for pair in pairs:
+        harm = _guard_harm(rule, pair) if pair.guard else _category_harm(rule, pair)
+        if harm:
+            return "rollback", harm
+    deciding = [pair for pair in pairs if not pair.guard]
+    if not deciding:
+        return "hold", "no suite decides: give one the role `decide`"
+    old, new = _pooled(deciding)
+    score = compare(old, new)
+    gain = points(score)
+    if gain < 0 and score.p <= rule.p:
+        return "rollback", f"{gain:+.1f} points, p {score.p:.3f}"
+    if gain <= rule.min_gain:
+        return "hold", f"{gain:+.1f} points; more than {rule.min_gain:g} are asked"
+    if rule.significant and score.p > rule.p:
+        return "hold", f"{gain:+.1f} points, but p {score.p:.3f} is above {rule.p:g}"
+    return "promote", f"{gain:+.1f} points, p {score.p:.3f}"
+
+
+def points(score: Score) -> float:
+    """The gain in percentage points."""
+    return 100 * (score.new - score.old) / score.total if score.total else 0.0
+
+
+def _guard_harm(rule: Rule, pair: Pair) -> str:
+    loss = 100 * (pair.start - pair.new.accuracy)
+    if loss <= rule.max_guard_loss:
+        return ""
+    return f"guard {pair.name} is {loss:.1f} points under its start; {rule.max_guard_loss:g} are allowed"
+
+
+def _category_harm(rule: Rule, pair: Pair) -> str:
+    for name, score in by_category(pair.old, pair.new).items():
+        if -points(score) > rule.max_category_loss and score.p <= rule.p:
+            return f"category {name} fell {-points(score):.1f} points, p {score.p:.3f}"
+    return ""
+
+
+def _pooled(pairs: Sequence[Pair]) -> tuple[Marks, Marks]:
+    def join(marks: list[Marks]) -> Marks:
+        return Marks(
+            [c for m in marks for c in m.categories],
+            [s for m in marks for s in m.strict],
+            [a for m in marks for a in m.any_format],
+        )
+
+    return join([p.old for p in pairs]), join([p.new for p in pairs])

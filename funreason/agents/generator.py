@@ -1,0 +1,134 @@
+"""The generator: answers a task with k samples of the model's own.
+
+A seed message carries only its task; what comes out are k samples with ids `<seed id>/<i>`. Samples that an
+interrupted run had already drawn are taken from its texts instead of being drawn again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from funreason.bus.agent import Emit
+from funreason.calls.render import CallRenderError, render_calls
+from funreason.calls.thinking import split_thinking
+from funreason.models.policy import Ask, Policy
+from funreason.models.protocol import Completion
+from funreason.record.texts import Texts
+from funreason.record.types import Sample, Task, Verdict, changed
+
+Drawn = Mapping[tuple[str, int], Sample]
+"""Samples drawn earlier, by id and attempt."""
+
+
+class Accepted(NamedTuple):
+    """Which weights to go on with: the evaluator's word after the gate."""
+
+    weights_id: str
+    folder: Path
+
+
+class Generator:
+    """Draws k completions per task and splits each into thinking and answer."""
+
+    def __init__(
+        self, policy: Policy, texts: Texts, k: int, drawn: Drawn | None = None, ended: Collection[str] = ()
+    ) -> None:
+        self.policy = policy
+        self.texts = texts
+        self.k = k
+        self.drawn = drawn or {}
+        self.ended = ended
+
+    async def __call__(self, seeds: list[Sample]) -> list[list[Emit]]:
+        """k samples for each seed, without those that have ended; a task that does not fit is dropped."""
+        owed = [seed for seed in seeds if seed.id not in self.ended and not self._all_drawn(seed)]
+        fitting = [seed for seed in owed if self.policy.fits(seed.task)]
+        found = await self.policy.ask([Ask(seed.id, seed.task, self.k) for seed in fitting])
+        made = {seed.id: self._read_all(seed, answers) for seed, answers in zip(fitting, found, strict=True)}
+        return [self._emit(seed, made.get(seed.id)) for seed in seeds]
+
+    async def resample(self, samples: list[Sample]) -> list[Sample]:
+        """A new answer for each sample, at the attempt it now stands at."""
+        owed = [sample for sample in samples if (sample.id, sample.attempt) not in self.drawn]
+        found = await self.policy.ask([Ask(f"{s.id}@{s.attempt}", s.task) for s in owed])
+        fresh = {
+            s.id: _read(changed(s, origin="resampled"), answers[0], self.policy.weights_id)
+            for s, answers in zip(owed, found, strict=True)
+        }
+        for sample in fresh.values():
+            self.texts.put("sampled", sample)
+        return [fresh.get(s.id) or changed(self.drawn[s.id, s.attempt], verdicts=s.verdicts) for s in samples]
+
+    async def on_signal(self, name: str, accepted: Accepted) -> tuple[str, Accepted]:
+        """After the gate: answer with the accepted weights."""
+        await self.policy.load(accepted.folder, accepted.weights_id)
+        return "ready", accepted
+
+    def _ids(self, seed: Sample) -> list[str]:
+        return [f"{seed.id}/{i}" for i in range(self.k)]
+
+    def _all_drawn(self, seed: Sample) -> bool:
+        return all((i, 0) in self.drawn for i in self._ids(seed))
+
+    def _read_all(self, seed: Sample, completions: list[Completion]) -> list[Sample]:
+        """The samples of one seed; texts get only those an interrupted run had not written yet."""
+        samples = []
+        for i, completion in zip(self._ids(seed), completions, strict=True):
+            sample = _read(changed(seed, id=i), completion, self.policy.weights_id)
+            if (i, 0) not in self.drawn:
+                self.texts.put("sampled", sample)
+            samples.append(sample)
+        return samples
+
+    def _emit(self, seed: Sample, made: list[Sample] | None) -> list[Emit]:
+        if seed.id in self.ended:
+            return []
+        if made is None and not self._all_drawn(seed):
+            return [_too_long(seed)]
+        samples = made or [self.drawn[i, 0] for i in self._ids(seed)]
+        return [Emit("sampled", sample) for sample in samples if sample.id not in self.ended]
+
+
+class ReferenceGenerator:
+    """Answers each task with its reference: the control that learns from references alone."""
+
+    async def __call__(self, seeds: list[Sample]) -> list[list[Emit]]:
+        """One sample per seed; a task without a usable reference is dropped with its reason."""
+        return [[_reference(seed)] for seed in seeds]
+
+
+def reference_sample(task: Task, sample_id: str, *, round: int = 0) -> Sample:
+    """The reference answer of a task as a sample; ValueError when it has none, CallRenderError when it has no form."""
+    if task.reference is None:
+        raise ValueError(f"task {task.id} has no reference answer")
+    answer = render_calls(task.reference) if task.reference else (task.reference_text or "")
+    if not answer:
+        raise ValueError(f"task {task.id}: its reference is neither a call nor a text")
+    return Sample(
+        id=sample_id, task=task, answer=answer, thinking=task.reference_thinking, origin="reference", round=round
+    )
+
+
+def _reference(seed: Sample) -> Emit:
+    try:
+        return Emit("sampled", reference_sample(seed.task, f"{seed.id}/0", round=seed.round))
+    except (ValueError, CallRenderError) as error:
+        return Emit("drop", seed.judged(Verdict("generator", "drop", "reference.unusable", str(error))))
+
+
+def _read(sample: Sample, completion: Completion, weights_id: str) -> Sample:
+    thinking, answer, closed = split_thinking(completion.text)
+    return changed(
+        sample,
+        thinking=thinking,
+        answer=answer,
+        truncated=completion.truncated or not closed,
+        weights_id=weights_id,
+    )
+
+
+def _too_long(seed: Sample) -> Emit:
+    verdict = Verdict("generator", "drop", "prompt.too_long", "the prompt leaves no room for an answer in the context")
+    return Emit("drop", seed.judged(verdict))

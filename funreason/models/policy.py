@@ -1,0 +1,65 @@
+"""The model in use: tasks in, completions out, one weights id at a time.
+
+Generator, regenerator and evaluator share one policy, so weights are held once. Sampling runs in a thread, one
+call at a time: the event loop stays free for signals and the heartbeat while the model works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from funreason.models.prompts import prompt_text
+from funreason.models.protocol import Completion, Request, Sampler
+from funreason.record.types import Task
+
+
+class Ask(NamedTuple):
+    """One thing to ask: `n` completions of a task, drawn by `id` and the policy's seed alone."""
+
+    id: str
+    task: Task
+    n: int = 1
+
+
+class Policy:
+    """Samples answers to tasks with the weights it holds."""
+
+    def __init__(self, sampler: Sampler, tokenizer: Any, *, style: str = "native", seed: int = 0) -> None:
+        self.sampler = sampler
+        self.tokenizer = tokenizer
+        self.style = style
+        self.seed = seed
+        self.answered = 0
+        self._turn = asyncio.Lock()
+
+    @property
+    def weights_id(self) -> str:
+        """Which weights answer now."""
+        return self.sampler.weights_id
+
+    def prompt(self, task: Task) -> str:
+        """The text the model sees for a task."""
+        return prompt_text(task, self.tokenizer, style=self.style)
+
+    def fits(self, task: Task) -> bool:
+        """Whether the prompt leaves room for an answer in the model's context."""
+        return not self.sampler.too_long(Request(id="", prompt=self.prompt(task), n=1, seed=0))
+
+    async def ask(self, asks: Sequence[Ask], *, greedy: bool = False) -> list[list[Completion]]:
+        """The completions of each ask, in order."""
+        requests = [
+            Request(id=ask.id, prompt=self.prompt(ask.task), n=ask.n, seed=self.seed, greedy=greedy) for ask in asks
+        ]
+        async with self._turn:
+            answers = await asyncio.to_thread(self.sampler.sample, requests)
+        self.answered += sum(len(answer) for answer in answers)
+        return answers
+
+    async def load(self, folder: Path, weights_id: str) -> None:
+        """Answer with the weights in `folder` from now on."""
+        async with self._turn:
+            if self.weights_id != weights_id:
+                await asyncio.to_thread(self.sampler.load_weights, folder, weights_id)
