@@ -1,0 +1,64 @@
+"""What a round trains on."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from funreason.agents.selection import select, within_quotas
+from funreason.record.types import Sample, Task
+
+
+def sample(i: int, category: str = "simple", task: str | None = None, answer: str | None = None) -> Sample:
+    return Sample(
+        id=f"s{i}",
+        task=Task(id=task or f"t{i}", query="q", tools=[], category=category),
+        answer=answer or f"[f(x={i})]",
+    )
+
+
+def test_identical_answers_to_one_task_are_trained_on_once():
+    chosen = select([sample(i, task="t", answer="[f(x=1)]") for i in range(5)], per_task=5, quotas={})
+    assert len(chosen.samples) == 1
+    assert chosen.duplicates == 4
+
+
+def test_a_task_gives_no_more_than_its_cap():
+    chosen = select([sample(i, task="t") for i in range(5)], per_task=2, quotas={})
+    assert len(chosen.samples) == 2
+    assert chosen.over_per_task == 3
+
+
+def test_the_choice_does_not_depend_on_the_order_in_which_samples_finished():
+    kept = [sample(i, task=f"t{i % 7}") for i in range(40)]
+    forward = select(kept, per_task=2, quotas={"simple": 1.0}, count=9, seed=3)
+    backward = select(kept[::-1], per_task=2, quotas={"simple": 1.0}, count=9, seed=3)
+    assert forward == backward
+    assert len(forward.samples) == 9
+
+
+def test_the_easiest_class_cannot_take_over():
+    kept = [sample(i, "irrelevance") for i in range(300)] + [sample(1000 + i, "simple") for i in range(70)]
+    chosen = select(kept, per_task=1, quotas={"irrelevance": 0.3}).samples
+    counts = Counter(s.task.category for s in chosen)
+    assert counts["simple"] == 70
+    assert counts["irrelevance"] <= 0.3 * len(chosen) < counts["irrelevance"] + 1
+
+
+def test_quotas_that_cannot_be_kept_are_scaled_rather_than_dropping_everything():
+    kept = [sample(i, "irrelevance") for i in range(10)]
+    assert len(select(kept, per_task=1, quotas={"irrelevance": 0.3}).samples) == 10
+
+
+@given(
+    st.lists(st.sampled_from("abcd"), max_size=60),
+    st.dictionaries(st.sampled_from("abcd"), st.floats(0.05, 1), max_size=4),
+)
+def test_no_category_exceeds_its_share_when_the_shares_can_be_kept(categories, quotas):
+    samples = [sample(i, c) for i, c in enumerate(categories)]
+    chosen = within_quotas(samples, quotas)
+    counts = Counter(s.task.category for s in chosen)
+    present = set(categories)
+    if sum(quotas.get(c, 1.0) for c in present) >= 1 and len(chosen) > 1:
+        assert all(n <= quotas.get(c, 1.0) * len(chosen) + 1e-6 for c, n in counts.items())
+    assert bool(chosen) == bool(samples)
