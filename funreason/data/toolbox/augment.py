@@ -1,0 +1,84 @@
+"""Augmentation for the pre-training: other names for known tools, and tools that are invented on the spot.
+
+A model that always sees `book_table` learns that name by heart; one that sees the same request under a new name
+each time learns to read the schema. Invented tools go further: their description, too, is new, so the only way
+from query to tool is through the words they share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+from funreason.data.toolbox.tools import Parameter, Tool
+from funreason.data.toolbox.words import THINGS, made_up
+
+__all__ = ["invented", "renamed"]
+
+VERBS = (
+    "add ask bring build call carry change check clean close collect count cut draw drop fill fix get give guard hide "
+    "hold keep lift list load lock make mark mix move name note open pack paint pick place press pull push put read "
+    "roll run scan sell send set share show sort start stop store swap take test tie touch turn use wash watch weigh wrap write"
+).split()
+NOUNS = (
+    "bag ball bank bell bird boat bottle box bridge bus chair clock coat coin cup door dress drum engine farm fence file "
+    "flag floor game gate glass group hat house key lamp letter line list machine map meter model page paper pipe plan "
+    "plate pool radio ring road roof rope shelf ship shoe sign stone tank tape team tent tower toy tree wall wheel yard"
+).split()
+SLOTS = (
+    "age area base code color cost count date depth end factor goal group height id input item kind label level limit "
+    "length mark mass mode name note number owner part phase place power rank rate reason result role score shape side "
+    "size source speed start state step target term title topic total type unit user value weight width word zone"
+).split()
+KINDS = ("word", "word", "person", "city", "text", "date", "count", "amount", "price", "words")
+HOW = ("with {p} {v}", "{p} {v}", "{p} is {v}", "{p} of {v}", "for {p} {v}", "and {p} {v}")
+LEADS = ("{d} {w}.", "Please {d} {w}.", "I want to {d} {w}.", "Can you {d} {w}?", "I need to {d}, {w}.", "{w}, {d}.")
+
+
+def renamed(tool: Tool, rng: random.Random) -> Tool:
+    """The same tool under a random name and random parameter names; what it does and how it is asked for stay."""
+    names = rng.sample(SLOTS, len(tool.parameters))
+    fresh = dict(zip([parameter.name for parameter in tool.parameters], names, strict=True))
+    parameters = tuple(dataclasses.replace(parameter, name=fresh[parameter.name]) for parameter in tool.parameters)
+    says = tuple(_renamed_slots(way, fresh) for way in tool.says)
+    return dataclasses.replace(tool, name=_name(rng), parameters=parameters, says=says)
+
+
+def invented(rng: random.Random) -> Tool:
+    """A tool that nobody has: random words for what it does, one to four parameters, asked for by their names."""
+    thing = rng.choice((rng.choice(NOUNS), rng.choice(NOUNS), rng.choice(THINGS), made_up(rng)))
+    verb = rng.choice(VERBS) if rng.random() < 0.8 else made_up(rng)
+    does = f"{verb} {rng.choice(('a', 'the', 'my'))} {thing}"
+    name = rng.choice((f"{verb}_{thing}", f"{thing}_{verb}", _name(rng)))
+    slots = rng.sample(SLOTS, rng.choice((1, 2, 2, 3, 3, 4)))
+    parameters = tuple(_parameter(slot, rng) for slot in slots)
+    ways = tuple(_way(does, parameters, rng) for _ in range(2))
+    return Tool(f"invented {does}", name, does, parameters, ways)
+
+
+def _parameter(name: str, rng: random.Random) -> Parameter:
+    if rng.random() < 0.2:
+        return Parameter(name, "choice", True, "{}", tuple((word, word) for word in rng.sample(THINGS, 3)))
+    clause = rng.choice(HOW).replace("{p}", name).replace("{v}", "{}")
+    return Parameter(name, rng.choice(KINDS), rng.random() < 0.8, clause)
+
+
+def _way(does: str, parameters: tuple[Parameter, ...], rng: random.Random) -> str:
+    required = [parameter for parameter in parameters if parameter.required]
+    rng.shuffle(required)
+    parts = [rng.choice(HOW).format(p=one.name, v="{" + one.name + "}") for one in required]
+    words = rng.choice((" ", ", ")).join(parts) or "now"
+    return _capital(rng.choice(LEADS).format(d=does, w=words))
+
+
+def _name(rng: random.Random) -> str:
+    parts = [rng.choice((rng.choice(VERBS), rng.choice(NOUNS), made_up(rng))) for _ in range(rng.choice((1, 2, 2, 3)))]
+    return "_".join(parts)
+
+
+def _renamed_slots(way: str, fresh: dict[str, str]) -> str:
+    return way.format(**{old: "{" + new + "}" for old, new in fresh.items()})
+
+
+def _capital(text: str) -> str:
+    return text if text.startswith("{") else text[0].upper() + text[1:]

@@ -1,0 +1,101 @@
+"""Splits: which tasks may be drawn for what, disjoint by construction.
+
+A query belongs to one bucket, by a hash of its words in sorted order, so that a query and its re-ordered or
+re-punctuated twin never part; each split owns its buckets. Beyond that, dev and gate splits use values that
+training never draws (`words.held_out`) and a way of asking for each tool that training never uses.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from funreason.data.toolbox.augment import invented, renamed
+from funreason.data.toolbox.tasks import CATEGORIES, build_task
+from funreason.data.toolbox.tools import Tool, familiar_tools, unseen_tools
+from funreason.record.types import Task
+
+__all__ = ["SPLITS", "generate"]
+
+BUCKETS = 20
+RENAMED_SHARE, INVENTED_SHARE = 0.35, 0.35
+"""Of the pre-training tasks: how many have their tools renamed, and how many use invented tools only."""
+
+
+class Split(NamedTuple):
+    """Where a split's tools come from, which buckets of queries it owns, and whether its values are held out."""
+
+    tools: Callable[[], tuple[Tool, ...]]
+    buckets: range
+    unseen: bool
+    augmented: bool = False
+
+
+SPLITS: dict[str, Split] = {
+    "pretrain": Split(familiar_tools, range(0, 12), False, augmented=True),
+    "old_replay": Split(familiar_tools, range(12, 16), False),
+    "old_dev": Split(familiar_tools, range(16, 18), True),
+    "old_gate": Split(familiar_tools, range(18, 20), True),
+    "new_warmup": Split(unseen_tools, range(0, 6), False),
+    "new_train": Split(unseen_tools, range(6, 16), False),
+    "new_dev": Split(unseen_tools, range(16, 18), True),
+    "new_gate": Split(unseen_tools, range(18, 20), True),
+}
+
+
+def generate(split: str, n: int, seed: int, *, quotas: dict[str, float] | None = None) -> list[Task]:
+    """`n` tasks of `split`, the same for the same seed, no query twice.
+
+    `quotas` are shares of the categories (default: equal); they are met exactly, up to rounding. Raises ValueError
+    for an unknown split or category.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    rng, seen = random.Random(f"{split}:{seed}"), set[str]()
+    tasks = []
+    for number, category in enumerate(_categories(n, quotas or dict.fromkeys(CATEGORIES, 1.0), rng)):
+        task = _fresh(SPLITS[split], category, rng, seen)
+        seen.add(task.query)
+        tasks.append(msgspec.structs.replace(task, id=f"{split}_{category}_{seed}_{number}", source=f"toolbox/{split}"))
+    return tasks
+
+
+def bucket(query: str) -> int:
+    """Which of the buckets a query falls in; the order of its words, their case and the signs between do not matter."""
+    words = sorted(re.findall(r"\w+", query.lower()))
+    return zlib.crc32(" ".join(words).encode()) % BUCKETS
+
+
+def _fresh(split: Split, category: str, rng: random.Random, seen: set[str]) -> Task:
+    while True:
+        tools = _augmented(split.tools(), rng) if split.augmented else split.tools()
+        task = build_task(category, tools, rng, unseen=split.unseen)
+        if task.query not in seen and bucket(task.query) in split.buckets:
+            return task
+
+
+def _augmented(tools: tuple[Tool, ...], rng: random.Random) -> tuple[Tool, ...]:
+    luck = rng.random()
+    if luck < INVENTED_SHARE:
+        return tuple(invented(rng) for _ in range(5))
+    few = tuple(rng.sample(tools, 8))
+    return tuple(renamed(tool, rng) for tool in few) if luck < INVENTED_SHARE + RENAMED_SHARE else few
+
+
+def _categories(n: int, quotas: dict[str, float], rng: random.Random) -> list[str]:
+    unknown = set(quotas) - set(CATEGORIES)
+    if unknown:
+        raise ValueError(f"category {sorted(unknown)[0]!r} is none of {', '.join(CATEGORIES)}")
+    total = sum(quotas.values())
+    drawn: list[str] = []
+    reached = 0.0
+    for category, share in quotas.items():
+        reached += share / total * n
+        drawn += [category] * (round(reached) - len(drawn))
+    rng.shuffle(drawn)
+    return drawn

@@ -1,0 +1,156 @@
+"""Values: what a query says, and what the call must then hold.
+
+Each kind draws a pair `(value, said)`. The familiar kinds are copied as they stand. The kinds of the unseen
+themes must be rewritten: number words to integers, clock times to 24 hours, dates in words to ISO dates.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from funreason.data.toolbox.words import FIRST_NAMES, LAST_NAMES, PLACES, THINGS, held_out, made_up
+
+__all__ = ["JSON_TYPES", "Drawn", "draw"]
+
+MADE_UP_SHARE = 0.45
+NUMBER_WORDS = "two three four five six seven eight nine ten eleven twelve".split()
+MONTHS = "January February March April May June July August September October November December".split()
+
+JSON_TYPES: dict[str, dict[str, Any]] = {
+    "word": {"type": "string"},
+    "person": {"type": "string"},
+    "city": {"type": "string"},
+    "text": {"type": "string"},
+    "date": {"type": "string"},
+    "count": {"type": "integer"},
+    "amount": {"type": "integer"},
+    "price": {"type": "number"},
+    "words": {"type": "array", "items": {"type": "string"}},
+    "flag": {"type": "boolean"},
+    "choice": {"type": "string"},
+    "few": {"type": "integer"},
+    "clock": {"type": "string"},
+    "day": {"type": "string"},
+    "code": {"type": "string"},
+    "numbers": {"type": "array", "items": {"type": "integer"}},
+}
+"""The JSON Schema type of each kind; a choice gets its `enum` from the tool."""
+
+CLOSED = ("few", "flag", "choice")
+"""Kinds with so few values that holding some out would make them unlearnable."""
+
+
+class Drawn(NamedTuple):
+    """A value for the call and the words that stand for it in the query."""
+
+    value: Any
+    said: str
+
+
+def draw(kind: str, rng: random.Random, *, unseen: bool) -> Drawn:
+    """A value of one of the open kinds or of `few`; `unseen` draws from the held-out fifth.
+
+    Lists hold only such items. Choices and flags belong to a tool and are drawn there.
+    """
+    while True:
+        drawn = KINDS[kind](rng)
+        items = drawn.value if isinstance(drawn.value, list) else [drawn.said]
+        if kind in CLOSED or all(held_out(str(item)) == unseen for item in items):
+            return drawn
+
+
+def _word(rng: random.Random) -> Drawn:
+    word = made_up(rng) if rng.random() < MADE_UP_SHARE else rng.choice(THINGS)
+    return _same(word.capitalize() if rng.random() < 0.3 else word)
+
+
+def _person(rng: random.Random) -> Drawn:
+    first = made_up(rng).capitalize() if rng.random() < MADE_UP_SHARE else rng.choice(FIRST_NAMES)
+    if rng.random() < 0.6:
+        return _same(first)
+    return _same(f"{first} {rng.choice(LAST_NAMES)}")
+
+
+def _city(rng: random.Random) -> Drawn:
+    return _same(made_up(rng).capitalize() if rng.random() < MADE_UP_SHARE else rng.choice(PLACES))
+
+
+def _text(rng: random.Random) -> Drawn:
+    return _same(" ".join(_word(rng).said.lower() for _ in range(rng.choice((1, 2, 2)))))
+
+
+def _date(rng: random.Random) -> Drawn:
+    return _same(f"20{rng.randint(20, 29)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}")
+
+
+def _price(rng: random.Random) -> Drawn:
+    value = rng.randint(11, 999) / 10
+    return Drawn(value, repr(value))
+
+
+def _words(rng: random.Random) -> Drawn:
+    words = rng.sample([made_up(rng) for _ in range(3)] + rng.sample(THINGS, 4), rng.choice((2, 2, 3)))
+    return Drawn(words, listed(words))
+
+
+def _few(rng: random.Random) -> Drawn:
+    number = rng.randint(2, 12)
+    return Drawn(number, NUMBER_WORDS[number - 2])
+
+
+def _clock(rng: random.Random) -> Drawn:
+    hour, minute, half = rng.randint(1, 11), rng.choice((0, 0, 15, 30, 45)), rng.choice(("am", "pm"))
+    said = f"{hour}:{minute:02} {half}" if minute else f"{hour} {half}"
+    return Drawn(f"{hour + (12 if half == 'pm' else 0):02}:{minute:02}", said)
+
+
+def _day(rng: random.Random) -> Drawn:
+    year, month, day = 2020 + rng.randint(0, 9), rng.randint(1, 12), rng.randint(1, 28)
+    return Drawn(f"{year}-{month:02}-{day:02}", f"{day} {MONTHS[month - 1]} {year}")
+
+
+def _code(rng: random.Random) -> Drawn:
+    letters = "".join(rng.choice("BCDFGHJKLMNPRSTVWXZ") for _ in range(2))
+    return _same(f"{letters}-{rng.randint(100, 999)}")
+
+
+def _numbers(rng: random.Random) -> Drawn:
+    numbers = [rng.randint(11, 199) for _ in range(rng.choice((2, 3)))]
+    return Drawn(numbers, listed([str(number) for number in numbers]))
+
+
+def _same(text: str) -> Drawn:
+    return Drawn(text, text)
+
+
+def _integer(low: int, high: int) -> Callable[[random.Random], Drawn]:
+    def pick(rng: random.Random) -> Drawn:
+        number = rng.randint(low, high)
+        return Drawn(number, str(number))
+
+    return pick
+
+
+def listed(words: list[str]) -> str:
+    """`a and b`, or `a, b and c`."""
+    return ", ".join(words[:-1]) + " and " + words[-1]
+
+
+KINDS: dict[str, Callable[[random.Random], Drawn]] = {
+    "word": _word,
+    "person": _person,
+    "city": _city,
+    "text": _text,
+    "date": _date,
+    "count": _integer(2, 99),
+    "amount": _integer(100, 9999),
+    "price": _price,
+    "words": _words,
+    "few": _few,
+    "clock": _clock,
+    "day": _day,
+    "code": _code,
+    "numbers": _numbers,
+}
