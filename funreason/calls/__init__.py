@@ -1,1 +1,1 @@
-"""The language of function calls: where thinking ends, parse, render, schema, compare. Nothing here is ever evaluated."""
+"""The language of function calls: where thinking ends, parse, render, schema, compare. Nothing is ever evaluated."""

@@ -1,0 +1,76 @@
+"""Reads one syntax-tree node as a plain literal: the only way a value of a model's call becomes a Python object.
+
+Nothing is evaluated. Numbers, strings, True, False, None, and lists, tuples and dicts of them are read; anything that
+would need running (names, operators, calls, f-strings) is refused. Infinity and lone surrogates are refused too,
+because neither JSON nor UTF-8 could carry them further.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from funreason.calls.bounds import CallSyntaxError
+
+NO_WORDS: Mapping[str, Any] = {}
+
+
+def read_literal(node: ast.expr, words: Mapping[str, Any] = NO_WORDS) -> Any:
+    """The value of a literal node; `words` are bare names with a value (`true` in a lenient reader).
+
+    Raises CallSyntaxError with code `value.not_literal`, `value.not_finite`, `value.surrogate` or `value.repeated_key`.
+    """
+    if isinstance(node, ast.Constant):
+        return _constant(node)
+    if isinstance(node, ast.UnaryOp):
+        return _negative(node)
+    if isinstance(node, ast.List):
+        return [read_literal(item, words) for item in node.elts]
+    if isinstance(node, ast.Tuple):
+        return tuple(read_literal(item, words) for item in node.elts)
+    if isinstance(node, ast.Dict):
+        return _dict(node, words)
+    if isinstance(node, ast.Name) and node.id in words:
+        return words[node.id]
+    raise _not_literal(node)
+
+
+def _constant(node: ast.Constant) -> Any:
+    value = node.value
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+            raise CallSyntaxError("value.surrogate", "a string holds half of a surrogate pair", node.col_offset)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise CallSyntaxError("value.not_finite", "a number too large for a float", node.col_offset)
+    elif value is not None and not isinstance(value, int):
+        raise _not_literal(node)
+    return value
+
+
+def _negative(node: ast.UnaryOp) -> Any:
+    # `+5` is refused: BFCL's decoder reads any unary operator as minus, so it would be scored as -5.
+    operand = node.operand
+    if isinstance(node.op, ast.USub) and isinstance(operand, ast.Constant):
+        value = _constant(operand)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return -value
+    raise _not_literal(node)
+
+
+def _dict(node: ast.Dict, words: Mapping[str, Any]) -> dict[Any, Any]:
+    out: dict[Any, Any] = {}
+    for key_node, value_node in zip(node.keys, node.values, strict=True):
+        if key_node is None or isinstance(key_node, ast.List | ast.Dict | ast.Tuple):
+            raise _not_literal(value_node if key_node is None else key_node)
+        out[read_literal(key_node, words)] = read_literal(value_node, words)
+    if len(out) != len(node.keys):
+        raise CallSyntaxError("value.repeated_key", "a key stands twice in one dict", node.col_offset)
+    return out
+
+
+def _not_literal(node: ast.expr) -> CallSyntaxError:
+    kind = type(node.value).__name__ if isinstance(node, ast.Constant) else type(node).__name__
+    return CallSyntaxError("value.not_literal", f"{kind} is not a plain literal", node.col_offset)

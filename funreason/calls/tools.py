@@ -1,0 +1,128 @@
+"""Tool descriptions of four data sets, turned into one form.
+
+In: xLAM's flat `{param: {"type": "int, optional"}}`, OpenAI's `{"type": "function", "function": {…}}`, BFCL's
+`{"type": "dict", "properties"}`, plain JSON Schema. Out: `{"name", "description", "parameters": {"type": "object",
+"properties": {param: schema}, "required": [param]}}`, everything the record said about a parameter kept beside its
+type. The rule for flat parameters (xLAM): required unless the type says optional or a default is given; an explicit
+`required` on the parameter wins over both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from funreason.calls.typewords import is_optional, type_schema
+
+_NESTED_TYPES = frozenset({"object", "dict"})
+_KEPT_LISTS = ("enum", "choices")
+_MAX_DEPTH = 16
+
+
+class ToolFormatError(ValueError):
+    """Tools that cannot be understood; the message says which tool and which part."""
+
+
+def normalise_tools(raw: Any) -> list[dict[str, Any]]:
+    """Tools in the one form. Raises ToolFormatError saying where; two tools of one name are refused as well."""
+    if isinstance(raw, dict):
+        raw = [raw]
+    if not isinstance(raw, list):
+        raise ToolFormatError(f"tools must be a list of objects, found {type(raw).__name__}")
+    tools = [_tool(item, f"tools[{index}]") for index, item in enumerate(raw)]
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
+        if tool["name"] in names:
+            raise ToolFormatError(f"tools[{index}]: a second tool is named {tool['name']!r}; names must differ")
+        names.add(tool["name"])
+    return tools
+
+
+def _tool(raw: Any, where: str) -> dict[str, Any]:
+    if isinstance(raw, dict) and isinstance(raw.get("function"), dict):
+        raw = raw["function"]
+    if not isinstance(raw, dict):
+        raise ToolFormatError(f"{where} must be an object, found {type(raw).__name__}")
+    name = raw.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise ToolFormatError(f"{where} has no name")
+    description = raw.get("description")
+    parameters = _parameters(raw.get("parameters", raw.get("inputSchema")), f"{where} ({name})")
+    return {
+        "name": name,
+        "description": description if isinstance(description, str) else "",
+        "parameters": parameters,
+    }
+
+
+def _parameters(raw: Any, where: str) -> dict[str, Any]:
+    if raw is None or raw == [] or raw == {}:
+        return {"type": "object", "properties": {}, "required": []}
+    if not isinstance(raw, dict):
+        raise ToolFormatError(f"{where}.parameters must be an object, found {type(raw).__name__}")
+    if isinstance(raw.get("type"), str) and raw["type"].lower() in _NESTED_TYPES:
+        return _nested(raw, f"{where}.parameters", 0)
+    return _flat(raw, where)
+
+
+def _nested(raw: dict[str, Any], where: str, depth: int) -> dict[str, Any]:
+    properties = raw.get("properties") or {}
+    required = raw.get("required") or []
+    if not isinstance(properties, dict):
+        raise ToolFormatError(f"{where}.properties must be an object, found {type(properties).__name__}")
+    if not isinstance(required, list):
+        required = []
+    return {
+        "type": "object",
+        "properties": {name: _property(schema, f"{where}.{name}", depth) for name, schema in properties.items()},
+        "required": [name for name in required if name in properties],
+    }
+
+
+def _flat(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    properties, required = {}, []
+    for name, schema in raw.items():
+        properties[name] = _property(schema, f"{where}.{name}", 0)
+        if _is_required(schema):
+            required.append(name)
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _is_required(schema: Any) -> bool:
+    if not isinstance(schema, dict):
+        return not is_optional(schema)
+    stated = schema.get("required")
+    if isinstance(stated, bool):
+        return stated
+    spelling = schema.get("type")
+    return "default" not in schema and not (isinstance(spelling, str) and is_optional(spelling))
+
+
+def _property(raw: Any, where: str, depth: int) -> dict[str, Any]:
+    if isinstance(raw, str):
+        raw = {"type": raw}
+    if not isinstance(raw, dict):
+        raise ToolFormatError(f"{where} must be an object or a type's name, found {type(raw).__name__}")
+    if depth > _MAX_DEPTH:
+        raise ToolFormatError(f"{where} nests deeper than {_MAX_DEPTH}")
+    out = {key: value for key, value in raw.items() if key not in ("type", "required", "items", "properties")}
+    out |= _type_part(raw.get("type"), where)
+    enum = next((raw[key] for key in _KEPT_LISTS if isinstance(raw.get(key), list) and raw[key]), None)
+    out.pop("enum", None)
+    if enum is not None:
+        out["enum"] = enum
+    if isinstance(raw.get("items"), dict | str):
+        out["items"] = _property(raw["items"], f"{where}[]", depth + 1)
+    if isinstance(raw.get("properties"), dict) and raw["properties"]:
+        inner = _nested(raw, where, depth + 1)
+        out |= {"properties": inner["properties"], "required": inner["required"]}
+    return out
+
+
+def _type_part(spelling: Any, where: str) -> dict[str, Any]:
+    if spelling is None:
+        return {}
+    if isinstance(spelling, str):
+        return type_schema(spelling)
+    if isinstance(spelling, list) and all(isinstance(word, str) for word in spelling):
+        return type_schema(" | ".join(spelling)) if len(spelling) > 1 else type_schema("".join(spelling))
+    raise ToolFormatError(f"{where}.type must be a type's name, found {type(spelling).__name__}")
