@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from funreason.bfcl.intervals import mcnemar_exact
+from funreason.bfcl.intervals import mcnemar_exact, wilson
 from funreason.record.events import Score
 
 
@@ -51,13 +51,17 @@ def compare(old: Marks, new: Marks, category: str | None = None) -> Score:
     items = [i for i, name in enumerate(old.categories) if category in (None, name)]
     gained = sum(new.strict[i] and not old.strict[i] for i in items)
     lost = sum(old.strict[i] and not new.strict[i] for i in items)
+    right = sum(new.strict[i] for i in items)
+    low, high = wilson(right, len(items))
     return Score(
         total=len(items),
         old=sum(old.strict[i] for i in items),
-        new=sum(new.strict[i] for i in items),
+        new=right,
         gained=gained,
         lost=lost,
         p=mcnemar_exact(gained, lost),
+        low=low,
+        high=high,
         old_any=sum(old.any_format[i] for i in items),
         new_any=sum(new.any_format[i] for i in items),
     )

@@ -126,7 +126,11 @@ class Updated(Event, frozen=True):
 
 
 class Score(msgspec.Struct, frozen=True):
-    """One category, or all, on the same items under old and new weights. Correct counts, not shares."""
+    """One category, or all, on the same items under old and new weights: counts of correct answers.
+
+    `gained` and `lost` are items only new, only old weights got right; `p` is McNemar's exact two-sided p;
+    `low` and `high` bound the new accuracy (Wilson, 95 %).
+    """
 
     total: int
     old: int
@@ -134,6 +138,8 @@ class Score(msgspec.Struct, frozen=True):
     gained: int
     lost: int
     p: float
+    low: float = 0.0
+    high: float = 1.0
     old_any: int = 0
     new_any: int = 0
 

@@ -1,0 +1,71 @@
+"""The graph of a run: read from configuration, with the user's own judges set in.
+
+`refine` uses the same file without what only a loop has: no generator, no evaluator, samples enter at the first judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from funreason.bus.errors import GraphError, Problem
+from funreason.bus.graph import Graph, Node
+from funreason.config import CONFIGS, Fcdr
+
+STAGES = ("response", "query_tool", "cot", "parameters", "format")
+"""The paper's five stages, in its order."""
+END = "dead_letter"
+
+
+def read_graph_file(name: str) -> Graph:
+    """The graph in a file, or in configs/ by name; unchecked."""
+    for path in (Path(name), CONFIGS / f"{name}.yaml"):
+        if path.is_file():
+            break
+    else:
+        raise GraphError([Problem("no_file", f"no graph file {name}: neither a path nor a name in {CONFIGS}")])
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise GraphError([Problem("not_yaml", f"{path} is not readable YAML: {error}")]) from error
+    if not isinstance(data, dict):
+        raise GraphError([Problem("not_a_graph", f"{path} must hold `start`, `nodes` and `edges`")])
+    return Graph.from_mapping(data)
+
+
+def loop_graph(fcdr: Fcdr) -> Graph:
+    """The checked graph of a loop."""
+    return _with_judges(read_graph_file(fcdr.graph), fcdr).checked()
+
+
+def refine_graph(fcdr: Fcdr) -> Graph:
+    """The checked graph of FCDR alone: from the first judge to trainer (which only keeps) or dead letter."""
+    whole = _with_judges(read_graph_file(fcdr.graph), fcdr)
+    gone = {"generator", "evaluator"}
+    entry = next((e.target for e in whole.edges if e.source == "generator" and e.outcome == "sampled"), whole.start)
+    nodes = tuple(replace(n, outcomes=()) if n.name == "trainer" else n for n in whole.nodes if n.name not in gone)
+    edges = tuple(e for e in whole.edges if not e.signal and e.source not in gone and e.target not in gone)
+    return Graph(nodes, edges, entry).checked()
+
+
+def _with_judges(graph: Graph, fcdr: Fcdr) -> Graph:
+    for entry in fcdr.judges:
+        onward = next((e for e in graph.edges_from(entry.after) if e.outcome == "pass"), None)
+        if onward is None:
+            raise GraphError(
+                [Problem("no_edge", f"judge {entry.name} is to stand after {entry.after!r}, which has no `pass` edge")]
+            )
+        node = Node(entry.name, agent=entry.agent, outcomes=("pass", "drop", "error"))
+        graph = graph.with_node(node, (entry.after, onward.target))
+    return graph
+
+
+def judging_order(graph: Graph, judges: Sequence[str]) -> list[str]:
+    """The judges' names in the order a sample meets them."""
+    return [name for name in graph.order if name in judges]
+
+
+__all__ = ["END", "STAGES", "judging_order", "loop_graph", "read_graph_file", "refine_graph"]

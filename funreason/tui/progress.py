@@ -1,0 +1,131 @@
+"""The live view of a loop in a plain terminal: phase, samples through each stage, losses, gate.
+
+A reader like any other: it folds the log from the run folder and never touches the run. It polls the log every
+quarter of a second, so it costs the same however many events there are.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from threading import Event, Thread
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from funreason.record.folder import RunFolder
+from funreason.record.log import LogReader
+from funreason.record.state import RoundState, State
+
+REFRESH_S = 0.25
+PHASES = {
+    "base": "measuring the start",
+    "warmup": "warm-up on references",
+    "sample": "sampling and judging",
+    "train": "update",
+    "gate": "gate",
+}
+
+
+class LiveProgress(AbstractContextManager["LiveProgress"]):
+    """Shows a run while it goes on. On something that is no terminal it prints one line per phase instead."""
+
+    def __init__(self, folder: RunFolder, console: Console) -> None:
+        self.console = console
+        self.state = State()
+        self._reader = LogReader(folder.events)
+        self._stop = Event()
+        self._thread = Thread(target=self._watch, name="progress", daemon=True)
+        self._said: tuple[int, str] = (-1, "")
+        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> LiveProgress:
+        if self._live:
+            self._live.start()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._refresh()
+        if self._live:
+            self._live.stop()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(REFRESH_S):
+            self._refresh()
+
+    def _refresh(self) -> None:
+        notes = len(self.state.notes)
+        self.state.fold(self._reader.events())
+        for note in self.state.notes[notes:]:
+            self.console.print(Text(f"{note.level}: {note.text}", style="yellow" if note.level == "warning" else ""))
+        if self._live:
+            self._live.update(view(self.state, time.time()))
+        elif (self.state.round, self.state.phase) != self._said and self.state.phase:
+            self._said = (self.state.round, self.state.phase)
+            self.console.print(f"round {self.state.round} · {PHASES.get(self.state.phase, self.state.phase)}")
+
+
+def view(state: State, now: float) -> RenderableType:
+    """One screen of the run as it stands at time `now`."""
+    r = state.at_round(state.round)
+    seconds = now - state.started_at if state.started_at else 0.0
+    head = Text.assemble(
+        (f"{state.run} ", "bold"),
+        f"· round {state.round}/{state.rounds_planned} · {PHASES.get(state.phase, state.phase or state.status)}",
+        f" · {seconds:.0f} s · weights {state.weights or '–'}",
+    )
+    return Group(head, _stages(state, r), _ends(r), _update(r), _gates(state))
+
+
+def _stages(state: State, r: RoundState) -> RenderableType:
+    table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+    for name in ("agent", "answered", "passed", ""):
+        table.add_column(name, justify="left" if name in ("agent", "") else "right")
+    for name in state.nodes:
+        node = r.nodes.get(name)
+        if node is None or node.pass_rate is None or name in ("trainer", "dead_letter"):
+            continue
+        if "pass" not in node.outcomes and "drop" not in node.outcomes:
+            table.add_row(name, str(node.answered), "", "")
+            continue
+        rate = node.pass_rate
+        table.add_row(name, str(node.answered), f"{100 * rate:5.1f} %", ProgressBar(total=1, completed=rate, width=24))
+    return table
+
+
+def _ends(r: RoundState) -> RenderableType:
+    done = r.fates.total()
+    ends = " · ".join(f"{name} {r.fates[name]}" for name in ("kept", "text", "dropped", "dead"))
+    repaired = f" · re-rendered {r.origins['rerendered']} · repaired {r.origins['repaired']}"
+    return Text(f"samples {done}{f'/{r.todo}' if r.todo else ''} · {ends}{repaired}")
+
+
+def _update(r: RoundState) -> RenderableType:
+    if not r.steps:
+        return Text("update  not yet", style="dim")
+    s = r.steps[-1]
+    parts = [
+        f"{name} {value:.3f}" for name, value in (("L_think", s.think), ("L_result", s.result)) if value is not None
+    ]
+    return Text(f"update  step {s.step}/{s.steps} · {' · '.join(parts)} · alpha {s.alpha or 0:.2f} · lr {s.lr:.1e}")
+
+
+def _gates(state: State) -> RenderableType:
+    lines = []
+    for k, r in sorted(state.rounds.items()):
+        if r.gate:
+            o = r.gate.overall
+            lines.append(
+                f"gate {k}  {100 * o.old / o.total:.1f} → {100 * o.new / o.total:.1f} "
+                f"({100 * o.low:.1f}–{100 * o.high:.1f})  {r.gate.decision}"
+            )
+    return Text("\n".join(lines) or "gate    not yet", style="" if lines else "dim")

@@ -1,0 +1,161 @@
+"""The tables a person reads at the end of a run and in `funreason status`.
+
+Every number comes from the folded record. A pass rate is a share of judgements, never an accuracy, and the two
+stand in different tables so that nobody reads one for the other.
+"""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from funreason.record.events import Gated, Score
+from funreason.record.state import RoundState, State
+
+STAGES = ("response", "query_tool", "cot", "parameters", "format")
+MARKS = {"promote": ("▲", "green"), "hold": ("■", "yellow"), "rollback": ("▼", "red"), "start": ("·", "dim")}
+"""Sign and colour of a decision: the colour is never the only sign."""
+
+
+def run_tables(state: State) -> RenderableType:
+    """Everything about a run: stages, yield and losses, gate, seconds."""
+    parts: list[RenderableType] = [stage_table(state), yield_table(state), gate_table(state), seconds_table(state)]
+    last = max((k for k, r in state.rounds.items() if r.gate), default=None)
+    if last is not None:
+        parts.insert(3, category_table(state, last))
+    return Group(*parts)
+
+
+def stage_table(state: State) -> RenderableType:
+    """Per round, the share of judgements each stage passed, and how many it made."""
+    table = _table("Stages: share of judgements that passed (not an accuracy), and judgements made")
+    extra = [n for n in state.nodes if n not in STAGES and _is_judge(state, n)]
+    table.add_column("round", justify="right")
+    for name in (*STAGES, *extra):
+        table.add_column(name, justify="right")
+    for k, r in _rounds(state):
+        table.add_row(str(k), *[_share(r, name) for name in (*STAGES, *extra)])
+    return table
+
+
+def yield_table(state: State) -> RenderableType:
+    """Per round, what became of the samples and what the update saw."""
+    table = _table("Samples and losses (nats per token)")
+    names = ("kept", "as text", "re-rendered", "resampled", "repaired", "dropped", "dead", "trained on", "replay")
+    for name in ("round", *names, "L_think", "L_result"):
+        table.add_column(name, justify="right")
+    for k, r in _rounds(state):
+        chosen = r.chosen
+        table.add_row(
+            _round_name(k),
+            *[str(r.fates[f]) for f in ("kept", "text")],
+            *[str(r.origins[o]) for o in ("rerendered", "resampled", "repaired")],
+            *[str(r.fates[f]) for f in ("dropped", "dead")],
+            str(chosen.trained) if chosen else "–",
+            str(chosen.replay) if chosen else "–",
+            _loss(r.loss("think")),
+            _loss(r.loss("result")),
+        )
+    return table
+
+
+def gate_table(state: State) -> RenderableType:
+    """Per round, the accuracy before and after on the same items, with its interval, and the decision."""
+    table = _table("Gate: accuracy on held-out items, old and new weights on the same ones")
+    for name in ("round", "suite", "items", "old", "new", "95 % interval", "any format", "won/lost", "p", "decision"):
+        table.add_column(name, justify="left" if name in ("suite", "decision") else "right")
+    for k, r in sorted(state.rounds.items()):
+        if r.gate:
+            for i, (name, score) in enumerate(r.gate.by_slice.items()):
+                table.add_row(
+                    _round_name(k) if i == 0 else "", name, *_score(score), _decision(r.gate) if i == 0 else ""
+                )
+    return table
+
+
+def category_table(state: State, k: int) -> RenderableType:
+    """One round's gate by category."""
+    gate = state.rounds[k].gate
+    table = _table(f"Gate of round {k} by category")
+    for name in ("category", "items", "old", "new", "95 % interval", "any format", "won/lost", "p"):
+        table.add_column(name, justify="left" if name == "category" else "right")
+    for name, score in (gate.by_category if gate else {}).items():
+        table.add_row(name, *_score(score))
+    return table
+
+
+def seconds_table(state: State) -> RenderableType:
+    """Per round, the wall time of each phase."""
+    phases = ("base", "warmup", "sample", "train", "gate")
+    table = _table("Seconds")
+    for name in ("round", *phases):
+        table.add_column(name, justify="right")
+    for k, r in sorted(state.rounds.items()):
+        table.add_row(_round_name(k), *[f"{r.seconds[p]:.1f}" if p in r.seconds else "–" for p in phases])
+    return table
+
+
+def account(state: State) -> RenderableType:
+    """Where every record went: the ends of all samples, and the records that never became tasks, by reason."""
+    table = _table("Every sample and record accounted for")
+    for name in ("end", "reason", "count"):
+        table.add_column(name, justify="right" if name == "count" else "left")
+    for _, r in _rounds(state):
+        for fate in ("kept", "text"):
+            if r.fates[fate]:
+                table.add_row(fate, "", str(r.fates[fate]))
+        for reason, count in r.dead_reasons.most_common():
+            table.add_row("dropped or dead", reason, str(count))
+    for reason, count in state.refused.most_common():
+        table.add_row("no task", reason, str(count))
+    return table
+
+
+def _rounds(state: State) -> list[tuple[int, RoundState]]:
+    return [(k, r) for k, r in sorted(state.rounds.items()) if r.nodes or r.steps]
+
+
+def _round_name(k: int) -> str:
+    return "warm-up" if k == 0 else str(k)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", header_style="", box=None, pad_edge=False)
+
+
+def _is_judge(state: State, name: str) -> bool:
+    counts = [r.nodes[name].outcomes for r in state.rounds.values() if name in r.nodes]
+    return any("pass" in c or "drop" in c for c in counts) and name not in ("generator", "trainer", "regenerator")
+
+
+def _share(r: RoundState, name: str) -> str:
+    node = r.nodes.get(name)
+    if node is None or node.pass_rate is None:
+        return "–"
+    return f"{100 * node.pass_rate:.1f} % of {node.answered}"
+
+
+def _loss(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _percent(right: int, total: int) -> str:
+    return f"{100 * right / total:.1f}" if total else "–"
+
+
+def _score(s: Score) -> tuple[str, ...]:
+    return (
+        str(s.total),
+        _percent(s.old, s.total),
+        _percent(s.new, s.total),
+        f"{100 * s.low:.1f}–{100 * s.high:.1f}",
+        _percent(s.new_any, s.total),
+        f"{s.gained}/{s.lost}",
+        f"{s.p:.3f}",
+    )
+
+
+def _decision(gate: Gated) -> Text:
+    sign, colour = MARKS.get(gate.decision, ("?", ""))
+    return Text(f"{sign} {gate.decision}: {gate.reason}", style=colour)
