@@ -1,0 +1,83 @@
+"""What a format module makes of one record, and the checks that all four formats share."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from funreason.calls.anyformat import calls_from_json
+from funreason.calls.bounds import CallSyntaxError
+from funreason.calls.strict_json import JsonRefused, read_json
+from funreason.calls.tools import ToolFormatError, normalise_tools
+from funreason.data.refusal import RecordRefused
+from funreason.record.types import Call, Task
+
+_BAD_ID = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class RecordRead(NamedTuple):
+    """One record read: its task, and the answer's own text where the record holds text rather than calls."""
+
+    task: Task
+    answer: str | None = None
+
+
+def record_id(record: dict[str, Any], line: int) -> str:
+    """The record's id as text; `line-N` when it has none. Raises RecordRefused for an id that cannot be one."""
+    found = record.get("id")
+    if found is None:
+        return f"line-{line}"
+    text = str(found) if isinstance(found, int) and not isinstance(found, bool) else found
+    if not isinstance(text, str) or not text.strip() or len(text) > 300 or _BAD_ID.search(text):
+        raise RecordRefused("id.bad", f"an id is a line of 1 to 300 characters or an integer, found {found!r:.60}")
+    return text
+
+
+def query_text(found: Any) -> str:
+    """The query as stripped text; raises RecordRefused when it is empty or no text."""
+    if not isinstance(found, str):
+        raise RecordRefused("query.bad", f"the query must be text, found {type(found).__name__}")
+    if not found.strip():
+        raise RecordRefused("query.empty", "the query is empty")
+    return found.strip()
+
+
+def json_field(found: Any, name: str) -> Any:
+    """A field that holds JSON either as a string or already parsed; raises RecordRefused."""
+    if not isinstance(found, str):
+        return found
+    try:
+        return read_json(found)
+    except JsonRefused as error:
+        word = error.reason.partition(".")[2]
+        raise RecordRefused(f"{name}.{word}", f"{name}: {error.message}") from error
+
+
+def tools_field(found: Any) -> list[dict[str, Any]]:
+    """Normalised tools from a record's field; None means no tools. Raises RecordRefused."""
+    value = json_field(found, "tools")
+    if value is None or value == "":
+        return []
+    try:
+        return normalise_tools(value)
+    except ToolFormatError as error:
+        raise RecordRefused("tools.bad", str(error)) from error
+
+
+def calls_field(found: Any, name: str) -> list[Call]:
+    """Calls from a record's field of `{"name", "arguments"}` objects; raises RecordRefused."""
+    value = json_field(found, name)
+    try:
+        return calls_from_json(value)
+    except CallSyntaxError as error:
+        raise RecordRefused(f"{name}.not_calls", f"{name}: {error.message}") from error
+
+
+def optional_text(record: dict[str, Any], name: str) -> str | None:
+    """A text field that may be missing or empty (None); raises RecordRefused when it is no text."""
+    found = record.get(name)
+    if found is None:
+        return None
+    if not isinstance(found, str):
+        raise RecordRefused(f"{name}.bad", f"{name} must be text, found {type(found).__name__}")
+    return found.strip() or None

@@ -1,0 +1,164 @@
+"""Pulls raw records out of a file: `.jsonl`, `.json` holding a list (or lines, as BFCL's do), `.gz` of both.
+
+Reads by the line, so that a file larger than memory can be read and one bad byte costs one record. What breaks in
+the middle (a truncated gzip, a list cut short) is reported behind the records that could still be read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from funreason.data.refusal import DataError, RecordRefused
+
+MAX_RECORD_BYTES = 1_000_000
+
+Stream = BinaryIO | gzip.GzipFile
+
+
+class RawRecord(NamedTuple):
+    """One record's text, or what kept it from being read; `line` is 1-based."""
+
+    line: int
+    text: str = ""
+    refused: RecordRefused | None = None
+
+
+def raw_records(path: Path) -> Iterator[RawRecord]:
+    """The records of `path` in order, blank lines skipped. Raises DataError when the file cannot be opened."""
+    with open_bytes(path) as stream:
+        try:
+            if _holds_a_list(path, stream):
+                yield from _listed(stream)
+            else:
+                yield from _by_line(stream)
+        except gzip.BadGzipFile as error:
+            raise DataError(f"{path}: the name says gzip, the content does not ({error})") from error
+
+
+def open_bytes(path: Path) -> Stream:
+    """`path` opened for reading, unpacked if its name ends in .gz; raises DataError."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file; give the path of a .jsonl, .json or .gz file")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give the path of one file in it")
+    try:
+        return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened: {error.strerror}") from error
+
+
+def _holds_a_list(path: Path, stream: Stream) -> bool:
+    # `.json` alone tells nothing: BFCL's files are lines under that name.
+    if ".jsonl" in path.suffixes:
+        return False
+    try:
+        head = stream.read(1024)
+        stream.seek(0)
+    except (EOFError, zlib.error):
+        stream.seek(0)
+        return False
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+
+
+def _by_line(stream: Stream) -> Iterator[RawRecord]:
+    number = 0
+    while True:
+        number += 1
+        try:
+            line = stream.readline(MAX_RECORD_BYTES + 1)
+            oversize = len(line) > MAX_RECORD_BYTES and not line.endswith(b"\n")
+            if oversize:
+                _skip_line(stream)
+        except (EOFError, zlib.error) as error:
+            yield RawRecord(number, refused=RecordRefused("file.truncated", f"the gzip data ends early: {error}"))
+            return
+        if not line:
+            return
+        if oversize:
+            message = f"longer than {MAX_RECORD_BYTES} bytes"
+            yield RawRecord(number, refused=RecordRefused("record.too_large", message))
+        elif line.strip():
+            yield _decoded(number, line)
+
+
+def _skip_line(stream: Stream) -> None:
+    while True:
+        piece = stream.readline(MAX_RECORD_BYTES)
+        if not piece or piece.endswith(b"\n"):
+            return
+
+
+def _decoded(number: int, line: bytes) -> RawRecord:
+    if number == 1:
+        line = line.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return RawRecord(number, line.decode().strip())
+    except UnicodeDecodeError as error:
+        message = f"not UTF-8 at byte {error.start} of the line; save the file as UTF-8"
+        return RawRecord(number, refused=RecordRefused("text.not_utf8", message))
+
+
+def _listed(stream: Stream) -> Iterator[RawRecord]:
+    data, broken = _read_all(stream)
+    text, bad = _text_of(data)
+    decoder, at, line, counted = json.JSONDecoder(), text.index("[") + 1, 1, 0
+    while True:
+        at = _next_item(text, at)
+        line += text.count("\n", counted, at)
+        counted = at
+        if text[at : at + 1] == "]":
+            break
+        try:
+            _, end = decoder.raw_decode(text, at)
+        except (json.JSONDecodeError, RecursionError, ValueError) as error:
+            yield RawRecord(line, refused=_list_break(error, broken or bad))
+            return
+        yield _sized(line, text[at:end])
+        at = end
+    if broken or bad:
+        yield RawRecord(line, refused=broken or bad)
+
+
+def _next_item(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n,":
+        at += 1
+    return at
+
+
+def _list_break(error: Exception, earlier: RecordRefused | None) -> RecordRefused:
+    if earlier:
+        return earlier
+    if isinstance(error, RecursionError):
+        return RecordRefused("json.too_deep", "nested too deep; the rest of the list is not read")
+    return RecordRefused("json.broken", f"the list breaks here, the rest is not read: {error}")
+
+
+def _sized(line: int, text: str) -> RawRecord:
+    if len(text) > MAX_RECORD_BYTES:
+        message = f"longer than {MAX_RECORD_BYTES} characters"
+        return RawRecord(line, refused=RecordRefused("record.too_large", message))
+    return RawRecord(line, text)
+
+
+def _read_all(stream: Stream) -> tuple[bytes, RecordRefused | None]:
+    pieces = []
+    try:
+        while piece := stream.read(1 << 16):
+            pieces.append(piece)
+    except (EOFError, zlib.error) as error:
+        return b"".join(pieces), RecordRefused("file.truncated", f"the gzip data ends early: {error}")
+    return b"".join(pieces), None
+
+
+def _text_of(data: bytes) -> tuple[str, RecordRefused | None]:
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return data.decode(), None
+    except UnicodeDecodeError as error:
+        message = f"not UTF-8 at byte {error.start}, the rest is not read; save the file as UTF-8"
+        return data[: error.start].decode(), RecordRefused("text.not_utf8", message)

@@ -1,0 +1,136 @@
+"""Reads a file of tasks, whatever its form, and accounts for every record.
+
+Each record becomes a task or a refusal with its line and a reason; nothing a file holds makes the reader raise, but a
+file without one usable task does, and `strict` makes the first refusal an error. The format is found record by
+record unless it is named.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from funreason.calls.strict_json import JsonRefused, read_json
+from funreason.data import bfcl_files, openai, sharegpt, xlam
+from funreason.data.form import RecordRead
+from funreason.data.lines import raw_records
+from funreason.data.refusal import DataError, RecordRefused, Refusal
+from funreason.record.types import Task
+
+FORMATS = ("auto", "xlam", "sharegpt", "openai", "bfcl")
+_MODULES = {"sharegpt": sharegpt, "openai": openai, "bfcl": bfcl_files, "xlam": xlam}
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What a file held: its tasks and what was refused."""
+
+    path: str
+    tasks: list[Task]
+    refusals: list[Refusal]
+
+    def summary(self) -> str:
+        """One line for people: how many were kept, how many not, the first reasons with their lines."""
+        return summary_line(self.path, len(self.tasks), self.refusals)
+
+
+class Entry(NamedTuple):
+    """One record of a file: read, or refused."""
+
+    line: int
+    read: RecordRead | None
+    refusal: Refusal | None
+
+
+def read_tasks(path: str | Path, *, format: str = "auto", strict: bool = False) -> Reading:
+    """The tasks of `path`. Raises DataError when nothing can be used, or, with `strict`, at the first refusal."""
+    tasks, refusals = [], []
+    for entry in read_entries(Path(path), format):
+        if entry.read is not None:
+            tasks.append(entry.read.task)
+        if entry.refusal is not None:
+            refusals.append(entry.refusal)
+            refuse_if(strict, path, entry.refusal)
+    require_some(path, tasks, refusals)
+    return Reading(str(path), tasks, refusals)
+
+
+def read_entries(path: Path, format: str = "auto") -> Iterator[Entry]:
+    """Every record of `path` in order, one at a time; a second record of one id is refused."""
+    if format not in FORMATS:
+        raise DataError(f"format {format!r} is not known; choose one of {', '.join(FORMATS)}")
+    answers = bfcl_files.possible_answers(path) if format in ("auto", "bfcl") else {}
+    first_line: dict[str, int] = {}
+    for raw in raw_records(path):
+        if raw.refused is not None:
+            yield Entry(raw.line, None, Refusal(raw.line, "", raw.refused.reason, raw.refused.message))
+            continue
+        yield _entry(raw.line, raw.text, format, answers, first_line)
+
+
+def _entry(line: int, text: str, format: str, answers: dict[str, Any], seen: dict[str, int]) -> Entry:
+    name = ""
+    try:
+        record = _json_object(text)
+        name = str(record.get("id", ""))[:300]
+        read = _read_record(record, line, format, answers)
+        earlier = seen.setdefault(read.task.id, line)
+        if earlier != line:
+            raise RecordRefused("id.duplicate", f"the id {read.task.id!r} stands on line {earlier} already")
+    except RecordRefused as error:
+        return Entry(line, None, Refusal(line, name, error.reason, error.message))
+    return Entry(line, read, None)
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        record = read_json(text)
+    except JsonRefused as error:
+        raise RecordRefused(error.reason, error.message) from error
+    if not isinstance(record, dict):
+        raise RecordRefused("record.not_object", f"a record must be a JSON object, found {type(record).__name__}")
+    return record
+
+
+def _read_record(record: dict[str, Any], line: int, format: str, answers: dict[str, Any]) -> RecordRead:
+    names = list(_MODULES) if format == "auto" else [format]
+    name = next((name for name in names if _MODULES[name].matches(record)), None)
+    if name is None:
+        keys = ", ".join(sorted(record)[:8]) or "none"
+        wanted = "any known format" if format == "auto" else format
+        raise RecordRefused("record.unknown_format", f"the keys ({keys}) are not those of {wanted}")
+    if name == "bfcl":
+        return bfcl_files.read(record, line, answers)
+    module: Any = _MODULES[name]
+    read: RecordRead = module.read(record, line)
+    return read
+
+
+def summary_line(path: str, kept: int, refusals: list[Refusal]) -> str:
+    """`PATH: 3 kept, 2 refused (json.broken 1 at line 2, …)`."""
+    if not refusals:
+        return f"{path}: {kept} kept, none refused"
+    counts = Counter(refusal.reason for refusal in refusals)
+    where = {refusal.reason: refusal.line for refusal in reversed(refusals)}
+    parts = [f"{reason} {count}, first at line {where[reason]}" for reason, count in counts.most_common(6)]
+    return f"{path}: {kept} kept, {len(refusals)} refused ({'; '.join(parts)})"
+
+
+def refuse_if(strict: bool, path: str | Path, refusal: Refusal) -> None:
+    """Raise DataError for the refusal when `strict`."""
+    if strict:
+        name = f" (id {refusal.id})" if refusal.id else ""
+        message = f"{path}, line {refusal.line}{name}: {refusal.reason}: {refusal.message}"
+        raise DataError(f"{message}. Mend the record, or read without strict to skip it.")
+
+
+def require_some(path: str | Path, kept: list[Any], refusals: list[Refusal]) -> None:
+    """Raise DataError when nothing was kept, saying why."""
+    if kept:
+        return
+    if not refusals:
+        raise DataError(f"{path} is empty: no record was found in it")
+    raise DataError(f"nothing in it can be used. {summary_line(str(path), 0, refusals)}; {refusals[0].message}")

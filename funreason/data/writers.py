@@ -1,0 +1,63 @@
+"""Writes kept samples for other trainers: share-gpt (LLaMA-Factory) and xLAM's form.
+
+Written to a temporary name and renamed, so a reader never meets half a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from funreason.calls.parse import CallSyntaxError, parse_calls
+from funreason.calls.thinking import join_thinking
+from funreason.record.types import Sample
+
+
+def write_sharegpt(path: str | Path, samples: Iterable[Sample], *, system: str = "") -> int:
+    """One `{"conversations", "system", "tools"}` a line, thinking in its tags; returns how many were written."""
+    return _write(Path(path), samples, lambda sample: _sharegpt(sample, system))
+
+
+def write_xlam(path: str | Path, samples: Iterable[Sample]) -> int:
+    """One `{"id", "query", "tools", "answers"}` a line, the last two as JSON strings; returns how many were written.
+
+    An answer that is ordinary text becomes `answers: []` with the text under `response`; thinking goes to `cot`.
+    """
+    return _write(Path(path), samples, _xlam)
+
+
+def _sharegpt(sample: Sample, system: str) -> dict[str, Any]:
+    turns = [
+        {"from": "human", "value": sample.task.query},
+        {"from": "gpt", "value": join_thinking(sample.thinking, sample.answer)},
+    ]
+    tools = json.dumps(sample.task.tools, ensure_ascii=False)
+    return {"id": sample.id, "conversations": turns, "system": system, "tools": tools}
+
+
+def _xlam(sample: Sample) -> dict[str, Any]:
+    record: dict[str, Any] = {"id": sample.id, "query": sample.task.query}
+    record["tools"] = json.dumps(sample.task.tools, ensure_ascii=False)
+    try:
+        calls = [{"name": call.name, "arguments": call.arguments} for call in parse_calls(sample.answer)]
+    except CallSyntaxError:
+        calls = []
+        record["response"] = sample.answer
+    record["answers"] = json.dumps(calls, ensure_ascii=False)
+    if sample.thinking:
+        record["cot"] = sample.thinking
+    return record
+
+
+def _write(path: Path, samples: Iterable[Sample], form: Callable[[Sample], dict[str, Any]]) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".part")
+    count = 0
+    with draft.open("w", encoding="utf-8") as stream:
+        for sample in samples:
+            stream.write(json.dumps(form(sample), ensure_ascii=False) + "\n")
+            count += 1
+    draft.replace(path)
+    return count
