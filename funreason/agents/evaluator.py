@@ -14,13 +14,15 @@ from pathlib import Path
 import msgspec
 
 from funreason.agents.gate import Marks, Pair, Rule, by_category, compare, decide
-from funreason.agents.generator import Accepted
+from funreason.agents.messages import Accepted, Candidate
 from funreason.bfcl import Case, check, check_any
 from funreason.calls.thinking import split_thinking
 from funreason.models.policy import Ask, Policy
 from funreason.record.events import Gated
 from funreason.record.folder import write_json
 from funreason.record.types import Task
+
+START = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,6 @@ class GateSuite:
     cases: list[Case]
     tasks: list[Task]
     guard: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """New weights, waiting for the gate's word."""
-
-    round: int
-    weights_id: str
-    folder: Path
 
 
 class Evaluator:
@@ -71,7 +64,8 @@ class Evaluator:
         if old is None:
             raise RuntimeError("the evaluator was asked to compare before `measure_start`")
         old_marks, new_marks = await self.measure(old), await self.measure(new)
-        gated = self._judge(candidate.round, old.weights_id, new.weights_id, old_marks, new_marks)
+        word = self._decide(old.weights_id == new.weights_id, old_marks, new_marks)
+        gated = self._gated(candidate.round, old.weights_id, new.weights_id, old_marks, new_marks, word)
         self.write(gated)
         if gated.decision == "promote":
             self.accepted = new
@@ -81,6 +75,13 @@ class Evaluator:
         """Take `weights` as those to beat, and as the height guards are held to."""
         self.start = await self.measure(weights)
         self.accepted = weights
+
+    def as_start(self) -> Gated:
+        """The measurement of the start as an event: nothing was compared, nothing decided."""
+        if self.accepted is None:
+            raise RuntimeError("`measure_start` comes first")
+        here = self.accepted.weights_id
+        return self._gated(START, here, here, self.start, self.start, ("start", "measured, nothing compared"))
 
     async def measure(self, weights: Accepted) -> dict[str, Marks]:
         """The marks of every suite under `weights`, measured now or read from an earlier measurement."""
@@ -114,14 +115,29 @@ class Evaluator:
             [check_any(case, output).valid for case, output in zip(suite.cases, outputs, strict=True)],
         )
 
-    def _judge(self, round: int, old_id: str, new_id: str, old: Mapping[str, Marks], new: Mapping[str, Marks]) -> Gated:
-        pairs = [Pair(s.name, s.guard, old[s.name], new[s.name], self.start[s.name].accuracy) for s in self.suites]
-        decision, reason = decide(self.rule, pairs)
+    def _pairs(self, old: Mapping[str, Marks], new: Mapping[str, Marks]) -> list[Pair]:
+        return [Pair(s.name, s.guard, old[s.name], new[s.name], self.start[s.name].accuracy) for s in self.suites]
+
+    def _decide(self, same: bool, old: Mapping[str, Marks], new: Mapping[str, Marks]) -> tuple[str, str]:
+        if same:
+            return "hold", "the weights did not change"
+        return decide(self.rule, self._pairs(old, new))
+
+    def _gated(
+        self,
+        round: int,
+        old_id: str,
+        new_id: str,
+        old: Mapping[str, Marks],
+        new: Mapping[str, Marks],
+        word: tuple[str, str],
+    ) -> Gated:
+        pairs = self._pairs(old, new)
         main = next((p for p in pairs if not p.guard), pairs[0])
         return Gated(
             round=round,
-            decision=decision,
-            reason=reason,
+            decision=word[0],
+            reason=word[1],
             old_weights=old_id,
             new_weights=new_id,
             overall=compare(main.old, main.new),

@@ -7,26 +7,19 @@ interrupted run had already drawn are taken from its texts instead of being draw
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
-from typing import NamedTuple
 
+from funreason.agents.messages import Accepted
+from funreason.agents.references import reference_sample
 from funreason.bus.agent import Emit
-from funreason.calls.render import CallRenderError, render_calls
+from funreason.calls.render import CallRenderError
 from funreason.calls.thinking import split_thinking
 from funreason.models.policy import Ask, Policy
 from funreason.models.protocol import Completion
 from funreason.record.texts import Texts
-from funreason.record.types import Sample, Task, Verdict, changed
+from funreason.record.types import Sample, Verdict, changed
 
 Drawn = Mapping[tuple[str, int], Sample]
 """Samples drawn earlier, by id and attempt."""
-
-
-class Accepted(NamedTuple):
-    """Which weights to go on with: the evaluator's word after the gate."""
-
-    weights_id: str
-    folder: Path
 
 
 class Generator:
@@ -97,18 +90,6 @@ class ReferenceGenerator:
     async def __call__(self, seeds: list[Sample]) -> list[list[Emit]]:
         """One sample per seed; a task without a usable reference is dropped with its reason."""
         return [[_reference(seed)] for seed in seeds]
-
-
-def reference_sample(task: Task, sample_id: str, *, round: int = 0) -> Sample:
-    """The reference answer of a task as a sample; ValueError when it has none, CallRenderError when it has no form."""
-    if task.reference is None:
-        raise ValueError(f"task {task.id} has no reference answer")
-    answer = render_calls(task.reference) if task.reference else (task.reference_text or "")
-    if not answer:
-        raise ValueError(f"task {task.id}: its reference is neither a call nor a text")
-    return Sample(
-        id=sample_id, task=task, answer=answer, thinking=task.reference_thinking, origin="reference", round=round
-    )
 
 
 def _reference(seed: Sample) -> Emit:

@@ -83,13 +83,15 @@ class Ended(Event, frozen=True):
 
 
 class Chosen(Event, frozen=True):
-    """What the trainer took out of all that was kept."""
+    """What the trainer took out of all that was kept, and how many each rule left out."""
 
     round: int
     kept: int
     trained: int
     over_quota: int = 0
-    contaminated: int = 0
+    over_per_task: int = 0
+    duplicates: int = 0
+    over_count: int = 0
     refused: int = 0
     replay: int = 0
     by_category: dict[str, int] = {}

@@ -1,0 +1,39 @@
+"""Reference answers as samples: what warm-up, replay and the control of references alone learn from.
+
+Supervised data, always of origin `reference`, so that no table counts it among what the model found itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from funreason.calls.render import CallRenderError, render_calls
+from funreason.record.types import Sample, Task
+
+
+def reference_sample(task: Task, sample_id: str, *, round: int = 0) -> Sample:
+    """The reference answer of a task as a sample; ValueError when it has none, CallRenderError when it has no form."""
+    if task.reference is None:
+        raise ValueError(f"task {task.id} has no reference answer")
+    answer = render_calls(task.reference) if task.reference else (task.reference_text or "")
+    if not answer:
+        raise ValueError(f"task {task.id}: its reference is neither a call nor a text")
+    return Sample(
+        id=sample_id, task=task, answer=answer, thinking=task.reference_thinking, origin="reference", round=round
+    )
+
+
+def replay_samples(tasks: Iterable[Task], round: int) -> list[Sample]:
+    """Reference samples of old tasks, for replay in this round; those without a usable reference are left out."""
+    return usable_references(tasks, round, prefix="replay")[0]
+
+
+def usable_references(tasks: Iterable[Task], round: int, prefix: str = "warmup") -> tuple[list[Sample], int]:
+    """Tasks' references as samples, and how many tasks have none that can be written as a call or a text."""
+    samples, unusable = [], 0
+    for task in tasks:
+        try:
+            samples.append(reference_sample(task, f"{prefix}/{task.id}", round=round))
+        except (ValueError, CallRenderError):
+            unusable += 1
+    return samples, unusable

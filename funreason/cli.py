@@ -1,0 +1,263 @@
+"""The commands. Each is one screen, and imports what it needs inside: `funreason --help` loads no torch.
+
+Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 the gate refused every round, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+import funreason
+
+OK, FAILED, USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
+RUNS = Path("runs")
+
+app = App(
+    name="funreason",
+    help="A language model becomes a better function caller by judging, repairing and learning from its own calls.",
+    version=funreason.__version__,
+    help_format="plaintext",
+)
+dlq = App(name="dlq", help="Samples that failed: the dead letters of a run.")
+config_app = App(name="config", help="The configuration: look at it, check it.")
+app.command(dlq)
+app.command(config_app)
+
+Setting = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
+
+
+@app.command
+def loop(
+    *,
+    config: str | None = None,
+    rounds: int | None = None,
+    tasks: Path | None = None,
+    model: str | None = None,
+    run_dir: Path | None = None,
+    seed: int | None = None,
+    set: Setting = None,
+    resume: str | None = None,
+) -> int:
+    """Sample, judge, learn, gate; round after round. Without options: the embedded domain and model, on any CPU.
+
+    Parameters
+    ----------
+    config
+        A YAML file, or a name in configs/. Default: `default`, or `own-data` with --tasks.
+    rounds
+        How many rounds to play.
+    tasks
+        A data file of your own: xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz.
+    model
+        A model folder: safetensors, config and tokenizer.
+    run_dir
+        Where run folders are made. Default: runs.
+    seed
+        The seed of everything random.
+    set
+        Change one setting: --set sample.k=8. Can be given several times.
+    resume
+        Go on with an interrupted run: its name or folder.
+    """
+    from funreason.commands.looping import run_loop
+
+    changes = {"rounds": rounds, "tasks.path": tasks, "model.path": model, "run_dir": run_dir, "seed": seed}
+    given = {
+        key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
+    }
+    name = config or ("own-data" if tasks else "default")
+    return run_loop(name, given, set or [], resume)
+
+
+@app.command
+def refine(file: Path, /, *, out: Path, config: str = "own-data", set: Setting = None) -> int:
+    """Judge and repair the samples of a data file with the five stages (FCDR), without any model.
+
+    Parameters
+    ----------
+    file
+        xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz.
+    out
+        A new folder for what is kept, what is not and why.
+    config
+        A YAML file, or a name in configs/; its `fcdr` part is used.
+    set
+        Change one setting, such as --set fcdr.require_thinking=true.
+    """
+    from funreason.commands.refining import run_refine
+
+    return run_refine(file, out, config, set or [])
+
+
+@app.command
+def train(
+    file: Path,
+    /,
+    *,
+    out: Path,
+    model: str | None = None,
+    config: str = "default",
+    preview: int = 2,
+    set: Setting = None,
+) -> int:
+    """Train once with the two-part loss on a data file, and show which tokens count as thinking and as result.
+
+    Parameters
+    ----------
+    file
+        Records with answers; their reference is learnt.
+    out
+        A new folder for the model.
+    model
+        A model folder. Default: the embedded one.
+    config
+        A YAML file, or a name in configs/; its `train.update` part is used.
+    preview
+        Of how many samples to show the mask.
+    set
+        Change one setting, such as --set train.update.alpha=0.5.
+    """
+    from funreason.commands.training import run_train
+
+    return run_train(file, out, model, config, preview, set or [])
+
+
+@app.command
+def status(run: str | None = None, /, *, json: bool = False, run_dir: Path = RUNS) -> int:
+    """Where a run stands: the newest one, or one by name or folder.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: the newest.
+    json
+        Print everything as JSON.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.looking import show_status
+
+    return show_status(run, run_dir, as_json=json)
+
+
+@app.command
+def graph(*, config: str = "default", mermaid: bool = False, set: Setting = None) -> int:
+    """Check the graph of agents and draw it.
+
+    Parameters
+    ----------
+    config
+        A YAML file, or a name in configs/.
+    mermaid
+        As Mermaid text instead of a drawing for the terminal.
+    set
+        Change one setting.
+    """
+    from funreason.commands.looking import show_graph
+
+    return show_graph(config, set or [], mermaid=mermaid)
+
+
+@app.command
+def show(sample: str, /, *, run: str | None = None, run_dir: Path = RUNS) -> int:
+    """The whole story of a sample: query, tools, thinking and call of each attempt, every verdict.
+
+    Parameters
+    ----------
+    sample
+        Its id, or the end of it.
+    run
+        The run's name or folder. Default: the newest.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.looking import show_sample
+
+    return show_sample(sample, run, run_dir)
+
+
+@dlq.command(name="list")
+def dlq_list(run: str | None = None, /, *, reason: str = "*", run_dir: Path = RUNS) -> int:
+    """Dead letters by reason.
+
+    Parameters
+    ----------
+    run
+        The run's name or folder. Default: the newest.
+    reason
+        Only reasons like this, for example 'schema.*'.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.dead_letters import list_dead
+
+    return list_dead(run, run_dir, reason)
+
+
+@dlq.command(name="requeue")
+def dlq_requeue(run: str | None = None, /, *, reason: str = "*", run_dir: Path = RUNS) -> int:
+    """Put the tasks of dead letters back, to be sampled again when the run goes on.
+
+    Parameters
+    ----------
+    run
+        The run's name or folder. Default: the newest.
+    reason
+        Only reasons like this, for example 'schema.*'.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.dead_letters import requeue
+
+    return requeue(run, run_dir, reason)
+
+
+@config_app.command(name="show")
+def config_show(name: str = "default", /, *, set: Setting = None) -> int:
+    """The whole configuration as it would be used, every default spelled out.
+
+    Parameters
+    ----------
+    name
+        A YAML file, or a name in configs/.
+    set
+        Change one setting.
+    """
+    from funreason.commands.settings import show_config
+
+    return show_config(name, set or [])
+
+
+@config_app.command(name="check")
+def config_check(name: str = "default", /, *, set: Setting = None) -> int:
+    """Check a configuration, its graph and its judges, without starting anything.
+
+    Parameters
+    ----------
+    name
+        A YAML file, or a name in configs/.
+    set
+        Change one setting.
+    """
+    from funreason.commands.settings import check
+
+    return check(name, set or [])
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and leave with its exit code; an error that has a sentence of its own is printed as that."""
+    try:
+        code: Any = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+    except CycloptsError:
+        code = USAGE
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Exception as error:
+        from funreason.commands.failing import explain
+
+        code = explain(error)
+    sys.exit(code if isinstance(code, int) else OK)

@@ -1,0 +1,72 @@
+"""`funreason dlq`: the samples that failed, and putting them back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from funreason.record.events import Requeued
+from funreason.record.folder import RecordError, RunFolder, open_run
+from funreason.record.log import EventLog, LogReader
+from funreason.record.state import State
+from funreason.record.types import Sample
+
+
+def list_dead(run: str | None, runs: Path, pattern: str) -> int:
+    """Print dead letters by reason, with one sample of each."""
+    folder = open_run(run, runs)
+    counts: Counter[tuple[int, str, str]] = Counter()
+    example: dict[tuple[int, str, str], str] = {}
+    for sample in dead(folder, pattern):
+        key = (sample.round, *_why(sample))
+        counts[key] += 1
+        example.setdefault(key, sample.id)
+    table = Table(title=f"Dead letters of {folder.name}: {counts.total()}", title_justify="left", box=None)
+    for name in ("round", "node", "reason", "count", "for example"):
+        table.add_column(name, justify="right" if name in ("round", "count") else "left")
+    for key, count in counts.most_common():
+        table.add_row(str(key[0]), key[1], key[2], str(count), example[key])
+    Console().print(table)
+    return 0
+
+
+def requeue(run: str | None, runs: Path, pattern: str) -> int:
+    """Give dead letters back to their round: a resumed run samples them again."""
+    folder = open_run(run, runs)
+    life = folder.life()
+    if life and life.status in ("running", "stale"):
+        raise RecordError(f"{folder.path} is being written by process {life.pid}; stop it before requeueing")
+    state = State().fold(LogReader(folder.events).events())
+    open_rounds = {k for k, r in state.rounds.items() if not r.ended}
+    chosen = [s for s in dead(folder, pattern) if s.round in open_rounds and (s.round, s.id) in state.ended]
+    if not chosen:
+        raise RecordError(
+            f"nothing to requeue in {folder.path}: no dead letter of a round that is still open matches {pattern!r}. "
+            "A round that has ended has been trained on already."
+        )
+    log = EventLog(folder.events, "requeue")
+    for sample in chosen:
+        log.write(Requeued(sample=sample.id, round=sample.round))
+    log.close()
+    Console().print(f"{len(chosen)} samples put back. Go on with: funreason loop --resume {folder.path}")
+    return 0
+
+
+def dead(folder: RunFolder, pattern: str) -> Iterator[Sample]:
+    """The dropped and dead samples whose reason is like `pattern`."""
+    for path in sorted(folder.path.glob("round-*")):
+        texts = folder.texts(int(path.name.removeprefix("round-")))
+        for kind in ("dropped", "dead"):
+            for sample in texts.get(kind):
+                if fnmatch(_why(sample)[1], pattern):
+                    yield sample
+
+
+def _why(sample: Sample) -> tuple[str, str]:
+    last = sample.verdicts[-1] if sample.verdicts else None
+    return (last.stage, last.reason) if last else ("", "")

@@ -1,0 +1,36 @@
+"""Errors as a person reads them: one clear sentence for what we know, a traceback for what we do not."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+KNOWN = {
+    "ConfigError": USAGE,
+    "GraphError": USAGE,
+    "PluginError": USAGE,
+    "DataError": FAILED,
+    "ModelError": FAILED,
+    "RecordError": FAILED,
+    "BfclError": FAILED,
+    "TrainingError": FAILED,
+    "BrokenAgent": FAILED,
+    "Interrupted": INTERRUPTED,
+}
+"""Errors with a sentence of their own, by name: naming the classes would import what raises them."""
+
+
+def explain(error: Exception) -> int:
+    """Print `error` to standard error and return the exit code."""
+    for kind in type(error).__mro__:
+        if kind.__name__ in KNOWN:
+            code = KNOWN[kind.__name__]
+            if code != INTERRUPTED:
+                print(f"funreason: {error}", file=sys.stderr)
+            return code
+    if isinstance(error, OSError):
+        print(f"funreason: {error}", file=sys.stderr)
+        return FAILED
+    traceback.print_exception(error)
+    return FAILED

@@ -1,0 +1,39 @@
+"""`funreason refine`: FCDR over a data file."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from rich.console import Console
+
+from funreason.commands.settings import read_config
+from funreason.loops.interrupt import Interrupted, StopRequest
+from funreason.loops.refine import refine_file
+from funreason.loops.run import fold_run
+from funreason.record.folder import RecordError, RunFolder
+from funreason.tui.progress import LiveProgress
+from funreason.tui.table import account, stage_table, yield_table
+
+
+def run_refine(file: Path, out: Path, name: str, settings: list[str]) -> int:
+    """Refine a file into the folder `out`; the exit code."""
+    config = read_config(name, {}, settings)
+    folder = RunFolder(out)
+    if (out / "run.json").exists():
+        raise RecordError(f"{out} holds a run already; choose another --out")
+    console = Console()
+    stop = StopRequest()
+    stop.listen()
+    try:
+        with LiveProgress(folder, console):
+            asyncio.run(refine_file(config, file, folder, stop))
+    except (Interrupted, KeyboardInterrupt):
+        console.print(f"interrupted; what was judged lies in {out}")
+        return 130
+    state = fold_run(folder)
+    console.print(stage_table(state))
+    console.print(yield_table(state))
+    console.print(account(state))
+    console.print(f"kept records: {out / 'refined-sharegpt.json'}, {out / 'refined-xlam.jsonl'}")
+    return 0

@@ -1,0 +1,54 @@
+"""`funreason train`: one SRML training on a data file, with a preview of the mask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from funreason.agents.references import usable_references
+from funreason.commands.settings import read_config
+from funreason.data.reading import read_tasks
+from funreason.loops.building import build_policy
+from funreason.loops.updating import training_settings
+from funreason.record.folder import RecordError
+from funreason.srml.examples import Example, StepReport
+
+
+def run_train(file: Path, out: Path, model: str | None, name: str, preview: int, settings: list[str]) -> int:
+    """Train on the references of `file` and save into `out`; the exit code."""
+    from funreason.models.loading import load_model, save_model
+    from funreason.srml.preview import preview_mask
+    from funreason.srml.training import train
+
+    config = read_config(name, {"model.path": model} if model else {}, settings)
+    if out.exists() and any(out.iterdir()):
+        raise RecordError(f"{out} is not empty; choose another --out")
+    console = Console()
+    reading = read_tasks(file, strict=config.tasks.strict)
+    samples, unusable = usable_references(reading.tasks, 0, prefix="train")
+    console.print(f"{reading.summary()}; {unusable} without a reference that can be written")
+    policy, base = build_policy(config)
+    examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
+    console.print(preview_mask(examples[:preview], policy.tokenizer))
+    student = load_model(base.folder, config.model.device, config.model.dtype)
+    update = training_settings(config.train.update, config, 0)
+    report = train(student, policy.tokenizer, examples, update, on_step=lambda step: _say(console, step))
+    weights_id = save_model(student, policy.tokenizer, out)
+    console.print(
+        f"trained on {report.examples} samples ({len(report.refused)} refused) in {report.steps} steps: "
+        f"L_think {_loss(report.think)}, L_result {_loss(report.result)}. Weights {weights_id} in {out}"
+    )
+    for refusal in report.refused[:10]:
+        console.print(f"refused {refusal.message}", markup=False)
+    return 0
+
+
+def _say(console: Console, step: StepReport) -> bool:
+    if step.step % 10 == 0 or step.step == step.steps:
+        console.print(f"step {step.step}/{step.steps}  L_think {_loss(step.think)}  L_result {_loss(step.result)}")
+    return True
+
+
+def _loss(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,101 @@
+"""Builds a world: the one place where configuration meets libraries.
+
+Order matters for whoever made a mistake: what is cheap to check (tasks, graph, judges) comes before what is slow
+(torch, the model).
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from funreason.agents.evaluator import Evaluator, GateSuite
+from funreason.agents.gate import Rule
+from funreason.agents.messages import Accepted
+from funreason.config import Config, ConfigError, Gate
+from funreason.data.refusal import Refusal
+from funreason.loops.gates import gate_suites
+from funreason.loops.graphs import loop_graph
+from funreason.loops.interrupt import StopRequest
+from funreason.loops.journal import Journal
+from funreason.loops.sources import Pool, contaminated, hold_out, read_pool
+from funreason.loops.updating import Updating
+from funreason.loops.world import World, judges
+from funreason.models.policy import Policy
+from funreason.record.folder import RunFolder
+from funreason.record.state import State
+from funreason.record.types import Task
+
+EMBEDDED_MODEL = "toolbox"
+
+
+def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> World:
+    """Everything a run needs; ConfigError, DataError, GraphError, PluginError or ModelError say what is wrong."""
+    loop_graph(config.fcdr)
+    judges(config.fcdr)
+    pool = read_pool(config.tasks, config.rounds, config.seed)
+    held = hold_out(pool, config.gate.suites.values())
+    suites = gate_suites(config.gate.suites, held.gate, folder.path / "gate-items")
+    if not suites:
+        raise ConfigError("gate.suites is empty: nothing could decide whether new weights stay. Name one suite.")
+    pool = without_contamination(Pool(held.train, [*pool.refusals, *_held_out(held.gate)]), suites, config.gate)
+    policy, base = build_policy(config)
+    return World(
+        config,
+        journal,
+        stop,
+        policy,
+        pool,
+        Evaluator(policy, suites, rule_of(config.gate), folder.path / "gate", journal.write),
+        Updating(policy, folder.weights, journal.write, stop, config),
+        base,
+        past,
+    )
+
+
+def build_policy(config: Config) -> tuple[Policy, Accepted]:
+    """The model in use, and which weights those are."""
+    from funreason.models.huggingface import HuggingFaceSampler
+    from funreason.models.loading import load_model, load_tokenizer, weights_id_of
+    from funreason.models.threads import use_threads
+
+    use_threads(config.model.threads)
+    path = model_path(config.model.path)
+    model = load_model(path, config.model.device, config.model.dtype)
+    tokenizer = load_tokenizer(path, model)
+    base = Accepted(weights_id_of(model), path)
+    sampler = HuggingFaceSampler(
+        model,
+        tokenizer,
+        weights_id=base.weights_id,
+        max_new_tokens=config.sample.max_new_tokens,
+        temperature=config.sample.temperature,
+        top_p=config.sample.top_p,
+    )
+    return Policy(sampler, tokenizer, style=config.model.prompt, seed=config.seed), base
+
+
+def model_path(name: str) -> Path:
+    """The folder of a model: a path, or the one that comes with the package."""
+    if name == EMBEDDED_MODEL:
+        return Path(str(files("funreason.data.toolbox") / "base"))
+    return Path(name)
+
+
+def rule_of(gate: Gate) -> Rule:
+    """The gate's rule as configured."""
+    return Rule(gate.min_gain, gate.significant, gate.p, gate.max_category_loss, gate.max_guard_loss)
+
+
+def without_contamination(pool: Pool, suites: list[GateSuite], gate: Gate) -> Pool:
+    """The pool without tasks whose query stands in the gate; each is counted as refused."""
+    bad = contaminated(pool.tasks, [task.query for suite in suites for task in suite.tasks])
+    if not bad or gate.contamination == "report":
+        return pool
+    ids = {task.id for task in bad}
+    refusals = [Refusal(0, task.id, "contamination", "its query stands in the gate") for task in bad]
+    return Pool([task for task in pool.tasks if task.id not in ids], [*pool.refusals, *refusals])
+
+
+def _held_out(tasks: list[Task]) -> list[Refusal]:
+    return [Refusal(0, task.id, "held_out", "held back for the gate") for task in tasks]

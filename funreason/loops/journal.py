@@ -1,0 +1,91 @@
+"""The run's own pen: phases, heartbeats and judgements go to the log through it.
+
+Only the loop's process holds a journal; whoever else wants to know reads the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from funreason.bus.agent import ENDED
+from funreason.data.refusal import Refusal
+from funreason.record import events as ev
+from funreason.record.folder import HEARTBEAT_S, RunFolder
+from funreason.record.log import EventLog
+from funreason.record.types import Sample
+
+
+class Journal:
+    """Writes one run's events."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.log = EventLog(folder.events)
+        self.write = self.log.write
+
+    @contextmanager
+    def phase(self, round: int, name: str, todo: int = 0) -> Iterator[None]:
+        """A phase of a round, with its wall time; an interrupted phase gets no end."""
+        self.write(ev.PhaseStarted(round=round, phase=name, todo=todo))
+        started = time.perf_counter()
+        yield
+        self.write(ev.PhaseEnded(round=round, phase=name, seconds=round_seconds(time.perf_counter() - started)))
+        self.log.sync()
+
+    def observe(self, node: str, before: Sample, outcome: str, after: Sample | None, seconds: float) -> None:
+        """One answer on the bus: the hot path, so it stamps and appends directly."""
+        if outcome == ENDED or after is None:
+            return
+        verdicts = after.verdicts
+        last = verdicts[-1] if verdicts else None
+        self.log.append(
+            ev.Judged(
+                at=time.time(),
+                round=after.round,
+                sample=after.id,
+                attempt=before.attempt,
+                node=node,
+                outcome=outcome,
+                reason=last.reason if last is not None and last.stage == node else "",
+                us=round_micro(seconds),
+            )
+        )
+
+    @asynccontextmanager
+    async def heartbeat(self) -> AsyncIterator[None]:
+        """Say every few seconds that the run is alive."""
+
+        async def beat() -> None:
+            while True:
+                self.folder.beat("running")
+                await asyncio.sleep(HEARTBEAT_S)
+
+        task = asyncio.create_task(beat())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """A record that never became a task."""
+        where = f"line {refusal.line} {refusal.id}".strip() if refusal.line else refusal.id
+        self.write(ev.TaskRefused(where=where, reason=refusal.reason, message=refusal.message))
+
+    def end(self, status: str, reason: str = "") -> None:
+        """The run's last line, and its status in run.json."""
+        self.write(ev.RunEnded(status=status, reason=reason))
+        self.log.close()
+        self.folder.beat(status)
+
+
+def round_seconds(seconds: float) -> float:
+    """To the millisecond: more digits would only be noise in the log."""
+    return round(seconds, 3)
+
+
+def round_micro(seconds: float) -> float:
+    """Seconds as microseconds with one digit."""
+    return round(seconds * 1e6, 1)

@@ -1,0 +1,80 @@
+"""FCDR alone: judges and repairs the samples of a data file, without any model.
+
+The same graph as the loop's, from the first judge on. A record's own answer is the sample; nothing else is known
+of the right one, so stage 4 checks the schema and not equality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from funreason.agents.ends import DeadLetter, End, Keeper
+from funreason.agents.regenerator import Regenerator
+from funreason.bus.flow import Flow
+from funreason.config import Config
+from funreason.data.reading import SampleReading, read_samples
+from funreason.data.writers import write_sharegpt, write_xlam
+from funreason.loops.graphs import refine_graph
+from funreason.loops.interrupt import Interrupted, StopRequest
+from funreason.loops.journal import Journal
+from funreason.loops.world import judges, make_bus
+from funreason.record.events import RoundEnded, RunStarted
+from funreason.record.folder import RunFolder
+from funreason.record.types import Sample, changed
+
+ROUND = 1
+"""Refining is one round, so every reader of runs can read it."""
+
+
+async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequest) -> Flow:
+    """Judge every record of `file`; texts, refined data and events go to `out`. DataError when nothing is usable."""
+    reading = read_samples(file, strict=config.tasks.strict)
+    out.claim()
+    journal = Journal(out)
+    graph = refine_graph(config.fcdr)
+    journal.write(RunStarted(run=out.name, rounds=1, seed=config.seed, nodes=list(graph.order)))
+    for refusal in reading.refusals:
+        journal.refuse(refusal)
+    try:
+        flow = await _judge(config, journal, graph, reading, stop)
+    except BaseException as error:
+        journal.end("interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed", str(error)[:500])
+        raise
+    _write_refined(out)
+    out.seal(ROUND)
+    journal.write(RoundEnded(round=ROUND, weights=""))
+    journal.end("finished")
+    return flow
+
+
+async def _judge(config: Config, journal: Journal, graph: Any, reading: SampleReading, stop: StopRequest) -> Flow:
+    texts = journal.folder.texts(ROUND)
+    end = End(texts, journal.write)
+    order = tuple(how for how in config.fcdr.regenerate if how != "resample")
+    agents = {
+        **judges(config.fcdr),
+        "regenerator": Regenerator(None, order=order, max_attempts=config.fcdr.max_attempts),
+        "trainer": Keeper(end),
+        "dead_letter": DeadLetter(end),
+    }
+    bus = make_bus(graph, agents, config.fcdr, journal)
+    stop.on_stop(bus.stop)
+    async with journal.heartbeat():
+        with journal.phase(ROUND, "sample", todo=len(reading.samples)):
+            flow = await bus.drain(_of_round(reading.samples))
+            if flow.stopped:
+                raise Interrupted
+    return flow
+
+
+def _of_round(samples: Iterable[Sample]) -> Iterator[Sample]:
+    return (changed(sample, round=ROUND) for sample in samples)
+
+
+def _write_refined(out: RunFolder) -> None:
+    texts = out.texts(ROUND)
+    kept = [sample for kind in ("kept", "text") for sample in texts.get(kind)]
+    write_sharegpt(kept, out.path / "refined-sharegpt.json")
+    write_xlam(kept, out.path / "refined-xlam.jsonl")

@@ -1,0 +1,51 @@
+"""One round: sample, refine, train, gate.
+
+Agents never import this module and never call each other; they answer messages on the bus.
+A sample that fails stays in the record as data; only a broken judge stops the round.
+"""
+
+from __future__ import annotations
+
+from funreason.agents.messages import Accepted, Candidate
+from funreason.bus.scheduler import Bus
+from funreason.loops.interrupt import Interrupted
+from funreason.loops.world import World
+from funreason.record.events import RoundEnded
+from funreason.record.types import Sample
+
+
+async def play_round(world: World, k: int) -> Accepted:
+    """Play round `k` from the weights accepted so far; the answer is which weights to go on with."""
+    seeds = world.seeds(k)
+    bus = world.bus(k)
+    await sample_and_refine(world, bus, seeds, k)
+    candidate = await train(world, bus, k)
+    accepted = await gate(world, bus, candidate)
+    world.finish_round(k)
+    world.journal.write(RoundEnded(round=k, weights=accepted.weights_id))
+    return accepted
+
+
+async def sample_and_refine(world: World, bus: Bus, seeds: list[Sample], k: int) -> None:
+    """Draw answers to every seed and judge them. The two overlap: the bus finishes samples before it draws more."""
+    with world.journal.phase(k, "sample", todo=len(seeds) * world.samples_per_task):
+        flow = await bus.drain(seeds)
+        if flow.stopped:
+            raise Interrupted
+
+
+async def train(world: World, bus: Bus, k: int) -> Candidate:
+    """Nothing is in flight any more: the trainer learns from what it was handed."""
+    with world.journal.phase(k, "train"):
+        answer = await bus.signal("trainer", "drained", k)
+    candidate: Candidate = answer.payload
+    return candidate
+
+
+async def gate(world: World, bus: Bus, candidate: Candidate) -> Accepted:
+    """Old and new weights on the same items; the generator goes on with those that are accepted."""
+    with world.journal.phase(candidate.round, "gate"):
+        answer = await bus.signal("evaluator", "updated", candidate)
+    accepted: Accepted = answer.payload
+    await bus.signal("generator", "gated", accepted)
+    return accepted

@@ -1,0 +1,121 @@
+"""The update as the trainer uses it: samples in, saved weights out.
+
+Sits between the trainer (which knows samples) and `srml.training` (which knows tensors), and is where a run's
+events for each optimiser step come from.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from funreason.agents.messages import Accepted
+from funreason.agents.trainer import Lesson
+from funreason.config import Config, Update
+from funreason.loops.interrupt import Interrupted, StopRequest
+from funreason.models.policy import Policy
+from funreason.record.events import Event, Noted, Stepped, Updated
+from funreason.record.types import Sample
+from funreason.srml.examples import Example, StepReport, TrainSettings
+
+
+class Updating:
+    """Trains a copy of the starting weights and saves it under `weights/<id>`."""
+
+    def __init__(
+        self, policy: Policy, weights: Path, write: Callable[[Event], None], stop: StopRequest, config: Config
+    ) -> None:
+        self.policy = policy
+        self.weights = weights
+        self.write = write
+        self.stop = stop
+        self.config = config
+
+    def __call__(self, settings: Update, lesson: Lesson) -> tuple[Accepted, Updated, int]:
+        """Train on one lesson. Interrupted when a stop was asked for: the checkpoint is kept and gone on from."""
+        from funreason.models.loading import load_model, save_model
+        from funreason.srml.training import train
+
+        model = load_model(lesson.start.folder, self.config.model.device, self.config.model.dtype)
+        checkpoints = self.weights / f"checkpoint-round-{lesson.round}"
+        report = train(
+            model,
+            self.policy.tokenizer,
+            [self._example(s, lesson.round) for s in (*lesson.samples, *lesson.replay)],
+            training_settings(settings, self.config, lesson.round),
+            on_step=lambda step: self._on_step(lesson.round, step),
+            checkpoint_dir=checkpoints,
+        )
+        if not report.finished:
+            raise Interrupted
+        for refusal in report.refused:
+            self.write(Noted(level="warning", text=f"not trained on: {refusal.message}", round=lesson.round))
+        fresh = self.weights / f"fresh-round-{lesson.round}"
+        weights_id = save_model(model, self.policy.tokenizer, fresh)
+        folder = self.weights / weights_id
+        if folder.exists():  # the same bytes, saved by a run that was interrupted just behind this line
+            shutil.rmtree(fresh)
+        else:
+            fresh.rename(folder)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        updated = Updated(
+            round=lesson.round,
+            weights=weights_id,
+            examples=report.examples,
+            steps=report.steps,
+            think=report.think,
+            result=report.result,
+        )
+        return Accepted(weights_id, folder), updated, len(report.refused)
+
+    def _example(self, sample: Sample, round: int) -> Example:
+        return Example(
+            id=sample.id,
+            prompt=self.policy.prompt(sample.task),
+            thinking=sample.thinking,
+            answer=sample.answer,
+            origin="replay" if sample.id.startswith("replay/") else sample.origin,
+            round=round,
+            attempt=sample.attempt,
+        )
+
+    def _on_step(self, round: int, step: StepReport) -> bool:
+        """Log a step; False asks the training to save its state and stop."""
+        self.write(
+            Stepped(
+                round=round,
+                step=step.step,
+                steps=step.steps,
+                loss=step.loss,
+                think=step.think,
+                result=step.result,
+                alpha=step.alpha,
+                lr=step.lr,
+                tokens_per_s=(step.think_tokens + step.result_tokens) / max(step.seconds, 1e-9),
+                think_tokens=step.think_tokens,
+                result_tokens=step.result_tokens,
+                by_origin=msgspec.to_builtins(step.by_origin),
+                by_attempt=msgspec.to_builtins(step.by_attempt, str_keys=True),
+            )
+        )
+        return not self.stop.asked
+
+
+def training_settings(settings: Update, config: Config, round: int) -> TrainSettings:
+    """The configuration in the trainer's terms; each round shuffles anew."""
+    return TrainSettings(
+        epochs=settings.epochs,
+        batch_size=settings.batch,
+        lr=settings.lr,
+        warmup_steps=settings.warmup_steps,
+        schedule=settings.schedule,
+        alpha_mode=settings.alpha_mode,
+        alpha=settings.alpha,
+        average=settings.average,
+        max_length=settings.max_length,
+        seed=config.seed * 1000 + round,
+        threads=config.model.threads,
+    )

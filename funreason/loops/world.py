@@ -1,0 +1,193 @@
+"""Everything a run needs, put together from its configuration: model, tasks, gate, graph, agents, record.
+
+`play_round` asks it for the seeds and the bus of a round and knows nothing of files or libraries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from funreason.agents.cot import CotJudge
+from funreason.agents.ends import DeadLetter, End, Keeper
+from funreason.agents.evaluator import Evaluator
+from funreason.agents.format import judge_format
+from funreason.agents.generator import Drawn, Generator, ReferenceGenerator
+from funreason.agents.messages import Accepted, Candidate
+from funreason.agents.parameters import judge_parameters
+from funreason.agents.plugins import load_agent
+from funreason.agents.query_tool import judge_query_tool
+from funreason.agents.references import replay_samples, usable_references
+from funreason.agents.regenerator import Regenerator
+from funreason.agents.response import judge_response
+from funreason.agents.trainer import Diet, Lesson, Trainer
+from funreason.bus.graph import Graph
+from funreason.bus.scheduler import Bus
+from funreason.config import Config, Fcdr
+from funreason.loops.graphs import loop_graph
+from funreason.loops.interrupt import StopRequest
+from funreason.loops.journal import Journal
+from funreason.loops.sources import Pool, references
+from funreason.loops.updating import Updating
+from funreason.models.policy import Policy
+from funreason.record.events import Chosen
+from funreason.record.state import State
+from funreason.record.types import Sample
+
+
+class World:
+    """The parts of one run. `accepted` are the weights the next round starts from; `base` those of the start."""
+
+    def __init__(
+        self,
+        config: Config,
+        journal: Journal,
+        stop: StopRequest,
+        policy: Policy,
+        pool: Pool,
+        evaluator: Evaluator,
+        updating: Updating,
+        base: Accepted,
+        past: State,
+    ) -> None:
+        self.config = config
+        self.journal = journal
+        self.stop = stop
+        self.policy = policy
+        self.pool = pool
+        self.evaluator = evaluator
+        self.updating = updating
+        self.base = base
+        self.past = past
+        self.graph: Graph = loop_graph(config.fcdr)
+
+    @property
+    def accepted(self) -> Accepted:
+        """The weights accepted last."""
+        return self.evaluator.accepted or self.base
+
+    @property
+    def samples_per_task(self) -> int:
+        """How many samples a seed becomes."""
+        return 1 if self.config.train.learn_from == "references" else self.config.sample.k
+
+    def seeds(self, k: int) -> list[Sample]:
+        """A message for each task of round `k`: only the task, nothing answered yet."""
+        tasks = self.pool.round(k, self.config.tasks.per_round)
+        return [Sample(id=f"r{k}/{task.id}", task=task, answer="", round=k) for task in tasks]
+
+    def bus(self, k: int) -> Bus:
+        """The agents of round `k` on the bus."""
+        texts = self.journal.folder.texts(k)
+        end = End(texts, self.journal.write)
+        generator, resample = self._generator(k)
+        agents: dict[str, Any] = {
+            **judges(self.config.fcdr),
+            "generator": generator,
+            "regenerator": Regenerator(
+                resample, order=tuple(self.config.fcdr.regenerate), max_attempts=self.config.fcdr.max_attempts
+            ),
+            "trainer": self._trainer(k, Keeper(end)),
+            "evaluator": self.evaluator,
+            "dead_letter": DeadLetter(end),
+        }
+        bus = make_bus(self.graph, agents, self.config.fcdr, self.journal)
+        self.stop.on_stop(bus.stop)
+        return bus
+
+    def weights(self, weights_id: str) -> Accepted:
+        """Weights by id: those of the start, or saved in the run's folder."""
+        if weights_id == self.base.weights_id:
+            return self.base
+        return Accepted(weights_id, self.journal.folder.weights / weights_id)
+
+    async def warm_up(self, round: int) -> Candidate:
+        """Train on references before any sampling; the candidate for the first gate."""
+        settings = self.config.warmup
+        assert settings.references is not None
+        tasks = references(settings.references.path, settings.references.count, self.config.seed)
+        replay = settings.update.replay
+        old = references(replay.path, replay.count, self.config.seed) if replay else []
+        samples, unusable = usable_references(tasks, round)
+        lesson = Lesson(round, samples, replay_samples(old, round), self.base)
+        weights, updated, refused = await asyncio.to_thread(self.updating, settings.update, lesson)
+        self.journal.write(
+            Chosen(
+                round=round,
+                kept=len(tasks),
+                trained=len(samples) - refused,
+                refused=refused + unusable,
+                replay=len(old),
+            )
+        )
+        self.journal.write(updated)
+        return Candidate(round, weights.weights_id, weights.folder)
+
+    def finish_round(self, k: int) -> None:
+        """Make the round's texts safe and seal them."""
+        self.journal.folder.seal(k)
+
+    def _generator(self, k: int) -> tuple[Any, Any]:
+        if self.config.train.learn_from == "references":
+            return ReferenceGenerator(), None
+        texts = self.journal.folder.texts(k)
+        ended = {sample for round, sample in self.past.ended if round == k}
+        generator = Generator(self.policy, texts, self.config.sample.k, drawn(texts.get("sampled")), ended)
+        return generator, generator.resample
+
+    def _trainer(self, k: int, keeper: Keeper) -> Trainer:
+        settings = self.config.train
+        count = settings.counts[k - 1] if k <= len(settings.counts) else None
+        start = self.accepted if settings.init_from == "accepted" else self.base
+        diet = Diet(settings.learn_from, settings.per_task, dict(settings.quotas), count, self.config.seed)
+        return Trainer(
+            keeper,
+            self.journal.folder.texts(k),
+            diet,
+            self._replay(k),
+            start,
+            self.accepted,
+            partial(self.updating, settings.update),
+            self.journal.write,
+        )
+
+    def _replay(self, k: int) -> list[Sample]:
+        source = self.config.train.update.replay
+        if source is None or not source.count:
+            return []
+        # A fresh slice each round: the same few old items again and again would be learnt by heart.
+        tasks = references(source.path, source.count * self.config.rounds, self.config.seed + 1)
+        return replay_samples(tasks[(k - 1) * source.count : k * source.count] or tasks[: source.count], k)
+
+
+def judges(fcdr: Fcdr) -> dict[str, Callable[..., Any]]:
+    """The five rule judges, and those of the user, by node name."""
+    own = {entry.name: load_agent(entry.agent) for entry in fcdr.judges}
+    return {
+        "response": judge_response,
+        "query_tool": judge_query_tool,
+        "cot": CotJudge(require=fcdr.require_thinking),
+        "parameters": judge_parameters,
+        "format": judge_format,
+        **own,
+    }
+
+
+def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, journal: Journal) -> Bus:
+    """A bus over the nodes of `graph`."""
+    present = {node.name: agents[node.name] for node in graph.nodes}
+    return Bus(
+        graph,
+        present,
+        workers=fcdr.workers,
+        max_attempts=fcdr.max_attempts,
+        observe=journal.observe,
+        error_limit=fcdr.error_limit,
+    )
+
+
+def drawn(samples: Any) -> Drawn:
+    """Samples by id and attempt."""
+    return {(sample.id, sample.attempt): sample for sample in samples}
