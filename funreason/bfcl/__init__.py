@@ -1,1 +1,11 @@
-"""The Berkeley function-calling leaderboard's rules: cases, decoders, checker, scores."""
+"""The Berkeley function-calling leaderboard's rules: cases, decoders, checker, scores.
+
+`check(case, output)` gives the official verdict without running the output or needing the official package.
+"""
+
+from funreason.bfcl.cases import Case, load_cases
+from funreason.bfcl.checker import Result, check, check_any, check_calls
+from funreason.bfcl.errors import BfclError
+from funreason.bfcl.fetch import fetch
+
+__all__ = ["BfclError", "Case", "Result", "check", "check_any", "check_calls", "fetch", "load_cases"]
