@@ -1,0 +1,196 @@
+"""Sampling in this process, with a transformers model.
+
+A prompt is prefilled once for all its completions; batches hold prompts of like length; rows that ended leave the
+batch. The same request gives the same completions whatever it is batched with (see `draws`).
+The model may be the very object a trainer is updating: nothing derived from its weights outlives one `sample`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from funreason.models.decoding import Decoding, Settings
+from funreason.models.errors import ModelError
+from funreason.models.loading import load_model, require_same_vocabulary
+from funreason.models.protocol import Completion, Request
+from funreason.models.shared_prefix import Prefix, attending_with_shared_prefix, require_plain_attention
+
+
+class Prepared(NamedTuple):
+    """A request with its place in the caller's list and its prompt as ids."""
+
+    place: int
+    request: Request
+    ids: list[int]
+
+
+class HuggingFaceSampler:
+    """Sampler over a transformers causal language model. One `sample` runs at a time; others wait for it.
+
+    `max_new_tokens` bounds a completion; `max_rows` and `token_budget` (prompt tokens plus rows times
+    max_new_tokens) bound a batch. One request is never split, so a single one may exceed both.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        weights_id: str,
+        max_new_tokens: int = 128,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        max_rows: int = 512,
+        token_budget: int = 131_072,
+    ) -> None:
+        require_same_vocabulary(model, tokenizer)
+        require_plain_attention(model)
+        if temperature <= 0 or not 0 < top_p <= 1:
+            raise ModelError(
+                f"temperature is {temperature}, top_p {top_p}; they must lie above 0 and in (0, 1]. "
+                "For greedy decoding set `greedy` on the request."
+            )
+        self.model, self.tokenizer, self.weights_id = model, tokenizer, weights_id
+        self.max_rows, self.token_budget = max_rows, token_budget
+        self.settings = Settings(max_new_tokens, temperature, top_p, _end_ids(model, tokenizer), _known_ids(tokenizer))
+        self._one_at_a_time = threading.Lock()
+
+    def too_long(self, request: Request) -> bool:
+        """Whether the prompt leaves less than `max_new_tokens` of the model's context."""
+        return len(self._encode([request.prompt])[0]) > self._longest_prompt()
+
+    def load_weights(self, model_or_path: PreTrainedModel | str | Path, weights_id: str) -> None:
+        """Sample from this model (or folder) from now on; the tokenizer stays."""
+        if isinstance(model_or_path, PreTrainedModel):
+            model = model_or_path
+        else:
+            current = next(self.model.parameters())
+            model = load_model(model_or_path, str(current.device), str(current.dtype).removeprefix("torch."))
+        require_same_vocabulary(model, self.tokenizer)
+        require_plain_attention(model)
+        with self._one_at_a_time:
+            self.model, self.weights_id = model, weights_id
+
+    def sample(self, requests: Sequence[Request]) -> list[list[Completion]]:
+        """`request.n` completions for each request, in the order given. ModelError for a prompt that does not fit."""
+        answers: list[list[Completion]] = [[] for _ in requests]
+        prepared = self._prepare(requests)
+        with self._one_at_a_time, _evaluating(self.model), torch.inference_mode():
+            for batch in self._batches(prepared):
+                for item, completions in zip(batch, self._complete(batch), strict=True):
+                    answers[item.place] = completions
+        return answers
+
+    def _prepare(self, requests: Sequence[Request]) -> list[Prepared]:
+        encoded = self._encode([request.prompt for request in requests])
+        for request, ids in zip(requests, encoded, strict=True):
+            self._require_usable(request, ids)
+        return [Prepared(*triple) for triple in zip(range(len(requests)), requests, encoded, strict=True)]
+
+    def _require_usable(self, request: Request, ids: list[int]) -> None:
+        if not ids or request.n < 0:
+            raise ModelError(f"request {request.id}: {len(ids)} prompt tokens, n = {request.n}; neither may be that.")
+        if len(ids) > self._longest_prompt():
+            raise ModelError(
+                f"request {request.id}: the prompt has {len(ids)} tokens; at most {self._longest_prompt()} leave room "
+                f"for {self.settings.max_new_tokens} new ones. Ask too_long() first, or lower max_new_tokens."
+            )
+
+    def _encode(self, prompts: list[str]) -> list[list[int]]:
+        if not prompts:
+            return []
+        ids: list[list[int]] = self.tokenizer(prompts, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _longest_prompt(self) -> int:
+        context: int = self.model.config.get_text_config().max_position_embeddings
+        return context - self.settings.max_new_tokens
+
+    def _batches(self, prepared: list[Prepared]) -> Iterator[list[Prepared]]:
+        # Longest first: when memory is short, the first batch says so, not the last.
+        batch: list[Prepared] = []
+        rows = cost = 0
+        for item in sorted((p for p in prepared if p.request.n), key=lambda p: (-len(p.ids), p.place)):
+            more = len(item.ids) + item.request.n * self.settings.max_new_tokens
+            if batch and (rows + item.request.n > self.max_rows or cost + more > self.token_budget):
+                yield batch
+                batch, rows, cost = [], 0, 0
+            batch.append(item)
+            rows, cost = rows + item.request.n, cost + more
+        if batch:
+            yield batch
+
+    def _complete(self, batch: list[Prepared]) -> list[list[Completion]]:
+        prefix = self._prefill([item.ids for item in batch])
+        decoding = Decoding(self.model, prefix, [item.request for item in batch], self.settings)
+        with attending_with_shared_prefix(self.model):
+            decoding.run([item.ids[-1] for item in batch], [len(item.ids) for item in batch])
+        return decoding.completions(self.tokenizer)
+
+    def _prefill(self, prompts: list[list[int]]) -> Prefix:
+        # The last token is left to the first decoding step, which needs its logits. Padding stands on the right,
+        # where causal attention never looks, so no mask is needed here; decoding masks it.
+        device = self.model.device
+        lengths = torch.tensor([len(ids) - 1 for ids in prompts], device=device)
+        longest = int(lengths.max())
+        cache = DynamicCache(config=self.model.config)
+        if longest:
+            padded = torch.tensor([ids[:-1] + [0] * (longest - len(ids) + 1) for ids in prompts], device=device)
+            self.model(input_ids=padded, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        hidden = torch.arange(longest, device=device)[None] >= lengths[:, None]
+        mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=device).masked_fill_(hidden, -torch.inf)
+        keys, values = self._stored(cache, len(prompts), longest)
+        # One slot and one row per prompt: the first step reads its last token, then the rows fan out.
+        return Prefix(keys, values, mask[:, None, None], 1, torch.arange(len(prompts), device=device))
+
+    def _stored(self, cache: DynamicCache, prompts: int, longest: int) -> tuple[list[Tensor], list[Tensor]]:
+        # Prompts of a single token leave nothing to prefill: stores of length 0, one per layer.
+        if longest:
+            return [_whole(getattr(layer, "keys", None)) for layer in cache.layers], [
+                _whole(getattr(layer, "values", None)) for layer in cache.layers
+            ]
+        config = self.model.config.get_text_config()
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        shape = (prompts, config.num_key_value_heads, 0, size)
+        nothing = torch.empty(shape, dtype=self.model.dtype, device=self.model.device)
+        return [nothing] * config.num_hidden_layers, [nothing] * config.num_hidden_layers
+
+
+class _evaluating:
+    """The model in eval mode inside the block, and as it was behind it."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model, self.was_training = model, model.training
+
+    def __enter__(self) -> None:
+        self.model.train(False)
+
+    def __exit__(self, *_: object) -> None:
+        self.model.train(self.was_training)
+
+
+def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    stated = getattr(model.generation_config, "eos_token_id", None)
+    ends = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id}
+    found = tuple(sorted(end for end in ends if end is not None))
+    if not found:
+        raise ModelError(f"{tokenizer.name_or_path!r}: neither tokenizer nor generation config names an end token.")
+    return found
+
+
+def _known_ids(tokenizer: PreTrainedTokenizerBase) -> int:
+    # Embeddings are often padded beyond the vocabulary; a drawn padding id would decode to nothing.
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def _whole(states: Tensor | None) -> Tensor:
+    if states is None:
+        raise ModelError("the model filled no attention cache; the in-process sampler needs one from every layer.")
+    return states

@@ -1,0 +1,59 @@
+"""What every sampler promises, whether it runs in this process, in an engine or behind an address.
+
+A sampler is synchronous and owns its batching: hand it as many requests as are ready, call it from a thread
+when an event loop must stay free. What a request gets back depends on the request alone (its prompt, seed and
+id) and never on the requests that happened to share its batch; a resumed run relies on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Request(msgspec.Struct, frozen=True):
+    """`n` completions of one prompt. `prompt` is the finished text, chat template included; `id` names the draw."""
+
+    id: str
+    prompt: str
+    n: int
+    seed: int
+    greedy: bool = False
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """One completion.
+
+    `text` excludes the end-of-turn token; `tokens` counts what was generated, that token included; `truncated`
+    means the token limit came before the end of the turn. `logprob_sum` is the natural-log probability of the
+    tokens under the distribution they were drawn from (temperature and top-p applied), None for greedy decoding.
+    """
+
+    text: str
+    tokens: int
+    truncated: bool
+    logprob_sum: float | None = None
+
+
+class Sampler(Protocol):
+    """Completes prompts with one set of weights, named by `weights_id`."""
+
+    weights_id: str
+
+    def sample(self, requests: Sequence[Request]) -> list[list[Completion]]:
+        """One list of `request.n` completions per request, in the order given.
+
+        Raises ModelError for a prompt that does not fit; ask `too_long` first.
+        """
+        ...
+
+    def too_long(self, request: Request) -> bool:
+        """Whether prompt and completion together would not fit the model's context."""
+        ...
+
+    def load_weights(self, model_or_path: Any | str | Path, weights_id: str) -> None:
+        """Serve other weights of the same architecture from now on; nothing cached from the old ones survives."""
+        ...

@@ -1,0 +1,78 @@
+"""How examples become batches: which go together in a step, how a step is cut, how a cut is padded.
+
+A step always holds `batch_size` samples (the last one of an epoch may hold fewer), whatever their length. Cutting it
+into micro-batches is a matter of memory and speed alone; the loss does not see the cut. Everything follows from
+(seed, epoch), so a resumed training meets the same batches.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from funreason.srml.parts import IGNORE, NONE, Encoded
+
+POOL_BATCHES = (
+    8  # batches whose samples are sorted by length together: enough to cut padding, few enough to stay random
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One forward pass: ids, labels, parts [B, T], padded on the right, and weights [B] (float64)."""
+
+    ids: Tensor
+    labels: Tensor
+    parts: Tensor
+    weights: Tensor
+
+    @property
+    def first_trained(self) -> int:
+        """The first position at which any row learns."""
+        return int((self.parts != NONE).any(0).int().argmax())
+
+
+def plan_epoch(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Indices of `lengths` in effective batches of `batch_size`, like lengths together, each index once."""
+    rng = random.Random(f"{seed}/{epoch}")
+    order = list(range(len(lengths)))
+    rng.shuffle(order)
+    pool = batch_size * POOL_BATCHES
+    batches: list[list[int]] = []
+    for start in range(0, len(order), pool):
+        alike = sorted(order[start : start + pool], key=lambda index: lengths[index])
+        batches += [alike[at : at + batch_size] for at in range(0, len(alike), batch_size)]
+    rng.shuffle(batches)
+    return batches
+
+
+def cut(batch: Sequence[int], lengths: Sequence[int], *, micro_tokens: int) -> list[list[int]]:
+    """`batch` in micro-batches of at most `micro_tokens` padded tokens; a longer sample stands alone."""
+    pieces: list[list[int]] = []
+    for index in sorted(batch, key=lambda index: -lengths[index]):
+        # Longest first, so the first of a piece says how wide all of it will be padded.
+        if pieces and (len(pieces[-1]) + 1) * lengths[pieces[-1][0]] <= micro_tokens:
+            pieces[-1].append(index)
+        else:
+            pieces.append([index])
+    return pieces
+
+
+def collate(samples: Sequence[Encoded], weights: Sequence[float], *, pad_id: int, device: torch.device) -> Batch:
+    """Pad to the longest, on the right: causal attention never sees it, so no attention mask is needed."""
+    longest = max(len(sample.ids) for sample in samples)
+
+    def padded(column: int, fill: int) -> Tensor:
+        rows = [[*sample[column], *[fill] * (longest - len(sample.ids))] for sample in samples]
+        return torch.tensor(rows, dtype=torch.long, device=device)
+
+    return Batch(
+        padded(0, pad_id),
+        padded(1, IGNORE),
+        padded(2, NONE),
+        torch.tensor(weights, dtype=torch.float64, device=device),
+    )

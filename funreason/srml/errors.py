@@ -1,0 +1,29 @@
+"""What training refuses: a whole training, or one sample, which is always named by its id."""
+
+from __future__ import annotations
+
+
+class TrainingError(Exception):
+    """Training cannot go on, or cannot begin; the message says what was found and what to do."""
+
+
+class UnusableSample(TrainingError):
+    """One sample cannot be trained on. `sample_id` names it, `reason` is a dotted code."""
+
+    reason = "train.unusable"
+
+    def __init__(self, sample_id: str, message: str) -> None:
+        super().__init__(f"sample {sample_id or '(no id)'}: {message}")
+        self.sample_id = sample_id
+
+
+class NoTrainableTokens(UnusableSample):
+    """Neither thinking nor answer gives a token to learn from."""
+
+    reason = "train.no_tokens"
+
+
+class SampleTooLong(UnusableSample):
+    """Prompt and target exceed the length limit; cutting would train on half a call, so nothing is cut."""
+
+    reason = "train.too_long"

@@ -1,0 +1,94 @@
+"""From a prompt and a completion to token ids, labels, and the part each token belongs to.
+
+Thinking has its tags; the result begins with the blank line behind the closing tag and ends with the end-of-turn
+token. Prompt and completion are tokenised apart, as they are when sampled, so no token joins them. Inside the
+completion a token may straddle the boundary (">\\n\\n" is one token in some vocabularies): it belongs to the result,
+for predicting it means deciding to begin the answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from funreason.calls.thinking import THINK_TAGS, join_thinking
+from funreason.models.prompts import opens_thinking
+from funreason.srml.errors import NoTrainableTokens, SampleTooLong, TrainingError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IGNORE = -100
+NONE, THINK, RESULT = 0, 1, 2
+
+
+class Encoded(NamedTuple):
+    """One sample as three lists of equal length: token ids, labels (-100 where not learnt), parts (0, 1, 2)."""
+
+    ids: list[int]
+    labels: list[int]
+    parts: list[int]
+
+
+def encode_sample(
+    prompt: str,
+    thinking: str | None,
+    answer: str,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    *,
+    sample_id: str = "",
+) -> Encoded:
+    """Tokenise one sample, unshifted.
+
+    An empty answer leaves only thinking, and then no end of turn is taught. Raises NoTrainableTokens when there is
+    neither, SampleTooLong above `max_length` tokens (nothing is cut), TrainingError without a fast tokenizer.
+    """
+    target, boundary = _target(prompt, thinking, answer)
+    if not target:
+        raise NoTrainableTokens(
+            sample_id, "neither thinking nor answer has any text; leave it out of the training data."
+        )
+    if not tokenizer.is_fast:
+        raise TrainingError(f"{tokenizer.name_or_path!r} has no fast tokenizer (tokenizer.json), so no token offsets.")
+    before: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    encoded = tokenizer(target, add_special_tokens=False, return_offsets_mapping=True)
+    ids: list[int] = encoded["input_ids"]
+    parts = [THINK if end <= boundary else RESULT for _, end in encoded["offset_mapping"]]
+    if answer:
+        ids, parts = [*ids, _end_of_turn(tokenizer)], [*parts, RESULT]
+    if len(before) + len(ids) > max_length:
+        raise SampleTooLong(
+            sample_id,
+            f"{len(before)} prompt and {len(ids)} completion tokens exceed max_length {max_length}; "
+            "raise it or leave the sample out, it is not cut.",
+        )
+    return _checked(Encoded([*before, *ids], [IGNORE] * len(before) + ids, [NONE] * len(before) + parts), sample_id)
+
+
+def _target(prompt: str, thinking: str | None, answer: str) -> tuple[str, int]:
+    # The text to learn, and where in it the thinking ends. The boundary follows from how the text is made, so
+    # closing tags inside the thinking (models do that) need no search.
+    opened = opens_thinking(prompt)
+    if thinking is None and not opened:
+        return answer, 0
+    if not thinking and not answer:
+        return "", 0
+    whole = join_thinking(thinking or "", answer if answer else "")
+    boundary = len(THINK_TAGS[0]) + len(thinking or "") + len(THINK_TAGS[1])
+    whole = whole if answer else whole[:boundary]
+    skipped = len(THINK_TAGS[0]) if opened else 0
+    return whole[skipped:], boundary - skipped
+
+
+def _checked(encoded: Encoded, sample_id: str) -> Encoded:
+    # A first token has nothing before it to be predicted from, so it cannot be the only one.
+    if not any(encoded.parts[1:]):
+        raise NoTrainableTokens(sample_id, "no token stands behind another; give it a prompt or a longer answer.")
+    return encoded
+
+
+def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
+    end = tokenizer.eos_token_id
+    if not isinstance(end, int):
+        raise TrainingError(f"{tokenizer.name_or_path!r} names no end-of-turn token (eos_token); set it.")
+    return end

@@ -1,0 +1,20 @@
+"""The learning rate as a function of the step alone, so that a resumed training needs no scheduler state."""
+
+from __future__ import annotations
+
+import math
+
+from funreason.srml.examples import TrainSettings
+
+
+def rate(step: int, steps: int, settings: TrainSettings) -> float:
+    """The learning rate of `step` (1 … steps): a linear warm-up, then the schedule down to `final_lr_ratio`."""
+    asked = settings.warmup_steps
+    warmup = min(steps - 1, asked if asked is not None else round(settings.warmup_ratio * steps))
+    if step <= warmup:
+        return settings.lr * step / warmup
+    # Counted so that the first step behind the warm-up has the full rate and a step beyond the last would have none.
+    left = (steps + 1 - step) / (steps - warmup) if steps > warmup else 1.0
+    shape = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[settings.schedule]
+    floor = 1.0 if settings.schedule == "constant" else settings.final_lr_ratio
+    return settings.lr * (floor + (1 - floor) * shape)
