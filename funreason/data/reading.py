@@ -1,28 +1,28 @@
-"""Reads a file of tasks, whatever its form, and accounts for every record.
+"""Reads a file of tasks, or of tasks with answers to judge, and accounts for every record.
 
-Each record becomes a task or a refusal with its line and a reason; nothing a file holds makes the reader raise, but a
-file without one usable task does, and `strict` makes the first refusal an error. The format is found record by
-record unless it is named.
+Each record is kept or refused with its line and a reason. A file without one usable record is an error, and with
+`strict` so is the first refusal.
+
+`read_samples` is what `refine` works on: the record's own answer becomes the sample's, and the task forgets its
+reference, because a record is judged on its own merit and not against itself. Calls that cannot be written down
+(`7SN.pj()`) are refused there, since no model could be taught to write them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from funreason.calls.strict_json import JsonRefused, read_json
-from funreason.data import bfcl_files, openai, sharegpt, xlam
+from funreason.calls.render import CallRenderError, render_calls
+from funreason.data.entries import read_entries
 from funreason.data.form import RecordRead
-from funreason.data.lines import raw_records
 from funreason.data.refusal import DataError, RecordRefused, Refusal
-from funreason.record.types import Task
+from funreason.record.types import Sample, Task
 
-FORMATS = ("auto", "xlam", "sharegpt", "openai", "bfcl")
-_MODULES = {"sharegpt": sharegpt, "openai": openai, "bfcl": bfcl_files, "xlam": xlam}
+__all__ = ["DataError", "Reading", "Refusal", "SampleReading", "read_samples", "read_tasks"]
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -34,15 +34,19 @@ class Reading(msgspec.Struct, frozen=True):
 
     def summary(self) -> str:
         """One line for people: how many were kept, how many not, the first reasons with their lines."""
-        return summary_line(self.path, len(self.tasks), self.refusals)
+        return _summary(self.path, len(self.tasks), self.refusals)
 
 
-class Entry(NamedTuple):
-    """One record of a file: read, or refused."""
+class SampleReading(msgspec.Struct, frozen=True):
+    """What a file held: its samples and what was refused."""
 
-    line: int
-    read: RecordRead | None
-    refusal: Refusal | None
+    path: str
+    samples: list[Sample]
+    refusals: list[Refusal]
+
+    def summary(self) -> str:
+        """One line for people: how many were kept, how many not, the first reasons with their lines."""
+        return _summary(self.path, len(self.samples), self.refusals)
 
 
 def read_tasks(path: str | Path, *, format: str = "auto", strict: bool = False) -> Reading:
@@ -53,63 +57,52 @@ def read_tasks(path: str | Path, *, format: str = "auto", strict: bool = False) 
             tasks.append(entry.read.task)
         if entry.refusal is not None:
             refusals.append(entry.refusal)
-            refuse_if(strict, path, entry.refusal)
-    require_some(path, tasks, refusals)
+            _refuse_if(strict, path, entry.refusal)
+    _require_some(path, tasks, refusals)
     return Reading(str(path), tasks, refusals)
 
 
-def read_entries(path: Path, format: str = "auto") -> Iterator[Entry]:
-    """Every record of `path` in order, one at a time; a second record of one id is refused."""
-    if format not in FORMATS:
-        raise DataError(f"format {format!r} is not known; choose one of {', '.join(FORMATS)}")
-    answers = bfcl_files.possible_answers(path) if format in ("auto", "bfcl") else {}
-    first_line: dict[str, int] = {}
-    for raw in raw_records(path):
-        if raw.refused is not None:
-            yield Entry(raw.line, None, Refusal(raw.line, "", raw.refused.reason, raw.refused.message))
-            continue
-        yield _entry(raw.line, raw.text, format, answers, first_line)
+def read_samples(path: str | Path, *, format: str = "auto", strict: bool = False) -> SampleReading:
+    """One sample of origin `reference` per record that has an answer; raises DataError as `read_tasks` does."""
+    samples, refusals = [], []
+    for entry in read_entries(Path(path), format):
+        refusal = entry.refusal
+        if entry.read is not None:
+            try:
+                samples.append(_sample(entry.read))
+            except RecordRefused as error:
+                refusal = Refusal(entry.line, entry.read.task.id, error.reason, error.message)
+        if refusal is not None:
+            refusals.append(refusal)
+            _refuse_if(strict, path, refusal)
+    _require_some(path, samples, refusals)
+    return SampleReading(str(path), samples, refusals)
 
 
-def _entry(line: int, text: str, format: str, answers: dict[str, Any], seen: dict[str, int]) -> Entry:
-    name = ""
+def _sample(read: RecordRead) -> Sample:
+    task = msgspec.structs.replace(read.task, reference=None, reference_text=None, reference_thinking=None)
+    return Sample(
+        id=task.id,
+        task=task,
+        answer=_answer(read),
+        thinking=read.task.reference_thinking,
+        origin="reference",
+    )
+
+
+def _answer(read: RecordRead) -> str:
+    if read.answer is not None:
+        return read.answer
+    if read.task.reference is None:
+        raise RecordRefused("answer.missing", "the record has no answer to judge")
     try:
-        record = _json_object(text)
-        name = str(record.get("id", ""))[:300]
-        read = _read_record(record, line, format, answers)
-        earlier = seen.setdefault(read.task.id, line)
-        if earlier != line:
-            raise RecordRefused("id.duplicate", f"the id {read.task.id!r} stands on line {earlier} already")
-    except RecordRefused as error:
-        return Entry(line, None, Refusal(line, name, error.reason, error.message))
-    return Entry(line, read, None)
+        return render_calls(read.task.reference)
+    except CallRenderError as error:
+        reason = "name.not_callable" if "cannot be" in str(error) else "answer.not_writable"
+        raise RecordRefused(reason, str(error)) from error
 
 
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        record = read_json(text)
-    except JsonRefused as error:
-        raise RecordRefused(error.reason, error.message) from error
-    if not isinstance(record, dict):
-        raise RecordRefused("record.not_object", f"a record must be a JSON object, found {type(record).__name__}")
-    return record
-
-
-def _read_record(record: dict[str, Any], line: int, format: str, answers: dict[str, Any]) -> RecordRead:
-    names = list(_MODULES) if format == "auto" else [format]
-    name = next((name for name in names if _MODULES[name].matches(record)), None)
-    if name is None:
-        keys = ", ".join(sorted(record)[:8]) or "none"
-        wanted = "any known format" if format == "auto" else format
-        raise RecordRefused("record.unknown_format", f"the keys ({keys}) are not those of {wanted}")
-    if name == "bfcl":
-        return bfcl_files.read(record, line, answers)
-    module: Any = _MODULES[name]
-    read: RecordRead = module.read(record, line)
-    return read
-
-
-def summary_line(path: str, kept: int, refusals: list[Refusal]) -> str:
+def _summary(path: str, kept: int, refusals: list[Refusal]) -> str:
     """`PATH: 3 kept, 2 refused (json.broken 1 at line 2, …)`."""
     if not refusals:
         return f"{path}: {kept} kept, none refused"
@@ -119,7 +112,7 @@ def summary_line(path: str, kept: int, refusals: list[Refusal]) -> str:
     return f"{path}: {kept} kept, {len(refusals)} refused ({'; '.join(parts)})"
 
 
-def refuse_if(strict: bool, path: str | Path, refusal: Refusal) -> None:
+def _refuse_if(strict: bool, path: str | Path, refusal: Refusal) -> None:
     """Raise DataError for the refusal when `strict`."""
     if strict:
         name = f" (id {refusal.id})" if refusal.id else ""
@@ -127,10 +120,10 @@ def refuse_if(strict: bool, path: str | Path, refusal: Refusal) -> None:
         raise DataError(f"{message}. Mend the record, or read without strict to skip it.")
 
 
-def require_some(path: str | Path, kept: list[Any], refusals: list[Refusal]) -> None:
+def _require_some(path: str | Path, kept: list[Any], refusals: list[Refusal]) -> None:
     """Raise DataError when nothing was kept, saying why."""
     if kept:
         return
     if not refusals:
         raise DataError(f"{path} is empty: no record was found in it")
-    raise DataError(f"nothing in it can be used. {summary_line(str(path), 0, refusals)}; {refusals[0].message}")
+    raise DataError(f"nothing in it can be used. {_summary(str(path), 0, refusals)}; {refusals[0].message}")

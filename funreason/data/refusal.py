@@ -29,3 +29,8 @@ class Refusal(msgspec.Struct, frozen=True):
     id: str
     reason: str
     message: str
+
+    @property
+    def where(self) -> str:
+        """The place in words: `line 3` or `line 3 (id x-1)`."""
+        return f"line {self.line} (id {self.id})" if self.id else f"line {self.line}"

@@ -1,6 +1,7 @@
 """Writes kept samples for other trainers: share-gpt (LLaMA-Factory) and xLAM's form.
 
-Written to a temporary name and renamed, so a reader never meets half a file.
+A path ending in `.json` gets one list, any other one record a line. Written to a temporary name and renamed, so a
+reader never meets half a file.
 """
 
 from __future__ import annotations
@@ -54,10 +55,12 @@ def _xlam(sample: Sample) -> dict[str, Any]:
 def _write(path: Path, samples: Iterable[Sample], form: Callable[[Sample], dict[str, Any]]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
+    first, between, last = ("[\n", ",\n", "\n]\n") if path.suffix == ".json" else ("", "\n", "\n")
     count = 0
     with draft.open("w", encoding="utf-8") as stream:
         for sample in samples:
-            stream.write(json.dumps(form(sample), ensure_ascii=False) + "\n")
+            stream.write((between if count else first) + json.dumps(form(sample), ensure_ascii=False))
             count += 1
+        stream.write(last if count else "[]\n" if first else "")
     draft.replace(path)
     return count

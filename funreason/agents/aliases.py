@@ -1,0 +1,166 @@
+"""Codes that stand for words a query uses: languages, countries, currencies, calendar words, small numbers.
+
+Data only. A code that is missing here costs at worst one false alarm of stage 2; codes that shorten a word of the
+query (CN for China, TSLA for Tesla, fr for French) are recognised by rule and need no entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "de": ("german", "germany", "deutsch"),
+        "es": ("spanish", "spain", "español"),
+        "nl": ("dutch", "netherlands", "holland"),
+        "zh": ("chinese", "mandarin", "china"),
+        "el": ("greek",),
+        "ja": ("japanese",),
+        "sv": ("swedish",),
+        "hr": ("croatian", "croatia"),
+        "ch": ("switzerland", "swiss"),
+        "at": ("austria", "austrian"),
+        "za": ("south africa",),
+        "kr": ("korea", "korean"),
+        "gb": ("britain", "british", "england", "united kingdom", "uk"),
+        "uk": ("britain", "british", "england", "united kingdom"),
+        "us": ("america", "american", "united states", "usa", "u.s."),
+        "usa": ("america", "american", "united states", "us", "u.s."),
+        "uae": ("emirates",),
+        "en": ("english",),
+        "usd": ("dollar", "dollars", "$", "us"),
+        "eur": ("euro", "euros", "€"),
+        "gbp": ("pound", "pounds", "£", "sterling"),
+        "jpy": ("yen", "¥", "japanese"),
+        "cny": ("yuan", "rmb", "renminbi", "chinese"),
+        "inr": ("rupee", "rupees", "₹"),
+        "krw": ("won", "korean"),
+        "chf": ("franc", "francs", "swiss"),
+        "btc": ("bitcoin",),
+        "eth": ("ethereum", "ether"),
+        "xau": ("gold",),
+        "c": ("celsius", "centigrade"),
+        "f": ("fahrenheit",),
+        "metric": ("celsius", "kilometer", "kilometers", "kg", "km", "meters"),
+        "imperial": ("fahrenheit", "miles", "pounds", "feet", "inches"),
+        "m": ("male", "man", "men", "meter", "meters"),
+        "male": ("man", "men", "boy", "he", "his", "husband", "father", "son"),
+        "female": ("woman", "women", "girl", "she", "her", "wife", "mother", "daughter"),
+        "asc": ("ascending", "increasing", "lowest", "oldest"),
+        "desc": ("descending", "decreasing", "highest", "latest", "newest", "top"),
+        "aapl": ("apple",),
+        "goog": ("google", "alphabet"),
+        "googl": ("google", "alphabet"),
+        "amzn": ("amazon",),
+        "fb": ("facebook",),
+        "pm": ("afternoon", "evening", "night"),
+        "am": ("morning",),
+    }
+)
+
+MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
+WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+ONES = MappingProxyType(
+    {
+        word: number
+        for number, word in enumerate(
+            [
+                "zero",
+                "one",
+                "two",
+                "three",
+                "four",
+                "five",
+                "six",
+                "seven",
+                "eight",
+                "nine",
+                "ten",
+                "eleven",
+                "twelve",
+                "thirteen",
+                "fourteen",
+                "fifteen",
+                "sixteen",
+                "seventeen",
+                "eighteen",
+                "nineteen",
+            ]
+        )
+    }
+    | dict.fromkeys(("single", "once", "a", "an"), 1)
+    | dict.fromkeys(("both", "pair", "couple", "twice", "double"), 2)
+    | {"thrice": 3, "triple": 3, "half": 0.5, "quarter": 0.25}
+    | {
+        word: number
+        for number, word in enumerate(
+            [
+                "first",
+                "second",
+                "third",
+                "fourth",
+                "fifth",
+                "sixth",
+                "seventh",
+                "eighth",
+                "ninth",
+                "tenth",
+                "eleventh",
+                "twelfth",
+                "thirteenth",
+                "fourteenth",
+                "fifteenth",
+                "sixteenth",
+                "seventeenth",
+                "eighteenth",
+                "nineteenth",
+            ],
+            start=1,
+        )
+    }
+)
+TENS = MappingProxyType(
+    {
+        word: 20 + 10 * index
+        for index, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"])
+    }
+    | {
+        word: 20 + 10 * index
+        for index, word in enumerate(
+            ["twentieth", "thirtieth", "fortieth", "fiftieth", "sixtieth", "seventieth", "eightieth", "ninetieth"]
+        )
+    }
+)
+SCALES = MappingProxyType(
+    {
+        "hundred": 100,
+        "thousand": 1_000,
+        "k": 1_000,
+        "grand": 1_000,
+        "lakh": 100_000,
+        "million": 1_000_000,
+        "m": 1_000_000,
+        "mn": 1_000_000,
+        "crore": 10_000_000,
+        "billion": 1_000_000_000,
+        "b": 1_000_000_000,
+        "bn": 1_000_000_000,
+        "trillion": 1_000_000_000_000,
+        "dozen": 12,
+    }
+)

@@ -1,0 +1,31 @@
+"""Stage 3, chain of thought: does the thinking lead to the answer?"""
+
+from __future__ import annotations
+
+from funreason.agents.reading_calls import calls_in
+from funreason.agents.thoughts import thinking_problem
+from funreason.agents.verdicts import failed, passed
+from funreason.record.types import Outcome, Sample, Verdict
+
+STAGE = "cot"
+
+
+class CotJudge:
+    """Drops a sample whose thinking does not lead to its calls. `require` False lets samples without thinking pass."""
+
+    def __init__(self, *, require: bool = True) -> None:
+        self.require = require
+
+    async def __call__(self, sample: Sample) -> Verdict:
+        """`pass` or `drop`, with `cot.missing`, `cot.empty` or a reason of `thinking_problem`."""
+        thinking = (sample.thinking or "").strip()
+        if not thinking:
+            if not self.require:
+                return passed(STAGE)
+            if sample.thinking is None:
+                return failed(STAGE, Outcome.DROP, "cot.missing", "the answer comes without thinking")
+            return failed(STAGE, Outcome.DROP, "cot.empty", "the thinking is empty")
+        problem = thinking_problem(thinking, calls_in(sample.answer) or (), sample.task.tools)
+        if problem is None:
+            return passed(STAGE)
+        return failed(STAGE, Outcome.DROP, problem.code, problem.evidence)

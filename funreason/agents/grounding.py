@@ -1,0 +1,222 @@
+"""Whether a text supports a value: the common ground of stage 2 (query and value) and stage 3 (thinking and value).
+
+A value counts as supported when the text spells it in any of the ways people do: other case, quotes or plurals,
+numbers in words, percent for a fraction, another date or clock format, a code for a word (CN for China). Only a
+value with no support at all is reported. What a reader would need the world for (the coordinates of a city) has none.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from rapidfuzz import fuzz
+
+from funreason.agents.aliases import CODES, MONTHS
+from funreason.agents.numbers import numbers_in, scaled, times_in
+
+_ALNUM = re.compile(r"[^\W_]+")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_NUMBER = re.compile(r"\s*[-+]?[$€£¥]?\s*[-+]?(\d[\d,]*\.?\d*|\.\d+)\s*([^\d\s]{0,12})\s*$")
+_TIME = re.compile(
+    r"(?:^|[\sT])(\d{1,2}):(\d{2})(?::\d{2}(?:\.\d+)?)?\s*(?:[ap]\.?m\.?|z|[+-]\d\d:?\d\d)?\s*$", re.IGNORECASE
+)
+_DATE = re.compile(r"\s*(\d{4})[-/.](\d{1,2})(?:[-/.](\d{1,2}))?(?!\d)|\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{2,4})(?!\d)")
+_RELATIVE = re.compile(
+    r"today|tonight|tomorrow|yesterday|\bnow\b|current|latest|recent|\b(?:next|last|this|past|coming|previous|upcoming)\b"
+    r"|weekend|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day|\bago\b|later|christmas|easter|new year|soon|immediately"
+)
+_EMPTY_WORDS = frozenset(
+    [
+        "the",
+        "and",
+        "for",
+        "with",
+        "from",
+        "into",
+        "that",
+        "this",
+        "are",
+        "was",
+        "has",
+        "have",
+        "its",
+        "all",
+        "any",
+        "http",
+        "https",
+        "www",
+        "com",
+    ]
+)
+_FEW_EXEMPT = frozenset({0.0, 1.0, -1.0})
+_LONG = 60
+_FUZZY = 86.0
+
+
+class Evidence:
+    """A text prepared for questions of support; costly parts are worked out when first asked for."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text.casefold()
+        self.words = frozenset(_ALNUM.findall(self.text))
+        self.squashed = "".join(_ALNUM.findall(self.text))
+        self._stems: frozenset[str] | None = None
+        self._numbers: frozenset[float] | None = None
+        self._scaled: frozenset[float] | None = None
+
+    @property
+    def stems(self) -> frozenset[str]:
+        """The words without their endings, camelCase taken apart."""
+        if self._stems is None:
+            self._stems = frozenset(map(stem, self.words))
+        return self._stems
+
+    @property
+    def numbers(self) -> frozenset[float]:
+        """Every number the text may name."""
+        if self._numbers is None:
+            self._numbers = numbers_in(self.text)
+        return self._numbers
+
+    def supports_number(self, value: float) -> bool:
+        """Whether the text names the number, in words, digits or another unit."""
+        if value in self.numbers:
+            return True
+        if self._scaled is None:
+            self._scaled = scaled(self.numbers, self.text)
+        return round(value, 9) in self._scaled
+
+    def supports(self, value: Any, whole: bool = False) -> bool:
+        """Whether the text supports the value. `whole`: each word of a short string must be there, not just one."""
+        if value is None or isinstance(value, bool):
+            return True
+        if isinstance(value, int | float):
+            return self._supports_count(value) or self._is_year_of_now(value)
+        if isinstance(value, str):
+            return self._supports_text(value.strip(), whole)
+        return unsupported(self, value, whole) is None
+
+    def _supports_count(self, value: float) -> bool:
+        if value in _FEW_EXEMPT or self.supports_number(value):
+            return True
+        return -value in self.numbers or (abs(value) < 10**15 and str(value) in self.words)
+
+    def _is_year_of_now(self, value: float) -> bool:
+        return 1990 <= value <= 2100 and bool(_RELATIVE.search(self.text))
+
+    def _supports_text(self, value: str, whole: bool) -> bool:
+        low = value.casefold()
+        words = _ALNUM.findall(low)
+        if not words or low in self.words:
+            return True
+        squashed = "".join(words)
+        if len(squashed) > 3 and squashed in self.squashed and (not whole or len(squashed) > 5):
+            return True
+        if self._supports_form(value, low) or self._supports_code(low):
+            return True
+        return self._supports_words(value, words, low, whole)
+
+    def _supports_form(self, value: str, low: str) -> bool:
+        """Numbers, dates and times that come as strings."""
+        if low[0].isdigit() or low[0] in "-+$€£¥.":
+            number = _NUMBER.match(value)
+            if number and self._supports_count(_float(number[1])):
+                return True
+            time = _TIME.search(value)
+            date = _DATE.match(value)
+            if date:
+                return self._supports_date(date)
+            if time:
+                return self._supports_time(time)
+        return False
+
+    def _supports_time(self, match: re.Match[str]) -> bool:
+        return (int(match[1]) % 12, int(match[2])) in times_in(self.text)
+
+    def _supports_date(self, match: re.Match[str]) -> bool:
+        if _RELATIVE.search(self.text):
+            return True
+        parts = [int(part) for part in match.groups() if part]
+        found = sum(float(part) in self.numbers for part in parts)
+        return found >= len(parts) - 1 if len(parts) > 2 else found == len(parts)
+
+    def _supports_code(self, low: str) -> bool:
+        if any(word in self.words or (len(word) > 5 and word in self.text) for word in CODES.get(low, ())):
+            return True
+        if any(sign in self.text for sign in CODES.get(low, ()) if not sign.isalnum()):
+            return True
+        if not (2 <= len(low) <= 4 and low.isalpha()):
+            return False
+        return any(_shortens(low, word) for word in self.words) or _is_initials(low, self.text)
+
+    def _supports_words(self, value: str, words: list[str], low: str, whole: bool) -> bool:
+        if not words[-1].isascii() and not self._shares_script(low):
+            return True
+        parts = [part for part in map(str.casefold, _ALNUM.findall(_CAMEL.sub(" ", value))) if _has_weight(part)]
+        parts = parts or words
+        share = sum(map(self._has_part, parts)) / len(parts)
+        if share >= (0.5 if len(low) > _LONG else 1.0) if whole else share > 0:
+            return True
+        return len(low) > 4 and not low.isdigit() and fuzz.partial_ratio(low, self.text, score_cutoff=_FUZZY) > 0
+
+    def _has_part(self, part: str) -> bool:
+        if part in self.words or stem(part) in self.stems:
+            return True
+        if part.isdigit():
+            return float(part[:300]) in self.numbers
+        if len(part) in (2, 3) and part[1:].isdigit():  # Q3 for the third quarter
+            return float(part[1:]) in self.numbers
+        if part[:3] in self.words and any(name.startswith(part) or name == part for name in MONTHS):
+            return True
+        return len(part) > 4 and part in self.squashed
+
+    def _shares_script(self, low: str) -> bool:
+        return any(char in self.text for char in low if not char.isascii() and char.isalpha())
+
+
+@lru_cache(maxsize=512)
+def evidence_of(text: str) -> Evidence:
+    """The prepared evidence of a text; cached, because k samples share one query."""
+    return Evidence(text)
+
+
+def unsupported(evidence: Evidence, value: Any, whole: bool = False, depth: int = 0) -> Any:
+    """The first part of a value without support, or None. Lists and dicts are taken apart, dict keys are not asked."""
+    if isinstance(value, list | tuple | dict) and depth < 8:
+        parts = value.values() if isinstance(value, dict) else value
+        for part in parts:
+            found = unsupported(evidence, part, whole, depth + 1)
+            if found is not None:
+                return found
+        return None
+    return None if evidence.supports(value, whole) else value
+
+
+def stem(word: str) -> str:
+    """The word without a plural's or a verb's ending: crude, and the same for both sides of a comparison."""
+    for ending in ("ingly", "ations", "ation", "ings", "ing", "ies", "ers", "ed", "er", "es", "ly", "y", "s", "e"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word[: -len(ending)]
+    return word
+
+
+def _has_weight(part: str) -> bool:
+    return (len(part) > 2 or part.isdigit() or not part.isascii()) and part not in _EMPTY_WORDS
+
+
+def _shortens(code: str, word: str) -> bool:
+    if len(word) <= len(code) or word[0] != code[0]:
+        return False
+    letters = iter(word)
+    return all(letter in letters for letter in code)
+
+
+def _is_initials(code: str, text: str) -> bool:
+    pattern = r"\b" + r"\w*[\s-]+(?:of |the |and )?".join(map(re.escape, code)) + r"\w*"
+    return re.search(pattern, text) is not None
+
+
+def _float(digits: str) -> float:
+    return float(digits.replace(",", "")[:300])

@@ -1,0 +1,109 @@
+"""The regenerator: another answer for a sample that stage 4 or 5 sent back. It asks no model but the sampler.
+
+Three ways, tried in the configured order:
+- rerender: what parses in some format is written in the strict one. The meaning stays, so only stage 5 judges again.
+- resample: the model answers the query anew. Nothing of the old answer is left, so all stages judge again.
+- repair: the reference's calls are written out. That is supervised data and marked so; the thinking is kept only if
+  it leads to them. Where resampling comes before it in the order, it waits for the last attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from funreason.agents.reading_calls import calls_in
+from funreason.agents.thoughts import thinking_problem
+from funreason.bus.agent import Emit
+from funreason.calls.render import CallRenderError, render_call, render_calls
+from funreason.record.types import Call, Sample, Task, changed
+
+Resample = Callable[[list[Sample]], Awaitable[list[Sample]]]
+FORMAT_STAGE = "format"
+WAYS = ("rerender", "resample", "repair")
+
+
+class Regenerator:
+    """Answers a batch of samples, each already on its next attempt, with one `Emit` for each.
+
+    Outcomes: `same` (re-rendered), `fresh` (resampled), `changed` (repaired), `spent` (nothing more can be tried).
+    """
+
+    def __init__(self, resample: Resample | None, *, order: Sequence[str] = WAYS, max_attempts: int = 3) -> None:
+        unknown = [way for way in order if way not in WAYS]
+        if unknown:
+            raise ValueError(f"regenerate: {unknown[0]!r} is not known; choose from {', '.join(WAYS)}")
+        self.resample = resample
+        self.order = tuple(way for way in order if way != "resample" or resample is not None)
+        self.max_attempts = max_attempts
+
+    async def __call__(self, samples: list[Sample]) -> list[Emit]:
+        """One `Emit` per sample, in order; all samples that need the sampler go to it in one call."""
+        answers = [self._without_model(sample) for sample in samples]
+        waiting = [sample for sample, answer in zip(samples, answers, strict=True) if answer is None]
+        fresh = {new.id: new for new in await self.resample(waiting)} if waiting and self.resample else {}
+        return [answer or _fresh(sample, fresh) for sample, answer in zip(samples, answers, strict=True)]
+
+    def _without_model(self, sample: Sample) -> Emit | None:
+        """The first way that works; None when it is the sampler's turn."""
+        for way in self.order:
+            if way == "resample":
+                if not self._waits_for_repair(sample):
+                    return None
+                continue
+            emit = rerendered(sample) if way == "rerender" else repaired(sample)
+            if emit is not None:
+                return emit
+        return Emit("spent", sample)
+
+    def _waits_for_repair(self, sample: Sample) -> bool:
+        if sample.attempt < self.max_attempts - 1 or "repair" not in self.order[self.order.index("resample") :]:
+            return False
+        return repaired(sample) is not None
+
+
+def rerendered(sample: Sample) -> Emit | None:
+    """The sample with its own calls in the strict form, when it was its form that failed and it can be read."""
+    if not sample.verdicts or sample.verdicts[-1].stage != FORMAT_STAGE:
+        return None
+    calls = calls_in(sample.answer)
+    text = _rendered(calls) if calls else None
+    if text is None or text == sample.answer:
+        return None
+    return Emit("same", changed(sample, answer=text, origin="rerendered"))
+
+
+def repaired(sample: Sample) -> Emit | None:
+    """The sample with the reference's calls as its answer, when there are any and they can be written."""
+    reference = sample.task.reference
+    text = _rendered(reference) if reference else None
+    if reference is None or text is None or text == sample.answer:
+        return None
+    thinking = _thinking(sample, reference)
+    return Emit("changed", changed(sample, answer=text, thinking=thinking, origin="repaired", truncated=False))
+
+
+def plain_thinking(reference: Sequence[Call]) -> str:
+    """One sentence per call that names it and its values; the last resort, where nobody's thinking is at hand."""
+    return " ".join(f"The query asks for {render_call(call)}." for call in reference)
+
+
+def _thinking(sample: Sample, reference: Sequence[Call]) -> str | None:
+    if sample.thinking is None:
+        return None
+    task: Task = sample.task
+    for thinking in (sample.thinking, task.reference_thinking):
+        if thinking and thinking_problem(thinking, reference, task.tools) is None:
+            return thinking
+    return plain_thinking(reference)
+
+
+def _rendered(calls: Sequence[Call]) -> str | None:
+    try:
+        return render_calls(calls)
+    except CallRenderError:
+        return None
+
+
+def _fresh(sample: Sample, fresh: dict[str, Sample]) -> Emit:
+    new = fresh.get(sample.id)
+    return Emit("fresh", new) if new is not None else Emit("spent", sample)
