@@ -1,0 +1,90 @@
+"""What an agent is, what it may answer, and what it costs to be refused as one.
+
+An agent is any `async def` that takes one message (or, at a node with `max_batch` above 1, a list of them) and
+answers with one of these per message:
+
+- a `Verdict`: the message gets the verdict and leaves by `verdict.outcome`;
+- a `str`: the message leaves unchanged by that outcome;
+- an `Emit`: another message leaves instead;
+- a list of `Emit`: each leaves on its own; the empty list ends the message;
+- `None`: the message ends here. Only sinks may say that.
+
+Agents hold no state that a restart would need, and know neither the bus nor each other.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from funreason.record.types import Verdict
+
+ENDED = "ended"
+"""What an observer is told as the outcome of a message that ends; no node may declare it."""
+
+ERROR = "error"
+SPENT = "spent"
+
+
+class Emit(NamedTuple):
+    """An answer that sends `message` on by `outcome`, in place of the message that came."""
+
+    outcome: str
+    message: Any
+
+
+class At(NamedTuple):
+    """A message that waits at a node. A source may yield it to place a message elsewhere than at the start."""
+
+    node: str
+    message: Any
+
+
+class Failed(NamedTuple):
+    """A message that cannot carry a verdict (a task, say), with the verdict on why its agent failed."""
+
+    message: Any
+    verdict: Verdict
+
+
+Answer: TypeAlias = Verdict | str | Emit | Sequence[Emit] | None
+Agent: TypeAlias = Callable[[Any], Awaitable[Any]]
+"""`async (message) -> Answer`, or `async (list of messages) -> list of Answer` of the same length."""
+
+
+class SignalAgent(Protocol):
+    """An agent that also answers to signals, such as `drained` at the end of a round."""
+
+    async def on_signal(self, name: str, payload: Any) -> tuple[str, Any]:
+        """Answer `name` with an outcome that a signal edge takes, and what travels along it."""
+        ...
+
+
+class Observer(Protocol):
+    """Told once of every answer, after its route is decided; keep it cheap, it is on the hot path.
+
+    `after` is what travels on (None when the message ended), `seconds` this answer's share of the call's time.
+    An exception from an observer stops the run: a record that cannot be written must not be lost silently.
+    """
+
+    def __call__(self, node: str, before: Any, outcome: str, after: Any, seconds: float, /) -> object:
+        """Take note."""
+        ...
+
+
+def check_agent(node: str, agent: object) -> None:
+    """Refuse what cannot be awaited.
+
+    Raises:
+        TypeError: `agent` is no `async def` function or object with an `async def __call__`.
+    """
+    call = getattr(agent, "__call__", None)  # noqa: B004 - the method itself is needed, not whether there is one
+    if inspect.iscoroutinefunction(agent) or inspect.iscoroutinefunction(call):
+        return
+    found = f"{getattr(agent, '__name__', type(agent).__name__)!r}"
+    wanted = "`async def` is missing" if callable(agent) else "it cannot be called"
+    raise TypeError(
+        f"the agent of node {node!r} is {found}, but {wanted}. An agent is an async function: write "
+        "`async def judge(message): ...`, and wrap blocking work in `asyncio.to_thread`."
+    )

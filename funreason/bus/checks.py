@@ -1,0 +1,172 @@
+"""Whether a graph can run: every way it can fail has its own sentence, which says how to mend it.
+
+All problems are found in one go, so a person mends a file once. The rule that matters most: whatever the
+agents answer, every message ends. Each outcome has an edge, and each cycle has a counted edge, so a walk can
+only stop at a sink.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from funreason.bus.agent import ENDED, ERROR, SPENT
+from funreason.bus.errors import Problem
+from funreason.bus.graph import DEAD_LETTER, Edge, Graph, Node
+from funreason.bus.reading import nearest
+from funreason.bus.shape import cycles, reachable
+
+
+def check_graph(graph: Graph) -> list[Problem]:
+    """Everything that is wrong with `graph`; empty when it can run."""
+    rules = (_start, _nodes, _sources, _targets, _outcomes, _doubles, _errors, _spent, _reach, _ends, _bounds)
+    return [problem for rule in rules for problem in rule(graph)]
+
+
+def sinks(graph: Graph) -> set[str]:
+    """The nodes that no message leaves: those without outcomes, or whose every edge is a signal."""
+    leaving = {edge.source for edge in graph.edges if not edge.signal}
+    silent = {node.name for node in graph.nodes if not node.outcomes}
+    signalling = {edge.source for edge in graph.edges if edge.signal}
+    return silent | (signalling - leaving)
+
+
+def carrying(graph: Graph) -> list[Edge]:
+    """The edges that carry messages."""
+    return [edge for edge in graph.edges if not edge.signal]
+
+
+def _names(graph: Graph) -> list[str]:
+    return [node.name for node in graph.nodes]
+
+
+def _start(graph: Graph) -> Iterator[Problem]:
+    if not graph.start:
+        yield Problem("no_start", "the graph has no start: set `start` to the node that messages enter by.")
+    elif graph.start not in _names(graph):
+        hint = nearest(graph.start, _names(graph))
+        yield Problem("unknown_start", f"the graph starts at {graph.start!r}, which is no node; {hint}")
+
+
+def _nodes(graph: Graph) -> Iterator[Problem]:
+    for name, times in Counter(_names(graph)).items():
+        if times > 1:
+            yield Problem("same_name", f"{times} nodes are named {name!r}; rename all but one.")
+    for node in graph.nodes:
+        yield from _numbers(node)
+        if ENDED in node.outcomes:
+            yield Problem(
+                "reserved", f"node {node.name!r} declares the outcome {ENDED!r}, which is reserved; rename it."
+            )
+
+
+def _numbers(node: Node) -> Iterator[Problem]:
+    limits = (("max_batch", node.max_batch, 1), ("concurrency", node.concurrency, 1), ("retries", node.retries, 0))
+    for key, value, least in limits:
+        if value is not None and value < least:
+            yield Problem("number", f"node {node.name!r} has {key} {value}; it must be at least {least}.")
+
+
+def _sources(graph: Graph) -> Iterator[Problem]:
+    declared = {node.name: node.outcomes for node in graph.nodes}
+    for edge in graph.edges:
+        if edge.source not in declared:
+            hint = nearest(edge.source, list(declared))
+            yield Problem("unknown_source", f"edge `{edge}` leaves {edge.source!r}, which is no node; {hint}")
+        elif edge.outcome not in declared[edge.source]:
+            hint = nearest(edge.outcome, declared[edge.source])
+            yield Problem(
+                "undeclared",
+                f"edge `{edge}` waits for {edge.outcome!r}, which {edge.source!r} does not declare; {hint} "
+                f"Add it to the outcomes of {edge.source!r} or take the edge out.",
+            )
+
+
+def _targets(graph: Graph) -> Iterator[Problem]:
+    for edge in graph.edges:
+        if edge.target not in _names(graph):
+            hint = nearest(edge.target, _names(graph))
+            yield Problem("unknown_target", f"edge `{edge}` leads to {edge.target!r}, which is no node; {hint}")
+        if edge.counted and edge.signal:
+            yield Problem(
+                "both", f"edge `{edge}` is both counted and signal; signals carry no message: drop `counted`."
+            )
+
+
+def _outcomes(graph: Graph) -> Iterator[Problem]:
+    led = {(edge.source, edge.outcome) for edge in graph.edges}
+    last = {e.target for e in graph.edges if e.signal} - {e.source for e in graph.edges if e.signal}
+    for node in graph.nodes:
+        loose = [outcome for outcome in node.outcomes if (node.name, outcome) not in led]
+        # Where a chain of signals ends, the answer to the signal leads nowhere.
+        if len(loose) > (node.name in last):
+            for outcome in loose:
+                yield Problem(
+                    "no_edge",
+                    f"node {node.name!r} may answer {outcome!r}, but no edge takes it; "
+                    f"add an edge such as `{node.name} {outcome} {DEAD_LETTER}`.",
+                )
+
+
+def _doubles(graph: Graph) -> Iterator[Problem]:
+    for (source, outcome), times in Counter((e.source, e.outcome) for e in graph.edges).items():
+        if times > 1:
+            told = "; ".join(f"`{e}`" for e in graph.edges if (e.source, e.outcome) == (source, outcome))
+            yield Problem("two_edges", f"{times} edges take {outcome!r} from {source!r} ({told}); keep one.")
+
+
+def _errors(graph: Graph) -> Iterator[Problem]:
+    ends = sinks(graph)
+    for node in graph.nodes:
+        if node.name not in ends and ERROR not in node.outcomes:
+            yield Problem(
+                "no_error",
+                f"node {node.name!r} has no outcome {ERROR!r}, so a message whose agent raises would have nowhere to "
+                f"go; declare it and add an edge such as `{node.name} {ERROR} {DEAD_LETTER}`.",
+            )
+
+
+def _spent(graph: Graph) -> Iterator[Problem]:
+    declared = {node.name: node.outcomes for node in graph.nodes}
+    for edge in graph.edges:
+        if not edge.counted:
+            continue
+        if edge.outcome in (ERROR, SPENT):
+            yield Problem("counted", f"edge `{edge}` is counted, but {edge.outcome!r} must lead on without a count.")
+        elif SPENT not in declared.get(edge.source, (SPENT,)):
+            yield Problem(
+                "no_spent",
+                f"edge `{edge}` is counted, but {edge.source!r} has no outcome {SPENT!r} for a message whose attempts "
+                f"are used up; declare it and add an edge such as `{edge.source} {SPENT} {DEAD_LETTER}`.",
+            )
+
+
+def _reach(graph: Graph) -> Iterator[Problem]:
+    found = reachable(graph, graph.edges)
+    for name in dict.fromkeys(_names(graph)):
+        if found and name not in found:
+            yield Problem(
+                "unreachable", f"no way leads from {graph.start!r} to node {name!r}; add an edge to it or take it out."
+            )
+
+
+def _ends(graph: Graph) -> Iterator[Problem]:
+    found = reachable(graph, carrying(graph))
+    if found and not found & sinks(graph):
+        yield Problem(
+            "no_end",
+            f"no message that starts at {graph.start!r} can end: no node without outcomes can be reached; "
+            f"add a sink such as `{DEAD_LETTER}: {{}}` and an edge to it.",
+        )
+
+
+def _bounds(graph: Graph) -> Iterator[Problem]:
+    depth = {name: i for i, name in enumerate(graph.order)}
+    for cycle in cycles(graph, (edge for edge in carrying(graph) if not edge.counted)):
+        back = max(cycle, key=lambda edge: depth[edge.source] - depth[edge.target])
+        way = " → ".join([cycle[0].source, *(edge.target for edge in cycle)])
+        yield Problem(
+            "unbounded",
+            f"the cycle {way} can go round for ever; mark one of its edges as counted, for instance "
+            f"`{back} counted`, and give {back.source!r} an edge for {SPENT!r}.",
+        )

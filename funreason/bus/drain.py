@@ -1,0 +1,284 @@
+"""One drain: a fixed number of workers carry messages through the table until nothing is in flight.
+
+A worker takes the deepest message that is ready and walks on with it from node to node, without a queue in
+between, for as long as nothing deeper is ready; only when nothing is ready at all does it pull from the source.
+That bounds what is in flight and finishes messages early, and cannot deadlock on a cycle as bounded queues can.
+
+What a worker promises: every message it holds is either in its hands, waiting at a lane, or ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import perf_counter
+from typing import Any
+
+from funreason.bus.agent import ERROR, At, Observer
+from funreason.bus.answers import Step, count_attempt, evidence, read_answer, read_batch, read_fault, told_reason
+from funreason.bus.errors import BrokenAgent
+from funreason.bus.flow import Flow, node_flows
+from funreason.bus.intake import AsyncIntake, Intake
+from funreason.bus.limits import Limits
+from funreason.bus.ready import Ready
+from funreason.bus.table import Lane, Route
+from funreason.record.types import Verdict
+
+BREATH_S = 0.02
+"""How long agents that never wait may keep the event loop from its timers and signal handlers."""
+
+
+class Drain:
+    """The state of one `Bus.drain`; used once."""
+
+    def __init__(
+        self, lanes: dict[str, Lane], start: str, intake: Intake | AsyncIntake, observe: Observer, limits: Limits
+    ) -> None:
+        self._lanes, self._start, self._intake, self._observe = lanes, lanes[start], intake, observe
+        self._limits = limits
+        self._ready = Ready(lanes.values())
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._rousing = False
+        self._fault: BaseException | None = None
+        self._broken: tuple[Lane, str] | None = None
+        self._last_fault: Exception | None = None
+        self._stopped = self._halted = False
+        self._live = self._pulled = self._forked = self._peak = 0
+        self._breath = 0.0
+
+    def stop(self) -> None:
+        """Pull no more; what is in flight is finished."""
+        self._stopped = True
+        self._intake.close()
+        self._rouse_all()
+
+    async def run(self) -> Flow:
+        """Carry everything to its end."""
+        self._breath = perf_counter() + BREATH_S
+        tasks = [asyncio.create_task(self._work()) for _ in range(self._limits.workers)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._intake.close()
+        self._raise_what_went_wrong()
+        ended = sum(lane.end.taken for lane in self._lanes.values())
+        return Flow(
+            node_flows(self._lanes.values()), self._pulled, self._forked, ended, self._peak, stopped=self._stopped
+        )
+
+    def _raise_what_went_wrong(self) -> None:
+        if self._broken is not None:
+            raise self._broken_agent(*self._broken)
+        if self._fault is not None:
+            raise self._fault
+        if self._intake.fault is not None:
+            raise self._intake.fault
+
+    def _broken_agent(self, lane: Lane, told: str) -> BrokenAgent:
+        unfinished = [At(each.name, message) for each in self._lanes.values() for message in each.waiting]
+        return BrokenAgent(lane.name, lane.errors, max(lane.entered, lane.errors), told, unfinished)
+
+    # -- workers ----------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        try:
+            while not self._over():
+                if (job := None if self._halted else self._ready.take()) is not None:
+                    if self._idle:
+                        self._rouse()
+                    lane, load = job
+                    await (self._batch(lane, load) if lane.max_batch > 1 else self._walk(lane, load[0]))
+                elif self._may_pull():
+                    await self._pull()
+                else:
+                    await self._rest()
+        except Exception as fault:
+            self._halt()
+            self._fault = self._fault or fault
+        finally:
+            self._rouse_all()
+
+    def _over(self) -> bool:
+        return self._halted or (self._intake.over and not self._intake.busy and not self._live)
+
+    def _may_pull(self) -> bool:
+        intake, start = self._intake, self._start
+        free = start.running < start.limit and self._ready.queued < self._limits.workers
+        return free and not (intake.over or intake.busy or self._halted)
+
+    async def _pull(self) -> None:
+        messages = await self._intake.pull(self._start.max_batch)
+        for message in messages:
+            self._place(message)
+        self._pulled += len(messages)
+        self._grow(len(messages))
+
+    def _place(self, message: Any) -> None:
+        if not isinstance(message, At):
+            self._ready.put(self._start, message)
+        elif message.node in self._lanes:
+            self._ready.put(self._lanes[message.node], message.message)
+        else:
+            raise KeyError(f"the source placed a message at {message.node!r}, to which no messages can come.")
+
+    def _grow(self, by: int) -> None:
+        self._live += by
+        self._peak = max(self._peak, self._live)
+
+    async def _rest(self) -> None:
+        bed = asyncio.get_running_loop().create_future()
+        self._idle.append(bed)
+        await bed
+        self._rousing = False
+
+    def _rouse(self) -> None:
+        # One at a time: whoever wakes takes a job and then looks whether another worker is worth waking.
+        if not self._rousing and (self._ready.full or self._ready.partial or self._may_pull()):
+            self._rousing = True
+            self._wake()
+
+    def _wake(self) -> None:
+        while self._idle:
+            bed = self._idle.popleft()
+            if not bed.done():
+                bed.set_result(None)
+                return
+
+    def _rouse_all(self) -> None:
+        for _ in range(len(self._idle)):
+            self._wake()
+
+    def _halt(self) -> None:
+        self._halted = True
+        self._intake.close()
+
+    async def _breathe(self) -> None:
+        await asyncio.sleep(0)
+        self._breath = perf_counter() + BREATH_S
+
+    # -- the hot path -----------------------------------------------------------------------------------------
+
+    async def _walk(self, lane: Lane, message: Any) -> None:
+        """Carry one message from node to node until it ends or has to wait.
+
+        The common answer, a verdict that leads on by a plain edge, is handled here and not in `_deliver`: it is
+        nine of ten judgements, and each call saved counts.
+        """
+        ready, observe, clock = self._ready, self._observe, perf_counter
+        while True:
+            started = clock()
+            try:
+                answer = await lane.agent(message)
+                now = clock()
+                route = lane.plain.get(answer.outcome) if answer.__class__ is Verdict else None
+                if route is not None:
+                    after = message.judged(answer)
+                else:
+                    steps = read_answer(lane, message, answer)
+            except Exception as fault:
+                route, steps = None, await self._again(lane, message, fault, lane.retries)
+                now = clock()
+            lane.seconds += now - started
+            ready.done(lane)
+            if route is None:
+                self._deliver(lane, message, steps, now - started)
+                break
+            route.taken += 1
+            observe(lane.name, message, route.outcome, after, now - started)
+            lane, message = route.target, after
+            if ready.full >= lane.bit or lane.max_batch > 1 or lane.running >= lane.limit or self._halted:
+                ready.put(lane, message)
+                break
+            lane.running += 1
+            if self._idle:
+                self._rouse()
+            if now > self._breath:
+                await self._breathe()
+        if now > self._breath:
+            await self._breathe()
+
+    async def _batch(self, lane: Lane, load: list[Any]) -> None:
+        """Hand a batch to its agent and send on what it answered."""
+        started = perf_counter()
+        steps = await self._ask_batch(lane, load)
+        now = perf_counter()
+        lane.seconds += now - started
+        self._ready.done(lane)
+        for message, taken in zip(load, steps, strict=True):
+            self._deliver(lane, message, taken, (now - started) / len(load))
+        if now > self._breath:
+            await self._breathe()
+
+    # -- answers ----------------------------------------------------------------------------------------------
+
+    async def _ask(self, lane: Lane, message: Any) -> list[Step]:
+        if lane.max_batch == 1:
+            return read_answer(lane, message, await lane.agent(message))
+        (answer,) = read_batch(lane, [message], await lane.agent([message]))
+        return read_answer(lane, message, answer)
+
+    async def _ask_batch(self, lane: Lane, load: list[Any]) -> list[list[Step]]:
+        # A batch that raised is asked again one by one, so that only the guilty message fails.
+        try:
+            answers = read_batch(lane, load, await lane.agent(load))
+        except Exception as fault:
+            return [await self._again(lane, message, fault, max(1, lane.retries)) for message in load]
+        return [await self._read(lane, message, answer) for message, answer in zip(load, answers, strict=True)]
+
+    async def _read(self, lane: Lane, message: Any, answer: object) -> list[Step]:
+        try:
+            return read_answer(lane, message, answer)
+        except Exception as fault:
+            return await self._again(lane, message, fault, lane.retries)
+
+    async def _again(self, lane: Lane, message: Any, fault: Exception, tries: int) -> list[Step]:
+        for _ in range(tries):
+            lane.retried += 1
+            try:
+                return await self._ask(lane, message)
+            except Exception as again:
+                fault = again
+        self._last_fault = fault
+        return read_fault(lane, message, fault)
+
+    def _deliver(self, lane: Lane, message: Any, steps: list[Step], seconds: float) -> None:
+        """Send on everything that one message became."""
+        if not steps:
+            self._give_up(lane, message)
+            return
+        lane.forked += len(steps) - 1
+        self._forked += len(steps) - 1
+        self._grow(len(steps) - 1)
+        for route, after in steps:
+            self._send(lane, message, route, after, seconds / len(steps))
+
+    def _send(self, lane: Lane, before: Any, route: Route, after: Any, seconds: float) -> None:
+        if route.counted:
+            route, after = count_attempt(lane, route, after, self._limits.max_attempts)
+        route.taken += 1
+        self._observe(lane.name, before, route.outcome, after, seconds)
+        if route.ends:
+            self._live -= 1
+        else:
+            self._ready.put(route.target, after)
+        if route.outcome == ERROR:
+            self._note_error(lane, after)
+
+    def _note_error(self, lane: Lane, after: Any) -> None:
+        lane.errors += 1
+        entered, limits = lane.entered, self._limits
+        if entered >= limits.error_floor and lane.errors > limits.error_limit * entered:
+            self._break(lane, told_reason(after) or evidence(self._last_fault))
+
+    def _give_up(self, lane: Lane, message: Any) -> None:
+        # A sink has no edge for errors: the message goes back to it, and is among the unfinished.
+        lane.errors += 1
+        self._ready.put(lane, message)
+        self._break(lane, evidence(self._last_fault))
+
+    def _break(self, lane: Lane, told: str) -> None:
+        self._broken = self._broken or (lane, told)
+        self._halt()

@@ -1,0 +1,73 @@
+"""Draws a graph: as Mermaid for a page, as plain text for a terminal. Names are shown exactly as declared."""
+
+from __future__ import annotations
+
+import textwrap
+
+from funreason.bus.checks import sinks
+from funreason.bus.graph import Edge, Graph
+
+WIDTH = 100
+
+
+def to_mermaid(graph: Graph) -> str:
+    """A Mermaid flowchart: counted edges thick, signals dotted, sinks round."""
+    ids = {name: f"n{i}" for i, name in enumerate(graph.order)}
+    ends = sinks(graph)
+    lines = ["flowchart TD"]
+    lines += [f"    {ids[name]}{_box(name, name in ends)}" for name in graph.order]
+    lines += [
+        f"    {ids[e.source]} {_arrow(e)}|{_quoted(_label(e))}| {ids[e.target]}" for e in _in_order(graph, graph.order)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _box(name: str, end: bool) -> str:
+    return f"([{_quoted(name)}])" if end else f"[{_quoted(name)}]"
+
+
+def _arrow(edge: Edge) -> str:
+    return "-.->" if edge.signal else "==>" if edge.counted else "-->"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;") + '"'
+
+
+def _label(edge: Edge) -> str:
+    return edge.outcome + " (counted)" * edge.counted + " (signal)" * edge.signal
+
+
+def _in_order(graph: Graph, order: tuple[str, ...]) -> list[Edge]:
+    return [edge for name in order for edge in graph.edges_from(name)]
+
+
+def to_text(graph: Graph, width: int = WIDTH) -> str:
+    """One row per node in depth order, with its edges grouped by where they lead; no line passes `width` columns.
+
+    A name longer than half the width is still shown in full, on a line of its own.
+    """
+    column = min(max((len(name) for name in graph.order), default=0), width // 2) + 4
+    return "\n".join(line for name in graph.order for line in _rows(graph, name, column, width)) + "\n"
+
+
+def _rows(graph: Graph, name: str, column: int, width: int) -> list[str]:
+    head = f"{'▶' if name == graph.start else '■' if name in sinks(graph) else '│'} {name}"
+    ways = _ways(graph, name) or ["ends here"]
+    told = " · ".join(way.replace(" ", "\u00a0") for way in ways)
+    rows = textwrap.wrap(told, width - column, break_long_words=False, break_on_hyphens=False) or [""]
+    rows = [row.replace("\u00a0", " ") for row in rows]
+    if len(head) >= column:
+        return [head, *(" " * column + row for row in rows)]
+    return [head.ljust(column) + rows[0], *(" " * column + row for row in rows[1:])]
+
+
+def _ways(graph: Graph, name: str) -> list[str]:
+    groups: dict[str, list[str]] = {}
+    for edge in graph.edges_from(name):
+        groups.setdefault(edge.target, []).append(_label(edge))
+    depth = {known: i for i, known in enumerate(graph.order)}
+    return [
+        f"{', '.join(labels)} {'↺' if depth.get(target, len(depth)) <= depth[name] else '→'} {target}"
+        for target, labels in groups.items()
+    ]

@@ -1,0 +1,182 @@
+"""The graph: which nodes there are, and which edge each outcome takes.
+
+Declared in plain data, checked before anything runs (`checks`), drawn (`drawing`), and compiled to a table
+(`table`) that the scheduler walks. Three kinds of edges: plain ones; `counted` ones, which cost the message
+one attempt, so that a cycle through them ends; and `signal` ones, which carry no messages but close the loop
+once a round, so that the number of rounds bounds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from funreason.bus.errors import GraphError, Problem
+
+DEAD_LETTER = "dead_letter"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A place where an agent answers messages. A node whose outcomes carry no message is a sink.
+
+    `max_batch` above 1 hands the agent lists; `concurrency` bounds its calls under way (None: no bound of its
+    own); `retries` is how often a call that raised is tried again.
+    """
+
+    name: str
+    agent: str = ""
+    outcomes: tuple[str, ...] = ()
+    max_batch: int = 1
+    concurrency: int | None = None
+    retries: int = 1
+
+
+@dataclass(frozen=True)
+class Edge:
+    """From `source`, the answer `outcome` leads to `target`."""
+
+    source: str
+    outcome: str
+    target: str
+    counted: bool = False
+    signal: bool = False
+
+    def __str__(self) -> str:
+        flags = " counted" * self.counted + " signal" * self.signal
+        return f"{self.source} {self.outcome} {self.target}{flags}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes and edges, in the order they were declared."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    start: str
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> Graph:
+        """Read `{start, nodes: {name: {agent, outcomes, …}}, edges: ["source outcome target [counted|signal]"]}`.
+
+        Raises:
+            GraphError: a key, a type or an edge's words are not as expected; names the nearest known key.
+        """
+        from funreason.bus.reading import read_graph
+
+        return read_graph(data)
+
+    def checked(self) -> Graph:
+        """This graph, once nothing is wrong with it.
+
+        Raises:
+            GraphError: lists everything that is wrong, each with how to mend it.
+        """
+        from funreason.bus.checks import check_graph
+
+        if problems := check_graph(self):
+            raise GraphError(problems)
+        return self
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """The nodes' names by depth, the start first: the longest way there that goes round no cycle."""
+        from funreason.bus.shape import depths
+
+        depth = depths(self)
+        return tuple(sorted((n.name for n in self.nodes), key=lambda name: depth[name]))
+
+    def node(self, name: str) -> Node:
+        """The node of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return {node.name: node for node in self.nodes}[name]
+
+    def edges_from(self, name: str) -> tuple[Edge, ...]:
+        """The edges that leave a node, in declared order."""
+        return tuple(edge for edge in self.edges if edge.source == name)
+
+    def with_node(
+        self,
+        node: Node,
+        between: tuple[str, str],
+        on: str = "pass",
+        *,
+        passing: str = "pass",
+        dead: str = DEAD_LETTER,
+        edges: Iterable[Edge] = (),
+    ) -> Graph:
+        """A new graph with `node` set into the edge `between[0] on between[1]`.
+
+        Its `passing` outcome goes where that edge went, the outcomes that `edges` name go where those say, and
+        every other one goes to `dead`.
+
+        Raises:
+            GraphError: there is no such edge, or a node of that name stands already.
+        """
+        return replace(self, nodes=(*self.nodes, node), edges=self._opened(node, between, on, passing, dead, edges))
+
+    def _opened(
+        self, node: Node, between: tuple[str, str], on: str, passing: str, dead: str, extra: Iterable[Edge]
+    ) -> tuple[Edge, ...]:
+        cut = self._edge(between, on)
+        self._must_be_new(node.name)
+        own = {edge.outcome: edge for edge in extra}
+        own.setdefault(passing, Edge(node.name, passing, cut.target, signal=cut.signal))
+        for outcome in node.outcomes:
+            own.setdefault(outcome, Edge(node.name, outcome, dead))
+        kept = tuple(replace(edge, target=node.name) if edge == cut else edge for edge in self.edges)
+        return kept + tuple(own.values())
+
+    def without(self, name: str, passing: str = "pass") -> Graph:
+        """A new graph without that node: what led to it leads to where its `passing` edge went.
+
+        Raises:
+            GraphError: there is no such node, or it has no such edge.
+        """
+        onward = self._onward(name, passing)
+        kept = (edge for edge in self.edges if edge.source != name)
+        edges = tuple(replace(edge, target=onward) if edge.target == name else edge for edge in kept)
+        nodes = tuple(node for node in self.nodes if node.name != name)
+        return Graph(nodes, edges, onward if self.start == name else self.start)
+
+    def moved(self, name: str, between: tuple[str, str], on: str = "pass", *, passing: str = "pass") -> Graph:
+        """A new graph with that node taken out and set in elsewhere; its edges other than `passing` stay its own.
+
+        Raises:
+            GraphError: as `without` and `with_node`.
+        """
+        own = tuple(edge for edge in self.edges_from(name) if edge.outcome != passing)
+        return self.without(name, passing).with_node(self.node(name), between, on, passing=passing, edges=own)
+
+    def _edge(self, between: tuple[str, str], on: str) -> Edge:
+        for edge in self.edges:
+            if (edge.source, edge.outcome, edge.target) == (between[0], on, between[1]):
+                return edge
+        there = "; ".join(map(str, self.edges_from(between[0]))) or "none"
+        raise GraphError(
+            [Problem("no_edge", f"no edge `{between[0]} {on} {between[1]}`; edges from {between[0]!r}: {there}.")]
+        )
+
+    def _must_be_new(self, name: str) -> None:
+        if any(node.name == name for node in self.nodes):
+            raise GraphError(
+                [Problem("same_name", f"a node {name!r} stands in the graph already; choose another name.")]
+            )
+
+    def _onward(self, name: str, passing: str) -> str:
+        for edge in self.edges_from(name):
+            if edge.outcome == passing:
+                return edge.target
+        raise GraphError(
+            [
+                Problem(
+                    "no_edge",
+                    f"cannot take out {name!r}: it has no edge for {passing!r}, so nothing says what follows.",
+                )
+            ]
+        )

@@ -1,0 +1,106 @@
+"""Where messages come from: any iterable or async iterable, pulled only when the bus asks.
+
+A pull from an async source waits for the first message and takes more only if they are there already, because
+what comes next may depend on a message that is still in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import Any
+
+_END: Any = object()
+
+
+class Intake:
+    """A plain iterable as a source. `over` once it gave its last message, raised, or was closed."""
+
+    def __init__(self, source: Iterable[Any]) -> None:
+        self._source: Iterator[Any] = iter(source)
+        self.over = self.busy = False
+        self.fault: Exception | None = None
+
+    async def pull(self, most: int) -> list[Any]:
+        """Up to `most` messages; fewer only when the source ends or raises (then `fault` says why)."""
+        got: list[Any] = []
+        try:
+            while len(got) < most and (message := next(self._source, _END)) is not _END:
+                got.append(message)
+        except Exception as fault:
+            self.fault = fault
+        self.over = len(got) < most
+        return got
+
+    def close(self) -> None:
+        """Pull no more."""
+        self.over = True
+
+
+class AsyncIntake:
+    """An async iterable as a source; one pull at a time, `busy` while it waits."""
+
+    def __init__(self, source: AsyncIterable[Any]) -> None:
+        self._source: AsyncIterator[Any] = aiter(source)
+        self._coming: asyncio.Future[Any] | None = None
+        self.over = self.busy = False
+        self.fault: Exception | None = None
+
+    async def pull(self, most: int) -> list[Any]:
+        """At least one message unless the source is over, and up to `most` if they are there now."""
+        self.busy = True
+        got: list[Any] = []
+        try:
+            while len(got) < most and not self.over and (not got or await self._there()):
+                await self._receive(got)
+        finally:
+            self.busy = False
+        return got
+
+    def close(self) -> None:
+        """Pull no more; a pull that waits returns what it has."""
+        self.over = True
+        if self._coming is not None:
+            self._coming.cancel()
+
+    async def _there(self) -> bool:
+        await asyncio.sleep(0)
+        return self._next().done()
+
+    def _next(self) -> asyncio.Future[Any]:
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(self._step())
+        return self._coming
+
+    async def _step(self) -> Any:
+        return await anext(self._source, _END)
+
+    async def _receive(self, got: list[Any]) -> None:
+        coming = self._next()
+        try:
+            message = await coming
+        except asyncio.CancelledError:
+            if not (self.over and coming.cancelled()):
+                coming.cancel()
+                raise
+            message = _END
+        except Exception as fault:
+            self.fault, message = fault, _END
+        self._coming = None
+        if message is _END:
+            self.over = True
+        else:
+            got.append(message)
+
+
+def open_intake(source: Iterable[Any] | AsyncIterable[Any]) -> Intake | AsyncIntake:
+    """The intake that suits `source`.
+
+    Raises:
+        TypeError: it can be iterated neither way.
+    """
+    if isinstance(source, AsyncIterable):
+        return AsyncIntake(source)
+    if isinstance(source, Iterable):
+        return Intake(source)
+    raise TypeError(f"a source must be an iterable or an async iterable of messages; found {type(source).__name__}.")
