@@ -147,8 +147,10 @@ class Suite(Section):
     path: str
     """A folder of BFCL-format files, `toolbox:<split>`, or `tasks:held_out` to hold back part of the task file."""
     count: Count | None = None
-    role: Literal["decide", "guard"] = "decide"
-    """`decide`: its accuracy promotes. `guard`: it only forbids, when it falls too far."""
+    seed: int = 0
+    """Which items an embedded suite draws. It does not follow the run's seed: runs are compared on the same items."""
+    role: Literal["decide", "guard", "watch"] = "decide"
+    """`decide`: its accuracy promotes. `guard`: it only forbids, when it falls too far. `watch`: only reported."""
 
 
 class Gate(Section):

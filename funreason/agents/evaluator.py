@@ -27,12 +27,12 @@ START = 0
 
 @dataclass(frozen=True, slots=True)
 class GateSuite:
-    """Items to measure on. `guard` suites only forbid."""
+    """Items to measure on; `role` is `decide`, `guard` (only forbids) or `watch` (only reported)."""
 
     name: str
     cases: list[Case]
     tasks: list[Task]
-    guard: bool = False
+    role: str = "decide"
 
 
 class Evaluator:
@@ -116,7 +116,7 @@ class Evaluator:
         )
 
     def _pairs(self, old: Mapping[str, Marks], new: Mapping[str, Marks]) -> list[Pair]:
-        return [Pair(s.name, s.guard, old[s.name], new[s.name], self.start[s.name].accuracy) for s in self.suites]
+        return [Pair(s.name, s.role, old[s.name], new[s.name], self.start[s.name].accuracy) for s in self.suites]
 
     def _decide(self, same: bool, old: Mapping[str, Marks], new: Mapping[str, Marks]) -> tuple[str, str]:
         if same:
@@ -133,7 +133,7 @@ class Evaluator:
         word: tuple[str, str],
     ) -> Gated:
         pairs = self._pairs(old, new)
-        main = next((p for p in pairs if not p.guard), pairs[0])
+        main = next((p for p in pairs if p.role == "decide"), pairs[0])
         return Gated(
             round=round,
             decision=word[0],

@@ -40,7 +40,7 @@ class Pair(NamedTuple):
     """A suite under old and new weights, and its accuracy at the start of the run."""
 
     name: str
-    guard: bool
+    role: str
     old: Marks
     new: Marks
     start: float
@@ -75,10 +75,10 @@ def by_category(old: Marks, new: Marks) -> dict[str, Score]:
 def decide(rule: Rule, pairs: Sequence[Pair]) -> tuple[str, str]:
     """The word and its reason. Guards and categories are asked first: a gain does not buy them off."""
     for pair in pairs:
-        harm = _guard_harm(rule, pair) if pair.guard else _category_harm(rule, pair)
+        harm = _HARM[pair.role](rule, pair)
         if harm:
             return "rollback", harm
-    deciding = [pair for pair in pairs if not pair.guard]
+    deciding = [pair for pair in pairs if pair.role == "decide"]
     if not deciding:
         return "hold", "no suite decides: give one the role `decide`"
     old, new = _pooled(deciding)
@@ -110,6 +110,13 @@ def _category_harm(rule: Rule, pair: Pair) -> str:
         if -points(score) > rule.max_category_loss and score.p <= rule.p:
             return f"category {name} fell {-points(score):.1f} points, p {score.p:.3f}"
     return ""
+
+
+def _no_harm(rule: Rule, pair: Pair) -> str:
+    return ""
+
+
+_HARM = {"guard": _guard_harm, "decide": _category_harm, "watch": _no_harm}
 
 
 def _pooled(pairs: Sequence[Pair]) -> tuple[Marks, Marks]:

@@ -12,8 +12,7 @@ from rich.table import Table
 
 from funreason.record.events import Requeued
 from funreason.record.folder import RecordError, RunFolder, open_run
-from funreason.record.log import EventLog, LogReader
-from funreason.record.state import State
+from funreason.record.log import EventLog
 from funreason.record.types import Sample
 
 
@@ -41,7 +40,7 @@ def requeue(run: str | None, runs: Path, pattern: str) -> int:
     life = folder.life()
     if life and life.status in ("running", "stale"):
         raise RecordError(f"{folder.path} is being written by process {life.pid}; stop it before requeueing")
-    state = State().fold(LogReader(folder.events).events())
+    state = folder.state()
     open_rounds = {k for k, r in state.rounds.items() if not r.ended}
     chosen = [s for s in dead(folder, pattern) if s.round in open_rounds and (s.round, s.id) in state.ended]
     if not chosen:

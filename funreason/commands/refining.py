@@ -10,7 +10,6 @@ from rich.console import Console
 from funreason.commands.settings import read_config
 from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.loops.refine import refine_file
-from funreason.loops.run import fold_run
 from funreason.record.folder import RecordError, RunFolder
 from funreason.tui.progress import LiveProgress
 from funreason.tui.table import account, stage_table, yield_table
@@ -31,7 +30,7 @@ def run_refine(file: Path, out: Path, name: str, settings: list[str]) -> int:
     except (Interrupted, KeyboardInterrupt):
         console.print(f"interrupted; what was judged lies in {out}")
         return 130
-    state = fold_run(folder)
+    state = folder.state()
     console.print(stage_table(state))
     console.print(yield_table(state))
     console.print(account(state))

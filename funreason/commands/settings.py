@@ -21,7 +21,7 @@ def show_config(name: str, settings: list[str]) -> int:
 def check(name: str, settings: list[str]) -> int:
     """Check configuration, graph and judges."""
     from funreason.loops.graphs import loop_graph
-    from funreason.loops.world import judges
+    from funreason.loops.judging import judges
 
     config = read_config(name, {}, settings)
     graph = loop_graph(config.fcdr)

@@ -11,6 +11,7 @@ from funreason.commands.settings import read_config
 from funreason.data.reading import read_tasks
 from funreason.loops.building import build_policy
 from funreason.loops.updating import training_settings
+from funreason.models.policy import Policy
 from funreason.record.folder import RecordError
 from funreason.srml.examples import Example, StepReport
 
@@ -18,7 +19,6 @@ from funreason.srml.examples import Example, StepReport
 def run_train(file: Path, out: Path, model: str | None, name: str, preview: int, settings: list[str]) -> int:
     """Train on the references of `file` and save into `out`; the exit code."""
     from funreason.models.loading import load_model, save_model
-    from funreason.srml.preview import preview_mask
     from funreason.srml.training import train
 
     config = read_config(name, {"model.path": model} if model else {}, settings)
@@ -30,7 +30,7 @@ def run_train(file: Path, out: Path, model: str | None, name: str, preview: int,
     console.print(f"{reading.summary()}; {unusable} without a reference that can be written")
     policy, base = build_policy(config)
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
-    console.print(preview_mask(examples[:preview], policy.tokenizer))
+    _preview(console, examples[:preview], policy)
     student = load_model(base.folder, config.model.device, config.model.dtype)
     update = training_settings(config.train.update, config, 0)
     report = train(student, policy.tokenizer, examples, update, on_step=lambda step: _say(console, step))
@@ -44,10 +44,25 @@ def run_train(file: Path, out: Path, model: str | None, name: str, preview: int,
     return 0
 
 
-def _say(console: Console, step: StepReport) -> bool:
+def _preview(console: Console, examples: list[Example], policy: Policy) -> None:
+    from funreason.srml.errors import UnusableSample
+    from funreason.srml.parts import encode_sample
+    from funreason.srml.preview import mask_preview
+
+    for example in examples:
+        try:
+            encoded = encode_sample(
+                example.prompt, example.thinking, example.answer, policy.tokenizer, sample_id=example.id
+            )
+        except UnusableSample as error:
+            console.print(f"no preview: {error}", markup=False)
+        else:
+            console.print(mask_preview(encoded, policy.tokenizer, title=example.id))
+
+
+def _say(console: Console, step: StepReport) -> None:
     if step.step % 10 == 0 or step.step == step.steps:
         console.print(f"step {step.step}/{step.steps}  L_think {_loss(step.think)}  L_result {_loss(step.result)}")
-    return True
 
 
 def _loss(value: float | None) -> str:

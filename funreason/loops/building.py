@@ -18,9 +18,10 @@ from funreason.loops.gates import gate_suites
 from funreason.loops.graphs import loop_graph
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
+from funreason.loops.judging import judges
 from funreason.loops.sources import Pool, contaminated, hold_out, read_pool
 from funreason.loops.updating import Updating
-from funreason.loops.world import World, judges
+from funreason.loops.world import World
 from funreason.models.policy import Policy
 from funreason.record.folder import RunFolder
 from funreason.record.state import State

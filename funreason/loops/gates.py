@@ -17,9 +17,6 @@ from funreason.config import ConfigError, Suite
 from funreason.loops.sources import HELD_OUT, TOOLBOX, toolbox_tasks
 from funreason.record.types import Task
 
-GATE_SEED = 0
-"""Gate items do not change with the run's seed: runs are compared on the same ones."""
-
 
 def gate_suites(suites: Mapping[str, Suite], held: list[Task], folder: Path) -> list[GateSuite]:
     """The suites of a run, ready to be measured on."""
@@ -30,7 +27,7 @@ def _suite(name: str, suite: Suite, held: list[Task], folder: Path) -> GateSuite
     if suite.path == HELD_OUT:
         source = _written(held, folder, name)
     elif suite.path.startswith(TOOLBOX):
-        source = _written(toolbox_tasks(suite.path, suite.count or 400, GATE_SEED), folder, name)
+        source = _written(toolbox_tasks(suite.path, suite.count or 400, suite.seed), folder, name)
     else:
         source = Path(suite.path)
     cases = list(load_cases(source).values())
@@ -38,7 +35,7 @@ def _suite(name: str, suite: Suite, held: list[Task], folder: Path) -> GateSuite
         cases = cases[: suite.count]
     if not cases:
         raise ConfigError(f"gate.suites.{name}: {suite.path} gives no item to measure on")
-    return GateSuite(name, cases, [case_task(case) for case in cases], guard=suite.role == "guard")
+    return GateSuite(name, cases, [case_task(case) for case in cases], role=suite.role)
 
 
 def _written(tasks: list[Task], folder: Path, prefix: str) -> Path:

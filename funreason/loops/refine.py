@@ -19,7 +19,7 @@ from funreason.data.writers import write_sharegpt, write_xlam
 from funreason.loops.graphs import refine_graph
 from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.loops.journal import Journal
-from funreason.loops.world import judges, make_bus
+from funreason.loops.judging import judges, make_bus
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RunFolder
 from funreason.record.types import Sample, changed
@@ -64,8 +64,8 @@ async def _judge(config: Config, journal: Journal, graph: Any, reading: SampleRe
     async with journal.heartbeat():
         with journal.phase(ROUND, "sample", todo=len(reading.samples)):
             flow = await bus.drain(_of_round(reading.samples))
-            if flow.stopped:
-                raise Interrupted
+    if flow.stopped:
+        raise Interrupted
     return flow
 
 
@@ -76,5 +76,5 @@ def _of_round(samples: Iterable[Sample]) -> Iterator[Sample]:
 def _write_refined(out: RunFolder) -> None:
     texts = out.texts(ROUND)
     kept = [sample for kind in ("kept", "text") for sample in texts.get(kind)]
-    write_sharegpt(kept, out.path / "refined-sharegpt.json")
-    write_xlam(kept, out.path / "refined-xlam.jsonl")
+    write_sharegpt(out.path / "refined-sharegpt.json", kept)
+    write_xlam(out.path / "refined-xlam.jsonl", kept)

@@ -18,7 +18,6 @@ from funreason.loops.round import play_round
 from funreason.loops.world import World
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RecordError, RunFolder
-from funreason.record.log import LogReader
 from funreason.record.state import State
 
 START = 0
@@ -46,14 +45,9 @@ def config_of(folder: RunFolder) -> Config:
     return check_config(yaml.safe_load(path.read_text()), str(path))
 
 
-def fold_run(folder: RunFolder) -> State:
-    """The state a run's log tells."""
-    return State().fold(LogReader(folder.events).events())
-
-
 async def play(config: Config, folder: RunFolder, stop: StopRequest) -> State:
     """Play a run from where its record ends to its own end; the final state."""
-    past = fold_run(folder)
+    past = folder.state()
     folder.claim()
     journal = Journal(folder)
     try:
@@ -65,9 +59,9 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest) -> State:
     except BaseException as error:
         journal.end("failed", f"{type(error).__name__}: {error}"[:2000])
         raise
-    state = fold_run(folder)
+    state = folder.state()
     journal.end("finished" if promoted(state) else "refused")
-    return fold_run(folder)
+    return folder.state()
 
 
 def promoted(state: State) -> bool:

@@ -7,6 +7,7 @@ events for each optimiser step come from.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.models.policy import Policy
 from funreason.record.events import Event, Noted, Stepped, Updated
 from funreason.record.types import Sample
-from funreason.srml.examples import Example, StepReport, TrainSettings
+from funreason.srml.examples import Example, StepReport, TrainReport, TrainSettings
 
 
 class Updating:
@@ -48,11 +49,11 @@ class Updating:
             training_settings(settings, self.config, lesson.round),
             on_step=lambda step: self._on_step(lesson.round, step),
             checkpoint_dir=checkpoints,
+            stop=lambda: self.stop.asked,
         )
         if not report.finished:
             raise Interrupted
-        for refusal in report.refused:
-            self.write(Noted(level="warning", text=f"not trained on: {refusal.message}", round=lesson.round))
+        self._note_refused(report, lesson.round)
         fresh = self.weights / f"fresh-round-{lesson.round}"
         weights_id = save_model(model, self.policy.tokenizer, fresh)
         folder = self.weights / weights_id
@@ -71,6 +72,13 @@ class Updating:
         )
         return Accepted(weights_id, folder), updated, len(report.refused)
 
+    def _note_refused(self, report: TrainReport, round: int) -> None:
+        reasons = Counter(refusal.reason for refusal in report.refused)
+        for reason, count in reasons.most_common():
+            first = next(r.message for r in report.refused if r.reason == reason)
+            text = f"{count} samples not trained on, {reason}: {first}"
+            self.write(Noted(level="warning", text=text, round=round))
+
     def _example(self, sample: Sample, round: int) -> Example:
         return Example(
             id=sample.id,
@@ -82,8 +90,7 @@ class Updating:
             attempt=sample.attempt,
         )
 
-    def _on_step(self, round: int, step: StepReport) -> bool:
-        """Log a step; False asks the training to save its state and stop."""
+    def _on_step(self, round: int, step: StepReport) -> None:
         self.write(
             Stepped(
                 round=round,
@@ -101,7 +108,6 @@ class Updating:
                 by_attempt=msgspec.to_builtins(step.by_attempt, str_keys=True),
             )
         )
-        return not self.stop.asked
 
 
 def training_settings(settings: Update, config: Config, round: int) -> TrainSettings:

@@ -6,29 +6,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from funreason.agents.cot import CotJudge
 from funreason.agents.ends import DeadLetter, End, Keeper
 from funreason.agents.evaluator import Evaluator
-from funreason.agents.format import judge_format
 from funreason.agents.generator import Drawn, Generator, ReferenceGenerator
 from funreason.agents.messages import Accepted, Candidate
-from funreason.agents.parameters import judge_parameters
-from funreason.agents.plugins import load_agent
-from funreason.agents.query_tool import judge_query_tool
 from funreason.agents.references import replay_samples, usable_references
 from funreason.agents.regenerator import Regenerator
-from funreason.agents.response import judge_response
 from funreason.agents.trainer import Diet, Lesson, Trainer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
-from funreason.config import Config, Fcdr
+from funreason.config import Config
 from funreason.loops.graphs import loop_graph
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
+from funreason.loops.judging import judges, make_bus
 from funreason.loops.sources import Pool, references
 from funreason.loops.updating import Updating
 from funreason.models.policy import Policy
@@ -160,32 +154,6 @@ class World:
         # A fresh slice each round: the same few old items again and again would be learnt by heart.
         tasks = references(source.path, source.count * self.config.rounds, self.config.seed + 1)
         return replay_samples(tasks[(k - 1) * source.count : k * source.count] or tasks[: source.count], k)
-
-
-def judges(fcdr: Fcdr) -> dict[str, Callable[..., Any]]:
-    """The five rule judges, and those of the user, by node name."""
-    own = {entry.name: load_agent(entry.agent) for entry in fcdr.judges}
-    return {
-        "response": judge_response,
-        "query_tool": judge_query_tool,
-        "cot": CotJudge(require=fcdr.require_thinking),
-        "parameters": judge_parameters,
-        "format": judge_format,
-        **own,
-    }
-
-
-def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, journal: Journal) -> Bus:
-    """A bus over the nodes of `graph`."""
-    present = {node.name: agents[node.name] for node in graph.nodes}
-    return Bus(
-        graph,
-        present,
-        workers=fcdr.workers,
-        max_attempts=fcdr.max_attempts,
-        observe=journal.observe,
-        error_limit=fcdr.error_limit,
-    )
 
 
 def drawn(samples: Any) -> Drawn:

@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from funreason.record.log import LogReader
+from funreason.record.state import State
 from funreason.record.texts import Texts
 
 HEARTBEAT_S = 5.0
@@ -102,6 +104,10 @@ class RunFolder:
     def texts(self, k: int) -> Texts:
         """The texts of round `k`."""
         return Texts(self.round(k))
+
+    def state(self) -> State:
+        """What the run's log tells, folded."""
+        return State().fold(LogReader(self.events).events())
 
     def seal(self, k: int) -> None:
         """Write the manifest of round `k`: the hash and size of each file. Its existence means the round is whole."""

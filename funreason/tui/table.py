@@ -20,43 +20,59 @@ MARKS = {"promote": ("▲", "green"), "hold": ("■", "yellow"), "rollback": ("�
 
 def run_tables(state: State) -> RenderableType:
     """Everything about a run: stages, yield and losses, gate, seconds."""
-    parts: list[RenderableType] = [stage_table(state), yield_table(state), gate_table(state), seconds_table(state)]
+    parts: list[RenderableType] = [
+        stage_table(state),
+        yield_table(state),
+        update_table(state),
+        gate_table(state),
+        seconds_table(state),
+    ]
     last = max((k for k, r in state.rounds.items() if r.gate), default=None)
     if last is not None:
-        parts.insert(3, category_table(state, last))
+        parts.insert(4, category_table(state, last))
     return Group(*parts)
 
 
 def stage_table(state: State) -> RenderableType:
     """Per round, the share of judgements each stage passed, and how many it made."""
-    table = _table("Stages: share of judgements that passed (not an accuracy), and judgements made")
+    table = _table("Stages: % of judgements that passed (not an accuracy), and how many were judged")
     extra = [n for n in state.nodes if n not in STAGES and _is_judge(state, n)]
     table.add_column("round", justify="right")
     for name in (*STAGES, *extra):
         table.add_column(name, justify="right")
-    for k, r in _rounds(state):
+    for k, r in ((k, r) for k, r in _rounds(state) if r.nodes):
         table.add_row(str(k), *[_share(r, name) for name in (*STAGES, *extra)])
     return table
 
 
 def yield_table(state: State) -> RenderableType:
-    """Per round, what became of the samples and what the update saw."""
-    table = _table("Samples and losses (nats per token)")
-    names = ("kept", "as text", "re-rendered", "resampled", "repaired", "dropped", "dead", "trained on", "replay")
-    for name in ("round", *names, "L_think", "L_result"):
+    """Per round, what became of the samples; how kept answers came to be is counted apart."""
+    table = _table("Samples: where they ended, and how the kept ones came to be")
+    fates = ("kept", "text", "dropped", "dead")
+    origins = ("sampled", "rerendered", "resampled", "repaired")
+    for name in ("round", *fates, "│", *origins):
         table.add_column(name, justify="right")
     for k, r in _rounds(state):
-        chosen = r.chosen
-        table.add_row(
-            _round_name(k),
-            *[str(r.fates[f]) for f in ("kept", "text")],
-            *[str(r.origins[o]) for o in ("rerendered", "resampled", "repaired")],
-            *[str(r.fates[f]) for f in ("dropped", "dead")],
-            str(chosen.trained) if chosen else "–",
-            str(chosen.replay) if chosen else "–",
-            _loss(r.loss("think")),
-            _loss(r.loss("result")),
-        )
+        if r.nodes:
+            table.add_row(str(k), *[str(r.fates[f]) for f in fates], "│", *[str(r.origins[o]) for o in origins])
+    return table
+
+
+def update_table(state: State) -> RenderableType:
+    """Per round, what the update saw and how well it fitted it."""
+    table = _table("Update: mean loss in nats per token, thinking and result apart")
+    for name in ("round", "samples", "replay", "steps", "L_think", "L_result"):
+        table.add_column(name, justify="right")
+    for k, r in _rounds(state):
+        if r.chosen:
+            table.add_row(
+                _round_name(k),
+                str(r.chosen.trained),
+                str(r.chosen.replay),
+                str(len(r.steps)),
+                _loss(r.loss("think")),
+                _loss(r.loss("result")),
+            )
     return table
 
 
@@ -133,7 +149,7 @@ def _share(r: RoundState, name: str) -> str:
     node = r.nodes.get(name)
     if node is None or node.pass_rate is None:
         return "–"
-    return f"{100 * node.pass_rate:.1f} % of {node.answered}"
+    return f"{100 * node.pass_rate:.1f} ({node.answered})"
 
 
 def _loss(value: float | None) -> str:

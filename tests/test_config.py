@@ -1,0 +1,66 @@
+"""The configuration: what is refused, and how."""
+
+import pytest
+import yaml
+
+from funreason.config import CONFIGS, ConfigError, check_config, dump_config, load_config, parse_setting
+
+
+@pytest.mark.parametrize("name", [p.stem for p in CONFIGS.glob("*.yaml") if p.stem != "fcdr"])
+def test_every_shipped_configuration_is_valid_and_says_what_it_costs(name):
+    load_config(name)
+    assert (CONFIGS / f"{name}.yaml").read_text().startswith("#")
+
+
+@pytest.mark.parametrize(
+    ("data", "nearest"),
+    [
+        ({"round": 3}, "rounds"),
+        ({"sample": {"temprature": 1}}, "temperature"),
+        ({"gate": {"suites": {"a": {"pth": "x"}}}}, "path"),
+        ({"train": {"update": {"replay": {"path": "x", "cuont": 3}}}}, "count"),
+        ({"fcdr": {"judges": [{"name": "a", "agnet": "b"}]}}, "agent"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest_known_one(data, nearest):
+    with pytest.raises(ConfigError, match=f"Did you mean {nearest}"):
+        check_config(data, "x.yaml")
+
+
+def test_a_wrong_value_is_named_with_what_was_expected():
+    with pytest.raises(ConfigError, match=r"train\.update\.alpha is 1\.5: .*less than or equal to 1"):
+        check_config({"train": {"update": {"alpha": 1.5}}}, "x.yaml")
+
+
+def test_all_mistakes_are_named_at_once():
+    with pytest.raises(ConfigError) as error:
+        check_config({"round": 3, "sed": 1}, "x.yaml")
+    assert str(error.value).count("unknown key") == 2
+
+
+def test_changes_from_the_command_line_win_over_the_file(tmp_path):
+    (tmp_path / "c.yaml").write_text("rounds: 5\nsample: {k: 2}\n")
+    config = load_config(tmp_path / "c.yaml", dict([parse_setting("sample.k=7"), parse_setting("gate.p=0.1")]))
+    assert (config.rounds, config.sample.k, config.gate.p) == (5, 7, 0.1)
+
+
+def test_a_setting_without_an_equals_sign_is_explained():
+    with pytest.raises(ConfigError, match="expected key=value"):
+        parse_setting("sample.k")
+
+
+def test_a_missing_configuration_lists_those_there_are():
+    with pytest.raises(ConfigError, match="default"):
+        load_config("nope")
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "just words"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_what_is_shown_can_be_loaded_again():
+    config = load_config("default")
+    assert check_config(yaml.safe_load(dump_config(config)), "shown") == config
