@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 from funreason.bus.checks import sinks
 from funreason.bus.graph import Edge, Graph
 
@@ -54,12 +52,24 @@ def to_text(graph: Graph, width: int = WIDTH) -> str:
 def _rows(graph: Graph, name: str, column: int, width: int) -> list[str]:
     head = f"{'▶' if name == graph.start else '■' if name in sinks(graph) else '│'} {name}"
     ways = _ways(graph, name) or ["ends here"]
-    told = " · ".join(way.replace(" ", "\u00a0") for way in ways)
-    rows = textwrap.wrap(told, width - column, break_long_words=False, break_on_hyphens=False) or [""]
-    rows = [row.replace("\u00a0", " ") for row in rows]
+    rows = _wrapped(ways, width - column)
     if len(head) >= column:
         return [head, *(" " * column + row for row in rows)]
     return [head.ljust(column) + rows[0], *(" " * column + row for row in rows[1:])]
+
+
+def _wrapped(ways: list[str], room: int) -> list[str]:
+    """`ways` joined by dots in rows of at most `room`: broken between ways, and inside one only if it must be."""
+    rows = [""]
+    parts = [way + " ·" * (i + 1 < len(ways)) for i, way in enumerate(ways)]
+    for part in parts:
+        for piece in [part] if len(part) <= room else part.split(" "):
+            joined = f"{rows[-1]} {piece}" if rows[-1] else piece
+            if len(joined) <= room or not rows[-1]:
+                rows[-1] = joined
+            else:
+                rows.append(piece)
+    return rows
 
 
 def _ways(graph: Graph, name: str) -> list[str]:
