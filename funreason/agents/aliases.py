@@ -164,3 +164,13 @@ SCALES = MappingProxyType(
         "dozen": 12,
     }
 )
+
+CALENDAR = MappingProxyType(
+    {
+        spelling: place
+        for names in (MONTHS, WEEKDAYS)
+        for place, name in enumerate(names, start=1)
+        for spelling in (name, name[:3], name[:4])
+    }
+)
+"""Months and weekdays, whole or cut to three or four letters, by their place."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 
-from funreason.agents.aliases import MONTHS, ONES, SCALES, TENS, WEEKDAYS
+from funreason.agents.aliases import CALENDAR, ONES, SCALES, TENS
 
 _DIGITS = re.compile(
     r"(?<![\d.])(-?)(\d{1,3}(?:,\d{2,3})+(?:\.\d+)?|\d+(?:\.\d+)?)(?:\s*(%|percent|[a-z]+)\b)?|(\.\d+)"
 )
 _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.h](\d{2}))?(?::(\d{2}))?\s*(a\.?m\b|p\.?m\b|o'?clock\b)?")
 _WORD = re.compile(r"[a-z]+")
+_PARTS = {**ONES, **TENS}
 _ARTICLES = frozenset({"a", "an"})
 _UNITS = (
     (re.compile(r"percent|per cent|%|cents?\b|rate|ratio|probability|confidence|discount"), (0.01, 100.0)),
@@ -71,31 +72,24 @@ def _words(text: str, found: set[float]) -> None:
     """Number words in a row as one number and each alone; month and weekday names by their place."""
     total = current = 0.0
     running = False
-    for match in _WORD.finditer(text):
-        word = match[0]
-        part = ONES.get(word, TENS.get(word))
-        if word in _ARTICLES and running:  # "two and a half": the article counts nothing
-            continue
-        if word == "dozen" and not running:
-            found.add(12.0)
+    for word in _WORD.findall(text):
+        part = _PARTS.get(word)
         if part is not None:
+            if running and word in _ARTICLES:  # "two and a half": the article counts nothing
+                continue
             current += part
             running = True
             found.update((part, current, total + current))
-        elif word in SCALES and running:
+        elif word in SCALES:
+            if not running:
+                found.add(float(SCALES[word]))
+                continue
             current *= SCALES[word]
+            found.add(total + current)
             if SCALES[word] >= 1000:
                 total, current = total + current, 0.0
-            found.add(total + current)
-        elif word != "and" and running:
+        elif running and word != "and":
             total = current = 0.0
             running = False
-        if len(word) >= 3:
-            _calendar(word, found)
-
-
-def _calendar(word: str, found: set[float]) -> None:
-    for names in (MONTHS, WEEKDAYS):
-        for place, name in enumerate(names, start=1):
-            if name == word or (len(word) in (3, 4) and name.startswith(word)):
-                found.add(float(place))
+        if word in CALENDAR:
+            found.add(float(CALENDAR[word]))

@@ -103,7 +103,10 @@ def _same_dict(value: dict[Any, Any], wanted: dict[Any, Any]) -> bool:
 
 def _is_default(value: Any, schema: dict[str, Any]) -> bool:
     default = schema.get("default", _NO_DEFAULT)
-    return default is not _NO_DEFAULT and same_value(value, default, schema.get("type") == "number")
+    if default is _NO_DEFAULT:
+        return False
+    # xLAM writes the default of an int as a string: "10".
+    return str(default) == str(value) or same_value(value, default, schema.get("type") == "number")
 
 
 def _are_numbers(*values: Any) -> bool:

@@ -3,8 +3,8 @@
 In: xLAM's flat `{param: {"type": "int, optional"}}`, OpenAI's `{"type": "function", "function": {…}}`, BFCL's
 `{"type": "dict", "properties"}`, plain JSON Schema. Out: `{"name", "description", "parameters": {"type": "object",
 "properties": {param: schema}, "required": [param]}}`, everything the record said about a parameter kept beside its
-type. The rule for flat parameters (xLAM): required unless the type says optional or a default is given; an explicit
-`required` on the parameter wins over both.
+type. The rule for flat parameters (xLAM): required unless the type says optional or a default is given, or the
+description begins with "[Optional]" as API-Bank's do; an explicit `required` on the parameter wins over all.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def _is_required(schema: Any) -> bool:
     if isinstance(stated, bool):
         return stated
     spelling = schema.get("type")
-    return "default" not in schema and not (isinstance(spelling, str) and is_optional(spelling))
+    said = str(schema.get("description", "")).lstrip("([ ").lower()
+    marked = said.startswith("optional") or (isinstance(spelling, str) and is_optional(spelling))
+    return "default" not in schema and not marked
 
 
 def _property(raw: Any, where: str, depth: int) -> dict[str, Any]:

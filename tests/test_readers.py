@@ -1,0 +1,282 @@
+"""Readers account for every record: kept, or refused with its line and a reason."""
+
+import gzip
+import json
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from funreason.data.entries import read_entries
+from funreason.data.reading import DataError, read_samples, read_tasks
+from funreason.data.writers import write_sharegpt, write_xlam
+from funreason.record.types import Call, Sample, Task
+
+TOOL = {"name": "f", "description": "does f", "parameters": {"a": {"type": "int", "description": ""}}}
+
+
+def xlam(name="t1", **changes):
+    record = {
+        "id": name,
+        "query": "do f with 3",
+        "tools": json.dumps([TOOL]),
+        "answers": '[{"name": "f", "arguments": {"a": 3}}]',
+    }
+    return record | changes
+
+
+def lines(path, *records):
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records), encoding="utf-8")
+    return path
+
+
+def reasons(reading):
+    return [(refusal.line, refusal.reason) for refusal in reading.refusals]
+
+
+SHAREGPT = {
+    "id": "t1",
+    "system": "Answer with calls.",
+    "tools": json.dumps([TOOL]),
+    "conversations": [
+        {"from": "human", "value": "do f with 3"},
+        {"from": "gpt", "value": "<think>f fits: a 3</think>\n\n[f(a=3)]"},
+    ],
+}
+OPENAI = {
+    "id": "t1",
+    "tools": [{"type": "function", "function": TOOL}],
+    "messages": [
+        {"role": "system", "content": "Answer with calls."},
+        {"role": "user", "content": "do f with 3"},
+        {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": '{"a": 3}'}}]},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "record", [xlam(), xlam(tools=[TOOL], answers=[{"name": "f", "arguments": {"a": 3}}]), SHAREGPT, OPENAI]
+)
+def test_one_task_in_four_forms_reads_as_one_task(tmp_path, record):
+    [task] = read_tasks(lines(tmp_path / "t.jsonl", record)).tasks
+    assert (task.id, task.query, task.reference) == ("t1", "do f with 3", [Call("f", {"a": 3})])
+    assert task.tools[0]["parameters"]["properties"]["a"]["type"] == "integer"
+
+
+def test_bfcl_questions_find_their_answers_beside_them(tmp_path):
+    question = {"id": "simple_python_0", "question": [[{"role": "user", "content": "do f with 3"}]], "function": [TOOL]}
+    other = {"id": "irrelevance_0", "question": [[{"role": "user", "content": "sing"}]], "function": [TOOL]}
+    (tmp_path / "possible_answer").mkdir()
+    truth = {"id": "simple_python_0", "ground_truth": [{"f": {"a": [3, "3"], "b": ["", 1], "c": [{"k": [2]}]}}]}
+    lines(tmp_path / "possible_answer" / "BFCL_v4_simple.json", truth)
+    reading = read_tasks(lines(tmp_path / "BFCL_v4_simple.json", question, other))
+    assert [task.reference for task in reading.tasks] == [[Call("f", {"a": 3, "c": {"k": 2}})], []]
+    assert [task.category for task in reading.tasks] == ["simple_python", "irrelevance"]
+
+
+def test_a_dialogue_becomes_one_query_with_its_speakers(tmp_path):
+    turns = [
+        {"role": "user", "content": "I need f."},
+        {"role": "assistant", "content": "With what?"},
+        {"role": "user", "content": "3"},
+    ]
+    [task] = read_tasks(lines(tmp_path / "t.jsonl", OPENAI | {"messages": turns})).tasks
+    assert task.query == "user: I need f.\nassistant: With what?\nuser: 3"
+    assert task.reference is None
+
+
+def test_prose_as_an_answer_means_that_no_call_is_right(tmp_path):
+    talk = [{"from": "human", "value": "sing"}, {"from": "gpt", "value": "I have no tool for that."}]
+    path = lines(tmp_path / "t.jsonl", SHAREGPT | {"conversations": talk})
+    [task] = read_tasks(path).tasks
+    assert (task.reference, task.reference_text) == ([], "I have no tool for that.")
+    assert read_samples(path).samples[0].answer == "I have no tool for that."
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".jsonl.gz", ".json.gz"])
+def test_lines_and_lists_packed_or_not_read_alike(tmp_path, suffix):
+    records = [xlam("t1"), xlam("t2")]
+    text = (
+        json.dumps(records, indent=1)
+        if suffix.startswith(".json.") or suffix == ".json"
+        else "\n".join(map(json.dumps, records))
+    )
+    path = tmp_path / f"t{suffix}"
+    data = b"\xef\xbb\xbf" + text.encode()
+    path.write_bytes(gzip.compress(data) if suffix.endswith(".gz") else data)
+    assert [task.id for task in read_tasks(path, strict=True).tasks] == ["t1", "t2"]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ("{broken", "json.broken"),
+        ("[1, 2]", "record.not_object"),
+        ('{"id": "x", "id": "y"}', "json.repeated_key"),
+        (json.dumps(xlam("x", score=float("nan"))), "json.not_finite"),
+        ('{"id": "x", "query": 1e400}', "json.not_finite"),
+        ('{"id": "x", "query": "\\ud800", "tools": []}', "json.surrogate"),
+        ('{"id": "x", "query": "a\\u0000b", "tools": []}', "json.null_byte"),
+        ('{"id": "x", "query": "q", "tools": ' + "[" * 200 + "]" * 200 + "}", "json.too_deep"),
+        ('{"id": "x", "query": "' + "y" * 1_000_001 + '"}', "record.too_large"),
+        ({"id": "x", "text": "hello"}, "record.unknown_format"),
+        (xlam("x", query="  "), "query.empty"),
+        (xlam("x", query=None), "query.bad"),
+        (xlam("x", query=["a"]), "query.bad"),
+        (xlam(["x"]), "id.bad"),
+        (xlam("x", tools="[{"), "tools.broken"),
+        (xlam("x", tools="[3]"), "tools.bad"),
+        (xlam("x", tools=json.dumps([TOOL, TOOL])), "tools.bad"),
+        (xlam("x", answers="f(a=3)"), "answers.broken"),
+        (xlam("x", answers='[{"Action": "f"}]'), "answers.not_calls"),
+        (xlam("x", cot=3), "cot.bad"),
+        (xlam("t1"), "id.duplicate"),
+        (SHAREGPT | {"id": "x", "conversations": []}, "query.empty"),
+        (SHAREGPT | {"id": "x", "conversations": [{"from": "gpt", "value": "hi"}]}, "query.empty"),
+        (SHAREGPT | {"id": "x", "conversations": ["hi"]}, "query.bad"),
+        (OPENAI | {"id": "x", "messages": [{"content": "hi"}]}, "query.bad"),
+        ({"id": "x", "question": 3, "function": []}, "query.bad"),
+    ],
+)
+def test_a_bad_record_is_refused_with_its_line_and_the_rest_is_kept(tmp_path, record, reason):
+    path = lines(tmp_path / "t.jsonl", xlam("t1"), record, xlam("t3"))
+    reading = read_tasks(path)
+    assert [task.id for task in reading.tasks] == ["t1", "t3"]
+    assert reasons(reading) == [(2, reason)]
+    assert f"2 kept, 1 refused ({reason} 1, first at line 2)" in reading.summary()
+    with pytest.raises(DataError, match=rf"line 2.*{reason}"):
+        read_tasks(path, strict=True)
+
+
+def test_a_line_that_is_not_utf8_costs_that_line_only(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(json.dumps(xlam("t1")).encode() + b'\n{"id": "\xff"}\n' + json.dumps(xlam("t3")).encode())
+    reading = read_tasks(path)
+    assert len(reading.tasks) == 2
+    assert reasons(reading) == [(2, "text.not_utf8")]
+
+
+def test_a_list_cut_short_keeps_what_came_before(tmp_path):
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps([xlam("t1"), xlam("t2"), xlam("t3")], indent=1)[:-80])
+    reading = read_tasks(path)
+    assert [task.id for task in reading.tasks] == ["t1", "t2"]
+    assert [refusal.reason for refusal in reading.refusals] == ["json.broken"]
+
+
+@pytest.mark.parametrize("name", ["t.jsonl.gz", "t.json.gz"])
+def test_a_truncated_gzip_keeps_what_could_be_unpacked(tmp_path, name):
+    records = [xlam(f"t{i}", query=f"do f with {i} {hash(str(i))}") for i in range(2000)]
+    text = json.dumps(records) if name == "t.json.gz" else "\n".join(map(json.dumps, records))
+    (tmp_path / name).write_bytes(gzip.compress(text.encode())[:-3000])
+    reading = read_tasks(tmp_path / name)
+    assert 0 < len(reading.tasks) < 2000
+    assert [refusal.reason for refusal in reading.refusals] == ["file.truncated"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"[]", "is empty"),
+        (b"{broken\n", "0 kept, 1 refused"),
+        (b'{"id": "x"}\n', "record.unknown_format"),
+    ],
+)
+def test_a_file_with_nothing_usable_is_an_error_that_says_why(tmp_path, content, said):
+    for name in ("t.jsonl", "t.json"):
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        read_tasks(tmp_path / "t.json")
+
+
+def test_what_is_no_file_is_an_error_that_says_why(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        read_tasks(tmp_path / "gone.jsonl")
+    with pytest.raises(DataError, match="is a folder"):
+        read_tasks(tmp_path)
+    (tmp_path / "t.gz").write_text("plain")
+    with pytest.raises(DataError, match="gzip"):
+        read_tasks(tmp_path / "t.gz")
+    with pytest.raises(DataError, match="choose one of auto, xlam"):
+        read_tasks(lines(tmp_path / "t.jsonl", xlam()), format="csv")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+keys = st.sampled_from(
+    "id query tools answers cot response conversations messages question function category flags".split()
+)
+
+
+@given(st.lists(st.dictionaries(keys, json_values, max_size=6) | st.binary(max_size=30), min_size=1, max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_no_record_makes_the_reader_raise_and_none_vanishes(tmp_path_factory, records):
+    written = [r.replace(b"\n", b"") if isinstance(r, bytes) else json.dumps(r).encode() for r in records]
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_bytes(b"\n".join(written))
+    entries = list(read_entries(path))
+    assert all((entry.read is None) != (entry.refusal is None) for entry in entries)
+    assert [entry.line for entry in entries] == [
+        i for i, r in enumerate(written, 1) if r.removeprefix(b"\xef\xbb\xbf").strip()
+    ]
+
+
+def test_each_malformed_record_becomes_a_task_or_a_refusal(shared_data):
+    path = shared_data / "real" / "nasty.jsonl"
+    tasks, samples = read_tasks(path), read_samples(path)
+    assert len(tasks.tasks) + len(tasks.refusals) == 254
+    assert len(samples.samples) + len(samples.refusals) == 254
+    assert {refusal.line for refusal in tasks.refusals}.isdisjoint({0})
+    msgspec.json.encode(tasks)
+
+
+def test_every_real_record_is_read(shared_data):
+    tasks = read_tasks(shared_data / "real" / "open-dev.jsonl.gz", strict=True).tasks
+    assert len(tasks) == 2204
+    assert sum(task.reference_thinking is not None for task in tasks) == 261
+    assert sum(task.reference == [] for task in tasks) == 17
+
+
+def test_samples_of_real_records_forget_their_reference(shared_data):
+    reading = read_samples(shared_data / "real" / "open-dev.jsonl.gz")
+    assert len(reading.samples) + len(reading.refusals) == 2204
+    assert {refusal.reason for refusal in reading.refusals} == {"name.not_callable"}
+    assert all(sample.task.reference is None and sample.origin == "reference" for sample in reading.samples)
+
+
+def test_a_record_without_an_answer_is_no_sample(tmp_path):
+    record = xlam("t1")
+    del record["answers"]
+    reading = read_samples(lines(tmp_path / "t.jsonl", record, xlam("t2")))
+    assert [sample.id for sample in reading.samples] == ["t2"]
+    assert reasons(reading) == [(1, "answer.missing")]
+    assert reading.refusals[0].where == "line 1 (id t1)"
+
+
+KEPT = [
+    Sample(
+        "s1",
+        Task("s1", "do f", [TOOL | {"parameters": {"type": "object", "properties": {}, "required": []}}]),
+        "[f()]",
+        "f fits",
+    ),
+    Sample("s2", Task("s2", "sing “ü”", []), "No tool here."),
+]
+
+
+@pytest.mark.parametrize(
+    ("write", "name"), [(write_sharegpt, "k.json"), (write_sharegpt, "k.jsonl"), (write_xlam, "k.jsonl")]
+)
+def test_what_is_written_reads_back_as_the_same_samples(tmp_path, write, name):
+    assert write(tmp_path / name, KEPT) == 2
+    back = read_samples(tmp_path / name, strict=True).samples
+    assert [(s.id, s.task.query, s.task.tools, s.answer, s.thinking) for s in back] == [
+        (s.id, s.task.query, s.task.tools, s.answer, s.thinking) for s in KEPT
+    ]
+    assert not list(tmp_path.glob("*.part"))
