@@ -16,21 +16,17 @@ from collections.abc import Callable
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerFast
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from funreason.models.huggingface import HuggingFaceSampler
 from funreason.models.protocol import Request
 
 VOCABULARY, END, MEAN_LENGTH, MAX_NEW = 1024, 1, 60, 128
-
-
-class RaisedEnd(LogitsProcessor):
-    """Gives the end-of-turn token the probability that makes completions MEAN_LENGTH tokens long."""
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        scores[:, END] = raised(scores)
-        return scores
 
 
 def raised(logits: torch.Tensor) -> torch.Tensor:
@@ -42,6 +38,7 @@ class Ending(Qwen2ForCausalLM):
     """The random model with the raised end built in, so that both samplers face the same distribution."""
 
     def forward(self, *args: object, **kwargs: object) -> object:
+        """The model's own answer with the end's logit replaced."""
         output = super().forward(*args, **kwargs)  # type: ignore[arg-type]
         output.logits[..., END] = raised(output.logits)
         return output
@@ -86,7 +83,7 @@ def generate(model: Ending, tokenizer: PreTrainedTokenizerFast, texts: list[str]
         inputs = tokenizer(ordered[start : start + rows // k], return_tensors="pt", padding=True)
         inputs.pop("token_type_ids", None)
         with torch.inference_mode():
-            output = model.generate(**inputs, generation_config=settings, logits_processor=LogitsProcessorList())
+            output = model.generate(**inputs, generation_config=settings)
         spoken += sum(length_of(row) for row in output[:, inputs["input_ids"].shape[1] :].tolist())
     return spoken
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
 
     Raises ModelError when the folder is missing, has no config or no safetensors, or cannot be built.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     folder = _folder(path)
@@ -34,10 +37,11 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder}: no *.safetensors weights here. Other formats are not read: they can run code.")
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=_dtype(dtype), use_safetensors=True, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        with _no_progress_bars():
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=_dtype(dtype), use_safetensors=True, local_files_only=True, trust_remote_code=False
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: the model could not be built: {error}") from error
     placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]  # its stub loses the method
     placed.train(False)
@@ -50,7 +54,7 @@ def load_tokenizer(path: str | Path, model: PreTrainedModel | None = None) -> Pr
     Raises ModelError when the folder has none, when it has no chat template, or when it names more tokens than
     the model has embeddings.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     from funreason.models.prompts import require_chat_template
 
@@ -59,8 +63,11 @@ def load_tokenizer(path: str | Path, model: PreTrainedModel | None = None) -> Pr
         raise ModelError(
             f"{folder}: no tokenizer here (looked for {', '.join(TOKENIZER_FILES)}). Copy the model's own."
         )
+    # For some architectures (Qwen2 is one) AutoTokenizer builds the family's own pre-tokenizer and drops the one in
+    # tokenizer.json, so that a model with a tokenizer of its own would read other tokens than it was trained on.
+    reader = PreTrainedTokenizerFast if (folder / "tokenizer.json").exists() else AutoTokenizer
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        tokenizer: PreTrainedTokenizerBase = reader.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError) as error:
@@ -87,7 +94,8 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.new-{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
-    model.save_pretrained(fresh)
+    with _no_progress_bars():
+        model.save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
     replace_folder(fresh, target)
     return weights_id_of(model)
@@ -139,7 +147,21 @@ def _require(folder: Path, name: str, meaning: str) -> None:
 def _dtype(name: str) -> torch.dtype:
     import torch
 
-    dtype = getattr(torch, name, None)
-    if not isinstance(dtype, torch.dtype):
-        raise ModelError(f"dtype is {name!r}; use float32, bfloat16 or float16.")
-    return dtype
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise ModelError(f"dtype is {name!r}; use one of {', '.join(known)}.")
+    return known[name]
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    # A bar for a file of a few megabytes would only tear the display of whoever is showing the run.
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -93,6 +93,7 @@ def srml_loss(logits: Tensor, labels: Tensor, parts: Tensor, *, alpha: Alpha, av
     token. `token`: part sums over the batch by part counts over the batch. ValueError for a shape or alpha that
     does not fit. A batch without any trainable token gives 0, never NaN.
     """
+    _require_shapes(logits, labels, parts)
     return srml_sums(logits, labels, parts, alpha=alpha, average=average, normaliser=Normaliser.of(labels, parts))
 
 

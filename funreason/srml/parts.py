@@ -34,7 +34,7 @@ def encode_sample(
     thinking: str | None,
     answer: str,
     tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
+    max_length: int = 2048,
     *,
     sample_id: str = "",
 ) -> Encoded:

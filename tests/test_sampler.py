@@ -1,0 +1,206 @@
+"""The in-process sampler: right tokens, draws that belong to the request, bounds that are kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare, kstest
+from tiny import tiny_model, tiny_tokenizer
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from funreason.models.draws import draw, row_key, uniforms
+from funreason.models.errors import ModelError
+from funreason.models.huggingface import HuggingFaceSampler
+from funreason.models.loading import save_model, weights_id_of
+from funreason.models.protocol import Request, Sampler
+
+TOKENIZER = tiny_tokenizer()
+MODEL = tiny_model(scale=0.12)
+PROMPTS = ["hello there, what is this", "x", "add 1 and 2 please", "one two", "a" * 40]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def sampler(model: Qwen2ForCausalLM = MODEL, **more: object) -> HuggingFaceSampler:
+    chosen = {"weights_id": "w0", "max_new_tokens": 40} | more
+    return HuggingFaceSampler(model, TOKENIZER, **chosen)
+
+
+def requests(n: int = 3, *, greedy: bool = False) -> list[Request]:
+    return [Request(f"r{i}", prompt, n, seed=5, greedy=greedy) for i, prompt in enumerate(PROMPTS)]
+
+
+def test_the_sampler_keeps_the_protocol():
+    kept: Sampler = sampler()
+    assert kept.weights_id == "w0"
+
+
+def test_greedy_equals_transformers_generate_token_for_token():
+    answers = sampler().sample(requests(1, greedy=True))
+    for prompt, (completion,) in zip(PROMPTS, answers, strict=True):
+        ids = TOKENIZER(prompt, return_tensors="pt").input_ids
+        output = MODEL.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=40)
+        spoken = output[0, ids.shape[1] :].tolist()
+        assert completion.tokens == len(spoken)
+        assert completion.text == TOKENIZER.decode(spoken[: len(spoken) - (spoken[-1] == 2)])
+        assert completion.truncated == (spoken[-1] != 2)
+        assert completion.logprob_sum is None
+
+
+@pytest.mark.parametrize("more", [{"max_rows": 1}, {"max_rows": 4}, {"token_budget": 1}, {"max_rows": 1000}])
+def test_what_a_request_is_batched_with_does_not_change_its_samples(more):
+    wanted = [texts(answer) for answer in sampler().sample(requests())]
+    assert [texts(answer) for answer in sampler(**more).sample(requests())] == wanted
+    alone = sampler(**more).sample([requests()[2]])
+    assert texts(alone[0]) == wanted[2]
+
+
+def texts(answer: list) -> list[tuple[str, int, bool]]:
+    return [(completion.text, completion.tokens, completion.truncated) for completion in answer]
+
+
+def test_completions_that_share_a_prompt_equal_those_drawn_with_a_prefix_of_their_own():
+    three, five = sampler().sample(requests(3)), sampler().sample(requests(5))
+    assert [texts(answer) for answer in three] == [texts(answer)[:3] for answer in five]
+    assert len({completion.text for completion in five[0]}) == 5
+
+
+def test_rows_that_end_at_different_steps_are_dropped_without_harm():
+    often = tiny_model(scale=0.12)
+    with torch.no_grad():
+        often.lm_head.weight[2] *= 2.5
+    asked = [Request(f"r{i}", PROMPTS[i % 5], 4, seed=1) for i in range(12)]
+    together = sampler(often).sample(asked)
+    lengths = [completion.tokens for answer in together for completion in answer]
+    assert len(set(lengths)) > 8
+    apart = [sampler(often).sample([request])[0] for request in asked]
+    assert [texts(answer) for answer in together] == [texts(answer) for answer in apart]
+
+
+def test_log_probabilities_are_those_of_the_distribution_drawn_from():
+    warm = sampler(temperature=0.7)
+    (answer,) = warm.sample([Request("a", PROMPTS[0], 2, seed=3)])
+    for index, completion in enumerate(answer):
+        ids = TOKENIZER(PROMPTS[0])["input_ids"]
+        keys = np.array([row_key(3, "a", index)], dtype=np.uint64)
+        total = 0.0
+        for step in range(completion.tokens):
+            with torch.inference_mode():
+                logits = MODEL(torch.tensor([ids])).logits[:, -1]
+            token, logprob = draw(logits, torch.from_numpy(uniforms(keys, step)), temperature=0.7, top_p=1.0)
+            total, ids = total + float(logprob), [*ids, int(token)]
+        assert completion.logprob_sum == pytest.approx(total, abs=1e-3)
+
+
+def test_one_step_draws_follow_the_models_distribution():
+    count = 4000
+    (answer,) = sampler(max_new_tokens=1).sample([Request("many", "hello", count, seed=0)])
+    with torch.inference_mode():
+        logits = MODEL(TOKENIZER("hello", return_tensors="pt").input_ids).logits[0, -1]
+    expected = torch.softmax(logits.double(), -1).numpy() * count
+    with torch.inference_mode():
+        drawn, _ = draw(
+            logits.expand(count, -1),
+            torch.from_numpy(uniforms(np.array([row_key(0, "many", i) for i in range(count)], dtype=np.uint64), 0)),
+            temperature=1.0, top_p=1.0,
+        )  # fmt: skip
+    observed = np.bincount(drawn.numpy(), minlength=len(expected))
+    common = expected >= 5
+    bins = [np.append(values[common], values[~common].sum()) for values in (observed, expected)]
+    assert chisquare(*bins).pvalue > 0.001
+    spoken = [TOKENIZER.decode([token]) if token != 2 else "" for token in drawn.tolist()]
+    assert [completion.text for completion in answer] == spoken
+    assert sum(completion.truncated for completion in answer) == count - observed[2]
+
+
+def test_top_p_never_draws_outside_the_nucleus():
+    logits = torch.tensor([[3.0, 1.0, 2.0, 0.0]]).log_softmax(-1).expand(500, -1)
+    uniform = torch.linspace(0, 1, 501, dtype=torch.float64)[:-1]
+    tokens, logprobs = draw(logits, uniform, temperature=1.0, top_p=0.8)
+    assert set(tokens.tolist()) == {0, 2}
+    share = torch.softmax(logits[0], -1)[[0, 2]]
+    assert logprobs[tokens == 0][0].exp() == pytest.approx(float(share[0] / share.sum()), abs=1e-6)
+
+
+@given(st.integers(0, 2**40), st.text(max_size=12), st.integers(0, 50))
+@settings(max_examples=50)
+def test_uniforms_lie_in_the_unit_interval_and_differ_by_every_ingredient(seed, name, step):
+    keys = np.array([row_key(seed, name, 0), row_key(seed, name, 1), row_key(seed + 1, name, 0)], dtype=np.uint64)
+    now, later = uniforms(keys, step), uniforms(keys, step + 1)
+    assert ((now >= 0) & (now < 1)).all()
+    assert len({*now.tolist(), *later.tolist()}) == 6
+
+
+def test_uniforms_are_uniform_over_rows_and_over_steps():
+    keys = np.array([row_key(0, "r", i) for i in range(4000)], dtype=np.uint64)
+    assert kstest(uniforms(keys, 0), "uniform").pvalue > 0.001
+    assert kstest([float(uniforms(keys[:1], step)[0]) for step in range(4000)], "uniform").pvalue > 0.001
+
+
+def test_a_prompt_that_does_not_fit_is_refused_and_can_be_asked_about():
+    short = sampler(tiny_model(context=64))
+    long, fitting = Request("long", "a" * 25, 1, 0), Request("fits", "a" * 24, 1, 0)
+    assert short.too_long(long)
+    assert not short.too_long(fitting)
+    assert short.sample([fitting])[0][0].tokens > 0
+    with pytest.raises(ModelError, match=r"long: the prompt has 25 tokens; at most 24"):
+        short.sample([fitting, long])
+
+
+def test_no_request_and_no_completion_are_answered_with_nothing():
+    assert sampler().sample([]) == []
+    mixed = sampler().sample([Request("none", "x", 0, 0), Request("one", "x", 1, 0)])
+    assert [len(answer) for answer in mixed] == [0, 1]
+
+
+def test_new_weights_answer_from_the_next_sample_on(tmp_path):
+    other = tiny_model(seed=1, scale=0.12)
+    changing = sampler()
+    before = changing.sample(requests())
+    weights_id = save_model(other, TOKENIZER, tmp_path / "w1")
+    changing.load_weights(tmp_path / "w1", weights_id)
+    assert changing.weights_id == weights_id == weights_id_of(other)
+    after = changing.sample(requests())
+    assert after == sampler(other).sample(requests())
+    assert after != before
+
+
+def test_sampling_leaves_the_model_as_it_was():
+    model = tiny_model()
+    model.train()
+    before = model.config._attn_implementation
+    sampler(model).sample(requests(1))
+    assert model.training
+    assert model.config._attn_implementation == before
+
+
+def test_broken_weights_are_named_not_sampled():
+    broken = tiny_model()
+    with torch.no_grad():
+        broken.model.norm.weight[0] = float("nan")
+    with pytest.raises(ModelError, match="not finite"):
+        sampler(broken).sample(requests(1))
+
+
+def test_an_architecture_with_sliding_windows_is_refused():
+    config = Qwen2Config(
+        vocab_size=259, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, use_sliding_window=True, sliding_window=8, max_window_layers=0,
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="sliding"):
+        sampler(Qwen2ForCausalLM(config))
+
+
+@pytest.mark.parametrize("more", [{"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.1}])
+def test_a_distribution_that_cannot_be_is_refused(more):
+    with pytest.raises(ModelError, match="temperature"):
+        sampler(**more)
