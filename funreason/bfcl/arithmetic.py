@@ -24,6 +24,7 @@ MAX_DEPTH = 320
 
 _PRINTABLE_BITS = 14_000
 _WIDE_FORMAT = re.compile(r"%[^a-zA-Z%]*(?:\*|\d{4})")
+_SIZED = (str, bytes, list, tuple)
 _TYPES = {name: thing for name, thing in vars(builtins).items() if isinstance(thing, type)}
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -40,6 +41,18 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.BitOr: operator.or_,
     ast.BitXor: operator.xor,
     ast.BitAnd: operator.and_,
+}
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
+    ast.In: lambda item, group: item in group,
+    ast.NotIn: lambda item, group: item not in group,
 }
 _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
     ast.USub: operator.neg,
@@ -72,7 +85,13 @@ class _Evaluation:
         return self.charge(read(self, node, depth + 1))
 
     def values(self, nodes: list[ast.expr], depth: int) -> list[Any]:
-        return [self.value(node, depth) for node in nodes]
+        found: list[Any] = []
+        for node in nodes:
+            if isinstance(node, ast.Starred):
+                found.extend(self.value(node.value, depth))
+            else:
+                found.append(self.value(node, depth))
+        return found
 
     def charge(self, value: Any) -> Any:
         self.left -= full_size(value)
@@ -105,6 +124,30 @@ class _Evaluation:
     def item(self, node: ast.Subscript, depth: int) -> Any:
         return self.value(node.value, depth)[self.value(node.slice, depth)]
 
+    def either(self, node: ast.IfExp, depth: int) -> Any:
+        return self.value(node.body if self.value(node.test, depth) else node.orelse, depth)
+
+    def logic(self, node: ast.BoolOp, depth: int) -> Any:
+        stops_at = isinstance(node.op, ast.Or)
+        for part in node.values:
+            value = self.value(part, depth)
+            if bool(value) is stops_at:
+                break
+        return value
+
+    def comparison(self, node: ast.Compare, depth: int) -> Any:
+        left, result = self.value(node.left, depth), True
+        for kind, part in zip(node.ops, node.comparators, strict=True):
+            right = self.value(part, depth)
+            result = _COMPARISONS[type(kind)](left, right)
+            if not result:
+                break
+            left = right
+        return result
+
+    def text(self, node: ast.JoinedStr, depth: int) -> str:
+        return "".join([str(self.value(part, depth)) for part in node.values])
+
     def slice(self, node: ast.Slice, depth: int) -> slice:
         parts = (node.lower, node.upper, node.step)
         return slice(*(None if part is None else self.value(part, depth) for part in parts))
@@ -126,10 +169,9 @@ def full_size(value: Any) -> int:
 def _is_affordable(kind: type[ast.operator], left: Any, right: Any) -> bool:
     if isinstance(left, int) and isinstance(right, int):
         return _bits(kind, left, right) <= MAX_BITS
-    if kind is ast.Mult and isinstance(right, int):
-        return full_size(left) * right <= MAX_SIZE
-    if kind is ast.Mult and isinstance(left, int):
-        return full_size(right) * left <= MAX_SIZE
+    if kind is ast.Mult and isinstance(left, (*_SIZED, int)) and isinstance(right, (*_SIZED, int)):
+        times, repeated = (left, right) if isinstance(left, int) else (right, left)
+        return not isinstance(times, int) or full_size(repeated) * times <= MAX_SIZE
     if kind is ast.Mod and isinstance(left, str | bytes):
         text = left if isinstance(left, str) else left.decode("latin-1")
         return _WIDE_FORMAT.search(text) is None
@@ -170,4 +212,8 @@ _READERS: dict[type[ast.expr], Callable[[_Evaluation, Any, int], Any]] = {
     ast.Call: _Evaluation.length,
     ast.Subscript: _Evaluation.item,
     ast.Slice: _Evaluation.slice,
+    ast.IfExp: _Evaluation.either,
+    ast.BoolOp: _Evaluation.logic,
+    ast.Compare: _Evaluation.comparison,
+    ast.JoinedStr: _Evaluation.text,
 }

@@ -117,7 +117,9 @@ def _check_answer(path: Path, line: int, answer: Any) -> None:
         for call in answer
     )
     if not fits or not answer:
-        raise BfclError(f"{path}:{line}: ground_truth must be a list of {{function: {{parameter: [values]}}}}, one a call")
+        raise BfclError(
+            f"{path}:{line}: ground_truth must be a list of {{function: {{parameter: [values]}}}}, one a call"
+        )
 
 
 def _entries(path: Path, keys: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -125,7 +127,9 @@ def _entries(path: Path, keys: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
     for number, entry in read_lines(path):
         for key in keys:
             if not isinstance(entry.get(key), list):
-                raise BfclError(f"{path}:{number}: expected a list under {key!r}, found {type(entry.get(key)).__name__}")
+                raise BfclError(
+                    f"{path}:{number}: expected a list under {key!r}, found {type(entry.get(key)).__name__}"
+                )
         if entry["id"] in seen:
             raise BfclError(f"{path}:{number}: the id {entry['id']!r} stands on line {seen[entry['id']]} already")
         seen[entry["id"]] = number

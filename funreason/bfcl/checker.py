@@ -1,7 +1,7 @@
 """The verdict on one output: valid or not, and the official word for what is wrong.
 
-`check` agrees with the leaderboard's own code on every case. Where that code raises, the verdict is invalid with an error
-type `crash:…`; nothing here raises because of an output. `check_any` asks the same of calls read leniently.
+`check` agrees with the leaderboard's own code on every case. Where that code raises, the verdict is invalid with an
+error type `crash:…`; nothing here raises because of an output. `check_any` asks the same of calls read leniently.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def check_any(case: Case, output: str) -> Result:
     if case.language != "python":
         return check(case, output)
     try:
-        calls: list[Decoded] = [{call.name: dict(call.arguments)} for call in parse_any(output)]
+        calls: list[Decoded] = [{call.name: call.arguments} for call in parse_any(output)]
     except CallSyntaxError:
         if case.answer is None:
             return _check_relevance(case, None)

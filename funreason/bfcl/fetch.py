@@ -1,7 +1,7 @@
 """The official data, fetched once: a wheel of 2 MB by pip, of which only the single-turn files are kept.
 
-The checksum is pinned, since another release of the data is another benchmark. No benchmark file is part of this project.
-The unpacked folder appears by one rename, so its existence means that it is whole.
+The checksum is pinned, since another release of the data is another benchmark; no benchmark file is part of this
+project. The unpacked folder appears by one rename, so its existence means that it is whole.
 """
 
 from __future__ import annotations

@@ -77,7 +77,9 @@ class _Reading:
         if kind in _QUOTED or kind in _VERBATIM:
             return self.cut(node)
         if kind == "array_creation_expression":
-            return f"new {self.inner(node.child_by_field_name('type'))}[]{self.inner(node.child_by_field_name('value'))}"
+            return (
+                f"new {self.inner(node.child_by_field_name('type'))}[]{self.inner(node.child_by_field_name('value'))}"
+            )
         if kind == "object_creation_expression":
             return self.creation(node)
         if node.child_count == 0:

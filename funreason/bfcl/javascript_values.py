@@ -138,7 +138,8 @@ def _object(code: str) -> Any:
 
 def _pairs(line: str) -> list[tuple[str, str]]:
     """Key and value pairs of one line: a value runs to a comma with a key behind it, or to the end."""
-    found, place = [], 0
+    found: list[tuple[str, str]] = []
+    place = 0
     while True:
         while line.startswith(":", place):
             place += 1

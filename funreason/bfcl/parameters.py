@@ -69,14 +69,12 @@ class Parameter:
             return java_values.java_value(text, self.kind, self.inner_kind)
         return javascript_values.javascript_value(text, self.kind, self.inner_kind)
 
-    def _items_fit(self, value: list[Any]) -> bool:
+    def _items_fit(self, value: Any) -> bool:
         """Whether all items have the inner type, or that of the first item of one and the same possible list."""
-        return any(
-            type(items) is not list or _all_of(value, self.inner, _first_type(items)) for items in self.possible
-        )
+        return any(type(items) is not list or _all_of(value, self.inner, _first_type(items)) for items in self.possible)
 
 
-def _all_of(value: list[Any], inner: type | None, other: type | None) -> bool:
+def _all_of(value: Any, inner: type | None, other: type | None) -> bool:
     return all(type(item) is inner or type(item) is other for item in value)
 
 

@@ -2,7 +2,7 @@
 
 What cannot be guessed: positional arguments vanish, the last of two equal keywords wins, a bare name is a string,
 ANY unary operator negates (`+5` is -5, `not True` is -1), a call without keywords is its own source text.
-Nothing is ever evaluated; arithmetic goes to `arithmetic`. The grammar is that of the running Python, as it is officially.
+Nothing is ever evaluated; arithmetic goes to `arithmetic`. The grammar is the running Python's, as it is officially.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from funreason.bfcl.arithmetic import evaluate
 from funreason.bfcl.errors import Undecodable
 
-Decoded = dict[str, dict[str | None, Any]]
+Decoded = dict[str, dict[Any, Any]]
 """One call: its name, and its arguments by keyword; the key None stands for what had no keyword."""
 
 PARSE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)

@@ -1,0 +1,175 @@
+"""From verdicts to the leaderboard's numbers.
+
+A number that lacks one of its categories is None, "not run", and never 0 (the official tables count it as 0 there).
+Accuracies are exact fractions; percentages round half up, as published means are checked: (87.00 + 80.31)/2 is 83.66.
+Live means two things: v4 takes the four call categories, v3 also counted irrelevance and relevance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+from typing import Literal, NamedTuple
+
+from funreason.bfcl.cases import Case
+from funreason.bfcl.categories import CATEGORIES
+from funreason.bfcl.intervals import Interval, weighted_interval, wilson
+
+LiveMode = Literal["v3", "v4"]
+
+SIMPLE = ("simple_python", "simple_java", "simple_javascript")
+NON_LIVE_AST = (*SIMPLE, "multiple", "parallel", "parallel_multiple")
+LIVE_AST = ("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple")
+LIVE_COUNTED: dict[LiveMode, tuple[str, ...]] = {
+    "v4": LIVE_AST,
+    "v3": (*LIVE_AST, "live_irrelevance", "live_relevance"),
+}
+IRRELEVANCE = ("irrelevance", "live_irrelevance")
+_NON_LIVE_WEIGHTS = {category: Fraction(1, 12 if category in SIMPLE else 4) for category in NON_LIVE_AST}
+
+
+class Count(NamedTuple):
+    """Right answers among those given."""
+
+    correct: int
+    total: int
+
+    @property
+    def accuracy(self) -> Fraction | None:
+        """The share that is right, None when nothing was run."""
+        return Fraction(self.correct, self.total) if self.total else None
+
+
+class Row(NamedTuple):
+    """One line of the table; `percent` and `interval` (in percent) are None when not run."""
+
+    name: str
+    correct: int | None
+    total: int | None
+    percent: Decimal | None
+    interval: Interval | None
+
+
+class Scores:
+    """The counts by category and what follows from them."""
+
+    def __init__(self, counts: Mapping[str, Count]) -> None:
+        self.counts = {category: counts[category] for category in CATEGORIES if counts.get(category, Count(0, 0)).total}
+
+    def all_items(self) -> Count:
+        """Right and total over every item run, whatever its category."""
+        return _sum(self.counts.values())
+
+    def simple(self) -> Fraction | None:
+        """Unweighted mean of the three languages."""
+        return self._mean(dict.fromkeys(SIMPLE, Fraction(1, 3)))
+
+    def non_live(self) -> Fraction | None:
+        """Non-Live AST: unweighted mean of simple, multiple, parallel and parallel multiple."""
+        return self._mean(_NON_LIVE_WEIGHTS)
+
+    def live(self, mode: LiveMode = "v4") -> Fraction | None:
+        """Live: right over total, so weighted by count."""
+        wanted = LIVE_COUNTED[mode]
+        if self.missing(wanted):
+            return None
+        return _sum(self.counts[category] for category in wanted).accuracy
+
+    def irrelevance(self) -> Fraction | None:
+        """Unweighted mean of the two irrelevance categories."""
+        return self._mean(dict.fromkeys(IRRELEVANCE, Fraction(1, 2)))
+
+    def relevance(self) -> Fraction | None:
+        """live_relevance alone."""
+        return self._mean({"live_relevance": Fraction(1)})
+
+    def overall(self, mode: LiveMode = "v4") -> Decimal | None:
+        """Percent: the mean of Non-Live AST and Live as published, that is rounded to two decimals first."""
+        return overall(percent(self.non_live()), percent(self.live(mode)))
+
+    def missing(self, categories: Sequence[str]) -> list[str]:
+        """Which of `categories` were not run."""
+        return [category for category in categories if category not in self.counts]
+
+    def rows(self, mode: LiveMode = "v4", level: float = 0.95) -> list[Row]:
+        """The whole table: every category, then the means. Means have no counts of their own."""
+        return [self._category_row(category, level) for category in CATEGORIES] + [
+            Row("Non-Live AST", None, None, percent(self.non_live()), self._interval(_NON_LIVE_WEIGHTS, level)),
+            self._live_row(mode, level),
+            Row(f"Overall (Live {mode})", None, None, self.overall(mode), self._overall_interval(mode, level)),
+            Row(
+                "Irrelevance",
+                None,
+                None,
+                percent(self.irrelevance()),
+                self._interval(dict.fromkeys(IRRELEVANCE, Fraction(1, 2)), level),
+            ),
+            self._category_row("live_relevance", level)._replace(name="Relevance"),
+        ]
+
+    def _category_row(self, category: str, level: float) -> Row:
+        count = self.counts.get(category)
+        return Row(category, None, None, None, None) if count is None else _counted_row(category, count, level)
+
+    def _live_row(self, mode: LiveMode, level: float) -> Row:
+        name, wanted = f"Live ({mode})", LIVE_COUNTED[mode]
+        if self.missing(wanted):
+            return Row(name, None, None, None, None)
+        return _counted_row(name, _sum(self.counts[category] for category in wanted), level)
+
+    def _mean(self, weights: Mapping[str, Fraction]) -> Fraction | None:
+        if self.missing(list(weights)):
+            return None
+        return sum(
+            (weight * (self.counts[category].accuracy or 0) for category, weight in weights.items()), start=Fraction(0)
+        )
+
+    def _interval(self, weights: Mapping[str, Fraction], level: float) -> Interval | None:
+        if self.missing(list(weights)):
+            return None
+        return _in_percent(weighted_interval([(float(w), *self.counts[name]) for name, w in weights.items()], level))
+
+    def _overall_interval(self, mode: LiveMode, level: float) -> Interval | None:
+        wanted = LIVE_COUNTED[mode]
+        if self.missing(wanted):
+            return None
+        total = _sum(self.counts[category] for category in wanted).total
+        live = {category: Fraction(self.counts[category].total, 2 * total) for category in wanted}
+        return self._interval({name: weight / 2 for name, weight in _NON_LIVE_WEIGHTS.items()} | live, level)
+
+
+def score(cases: Mapping[str, Case], valid: Mapping[str, bool]) -> Scores:
+    """Scores of the verdicts in `valid` by case id. Raises KeyError for an id that no case has."""
+    tallies: dict[str, list[bool]] = {}
+    for case_id, verdict in valid.items():
+        tallies.setdefault(cases[case_id].category, []).append(verdict)
+    return Scores({category: Count(sum(verdicts), len(verdicts)) for category, verdicts in tallies.items()})
+
+
+def percent(share: Fraction | None) -> Decimal | None:
+    """A share as percent with two decimals, half up."""
+    if share is None:
+        return None
+    # Half up on the exact fraction: a Decimal quotient would already be rounded once.
+    return Decimal((share * 20_000 + 1) // 2).scaleb(-2)
+
+
+def overall(non_live: Decimal | None, live: Decimal | None) -> Decimal | None:
+    """The mean of two published percentages, two decimals, half up; None when either was not run."""
+    if non_live is None or live is None:
+        return None
+    return ((non_live + live) / 2).quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+
+def _sum(counts: Iterable[Count]) -> Count:
+    known = list(counts)
+    return Count(sum(count.correct for count in known), sum(count.total for count in known))
+
+
+def _counted_row(name: str, count: Count, level: float) -> Row:
+    return Row(name, *count, percent(count.accuracy), _in_percent(wilson(*count, level)))
+
+
+def _in_percent(interval: Interval) -> Interval:
+    return Interval(100 * interval.low, 100 * interval.high)
