@@ -20,8 +20,10 @@ _ALNUM = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NUMBER = re.compile(r"\s*[-+]?[$€£¥]?\s*[-+]?(\d[\d,]*\.?\d*|\.\d+)\s*([^\d\s]{0,12})\s*$")
 _TIME = re.compile(
-    r"(?:^|[\sT])(\d{1,2}):(\d{2})(?::\d{2}(?:\.\d+)?)?\s*(?:[ap]\.?m\.?|z|[+-]\d\d:?\d\d)?\s*$", re.IGNORECASE
+    r"(?:^|[\sT])(\d{1,2})(?::(\d{2})(?::\d{2}(?:\.\d+)?)?\s*(?:[ap]\.?m\.?|z|[+-]\d\d:?\d\d)?|\s*[ap]\.?m\.?)\s*$",
+    re.IGNORECASE,
 )
+_ONLY_DATE = re.compile(r"[\d\s:/.+TZapm-]+", re.IGNORECASE)
 _DATE = re.compile(r"\s*(\d{4})[-/.](\d{1,2})(?:[-/.](\d{1,2}))?(?!\d)|\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{2,4})(?!\d)")
 _RELATIVE = re.compile(
     r"today|tonight|tomorrow|yesterday|\bnow\b|current|latest|recent|\b(?:next|last|this|past|coming|previous|upcoming)\b"
@@ -114,26 +116,27 @@ class Evidence:
         squashed = "".join(words)
         if len(squashed) > 3 and squashed in self.squashed and (not whole or len(squashed) > 5):
             return True
-        if self._supports_form(value, low) or self._supports_code(low):
+        formed = self._supports_form(value, low)
+        if formed is not None:
+            return formed
+        if self._supports_code(low):
             return True
         return self._supports_words(value, words, low, whole)
 
-    def _supports_form(self, value: str, low: str) -> bool:
-        """Numbers, dates and times that come as strings."""
-        if low[0].isdigit() or low[0] in "-+$€£¥.":
-            number = _NUMBER.match(value)
-            if number and self._supports_count(_float(number[1])):
-                return True
-            time = _TIME.search(value)
-            date = _DATE.match(value)
-            if date:
-                return self._supports_date(date)
-            if time:
-                return self._supports_time(time)
-        return False
+    def _supports_form(self, value: str, low: str) -> bool | None:
+        """Numbers, dates and times that come as strings; None when the value is none of them."""
+        if not (low[0].isdecimal() or low[0] in "-+$€£¥."):
+            return None
+        number = _NUMBER.match(value)
+        if number and self._supports_count(_float(number[1])):
+            return True
+        date, time = _DATE.match(value), _TIME.search(value)
+        if date and _ONLY_DATE.fullmatch(value):
+            return self._supports_date(date)
+        return self._supports_time(time) if time else None
 
     def _supports_time(self, match: re.Match[str]) -> bool:
-        return (int(match[1]) % 12, int(match[2])) in times_in(self.text)
+        return (int(match[1]) % 12, int(match[2] or 0)) in times_in(self.text)
 
     def _supports_date(self, match: re.Match[str]) -> bool:
         if _RELATIVE.search(self.text):
@@ -152,28 +155,32 @@ class Evidence:
         return any(_shortens(low, word) for word in self.words) or _is_initials(low, self.text)
 
     def _supports_words(self, value: str, words: list[str], low: str, whole: bool) -> bool:
-        if not words[-1].isascii() and not self._shares_script(low):
+        if self._is_of_another_script(low):
             return True
         parts = [part for part in map(str.casefold, _ALNUM.findall(_CAMEL.sub(" ", value))) if _has_weight(part)]
         parts = parts or words
         share = sum(map(self._has_part, parts)) / len(parts)
         if share >= (0.5 if len(low) > _LONG else 1.0) if whole else share > 0:
             return True
-        return len(low) > 4 and not low.isdigit() and fuzz.partial_ratio(low, self.text, score_cutoff=_FUZZY) > 0
+        return len(low) > 4 and not low.isdecimal() and fuzz.partial_ratio(low, self.text, score_cutoff=_FUZZY) > 0
 
     def _has_part(self, part: str) -> bool:
         if part in self.words or stem(part) in self.stems:
             return True
-        if part.isdigit():
+        if part.isdecimal():
             return float(part[:300]) in self.numbers
-        if len(part) in (2, 3) and part[1:].isdigit():  # Q3 for the third quarter
+        if len(part) in (2, 3) and part[1:].isdecimal():  # Q3 for the third quarter
             return float(part[1:]) in self.numbers
         if part[:3] in self.words and any(name.startswith(part) or name == part for name in MONTHS):
             return True
         return len(part) > 4 and part in self.squashed
 
-    def _shares_script(self, low: str) -> bool:
-        return any(char in self.text for char in low if not char.isascii() and char.isalpha())
+    def _is_of_another_script(self, low: str) -> bool:
+        """Whether value and text are written in different scripts, so that only a translator could compare them."""
+        foreign = [char for char in low if not char.isascii() and char.isalpha()]
+        if foreign:
+            return not any(char in self.text for char in foreign)
+        return 3 * sum(not char.isascii() for char in self.squashed) > len(self.squashed)
 
 
 @lru_cache(maxsize=512)
@@ -203,7 +210,7 @@ def stem(word: str) -> str:
 
 
 def _has_weight(part: str) -> bool:
-    return (len(part) > 2 or part.isdigit() or not part.isascii()) and part not in _EMPTY_WORDS
+    return (len(part) > 2 or part.isdecimal() or not part.isascii()) and part not in _EMPTY_WORDS
 
 
 def _shortens(code: str, word: str) -> bool:

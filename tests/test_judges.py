@@ -1,0 +1,260 @@
+"""The five rule judges, each on small samples, and all on references that are right."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from funreason.agents.cot import CotJudge
+from funreason.agents.format import judge_format
+from funreason.agents.parameters import judge_parameters
+from funreason.agents.query_tool import judge_query_tool
+from funreason.agents.response import judge_response
+from funreason.calls.render import render_calls
+from funreason.calls.schema import normalise_tools
+from funreason.data.toolbox import SPLITS, generate
+from funreason.record.types import Call, Sample, Task
+
+JUDGES = (judge_response, judge_query_tool, CotJudge(), judge_parameters, judge_format)
+
+
+def judged(judge, sample):
+    verdict = asyncio.run(judge(sample))
+    assert verdict.judge == "rules"
+    return verdict.outcome, verdict.reason
+
+
+def sample(answer, query="", thinking=None, reference=None, truncated=False, **parameters):
+    tools = normalise_tools([{"name": "f", "description": "does f", "parameters": parameters}])
+    return Sample("s", Task("s", query, tools, reference), answer, thinking, truncated=truncated)
+
+
+@pytest.mark.parametrize("answer", ["[f(a=1)]", "f(a=1)", "[f(a=", '{"name": "f", "arguments": {}}', "Sure: [f(a=1)]"])
+def test_an_attempt_at_a_call_goes_on_to_the_other_stages(answer):
+    assert judged(judge_response, sample(answer)) == ("pass", "")
+    assert judged(judge_response, sample(answer, reference=[])) == ("pass", "")
+
+
+def test_ordinary_text_is_kept_unless_calls_are_known_to_be_right():
+    text = "I cannot book a hotel with these tools."
+    assert judged(judge_response, sample(text)) == ("keep_text", "response.text")
+    assert judged(judge_response, sample(text, reference=[])) == ("keep_text", "response.text")
+    assert judged(judge_response, sample("[]", reference=[])) == ("keep_text", "response.no_call")
+    known = [Call("f", {})]
+    assert judged(judge_response, sample(text, reference=known)) == ("drop", "response.text_where_calls_expected")
+    assert judged(judge_response, sample("[]", reference=known)) == ("drop", "response.text_where_calls_expected")
+
+
+def test_what_is_empty_or_cut_off_is_dropped():
+    assert judged(judge_response, sample("")) == ("drop", "response.empty")
+    assert judged(judge_response, sample("[f(a=", truncated=True)) == ("drop", "response.truncated")
+    assert judged(judge_response, sample("", thinking="so", truncated=True)) == ("drop", "response.unclosed_thinking")
+
+
+STR, INT, FLOAT = {"type": "str"}, {"type": "int"}, {"type": "float"}
+
+
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ("three nights", 3),
+        ("twenty-five people", 25),
+        ("a dozen eggs", 12),
+        ("two and a half million dollars", 2_500_000),
+        ("one hundred and five", 105),
+        ("the third floor", 3),
+        ("the 21st floor", 21),
+        ("$1,250.50 please", 1250.5),
+        ("50k views", 50_000),
+        ("a rate of 4%", 0.04),
+        ("a rate of 4%", 4),
+        ("four percent", 0.04),
+        ("for 2 hours", 120),
+        ("temperature -5", -5),
+        ("in March", 3),
+        ("room 0012", "0012"),
+        ("March 17th, 2023", "2023-03-17"),
+        ("17 March 2023", "03/17/2023"),
+        ("on Mar 17", "2023-03-17"),
+        ("tomorrow", "2023-05-05"),
+        ("at 9 pm", "21:00"),
+        ("at 9:30 AM", "09:30"),
+        ("at half past, 14:00", "2 pm"),
+        ("on June 3rd at 3pm", "2023-06-03 15:00:00"),
+        ("next year", 2025),
+        ("in NEW YORK", "New York"),
+        ("the 'Blue Note' club", "blue note"),
+        ("red shoes", "shoe"),
+        ("open the valve", "open_valve"),
+        ("weather in China", "CN"),
+        ("translate into German", "de"),
+        ("shares of Tesla", "TSLA"),
+        ("in the United States", "US"),
+        ("in the United States", "USA"),
+        ("in dollars", "USD"),
+        ("the third quarter", "Q3"),
+        ("cats and dogs", ["cat", "dog"]),
+        ("from Oslo to Lima", {"from": "Oslo", "to": ["Lima"]}),
+        ("in 北京", "Beijing"),
+        ("anything", True),
+        ("anything", None),
+        ("anything", ""),
+    ],
+)
+def test_a_value_that_the_query_spells_otherwise_is_grounded(query, value):
+    answer = render_calls([Call("f", {"a": value})])
+    assert judged(judge_query_tool, sample(answer, query, a=STR)) == ("pass", "")
+
+
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ("three nights", 4),
+        ("order 17 eggs", 7),
+        ("room 170", "17"),
+        ("March 17th, 2023", "2023-05-18"),
+        ("at 9 pm", "20:15"),
+        ("a table in Oslo", "Lisbon"),
+        ("my patient", "John Doe"),
+        ("weather in China", "BR"),
+        ("cats and dogs", ["cat", "horse"]),
+        ("from Oslo to Lima", {"from": "Oslo", "to": ["Quito"]}),
+        ("the user's page", "x7Kq92LmP"),
+        ("a page", "https://bitbucket.org/team"),
+    ],
+)
+def test_a_value_without_any_support_drops_the_sample(query, value):
+    answer = render_calls([Call("f", {"a": value})])
+    assert judged(judge_query_tool, sample(answer, query, a=STR)) == ("drop", "query.ungrounded_value")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "str", "enum": ["celsius", "kelvin"]},
+        {"type": "str", "default": "kelvin"},
+        {"type": "str", "description": "The unit, such as Kelvin."},
+        {"type": "list", "items": {"type": "str", "enum": ["kelvin"]}},
+    ],
+)
+def test_a_value_that_the_tool_itself_gives_needs_no_support(schema):
+    value = ["kelvin"] if schema["type"] == "list" else "kelvin"
+    answer = render_calls([Call("f", {"a": value})])
+    assert judged(judge_query_tool, sample(answer, "how warm is it", a=schema)) == ("pass", "")
+
+
+def test_a_function_that_is_not_offered_drops_the_sample():
+    assert judged(judge_query_tool, sample("[g()]", "g")) == ("drop", "tools.unknown_function")
+    assert judged(judge_query_tool, Sample("s", Task("s", "q", []), "[f()]")) == ("drop", "tools.empty")
+
+
+CITY = {"a": {"type": "str"}, "n": {"type": "int", "required": False}}
+
+
+@pytest.mark.parametrize(
+    ("thinking", "answer", "reason"),
+    [
+        ("f fits: a Oslo, n 7", "[f(a='Oslo', n=7)]", ""),
+        ("Use `f` with a=Oslo and seven rows.", "[f(a='Oslo', n=7)]", ""),
+        ("f fits: a Oslo, n 17", "[f(a='Oslo', n=7)]", "cot.value_not_named"),
+        ("f fits: a Oslo", "[f(a='Lima')]", "cot.value_not_named"),
+        ("f fits: a Oslo", "[f(a='Oslo Bay')]", "cot.value_not_named"),
+        ("g fits: a Oslo", "[f(a='Oslo')]", "cot.function_not_named"),
+        ("of course: a Oslo", "[f(a='Oslo')]", "cot.function_not_named"),
+        ("f of Lima or Oslo? So I call f(a='Lima')", "[f(a='Oslo')]", "cot.ends_in_another_call"),
+        ("f it is: `[f(a='oslo')]`.", "[f(a='Oslo')]", ""),
+        ("", "[f(a='Oslo')]", "cot.empty"),
+        (None, "[f(a='Oslo')]", "cot.missing"),
+    ],
+)
+def test_the_thinking_must_lead_to_the_call(thinking, answer, reason):
+    expected = ("drop", reason) if reason else ("pass", "")
+    assert judged(CotJudge(), sample(answer, "", thinking, **CITY)) == expected
+
+
+def test_a_dotted_or_joined_name_may_be_thought_of_in_words():
+    tools = normalise_tools([{"name": "weather.get_forecast"}, {"name": "getWeather"}])
+    task = Task("s", "", tools)
+    for thinking, answer in [
+        ("weather.get_forecast fits", "[weather.get_forecast()]"),
+        ("I get weather first", "[getWeather()]"),
+        ("then weather, get forecast", "[weather.get_forecast()]"),
+    ]:
+        assert judged(CotJudge(), Sample("s", task, answer, thinking))[0] == "pass"
+
+
+def test_samples_without_thinking_pass_where_none_is_required():
+    assert judged(CotJudge(require=False), sample("[f(a='Oslo')]", **CITY)) == ("pass", "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "reason"),
+    [
+        ("[f(a='Oslo')]", None, ""),
+        ("[f(a=3)]", None, "schema.type"),
+        ("[f()]", None, "schema.missing_required"),
+        ("[f(a='x', z=1)]", None, "schema.unknown_parameter"),
+        ("[g()]", None, "schema.unknown_function"),
+        ("[f(a='oslo')]", [Call("f", {"a": "Oslo"})], ""),
+        ("[f(a='Lima')]", [Call("f", {"a": "Oslo"})], "reference.value"),
+        ("[f(a='Oslo')]", [], "reference.count"),
+        ("[f(a=", None, ""),
+    ],
+)
+def test_parameters_are_checked_against_schema_and_reference(answer, reference, reason):
+    expected = ("regenerate", reason) if reason else ("pass", "")
+    assert judged(judge_parameters, sample(answer, reference=reference, **CITY)) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("[f(a='Oslo')]", ""),
+        ("f(a='Oslo')", "form.not_a_list"),
+        ("[ f(a='Oslo')]", "form.blank_in_name"),
+        ("Here: [f(a='Oslo')]", "form.not_a_list"),
+        ('[{"name": "f"}]', "form.not_a_call"),
+    ],
+)
+def test_only_the_exact_form_passes(answer, reason):
+    expected = ("regenerate", reason) if reason else ("pass", "")
+    assert judged(judge_format, sample(answer, **CITY)) == expected
+
+
+@pytest.mark.parametrize("split", sorted(SPLITS))
+def test_right_answers_of_the_toolbox_pass_all_five_stages(split):
+    for task in generate(split, 120, seed=5):
+        answer = render_calls(task.reference) if task.reference else task.reference_text
+        made = Sample(task.id, task, answer, task.reference_thinking)
+        found = [judged(judge, made) for judge in JUDGES]
+        if task.reference:
+            assert found == [("pass", "")] * 5, (task.query, answer, task.reference_thinking)
+        else:
+            assert found[0] == ("keep_text", "response.text")
+
+
+odd = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+@given(odd, odd, odd, odd)
+@settings(max_examples=200, deadline=None)
+def test_no_sample_makes_a_judge_raise(answer, query, thinking, value):
+    for text in (answer, f"[f(a={answer})]", f"[f(a={value!r})]"):
+        for judge in JUDGES:
+            asyncio.run(judge(sample(text, query, thinking, a=STR, b=INT, c=FLOAT)))
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 4000, "1," * 40_000, "two " * 20_000, "[" * 90_000, "9:" * 30_000, "f(" * 40_000, "a-" * 40_000]
+)
+def test_a_huge_text_is_judged_in_bounded_time(text):
+    made = sample("[f(a='us', b=7)]", text, f"f {text}", a=STR, b=INT)
+    for judge in JUDGES:
+        asyncio.run(asyncio.wait_for(_run(judge, made), timeout=2))
+        asyncio.run(asyncio.wait_for(_run(judge, sample(f"[f(a='{text}')]", "q", "f", a=STR)), timeout=2))
+        asyncio.run(asyncio.wait_for(_run(judge, sample(text, "q", text, a=STR)), timeout=2))
+
+
+async def _run(judge, made):
+    return await asyncio.to_thread(lambda: asyncio.run(judge(made)))
