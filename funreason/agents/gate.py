@@ -99,7 +99,7 @@ def points(score: Score) -> float:
 
 
 def _guard_harm(rule: Rule, pair: Pair) -> str:
-    loss = 100 * (pair.start - pair.new.accuracy)
+    loss = round(100 * (pair.start - pair.new.accuracy), 6)  # 0.65 - 0.60 is not 0.05 in binary
     if loss <= rule.max_guard_loss:
         return ""
     return f"guard {pair.name} is {loss:.1f} points under its start; {rule.max_guard_loss:g} are allowed"

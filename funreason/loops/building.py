@@ -6,6 +6,7 @@ Order matters for whoever made a mistake: what is cheap to check (tasks, graph, 
 
 from __future__ import annotations
 
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
 
 def build_policy(config: Config) -> tuple[Policy, Accepted]:
     """The model in use, and which weights those are."""
+    wait_passively()
     from funreason.models.huggingface import HuggingFaceSampler
     from funreason.models.loading import load_model, load_tokenizer, weights_id_of
     from funreason.models.threads import use_threads
@@ -74,6 +76,12 @@ def build_policy(config: Config) -> tuple[Policy, Accepted]:
         top_p=config.sample.top_p,
     )
     return Policy(sampler, tokenizer, style=config.model.prompt, seed=config.seed), base
+
+
+def wait_passively() -> None:
+    """Let idle OpenMP threads sleep: spinning ones cost a shared machine most of its speed. Before torch is loaded."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 
 def model_path(name: str) -> Path:

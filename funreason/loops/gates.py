@@ -11,7 +11,7 @@ from pathlib import Path
 
 from funreason.agents.evaluator import GateSuite
 from funreason.bfcl import Case, load_cases
-from funreason.bfcl.files import write_suite
+from funreason.bfcl.suites import write_suite
 from funreason.calls.schema import normalise_tools
 from funreason.config import ConfigError, Suite
 from funreason.loops.sources import HELD_OUT, TOOLBOX, toolbox_tasks

@@ -112,11 +112,10 @@ async def _start(world: World) -> None:
 
 
 async def _warm_up(world: World) -> None:
-    bus = world.bus(START)
     with world.journal.phase(START, "warmup"):
         candidate = await world.warm_up(START)
     with world.journal.phase(START, "gate"):
-        await bus.signal("evaluator", "updated", candidate)
+        await world.evaluator.on_signal("updated", candidate)
 
 
 def _write_final(folder: RunFolder, accepted: Accepted) -> None:

@@ -19,21 +19,16 @@ MARKS = {"promote": ("▲", "green"), "hold": ("■", "yellow"), "rollback": ("�
 
 
 def run_tables(state: State) -> RenderableType:
-    """Everything about a run: stages, yield and losses, gate, seconds."""
-    parts: list[RenderableType] = [
-        stage_table(state),
-        yield_table(state),
-        update_table(state),
-        gate_table(state),
-        seconds_table(state),
-    ]
+    """Everything about a run: stages, ends, losses, gate, seconds. A table with nothing to say is left out."""
+    tables = [stage_table(state), yield_table(state), update_table(state), gate_table(state), gate_reasons(state)]
     last = max((k for k, r in state.rounds.items() if r.gate), default=None)
     if last is not None:
-        parts.insert(4, category_table(state, last))
-    return Group(*parts)
+        tables.append(category_table(state, last))
+    tables.append(seconds_table(state))
+    return Group(*[part for table in tables if table.row_count for part in (table, Text())])
 
 
-def stage_table(state: State) -> RenderableType:
+def stage_table(state: State) -> Table:
     """Per round, the share of judgements each stage passed, and how many it made."""
     table = _table("Stages: % of judgements that passed (not an accuracy), and how many were judged")
     extra = [n for n in state.nodes if n not in STAGES and _is_judge(state, n)]
@@ -45,7 +40,7 @@ def stage_table(state: State) -> RenderableType:
     return table
 
 
-def yield_table(state: State) -> RenderableType:
+def yield_table(state: State) -> Table:
     """Per round, what became of the samples; how kept answers came to be is counted apart."""
     table = _table("Samples: where they ended, and how the kept ones came to be")
     fates = ("kept", "text", "dropped", "dead")
@@ -58,7 +53,7 @@ def yield_table(state: State) -> RenderableType:
     return table
 
 
-def update_table(state: State) -> RenderableType:
+def update_table(state: State) -> Table:
     """Per round, what the update saw and how well it fitted it."""
     table = _table("Update: mean loss in nats per token, thinking and result apart")
     for name in ("round", "samples", "replay", "steps", "L_think", "L_result"):
@@ -76,11 +71,11 @@ def update_table(state: State) -> RenderableType:
     return table
 
 
-def gate_table(state: State) -> RenderableType:
+def gate_table(state: State) -> Table:
     """Per round, the accuracy before and after on the same items, with its interval, and the decision."""
     table = _table("Gate: accuracy on held-out items, old and new weights on the same ones")
-    for name in ("round", "suite", "items", "old", "new", "95 % interval", "any format", "won/lost", "p", "decision"):
-        table.add_column(name, justify="left" if name in ("suite", "decision") else "right")
+    for name in ("round", "suite", "items", "old", "new", "95 % CI", "any form", "won/lost", "p", "decision"):
+        table.add_column(name, justify="left" if name in ("suite", "decision") else "right", no_wrap=True)
     for k, r in sorted(state.rounds.items()):
         if r.gate:
             for i, (name, score) in enumerate(r.gate.by_slice.items()):
@@ -90,18 +85,29 @@ def gate_table(state: State) -> RenderableType:
     return table
 
 
-def category_table(state: State, k: int) -> RenderableType:
+def gate_reasons(state: State) -> Table:
+    """Per round, the gate's reason in its own words."""
+    table = _table("Why")
+    table.add_column("round", justify="right")
+    table.add_column("the gate's reason")
+    for k, r in sorted(state.rounds.items()):
+        if r.gate:
+            table.add_row(_round_name(k), r.gate.reason)
+    return table
+
+
+def category_table(state: State, k: int) -> Table:
     """One round's gate by category."""
     gate = state.rounds[k].gate
     table = _table(f"Gate of round {k} by category")
-    for name in ("category", "items", "old", "new", "95 % interval", "any format", "won/lost", "p"):
+    for name in ("category", "items", "old", "new", "95 % CI", "any form", "won/lost", "p"):
         table.add_column(name, justify="left" if name == "category" else "right")
     for name, score in (gate.by_category if gate else {}).items():
         table.add_row(name, *_score(score))
     return table
 
 
-def seconds_table(state: State) -> RenderableType:
+def seconds_table(state: State) -> Table:
     """Per round, the wall time of each phase."""
     phases = ("base", "warmup", "sample", "train", "gate")
     table = _table("Seconds")
@@ -112,7 +118,7 @@ def seconds_table(state: State) -> RenderableType:
     return table
 
 
-def account(state: State) -> RenderableType:
+def account(state: State) -> Table:
     """Where every record went: the ends of all samples, and the records that never became tasks, by reason."""
     table = _table("Every sample and record accounted for")
     for name in ("end", "reason", "count"):
@@ -174,4 +180,4 @@ def _score(s: Score) -> tuple[str, ...]:
 
 def _decision(gate: Gated) -> Text:
     sign, colour = MARKS.get(gate.decision, ("?", ""))
-    return Text(f"{sign} {gate.decision}: {gate.reason}", style=colour)
+    return Text(f"{sign} {gate.decision}", style=colour)
