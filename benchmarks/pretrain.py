@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerFast
 from funreason.data.toolbox import generate
 from funreason.record.types import Task
 
-QUOTAS = {"simple": 0.25, "multiple": 0.3, "parallel": 0.25, "irrelevance": 0.2}
+QUOTAS = {"simple": 0.25, "multiple": 0.33, "parallel": 0.3, "irrelevance": 0.12}
 PEAK_RATE = {"adamw": 1.5e-3, "muon": 1e-2}
 WARM_UP_STEPS = 100
 POOL = 3072

@@ -73,7 +73,8 @@ def bucket(query: str) -> int:
 
 def _fresh(split: Split, category: str, rng: random.Random, seen: set[str]) -> Task:
     while True:
-        tools = _augmented(split.tools(), rng) if split.augmented else split.tools()
+        # Refusing is learned on familiar tools only: the base is to be lost among new ones, not to decline them all.
+        tools = _augmented(split.tools(), rng) if split.augmented and category != "irrelevance" else split.tools()
         task = build_task(category, tools, rng, unseen=split.unseen)
         if task.query not in seen and bucket(task.query) in split.buckets:
             return task

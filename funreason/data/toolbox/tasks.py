@@ -22,7 +22,9 @@ SAME_TOOL_SHARE = 0.7
 """Of parallel tasks: how many call one tool again, as BFCL's parallel category does; the others call two tools."""
 
 
-def build_task(category: str, tools: Sequence[Tool], rng: random.Random, *, unseen: bool, wanted: Tool | None = None) -> Task:
+def build_task(
+    category: str, tools: Sequence[Tool], rng: random.Random, *, unseen: bool, wanted: Tool | None = None
+) -> Task:
     """One task of `category` over `tools`, id and source left empty. `wanted` is the tool to ask for (default: any)."""
     wanted = wanted or rng.choice(tools)
     if category == "simple":

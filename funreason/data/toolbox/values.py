@@ -1,7 +1,7 @@
 """Values: what a query says, and what the call must then hold.
 
 Each kind draws a pair `(value, said)`. The familiar kinds are copied as they stand. The kinds of the unseen
-themes must be rewritten: number words to integers, clock times to 24 hours, dates in words to ISO dates.
+themes must be rewritten: number words to integers, clock times to 24 hours, weekdays to their short form.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["JSON_TYPES", "Drawn", "draw"]
 
 MADE_UP_SHARE = 0.45
 NUMBER_WORDS = "two three four five six seven eight nine ten eleven twelve".split()
-MONTHS = "January February March April May June July August September October November December".split()
+WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 
 JSON_TYPES: dict[str, dict[str, Any]] = {
     "word": {"type": "string"},
@@ -32,13 +32,13 @@ JSON_TYPES: dict[str, dict[str, Any]] = {
     "choice": {"type": "string"},
     "few": {"type": "integer"},
     "clock": {"type": "string"},
-    "day": {"type": "string"},
+    "weekday": {"type": "string"},
     "code": {"type": "string"},
     "numbers": {"type": "array", "items": {"type": "integer"}},
 }
 """The JSON Schema type of each kind; a choice gets its `enum` from the tool."""
 
-CLOSED = ("few", "flag", "choice")
+CLOSED = ("few", "clock", "weekday", "flag", "choice")
 """Kinds with so few values that holding some out would make them unlearnable."""
 
 
@@ -50,9 +50,9 @@ class Drawn(NamedTuple):
 
 
 def draw(kind: str, rng: random.Random, *, unseen: bool) -> Drawn:
-    """A value of one of the open kinds or of `few`; `unseen` draws from the held-out fifth.
+    """A value of a kind; `unseen` draws from the held-out fifth.
 
-    Lists hold only such items. Choices and flags belong to a tool and are drawn there.
+    Lists hold only such items; closed kinds have nothing held out. Choices and flags belong to a tool and are drawn there.
     """
     while True:
         drawn = KINDS[kind](rng)
@@ -101,14 +101,14 @@ def _few(rng: random.Random) -> Drawn:
 
 
 def _clock(rng: random.Random) -> Drawn:
-    hour, minute, half = rng.randint(1, 11), rng.choice((0, 0, 15, 30, 45)), rng.choice(("am", "pm"))
+    hour, minute, half = rng.randint(1, 11), rng.choice((0, 0, 30)), rng.choice(("am", "pm"))
     said = f"{hour}:{minute:02} {half}" if minute else f"{hour} {half}"
     return Drawn(f"{hour + (12 if half == 'pm' else 0):02}:{minute:02}", said)
 
 
-def _day(rng: random.Random) -> Drawn:
-    year, month, day = 2020 + rng.randint(0, 9), rng.randint(1, 12), rng.randint(1, 28)
-    return Drawn(f"{year}-{month:02}-{day:02}", f"{day} {MONTHS[month - 1]} {year}")
+def _weekday(rng: random.Random) -> Drawn:
+    day = rng.choice(WEEKDAYS)
+    return Drawn(day[:3], day)
 
 
 def _code(rng: random.Random) -> Drawn:
@@ -150,7 +150,7 @@ KINDS: dict[str, Callable[[random.Random], Drawn]] = {
     "words": _words,
     "few": _few,
     "clock": _clock,
-    "day": _day,
+    "weekday": _weekday,
     "code": _code,
     "numbers": _numbers,
 }
