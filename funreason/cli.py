@@ -39,6 +39,7 @@ def loop(
     model: str | None = None,
     run_dir: Path | None = None,
     seed: int | None = None,
+    strict: bool = False,
     set: Setting = None,
     resume: str | None = None,
 ) -> int:
@@ -58,6 +59,8 @@ def loop(
         Where run folders are made. Default: runs.
     seed
         The seed of everything random.
+    strict
+        Refuse a task file with one malformed record, instead of leaving that record out.
     set
         Change one setting: --set sample.k=8. Can be given several times.
     resume
@@ -65,7 +68,8 @@ def loop(
     """
     from funreason.commands.looping import run_loop
 
-    changes = {"rounds": rounds, "tasks.path": tasks, "model.path": model, "run_dir": run_dir, "seed": seed}
+    changes: dict[str, object] = {"rounds": rounds, "tasks.path": tasks, "model.path": model, "run_dir": run_dir, "seed": seed}
+    changes["tasks.strict"] = strict or None
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
@@ -74,7 +78,7 @@ def loop(
 
 
 @app.command
-def refine(file: Path, /, *, out: Path, config: str = "own-data", set: Setting = None) -> int:
+def refine(file: Path, /, *, out: Path, config: str = "own-data", strict: bool = False, set: Setting = None) -> int:
     """Judge and repair the samples of a data file with the five stages (FCDR), without any model.
 
     Parameters
@@ -85,12 +89,14 @@ def refine(file: Path, /, *, out: Path, config: str = "own-data", set: Setting =
         A new folder for what is kept, what is not and why.
     config
         A YAML file, or a name in configs/; its `fcdr` part is used.
+    strict
+        Refuse a file with one malformed record, instead of leaving that record out.
     set
         Change one setting, such as --set fcdr.require_thinking=true.
     """
     from funreason.commands.refining import run_refine
 
-    return run_refine(file, out, config, set or [])
+    return run_refine(file, out, config, {"tasks.strict": True} if strict else {}, set or [])
 
 
 @app.command

@@ -15,9 +15,9 @@ from funreason.tui.progress import LiveProgress
 from funreason.tui.table import account, stage_table, yield_table
 
 
-def run_refine(file: Path, out: Path, name: str, settings: list[str]) -> int:
+def run_refine(file: Path, out: Path, name: str, given: dict[str, object], settings: list[str]) -> int:
     """Refine a file into the folder `out`; the exit code."""
-    config = read_config(name, {}, settings)
+    config = read_config(name, given, settings)
     folder = RunFolder(out)
     if (out / "run.json").exists():
         raise RecordError(f"{out} holds a run already; choose another --out")

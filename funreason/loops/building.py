@@ -40,7 +40,8 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     suites = gate_suites(config.gate.suites, held.gate, folder.path / "gate-items")
     if not suites:
         raise ConfigError("gate.suites is empty: nothing could decide whether new weights stay. Name one suite.")
-    pool = without_contamination(Pool(held.train, [*pool.refusals, *_held_out(held.gate)]), suites, config.gate)
+    pool = Pool(held.train, [*pool.refusals, *_held_out(held.gate)], pool.summary)
+    pool = without_contamination(pool, suites, config.gate)
     policy, base = build_policy(config)
     return World(
         config,
@@ -103,7 +104,7 @@ def without_contamination(pool: Pool, suites: list[GateSuite], gate: Gate) -> Po
         return pool
     ids = {task.id for task in bad}
     refusals = [Refusal(0, task.id, "contamination", "its query stands in the gate") for task in bad]
-    return Pool([task for task in pool.tasks if task.id not in ids], [*pool.refusals, *refusals])
+    return Pool([task for task in pool.tasks if task.id not in ids], [*pool.refusals, *refusals], pool.summary)
 
 
 def _held_out(tasks: list[Task]) -> list[Refusal]:

@@ -6,6 +6,7 @@ done. Whatever ends a run, its last event says how.
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.round import play_round
 from funreason.loops.world import World
-from funreason.record.events import RoundEnded, RunStarted
+from funreason.record.events import Noted, RoundEnded, RunStarted
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.state import State
 
@@ -57,6 +58,10 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest) -> State:
         journal.end("interrupted", f"go on with: funreason loop --resume {folder.path}")
         raise
     except BaseException as error:
+        if not folder.state().events:  # nothing was begun: a folder with nothing in it would only be in the way
+            journal.log.close()
+            shutil.rmtree(folder.path)
+            raise
         journal.end("failed", f"{type(error).__name__}: {error}"[:2000])
         raise
     state = folder.state()
@@ -84,6 +89,8 @@ async def _play(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     if not past.events:
         for refusal in world.pool.refusals:
             journal.refuse(refusal)
+        if world.pool.summary:
+            journal.write(Noted(level="warning" if world.pool.refusals else "info", text=world.pool.summary))
     await _start(world)
     for k in range(1, config.rounds + 1):
         stop.check()

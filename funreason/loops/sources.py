@@ -36,6 +36,8 @@ class Pool:
 
     tasks: list[Task]
     refusals: list[Refusal] = field(default_factory=list)
+    summary: str = ""
+    """What was read and what was not, in a sentence; empty for the embedded domain."""
 
     def round(self, k: int, per_round: int | None) -> list[Task]:
         """The tasks of round `k`, counted from 1: the next `per_round` ones, from the start again at the end."""
@@ -51,7 +53,7 @@ def read_pool(settings: Tasks, rounds: int, seed: int) -> Pool:
         per_round = settings.per_round or 500
         return Pool(toolbox_tasks(settings.path, per_round * rounds, seed))
     reading = read_tasks(Path(settings.path), strict=settings.strict)
-    return Pool(sorted(reading.tasks, key=lambda t: _rank(seed, t.id)), reading.refusals)
+    return Pool(sorted(reading.tasks, key=lambda t: _rank(seed, t.id)), reading.refusals, reading.summary())
 
 
 def references(path: str, count: int, seed: int) -> list[Task]:
