@@ -1,6 +1,7 @@
 """The strict reader, the renderer and the lenient reader of calls."""
 
 import string
+import warnings
 from contextlib import suppress
 
 import pytest
@@ -225,3 +226,14 @@ def test_json_that_python_would_let_through_is_refused(text, reason):
     with pytest.raises(JsonRefused) as refused:
         read_json(text)
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    "text", ["[f(a=1if x)]", "[f(a=0x1for x)]", "[f(a=1.in x)]", "[f(a=1jor 2)]", r"[f(a='\_')]", "[f(a=1_0and 2)]"]
+)
+def test_no_text_makes_the_parser_warn(text):
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        with suppress(CallSyntaxError):
+            parse_calls(text)
+    assert heard == []

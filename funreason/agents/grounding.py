@@ -27,7 +27,8 @@ _ONLY_DATE = re.compile(r"[\d\s:/.+TZapm-]+", re.IGNORECASE)
 _DATE = re.compile(r"\s*(\d{4})[-/.](\d{1,2})(?:[-/.](\d{1,2}))?(?!\d)|\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{2,4})(?!\d)")
 _RELATIVE = re.compile(
     r"today|tonight|tomorrow|yesterday|\bnow\b|current|latest|recent|\b(?:next|last|this|past|coming|previous|upcoming)\b"
-    r"|weekend|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day|\bago\b|later|christmas|easter|new year|soon|immediately"
+    r"|weekend|end of|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day|\bago\b|later|soon"
+    r"|christmas|easter|new year|immediately"
 )
 _EMPTY_WORDS = frozenset(
     [
@@ -54,7 +55,8 @@ _EMPTY_WORDS = frozenset(
 )
 _FEW_EXEMPT = frozenset({0.0, 1.0, -1.0})
 _LONG = 60
-_FUZZY = 86.0
+_FUZZY = 83.0
+_ROUNDING = 0.002
 
 
 class Evidence:
@@ -103,7 +105,9 @@ class Evidence:
     def _supports_count(self, value: float) -> bool:
         if value in _FEW_EXEMPT or self.supports_number(value):
             return True
-        return -value in self.numbers or (abs(value) < 10**15 and str(value) in self.words)
+        if -value in self.numbers or (abs(value) < 10**15 and str(value) in self.words):
+            return True
+        return isinstance(value, float) and any(abs(value - near) <= _ROUNDING * abs(value) for near in self.numbers)
 
     def _is_year_of_now(self, value: float) -> bool:
         return 1990 <= value <= 2100 and bool(_RELATIVE.search(self.text))
@@ -157,12 +161,16 @@ class Evidence:
     def _supports_words(self, value: str, words: list[str], low: str, whole: bool) -> bool:
         if self._is_of_another_script(low):
             return True
-        parts = [part for part in map(str.casefold, _ALNUM.findall(_CAMEL.sub(" ", value))) if _has_weight(part)]
+        # An id such as 6Hk0q7 is one word; only a name without digits is taken apart at its capitals.
+        apart = value if any(char.isdecimal() for char in value) else _CAMEL.sub(" ", value)
+        parts = [part for part in map(str.casefold, _ALNUM.findall(apart)) if _has_weight(part)]
         parts = parts or words
         share = sum(map(self._has_part, parts)) / len(parts)
         if share >= (0.5 if len(low) > _LONG else 1.0) if whole else share > 0:
             return True
-        return len(low) > 4 and not low.isdecimal() and fuzz.partial_ratio(low, self.text, score_cutoff=_FUZZY) > 0
+        if len(low) < 5 or any(char.isdecimal() for char in low):  # image2 is not nearly image3
+            return False
+        return fuzz.partial_ratio(low, self.text, score_cutoff=_FUZZY) > 0
 
     def _has_part(self, part: str) -> bool:
         if part in self.words or stem(part) in self.stems:

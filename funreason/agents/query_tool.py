@@ -1,8 +1,9 @@
 """Stage 2, query and tools: can the query be solved with these tools, and do the values come from it?
 
 Two things can be told by rule: that a called function is offered, and that a value has some support in the query.
-Exempt from the second: booleans, None, values of an enum, the default, and values that the tool's own description
-gives. Values that the schema cannot hold anyway are stage 4's business.
+Exempt from the second: booleans, None, values of an enum, the default, and words that the tool's own description
+gives. An id, a date or coordinates that stand there as an example are not: copied, they answer nobody's query.
+Values that the schema cannot hold anyway are stage 4's business.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from funreason.calls.schema import tool_named
 from funreason.record.types import Call, Outcome, Sample, Verdict
 
 STAGE = "query_tool"
+_CODE_CHARS = 6
+_ID_DIGITS = 3
+"""A longer string with as many digits is an id or a date; `sha256`, `1080p` or `mp4` name a choice."""
 
 
 async def judge_query_tool(sample: Sample) -> Verdict:
@@ -63,4 +67,10 @@ def _is_described(value: Any, schema: dict[str, Any], tool: dict[str, Any]) -> b
     said = " ".join(str(schema[key]) for key in ("description", "example", "examples", "unit") if key in schema)
     described = evidence_of(f"{said} {tool['description']}")
     words = str(value).casefold()
+    if isinstance(value, str) and _is_an_example(words) and "default" not in described.text:
+        return False
     return words in described.words or (len(words) > 2 and words in described.text)
+
+
+def _is_an_example(words: str) -> bool:
+    return len(words) > _CODE_CHARS and sum(char.isdecimal() for char in words) >= _ID_DIGITS

@@ -8,6 +8,7 @@ or behind the calls but one comma. `[]` is the empty list: no call.
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,9 @@ from funreason.calls.literal import NO_WORDS, read_literal
 from funreason.record.types import Call
 
 __all__ = ["CallSyntaxError", "dotted_name", "parse_calls", "parse_expression", "read_call"]
+
+_WARNS = re.compile(r"\\|\d[.jJ]?(?:and|else|for|if|in|is|not|or)|0[xXbBoO]\w")
+"""What CPython's parser may warn about; setting warnings aside costs too much to be done for every text."""
 
 
 def parse_calls(text: str) -> list[Call]:
@@ -43,7 +47,7 @@ def parse_expression(text: str) -> ast.expr:
     """`text` as one Python expression, bounds checked first; raises CallSyntaxError."""
     check_bounds(text)
     try:
-        if "\\" in text:
+        if _WARNS.search(text):
             return _parse_quietly(text)
         return ast.parse(text, mode="eval").body
     except SyntaxError as error:
@@ -86,7 +90,7 @@ def dotted_name(node: ast.expr) -> str:
 
 
 def _parse_quietly(text: str) -> ast.expr:
-    # An unknown escape such as '\d' is legal, and CPython warns about it; the model's text is not our code.
+    # Legal and not our code: an unknown escape such as '\d', or a number that runs into a word, as in `1if x`.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(text, mode="eval").body
