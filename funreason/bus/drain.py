@@ -39,12 +39,13 @@ class Drain:
         self._ready = Ready(lanes.values())
         self._idle: deque[asyncio.Future[None]] = deque()
         self._rousing = False
-        self._fault: BaseException | None = None
+        self._fault: Exception | None = None
         self._broken: tuple[Lane, str] | None = None
         self._last_fault: Exception | None = None
         self._stopped = self._halted = False
         self._live = self._pulled = self._forked = self._peak = 0
         self._breath = 0.0
+        self._air: asyncio.Future[None] | None = None
 
     def stop(self) -> None:
         """Pull no more; what is in flight is finished."""
@@ -57,12 +58,18 @@ class Drain:
         self._breath = perf_counter() + BREATH_S
         tasks = [asyncio.create_task(self._work()) for _ in range(self._limits.workers)]
         try:
-            await asyncio.gather(*tasks)
+            # `wait` and not `gather`: a KeyboardInterrupt leaves the loop by itself, and raised here a second time it
+            # would break the loop's own closing.
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._intake.close()
+        for task in done:
+            task.result()
+        for message in await self._intake.leftover():
+            self._place(message)
         self._raise_what_went_wrong()
         ended = sum(lane.end.taken for lane in self._lanes.values())
         return Flow(
@@ -79,7 +86,8 @@ class Drain:
 
     def _broken_agent(self, lane: Lane, told: str) -> BrokenAgent:
         unfinished = [At(each.name, message) for each in self._lanes.values() for message in each.waiting]
-        return BrokenAgent(lane.name, lane.errors, max(lane.entered, lane.errors), told, unfinished)
+        answers = lane.entered + lane.errors * lane.sink
+        return BrokenAgent(lane.name, lane.errors, answers, told, unfinished)
 
     # -- workers ----------------------------------------------------------------------------------------------
 
@@ -98,6 +106,9 @@ class Drain:
         except Exception as fault:
             self._halt()
             self._fault = self._fault or fault
+        except BaseException:
+            self._halt()
+            raise
         finally:
             self._rouse_all()
 
@@ -156,8 +167,19 @@ class Drain:
         self._intake.close()
 
     async def _breathe(self) -> None:
-        await asyncio.sleep(0)
+        # All workers wait for one breath: were each to set the next one as it resumes, 64 of them would hold the
+        # loop for 64 times as long.
+        if self._air is None:
+            loop = asyncio.get_running_loop()
+            self._air = loop.create_future()
+            loop.call_soon(self._inhale, self._air)
+        await self._air
+
+    def _inhale(self, air: asyncio.Future[None]) -> None:
+        self._air = None
         self._breath = perf_counter() + BREATH_S
+        if not air.done():
+            air.set_result(None)
 
     # -- the hot path -----------------------------------------------------------------------------------------
 

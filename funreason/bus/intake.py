@@ -25,16 +25,26 @@ class Intake:
         """Up to `most` messages; fewer only when the source ends or raises (then `fault` says why)."""
         got: list[Any] = []
         try:
-            while len(got) < most and (message := next(self._source, _END)) is not _END:
-                got.append(message)
+            while len(got) < most and not self.over:
+                self._receive(got)
         except Exception as fault:
-            self.fault = fault
-        self.over = len(got) < most
+            self.fault, self.over = fault, True
         return got
 
     def close(self) -> None:
         """Pull no more."""
         self.over = True
+
+    async def leftover(self) -> list[Any]:
+        """Nothing: a plain source holds what was not pulled."""
+        return []
+
+    def _receive(self, got: list[Any]) -> None:
+        message = next(self._source, _END)
+        if message is _END:
+            self.over = True
+        else:
+            got.append(message)
 
 
 class AsyncIntake:
@@ -43,6 +53,7 @@ class AsyncIntake:
     def __init__(self, source: AsyncIterable[Any]) -> None:
         self._source: AsyncIterator[Any] = aiter(source)
         self._coming: asyncio.Future[Any] | None = None
+        self._closed = False
         self.over = self.busy = False
         self.fault: Exception | None = None
 
@@ -58,14 +69,20 @@ class AsyncIntake:
         return got
 
     def close(self) -> None:
-        """Pull no more; a pull that waits returns what it has."""
-        self.over = True
+        """Pull no more; a pull that waits returns what it has. A message that has come already is still handed out."""
+        self._closed = True
+        self.over = self._coming is None or not self._coming.done()
         if self._coming is not None:
             self._coming.cancel()
 
+    async def leftover(self) -> list[Any]:
+        """What came from the source and was not pulled when it was closed."""
+        return await self.pull(1) if self._coming is not None else []
+
     async def _there(self) -> bool:
+        coming = self._next()
         await asyncio.sleep(0)
-        return self._next().done()
+        return coming.done()
 
     def _next(self) -> asyncio.Future[Any]:
         if self._coming is None:
@@ -80,16 +97,15 @@ class AsyncIntake:
         try:
             message = await coming
         except asyncio.CancelledError:
-            if not (self.over and coming.cancelled()):
+            if not (self._closed and coming.cancelled()):
                 coming.cancel()
                 raise
             message = _END
         except Exception as fault:
             self.fault, message = fault, _END
         self._coming = None
-        if message is _END:
-            self.over = True
-        else:
+        self.over = self._closed or message is _END
+        if message is not _END:
             got.append(message)
 
 
