@@ -15,7 +15,7 @@ from funreason.bfcl.java_calls import decode_java
 from funreason.bfcl.javascript_calls import decode_javascript
 from funreason.bfcl.python_calls import Decoded, decode_python
 
-MAX_CHARS = 200_000
+MAX_CHARS = 100_000
 """Longer outputs count as undecodable; the syntax tree of a text takes some hundred times its size."""
 
 _DECODERS: dict[Language, Callable[[str], list[Decoded] | None]] = {

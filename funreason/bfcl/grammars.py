@@ -18,7 +18,7 @@ Node = Any
 """A tree-sitter node; its stubs come only with the extra."""
 
 PINNED = {"tree_sitter": "0.21.3", "tree-sitter-java": "0.21.0", "tree-sitter-javascript": "0.21.4"}
-PARSE_LIMIT_US = 2_000_000
+PARSE_LIMIT_US = 1_000_000
 MAX_TREE_DEPTH = 3_000
 """Printing a tree recurses on the C stack; a real call is some twenty levels deep."""
 
