@@ -26,10 +26,12 @@ _TIME = re.compile(
 _ONLY_DATE = re.compile(r"[\d\s:/.+TZapm-]+", re.IGNORECASE)
 _DATE = re.compile(r"\s*(\d{4})[-/.](\d{1,2})(?:[-/.](\d{1,2}))?(?!\d)|\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{2,4})(?!\d)")
 _RELATIVE = re.compile(
-    r"today|tonight|tomorrow|yesterday|\bnow\b|current|latest|recent|\b(?:next|last|this|past|coming|previous|upcoming)\b"
-    r"|weekend|end of|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day|\bago\b|later|soon"
-    r"|christmas|easter|new year|immediately"
+    r"\b(?:today|tonight|tomorrow|yesterday|now|currently|weekend|christmas|easter|thanksgiving|halloween)\b|\bend of\b"
+    r"|\b(?:next|last|this|past|coming|previous|upcoming|current|following)\s+(?:\w+\s+)?(?:day|week|month|year|quarter"
+    r"|season|spring|summer|autumn|fall|winter|morning|evening|night|afternoon|decade)s?\b"
+    r"|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b|\bago\b|\bfrom now\b|\bnew year"
 )
+"""Words that place a date no rule can work out, because nobody says what day the query was asked."""
 _EMPTY_WORDS = frozenset(
     [
         "the",
