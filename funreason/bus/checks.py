@@ -12,44 +12,28 @@ from collections.abc import Iterator
 
 from funreason.bus.agent import ENDED, ERROR, SPENT
 from funreason.bus.errors import Problem
-from funreason.bus.graph import DEAD_LETTER, Edge, Graph, Node
+from funreason.bus.nodes import DEAD_LETTER, Node
+from funreason.bus.plan import Plan
 from funreason.bus.reading import nearest
 from funreason.bus.shape import cycles, reachable
 
 
-def check_graph(graph: Graph) -> list[Problem]:
+def check_graph(graph: Plan) -> list[Problem]:
     """Everything that is wrong with `graph`; empty when it can run."""
     rules = (_start, _nodes, _sources, _targets, _outcomes, _doubles, _errors, _spent, _reach, _ends, _bounds)
     return [problem for rule in rules for problem in rule(graph)]
 
 
-def sinks(graph: Graph) -> set[str]:
-    """The nodes that no message leaves: those without outcomes, or whose every edge is a signal."""
-    leaving = {edge.source for edge in graph.edges if not edge.signal}
-    silent = {node.name for node in graph.nodes if not node.outcomes}
-    signalling = {edge.source for edge in graph.edges if edge.signal}
-    return silent | (signalling - leaving)
-
-
-def carrying(graph: Graph) -> list[Edge]:
-    """The edges that carry messages."""
-    return [edge for edge in graph.edges if not edge.signal]
-
-
-def _names(graph: Graph) -> list[str]:
-    return [node.name for node in graph.nodes]
-
-
-def _start(graph: Graph) -> Iterator[Problem]:
+def _start(graph: Plan) -> Iterator[Problem]:
     if not graph.start:
         yield Problem("no_start", "the graph has no start: set `start` to the node that messages enter by.")
-    elif graph.start not in _names(graph):
-        hint = nearest(graph.start, _names(graph))
+    elif graph.start not in graph.names:
+        hint = nearest(graph.start, graph.names)
         yield Problem("unknown_start", f"the graph starts at {graph.start!r}, which is no node; {hint}")
 
 
-def _nodes(graph: Graph) -> Iterator[Problem]:
-    for name, times in Counter(_names(graph)).items():
+def _nodes(graph: Plan) -> Iterator[Problem]:
+    for name, times in Counter(graph.names).items():
         if times > 1:
             yield Problem("same_name", f"{times} nodes are named {name!r}; rename all but one.")
     for node in graph.nodes:
@@ -67,7 +51,7 @@ def _numbers(node: Node) -> Iterator[Problem]:
             yield Problem("number", f"node {node.name!r} has {key} {value}; it must be at least {least}.")
 
 
-def _sources(graph: Graph) -> Iterator[Problem]:
+def _sources(graph: Plan) -> Iterator[Problem]:
     declared = {node.name: node.outcomes for node in graph.nodes}
     for edge in graph.edges:
         if edge.source not in declared:
@@ -82,10 +66,10 @@ def _sources(graph: Graph) -> Iterator[Problem]:
             )
 
 
-def _targets(graph: Graph) -> Iterator[Problem]:
+def _targets(graph: Plan) -> Iterator[Problem]:
     for edge in graph.edges:
-        if edge.target not in _names(graph):
-            hint = nearest(edge.target, _names(graph))
+        if edge.target not in graph.names:
+            hint = nearest(edge.target, graph.names)
             yield Problem("unknown_target", f"edge `{edge}` leads to {edge.target!r}, which is no node; {hint}")
         if edge.counted and edge.signal:
             yield Problem(
@@ -93,7 +77,7 @@ def _targets(graph: Graph) -> Iterator[Problem]:
             )
 
 
-def _outcomes(graph: Graph) -> Iterator[Problem]:
+def _outcomes(graph: Plan) -> Iterator[Problem]:
     led = {(edge.source, edge.outcome) for edge in graph.edges}
     last = {e.target for e in graph.edges if e.signal} - {e.source for e in graph.edges if e.signal}
     for node in graph.nodes:
@@ -108,15 +92,15 @@ def _outcomes(graph: Graph) -> Iterator[Problem]:
                 )
 
 
-def _doubles(graph: Graph) -> Iterator[Problem]:
+def _doubles(graph: Plan) -> Iterator[Problem]:
     for (source, outcome), times in Counter((e.source, e.outcome) for e in graph.edges).items():
         if times > 1:
             told = "; ".join(f"`{e}`" for e in graph.edges if (e.source, e.outcome) == (source, outcome))
             yield Problem("two_edges", f"{times} edges take {outcome!r} from {source!r} ({told}); keep one.")
 
 
-def _errors(graph: Graph) -> Iterator[Problem]:
-    ends = sinks(graph)
+def _errors(graph: Plan) -> Iterator[Problem]:
+    ends = graph.sinks
     for node in graph.nodes:
         if node.name not in ends and ERROR not in node.outcomes:
             yield Problem(
@@ -126,7 +110,7 @@ def _errors(graph: Graph) -> Iterator[Problem]:
             )
 
 
-def _spent(graph: Graph) -> Iterator[Problem]:
+def _spent(graph: Plan) -> Iterator[Problem]:
     declared = {node.name: node.outcomes for node in graph.nodes}
     for edge in graph.edges:
         if not edge.counted:
@@ -141,18 +125,18 @@ def _spent(graph: Graph) -> Iterator[Problem]:
             )
 
 
-def _reach(graph: Graph) -> Iterator[Problem]:
-    found = reachable(graph, graph.edges)
-    for name in dict.fromkeys(_names(graph)):
+def _reach(graph: Plan) -> Iterator[Problem]:
+    found = reachable(graph.names, graph.edges, graph.start)
+    for name in dict.fromkeys(graph.names):
         if found and name not in found:
             yield Problem(
                 "unreachable", f"no way leads from {graph.start!r} to node {name!r}; add an edge to it or take it out."
             )
 
 
-def _ends(graph: Graph) -> Iterator[Problem]:
-    found = reachable(graph, carrying(graph))
-    if found and not found & sinks(graph):
+def _ends(graph: Plan) -> Iterator[Problem]:
+    found = reachable(graph.names, graph.carrying, graph.start)
+    if found and not found & graph.sinks:
         yield Problem(
             "no_end",
             f"no message that starts at {graph.start!r} can end: no node without outcomes can be reached; "
@@ -160,9 +144,9 @@ def _ends(graph: Graph) -> Iterator[Problem]:
         )
 
 
-def _bounds(graph: Graph) -> Iterator[Problem]:
+def _bounds(graph: Plan) -> Iterator[Problem]:
     depth = {name: i for i, name in enumerate(graph.order)}
-    for cycle in cycles(graph, (edge for edge in carrying(graph) if not edge.counted)):
+    for cycle in cycles(graph.names, (edge for edge in graph.carrying if not edge.counted)):
         back = max(cycle, key=lambda edge: depth[edge.source] - depth[edge.target])
         way = " → ".join([cycle[0].source, *(edge.target for edge in cycle)])
         yield Problem(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from funreason.bus.checks import sinks
-from funreason.bus.graph import Edge, Graph
+from funreason.bus.nodes import Edge
+from funreason.bus.plan import Plan
 
 WIDTH = 100
 
 
-def to_mermaid(graph: Graph) -> str:
+def to_mermaid(graph: Plan) -> str:
     """A Mermaid flowchart: counted edges thick, signals dotted, sinks round."""
     ids = {name: f"n{i}" for i, name in enumerate(graph.order)}
-    ends = sinks(graph)
+    ends = graph.sinks
     lines = ["flowchart TD"]
     lines += [f"    {ids[name]}{_box(name, name in ends)}" for name in graph.order]
     lines += [
@@ -36,11 +36,11 @@ def _label(edge: Edge) -> str:
     return edge.outcome + " (counted)" * edge.counted + " (signal)" * edge.signal
 
 
-def _in_order(graph: Graph, order: tuple[str, ...]) -> list[Edge]:
+def _in_order(graph: Plan, order: tuple[str, ...]) -> list[Edge]:
     return [edge for name in order for edge in graph.edges_from(name)]
 
 
-def to_text(graph: Graph, width: int = WIDTH) -> str:
+def to_text(graph: Plan, width: int = WIDTH) -> str:
     """One row per node in depth order, with its edges grouped by where they lead; no line passes `width` columns.
 
     A name longer than half the width is still shown in full, on a line of its own.
@@ -49,8 +49,8 @@ def to_text(graph: Graph, width: int = WIDTH) -> str:
     return "\n".join(line for name in graph.order for line in _rows(graph, name, column, width)) + "\n"
 
 
-def _rows(graph: Graph, name: str, column: int, width: int) -> list[str]:
-    head = f"{'▶' if name == graph.start else '■' if name in sinks(graph) else '│'} {name}"
+def _rows(graph: Plan, name: str, column: int, width: int) -> list[str]:
+    head = f"{'▶' if name == graph.start else '■' if name in graph.sinks else '│'} {name}"
     ways = _ways(graph, name) or ["ends here"]
     rows = _wrapped(ways, width - column)
     if len(head) >= column:
@@ -72,7 +72,7 @@ def _wrapped(ways: list[str], room: int) -> list[str]:
     return rows
 
 
-def _ways(graph: Graph, name: str) -> list[str]:
+def _ways(graph: Plan, name: str) -> list[str]:
     groups: dict[str, list[str]] = {}
     for edge in graph.edges_from(name):
         groups.setdefault(edge.target, []).append(_label(edge))

@@ -1,61 +1,27 @@
 """The graph: which nodes there are, and which edge each outcome takes.
 
 Declared in plain data, checked before anything runs (`checks`), drawn (`drawing`), and compiled to a table
-(`table`) that the scheduler walks. Three kinds of edges: plain ones; `counted` ones, which cost the message
-one attempt, so that a cycle through them ends; and `signal` ones, which carry no messages but close the loop
-once a round, so that the number of rounds bounds them.
+(`table`) that the scheduler walks. A judge of one's own is set in with `with_node`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
+from funreason.bus.checks import check_graph
 from funreason.bus.errors import GraphError, Problem
+from funreason.bus.nodes import DEAD_LETTER, Edge, Node
+from funreason.bus.plan import Plan
+from funreason.bus.reading import read_plan
 
-DEAD_LETTER = "dead_letter"
-
-
-@dataclass(frozen=True)
-class Node:
-    """A place where an agent answers messages. A node whose outcomes carry no message is a sink.
-
-    `max_batch` above 1 hands the agent lists; `concurrency` bounds its calls under way (None: no bound of its
-    own); `retries` is how often a call that raised is tried again.
-    """
-
-    name: str
-    agent: str = ""
-    outcomes: tuple[str, ...] = ()
-    max_batch: int = 1
-    concurrency: int | None = None
-    retries: int = 1
+__all__ = ["DEAD_LETTER", "Edge", "Graph", "Node"]
 
 
 @dataclass(frozen=True)
-class Edge:
-    """From `source`, the answer `outcome` leads to `target`."""
-
-    source: str
-    outcome: str
-    target: str
-    counted: bool = False
-    signal: bool = False
-
-    def __str__(self) -> str:
-        flags = " counted" * self.counted + " signal" * self.signal
-        return f"{self.source} {self.outcome} {self.target}{flags}"
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Nodes and edges, in the order they were declared."""
-
-    nodes: tuple[Node, ...]
-    edges: tuple[Edge, ...]
-    start: str
+class Graph(Plan):
+    """A plan that can be read, checked and changed; each change gives a new graph."""
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Graph:
@@ -64,9 +30,8 @@ class Graph:
         Raises:
             GraphError: a key, a type or an edge's words are not as expected; names the nearest known key.
         """
-        from funreason.bus.reading import read_graph
-
-        return read_graph(data)
+        plan = read_plan(data)
+        return cls(plan.nodes, plan.edges, plan.start)
 
     def checked(self) -> Graph:
         """This graph, once nothing is wrong with it.
@@ -74,31 +39,9 @@ class Graph:
         Raises:
             GraphError: lists everything that is wrong, each with how to mend it.
         """
-        from funreason.bus.checks import check_graph
-
         if problems := check_graph(self):
             raise GraphError(problems)
         return self
-
-    @cached_property
-    def order(self) -> tuple[str, ...]:
-        """The nodes' names by depth, the start first: the longest way there that goes round no cycle."""
-        from funreason.bus.shape import depths
-
-        depth = depths(self)
-        return tuple(sorted((n.name for n in self.nodes), key=lambda name: depth[name]))
-
-    def node(self, name: str) -> Node:
-        """The node of that name.
-
-        Raises:
-            KeyError: there is none.
-        """
-        return {node.name: node for node in self.nodes}[name]
-
-    def edges_from(self, name: str) -> tuple[Edge, ...]:
-        """The edges that leave a node, in declared order."""
-        return tuple(edge for edge in self.edges if edge.source == name)
 
     def with_node(
         self,

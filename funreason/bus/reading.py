@@ -18,7 +18,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from funreason.bus.errors import GraphError, Problem
-from funreason.bus.graph import Edge, Graph, Node
+from funreason.bus.nodes import Edge, Node
+from funreason.bus.plan import Plan
 
 GRAPH_KEYS = ("start", "nodes", "edges")
 NODE_KEYS = ("agent", "outcomes", "max_batch", "concurrency", "retries")
@@ -32,8 +33,8 @@ def nearest(name: str, known: Collection[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(map(repr, known)) or 'none'}."
 
 
-def read_graph(data: Mapping[str, Any]) -> Graph:
-    """Build the graph that `data` declares.
+def read_plan(data: Mapping[str, Any]) -> Plan:
+    """The plan that `data` declares.
 
     Raises:
         GraphError: the form is wrong; says which key.
@@ -44,7 +45,7 @@ def read_graph(data: Mapping[str, Any]) -> Graph:
     edges = data.get("edges", [])
     if not isinstance(edges, list | tuple):
         raise _wrong("graph.edges", "a list of edges", edges)
-    return Graph(
+    return Plan(
         tuple(_node(str(name), given) for name, given in nodes.items()),
         tuple(_edge(f"graph.edges[{i}]", given) for i, given in enumerate(edges)),
         _text("graph.start", data.get("start", "")),

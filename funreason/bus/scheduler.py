@@ -13,7 +13,6 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any
 
 from funreason.bus.agent import Agent, Observer, check_agent
-from funreason.bus.checks import carrying
 from funreason.bus.drain import Drain
 from funreason.bus.errors import AnswerError
 from funreason.bus.flow import Flow, Signalled
@@ -112,7 +111,7 @@ class Bus:
 
 
 def _seated(graph: Graph, agents: Mapping[str, Agent]) -> dict[str, Agent]:
-    served = reachable(graph, carrying(graph))
+    served = reachable(graph.names, graph.carrying, graph.start)
     signalled = {edge.source for edge in graph.edges if edge.signal}
     for node in graph.nodes:
         if node.name not in agents:

@@ -6,31 +6,29 @@ costs ten times one through the compiled table).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import networkx as nx  # type: ignore[import-untyped]
 
-if TYPE_CHECKING:
-    from funreason.bus.graph import Edge, Graph
+from funreason.bus.nodes import Edge
 
 
-def digraph(graph: Graph, edges: Iterable[Edge]) -> nx.MultiDiGraph[str]:
+def digraph(names: Iterable[str], edges: Iterable[Edge]) -> nx.MultiDiGraph[str]:
     """All nodes and those of `edges` whose two ends exist; each edge keyed by its outcome."""
     shape: nx.MultiDiGraph[str] = nx.MultiDiGraph()
-    shape.add_nodes_from(node.name for node in graph.nodes)
+    shape.add_nodes_from(names)
     known = set(shape)
     shape.add_edges_from((e.source, e.target, e.outcome) for e in edges if {e.source, e.target} <= known)
     return shape
 
 
-def depths(graph: Graph) -> dict[str, int]:
+def depths(names: Sequence[str], edges: Iterable[Edge], start: str) -> dict[str, int]:
     """Every node's depth: the edges of the longest way from the start once the edges that lead back are left out.
 
     A node that cannot be reached stands behind all others.
     """
-    shape = digraph(graph, graph.edges)
-    forward = _without_back_edges(shape, graph.start) if graph.start in shape else nx.MultiDiGraph()
+    shape = digraph(names, edges)
+    forward = _without_back_edges(shape, start) if start in shape else nx.MultiDiGraph()
     depth: dict[str, int] = {}
     for name in nx.topological_sort(forward):
         depth[name] = 1 + max((depth[before] for before in forward.predecessors(name)), default=-1)
@@ -52,22 +50,22 @@ def _without_back_edges(shape: nx.MultiDiGraph[str], start: str) -> nx.DiGraph[s
     return forward
 
 
-def reachable(graph: Graph, edges: Iterable[Edge]) -> set[str]:
+def reachable(names: Iterable[str], edges: Iterable[Edge], start: str) -> set[str]:
     """The nodes that a walk from the start along `edges` can come to, the start among them."""
-    shape = digraph(graph, edges)
-    if graph.start not in shape:
+    shape = digraph(names, edges)
+    if start not in shape:
         return set()
-    return {graph.start, *nx.descendants(shape, graph.start)}
+    return {start, *nx.descendants(shape, start)}
 
 
-def cycles(graph: Graph, edges: Iterable[Edge]) -> list[list[Edge]]:
+def cycles(names: Iterable[str], edges: Iterable[Edge]) -> list[list[Edge]]:
     """One cycle of every knot of nodes that `edges` tie together; empty when they tie none.
 
     One per knot and not all of them: their number can be exponential, and mending one at a time suffices.
     """
     kept = list(edges)
     named = {(e.source, e.target, e.outcome): e for e in kept}
-    shape = digraph(graph, kept)
+    shape = digraph(names, kept)
     found = []
     for knot in nx.strongly_connected_components(shape):
         inside = shape.subgraph(knot)

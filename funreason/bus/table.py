@@ -11,8 +11,8 @@ from sys import maxsize
 from typing import Any
 
 from funreason.bus.agent import ENDED, ERROR, SPENT, Agent
-from funreason.bus.checks import sinks
-from funreason.bus.graph import Edge, Graph, Node
+from funreason.bus.nodes import Edge, Node
+from funreason.bus.plan import Plan
 
 
 class Route:
@@ -73,9 +73,9 @@ class Lane:
         return self.end.taken + sum(route.taken for route in self.routes.values()) - self.forked
 
 
-def compile_table(graph: Graph, agents: Mapping[str, Agent]) -> dict[str, Lane]:
+def compile_table(graph: Plan, agents: Mapping[str, Agent]) -> dict[str, Lane]:
     """The lanes of a checked graph, in depth order."""
-    ends = sinks(graph)
+    ends = graph.sinks
     served = [name for name in graph.order if name in agents]
     lanes = {name: Lane(graph.node(name), 1 << depth, agents[name], name in ends) for depth, name in enumerate(served)}
     for edge in graph.edges:
