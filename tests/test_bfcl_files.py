@@ -215,6 +215,20 @@ def test_tasks_with_references_become_a_suite_that_scores_them(tmp_path):
     assert check(cases["irrelevance_0"], "No tool fits.").valid
 
 
+def test_a_task_keeps_the_category_it_names_unless_that_cannot_hold_it(tmp_path):
+    one = [Call("g", {})]
+    named = {
+        "live_simple": [tool("g")],
+        "parallel": [tool("g")],
+        "simple": [tool("g"), WEATHER],
+        "irrelevance": [tool("g")],
+    }
+    write_suite([Task(name, "?", tools, one, category=name) for name, tools in named.items()], tmp_path)
+    found = sorted(case.category for case in load_cases(tmp_path).values())
+    assert found == ["live_simple", "multiple", "parallel", "simple_python"]
+    assert validate_suite(tmp_path) == []
+
+
 def test_tasks_that_cannot_be_scored_are_refused_by_name(tmp_path):
     with pytest.raises(BfclError, match="'x' has no reference"):
         write_suite([Task("x", "?", [WEATHER])], tmp_path)
@@ -222,6 +236,8 @@ def test_tasks_that_cannot_be_scored_are_refused_by_name(tmp_path):
         write_suite([Task("y", "?", [WEATHER], [Call("nope", {})])], tmp_path)
     with pytest.raises(BfclError, match="found none"):
         write_suite([], tmp_path)
+    with pytest.raises(BfclError, match="another category"):
+        write_suite(tasks(), tmp_path, "live")
     write_suite(tasks(), tmp_path / "twice")
     with pytest.raises(BfclError, match="already"):
         write_suite(tasks(), tmp_path / "twice")

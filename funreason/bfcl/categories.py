@@ -7,6 +7,7 @@ words inside it), so a file of one's own takes its rules from the end of its nam
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 Language = Literal["python", "java", "javascript"]
@@ -32,8 +33,7 @@ CATEGORIES = NON_LIVE + LIVE
 FORMER_NAMES = {"simple": "simple_python", "java": "simple_java", "javascript": "simple_javascript"}
 """How files were called before v4, and how a suite of one's own may still call them."""
 
-OTHER_TESTS = ("multi_turn", "memory", "web_search", "format_sensitivity")
-"""Official tests that are not single turn: their files are passed over, they are not scored here."""
+_OTHER_TESTS = re.compile(r"BFCL_v\d+_(?:multi_turn|memory|web_search|format_sensitivity)")
 
 
 def category_of(name: str) -> str | None:
@@ -44,8 +44,8 @@ def category_of(name: str) -> str | None:
 
 
 def is_other_test(name: str) -> bool:
-    """Whether a file's name is that of an official test which is not single turn."""
-    return any(f"_{test}" in f"_{name}" for test in OTHER_TESTS)
+    """Whether a file's name is that of an official test which is not single turn: passed over, not scored here."""
+    return _OTHER_TESTS.match(name) is not None
 
 
 def group_of(category: str) -> Literal["live", "non_live"]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from funreason.bfcl.cases import ANSWERS, Case, load_cases
-from funreason.bfcl.categories import CATEGORIES, Language
+from funreason.bfcl.categories import Language, category_of, is_other_test
 from funreason.bfcl.checker import check_calls
 from funreason.bfcl.decode import decode
 from funreason.bfcl.errors import BfclError, Undecodable
@@ -49,15 +49,15 @@ def write_suite(tasks: Iterable[Task], directory: str | Path, prefix: str = "USE
 
 
 def category_of_task(task: Task) -> str:
-    """The category a task is scored in: the one it names, else what its reference and tools make it."""
+    """The category a task is scored in: the one it names if that can hold it, else what its answer makes it."""
     if task.reference is None:
         raise BfclError(f"task {task.id!r} has no reference answer; only tasks with one can be scored")
-    if task.category in CATEGORIES:
+    calls, several = len(task.reference), len(task.tools) > 1
+    if task.category in _holding(calls, several):
         return task.category
     if not task.reference:
         return "irrelevance"
-    several = len(task.tools) > 1
-    if len(task.reference) == 1:
+    if calls == 1:
         return "multiple" if several else "simple_python"
     return "parallel_multiple" if several else "parallel"
 
@@ -93,8 +93,19 @@ def _given(possible: dict[str, list[Any]], parameters: dict[str, Any]) -> dict[s
     return given
 
 
+def _holding(calls: int, several_tools: bool) -> set[str]:
+    """The Python categories that a reference of so many calls can be checked in."""
+    if calls == 0:
+        return {"irrelevance", "live_irrelevance"}
+    kinds = {"parallel", "parallel_multiple"} | ({"multiple"} if calls == 1 else set())
+    named = kinds | {f"live_{kind}" for kind in kinds} | {"live_relevance"}
+    return named | ({"simple_python", "live_simple"} if calls == 1 and not several_tools else set())
+
+
 def _write(directory: Path, prefix: str, category: str, tasks: list[Task]) -> list[Path]:
     path = directory / f"{prefix}_{category}.json"
+    if category_of(path.stem) != category or is_other_test(path.stem):
+        raise BfclError(f"{path}: with this prefix the name means another category; choose another prefix")
     if path.exists():
         raise BfclError(f"{path}: there is a suite already; choose another folder or prefix")
     ids = [f"{category}_{number}" for number in range(len(tasks))]
