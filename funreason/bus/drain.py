@@ -15,7 +15,9 @@ from time import perf_counter
 from typing import Any
 
 from funreason.bus.agent import ERROR, At, Observer
-from funreason.bus.answers import Step, count_attempt, evidence, read_answer, read_batch, read_fault, told_reason
+from funreason.bus.answers import Step, count_attempt, evidence, read_answer, told_reason
+from funreason.bus.asking import ask_again, ask_batch
+from funreason.bus.breath import Breath
 from funreason.bus.errors import BrokenAgent
 from funreason.bus.flow import Flow, node_flows
 from funreason.bus.intake import AsyncIntake, Intake
@@ -23,9 +25,6 @@ from funreason.bus.limits import Limits
 from funreason.bus.ready import Ready
 from funreason.bus.table import Lane, Route
 from funreason.record.types import Verdict
-
-BREATH_S = 0.02
-"""How long agents that never wait may keep the event loop from its timers and signal handlers."""
 
 
 class Drain:
@@ -41,11 +40,9 @@ class Drain:
         self._rousing = False
         self._fault: Exception | None = None
         self._broken: tuple[Lane, str] | None = None
-        self._last_fault: Exception | None = None
         self._stopped = self._halted = False
         self._live = self._pulled = self._forked = self._peak = 0
-        self._breath = 0.0
-        self._air: asyncio.Future[None] | None = None
+        self._breath = Breath()
 
     def stop(self) -> None:
         """Pull no more; what is in flight is finished."""
@@ -55,7 +52,6 @@ class Drain:
 
     async def run(self) -> Flow:
         """Carry everything to its end."""
-        self._breath = perf_counter() + BREATH_S
         tasks = [asyncio.create_task(self._work()) for _ in range(self._limits.workers)]
         try:
             # `wait` and not `gather`: a KeyboardInterrupt leaves the loop by itself, and raised here a second time it
@@ -166,21 +162,6 @@ class Drain:
         self._halted = True
         self._intake.close()
 
-    async def _breathe(self) -> None:
-        # All workers wait for one breath: were each to set the next one as it resumes, 64 of them would hold the
-        # loop for 64 times as long.
-        if self._air is None:
-            loop = asyncio.get_running_loop()
-            self._air = loop.create_future()
-            loop.call_soon(self._inhale, self._air)
-        await self._air
-
-    def _inhale(self, air: asyncio.Future[None]) -> None:
-        self._air = None
-        self._breath = perf_counter() + BREATH_S
-        if not air.done():
-            air.set_result(None)
-
     # -- the hot path -----------------------------------------------------------------------------------------
 
     async def _walk(self, lane: Lane, message: Any) -> None:
@@ -189,7 +170,7 @@ class Drain:
         The common answer, a verdict that leads on by a plain edge, is handled here and not in `_deliver`: it is
         nine of ten judgements, and each call saved counts.
         """
-        ready, observe, clock = self._ready, self._observe, perf_counter
+        ready, observe, breath, clock = self._ready, self._observe, self._breath, perf_counter
         while True:
             started = clock()
             try:
@@ -201,7 +182,7 @@ class Drain:
                 else:
                     steps = read_answer(lane, message, answer)
             except Exception as fault:
-                route, steps = None, await self._again(lane, message, fault, lane.retries)
+                route, steps = None, await ask_again(lane, message, fault, lane.retries)
                 now = clock()
             lane.seconds += now - started
             ready.done(lane)
@@ -217,54 +198,24 @@ class Drain:
             lane.running += 1
             if self._idle:
                 self._rouse()
-            if now > self._breath:
-                await self._breathe()
-        if now > self._breath:
-            await self._breathe()
+            if now > breath.due:
+                await breath.take()
+        if now > breath.due:
+            await breath.take()
 
     async def _batch(self, lane: Lane, load: list[Any]) -> None:
         """Hand a batch to its agent and send on what it answered."""
         started = perf_counter()
-        steps = await self._ask_batch(lane, load)
+        steps = await ask_batch(lane, load)
         now = perf_counter()
         lane.seconds += now - started
         self._ready.done(lane)
         for message, taken in zip(load, steps, strict=True):
             self._deliver(lane, message, taken, (now - started) / len(load))
-        if now > self._breath:
-            await self._breathe()
+        if now > self._breath.due:
+            await self._breath.take()
 
     # -- answers ----------------------------------------------------------------------------------------------
-
-    async def _ask(self, lane: Lane, message: Any) -> list[Step]:
-        if lane.max_batch == 1:
-            return read_answer(lane, message, await lane.agent(message))
-        (answer,) = read_batch(lane, [message], await lane.agent([message]))
-        return read_answer(lane, message, answer)
-
-    async def _ask_batch(self, lane: Lane, load: list[Any]) -> list[list[Step]]:
-        # A batch that raised is asked again one by one, so that only the guilty message fails.
-        try:
-            answers = read_batch(lane, load, await lane.agent(load))
-        except Exception as fault:
-            return [await self._again(lane, message, fault, max(1, lane.retries)) for message in load]
-        return [await self._read(lane, message, answer) for message, answer in zip(load, answers, strict=True)]
-
-    async def _read(self, lane: Lane, message: Any, answer: object) -> list[Step]:
-        try:
-            return read_answer(lane, message, answer)
-        except Exception as fault:
-            return await self._again(lane, message, fault, lane.retries)
-
-    async def _again(self, lane: Lane, message: Any, fault: Exception, tries: int) -> list[Step]:
-        for _ in range(tries):
-            lane.retried += 1
-            try:
-                return await self._ask(lane, message)
-            except Exception as again:
-                fault = again
-        self._last_fault = fault
-        return read_fault(lane, message, fault)
 
     def _deliver(self, lane: Lane, message: Any, steps: list[Step], seconds: float) -> None:
         """Send on everything that one message became."""
@@ -293,13 +244,13 @@ class Drain:
         lane.errors += 1
         entered, limits = lane.entered, self._limits
         if entered >= limits.error_floor and lane.errors > limits.error_limit * entered:
-            self._break(lane, told_reason(after) or evidence(self._last_fault))
+            self._break(lane, told_reason(after) or evidence(lane.last_fault))
 
     def _give_up(self, lane: Lane, message: Any) -> None:
         # A sink has no edge for errors: the message goes back to it, and is among the unfinished.
         lane.errors += 1
         self._ready.put(lane, message)
-        self._break(lane, evidence(self._last_fault))
+        self._break(lane, evidence(lane.last_fault))
 
     def _break(self, lane: Lane, told: str) -> None:
         self._broken = self._broken or (lane, told)

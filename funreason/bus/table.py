@@ -41,6 +41,7 @@ class Lane:
         "end",
         "errors",
         "forked",
+        "last_fault",
         "limit",
         "max_batch",
         "name",
@@ -66,6 +67,7 @@ class Lane:
         self.waiting: deque[Any] = deque()
         self.running = self.errors = self.retried = self.forked = 0
         self.seconds = 0.0
+        self.last_fault: Exception | None = None
 
     @property
     def entered(self) -> int:
