@@ -1,0 +1,206 @@
+"""The loop from start to end: real model, real training, real gate, at a tenth of the default's size."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from funreason.record.folder import RunFolder
+
+SMALL = ["--set", "tasks.per_round=10", "--set", "warmup.references.count=32", "--set", "gate.suites.new.count=16"]
+SMALL += ["--set", "gate.suites.old.count=8", "--set", "sample.max_new_tokens=64", "--set", "gate.max_new_tokens=64"]
+
+
+def funreason(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "funreason", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> tuple[RunFolder, subprocess.CompletedProcess[str]]:
+    """One small run that the tests of this module look at."""
+    runs = tmp_path_factory.mktemp("runs")
+    done = funreason("loop", "--config", "smoke", "--run-dir", runs, "--set", "name=small", *SMALL)
+    assert done.returncode in (0, 3), done.stderr
+    return RunFolder(runs / "small"), done
+
+
+def test_a_run_ends_with_its_tables_and_the_gate_decides_the_exit_code(run):
+    folder, done = run
+    state = folder.state()
+    assert state.status == {0: "finished", 3: "refused"}[done.returncode]
+    for title in ("Stages:", "Samples:", "Update:", "Gate:", "Seconds", "accounted for"):
+        assert title in done.stdout
+
+
+def test_every_round_names_its_decision_losses_and_seconds(run):
+    state = run[0].state()
+    assert sorted(state.rounds) == [0, 1, 2]
+    for k in (1, 2):
+        r = state.rounds[k]
+        assert r.gate.decision in ("promote", "hold", "rollback")
+        assert {"sample", "train", "gate"} <= set(r.seconds)
+        assert r.ended
+
+
+def test_no_sample_is_lost_and_none_is_doubled(run):
+    folder, _ = run
+    for k, r in folder.state().rounds.items():
+        if k:
+            drawn = {s.id for s in folder.texts(k).get("sampled") if s.attempt == 0}
+            ends = [s.id for kind in ("kept", "text", "dropped", "dead") for s in folder.texts(k).get(kind)]
+            assert len(drawn) == r.todo == r.fates.total()
+            assert sorted(ends) == sorted(drawn)
+
+
+def test_every_sample_names_the_weights_that_made_it(run):
+    folder, _ = run
+    state = folder.state()
+    for k in (1, 2):
+        made_by = {s.weights_id for s in folder.texts(k).get("sampled")}
+        assert made_by == {state.rounds[k].gate.old_weights}
+
+
+def test_a_round_is_sealed_with_the_hashes_of_its_files(run):
+    manifest = json.loads((run[0].round(1) / "manifest.json").read_text())
+    assert {"sampled.jsonl", "tasks.jsonl"} <= set(manifest["files"])
+
+
+def test_the_model_that_was_accepted_lies_where_the_run_says(run):
+    from safetensors import safe_open
+
+    folder, _ = run
+    weights = folder.path / "model" / "model.safetensors"
+    with safe_open(weights, "pt") as file:
+        assert file.keys()
+    assert folder.state().weights in (weights.parent.resolve().name, folder.state().rounds[0].gate.old_weights)
+
+
+def test_status_says_the_same_as_the_run(run):
+    folder, _ = run
+    told = json.loads(funreason("status", folder.path, "--json").stdout)
+    assert told["status"] == folder.state().status
+    assert told["process"]["status"] in ("finished", "refused")
+    assert told["rounds"]["1"]["fates"] == dict(folder.state().rounds[1].fates)
+
+
+def test_show_tells_the_whole_story_of_a_sample(run):
+    folder, _ = run
+    sample = next(folder.texts(1).get("sampled"))
+    told = funreason("show", sample.id, "--run", folder.path).stdout
+    assert sample.task.query in told
+    assert "response: " in told
+
+
+def test_dead_letters_are_listed_by_reason(run):
+    folder, _ = run
+    state = folder.state()
+    told = funreason("dlq", "list", folder.path).stdout
+    assert f": {sum(r.fates['dropped'] + r.fates['dead'] for r in state.rounds.values())}" in told
+
+
+def test_a_finished_run_that_is_resumed_changes_nothing(run):
+    folder, done = run
+    before = folder.state().summary()["rounds"]
+    again = funreason("loop", "--resume", folder.path)
+    assert again.returncode == done.returncode, again.stderr
+    assert folder.state().summary()["rounds"] == before
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_where_it_stood(tmp_path):
+    arguments = ["loop", "--config", "smoke", "--run-dir", tmp_path, "--set", "name=cut", *SMALL, "--set", "rounds=1"]
+    process = subprocess.Popen([sys.executable, "-m", "funreason", *map(str, arguments)], stdout=-1, stderr=-1)
+    folder = RunFolder(tmp_path / "cut")
+    deadline = time.monotonic() + 120
+    while folder.state().phase != "sample" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err.decode()
+    assert b"--resume" in out
+    assert folder.state().status == "interrupted"
+    done = funreason("loop", "--resume", folder.path)
+    assert done.returncode in (0, 3), done.stderr
+    r = folder.state().rounds[1]
+    assert r.ended
+    assert r.fates.total() == r.todo
+    ends = [s.id for kind in ("kept", "text", "dropped", "dead") for s in folder.texts(1).get(kind)]
+    assert len(ends) == len(set(ends)) == r.todo
+
+
+@pytest.mark.slow
+def test_real_records_run_through_the_loop_and_all_are_accounted_for(shared_data, tmp_path):
+    import gzip
+
+    with gzip.open(shared_data / "real" / "open-dev.jsonl.gz", "rt") as file:
+        lines = [next(file) for _ in range(60)]
+    tasks = tmp_path / "tasks.jsonl"
+    tasks.write_text("".join(lines) + '{"id": "torn", "query": "a')
+    more = ["--set", "sample.max_new_tokens=32", "--set", "gate.max_new_tokens=32", "--set", "sample.k=1"]
+    done = funreason("loop", "--tasks", tasks, "--rounds", "1", "--run-dir", tmp_path, "--set", "name=own", *more)
+    assert done.returncode in (0, 3), done.stderr
+    assert "at line 61" in done.stdout
+    state = RunFolder(tmp_path / "own").state()
+    r = state.rounds[1]
+    assert r.fates.total() + state.refused.total() == 61
+    assert r.origins["repaired"] > 0
+
+
+def test_a_graph_that_cannot_end_is_refused_with_a_sentence(tmp_path):
+    graph = Path(__file__).parents[1] / "funreason" / "configs" / "fcdr.yaml"
+    broken = tmp_path / "graph.yaml"
+    broken.write_text(graph.read_text().replace("regenerate regenerator counted", "regenerate regenerator"))
+    done = funreason("loop", "--set", f"fcdr.graph={broken}", "--run-dir", tmp_path)
+    assert done.returncode == 2
+    assert "cycle" in done.stderr
+    assert not [p for p in tmp_path.iterdir() if p.is_dir()]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(None, "no such file"), ("", "is empty"), ('{"id": 1, "que', "at line 1"), (b"\xff\xfe\x00", "UTF-8")],
+)
+def test_a_task_file_that_cannot_be_used_is_explained(tmp_path, text, said):
+    file = tmp_path / "tasks.jsonl"
+    if text is not None:
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+    done = funreason("loop", "--tasks", file, "--run-dir", tmp_path / "runs")
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_model_folder_without_a_tokenizer_is_explained(tmp_path):
+    from funreason.data.toolbox import BASE
+
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(BASE / name)
+    done = funreason("loop", "--model", tmp_path, "--run-dir", tmp_path / "runs", "--config", "smoke")
+    assert done.returncode == 1
+    assert "no tokenizer here" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["lop"], ["loop", "--roundz", "3"], ["config", "check", "--set", "sed=1"]])
+def test_wrong_usage_is_exit_code_2(arguments):
+    assert funreason(*arguments).returncode == 2
+
+
+def test_a_custom_judge_stands_where_the_configuration_puts_it(tmp_path):
+    judge = tmp_path / "mine.py"
+    judge.write_text("async def no_seven(sample):\n    return 'drop' if '7' in sample.answer else 'pass'\n")
+    settings = [f"fcdr.judges=[{{name: no_seven, agent: '{judge}:no_seven', after: cot}}]"]
+    drawn = funreason("graph", *[x for s in settings for x in ("--set", s)]).stdout
+    assert "cot          pass → no_seven" in drawn
+
+
+def test_a_broken_judge_is_named_with_its_own_error(tmp_path):
+    judge = tmp_path / "mine.py"
+    judge.write_text("import nowhere_to_be_found\n")
+    done = funreason("config", "check", "--set", f"fcdr.judges=[{{name: mine, agent: '{judge}:x'}}]")
+    assert done.returncode == 2
+    assert "nowhere_to_be_found" in done.stderr
