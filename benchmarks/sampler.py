@@ -13,6 +13,7 @@ import argparse
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -97,7 +98,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--k", type=int, default=4)
     parser.add_argument("--rows", type=int, default=512)
-    parser.add_argument("--skip-generate", action="store_true")
+    parser.add_argument("--generate-rows", type=int, nargs="*", default=[32, 64, 128, 512])
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, tokenizer = world(0)
@@ -106,9 +107,8 @@ def main() -> None:
     ours(sampler, texts[:32], options.k)
     print(f"{'sampler':28} {'tokens':>8} {'CPU-s':>7} {'tokens per CPU-s':>17}")
     report("in process, shared prefix", *timed(lambda: ours(sampler, texts, options.k)))
-    if not options.skip_generate:
-        work = lambda: generate(model, tokenizer, texts, options.k, options.rows)  # noqa: E731
-        report("transformers generate", *timed(work))
+    for rows in options.generate_rows:
+        report(f"generate, batches of {rows}", *timed(partial(generate, model, tokenizer, texts, options.k, rows)))
 
 
 def report(name: str, tokens: int, seconds: float) -> None:

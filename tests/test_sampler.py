@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 from tiny import tiny_model, tiny_tokenizer
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+)
 
 from funreason.models.draws import draw, row_key, uniforms
 from funreason.models.errors import ModelError
@@ -198,6 +205,39 @@ def test_an_architecture_with_sliding_windows_is_refused():
     )  # fmt: skip
     with pytest.raises(ModelError, match="sliding"):
         sampler(Qwen2ForCausalLM(config))
+
+
+class Capped(Qwen2ForCausalLM):
+    """A model whose attention asks for something that the sampler's does not give: scores twice as sharp."""
+
+    def __init__(self, config: Qwen2Config) -> None:
+        super().__init__(config)
+        for layer in self.model.layers:
+            layer.self_attn.register_forward_pre_hook(self.sharpen, with_kwargs=True)
+
+    @staticmethod
+    def sharpen(module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
+        module.scaling = 2.0 if "shared_prefix" not in kwargs else 0.2
+
+
+def test_an_attention_that_the_sampler_would_compute_wrongly_is_found_by_a_probe():
+    torch.manual_seed(0)
+    with pytest.raises(ModelError, match="probe differs"):
+        sampler(Capped(MODEL.config).eval())
+
+
+@pytest.mark.parametrize("family", [LlamaConfig, Qwen3Config, MistralConfig])
+def test_other_families_with_plain_attention_are_sampled_right(family):
+    torch.manual_seed(0)
+    config = family(
+        vocab_size=259, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, eos_token_id=2, pad_token_id=0, initializer_range=0.2, sliding_window=None,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    ids = TOKENIZER(PROMPTS[0], return_tensors="pt").input_ids
+    output = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=20)[0]
+    (answer,) = sampler(model, max_new_tokens=20).sample([Request("a", PROMPTS[0], 1, 0, greedy=True)])
+    assert answer[0].text == TOKENIZER.decode(output[ids.shape[1] :]).removesuffix("<|im_end|>")
 
 
 @pytest.mark.parametrize("more", [{"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.1}])

@@ -12,7 +12,7 @@ from tiny import tiny_model, tiny_tokenizer
 from funreason.srml import Example, TrainingError, TrainSettings, train
 from funreason.srml.alpha import LearnableAlpha
 from funreason.srml.batches import cut, plan_epoch
-from funreason.srml.schedule import rate
+from funreason.srml.optimizer import rate
 
 TOKENIZER = tiny_tokenizer()
 SETTINGS = TrainSettings(epochs=2, batch_size=4, lr=3e-3, warmup_steps=1, alpha=0.3)

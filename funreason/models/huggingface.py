@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.models.decoding import Decoding, Settings
 from funreason.models.errors import ModelError
 from funreason.models.loading import load_model, require_same_vocabulary
+from funreason.models.prefill import prefill, require_plain_attention
 from funreason.models.protocol import Completion, Request
-from funreason.models.shared_prefix import Prefix, attending_with_shared_prefix, require_plain_attention
+from funreason.models.shared_prefix import attending_with_shared_prefix
 
 
 class Prepared(NamedTuple):
@@ -128,39 +128,11 @@ class HuggingFaceSampler:
             yield batch
 
     def _complete(self, batch: list[Prepared]) -> list[list[Completion]]:
-        prefix = self._prefill([item.ids for item in batch])
+        prefix = prefill(self.model, [item.ids for item in batch])
         decoding = Decoding(self.model, prefix, [item.request for item in batch], self.settings)
         with attending_with_shared_prefix(self.model):
             decoding.run([item.ids[-1] for item in batch], [len(item.ids) for item in batch])
         return decoding.completions(self.tokenizer)
-
-    def _prefill(self, prompts: list[list[int]]) -> Prefix:
-        # The last token is left to the first decoding step, which needs its logits. Padding stands on the right,
-        # where causal attention never looks, so no mask is needed here; decoding masks it.
-        device = self.model.device
-        lengths = torch.tensor([len(ids) - 1 for ids in prompts], device=device)
-        longest = int(lengths.max())
-        cache = DynamicCache(config=self.model.config)
-        if longest:
-            padded = torch.tensor([ids[:-1] + [0] * (longest - len(ids) + 1) for ids in prompts], device=device)
-            self.model(input_ids=padded, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        hidden = torch.arange(longest, device=device)[None] >= lengths[:, None]
-        mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=device).masked_fill_(hidden, -torch.inf)
-        keys, values = self._stored(cache, len(prompts), longest)
-        # One slot and one row per prompt: the first step reads its last token, then the rows fan out.
-        return Prefix(keys, values, mask[:, None, None], 1, torch.arange(len(prompts), device=device))
-
-    def _stored(self, cache: DynamicCache, prompts: int, longest: int) -> tuple[list[Tensor], list[Tensor]]:
-        # Prompts of a single token leave nothing to prefill: stores of length 0, one per layer.
-        if longest:
-            return [_whole(getattr(layer, "keys", None)) for layer in cache.layers], [
-                _whole(getattr(layer, "values", None)) for layer in cache.layers
-            ]
-        config = self.model.config.get_text_config()
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        shape = (prompts, config.num_key_value_heads, 0, size)
-        nothing = torch.empty(shape, dtype=self.model.dtype, device=self.model.device)
-        return [nothing] * config.num_hidden_layers, [nothing] * config.num_hidden_layers
 
 
 class _evaluating:
@@ -188,9 +160,3 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tupl
 def _known_ids(tokenizer: PreTrainedTokenizerBase) -> int:
     # Embeddings are often padded beyond the vocabulary; a drawn padding id would decode to nothing.
     return max(tokenizer.get_vocab().values()) + 1
-
-
-def _whole(states: Tensor | None) -> Tensor:
-    if states is None:
-        raise ModelError("the model filled no attention cache; the in-process sampler needs one from every layer.")
-    return states

@@ -20,15 +20,16 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from funreason.models.errors import ModelError
-
 ATTENTION_NAME = "funreason_shared_prefix"
 GROWTH = 32  # positions a row's own store grows by: growing one by one would copy everything at every step
 
 
 @dataclass(slots=True)
 class Prefix:
-    """The prompts' keys and values, per layer [P, K, L, D]; `mask` [P, 1, 1, L] is -inf on padding."""
+    """The prompts' keys [P, K, D, L] and values [P, K, L, D], per layer; `mask` [P, 1, 1, L] is -inf on padding.
+
+    Keys stand transposed, as the product wants them: done once here, it would otherwise cost at every step.
+    """
 
     keys: list[Tensor]
     values: list[Tensor]
@@ -126,7 +127,7 @@ def shared_prefix_attention(
     grouped = query.view(rows, key.shape[1], per_key, size) * scaling
     layer: int = module.layer_idx  # type: ignore[assignment]
     own = grouped @ key.transpose(-1, -2)
-    shared = _over_prompts(grouped, shared_prefix, shared_prefix.keys[layer].transpose(-1, -2), shared_prefix.mask)
+    shared = _over_prompts(grouped, shared_prefix, shared_prefix.keys[layer], shared_prefix.mask)
     weights = torch.softmax(torch.cat([shared, own], dim=-1), dim=-1, dtype=torch.float32).to(query.dtype)
     on_prompt, on_own = torch.split(weights, [shared.shape[-1], own.shape[-1]], dim=-1)
     mixed = on_own @ value + _over_prompts(on_prompt, shared_prefix, shared_prefix.values[layer], None)
@@ -157,18 +158,6 @@ def attending_with_shared_prefix(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         model.config._attn_implementation = before
-
-
-def require_plain_attention(model: PreTrainedModel) -> None:
-    """Raise ModelError for an architecture whose attention this module does not compute."""
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    window = getattr(config, "sliding_window", None)
-    if kinds != {"full_attention"} or window is not None or not model._supports_attention_backend:
-        raise ModelError(
-            f"{type(model).__name__} (layers {sorted(kinds)}, sliding window {window}) has more than plain full "
-            "attention, which the in-process sampler needs. Sample from it with an engine instead."
-        )
 
 
 def _empty(like: Tensor, capacity: int) -> Tensor:

@@ -96,13 +96,13 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class TrainReport(msgspec.Struct, frozen=True):
-    """A whole training. Losses are means over the steps this call took; None when it took none."""
+    """A whole training. Losses are means over the steps this call took, `loss` 0 when it took none."""
 
     steps: int
     examples: int
     refused: list[Refusal]
     refused_steps: int
-    loss: float | None
+    loss: float
     think: float | None
     result: float | None
     alpha: float | None

@@ -92,9 +92,12 @@ def srml_loss(logits: Tensor, labels: Tensor, parts: Tensor, *, alpha: Alpha, av
     weighted part means (a part that is alone has weight 1), then the mean over samples that have any trainable
     token. `token`: part sums over the batch by part counts over the batch. ValueError for a shape or alpha that
     does not fit. A batch without any trainable token gives 0, never NaN.
+    The scalars are float32, or float64 where the logits are.
     """
     _require_shapes(logits, labels, parts)
-    return srml_sums(logits, labels, parts, alpha=alpha, average=average, normaliser=Normaliser.of(labels, parts))
+    loss = srml_sums(logits, labels, parts, alpha=alpha, average=average, normaliser=Normaliser.of(labels, parts))
+    kind = torch.promote_types(logits.dtype, torch.float32)
+    return SrmlLoss(loss.total.to(kind), loss.think.to(kind), loss.result.to(kind))
 
 
 def srml_sums(
@@ -107,7 +110,7 @@ def srml_sums(
     average: Average = "sample",
     weights: Tensor | None = None,
 ) -> SrmlLoss:
-    """One piece's share of the loss whose denominators are `normaliser`: the shares of all pieces add up to it."""
+    """One piece's share, in float64, of the loss whose denominators are `normaliser`: all shares add up to it."""
     return weigh(part_sums(logits, labels, parts), alpha=alpha, normaliser=normaliser, average=average, weights=weights)
 
 

@@ -8,11 +8,13 @@ for predicting it means deciding to begin the answer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from funreason.calls.thinking import THINK_TAGS, join_thinking
 from funreason.models.prompts import opens_thinking
-from funreason.srml.errors import NoTrainableTokens, SampleTooLong, TrainingError
+from funreason.srml.errors import NoTrainableTokens, SampleTooLong, TrainingError, UnusableSample
+from funreason.srml.examples import Example, Refusal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,6 +65,30 @@ def encode_sample(
             "raise it or leave the sample out, it is not cut.",
         )
     return _checked(Encoded([*before, *ids], [IGNORE] * len(before) + ids, [NONE] * len(before) + parts), sample_id)
+
+
+def encode_examples(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[list[Example], list[Encoded], list[Refusal]]:
+    """The examples that can be trained on, their encodings, and the others with the reason.
+
+    Raises TrainingError when none can.
+    """
+    usable, encoded, refused = [], [], []
+    for example in examples:
+        try:
+            sample = encode_sample(
+                example.prompt, example.thinking, example.answer, tokenizer, max_length, sample_id=example.id
+            )
+        except UnusableSample as error:
+            refused.append(Refusal(example.id, error.reason, str(error)))
+            continue
+        usable.append(example)
+        encoded.append(sample)
+    if not usable:
+        first = f" The first: {refused[0].message}" if refused else ""
+        raise TrainingError(f"nothing to train on: {len(examples)} examples came, {len(refused)} were refused.{first}")
+    return usable, encoded, refused
 
 
 def _target(prompt: str, thinking: str | None, answer: str) -> tuple[str, int]:

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,23 +23,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from funreason.srml import checkpoint
 from funreason.srml.alpha import Weighting, weighting
 from funreason.srml.batches import Batch, collate, cut, plan_epoch
-from funreason.srml.errors import TrainingError, UnusableSample
-from funreason.srml.examples import Example, Refusal, StepReport, TrainReport, TrainSettings
+from funreason.srml.errors import TrainingError
+from funreason.srml.examples import Example, StepReport, TrainReport, TrainSettings
 from funreason.srml.loss import Normaliser, part_sums, weigh
-from funreason.srml.parts import Encoded, encode_sample
-from funreason.srml.schedule import rate
+from funreason.srml.optimizer import optimizer_for, rate
+from funreason.srml.parts import Encoded, encode_examples
+from funreason.srml.progress import Progress, part_fields
 from funreason.srml.tally import Tally
 
 REFUSED_IN_A_ROW = 3  # one bad batch may be chance; three mean that the weights or the rate are broken
-
-
-@dataclass(slots=True)
-class Progress:
-    """What a training has seen so far."""
-
-    reports: list[StepReport] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
-    refused_in_a_row: int = 0
 
 
 def train(
@@ -63,11 +54,21 @@ def train(
     """
     started = time.perf_counter()
     _require_sense(settings)
-    usable, encoded, refused = _encode(examples, tokenizer, settings.max_length)
+    usable, encoded, refused = encode_examples(examples, tokenizer, settings.max_length)
     training = Training(model, tokenizer, usable, encoded, settings, checkpoint_dir)
     with _threads(settings.threads), _training(model):
         resumed_from, finished = training.run(on_step, resume, stop)
-    return _report(training, refused, resumed_from, finished, time.perf_counter() - started)
+    return TrainReport(
+        steps=training.steps,
+        examples=len(usable),
+        refused=refused,
+        refused_steps=training.progress.refused,
+        alpha=training.weighting.number(),
+        seconds=time.perf_counter() - started,
+        resumed_from=resumed_from,
+        finished=finished,
+        **part_fields(training.progress.means(), training.progress.tally),
+    )
 
 
 class Training:
@@ -86,7 +87,7 @@ class Training:
         self.folder = checkpoint_dir
         self.accelerator = Accelerator(cpu=model.device.type == "cpu")
         self.weighting: Weighting = weighting(settings)
-        self.optimizer = _optimizer(model, settings)
+        self.optimizer = optimizer_for(model, settings)
         self.lengths = [len(sample.ids) for sample in encoded]
         self.pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
         self.steps = settings.epochs * math.ceil(len(encoded) / settings.batch_size)
@@ -102,7 +103,6 @@ class Training:
             if step <= begun:
                 continue
             report = self._step(step, batch)
-            self.progress.reports.append(report)
             if on_step is not None:
                 on_step(report)
             stopped = stop is not None and step < self.steps and stop()
@@ -126,7 +126,16 @@ class Training:
         taken = math.isfinite(norm) and bool(torch.isfinite(loss).all())
         self._move(step, taken)
         refused = () if taken else tuple(self.examples[index].id for index in batch)
-        report = self._step_report(step, loss, tally, norm, refused, time.perf_counter() - started)
+        report = StepReport(
+            step=step,
+            steps=self.steps,
+            alpha=self.weighting.number(),
+            lr=rate(step, self.steps, self.settings),
+            grad_norm=norm,
+            seconds=time.perf_counter() - started,
+            refused=refused,
+            **part_fields(loss.tolist(), tally),
+        )
         self._note(report, tally)
         return report
 
@@ -189,35 +198,8 @@ class Training:
         weights = [self.examples[index].weight for index in piece]
         return collate(samples, weights, pad_id=self.pad_id, device=self.model.device)
 
-    def _step_report(
-        self, step: int, loss: Tensor, tally: Tally, norm: float, refused: tuple[str, ...], seconds: float
-    ) -> StepReport:
-        total, think, result = loss.tolist()
-        think_tokens, result_tokens = int(tally.all[2]), int(tally.all[3])
-        return StepReport(
-            step=step,
-            steps=self.steps,
-            loss=total,
-            think=think if think_tokens else None,
-            result=result if result_tokens else None,
-            alpha=self.weighting.number(),
-            lr=rate(step, self.steps, self.settings),
-            think_tokens=think_tokens,
-            result_tokens=result_tokens,
-            grad_norm=norm,
-            seconds=seconds,
-            by_origin=tally.by_origin(),
-            by_round=tally.by_round(),
-            by_attempt=tally.by_attempt(),
-            refused=refused,
-        )
-
     def _note(self, report: StepReport, tally: Tally) -> None:
-        if not report.refused:
-            self.progress.tally.merge(tally)
-            self.progress.refused_in_a_row = 0
-            return
-        self.progress.refused_in_a_row += 1
+        self.progress.add(report, tally)
         if self.progress.refused_in_a_row == REFUSED_IN_A_ROW:
             raise TrainingError(
                 f"steps {report.step - REFUSED_IN_A_ROW + 1} to {report.step}: loss or gradient not finite "
@@ -243,68 +225,6 @@ class Training:
         if self.folder is not None and due and self.accelerator.is_main_process:
             position = checkpoint.Position(step, self.weighting.state())
             checkpoint.save(self.folder, self.model, self.optimizer, position, self.print)
-
-
-def _encode(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> tuple[list[Example], list[Encoded], list[Refusal]]:
-    usable, encoded, refused = [], [], []
-    for example in examples:
-        try:
-            sample = encode_sample(
-                example.prompt, example.thinking, example.answer, tokenizer, max_length, sample_id=example.id
-            )
-        except UnusableSample as error:
-            refused.append(Refusal(example.id, error.reason, str(error)))
-            continue
-        usable.append(example)
-        encoded.append(sample)
-    if not usable:
-        first = f" The first: {refused[0].message}" if refused else ""
-        raise TrainingError(f"nothing to train on: {len(examples)} examples came, {len(refused)} were refused.{first}")
-    return usable, encoded, refused
-
-
-def _optimizer(model: PreTrainedModel, settings: TrainSettings) -> torch.optim.AdamW:
-    # Norms and biases are not decayed: they set scales, and pulling them to zero shrinks the signal.
-    kinds: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            kinds[parameter.ndim > 1].append(parameter)
-    groups = [
-        {"params": kinds[True], "weight_decay": settings.weight_decay},
-        {"params": kinds[False], "weight_decay": 0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
-
-
-def _report(
-    training: Training, refused: list[Refusal], resumed_from: int, finished: bool, seconds: float
-) -> TrainReport:
-    taken = [report for report in training.progress.reports if not report.refused]
-    tally = training.progress.tally
-    return TrainReport(
-        steps=training.steps,
-        examples=len(training.examples),
-        refused=refused,
-        refused_steps=len(training.progress.reports) - len(taken),
-        loss=_mean([report.loss for report in taken]),
-        think=_mean([report.think for report in taken if report.think is not None]),
-        result=_mean([report.result for report in taken if report.result is not None]),
-        alpha=training.weighting.number(),
-        think_tokens=int(tally.all[2]),
-        result_tokens=int(tally.all[3]),
-        by_origin=tally.by_origin(),
-        by_round=tally.by_round(),
-        by_attempt=tally.by_attempt(),
-        seconds=seconds,
-        resumed_from=resumed_from,
-        finished=finished,
-    )
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 def _require_sense(settings: TrainSettings) -> None:
