@@ -83,7 +83,6 @@ def judge_all(samples: list[Sample]) -> tuple[dict[str, set[str]], dict[str, str
     found: dict[str, set[str]] = {sample.id: schema_codes(sample) for sample in samples}
     evidence: dict[str, str] = {}
     times = {}
-    calls_in.cache_clear()
 
     async def run() -> None:
         for stage, judge in JUDGES.items():

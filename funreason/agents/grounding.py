@@ -59,6 +59,9 @@ _FEW_EXEMPT = frozenset({0.0, 1.0, -1.0})
 _LONG = 60
 _FUZZY = 83.0
 _ROUNDING = 0.002
+_CACHED_CHARS = 20_000
+_PARTS = 200
+"""Of a text of thousands of words, enough are asked for to judge in bounded time."""
 
 
 class Evidence:
@@ -166,13 +169,13 @@ class Evidence:
         # An id such as 6Hk0q7 is one word; only a name without digits is taken apart at its capitals.
         apart = value if any(char.isdecimal() for char in value) else _CAMEL.sub(" ", value)
         parts = [part for part in map(str.casefold, _ALNUM.findall(apart)) if _has_weight(part)]
-        parts = parts or words
+        parts = (parts or words)[:_PARTS]
         share = sum(map(self._has_part, parts)) / len(parts)
         if share >= (0.5 if len(low) > _LONG else 1.0) if whole else share > 0:
             return True
-        if len(low) < 5 or any(char.isdecimal() for char in low):  # image2 is not nearly image3
+        if not 5 <= len(low) <= _LONG or any(char.isdecimal() for char in low):  # image2 is not nearly image3
             return False
-        return fuzz.partial_ratio(low, self.text, score_cutoff=_FUZZY) > 0
+        return fuzz.partial_ratio(low, self.text[:_CACHED_CHARS], score_cutoff=_FUZZY) > 0
 
     def _has_part(self, part: str) -> bool:
         if part in self.words or stem(part) in self.stems:
@@ -193,10 +196,12 @@ class Evidence:
         return 3 * sum(not char.isascii() for char in self.squashed) > len(self.squashed)
 
 
-@lru_cache(maxsize=512)
 def evidence_of(text: str) -> Evidence:
-    """The prepared evidence of a text; cached, because k samples share one query."""
-    return Evidence(text)
+    """The prepared evidence of a text; cached if it is not long, because k samples share one query."""
+    return _remembered(text) if len(text) <= _CACHED_CHARS else Evidence(text)
+
+
+_remembered = lru_cache(maxsize=512)(Evidence)
 
 
 def unsupported(evidence: Evidence, value: Any, whole: bool = False, depth: int = 0) -> Any:

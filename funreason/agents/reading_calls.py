@@ -8,14 +8,23 @@ from funreason.calls.anyformat import parse_any
 from funreason.calls.bounds import CallSyntaxError
 from funreason.record.types import Call
 
+_CACHED_CHARS = 5_000
+"""So that the cache holds a few megabytes at most."""
 
-@lru_cache(maxsize=1024)
+
 def calls_in(answer: str) -> tuple[Call, ...] | None:
     """The calls of an answer in any format, () for none, None when nobody can read it. Do not change what it returns.
 
-    Cached because four stages in a row ask it of the same answer.
+    Short answers are cached, because four stages in a row ask it of the same one.
     """
+    return _remembered(answer) if len(answer) <= _CACHED_CHARS else _read(answer)
+
+
+def _read(answer: str) -> tuple[Call, ...] | None:
     try:
         return tuple(parse_any(answer))
     except CallSyntaxError:
         return None
+
+
+_remembered = lru_cache(maxsize=1024)(_read)

@@ -19,7 +19,7 @@ from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.record.types import Call
 
 _WORDS = {"true": True, "false": False, "null": None}
-_TAGGED = re.compile(r"<(tool_call|function_call)>(.*?)</\1>", re.DOTALL)
+_TAGS = ("tool_call", "function_call")
 _FENCED = re.compile(r"```[\w-]*[ \t]*\n?(.*?)```", re.DOTALL)
 _NAME_KEYS, _ARGUMENT_KEYS = ("name",), ("arguments", "parameters")
 
@@ -41,7 +41,7 @@ def _readings(text: str) -> list[Callable[[str], list[Call]]]:
     if not text:
         return []
     readings: list[Callable[[str], list[Call]]] = [parse_calls]
-    if "<" in text and _TAGGED.search(text):
+    if any(f"</{tag}>" in text for tag in _TAGS):
         readings.append(_tagged)
     if "```" in text:
         readings.append(_fenced)
@@ -51,7 +51,16 @@ def _readings(text: str) -> list[Callable[[str], list[Call]]]:
 
 
 def _tagged(text: str) -> list[Call]:
-    return [call for _, inside in _TAGGED.findall(text) for call in _unwrapped(inside)]
+    # By cutting and not by a pattern: a thousand tags that open and never close would cost a pattern seconds.
+    pieces = [
+        before.rpartition(f"<{tag}>")[2]
+        for tag in _TAGS
+        for before in text.split(f"</{tag}>")[:-1]
+        if f"<{tag}>" in before
+    ]
+    if not pieces:
+        raise CallSyntaxError("form.syntax", "a tag is closed that was never opened")
+    return [call for piece in pieces for call in _unwrapped(piece)]
 
 
 def _fenced(text: str) -> list[Call]:

@@ -12,7 +12,7 @@ _OPENINGS = re.compile(
     r"\s*(?:`{1,3}[\w-]*\s*)?(?:\[\s*[\w.]+\s*\(|\[\s*\{|\{\s*[\"'](?:name|function|tool_calls)[\"'])"
 )
 _TAG = re.compile(r"<(?:tool_call|function_call)>")
-_WHOLE_CALL = re.compile(r"^\s*[\w.]*[A-Za-z_]\w*\((?:\s*\)|\s*\w+\s*=)", re.MULTILINE)
+_WHOLE_CALL = re.compile(r"^[ \t]*[A-Za-z_][\w.]*\((?:\s*\)|\s*\w+\s*=)", re.MULTILINE)
 _FENCED_CALL = re.compile(r"```[\w-]*\s*\[?\s*(?:[A-Za-z_][\w.]*\(|\{\s*\")")
 _SENTENCE_LIST = re.compile(r"\[\s*[A-Za-z_][\w.]*\(\s*\w+\s*=")
 
