@@ -56,13 +56,16 @@ def agents(workload: ModuleType, delay: float) -> dict[str, Any]:
     def judge(stage: int) -> Any:
         name = f"judge{stage}"
 
-        async def quick(sample: Sample) -> Verdict:
+        def said(sample: Sample) -> Verdict:
             passed = verdict(int(sample.id), stage, sample.attempt)
             return Verdict(name, "pass") if passed else Verdict(name, "regenerate", "workload.failed")
 
+        async def quick(sample: Sample) -> Verdict:
+            return said(sample)
+
         async def slow(sample: Sample) -> Verdict:
             await asyncio.sleep(delay)
-            return await quick(sample)
+            return said(sample)
 
         return slow if delay else quick
 
@@ -201,7 +204,9 @@ def main() -> None:
         cProfile.runctx("play(workload, 20_000, 0.0)", globals(), {"workload": workload, "play": play}, sort="tottime")
     else:
         version = sys.version.split()[0]
-        print(f"$ python benchmarks/bus.py --runs {given.runs}   (Python {version}, {os.cpu_count()} cores)")
+        print(
+            f"$ python benchmarks/bus.py --runs {given.runs}   (Python {version}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f})"
+        )
         print(told_speed(workload, 20_000, given.runs), flush=True)
         print(told_pool(workload, given.shared, 2_000, 5.0, given.runs), flush=True)
         print(told_memory(given.shared, (20_000, 200_000)), flush=True)
