@@ -1,6 +1,8 @@
 """How raw text becomes calls, oddity by oddity."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from funreason.bfcl.decode import MAX_CHARS, decode
 from funreason.bfcl.errors import Undecodable
@@ -199,3 +201,26 @@ def test_javascript_calls_are_statements_of_their_own(text, wanted):
 def test_javascript_with_errors_or_doubled_names_is_a_failure(text):
     with pytest.raises(Undecodable):
         decode(text, "javascript")
+
+
+NAMES = st.sampled_from(["f", "a.b_2", "g.f", "match", "x.if", "None", "__debug__"])
+ITEMS = st.sampled_from(
+    ["0", "-0", "-0.0", "12.50", "007", "1.", "True", "None", "-None", "''", "'a, b=(1)]'", '"it\'s"']
+)
+ITEMS |= st.sampled_from(
+    ["'é'", "'\ud800'", "'a' 'b'", "'" * 3, "1e3", "true", "123456789012345678901", "'#'", "f(x=1)"]
+)
+VALUES = ITEMS | st.lists(ITEMS, max_size=3).map(lambda items: f"[{', '.join(items)}]")
+PAIRS = st.lists(st.tuples(st.sampled_from(["a", "b", "class", "print"]), VALUES), max_size=3)
+
+
+@given(st.lists(st.tuples(NAMES, PAIRS), min_size=1, max_size=3))
+def test_the_quick_reading_of_plain_calls_means_what_pythons_parser_means(calls):
+    text = ", ".join(f"{name}({', '.join(f'{key}={item}' for key, item in pairs)})" for name, pairs in calls)
+    found = []
+    for form in (f"[{text}]", f"[{text},]"):  # the patterns do not take the trailing comma, so the parser does
+        try:
+            found.append(repr(decode(form)))
+        except Undecodable:
+            found.append("undecodable")
+    assert found[0] == found[1]

@@ -39,7 +39,7 @@ class Case:
     functions: list[dict[str, Any]]
     answer: list[dict[str, dict[str, Any]]] | None
 
-    @property
+    @cached_property
     def language(self) -> Language:
         """The language its calls are written in."""
         return language_of(self.category)

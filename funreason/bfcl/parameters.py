@@ -38,6 +38,7 @@ class Parameter:
 
     def __init__(self, schema: dict[str, Any], possible: list[Any], language: Language) -> None:
         self.language = language
+        self.is_text = language != "python"
         self.kind: str = schema["type"]
         self.type = TYPES[language][self.kind]
         self.inner_kind: str | None = schema["items"]["type"] if self.kind in WITH_ITEMS[language] else None
@@ -50,19 +51,22 @@ class Parameter:
 
     def error(self, value: Any) -> str:
         """The official error type for `value`, or "" when it is right."""
-        if self.language != "python":
+        if self.is_text:
             if type(value) is not str:
                 return _TEXT_ERRORS[self.language]
             value = self._read(value)
-        elif self.kind == "float" and type(value) is int:
-            value = float(value)
-        if self.kind == "tuple" and type(value) is tuple:
-            value = list(value)
+        if type(value) is not self.type:
+            value = self._widened(value)
         if type(value) is not self.type:
             return self.equals(value) if self.first is type(value) else "type_error:simple"
         if self.inner is not None and not self._items_fit(value):
             return "type_error:nested" if self.first is type(value) else "type_error:simple"
         return self.match(value)
+
+    def _widened(self, value: Any) -> Any:
+        if self.kind == "float" and type(value) is int and not self.is_text:
+            return float(value)
+        return list(value) if self.kind == "tuple" and type(value) is tuple else value
 
     def _read(self, text: str) -> Any:
         if self.language == "java":

@@ -15,16 +15,20 @@ from typing import Any
 
 from funreason.bfcl.arithmetic import evaluate
 from funreason.bfcl.errors import Undecodable
+from funreason.bfcl.plain_calls import read_plain
 
 Decoded = dict[str, dict[Any, Any]]
 """One call: its name, and its arguments by keyword; the key None stands for what had no keyword."""
 
 PARSE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
-_MAY_WARN = re.compile(r"\\|[0-9a-fA-F.jJ](?:and|else|for|if|in|is|not|or)\b")
+_JOINED = re.compile(r"[0-9a-fA-F.jJ](?:and|else|for|if|in|is|not|or)\b")
 
 
 def decode_python(text: str) -> list[Decoded]:
     """The calls in bracketed `text`. Raises Undecodable where the official decoder raises."""
+    plain = read_plain(text)
+    if plain is not None:
+        return plain
     body = _parsed(text)
     if isinstance(body, ast.Call):
         return [_call(body)]
@@ -35,14 +39,24 @@ def decode_python(text: str) -> list[Decoded]:
 
 def _parsed(text: str) -> ast.expr:
     try:
-        if _MAY_WARN.search(text) is None:
-            return ast.parse(text, mode="eval").body
-        # Doubtful escapes such as '\d' only warn; where warnings are errors they must not change a verdict.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(text, mode="eval").body
+        return _parsed_quietly(text) if "\\" in text else ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        # A number that runs into a keyword only warns, too.
+        if _JOINED.search(text) is not None:
+            return _parsed_quietly(text)
+        raise Undecodable(f"not Python: {error}") from error
     except PARSE_ERRORS as error:
         raise Undecodable(f"not Python: {error}") from error
+
+
+def _parsed_quietly(text: str) -> ast.expr:
+    # Doubtful escapes such as '\d' only warn; where warnings are errors they must not change a verdict.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(text, mode="eval").body
+        except PARSE_ERRORS as error:
+            raise Undecodable(f"not Python: {error}") from error
 
 
 def _call(node: ast.expr) -> Decoded:

@@ -28,8 +28,9 @@ def among(possible: Sequence[Any]) -> Matcher:
 
 def strings(possible: Sequence[Any]) -> Matcher:
     """Equality of plain strings."""
-    plains = {plain(item) for item in possible if type(item) is str}
-    return lambda value: "" if plain(value) in plains else "value_error:string"
+    exact = {item for item in possible if type(item) is str}
+    plains = {plain(item) for item in exact}
+    return lambda value: "" if value in exact or plain(value) in plains else "value_error:string"
 
 
 def lists(possible: Sequence[Any]) -> Matcher:
