@@ -59,6 +59,7 @@ _FEW_EXEMPT = frozenset({0.0, 1.0, -1.0})
 _LONG = 60
 _FUZZY = 83.0
 _ROUNDING = 0.002
+_COMPACT_DATES = (19_000_101, 21_001_231)
 _CACHED_CHARS = 20_000
 _PARTS = 200
 """Of a text of thousands of words, enough are asked for to judge in bounded time."""
@@ -110,9 +111,15 @@ class Evidence:
     def _supports_count(self, value: float) -> bool:
         if value in _FEW_EXEMPT or self.supports_number(value):
             return True
+        if _COMPACT_DATES[0] <= value <= _COMPACT_DATES[1] and self._supports_compact_date(int(value)):
+            return True
         if -value in self.numbers or (abs(value) < 10**15 and str(value) in self.words):
             return True
         return isinstance(value, float) and any(abs(value - near) <= _ROUNDING * abs(value) for near in self.numbers)
+
+    def _supports_compact_date(self, value: int) -> bool:
+        date = _DATE.match(f"{value // 10_000}-{value // 100 % 100}-{value % 100}")
+        return date is not None and self._supports_date(date)
 
     def _is_year_of_now(self, value: float) -> bool:
         return 1990 <= value <= 2100 and bool(_RELATIVE.search(self.text))
