@@ -79,6 +79,8 @@ class State:
     notes: list[ev.Noted] = field(default_factory=list)
     rounds: dict[int, RoundState] = field(default_factory=dict)
     ended: set[tuple[int, str]] = field(default_factory=set)
+    requeued: set[tuple[int, str]] = field(default_factory=set)
+    """Samples put back that have not ended again."""
     events: int = 0
 
     def apply(self, event: ev.AnyEvent) -> None:
@@ -185,6 +187,7 @@ def _ended(state: State, event: ev.Ended) -> None:
     if key in state.ended:
         return
     state.ended.add(key)
+    state.requeued.discard(key)
     r = state.at_round(event.round)
     r.fates[event.fate] += 1
     if event.fate in ("kept", "text"):
@@ -223,7 +226,10 @@ def _noted(state: State, event: ev.Noted) -> None:
 
 
 def _requeued(state: State, event: ev.Requeued) -> None:
-    state.ended.discard((event.round, event.sample))
+    key = (event.round, event.sample)
+    if key in state.ended:
+        state.ended.discard(key)
+        state.requeued.add(key)
 
 
 def _run_ended(state: State, event: ev.RunEnded) -> None:
