@@ -204,9 +204,8 @@ def main() -> None:
         cProfile.runctx("play(workload, 20_000, 0.0)", globals(), {"workload": workload, "play": play}, sort="tottime")
     else:
         version = sys.version.split()[0]
-        print(
-            f"$ python benchmarks/bus.py --runs {given.runs}   (Python {version}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f})"
-        )
+        where = f"Python {version}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}"
+        print(f"$ python benchmarks/bus.py --runs {given.runs}   ({where})")
         print(told_speed(workload, 20_000, given.runs), flush=True)
         print(told_pool(workload, given.shared, 2_000, 5.0, given.runs), flush=True)
         print(told_memory(given.shared, (20_000, 200_000)), flush=True)
