@@ -18,6 +18,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
+OWN_TASKS = "tasks"
+"""As a source of references: the run's own tasks, without those held back for the gate."""
+
+
 class ConfigError(Exception):
     """A configuration that cannot be used; the message says where and what to write instead."""
 
@@ -56,7 +60,7 @@ class References(Section):
     """Supervised samples made from reference answers."""
 
     path: str
-    """`toolbox:<split>` or a data file."""
+    """`toolbox:<split>`, a data file, or (for the warm-up) `tasks`: the run's own tasks that have a reference."""
     count: Annotated[int, Field(ge=0)]
 
 

@@ -37,9 +37,9 @@ def tokenizer():
 
 @pytest.fixture
 def make(tokenizer, tmp_path):
-    def build(sampler=None, drawn=None, ended=(), k=2):
+    def build(sampler=None, drawn=None, ended=(), k=2, **more):
         policy = Policy(sampler or Scripted(), tokenizer, seed=0)
-        return Generator(policy, Texts(tmp_path), k, drawn, ended)
+        return Generator(policy, Texts(tmp_path), k, drawn, ended, **more)
 
     return build
 
@@ -103,6 +103,14 @@ def test_a_resampled_answer_keeps_its_id_and_attempt(make):
     ((first, _),) = emitted(generator, [seed(0)])
     (fresh,) = asyncio.run(generator.resample([first[1].next_attempt()]))
     assert (fresh.id, fresh.attempt, fresh.origin) == ("r1/t0/0", 1, "resampled")
+
+
+def test_a_requeued_sample_is_drawn_anew_and_has_no_attempt_left(make, tmp_path):
+    asyncio.run(make()([seed(0)]))
+    drawn = {(s.id, s.attempt): s for s in Texts(tmp_path).get("sampled")}
+    again = make(drawn=drawn, ended={"r1/t0/0"}, requeued={"r1/t0/1"}, last_attempt=3)
+    ((only,),) = emitted(again, [seed(0)])
+    assert (only[1].id, only[1].attempt, only[1].origin) == ("r1/t0/1", 3, "resampled")
 
 
 def test_after_the_gate_it_answers_with_the_accepted_weights(make, tmp_path):

@@ -26,13 +26,22 @@ class Generator:
     """Draws k completions per task and splits each into thinking and answer."""
 
     def __init__(
-        self, policy: Policy, texts: Texts, k: int, drawn: Drawn | None = None, ended: Collection[str] = ()
+        self,
+        policy: Policy,
+        texts: Texts,
+        k: int,
+        drawn: Drawn | None = None,
+        ended: Collection[str] = (),
+        requeued: Collection[str] = (),
+        last_attempt: int = 0,
     ) -> None:
         self.policy = policy
         self.texts = texts
         self.k = k
         self.drawn = drawn or {}
         self.ended = ended
+        self.requeued = requeued
+        self.last_attempt = last_attempt
 
     async def __call__(self, seeds: list[Sample]) -> list[list[Emit]]:
         """k samples for each seed, without those that have ended; a task that does not fit is dropped."""
@@ -40,7 +49,8 @@ class Generator:
         fitting = [seed for seed in owed if self.policy.fits(seed.task)]
         found = await self.policy.ask([Ask(seed.id, seed.task, self.k) for seed in fitting])
         made = {seed.id: self._read_all(seed, answers) for seed, answers in zip(fitting, found, strict=True)}
-        return [self._emit(seed, made.get(seed.id)) for seed in seeds]
+        again = await self._draw_again(seeds)
+        return [self._emit(seed, made.get(seed.id), again) for seed in seeds]
 
     async def resample(self, samples: list[Sample]) -> list[Sample]:
         """A new answer for each sample, at the attempt it now stands at."""
@@ -75,13 +85,19 @@ class Generator:
             samples.append(sample)
         return samples
 
-    def _emit(self, seed: Sample, made: list[Sample] | None) -> list[Emit]:
+    async def _draw_again(self, seeds: list[Sample]) -> dict[str, Sample]:
+        """A new answer for each requeued sample, beyond the attempts it had: it may fail only once more."""
+        ids = [i for seed in seeds for i in self._ids(seed) if i in self.requeued and (i, 0) in self.drawn]
+        old = [changed(self.drawn[i, 0], attempt=self.last_attempt, verdicts=()) for i in ids]
+        return {sample.id: sample for sample in await self.resample(old)} if old else {}
+
+    def _emit(self, seed: Sample, made: list[Sample] | None, again: Mapping[str, Sample]) -> list[Emit]:
         if seed.id in self.ended:
             return []
         if made is None and not self._all_drawn(seed):
             return [_too_long(seed)]
         samples = made or [self.drawn[i, 0] for i in self._ids(seed)]
-        return [Emit("sampled", sample) for sample in samples if sample.id not in self.ended]
+        return [Emit("sampled", again.get(s.id, s)) for s in samples if s.id not in self.ended]
 
 
 class ReferenceGenerator:

@@ -18,7 +18,7 @@ from funreason.agents.regenerator import Regenerator
 from funreason.agents.trainer import Diet, Lesson, Trainer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
-from funreason.config import Config
+from funreason.config import OWN_TASKS, Config, References
 from funreason.loops.graphs import loop_graph
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
@@ -28,7 +28,7 @@ from funreason.loops.updating import Updating
 from funreason.models.policy import Policy
 from funreason.record.events import Chosen
 from funreason.record.state import State
-from funreason.record.types import Sample
+from funreason.record.types import Sample, Task
 
 
 class World:
@@ -101,7 +101,7 @@ class World:
         """Train on references before any sampling; the candidate for the first gate."""
         settings = self.config.warmup
         assert settings.references is not None
-        tasks = references(settings.references.path, settings.references.count, self.config.seed)
+        tasks = self._warmup_tasks(settings.references)
         replay = settings.update.replay
         old = references(replay.path, replay.count, self.config.seed) if replay else []
         samples, unusable = usable_references(tasks, round)
@@ -119,6 +119,11 @@ class World:
         self.journal.write(updated)
         return Candidate(round, weights.weights_id, weights.folder)
 
+    def _warmup_tasks(self, source: References) -> list[Task]:
+        if source.path != OWN_TASKS:
+            return references(source.path, source.count, self.config.seed)
+        return [task for task in self.pool.tasks if task.reference is not None][: source.count]
+
     def finish_round(self, k: int) -> None:
         """Make the round's texts safe and seal them."""
         self.journal.folder.seal(k)
@@ -127,8 +132,15 @@ class World:
         if self.config.train.learn_from == "references":
             return ReferenceGenerator(), None
         texts = self.journal.folder.texts(k)
-        ended = {sample for round, sample in self.past.ended if round == k}
-        generator = Generator(self.policy, texts, self.config.sample.k, drawn(texts.get("sampled")), ended)
+        generator = Generator(
+            self.policy,
+            texts,
+            self.config.sample.k,
+            drawn(texts.get("sampled")),
+            ended={sample for round, sample in self.past.ended if round == k},
+            requeued={sample for round, sample in self.past.requeued if round == k},
+            last_attempt=self.config.fcdr.max_attempts,
+        )
         return generator, generator.resample
 
     def _trainer(self, k: int, keeper: Keeper) -> Trainer:
