@@ -181,6 +181,7 @@ def test_a_truncated_gzip_keeps_what_could_be_unpacked(tmp_path, name):
         (b"", "is empty"),
         (b"\n\n", "is empty"),
         (b"[]", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
         (b"{broken\n", "0 kept, 1 refused"),
         (b'{"id": "x"}\n', "record.unknown_format"),
     ],

@@ -16,6 +16,8 @@ from typing import BinaryIO, NamedTuple
 from funreason.data.refusal import DataError, RecordRefused
 
 MAX_RECORD_BYTES = 1_000_000
+_MARK = b"\xef\xbb\xbf"
+"""A byte-order mark: at the start of a file, or of a line where files were joined."""
 
 Stream = BinaryIO | gzip.GzipFile
 
@@ -62,7 +64,7 @@ def _holds_a_list(path: Path, stream: Stream) -> bool:
     except (EOFError, zlib.error):
         stream.seek(0)
         return False
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+    return head.removeprefix(_MARK).lstrip()[:1] == b"["
 
 
 def _by_line(stream: Stream) -> Iterator[RawRecord]:
@@ -79,6 +81,7 @@ def _by_line(stream: Stream) -> Iterator[RawRecord]:
             return
         if not line:
             return
+        line = line.removeprefix(_MARK)
         if oversize:
             message = f"longer than {MAX_RECORD_BYTES} bytes"
             yield RawRecord(number, refused=RecordRefused("record.too_large", message))
@@ -94,8 +97,6 @@ def _skip_line(stream: Stream) -> None:
 
 
 def _decoded(number: int, line: bytes) -> RawRecord:
-    if number == 1:
-        line = line.removeprefix(b"\xef\xbb\xbf")
     try:
         return RawRecord(number, line.decode().strip())
     except UnicodeDecodeError as error:
@@ -156,7 +157,7 @@ def _read_all(stream: Stream) -> tuple[bytes, RecordRefused | None]:
 
 
 def _text_of(data: bytes) -> tuple[str, RecordRefused | None]:
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    data = data.removeprefix(_MARK)
     try:
         return data.decode(), None
     except UnicodeDecodeError as error:
