@@ -15,7 +15,7 @@ FLOORS = {
     "models": 1, "srml": 1, "bfcl": 1, "data": 1, "bus": 1,
     "agents": 2,
     "config": 3, "loops": 3,
-    "tui": 4, "commands": 4, "cli": 5,
+    "tui": 4, "commands": 4, "cli": 5, "__main__": 6,
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "accelerate", "vllm", "textual", "deepspeed")
 
