@@ -52,9 +52,10 @@ def world(seed: int) -> tuple[Ending, PreTrainedTokenizerFast]:
         num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, eos_token_id=END,
         pad_token_id=0, bos_token_id=None, initializer_range=0.1,
     )  # fmt: skip
-    core = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w2"))
+    words = {"<pad>": 0, "<end>": END} | {f"w{i}": i for i in range(2, VOCABULARY)}
+    core = Tokenizer(models.WordLevel(words, unk_token="w2"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return Ending(config).eval(), PreTrainedTokenizerFast(tokenizer_object=core, eos_token="w1", pad_token="w0")
+    return Ending(config).eval(), PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>", pad_token="<pad>")
 
 
 def prompts(count: int, seed: int) -> list[str]:

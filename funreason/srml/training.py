@@ -1,9 +1,8 @@
-"""The training: effective batches of a fixed number of samples, cut into micro-batches, one AdamW step each.
+"""The training: effective batches of a fixed number of samples, one AdamW step each, checkpoints, reports.
 
-The result does not depend on how a batch is cut, nor on the number of processes: denominators are known before the
-first backward pass, and gradients are added up, not averaged. The learning rate is a function of the step alone, so
-a resumed training needs no scheduler state. On a CPU set OMP_WAIT_POLICY=passive and KMP_BLOCKTIME=0 before Python
-starts: threads that spin while waiting cost a loaded machine most of its speed.
+Batches follow from the seed and the learning rate from the step, so a resumed training needs no more than weights,
+moments and a step number. On a CPU set OMP_WAIT_POLICY=passive and KMP_BLOCKTIME=0 before Python starts: threads that
+spin while waiting cost a loaded machine most of its speed.
 """
 
 from __future__ import annotations
@@ -15,17 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]
-from accelerate.utils import gather_object  # type: ignore[import-untyped]
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.srml import checkpoint
+from funreason.srml.accumulation import Accumulation
 from funreason.srml.alpha import Weighting, weighting
-from funreason.srml.batches import Batch, collate, cut, plan_epoch
+from funreason.srml.batches import plan_epoch
 from funreason.srml.errors import TrainingError
 from funreason.srml.examples import Example, StepReport, TrainReport, TrainSettings
-from funreason.srml.loss import Normaliser, part_sums, weigh
 from funreason.srml.optimizer import optimizer_for, rate
 from funreason.srml.parts import Encoded, encode_examples
 from funreason.srml.progress import Progress, part_fields
@@ -85,11 +81,11 @@ class Training:
     ) -> None:
         self.model, self.examples, self.encoded, self.settings = model, examples, encoded, settings
         self.folder = checkpoint_dir
-        self.accelerator = Accelerator(cpu=model.device.type == "cpu")
         self.weighting: Weighting = weighting(settings)
+        pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
+        self.accumulation = Accumulation(model, self.weighting, settings, pad_id)
         self.optimizer = optimizer_for(model, settings)
         self.lengths = [len(sample.ids) for sample in encoded]
-        self.pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
         self.steps = settings.epochs * math.ceil(len(encoded) / settings.batch_size)
         self.print = checkpoint.fingerprint(examples, settings)
         self.progress = Progress()
@@ -102,10 +98,11 @@ class Training:
         for step, batch in enumerate(self._batches(), start=1):
             if step <= begun:
                 continue
-            report = self._step(step, batch)
+            report, tally = self._step(step, batch)
             if on_step is not None:
                 on_step(report)
-            stopped = stop is not None and step < self.steps and stop()
+            self._note(report, tally)
+            stopped = step < self.steps and self.accumulation.any_says(stop is not None and stop())
             self._save(step, stopped)
             if stopped:
                 return begun, False
@@ -116,16 +113,13 @@ class Training:
         for epoch in range(self.settings.epochs):
             yield from plan_epoch(self.lengths, batch_size=size, seed=seed, epoch=epoch)
 
-    def _step(self, step: int, batch: list[int]) -> StepReport:
+    def _step(self, step: int, batch: list[int]) -> tuple[StepReport, Tally]:
         started = time.perf_counter()
-        mine = cut(batch, self.lengths, micro_tokens=self.settings.micro_tokens)
-        mine = mine[self.accelerator.process_index :: self.accelerator.num_processes]
-        loss, tally = self._gather(batch, mine)
-        self._add_up_gradients()
+        examples = [self.examples[index] for index in batch]
+        loss, tally = self.accumulation.gather(examples, [self.encoded[index] for index in batch])
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip))
         taken = math.isfinite(norm) and bool(torch.isfinite(loss).all())
         self._move(step, taken)
-        refused = () if taken else tuple(self.examples[index].id for index in batch)
         report = StepReport(
             step=step,
             steps=self.steps,
@@ -133,57 +127,10 @@ class Training:
             lr=rate(step, self.steps, self.settings),
             grad_norm=norm,
             seconds=time.perf_counter() - started,
-            refused=refused,
+            refused=() if taken else tuple(example.id for example in examples),
             **part_fields(loss.tolist(), tally),
         )
-        self._note(report, tally)
-        return report
-
-    def _gather(self, batch: list[int], pieces: list[list[int]]) -> tuple[Tensor, Tally]:
-        # Backward over this process's pieces; gives [total, think, result] over all processes, and the tally.
-        whole = Normaliser(0.0, 0.0, 0.0, 0.0, 0.0)
-        for index in batch:
-            whole += Normaliser.of_sample(self.encoded[index].parts, self.examples[index].weight)
-        loss = torch.zeros(3, dtype=torch.float64, device=self.model.device)
-        tally = Tally()
-        for piece in pieces:
-            collated = self._collate(piece)
-            start = max(collated.first_trained - 1, 0)  # no logits for the prompt: nothing there is learnt
-            labels, parts = collated.labels[:, start:], collated.parts[:, start:]
-            output = self.model(input_ids=collated.ids, use_cache=False, logits_to_keep=labels.shape[1])
-            sums = part_sums(output.logits, labels, parts)
-            share = weigh(
-                sums,
-                alpha=self.weighting.for_loss(),
-                normaliser=whole,
-                average=self.settings.average,
-                weights=collated.weights,
-            )
-            self.accelerator.backward(share.total)
-            loss += torch.stack([share.total, share.think, share.result]).detach()
-            tally.add([self.examples[index] for index in piece], sums)
-        reduced: Tensor = self.accelerator.reduce(loss, "sum")
-        return reduced, self._everyones(tally)
-
-    def _everyones(self, tally: Tally) -> Tally:
-        if self.accelerator.num_processes == 1:
-            return tally
-        together = Tally()
-        for part in gather_object([tally]):
-            together.merge(part)
-        return together
-
-    def _add_up_gradients(self) -> None:
-        if self.accelerator.num_processes == 1:
-            return
-        own = [self.weighting.gradient()]
-        for parameter in self.model.parameters():
-            if parameter.requires_grad and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)  # a process without a piece must take part all the same
-            own.append(parameter.grad)
-        for gradient in own:
-            if gradient is not None:
-                gradient.copy_(self.accelerator.reduce(gradient, "sum"))
+        return report, tally
 
     def _move(self, step: int, taken: bool) -> None:
         for group in self.optimizer.param_groups:
@@ -192,11 +139,6 @@ class Training:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.weighting.step(taken)
-
-    def _collate(self, piece: list[int]) -> Batch:
-        samples = [self.encoded[index] for index in piece]
-        weights = [self.examples[index].weight for index in piece]
-        return collate(samples, weights, pad_id=self.pad_id, device=self.model.device)
 
     def _note(self, report: StepReport, tally: Tally) -> None:
         self.progress.add(report, tally)
@@ -222,7 +164,7 @@ class Training:
     def _save(self, step: int, stopped: bool) -> None:
         every = self.settings.checkpoint_every
         due = stopped or step == self.steps or (every > 0 and step % every == 0)
-        if self.folder is not None and due and self.accelerator.is_main_process:
+        if self.folder is not None and due and self.accumulation.accelerator.is_main_process:
             position = checkpoint.Position(step, self.weighting.state())
             checkpoint.save(self.folder, self.model, self.optimizer, position, self.print)
 
