@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -155,6 +156,26 @@ def test_a_line_that_is_not_utf8_costs_that_line_only(tmp_path):
     reading = read_tasks(path)
     assert len(reading.tasks) == 2
     assert reasons(reading) == [(2, "text.not_utf8")]
+
+
+def test_one_record_written_over_several_lines_is_read(tmp_path):
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(xlam("t1"), indent=2))
+    assert [task.id for task in read_tasks(path, strict=True).tasks] == ["t1"]
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_damaged_file_is_read_as_far_as_it_goes_or_refused_as_a_whole(tmp_path_factory, data):
+    text = json.dumps([xlam("t1"), xlam("t2"), xlam("t3")], indent=1).encode()
+    packed = data.draw(st.booleans())
+    content = bytearray(gzip.compress(text, mtime=0) if packed else text)
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / ("any.json.gz" if packed else "any.json")
+    path.write_bytes(bytes(content[: data.draw(st.integers(1, len(content)))]))
+    with suppress(DataError):
+        assert len(read_tasks(path).tasks) <= 3
 
 
 def test_a_list_cut_short_keeps_what_came_before(tmp_path):

@@ -34,7 +34,7 @@ def raw_records(path: Path) -> Iterator[RawRecord]:
     """The records of `path` in order, blank lines skipped. Raises DataError when the file cannot be opened."""
     with open_bytes(path) as stream:
         try:
-            if _holds_a_list(path, stream):
+            if _is_one_document(path, stream):
                 yield from _listed(stream)
             else:
                 yield from _by_line(stream)
@@ -54,8 +54,8 @@ def open_bytes(path: Path) -> Stream:
         raise DataError(f"{path}: cannot be opened: {error.strerror}") from error
 
 
-def _holds_a_list(path: Path, stream: Stream) -> bool:
-    # `.json` alone tells nothing: BFCL's files are lines under that name.
+def _is_one_document(path: Path, stream: Stream) -> bool:
+    # A list, or an object over several lines. `.json` alone tells nothing: BFCL's files are lines under that name.
     if ".jsonl" in path.suffixes:
         return False
     try:
@@ -64,7 +64,8 @@ def _holds_a_list(path: Path, stream: Stream) -> bool:
     except (EOFError, zlib.error):
         stream.seek(0)
         return False
-    return head.removeprefix(_MARK).lstrip()[:1] == b"["
+    head = head.removeprefix(_MARK).lstrip()
+    return head[:1] == b"[" or head.partition(b"\n")[0].strip() == b"{"
 
 
 def _by_line(stream: Stream) -> Iterator[RawRecord]:
@@ -107,12 +108,14 @@ def _decoded(number: int, line: bytes) -> RawRecord:
 def _listed(stream: Stream) -> Iterator[RawRecord]:
     data, broken = _read_all(stream)
     text, bad = _text_of(data)
-    decoder, at, line, counted = json.JSONDecoder(), text.index("[") + 1, 1, 0
+    decoder, line, counted = json.JSONDecoder(), 1, 0
+    listed = text.lstrip()[:1] == "["
+    at = text.index("[") + 1 if listed else 0
     while True:
         at = _next_item(text, at)
         line += text.count("\n", counted, at)
         counted = at
-        if text[at : at + 1] == "]":
+        if text[at : at + 1] == "]" or (not listed and at == len(text)):
             break
         try:
             _, end = decoder.raw_decode(text, at)
