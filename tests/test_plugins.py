@@ -1,0 +1,65 @@
+"""Agents of one's own: loaded when a run starts, refused with their own error."""
+
+import asyncio
+
+import pytest
+
+from funreason.agents.plugins import PluginError, load_agent
+from funreason.record.types import Sample, Task
+
+GOOD = """
+class Strict:
+    async def __call__(self, sample):
+        return "drop" if "7" in sample.answer else "pass"
+
+async def keep(sample):
+    return "pass"
+
+def not_async(sample):
+    return "pass"
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(GOOD)
+    return path
+
+
+def sample(answer: str) -> Sample:
+    return Sample(id="s", task=Task(id="t", query="q", tools=[]), answer=answer)
+
+
+@pytest.mark.parametrize(("name", "answers"), [("Strict", ["drop", "pass"]), ("keep", ["pass", "pass"])])
+def test_a_function_and_a_class_are_both_agents(file, name, answers):
+    agent = load_agent(f"{file}:{name}")
+    assert [asyncio.run(agent(sample(a))) for a in ("[f(x=7)]", "[f(x=8)]")] == answers
+
+
+def test_an_agent_can_be_named_by_module():
+    from funreason.agents.format import judge_format
+
+    assert load_agent("funreason.agents.format:judge_format") is judge_format
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("nocolon", "expected `module:name`"),
+        ("{file}:missing", "has no 'missing'; it has Strict, keep, not_async"),
+        ("{file}:not_async", "`async def` is missing"),
+        ("{file}x.py:keep", "there is no file"),
+        ("no.such.module:keep", "No module named 'no'"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_a_sentence(file, spec, said):
+    with pytest.raises(PluginError, match=said):
+        load_agent(spec.format(file=file))
+
+
+def test_a_plugin_that_fails_at_import_is_named_with_its_traceback(tmp_path):
+    path = tmp_path / "broken.py"
+    path.write_text("1 / 0\n")
+    with pytest.raises(PluginError, match=r"broken\.py failed:\n[\s\S]*ZeroDivisionError"):
+        load_agent(f"{path}:x")

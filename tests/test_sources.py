@@ -1,0 +1,59 @@
+"""Where tasks come from, and which of them may be trained on."""
+
+import json
+
+import pytest
+
+from funreason.config import ConfigError, Suite, Tasks
+from funreason.loops.sources import HELD_OUT, Pool, contaminated, hold_out, read_pool, toolbox_tasks
+from funreason.record.types import Call, Task
+
+
+def task(i: int, query: str = "", reference: list[Call] | None = None) -> Task:
+    return Task(id=f"t{i}", query=query or f"query {i}", tools=[], reference=reference)
+
+
+def test_each_round_takes_new_tasks_and_starts_again_at_the_end():
+    pool = Pool([task(i) for i in range(5)])
+    taken = [[t.id for t in pool.round(k, 2)] for k in (1, 2, 3)]
+    assert taken == [["t0", "t1"], ["t2", "t3"], ["t4", "t0"]]
+
+
+def test_without_a_number_a_round_takes_all():
+    pool = Pool([task(i) for i in range(5)])
+    assert len(pool.round(2, None)) == 5
+
+
+def test_the_order_of_tasks_depends_on_the_seed_alone(tmp_path):
+    file = tmp_path / "tasks.jsonl"
+    tools = json.dumps([{"name": "f", "description": "", "parameters": {"x": {"type": "int", "description": ""}}}])
+    answers = json.dumps([{"name": "f", "arguments": {"x": 1}}])
+    rows = [{"id": i, "query": f"q {i}", "tools": tools, "answers": answers} for i in range(20)]
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    one, again, other = ([t.id for t in read_pool(Tasks(path=str(file)), 1, seed).tasks] for seed in (0, 0, 1))
+    assert one == again != other
+    assert sorted(one) == sorted(other)
+
+
+def test_a_split_that_does_not_exist_is_answered_with_those_that_do():
+    with pytest.raises(ConfigError, match="new_train"):
+        toolbox_tasks("toolbox:nope", 3, 0)
+
+
+def test_held_out_tasks_are_never_trained_on_and_always_have_a_reference():
+    pool = Pool([task(i, reference=[Call("f", {})] if i % 2 else None) for i in range(60)])
+    held = hold_out(pool, [Suite(path=HELD_OUT, count=7)])
+    assert len(held.gate) == 7
+    assert all(t.reference for t in held.gate)
+    assert {t.id for t in held.gate} | {t.id for t in held.train} == {t.id for t in pool.tasks}
+    assert not {t.id for t in held.gate} & {t.id for t in held.train}
+
+
+def test_nothing_is_held_out_unless_a_suite_asks():
+    pool = Pool([task(i) for i in range(3)])
+    assert hold_out(pool, [Suite(path="some/folder")]).train == pool.tasks
+
+
+@pytest.mark.parametrize("query", ["Book a table!", "  book a TABLE", "book, a table"])
+def test_a_query_of_the_gate_is_recognised_in_another_dress(query):
+    assert contaminated([task(0, query), task(1, "book a chair")], ["Book a table."]) == [task(0, query)]
