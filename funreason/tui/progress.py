@@ -22,6 +22,8 @@ from funreason.record.log import LogReader
 from funreason.record.state import RoundState, State
 
 REFRESH_S = 0.25
+JUDGING = {"pass", "drop", "regenerate", "keep_text"}
+"""Outcomes that make a node a judge: only judges have a pass rate."""
 PHASES = {
     "base": "measuring the start",
     "warmup": "warm-up on references",
@@ -94,7 +96,7 @@ def _stages(state: State, r: RoundState) -> RenderableType:
         node = r.nodes.get(name)
         if node is None or node.pass_rate is None or name in ("trainer", "dead_letter"):
             continue
-        if "pass" not in node.outcomes and "drop" not in node.outcomes:
+        if not node.outcomes.keys() & JUDGING:
             table.add_row(name, str(node.answered), "", "")
             continue
         rate = node.pass_rate
