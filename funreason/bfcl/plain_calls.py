@@ -12,7 +12,8 @@ import re
 from typing import Any
 
 _NAME = r"[A-Za-z_]\w*"
-_ITEM = r"""(?:'[^'\\\n\r\0\ud800-\udfff]*'|"[^"\\\n\r\0\ud800-\udfff]*"|-?(?:0|[1-9]\d{0,17})(?:\.\d{1,17})?|True|False|None)"""
+_TEXT = r"""'[^'\\\n\r\0\ud800-\udfff]*'|"[^"\\\n\r\0\ud800-\udfff]*\""""
+_ITEM = rf"(?:{_TEXT}|-?(?:0|[1-9]\d{{0,17}})(?:\.\d{{1,17}})?|True|False|None)"
 _VALUE = rf"(?:{_ITEM}|\[(?:{_ITEM}(?:, ?{_ITEM})*)?\])"
 _ARGUMENTS = rf"(?:{_NAME}={_VALUE}(?:, ?{_NAME}={_VALUE})*)?"
 _CALL = rf"{_NAME}(?:\.{_NAME})*\({_ARGUMENTS}\)"
@@ -20,8 +21,16 @@ _CALLS = re.compile(rf"\[{_CALL}(?:, ?{_CALL})*\]", re.ASCII)
 _PARTS = re.compile(rf"({_NAME}(?:\.{_NAME})*)(?:\(|=({_VALUE}))", re.ASCII)
 _ITEMS = re.compile(_ITEM, re.ASCII)
 
+_TWO_WORDS = re.compile(rf"\[ *({_NAME}) +({_NAME})\b", re.ASCII)
+
 _CONSTANTS = {"True": True, "False": False, "None": None}
 _KEYWORDS = frozenset(keyword.kwlist) | {"__debug__"}
+
+
+def is_prose(text: str) -> bool:
+    """Whether bracketed `text` starts with two words side by side, which no expression can: not even worth parsing."""
+    words = _TWO_WORDS.match(text)
+    return words is not None and words[1] not in _KEYWORDS and words[2] not in _KEYWORDS
 
 
 def read_plain(text: str) -> list[dict[str, dict[Any, Any]]] | None:

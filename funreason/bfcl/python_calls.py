@@ -15,7 +15,7 @@ from typing import Any
 
 from funreason.bfcl.arithmetic import evaluate
 from funreason.bfcl.errors import Undecodable
-from funreason.bfcl.plain_calls import read_plain
+from funreason.bfcl.plain_calls import is_prose, read_plain
 
 Decoded = dict[str, dict[Any, Any]]
 """One call: its name, and its arguments by keyword; the key None stands for what had no keyword."""
@@ -29,6 +29,8 @@ def decode_python(text: str) -> list[Decoded]:
     plain = read_plain(text)
     if plain is not None:
         return plain
+    if is_prose(text):
+        raise Undecodable("words side by side are no Python")
     body = _parsed(text)
     if isinstance(body, ast.Call):
         return [_call(body)]
