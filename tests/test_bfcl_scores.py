@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from funreason.bfcl import Case
+from funreason.bfcl import BfclError, Case
 from funreason.bfcl.categories import CATEGORIES
 from funreason.bfcl.intervals import mcnemar_exact, paired, weighted_interval, wilson
-from funreason.bfcl.scores import Count, Scores, overall, percent, score
+from funreason.bfcl.scores import Count, Scores, compare, overall, percent, score
 
 HALVES = {category: Count(1, 2) for category in CATEGORIES}
 
@@ -126,3 +126,16 @@ def test_verdicts_are_counted_by_their_cases_category():
     assert score(cases, {"a": True, "b": False}).counts == {"multiple": (1, 2)}
     with pytest.raises(KeyError):
         score(cases, {"z": True})
+
+
+def test_two_models_are_compared_by_category_and_over_all_on_the_same_cases_only():
+    kinds = [("a", "multiple"), ("b", "multiple"), ("c", "irrelevance")]
+    cases = {name: Case(name, kind, [], [], None) for name, kind in kinds}
+    found = compare(cases, {"a": True, "b": False, "c": False}, {"a": True, "b": True, "c": False})
+    assert {name: (pair.gained, pair.lost, pair.items) for name, pair in found.items()} == {
+        "multiple": (1, 0, 2),
+        "irrelevance": (0, 0, 1),
+        "all": (1, 0, 3),
+    }
+    with pytest.raises(BfclError, match=r"1 that only one has: \['b'\]"):
+        compare(cases, {"a": True}, {"a": True, "b": True})

@@ -31,6 +31,8 @@ def parse_tree(text: str, language: str) -> Node:
     Raises Undecodable when the tree has errors that the parser did not mend, BfclError without the extra.
     """
     parser = _parser(language)
+    # The limit is wall time, so on a busy machine it must not reach texts that cannot be slow.
+    parser.set_timeout_micros(PARSE_LIMIT_US if len(text) > _SHORT_CHARS else 0)
     try:
         tree = parser.parse(text.encode("utf-8"))
     except ValueError as error:  # a lone surrogate has no UTF-8 form; a parse cut off by its limit has no tree
@@ -66,7 +68,6 @@ def _parser(language: str) -> Any:
         warnings.simplefilter("ignore")
         parser = tree_sitter.Parser()
         parser.set_language(tree_sitter.Language(grammar.language(), language))
-    parser.set_timeout_micros(PARSE_LIMIT_US)
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         data = path.read_bytes()
     except OSError as error:
         raise BfclError(f"{path}: cannot be read: {error.strerror}") from error
-    for number, line in enumerate(data.split(b"\n"), start=1):
+    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
         if line.strip():
             yield number, _object(path, number, line)
 

@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 
 from funreason.bfcl.cases import Case
 from funreason.bfcl.categories import CATEGORIES
-from funreason.bfcl.intervals import Interval, weighted_interval, wilson
+from funreason.bfcl.errors import BfclError
+from funreason.bfcl.intervals import Interval, Paired, paired, weighted_interval, wilson
 
 LiveMode = Literal["v3", "v4"]
 
@@ -145,6 +146,24 @@ def score(cases: Mapping[str, Case], valid: Mapping[str, bool]) -> Scores:
     for case_id, verdict in valid.items():
         tallies.setdefault(cases[case_id].category, []).append(verdict)
     return Scores({category: Count(sum(verdicts), len(verdicts)) for category, verdicts in tallies.items()})
+
+
+def compare(cases: Mapping[str, Case], old: Mapping[str, bool], new: Mapping[str, bool]) -> dict[str, Paired]:
+    """New against old verdicts on the same cases: by category in the leaderboard's order, and over "all".
+
+    Raises BfclError when the two did not answer the same cases: a difference over other items says nothing.
+    """
+    apart = old.keys() ^ new.keys()
+    if apart or not old:
+        raise BfclError(
+            f"expected verdicts on the same cases, found {len(apart)} that only one has: {sorted(apart)[:3]}"
+        )
+    groups = {category: [name for name in old if cases[name].category == category] for category in CATEGORIES}
+    groups = {category: names for category, names in groups.items() if names} | {"all": list(old)}
+    return {
+        category: paired([old[name] for name in names], [new[name] for name in names])
+        for category, names in groups.items()
+    }
 
 
 def percent(share: Fraction | None) -> Decimal | None:
