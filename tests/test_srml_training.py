@@ -132,6 +132,12 @@ def test_nothing_to_train_on_is_an_error_that_says_so():
         train(tiny_model(), TOKENIZER, [Example("empty", "q", None, "")], SETTINGS)
 
 
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_weight_that_is_no_weight_is_refused_with_the_samples_id(weight):
+    with pytest.raises(TrainingError, match="sample odd: weight"):
+        train(tiny_model(), TOKENIZER, [Example("odd", "q", None, "a", weight=weight)], SETTINGS)
+
+
 def test_examples_that_cannot_be_used_are_listed_with_their_reason():
     bad = [Example("empty", "q", None, ""), Example("long", "q" * 600, None, "a")]
     report = train(tiny_model(), TOKENIZER, [*examples(), *bad], changed(max_length=400))

@@ -17,9 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from funreason.srml.examples import Average
+from funreason.srml.parts import IGNORE, NONE, RESULT, THINK
 
-IGNORE = -100
-NONE, THINK, RESULT = 0, 1, 2
 Alpha = float | Tensor | Literal["proportional"]
 
 

@@ -8,6 +8,7 @@ for predicting it means deciding to begin the answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -76,6 +77,8 @@ def encode_examples(
     """
     usable, encoded, refused = [], [], []
     for example in examples:
+        if not 0 < example.weight < math.inf:
+            raise TrainingError(f"sample {example.id}: weight is {example.weight}; it must be a finite number above 0.")
         try:
             sample = encode_sample(
                 example.prompt, example.thinking, example.answer, tokenizer, max_length, sample_id=example.id

@@ -175,6 +175,7 @@ def _require_sense(settings: TrainSettings) -> None:
             raise TrainingError(f"{name} is {getattr(settings, name)}; it must be at least {least}.")
     if settings.schedule not in ("linear", "cosine", "constant"):
         raise TrainingError(f"schedule is {settings.schedule!r}; use linear, cosine or constant.")
+    # Written so that NaN is refused too.
     if not (settings.lr > 0 and settings.grad_clip > 0):
         raise TrainingError(f"lr is {settings.lr}, grad_clip {settings.grad_clip}; both must be above 0.")
 
