@@ -1,11 +1,11 @@
-"""The base model before training: a small Llama with attention biases, and with an induction head written into its first two layers.
+"""The base model before training: a small Llama with an induction head written into its first two layers.
 
 A head in layer 0 looks one token back and writes that token's code into the residual stream; a head in layer 1
 looks for the place whose predecessor is the current token, and predicts what stood there. Copying values is most of
 function calling, and a model of this size needs long to find that circuit by itself. (In an earlier experiment the
 written heads reached in 40 CPU-seconds what the usual initialisation did not reach in 120.)
 
-Not Qwen2, which it otherwise equals: for that type transformers replaces a tokenizer's own word splitting by Qwen's.
+Its attention has biases, so it equals a Qwen2, but it is not called one: for that type transformers replaces a tokenizer's own word splitting by Qwen's.
 """
 
 from __future__ import annotations

@@ -53,10 +53,11 @@ TEMPLATE = """\
 {%- if add_generation_prompt -%}<|assistant|>{%- endif -%}
 """
 
-PLAIN = """The quick answer to a hard question is often not the right one. One two three four five six seven eight nine ten
-eleven twelve people came on Monday, Tuesday, Wednesday, Thursday, Friday, Saturday or Sunday. In January, February, March,
-April, May, June, July, August, September, October, November and December the year goes round. We have been there before,
-and we shall go again when the time is right, because it would be wrong to stay. Which of these should they take, and why?
+PLAIN = """The quick answer to a hard question is often not the right one. One two three four five six seven eight
+nine ten eleven twelve people came on Monday, Tuesday, Wednesday, Thursday, Friday, Saturday or Sunday. In January,
+February, March, April, May, June, July, August, September, October, November and December the year goes round. We have
+been there before, and we shall go again when the time is right, because it would be wrong to stay. Which of these
+should they take, and why?
 {"name": "get_value", "description": "Returns the value of a key.", "parameters": {"type": "object", "properties":
 {"key": {"type": "string", "enum": ["first", "second"]}, "count": {"type": "integer"}, "ratio": {"type": "number"},
 "flag": {"type": "boolean"}, "items": {"type": "array"}}, "required": ["key"]}} True False None null true false

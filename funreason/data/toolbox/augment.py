@@ -18,11 +18,12 @@ __all__ = ["invented", "renamed"]
 VERBS = (
     "add ask bring build call carry change check clean close collect count cut draw drop fill fix get give guard hide "
     "hold keep lift list load lock make mark mix move name note open pack paint pick place press pull push put read "
-    "roll run scan sell send set share show sort start stop store swap take test tie touch turn use wash watch weigh wrap write"
+    "roll run scan sell send set share show sort start stop store swap take test tie touch turn use wash watch weigh "
+    "wrap write"
 ).split()
 NOUNS = (
-    "bag ball bank bell bird boat bottle box bridge bus chair clock coat coin cup door dress drum engine farm fence file "
-    "flag floor game gate glass group hat house key lamp letter line list machine map meter model page paper pipe plan "
+    "bag ball bank bell bird boat bottle box bridge bus chair clock coat coin cup door dress drum engine farm fence "
+    "file flag floor game gate glass group hat house key lamp letter line list machine map meter model page paper pipe plan "
     "plate pool radio ring road roof rope shelf ship shoe sign stone tank tape team tent tower toy tree wall wheel yard"
 ).split()
 SLOTS = (
@@ -35,22 +36,25 @@ HOW = ("with {p} {v}", "{p} {v}", "{p} is {v}", "{p} of {v}", "for {p} {v}", "an
 LEADS = ("{d} {w}.", "Please {d} {w}.", "I want to {d} {w}.", "Can you {d} {w}?", "I need to {d}, {w}.", "{w}, {d}.")
 
 
-def renamed(tool: Tool, rng: random.Random) -> Tool:
-    """The same tool under a random name and random parameter names; what it does and how it is asked for stay."""
-    names = rng.sample(SLOTS, len(tool.parameters))
+def renamed(tool: Tool, rng: random.Random, made_up_share: float = 0.0) -> Tool:
+    """The same tool under a random name and random parameter names; what it does and how it is asked for stay.
+
+    `made_up_share` of the parameter names are made-up words instead of plain ones.
+    """
+    names = _slots(len(tool.parameters), rng, made_up_share)
     fresh = dict(zip([parameter.name for parameter in tool.parameters], names, strict=True))
     parameters = tuple(dataclasses.replace(parameter, name=fresh[parameter.name]) for parameter in tool.parameters)
     says = tuple(_renamed_slots(way, fresh) for way in tool.says)
     return dataclasses.replace(tool, name=_name(rng), parameters=parameters, says=says)
 
 
-def invented(rng: random.Random) -> Tool:
+def invented(rng: random.Random, made_up_share: float = 0.0) -> Tool:
     """A tool that nobody has: random words for what it does, one to four parameters, asked for by their names."""
     thing = rng.choice((rng.choice(NOUNS), rng.choice(NOUNS), rng.choice(THINGS), made_up(rng)))
     verb = rng.choice(VERBS) if rng.random() < 0.8 else made_up(rng)
     does = f"{verb} {rng.choice(('a', 'the', 'my'))} {thing}"
     name = rng.choice((f"{verb}_{thing}", f"{thing}_{verb}", _name(rng)))
-    slots = rng.sample(SLOTS, rng.choice((1, 2, 2, 3, 3, 4)))
+    slots = _slots(rng.choice((1, 2, 2, 3, 3, 4)), rng, made_up_share)
     parameters = tuple(_parameter(slot, rng) for slot in slots)
     ways = tuple(_way(does, parameters, rng) for _ in range(2))
     return Tool(f"invented {does}", name, does, parameters, ways)
@@ -69,6 +73,18 @@ def _way(does: str, parameters: tuple[Parameter, ...], rng: random.Random) -> st
     parts = [rng.choice(HOW).format(p=one.name, v="{" + one.name + "}") for one in required]
     words = rng.choice((" ", ", ")).join(parts) or "now"
     return _capital(rng.choice(LEADS).format(d=does, w=words))
+
+
+def _slots(count: int, rng: random.Random, made_up_share: float) -> list[str]:
+    names = rng.sample(SLOTS, count)
+    if not made_up_share:
+        return names
+    return [_unheard(name, rng) if rng.random() < made_up_share else name for name in names]
+
+
+def _unheard(name: str, rng: random.Random) -> str:
+    word = made_up(rng)
+    return rng.choice((word, word, f"{word}_{name}", f"{name}_{word}"))
 
 
 def _name(rng: random.Random) -> str:

@@ -28,20 +28,26 @@ RENAMED_SHARE, INVENTED_SHARE = 0.35, 0.35
 
 
 class Split(NamedTuple):
-    """Where a split's tools come from, which buckets of queries it owns, and whether its values are held out."""
+    """Where a split's tools come from, which buckets of queries it owns, and whether its values are held out.
+
+    An augmented split renames and invents tools (`augment`); `made_up_names` is the share of their parameter names
+    that are made-up words.
+    """
 
     tools: Callable[[], tuple[Tool, ...]]
     buckets: range
     unseen: bool
     augmented: bool = False
+    made_up_names: float = 0.0
 
 
 SPLITS: dict[str, Split] = {
-    "pretrain": Split(familiar_tools, range(0, 12), False, augmented=True),
+    "pretrain": Split(familiar_tools, range(12), False, augmented=True),
+    "pretrain_harder": Split(familiar_tools, range(12), False, augmented=True, made_up_names=0.5),
     "old_replay": Split(familiar_tools, range(12, 16), False),
     "old_dev": Split(familiar_tools, range(16, 18), True),
     "old_gate": Split(familiar_tools, range(18, 20), True),
-    "new_warmup": Split(unseen_tools, range(0, 6), False),
+    "new_warmup": Split(unseen_tools, range(6), False),
     "new_train": Split(unseen_tools, range(6, 16), False),
     "new_dev": Split(unseen_tools, range(16, 18), True),
     "new_gate": Split(unseen_tools, range(18, 20), True),
@@ -74,18 +80,20 @@ def bucket(query: str) -> int:
 def _fresh(split: Split, category: str, rng: random.Random, seen: set[str]) -> Task:
     while True:
         # Refusing is learned on familiar tools only: the base is to be lost among new ones, not to decline them all.
-        tools = _augmented(split.tools(), rng) if split.augmented and category != "irrelevance" else split.tools()
+        tools = _augmented(split, rng) if split.augmented and category != "irrelevance" else split.tools()
         task = build_task(category, tools, rng, unseen=split.unseen)
         if task.query not in seen and bucket(task.query) in split.buckets:
             return task
 
 
-def _augmented(tools: tuple[Tool, ...], rng: random.Random) -> tuple[Tool, ...]:
+def _augmented(split: Split, rng: random.Random) -> tuple[Tool, ...]:
     luck = rng.random()
     if luck < INVENTED_SHARE:
-        return tuple(invented(rng) for _ in range(5))
-    few = tuple(rng.sample(tools, 8))
-    return tuple(renamed(tool, rng) for tool in few) if luck < INVENTED_SHARE + RENAMED_SHARE else few
+        return tuple(invented(rng, split.made_up_names) for _ in range(5))
+    few = tuple(rng.sample(split.tools(), 8))
+    return (
+        tuple(renamed(tool, rng, split.made_up_names) for tool in few) if luck < INVENTED_SHARE + RENAMED_SHARE else few
+    )
 
 
 def _categories(n: int, quotas: dict[str, float], rng: random.Random) -> list[str]:

@@ -52,7 +52,7 @@ class Drawn(NamedTuple):
 def draw(kind: str, rng: random.Random, *, unseen: bool) -> Drawn:
     """A value of a kind; `unseen` draws from the held-out fifth.
 
-    Lists hold only such items; closed kinds have nothing held out. Choices and flags belong to a tool and are drawn there.
+    Lists hold only such items; closed kinds have nothing held out. Choices and flags are drawn by their parameter.
     """
     while True:
         drawn = KINDS[kind](rng)
