@@ -8,6 +8,7 @@ type, the parameter stands for a variable: any value of that value's type is let
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from funreason.bfcl import java_values, javascript_values
@@ -47,7 +48,11 @@ class Parameter:
         self.first = _first_type(possible)
         self.is_variable = self.first is not None and self.first is not self.type
         self.equals = among(possible)
-        self.match = self.equals if self.is_variable else _matcher(self.type, self.inner, possible)
+
+    @cached_property
+    def match(self) -> Matcher:
+        """The comparison of values; made when first needed, so that odd possible values harm only who meets them."""
+        return self.equals if self.is_variable else _matcher(self.type, self.inner, self.possible)
 
     def error(self, value: Any) -> str:
         """The official error type for `value`, or "" when it is right."""

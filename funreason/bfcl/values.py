@@ -56,12 +56,11 @@ def dicts(possible: Sequence[Any]) -> Matcher:
 
 def lists_of_dicts(possible: Sequence[Any]) -> Matcher:
     """Fits one of the possible lists, item by item in order."""
-    entries = [[dicts([item]) for item in items] for items in possible]
 
     def match(value: Any) -> str:
         error = "list_dict_checker:unclear"
-        for items in entries:
-            error = _items_error(value, items, error)
+        for items in possible:
+            error = _items_error(value, items)
             if not error:
                 break
         return error
@@ -69,10 +68,10 @@ def lists_of_dicts(possible: Sequence[Any]) -> Matcher:
     return match
 
 
-def _items_error(value: list[Any], items: list[Matcher], empty: str) -> str:
+def _items_error(value: list[Any], items: Sequence[Any]) -> str:
     if len(value) != len(items):
         return "value_error:list_dict_count"
-    errors = (match(item) for match, item in zip(items, value, strict=True))
+    errors = (dicts([entry])(item) for entry, item in zip(items, value, strict=True))
     return next(filter(None, errors), "")
 
 
