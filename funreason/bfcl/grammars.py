@@ -15,7 +15,7 @@ from typing import Any
 from funreason.bfcl.errors import BfclError, Undecodable
 
 Node = Any
-"""A tree-sitter node; its stubs come only with the extra."""
+"""A tree-sitter node; its types come only with the extra."""
 
 PINNED = {"tree_sitter": "0.21.3", "tree-sitter-java": "0.21.0", "tree-sitter-javascript": "0.21.4"}
 PARSE_LIMIT_US = 1_000_000
