@@ -1,8 +1,8 @@
 """What every sampler promises, whether it runs in this process, in an engine or behind an address.
 
 A sampler is synchronous and owns its batching: hand it as many requests as are ready, call it from a thread
-when an event loop must stay free. What a request gets back depends on the request alone (its prompt, seed and
-id) and never on the requests that happened to share its batch; a resumed run relies on that.
+when an event loop must stay free. What a request gets back is drawn by its prompt, seed and id alone, whatever shares
+its batch; only the rounding of floating point can tell batches apart.
 """
 
 from __future__ import annotations

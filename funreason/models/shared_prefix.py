@@ -120,7 +120,8 @@ def shared_prefix_attention(
 ) -> tuple[Tensor, None]:
     """One decoding step: query [R, H, 1, D] over the prompt's keys and the row's own [R, K, T, D].
 
-    Gives [R, 1, H, D], as transformers' attention functions do. Softmax is taken once, over both parts, in float32.
+    Gives [R, 1, H, D], as transformers' attention functions do. Softmax is taken once, over both parts, in float32 at
+    least.
     """
     rows, heads, _, size = query.shape
     per_key = heads // key.shape[1]
@@ -128,7 +129,8 @@ def shared_prefix_attention(
     layer: int = module.layer_idx  # type: ignore[assignment]
     own = grouped @ key.transpose(-1, -2)
     shared = _over_prompts(grouped, shared_prefix, shared_prefix.keys[layer], shared_prefix.mask)
-    weights = torch.softmax(torch.cat([shared, own], dim=-1), dim=-1, dtype=torch.float32).to(query.dtype)
+    precise = torch.promote_types(query.dtype, torch.float32)
+    weights = torch.softmax(torch.cat([shared, own], dim=-1), dim=-1, dtype=precise).to(query.dtype)
     on_prompt, on_own = torch.split(weights, [shared.shape[-1], own.shape[-1]], dim=-1)
     mixed = on_own @ value + _over_prompts(on_prompt, shared_prefix, shared_prefix.values[layer], None)
     return mixed.reshape(rows, 1, heads, size), None
