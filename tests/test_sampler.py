@@ -97,7 +97,7 @@ def test_rows_that_end_at_different_steps_are_dropped_without_harm():
 
 
 def test_log_probabilities_are_those_of_the_distribution_drawn_from():
-    warm = sampler(temperature=0.7)
+    warm = sampler(PRECISE, temperature=0.7)
     (answer,) = warm.sample([Request("a", PROMPTS[0], 2, seed=3)])
     for index, completion in enumerate(answer):
         ids = TOKENIZER(PROMPTS[0])["input_ids"]
@@ -105,7 +105,7 @@ def test_log_probabilities_are_those_of_the_distribution_drawn_from():
         total = 0.0
         for step in range(completion.tokens):
             with torch.inference_mode():
-                logits = MODEL(torch.tensor([ids])).logits[:, -1]
+                logits = PRECISE(torch.tensor([ids])).logits[:, -1]
             token, logprob = draw(logits, torch.from_numpy(uniforms(keys, step)), temperature=0.7, top_p=1.0)
             total, ids = total + float(logprob), [*ids, int(token)]
         assert completion.logprob_sum == pytest.approx(total, abs=1e-3)
@@ -113,9 +113,9 @@ def test_log_probabilities_are_those_of_the_distribution_drawn_from():
 
 def test_one_step_draws_follow_the_models_distribution():
     count = 4000
-    (answer,) = sampler(max_new_tokens=1).sample([Request("many", "hello", count, seed=0)])
+    (answer,) = sampler(PRECISE, max_new_tokens=1).sample([Request("many", "hello", count, seed=0)])
     with torch.inference_mode():
-        logits = MODEL(TOKENIZER("hello", return_tensors="pt").input_ids).logits[0, -1]
+        logits = PRECISE(TOKENIZER("hello", return_tensors="pt").input_ids).logits[0, -1]
     expected = torch.softmax(logits.double(), -1).numpy() * count
     with torch.inference_mode():
         drawn, _ = draw(
