@@ -5,7 +5,8 @@ looks for the place whose predecessor is the current token, and predicts what st
 function calling, and a model of this size needs long to find that circuit by itself. (In an earlier experiment the
 written heads reached in 40 CPU-seconds what the usual initialisation did not reach in 120.)
 
-Its attention has biases, so it equals a Qwen2, but it is not called one: for that type transformers replaces a tokenizer's own word splitting by Qwen's.
+Its attention has biases, so it equals a Qwen2, but it is not called one: for that type transformers replaces a
+tokenizer's own word splitting by Qwen's.
 """
 
 from __future__ import annotations

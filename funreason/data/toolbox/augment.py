@@ -23,8 +23,9 @@ VERBS = (
 ).split()
 NOUNS = (
     "bag ball bank bell bird boat bottle box bridge bus chair clock coat coin cup door dress drum engine farm fence "
-    "file flag floor game gate glass group hat house key lamp letter line list machine map meter model page paper pipe plan "
-    "plate pool radio ring road roof rope shelf ship shoe sign stone tank tape team tent tower toy tree wall wheel yard"
+    "file flag floor game gate glass group hat house key lamp letter line list machine map meter model page paper "
+    "pipe plan plate pool radio ring road roof rope shelf ship shoe sign stone tank tape team tent tower toy tree wall "
+    "wheel yard"
 ).split()
 SLOTS = (
     "age area base code color cost count date depth end factor goal group height id input item kind label level limit "

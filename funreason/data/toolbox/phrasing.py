@@ -20,15 +20,20 @@ LINKS = ("Also", "And then", "After that", "Then")
 
 
 class Request(NamedTuple):
-    """One wish: the tool that fulfils it, the arguments of the right call, and the sentence that asks for it."""
+    """One wish: the tool that fulfils it, its arguments with the words that stand for them, the sentence that asks."""
 
     tool: Tool
-    arguments: dict[str, Any]
+    drawn: dict[str, Drawn]
     sentence: str
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the right call, in schema order."""
+        return {name: one.value for name, one in self.drawn.items()}
+
+    @property
     def call(self) -> Call:
-        """The right call, arguments in schema order."""
+        """The right call."""
         return Call(self.tool.name, self.arguments)
 
 
@@ -39,7 +44,7 @@ def ask(tool: Tool, rng: random.Random, *, unseen: bool) -> Request:
         if parameter.required or rng.random() < OPTIONAL_SHARE:
             drawn[parameter.name] = parameter.draw(rng, unseen=unseen)
     way = rng.choice(tool.says if unseen else tool.says[:-1])
-    return Request(tool, {name: one.value for name, one in drawn.items()}, _sentence(tool, way, drawn))
+    return Request(tool, drawn, _sentence(tool, way, drawn))
 
 
 def query_text(requests: Sequence[Request], rng: random.Random) -> str:

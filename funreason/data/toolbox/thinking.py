@@ -1,16 +1,17 @@
 """Thinking: the short reasoning the references show.
 
 It first says what is wanted, in the words of a tool's description, then looks for a tool of that description
-and names it with each value of its call; or it finds none. Naming comes before calling, so that the call is
-a copy of what was thought, and so that a judge can hold the one against the other.
+and names it with each value of its call; or it finds none. A value that must be rewritten is first quoted, then
+rewritten (`seats seven is 7`). Naming comes before calling, so that the call is a copy of what was thought, and so
+that a judge can hold the one against the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from funreason.data.toolbox.phrasing import Request
+from funreason.data.toolbox.values import Drawn
 
 __all__ = ["refusal", "thinking"]
 
@@ -31,13 +32,15 @@ def refusal(requests: Sequence[Request]) -> str:
 def _plan(requests: Sequence[Request]) -> str:
     parts, last = [], ""
     for request in requests:
-        values = ", ".join(f"{name} {_spoken(value)}" for name, value in request.arguments.items())
+        values = ", ".join(f"{name} {_spoken(one)}" for name, one in request.drawn.items())
         parts.append(f"and {values}" if request.tool.name == last else f"{request.tool.name} fits: {values}")
         last = request.tool.name
     return "; ".join(parts)
 
 
-def _spoken(value: Any) -> str:
-    if isinstance(value, list):
-        return " and ".join(str(item) for item in value)
-    return str(value)
+def _spoken(one: Drawn) -> str:
+    if isinstance(one.value, list):
+        return " and ".join(str(item) for item in one.value)
+    if isinstance(one.value, bool) or one.said == str(one.value):
+        return str(one.value)
+    return f"{one.said} is {one.value}"

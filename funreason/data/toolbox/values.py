@@ -15,7 +15,7 @@ from funreason.data.toolbox.words import FIRST_NAMES, LAST_NAMES, PLACES, THINGS
 __all__ = ["JSON_TYPES", "Drawn", "draw"]
 
 MADE_UP_SHARE = 0.45
-NUMBER_WORDS = "two three four five six seven eight nine ten eleven twelve".split()
+NUMBER_WORDS = "two three four five six seven eight nine".split()
 WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 
 JSON_TYPES: dict[str, dict[str, Any]] = {
@@ -96,14 +96,13 @@ def _words(rng: random.Random) -> Drawn:
 
 
 def _few(rng: random.Random) -> Drawn:
-    number = rng.randint(2, 12)
+    number = rng.randint(2, 9)
     return Drawn(number, NUMBER_WORDS[number - 2])
 
 
 def _clock(rng: random.Random) -> Drawn:
-    hour, minute, half = rng.randint(1, 11), rng.choice((0, 0, 30)), rng.choice(("am", "pm"))
-    said = f"{hour}:{minute:02} {half}" if minute else f"{hour} {half}"
-    return Drawn(f"{hour + (12 if half == 'pm' else 0):02}:{minute:02}", said)
+    hour, half = rng.randint(1, 9), rng.choice(("am", "pm", "pm"))
+    return Drawn(f"{hour + (12 if half == 'pm' else 0):02}:00", f"{hour} {half}")
 
 
 def _weekday(rng: random.Random) -> Drawn:
