@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 the gate refused every round, 130 
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -256,6 +257,8 @@ def config_check(name: str = "default", /, *, set: Setting = None) -> int:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and leave with its exit code; an error that has a sentence of its own is printed as that."""
+    # What a model writes is parsed as Python; the parser's remarks on its style would only litter the terminal.
+    warnings.simplefilter("ignore", SyntaxWarning)
     try:
         code: Any = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:

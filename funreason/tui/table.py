@@ -6,6 +6,8 @@ stand in different tables so that nobody reads one for the other.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -119,18 +121,18 @@ def seconds_table(state: State) -> Table:
 
 
 def account(state: State) -> Table:
-    """Where every record went: the ends of all samples, and the records that never became tasks, by reason."""
+    """Where every sample and record went, a column per round; records that never became tasks stand at the end."""
     table = _table("Every sample and record accounted for")
-    for name in ("end", "reason", "count"):
-        table.add_column(name, justify="right" if name == "count" else "left")
-    for _, r in _rounds(state):
-        for fate in ("kept", "text"):
-            if r.fates[fate]:
-                table.add_row(fate, "", str(r.fates[fate]))
-        for reason, count in r.dead_reasons.most_common():
-            table.add_row("dropped or dead", reason, str(count))
+    rounds = [(k, r) for k, r in _rounds(state) if r.nodes]
+    for name in ("end", "reason", *[f"round {k}" for k, _ in rounds]):
+        table.add_column(name, justify="left" if name in ("end", "reason") else "right")
+    for fate in ("kept", "text"):
+        table.add_row(fate, "", *[str(r.fates[fate]) for _, r in rounds])
+    reasons = sum((r.dead_reasons for _, r in rounds), Counter[str]())
+    for reason, _ in reasons.most_common():
+        table.add_row("failed", reason, *[str(r.dead_reasons[reason]) for _, r in rounds])
     for reason, count in state.refused.most_common():
-        table.add_row("no task", reason, str(count))
+        table.add_row("no task", reason, str(count), *[""] * (len(rounds) - 1))
     return table
 
 
