@@ -13,7 +13,7 @@ test: install-dev
 
 lint: install-dev
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check funreason tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_house.py
 

@@ -69,8 +69,8 @@ def loop(
     """
     from funreason.commands.looping import run_loop
 
-    changes: dict[str, object] = {"rounds": rounds, "tasks.path": tasks, "model.path": model, "run_dir": run_dir, "seed": seed}
-    changes["tasks.strict"] = strict or None
+    changes: dict[str, object] = {"rounds": rounds, "tasks.path": tasks, "tasks.strict": strict or None}
+    changes |= {"model.path": model, "run_dir": run_dir, "seed": seed}
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
