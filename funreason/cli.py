@@ -229,7 +229,7 @@ def dlq_requeue(run: str | None = None, /, *, reason: str = "*", run_dir: Path =
 def evaluate(
     *,
     model: str = "toolbox",
-    suite: str = "bfcl-v4",
+    suite: str | None = None,
     outputs: Path | None = None,
     compare: Annotated[tuple[Path, Path] | None, Parameter(negative="")] = None,
     categories: str | None = None,
@@ -251,7 +251,8 @@ def evaluate(
     model
         A model folder; `toolbox` is the embedded one.
     suite
-        `bfcl-v4` (see `funreason bfcl fetch`), `toolbox:new_gate` or another split, or a folder in BFCL's form.
+        `bfcl-v4` (the default, see `funreason bfcl fetch`), `toolbox:new_gate` or another split, or a folder in
+        BFCL's form. Results that are there already know their suite.
     outputs
         Score this folder instead of a model: official-form result files, or what an earlier eval wrote.
     compare
@@ -267,7 +268,7 @@ def evaluate(
     max_new_tokens
         Longest answer. Default: a quarter of the model's context, at most 4096.
     out
-        Where outputs and scores are written. Default: evals/<suite>-<weights>.
+        Where outputs and scores are written. Default: evals/<suite>-<model>.
     export
         Also write the tree that the official `bfcl evaluate` reads, into this fresh folder.
     partial
@@ -275,7 +276,8 @@ def evaluate(
     set
         Change one setting, such as --set model.device=cuda.
     """
-    from funreason.commands.evaluating import Wanted, run_eval
+    from funreason.commands.evaluating import run_eval
+    from funreason.commands.scoring import Wanted
 
     chosen = [name.strip() for name in categories.split(",")] if categories is not None else None
     wanted = Wanted(suite, chosen, limit, live, prompt, max_new_tokens, out, export, partial)
