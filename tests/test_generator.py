@@ -119,12 +119,21 @@ def test_after_the_gate_it_answers_with_the_accepted_weights(make, tmp_path):
     assert generator.policy.weights_id == "w1"
 
 
-def test_references_alone_are_marked_as_references():
+def references(tokenizer, **more):
+    return ReferenceGenerator(Policy(Scripted(), tokenizer), **more)
+
+
+def test_references_alone_are_marked_as_references(tokenizer):
     task = Task(id="t", query="q", tools=[], reference=[Call("f", {"x": 1})], reference_thinking="f with 1")
-    ((outcome, sample),) = emitted(ReferenceGenerator(), [Sample(id="r1/t", task=task, answer="")])[0]
+    ((outcome, sample),) = (*emitted(references(tokenizer), [Sample(id="r1/t", task=task, answer="")])[0],)
     assert (outcome, sample.origin, sample.answer) == ("sampled", "reference", "[f(x=1)]")
 
 
-def test_a_task_without_a_reference_is_dropped_with_its_reason():
-    ((outcome, sample),) = emitted(ReferenceGenerator(), [seed(0)])[0]
+def test_a_task_without_a_reference_is_dropped_with_its_reason(tokenizer):
+    ((outcome, sample),) = emitted(references(tokenizer), [seed(0)])[0]
     assert (outcome, sample.verdicts[-1].reason) == ("drop", "reference.unusable")
+
+
+def test_references_that_ended_do_not_come_back(tokenizer):
+    task = Task(id="t", query="q", tools=[], reference=[Call("f", {"x": 1})])
+    assert emitted(references(tokenizer, ended={"r1/t/0"}), [Sample(id="r1/t", task=task, answer="")]) == [[]]

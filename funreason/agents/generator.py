@@ -79,8 +79,9 @@ class Generator:
         """The samples of one seed; texts get only those an interrupted run had not written yet."""
         samples = []
         for i, completion in zip(self._ids(seed), completions, strict=True):
-            sample = _read(changed(seed, id=i), completion, self.policy.weights_id)
-            if (i, 0) not in self.drawn:
+            sample = self.drawn.get((i, 0))
+            if sample is None:
+                sample = _read(changed(seed, id=i), completion, self.policy.weights_id)
                 self.texts.put("sampled", sample)
             samples.append(sample)
         return samples
@@ -103,9 +104,19 @@ class Generator:
 class ReferenceGenerator:
     """Answers each task with its reference: the control that learns from references alone."""
 
+    def __init__(self, policy: Policy, ended: Collection[str] = ()) -> None:
+        self.policy = policy
+        self.ended = ended
+
     async def __call__(self, seeds: list[Sample]) -> list[list[Emit]]:
-        """One sample per seed; a task without a usable reference is dropped with its reason."""
-        return [[_reference(seed)] for seed in seeds]
+        """One sample per seed that has not ended; a task without a usable reference is dropped with its reason."""
+        found = [_reference(seed) for seed in seeds]
+        return [[] if emit.message.id in self.ended else [emit] for emit in found]
+
+    async def on_signal(self, name: str, accepted: Accepted) -> tuple[str, Accepted]:
+        """After the gate: the accepted weights, as any generator would hold them."""
+        await self.policy.load(accepted.folder, accepted.weights_id)
+        return "ready", accepted
 
 
 def _reference(seed: Sample) -> Emit:

@@ -57,6 +57,12 @@ class TaskRefused(Event, frozen=True):
     round: int = 0
 
 
+class TasksRead(Event, frozen=True):
+    """The tasks of the run were read: every TaskRefused of them stands before this line, so none is owed any more."""
+
+    refused: int = 0
+
+
 class Screened(Event, frozen=True):
     """How many of a round's training tasks, replayed ones too, stand in the gate, and whether they were left out."""
 
@@ -99,6 +105,7 @@ class Chosen(Event, frozen=True):
     trained: int
     over_quota: int = 0
     over_per_task: int = 0
+    solved: int = 0
     duplicates: int = 0
     over_count: int = 0
     refused: int = 0
@@ -184,7 +191,7 @@ class Noted(Event, frozen=True):
 
 
 class Requeued(Event, frozen=True):
-    """A dead letter was put back, to be tried once more in the next round."""
+    """A dead letter was put back: its end is taken back, and it is tried once more when its round goes on."""
 
     sample: str
     round: int = 0
@@ -202,6 +209,7 @@ AnyEvent = (
     | PhaseStarted
     | PhaseEnded
     | TaskRefused
+    | TasksRead
     | Screened
     | Judged
     | Ended
@@ -224,3 +232,8 @@ def decode_event(line: bytes) -> AnyEvent | None:
         return _decoder.decode(line)
     except msgspec.DecodeError:  # covers ValidationError: an unknown tag, a field of another type
         return None
+
+
+def decode_events(lines: bytes) -> list[AnyEvent]:
+    """The events on whole lines, all of known kinds; msgspec.DecodeError when one is not. Cheaper than one by one."""
+    return _decoder.decode_lines(lines)
