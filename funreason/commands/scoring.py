@@ -113,9 +113,10 @@ def read_results(folder: Path, wanted: Wanted) -> Results:
     if not folder.is_dir():
         raise BfclError(f"{folder}: there is no such folder")
     facts = _facts(folder)
-    name = wanted.suite or (facts or {}).get("suite", OFFICIAL)
+    own = (facts or {}).get("suite")
+    name = wanted.suite or own or OFFICIAL
     with TemporaryDirectory() as aside:
-        cases = load_suite(name, folder if facts else Path(aside))
+        cases = load_suite(name, folder if name == own else Path(aside))
     if facts is None:
         outputs, _ = read_outputs(folder, cases, partial=wanted.partial)
         return Results(outputs, cases, {})
