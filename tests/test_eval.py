@@ -113,6 +113,12 @@ def test_a_message_that_is_none_is_named_with_its_case():
         prompt_messages(Case("x", "irrelevance", [[{"role": "user", "content": 3}]], [DOC], None))
 
 
+@pytest.mark.parametrize("style", ["bfcl", "native"])
+def test_a_function_that_is_none_is_named_with_its_case(style):
+    with pytest.raises(BfclError, match="'x'"):
+        prompter(style, tiny_tokenizer())(Case("x", "irrelevance", [[]], [3], None))
+
+
 @pytest.mark.parametrize(
     ("category", "language"), [("multiple", "Python 3"), ("simple_java", "SDK 8"), ("simple_javascript", "JavaScript")]
 )
@@ -365,6 +371,12 @@ def test_answers_that_were_tampered_with_are_named(suite, model, tmp_path, funre
         code, _, error = funreason("eval", "--outputs", out, "--partial")
         assert code == 1
         assert word in error
+    path.write_text(good)
+    (out / "eval.json").write_text("nonsense")
+    for arguments in (command, ["eval", "--outputs", out], ["eval", "--compare", out, out]):
+        code, _, error = funreason(*arguments)
+        assert code == 1
+        assert "eval.json: expected what made these results" in error
     shutil.move(out / "eval.json", tmp_path)
     code, _, error = funreason(*command)
     assert code == 1

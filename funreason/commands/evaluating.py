@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from funreason.bfcl import Case
-from funreason.commands.scoring import FACTS, OUTPUTS, Wanted, compare_results, report, score_folder
+from funreason.commands.scoring import FACTS, OUTPUTS, Wanted, compare_results, read_facts, report, score_folder
 from funreason.commands.settings import read_config
 from funreason.config import ConfigError
 from funreason.loops.building import build_policy, model_path
@@ -78,9 +78,8 @@ def _evaluate(model: str, wanted: Wanted, settings: list[str]) -> int:
 
 def claim(out: Path, facts: dict[str, Any]) -> None:
     """Make `out` the folder of these facts. RecordError when it holds answers of others."""
-    path = out / FACTS
-    if path.exists():
-        before = json.loads(path.read_text())
+    before = read_facts(out)
+    if before is not None:
         apart = [name for name in facts if name != "model" and before.get(name) != facts[name]]
         if apart:
             said = "; ".join(f"{name} was {before.get(name)!r} and is now {facts[name]!r}" for name in apart)
@@ -88,14 +87,16 @@ def claim(out: Path, facts: dict[str, Any]) -> None:
     elif (out / OUTPUTS).exists():
         raise RecordError(f"{out / OUTPUTS} is there, but no {FACTS} that says what made it; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    write_json(path, facts)
+    write_json(out / FACTS, facts)
 
 
 def longest_answer(folder: Path) -> int:
     """A quarter of the model's context, at most 4,096 tokens: room for thinking, and for the functions."""
-    file = folder / "config.json"
-    data = json.loads(file.read_text()) if file.is_file() else {}
-    context = data.get("text_config", data).get("max_position_embeddings") or MOST_TOKENS
+    try:
+        data = json.loads((folder / "config.json").read_text())
+        context = data.get("text_config", data)["max_position_embeddings"]
+    except (OSError, ValueError, AttributeError, KeyError):
+        return MOST_TOKENS  # the loader is next, and says what is wrong with the folder
     return min(MOST_TOKENS, int(context) // CONTEXT_SHARE)
 
 

@@ -72,7 +72,7 @@ def score_folder(folder: Path, wanted: Wanted) -> int:
     notes = [*selection.notes, *([f"{absent} cases have no output and are left out"] if absent else [])]
     notes += answer_notes({i: answer for i, answer in found.answers.items() if i in outputs}, found.cases)
     own = folder if (folder / FACTS).exists() else None
-    facts = _facts(folder) or {"suite": wanted.suite or OFFICIAL, "outputs": str(folder)}
+    facts = read_facts(folder) or {"suite": wanted.suite or OFFICIAL, "outputs": str(folder)}
     console = Console(soft_wrap=True, highlight=False)
     report(console, found.cases, Selection(selection.cases, notes), outputs, wanted, wanted.out or own, facts)
     return 0
@@ -112,7 +112,7 @@ def read_results(folder: Path, wanted: Wanted) -> Results:
     """What a result folder answers. BfclError names the file and line of what cannot be scored."""
     if not folder.is_dir():
         raise BfclError(f"{folder}: there is no such folder")
-    facts = _facts(folder)
+    facts = read_facts(folder)
     own = (facts or {}).get("suite")
     name = wanted.suite or own or OFFICIAL
     with TemporaryDirectory() as aside:
@@ -123,6 +123,20 @@ def read_results(folder: Path, wanted: Wanted) -> Results:
     answers = read_answers(folder / OUTPUTS)
     known_only(folder / OUTPUTS, answers, cases)
     return Results({answer.id: answer.output for answer in answers.values()}, cases, answers)
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """What made the results in `folder`; None where `funreason eval` made none. RecordError when it is unreadable."""
+    path = folder / FACTS
+    if not path.exists():
+        return None
+    try:
+        facts = json.loads(path.read_text())
+    except ValueError as error:
+        raise RecordError(f"{path}: expected what made these results, as JSON: {error}") from error
+    if not isinstance(facts, dict):
+        raise RecordError(f"{path}: expected an object that says what made these results")
+    return facts
 
 
 def report(
@@ -158,19 +172,6 @@ def report(
     if wanted.export is not None:
         export_results(wanted.export, dict(outputs), cases, partial=wanted.partial)
         console.print(f"official result tree in {wanted.export}", markup=False)
-
-
-def _facts(folder: Path) -> dict[str, Any] | None:
-    path = folder / FACTS
-    if not path.exists():
-        return None
-    try:
-        facts = json.loads(path.read_text())
-    except ValueError as error:
-        raise RecordError(f"{path}: expected what made these results, as JSON: {error}") from error
-    if not isinstance(facts, dict):
-        raise RecordError(f"{path}: expected an object that says what made these results")
-    return facts
 
 
 def _categories(found: Results) -> list[str]:
