@@ -67,7 +67,7 @@ def loop(
     set
         Change one setting: --set sample.k=8. Can be given several times.
     resume
-        Go on with an interrupted run: its name or folder.
+        Go on with an interrupted run: its name or folder. Only --rounds and --run-dir may stand beside it.
     """
     from funreason.commands.looping import run_loop
 
@@ -76,8 +76,7 @@ def loop(
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
-    name = config or ("own-data" if tasks else "default")
-    return run_loop(name, given, set or [], resume)
+    return run_loop(config, given, set or [], resume)
 
 
 @app.command

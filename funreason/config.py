@@ -86,6 +86,8 @@ class Update(Section):
     average: Literal["sample", "token"] = "sample"
     max_length: Count = 2048
     """Longer samples are refused, not cut."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 20
+    """Steps between two checkpoints: what a kill costs at most. 0 saves one only when the run is asked to stop."""
     replay: References | None = None
     """Old references mixed in against forgetting."""
 

@@ -108,7 +108,7 @@ def test_a_resampled_answer_keeps_its_id_and_attempt(make):
 def test_a_requeued_sample_is_drawn_anew_and_has_no_attempt_left(make, tmp_path):
     asyncio.run(make()([seed(0)]))
     drawn = {(s.id, s.attempt): s for s in Texts(tmp_path).get("sampled")}
-    again = make(drawn=drawn, ended={"r1/t0/0"}, requeued={"r1/t0/1"}, last_attempt=3)
+    again = make(drawn=drawn, ended={"r1/t0/0"}, requeued={"r1/t0/1": 3})
     ((only,),) = emitted(again, [seed(0)])
     assert (only[1].id, only[1].attempt, only[1].origin) == ("r1/t0/1", 3, "resampled")
 

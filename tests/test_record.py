@@ -114,8 +114,8 @@ def test_a_run_is_found_by_name_by_folder_and_as_the_newest(tmp_path):
         open_run("nope", tmp_path)
 
 
-def judged(node: str, outcome: str, reason: str = "", round: int = 1) -> ev.Judged:
-    return ev.Judged(round=round, sample="s", attempt=0, node=node, outcome=outcome, reason=reason)
+def judged(node: str, outcome: str, reason: str = "", sample: str = "s", round: int = 1) -> ev.Judged:
+    return ev.Judged(round=round, sample=sample, attempt=0, node=node, outcome=outcome, reason=reason)
 
 
 def test_the_reducer_counts_passes_reasons_and_ends():
@@ -124,8 +124,8 @@ def test_the_reducer_counts_passes_reasons_and_ends():
             ev.RunStarted(run="r", rounds=2, nodes=["cot"]),
             ev.PhaseStarted(round=1, phase="sample", todo=4),
             judged("cot", "pass"),
-            judged("cot", "drop", "cot.missing"),
-            judged("cot", "error", "agent.ValueError"),
+            judged("cot", "drop", "cot.missing", "t"),
+            judged("cot", "error", "agent.ValueError", "u"),
             ev.Ended(round=1, sample="a", attempt=0, fate="kept", origin="sampled"),
             ev.Ended(round=1, sample="b", attempt=1, fate="dropped", reason="cot.missing"),
         ]

@@ -32,16 +32,14 @@ class Generator:
         k: int,
         drawn: Drawn | None = None,
         ended: Collection[str] = (),
-        requeued: Collection[str] = (),
-        last_attempt: int = 0,
+        requeued: Mapping[str, int] | None = None,
     ) -> None:
         self.policy = policy
         self.texts = texts
         self.k = k
         self.drawn = drawn or {}
         self.ended = ended
-        self.requeued = requeued
-        self.last_attempt = last_attempt
+        self.requeued = requeued or {}
 
     async def __call__(self, seeds: list[Sample]) -> list[list[Emit]]:
         """k samples for each seed, without those that have ended; a task that does not fit is dropped."""
@@ -87,9 +85,9 @@ class Generator:
         return samples
 
     async def _draw_again(self, seeds: list[Sample]) -> dict[str, Sample]:
-        """A new answer for each requeued sample, beyond the attempts it had: it may fail only once more."""
+        """A new answer for each requeued sample, at an attempt it never had: it may fail only once more."""
         ids = [i for seed in seeds for i in self._ids(seed) if i in self.requeued and (i, 0) in self.drawn]
-        old = [changed(self.drawn[i, 0], attempt=self.last_attempt, verdicts=()) for i in ids]
+        old = [changed(self.drawn[i, 0], attempt=self.requeued[i], verdicts=()) for i in ids]
         return {sample.id: sample for sample in await self.resample(old)} if old else {}
 
     def _emit(self, seed: Sample, made: list[Sample] | None, again: Mapping[str, Sample]) -> list[Emit]:

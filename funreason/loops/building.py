@@ -39,7 +39,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     judges(config.fcdr)
     pool = read_pool(config.tasks, config.rounds, config.seed)
     held = hold_out(pool, config.gate.suites.values())
-    suites = gate_suites(config.gate.suites, held.gate, folder.path / "gate-items")
+    suites = gate_suites(config.gate.suites, held.gate, folder.gate_items)
     if not any(suite.role == "decide" for suite in suites):
         raise ConfigError("gate.suites has none with the role `decide`: nothing could say whether new weights stay.")
     pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *_held_out(held.gate)])
@@ -53,7 +53,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
         policy,
         pool,
         Evaluator(policy, suites, rule_of(config.gate), folder.path / "gate", journal.write),
-        Updating(policy, folder.weights, journal.write, stop, config),
+        Updating(policy, folder, journal.write, stop, config),
         base,
         past,
         screen,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from funreason.agents.messages import Accepted, Candidate
 from funreason.bus.scheduler import Bus
 from funreason.loops.interrupt import Interrupted
+from funreason.loops.updating import trained_before
 from funreason.loops.world import World
 from funreason.record.events import RoundEnded
 from funreason.record.types import Sample
@@ -36,6 +37,10 @@ async def sample_and_refine(world: World, bus: Bus, seeds: list[Sample], k: int)
 
 async def train(world: World, bus: Bus, k: int) -> Candidate:
     """Nothing is in flight any more: the trainer learns from what it was handed."""
+    world.stop.check()
+    done = trained_before(world.past, k, world.journal.folder.weights)
+    if done is not None:
+        return done
     with world.journal.phase(k, "train"):
         answer = await bus.signal("trainer", "drained", k)
     candidate: Candidate = answer.payload
@@ -44,6 +49,7 @@ async def train(world: World, bus: Bus, k: int) -> Candidate:
 
 async def gate(world: World, bus: Bus, candidate: Candidate) -> Accepted:
     """Old and new weights on the same items; the generator goes on with those that are accepted."""
+    world.stop.check()
     with world.journal.phase(candidate.round, "gate"):
         answer = await bus.signal("evaluator", "updated", candidate)
     accepted: Accepted = answer.payload

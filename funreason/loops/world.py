@@ -145,10 +145,13 @@ class World:
             self.config.sample.k,
             drawn(texts.get("sampled")),
             ended=ended,
-            requeued={sample for round, sample in self.past.requeued if round == k},
-            last_attempt=self.config.fcdr.max_attempts,
+            requeued={sample: self._next_draw(k, sample) for round, sample in self.past.requeued if round == k},
         )
         return generator, generator.resample
+
+    def _next_draw(self, k: int, sample: str) -> int:
+        """The attempt at which a requeued sample is drawn: behind all it may have had, one more each time."""
+        return self.config.fcdr.max_attempts + self.past.requeues[k, sample] - 1
 
     def _trainer(self, k: int, keeper: Keeper) -> Trainer:
         settings = self.config.train

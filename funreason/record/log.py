@@ -2,6 +2,7 @@
 
 A line is written with a single `write`, so a killed process leaves whole lines and at most one torn one at the
 end; a reader ignores the torn tail, and what it would have said is owed again. `sync` (5 ms) is for phase ends only.
+Files are numbered across all writers of a folder: read by number, they tell what happened in the order it happened.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
-from funreason.record.events import AnyEvent, Event, decode_event
+from funreason.record.events import AnyEvent, Event, decode_event, decode_events
+
+PIECE = 1 << 18
+"""Bytes decoded at once: large enough to decode in one call, small enough to repaint in between."""
 
 
 class EventLog:
@@ -21,7 +26,7 @@ class EventLog:
 
     def __init__(self, folder: Path, writer: str = "loop") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        attempt = 0
+        attempt = 1 + max((_number(path) for path in folder.glob("*.jsonl")), default=-1)
         while True:
             self.path = folder / f"{writer}-{attempt:03d}.jsonl"
             try:
@@ -33,13 +38,13 @@ class EventLog:
         self._buffer = bytearray()
 
     def write(self, event: Event) -> None:
-        """Append one event, stamped with the time unless it has one."""
+        """Append one event, stamped with the time unless it has one. Any thread, or a signal's handler, may."""
         if not event.at:
             event = msgspec.structs.replace(event, at=time.time())
-        self.append(event)
+        os.write(self._fd, msgspec.json.encode(event) + b"\n")
 
     def append(self, event: Event) -> None:
-        """Append an event that carries its own time: the hot path."""
+        """Append an event that carries its own time: the hot path, for one thread only, since it reuses a buffer."""
         buffer = self._buffer
         self._encoder.encode_into(event, buffer)
         buffer += b"\n"
@@ -52,34 +57,63 @@ class EventLog:
     def close(self) -> None:
         """Sync and close; writing afterwards is an OSError."""
         self.sync()
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1  # a thread that still writes must not meet the number in another file's hands
+        os.close(fd)
 
 
 class LogReader:
-    """Reads every log file of a folder in order, and on a later call only what was added since."""
+    """Reads every log file of a folder in order, and on a later call only what was added since.
+
+    It holds one piece of `PIECE` bytes at a time, however long the log is. `behind` is how many bytes are left.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.unknown = 0
         self._offsets: dict[Path, int] = {}
 
+    @property
+    def behind(self) -> int:
+        """Bytes written and not read yet, a torn last line included."""
+        return sum(path.stat().st_size - self._offsets.get(path, 0) for path in self.folder.glob("*.jsonl"))
+
     def events(self) -> Iterator[AnyEvent]:
         """Events not yet read. A torn last line is left for the next call; unknown kinds are counted."""
         for path in sorted(self.folder.glob("*.jsonl"), key=_age):
-            start = self._offsets.get(path, 0)
-            with path.open("rb") as file:
-                file.seek(start)
-                data = file.read()
-            whole = data.rfind(b"\n") + 1
-            self._offsets[path] = start + whole
-            for line in data[:whole].splitlines():
-                event = decode_event(line)
-                if event is None:
-                    self.unknown += 1
-                else:
-                    yield event
+            yield from self._of_file(path)
+
+    def _of_file(self, path: Path) -> Iterator[AnyEvent]:
+        with path.open("rb") as file:
+            while whole := self._next_lines(file, self._offsets.get(path, 0)):
+                self._offsets[path] = self._offsets.get(path, 0) + len(whole)
+                yield from self._decoded(whole)
+
+    def _next_lines(self, file: BinaryIO, start: int) -> bytes:
+        """Whole lines from `start` on, about a piece of them; empty at the end of what was written."""
+        file.seek(start)
+        data = file.read(PIECE)
+        while data and b"\n" not in data:  # a line longer than a piece, or a torn one
+            more = file.read(PIECE)
+            if not more:
+                return b""
+            data += more
+        return data[: data.rfind(b"\n") + 1]
+
+    def _decoded(self, lines: bytes) -> list[AnyEvent]:
+        try:
+            return decode_events(lines)
+        except msgspec.DecodeError:  # one line that this version cannot read: find it
+            found = [decode_event(line) for line in lines.splitlines()]
+        known = [event for event in found if event is not None]
+        self.unknown += len(found) - len(known)
+        return known
 
 
-def _age(path: Path) -> tuple[str, str]:
-    writer, _, attempt = path.stem.rpartition("-")
-    return attempt, writer
+def _age(path: Path) -> tuple[int, str]:
+    return _number(path), path.stem
+
+
+def _number(path: Path) -> int:
+    """The number in a log file's name; a file that has none was not made here and is read first."""
+    number = path.stem.rpartition("-")[2]
+    return int(number) if number.isdecimal() else -1

@@ -9,11 +9,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from sys import intern
+from typing import Any, NamedTuple
 
 import msgspec
 
 from funreason.record import events as ev
+
+FAILED = ("dropped", "dead")
+
+
+class Fate(NamedTuple):
+    """How a sample ended: `kept`, `text`, `dropped` or `dead`; `why` is the origin, or why it failed."""
+
+    fate: str
+    why: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is a dead letter."""
+        return self.fate in FAILED
 
 
 @dataclass(slots=True)
@@ -38,7 +53,11 @@ class NodeCount:
 
 @dataclass(slots=True)
 class RoundState:
-    """One round, or round 0: measuring the start and the warm-up."""
+    """One round, or round 0: measuring the start and the warm-up.
+
+    `in_hand` holds, for each sample that has not ended, the attempts and nodes it was judged at: after a kill those
+    judgements are made again, and must not count twice.
+    """
 
     nodes: dict[str, NodeCount] = field(default_factory=dict)
     fates: Counter[str] = field(default_factory=Counter)
@@ -53,6 +72,7 @@ class RoundState:
     gate: ev.Gated | None = None
     weights: str = ""
     ended: bool = False
+    in_hand: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
 
     def loss(self, part: str) -> float | None:
         """The round's mean loss of `think` or `result` over its tokens, in nats; None when nothing was trained."""
@@ -79,9 +99,14 @@ class State:
     refused: Counter[str] = field(default_factory=Counter)
     notes: list[ev.Noted] = field(default_factory=list)
     rounds: dict[int, RoundState] = field(default_factory=dict)
-    ended: set[tuple[int, str]] = field(default_factory=set)
+    tasks_read: bool = False
+    """Whether every record that was refused is known."""
+    ended: dict[tuple[int, str], Fate] = field(default_factory=dict)
+    """How each sample, by round and id, ended."""
     requeued: set[tuple[int, str]] = field(default_factory=set)
     """Samples put back that have not ended again."""
+    requeues: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """How often each sample was put back."""
     events: int = 0
 
     def apply(self, event: ev.AnyEvent) -> None:
@@ -155,6 +180,8 @@ def _run_started(state: State, event: ev.RunStarted) -> None:
     state.run, state.rounds_planned, state.nodes = event.run, event.rounds, event.nodes
     state.status, state.reason = "running", ""
     state.weights = state.weights or event.base_weights
+    if not state.tasks_read:  # a start that broke off among the refusals: they are all told again
+        state.refused.clear()
     state.started_at = state.started_at or event.at
 
 
@@ -173,18 +200,32 @@ def _task_refused(state: State, event: ev.TaskRefused) -> None:
     state.refused[event.reason] += 1
 
 
+def _tasks_read(state: State, event: ev.TasksRead) -> None:
+    state.tasks_read = True
+
+
 def _screened(state: State, event: ev.Screened) -> None:
     state.at_round(event.round).screened = event
 
 
 def _judged(state: State, event: ev.Judged) -> None:
-    nodes = state.at_round(event.round).nodes
-    node = nodes.get(event.node)
+    # Nine of ten events come here, so lookups are spelled out: a million of them must fold in two seconds.
+    r = state.rounds.get(event.round) or state.at_round(event.round)
+    here = (event.attempt, event.node)
+    judged = r.in_hand.get(event.sample)
+    if judged is None:
+        r.in_hand[event.sample] = {here}
+    elif here in judged:
+        return
+    else:
+        judged.add(here)
+    node = r.nodes.get(event.node)
     if node is None:
-        node = nodes[event.node] = NodeCount()
-    node.outcomes[event.outcome] += 1
+        node = r.nodes[event.node] = NodeCount()
+    outcome = event.outcome
+    node.outcomes[outcome] += 1
     node.busy_us += event.us
-    if event.reason and event.outcome != "pass":
+    if event.reason and outcome != "pass":
         node.reasons[event.reason] += 1
 
 
@@ -192,14 +233,14 @@ def _ended(state: State, event: ev.Ended) -> None:
     key = (event.round, event.sample)
     if key in state.ended:
         return
-    state.ended.add(key)
+    failed = event.fate in FAILED
+    # Interned: one string for all samples that ended alike, instead of two for each.
+    fate = state.ended[key] = Fate(intern(event.fate), intern(event.reason if failed else event.origin))
     state.requeued.discard(key)
     r = state.at_round(event.round)
-    r.fates[event.fate] += 1
-    if event.fate in ("kept", "text"):
-        r.origins[event.origin] += 1
-    else:
-        r.dead_reasons[event.reason] += 1
+    r.in_hand.pop(event.sample, None)
+    r.fates[fate.fate] += 1
+    (r.dead_reasons if failed else r.origins)[fate.why] += 1
 
 
 def _chosen(state: State, event: ev.Chosen) -> None:
@@ -224,6 +265,7 @@ def _gated(state: State, event: ev.Gated) -> None:
 def _round_ended(state: State, event: ev.RoundEnded) -> None:
     r = state.at_round(event.round)
     r.weights, r.ended = event.weights, True
+    r.in_hand.clear()
     state.weights = event.weights
 
 
@@ -233,9 +275,21 @@ def _noted(state: State, event: ev.Noted) -> None:
 
 def _requeued(state: State, event: ev.Requeued) -> None:
     key = (event.round, event.sample)
-    if key in state.ended:
-        state.ended.discard(key)
-        state.requeued.add(key)
+    fate = state.ended.pop(key, None)
+    if fate is None:
+        return
+    state.requeued.add(key)
+    state.requeues[key] += 1
+    r = state.at_round(event.round)
+    _take_one(r.fates, fate.fate)
+    _take_one(r.dead_reasons if fate.failed else r.origins, fate.why)
+    r.update = None  # made without this sample, so it is owed again
+
+
+def _take_one(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
 
 
 def _run_ended(state: State, event: ev.RunEnded) -> None:
@@ -247,6 +301,7 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.PhaseStarted: _phase_started,
     ev.PhaseEnded: _phase_ended,
     ev.TaskRefused: _task_refused,
+    ev.TasksRead: _tasks_read,
     ev.Screened: _screened,
     ev.Judged: _judged,
     ev.Ended: _ended,
@@ -260,4 +315,4 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.RunEnded: _run_ended,
 }
 
-__all__ = ["NodeCount", "RoundState", "State"]
+__all__ = ["Fate", "NodeCount", "RoundState", "State"]
