@@ -15,18 +15,19 @@ from rich.console import Console
 from rich.progress import Progress
 
 from funreason.bfcl import Case
-from funreason.commands.scoring import FACTS, OUTPUTS, Wanted, compare_results, read_facts, report, score_folder
+from funreason.commands.scoring import FACTS, OUTPUTS, Wanted, compare_results, export, read_facts, report, score_folder
 from funreason.commands.settings import read_config
 from funreason.config import ConfigError
 from funreason.loops.building import build_policy, model_path
 from funreason.loops.evaluation import Answer, answer_cases, answer_notes, prompter
+from funreason.loops.sources import TOOLBOX
 from funreason.loops.suites import OFFICIAL, Cases, Selection, digest, load_suite, select
 from funreason.models.policy import Policy
 from funreason.record.folder import RecordError, write_json
 
 EVALS = Path("evals")
 MOST_TOKENS, CONTEXT_SHARE = 4_096, 4
-INTERRUPTED = 130
+OK, INTERRUPTED = 0, 130
 
 
 def run_eval(
@@ -43,37 +44,36 @@ def run_eval(
 
 
 def _evaluate(model: str, wanted: Wanted, settings: list[str]) -> int:
-    suite = wanted.suite or OFFICIAL
     if "://" in model:
         raise ConfigError(f"--model {model}: only model folders are evaluated, not addresses; give a folder")
+    suite = wanted.suite or OFFICIAL
     out = wanted.out or EVALS / f"{_slug(suite)}-{_slug(str(Path(model).resolve().name))}"
     cases = load_suite(suite, out)
-    selection = select(cases, wanted.categories, wanted.limit)
-    _check_export(wanted, cases, selection.cases)
+    chosen, notes = select(cases, wanted.categories, wanted.limit)
+    _check_export(wanted, cases, chosen)
     tokens = wanted.max_new_tokens or longest_answer(model_path(model))
     config = read_config("default", {"model.path": model, "sample.max_new_tokens": tokens}, settings)
     policy, base = build_policy(config)
-    style = wanted.prompt or ("bfcl" if suite == OFFICIAL else "native")
     facts = {
-        "suite": suite if suite == OFFICIAL or ":" in suite else str(Path(suite).resolve()),
+        "suite": suite if suite == OFFICIAL or suite.startswith(TOOLBOX) else str(Path(suite).resolve()),
         "suite_digest": digest(cases),
         "model": str(model_path(model)),
         "weights": base.weights_id,
-        "prompt": style,
+        "prompt": wanted.prompt or ("bfcl" if suite == OFFICIAL else "native"),
         "max_new_tokens": config.sample.max_new_tokens,
     }
     claim(out, facts)
     console = Console(soft_wrap=True, highlight=False)
-    console.print(f"{len(selection.cases)} cases of {suite}, weights {base.weights_id}, into {out}", markup=False)
+    console.print(f"{len(chosen)} cases of {suite}, weights {base.weights_id}, into {out}", markup=False)
     try:
-        answers = _answers(console, policy, style, list(selection.cases.values()), out)
+        answers = _answers(console, policy, str(facts["prompt"]), list(chosen.values()), out)
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on where this one stood")
         return INTERRUPTED
-    notes = [*selection.notes, *answer_notes(answers, selection.cases)]
     texts = {answer.id: answer.output for answer in answers.values()}
-    report(console, cases, Selection(selection.cases, notes), texts, wanted, out, facts)
-    return 0
+    report(console, Selection(chosen, [*notes, *answer_notes(answers, chosen)]), texts, wanted, out, facts)
+    export(console, wanted, cases, texts)
+    return OK
 
 
 def claim(out: Path, facts: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from funreason.bfcl import BfclError, check
+from funreason.bfcl import BfclError, Case, Result, check
 from funreason.bfcl.files import export_results, read_outputs
 from funreason.bfcl.lines import write_lines
 from funreason.bfcl.report import (
@@ -74,7 +74,8 @@ def score_folder(folder: Path, wanted: Wanted) -> int:
     own = folder if (folder / FACTS).exists() else None
     facts = read_facts(folder) or {"suite": wanted.suite or OFFICIAL, "outputs": str(folder)}
     console = Console(soft_wrap=True, highlight=False)
-    report(console, found.cases, Selection(selection.cases, notes), outputs, wanted, wanted.out or own, facts)
+    report(console, Selection(selection.cases, notes), outputs, wanted, wanted.out or own, facts)
+    export(console, wanted, found.cases, outputs)
     return 0
 
 
@@ -141,37 +142,38 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
 
 def report(
     console: Console,
-    cases: Cases,
     selection: Selection,
     outputs: Mapping[str, Any],
     wanted: Wanted,
     out: Path | None,
     facts: Mapping[str, Any],
 ) -> None:
-    """Check `outputs`, print the table, save it into `out`, export it where asked."""
+    """Check `outputs` of the selected cases, print the table, and save it into `out`."""
+    cases = selection.cases
     results = {case_id: check(cases[case_id], output) for case_id, output in outputs.items()}
     scores = score(cases, {case_id: result.valid for case_id, result in results.items()})
     errors = Counter(result.error_type for result in results.values() if result.error_type)
     table = scores.rows(wanted.live)
     rows = [score_cells(row) for row in table]
     _show(console, f"{facts['suite']}: {_total(scores)}", SCORE_HEADS, rows, [*selection.notes, *_why(errors)])
-    if out is not None:
-        data = {**facts, "live": wanted.live, "limit": wanted.limit, "notes": selection.notes}
-        _save(
-            out,
-            "scores",
-            {**data, "rows": [score_data(row) for row in table], "errors": dict(errors.most_common())},
-            markdown(f"{facts['suite']}", SCORE_HEADS, rows, selection.notes),
-        )
-        lines = [
-            {"id": i, "category": cases[i].category, "valid": result.valid, "error_type": result.error_type}
-            for i, result in results.items()
-        ]
-        write_lines(out / "verdicts.jsonl", lines)
-        console.print(f"saved {out / 'scores.json'}, scores.md, verdicts.jsonl", markup=False)
+    if out is None:
+        return
+    data = {**facts, "live": wanted.live, "limit": wanted.limit, "notes": selection.notes}
+    data |= {"rows": [score_data(row) for row in table], "errors": dict(errors.most_common())}
+    _save(out, "scores", data, markdown(f"{facts['suite']}", SCORE_HEADS, rows, selection.notes))
+    write_lines(out / "verdicts.jsonl", [_verdict(cases[i], result) for i, result in results.items()])
+    console.print(f"saved {out / 'scores.json'}, scores.md, verdicts.jsonl", markup=False)
+
+
+def export(console: Console, wanted: Wanted, cases: Cases, outputs: Mapping[str, Any]) -> None:
+    """Write the tree that the official command reads, where that is asked for; `cases` are all of the suite."""
     if wanted.export is not None:
         export_results(wanted.export, dict(outputs), cases, partial=wanted.partial)
         console.print(f"official result tree in {wanted.export}", markup=False)
+
+
+def _verdict(case: Case, result: Result) -> dict[str, Any]:
+    return {"id": case.id, "category": case.category, "valid": result.valid, "error_type": result.error_type}
 
 
 def _categories(found: Results) -> list[str]:
