@@ -12,7 +12,7 @@ import pytest
 from funreason.record.folder import RunFolder
 
 SMALL = ["--set", "tasks.per_round=10", "--set", "warmup.references.count=32", "--set", "gate.suites.new.count=16"]
-SMALL += ["--set", "gate.suites.old.count=8", "--set", "sample.max_new_tokens=64", "--set", "gate.max_new_tokens=64"]
+SMALL += ["--set", "gate.suites.old.count=8", "--set", "sample.max_new_tokens=64"]
 
 
 def funreason(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
@@ -141,7 +141,7 @@ def test_real_records_run_through_the_loop_and_all_are_accounted_for(shared_data
         lines = [next(file) for _ in range(60)]
     tasks = tmp_path / "tasks.jsonl"
     tasks.write_text("".join(lines) + '{"id": "torn", "query": "a')
-    more = ["--set", "sample.max_new_tokens=32", "--set", "gate.max_new_tokens=32", "--set", "sample.k=1"]
+    more = ["--set", "sample.max_new_tokens=32", "--set", "sample.k=1"]
     done = funreason("loop", "--tasks", tasks, "--rounds", "1", "--run-dir", tmp_path, "--set", "name=own", *more)
     assert done.returncode in (0, 3), done.stderr
     assert "at line 61" in done.stdout
