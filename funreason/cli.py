@@ -276,7 +276,7 @@ def evaluate(
         Change one setting, such as --set model.device=cuda.
     """
     from funreason.commands.evaluating import run_eval
-    from funreason.commands.scoring import Wanted
+    from funreason.commands.results import Wanted
 
     chosen = [name.strip() for name in categories.split(",")] if categories is not None else None
     wanted = Wanted(suite, chosen, limit, live, prompt, max_new_tokens, out, export, partial)

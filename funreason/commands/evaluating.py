@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from funreason.bfcl import Case
-from funreason.commands.scoring import FACTS, OUTPUTS, Wanted, compare_results, export, read_facts, report, score_folder
+from funreason.commands.comparing import compare_results
+from funreason.commands.results import FACTS, OUTPUTS, Wanted, read_facts
+from funreason.commands.scoring import export, report, score_folder
 from funreason.commands.settings import read_config
 from funreason.config import ConfigError
 from funreason.loops.building import build_policy, model_path
