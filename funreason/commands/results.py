@@ -1,6 +1,7 @@
 """Result folders: what `funreason eval` wrote, or a tree of official-form result files, read and shown.
 
-Whatever is missing, doubled or unknown in one is refused by name, or counted with `--partial`; it is never a silent zero.
+What is doubled or unknown in one is refused by name; what is missing too, or it is left out and counted with
+`--partial`: it is never a silent zero.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`funreason eval --outputs`, and the last step of every evaluation: the verdicts, their table, what is saved and exported."""
+"""`funreason eval --outputs`, and the end of every evaluation: verdicts, the table, what is saved and exported."""
 
 from __future__ import annotations
 
