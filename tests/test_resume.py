@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from funreason.agents.messages import Accepted, Candidate
+from funreason.agents.references import usable_references
+from funreason.agents.trainer import Lesson
+from funreason.commands.dead_letters import put_back
+from funreason.config import Config, Update
+from funreason.data.toolbox import BASE, generate
+from funreason.loops.interrupt import Interrupted, StopRequest
+from funreason.loops.updating import Updating, trained_before, training_settings
+from funreason.models.policy import Policy
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
+from funreason.record.state import State
 from funreason.record.texts import ENDS
 
 SETTINGS = [
@@ -56,8 +66,8 @@ STOPS = [
     (0, "base", [INT], 130),
     (0, "warmup", [INT], 130),
     (1, "sample", [KILL], -9),
-    (1, "sample", [TERM, INT], 130),
     (1, "train", [INT], 130),
+    (1, "train", [TERM, INT], 130),
     (1, "gate", [INT], 130),
 ]
 
@@ -72,6 +82,8 @@ def test_a_run_stopped_in_every_phase_comes_to_the_end_of_one_that_never_was(tmp
         if code > 0:
             assert f"--resume {folder.path}" in said
             assert "Traceback" not in said
+        if phase == "train":
+            put_back(folder, "*")
         arguments = ["--resume", folder.path]
     last = start(*arguments)
     out, err = last.communicate(timeout=120)
@@ -79,6 +91,11 @@ def test_a_run_stopped_in_every_phase_comes_to_the_end_of_one_that_never_was(tmp
     state = folder.state()
     assert state.status == folder.life().status == {0: "finished", 3: "refused"}[last.returncode]
     held_to_account(folder)
+    again = {(s.id, s.attempt): s for s in folder.texts(1).get("sampled") if s.attempt >= 2}
+    assert {attempt for _, attempt in again} == {2, 3}, "put back twice, so drawn twice beyond its attempts"
+    assert any(
+        again[id, 3].answer != s.answer for (id, attempt), s in again.items() if (id, 3) in again and attempt < 3
+    )
     steps = [s.step for s in state.rounds[0].steps]
     assert steps == list(range(1, state.rounds[0].steps[-1].steps + 1))
     assert "accounted for" in out
@@ -99,3 +116,59 @@ def held_to_account(folder: RunFolder) -> None:
         assert r.nodes["generator"].answered == r.nodes["response"].answered - r.nodes["regenerator"].outcomes["fresh"]
         assert (folder.round(k) / "manifest.json").exists()
         accepted = r.weights
+
+
+@pytest.fixture
+def updating(tmp_path):
+    """An update of the embedded base, its events, and a lesson of `n` references."""
+    from funreason.models.huggingface import HuggingFaceSampler
+    from funreason.models.loading import load_model, load_tokenizer
+
+    def make(n: int, stop_after: int | None = None):
+        stop, events = StopRequest(), []
+
+        def write(event: ev.Event) -> None:
+            events.append(event)
+            if isinstance(event, ev.Stepped) and event.step == stop_after:
+                stop.ask()
+
+        model = load_model(BASE, "cpu", "float32")
+        tokenizer = load_tokenizer(BASE, model)
+        sampler = HuggingFaceSampler(model, tokenizer, weights_id="base", max_new_tokens=4)
+        settings = Update(batch=4, checkpoint_every=1, warmup_steps=0)
+        config = Config(model={"threads": 1})
+        update = Updating(Policy(sampler, tokenizer), RunFolder(tmp_path), write, stop, config)
+        lesson = Lesson(1, usable_references(generate("new_train", n, 0), 1)[0], [], Accepted("base", BASE))
+        return lambda: update(settings, lesson), events
+
+    return make
+
+
+def stepped(events) -> list[int]:
+    return [event.step for event in events if isinstance(event, ev.Stepped)]
+
+
+def test_an_update_goes_on_behind_its_last_checkpoint_and_anew_when_its_samples_changed(updating, tmp_path):
+    first, events = updating(12, stop_after=1)
+    with pytest.raises(Interrupted):
+        first()
+    assert stepped(events) == [1]
+    changed, events = updating(8, stop_after=1)
+    with pytest.raises(Interrupted):
+        changed()
+    assert stepped(events) == [1]
+    assert [e.level for e in events if isinstance(e, ev.Noted)] == ["warning"]
+    again, events = updating(8)
+    accepted, updated, _ = again()
+    assert stepped(events) == [2]
+    assert accepted.folder == tmp_path / "weights" / updated.weights
+    assert not RunFolder(tmp_path).checkpoint(1).exists()
+    past = State().fold([updated])
+    assert trained_before(past, 1, tmp_path / "weights") == Candidate(1, updated.weights, accepted.folder)
+    assert trained_before(past, 2, tmp_path / "weights") is None
+    assert trained_before(past, 1, tmp_path / "elsewhere") is None
+
+
+def test_an_update_keeps_checkpoints_as_often_as_configured():
+    assert training_settings(Update(checkpoint_every=7), Config(), 1).checkpoint_every == 7
+    assert Update().checkpoint_every > 0
