@@ -1,5 +1,7 @@
 """Runs that were stopped, in every phase and in every way, and go on: real processes, real model, small sizes."""
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -172,3 +174,38 @@ def test_an_update_goes_on_behind_its_last_checkpoint_and_anew_when_its_samples_
 def test_an_update_keeps_checkpoints_as_often_as_configured():
     assert training_settings(Update(checkpoint_every=7), Config(), 1).checkpoint_every == 7
     assert Update().checkpoint_every > 0
+
+
+BEATING = """
+import asyncio, sys, time
+from pathlib import Path
+from funreason.loops import journal
+from funreason.record.folder import RunFolder
+
+async def main():
+    journal.HEARTBEAT_S = 0.05
+    folder = RunFolder(Path(sys.argv[1]))
+    folder.claim()
+    async with journal.Journal(folder).heartbeat():
+        print("ready", flush=True)
+        time.sleep(30)  # what loading a large model does to the loop
+
+asyncio.run(main())
+"""
+
+
+def test_a_busy_run_is_alive_and_one_that_was_taken_over_writes_no_more(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", BEATING, str(tmp_path)], stdout=-1, stderr=-1, text=True)
+    assert process.stdout.readline() == "ready\n"
+    folder = RunFolder(tmp_path)
+    first, deadline = json.loads((tmp_path / "run.json").read_text()), time.monotonic() + 10
+    while json.loads((tmp_path / "run.json").read_text())["heartbeat"] == first["heartbeat"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    while process.poll() is None and time.monotonic() < deadline:
+        folder.beat("running")  # again and again: it may be in the midst of a heartbeat of its own
+        time.sleep(0.05)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert "was taken over by another process" in err
+    assert folder.life().pid == os.getpid()
