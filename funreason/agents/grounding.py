@@ -146,9 +146,13 @@ class Evidence:
         """Whether the letters and digits stand there in a row; a row that begins or ends in a digit, to that end."""
         if len(squashed) <= 3 or squashed not in self.squashed:
             return False
-        before = r"(?<!\d)" if squashed[0].isdecimal() else ""
-        after = r"(?!\d)" if squashed[-1].isdecimal() else ""
-        return not before + after or re.search(before + re.escape(squashed) + after, self.squashed) is not None
+        at = self.squashed.find(squashed)
+        while at >= 0:
+            ends = (self.squashed[at - 1 : at] + squashed[0], squashed[-1] + self.squashed[at + len(squashed) :][:1])
+            if not any(len(pair) == 2 and pair.isdecimal() for pair in ends):
+                return True
+            at = self.squashed.find(squashed, at + 1)
+        return False
 
     def _supports_form(self, value: str, low: str) -> bool | None:
         """Numbers, dates and times that come as strings; None when the value is none of them."""

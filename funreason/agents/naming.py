@@ -54,7 +54,7 @@ class Naming:
         if value is None or isinstance(value, bool):
             return True
         if isinstance(value, int | float):
-            return value in self.numbers or self._phrase([str(value)]) or agrees_all(days_in(str(value)), self)
+            return value in self.numbers or agrees_all(days_in(str(value)), self)
         if isinstance(value, str):
             return self._names_text(value.strip())
         return unnamed(self, value) is None
@@ -72,10 +72,12 @@ class Naming:
 
     def _phrase(self, words: list[str]) -> bool:
         """Whether the words stand in a row as whole tokens, whatever punctuation is between them."""
-        if words[0] not in self.text:
+        if not self.words.issuperset(words):
             return False
+        if len(words) == 1 and not (words[0][0].isdecimal() or words[0][-1].isdecimal()):
+            return True
         row = r"[\W_]{0,4}".join(map(re.escape, words))
-        before = r"(?<!\w)(?<!\w[-.])(?<!\s[-−])(?<!^[-−])" if words[0][0].isdecimal() else r"(?<![^\W_])"
+        before = r"(?<![\w.−-])(?<!\d,)" if words[0][0].isdecimal() else r"(?<![^\W_])"
         after = r"(?!\w)(?![-.,]\d)" if words[-1][-1].isdecimal() else r"(?![^\W_])"
         return re.search(before + row + after, self.text) is not None
 
