@@ -41,6 +41,8 @@ def run_loop(name: str | None, given: dict[str, object], settings: list[str], re
     except STOPPED:
         _say_interrupted(console, folder)
         return INTERRUPTED
+    finally:
+        stop.deafen()
     report(console, folder, state)
     return OK if state.status == "finished" else REFUSED
 
