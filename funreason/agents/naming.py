@@ -68,7 +68,10 @@ class Naming:
             return True
         if self._names_code(low) or of_another_script(low, self.text):
             return True
-        return not _is_code(low) and self._has_words(value, words)
+        if not _is_code(low):
+            return self._has_words(value, words)
+        several = [part for part in low.split(",")[:_PARTS] if part]
+        return len(several) > 1 and all(map(self._names_text, several))
 
     def _phrase(self, words: list[str]) -> bool:
         """Whether the words stand in a row as whole tokens, whatever punctuation is between them."""
