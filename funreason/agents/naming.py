@@ -14,7 +14,7 @@ from typing import Any
 
 from funreason.agents.aliases import CODES, MONTHS, WEEKDAYS
 from funreason.agents.dates import Day, agrees, clocks_in, days_in
-from funreason.agents.grounding import has_weight, of_another_script
+from funreason.agents.grounding import COMPACT_DATES, has_weight, of_another_script
 from funreason.agents.numbers import named_numbers
 
 _WORD = re.compile(r"[^\W_]+")
@@ -54,7 +54,8 @@ class Naming:
         if value is None or isinstance(value, bool):
             return True
         if isinstance(value, int | float):
-            return value in self.numbers or agrees_all(days_in(str(value)), self)
+            compact = COMPACT_DATES[0] <= value <= COMPACT_DATES[1]
+            return value in self.numbers or (compact and agrees_all(days_in(str(value)), self))
         if isinstance(value, str):
             return self._names_text(value.strip())
         return unnamed(self, value) is None
