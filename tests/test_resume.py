@@ -209,3 +209,36 @@ def test_a_busy_run_is_alive_and_one_that_was_taken_over_writes_no_more(tmp_path
     assert process.returncode == 1
     assert "was taken over by another process" in err
     assert folder.life().pid == os.getpid()
+
+
+WORKING = """
+import asyncio, sys, time
+from pathlib import Path
+from funreason.loops.interrupt import StopRequest
+from funreason.loops.journal import Journal
+from funreason.record.folder import RunFolder
+
+async def main():
+    folder, stop = RunFolder(Path(sys.argv[1])), StopRequest()
+    folder.claim()
+    journal = Journal(folder)
+    stop.listen()
+    stop.on_leave(lambda: journal.end("interrupted"))
+    stop.on_stop(lambda: print("asked", flush=True))
+    print("ready", flush=True)
+    async with journal.heartbeat():
+        await asyncio.to_thread(time.sleep, 60)
+
+asyncio.run(main())
+"""
+
+
+def test_the_second_request_waits_for_no_thread(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", WORKING, str(tmp_path)], stdout=-1, stderr=-1, text=True)
+    for line in ("ready\n", "asked\n"):
+        assert process.stdout.readline() == line
+        process.send_signal(INT)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (130, "")
+    folder = RunFolder(tmp_path)
+    assert folder.state().status == folder.life().status == "interrupted"
