@@ -68,6 +68,12 @@ def test_an_attempt_that_was_never_drawn_is_told_from_its_verdicts(run, capsys):
     assert "attempt 2 · resampled" in text
 
 
+def test_a_sample_that_nothing_could_change_has_one_attempt(run, capsys):
+    text = story_of(run(dead=[changed(DRAWN, attempt=1, verdicts=VERDICTS[:2])]), capsys)
+    assert text.count("attempt ") == 1
+    assert text.index("[f(a=)]") < text.index("format: regenerate") < text.index("nothing more could be tried")
+
+
 def test_a_sample_in_flight_is_shown_without_an_end(run, capsys):
     text = story_of(run(sampled=[DRAWN]), capsys)
     assert "not ended yet" in text
