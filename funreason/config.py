@@ -194,7 +194,7 @@ class Gate(Section):
     max_category_loss: float = 5.0
     """A category that falls by more points than this, with p at most `p`, refuses the round."""
     max_guard_loss: float = 5.0
-    """A guard suite that falls more points than this below its value under the start's weights refuses the round."""
+    """A guard suite that falls more points than this below its value before the first round refuses the round."""
     contamination: Contamination = Contamination()
     """Training tasks whose query stands in the gate: the rounds' own, the warm-up's and those of the replay."""
 

@@ -1,5 +1,7 @@
 """The gate: promote, hold, rollback."""
 
+import asyncio
+
 import pytest
 
 from funreason.agents.gate import Marks, Pair, Rule, by_category, compare, decide
@@ -72,3 +74,27 @@ def test_categories_are_compared_apart():
     found = by_category(old, new)
     assert (found["a"].lost, found["b"].gained) == (1, 1)
     assert found["a"].new_any == 1
+
+
+def test_a_warm_up_is_measured_on_guards_but_not_refused_by_them(tmp_path):
+    from funreason.agents.evaluator import Evaluator, GateSuite
+    from funreason.agents.messages import Accepted, Candidate
+    from funreason.record.folder import write_json
+
+    suites = [GateSuite("new", [], []), GateSuite("old", [], [], role="guard")]
+    marked = {"w0": (10, 90), "w1": (50, 70), "w2": (60, 60), "w3": (60, 68)}
+    for name, (new, old) in marked.items():
+        write_json(tmp_path / f"{name}.json", {"new": list(marks(new)), "old": list(marks(old))})
+    said = []
+    evaluator = Evaluator(None, suites, RULE, tmp_path, said.append)
+
+    async def play():
+        await evaluator.measure_start(Accepted("w0", tmp_path))
+        await evaluator.on_signal("updated", Candidate(0, "w1", tmp_path))
+        await evaluator.measure_start(evaluator.accepted)
+        await evaluator.on_signal("updated", Candidate(1, "w2", tmp_path))
+        await evaluator.on_signal("updated", Candidate(2, "w3", tmp_path))
+
+    asyncio.run(play())
+    assert [gated.decision for gated in said] == ["promote", "rollback", "promote"]
+    assert evaluator.accepted.weights_id == "w3"

@@ -64,7 +64,7 @@ class Evaluator:
         if old is None:
             raise RuntimeError("the evaluator was asked to compare before `measure_start`")
         old_marks, new_marks = await self.measure(old), await self.measure(new)
-        word = self._decide(old.weights_id == new.weights_id, old_marks, new_marks)
+        word = self._decide(candidate.round, old.weights_id == new.weights_id, old_marks, new_marks)
         gated = self._gated(candidate.round, old.weights_id, new.weights_id, old_marks, new_marks, word)
         self.write(gated)
         if gated.decision == "promote":
@@ -118,10 +118,13 @@ class Evaluator:
     def _pairs(self, old: Mapping[str, Marks], new: Mapping[str, Marks]) -> list[Pair]:
         return [Pair(s.name, s.role, old[s.name], new[s.name], self.start[s.name].accuracy) for s in self.suites]
 
-    def _decide(self, same: bool, old: Mapping[str, Marks], new: Mapping[str, Marks]) -> tuple[str, str]:
+    def _decide(self, round: int, same: bool, old: Mapping[str, Marks], new: Mapping[str, Marks]) -> tuple[str, str]:
         if same:
             return "hold", "the weights did not change"
-        return decide(self.rule, self._pairs(old, new))
+        pairs = self._pairs(old, new)
+        if round == START:  # the warm-up is asked for and supervised: guards are held to what it leaves, not before
+            pairs = [pair._replace(role="watch") if pair.role == "guard" else pair for pair in pairs]
+        return decide(self.rule, pairs)
 
     def _gated(
         self,

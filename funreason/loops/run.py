@@ -151,6 +151,12 @@ async def _play(config: Config, folder: RunFolder, journal: Journal, stop: StopR
 
 
 async def _start(world: World) -> None:
+    """Everything before the first round; guards are held to what stands after it."""
+    await _measure_and_warm_up(world)
+    await world.evaluator.measure_start(world.accepted)
+
+
+async def _measure_and_warm_up(world: World) -> None:
     """Measure the weights of the start; with a warm-up, train on references and let the gate compare."""
     with world.journal.phase(START, "base"):
         await world.evaluator.measure_start(world.base)
