@@ -152,6 +152,54 @@ def status(run: str | None = None, /, *, json: bool = False, run_dir: Path = RUN
 
 
 @app.command
+def watch(
+    run: str | None = None,
+    /,
+    *,
+    against: str | None = None,
+    serve: bool = False,
+    port: int = 8023,
+    run_dir: Path = RUNS,
+) -> int:
+    """The dashboard: watch a live or finished run think. It only reads; quitting it leaves the run alone.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: the newest.
+    against
+        Another run to compare with.
+    serve
+        Serve it to a browser on this machine instead of this terminal.
+    port
+        The port for --serve, on localhost only.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands import watching
+
+    return watching.serve(run, run_dir, port) if serve else watching.watch(run, run_dir, against)
+
+
+@app.command
+def replay(run: str | None = None, /, *, speed: float = 1.0, run_dir: Path = RUNS) -> int:
+    """The dashboard over a recorded run, played like a film.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: the newest.
+    speed
+        How many times faster than it was.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.watching import replay as play
+
+    return play(run, run_dir, speed)
+
+
+@app.command
 def graph(*, config: str = "default", mermaid: bool = False, set: Setting = None) -> int:
     """Check the graph of agents and draw it.
 

@@ -37,6 +37,13 @@ def list_dead(run: str | None, runs: Path, pattern: str) -> int:
 def requeue(run: str | None, runs: Path, pattern: str) -> int:
     """Give dead letters back to their round: a resumed run samples them again."""
     folder = open_run(run, runs)
+    count = put_back(folder, pattern)
+    Console().print(f"{count} samples put back. Go on with: funreason loop --resume {folder.path}")
+    return 0
+
+
+def put_back(folder: RunFolder, pattern: str) -> int:
+    """Write that the dead letters like `pattern` are to be tried again; how many. RecordError when none can be."""
     life = folder.life()
     if life and life.status in ("running", "stale"):
         raise RecordError(f"{folder.path} is being written by process {life.pid}; stop it before requeueing")
@@ -52,8 +59,7 @@ def requeue(run: str | None, runs: Path, pattern: str) -> int:
     for sample in chosen:
         log.write(Requeued(sample=sample.id, round=sample.round))
     log.close()
-    Console().print(f"{len(chosen)} samples put back. Go on with: funreason loop --resume {folder.path}")
-    return 0
+    return len(chosen)
 
 
 def dead(folder: RunFolder, pattern: str) -> Iterator[Sample]:

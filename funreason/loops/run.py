@@ -84,6 +84,7 @@ async def _play(config: Config, folder: RunFolder, journal: Journal, stop: StopR
             nodes=list(world.graph.order),
             resumed=bool(past.events),
             base_weights=world.base.weights_id,
+            edges=[(e.source, e.outcome, e.target) for e in world.graph.edges if not e.signal],
         )
     )
     if not past.events:

@@ -19,7 +19,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", t
 
 
 class RunStarted(Event, frozen=True):
-    """A run began or was taken up again (`resumed`)."""
+    """A run began or was taken up again (`resumed`). `edges` are (source, outcome, target) of its graph."""
 
     run: str
     rounds: int
@@ -27,6 +27,7 @@ class RunStarted(Event, frozen=True):
     nodes: list[str] = []
     resumed: bool = False
     base_weights: str = ""
+    edges: list[tuple[str, str, str]] = []
 
 
 class PhaseStarted(Event, frozen=True):
@@ -181,6 +182,12 @@ class Requeued(Event, frozen=True):
     round: int = 0
 
 
+class Paused(Event, frozen=True):
+    """The run was asked to wait (`on`) or to go on."""
+
+    on: bool
+
+
 class RunEnded(Event, frozen=True):
     """The last line of a run: `finished`, `refused` (no round promoted), `interrupted` or `failed`."""
 
@@ -202,6 +209,7 @@ AnyEvent = (
     | RoundEnded
     | Noted
     | Requeued
+    | Paused
     | RunEnded
 )
 
@@ -214,3 +222,8 @@ def decode_event(line: bytes) -> AnyEvent | None:
         return _decoder.decode(line)
     except msgspec.DecodeError:  # covers ValidationError: an unknown tag, a field of another type
         return None
+
+
+def decode_events(lines: bytes) -> list[AnyEvent]:
+    """The events on whole lines, all of known kinds; msgspec.DecodeError when one is not. Cheaper than one by one."""
+    return _decoder.decode_lines(lines)

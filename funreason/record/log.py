@@ -10,10 +10,14 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
-from funreason.record.events import AnyEvent, Event, decode_event
+from funreason.record.events import AnyEvent, Event, decode_event, decode_events
+
+PIECE = 1 << 18
+"""Bytes decoded at once: large enough to decode in one call, small enough to repaint in between."""
 
 
 class EventLog:
@@ -56,28 +60,51 @@ class EventLog:
 
 
 class LogReader:
-    """Reads every log file of a folder in order, and on a later call only what was added since."""
+    """Reads every log file of a folder in order, and on a later call only what was added since.
+
+    It holds one piece of `PIECE` bytes at a time, however long the log is. `behind` is how many bytes are left.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.unknown = 0
         self._offsets: dict[Path, int] = {}
 
+    @property
+    def behind(self) -> int:
+        """Bytes written and not read yet, a torn last line included."""
+        return sum(path.stat().st_size - self._offsets.get(path, 0) for path in self.folder.glob("*.jsonl"))
+
     def events(self) -> Iterator[AnyEvent]:
         """Events not yet read. A torn last line is left for the next call; unknown kinds are counted."""
         for path in sorted(self.folder.glob("*.jsonl"), key=_age):
-            start = self._offsets.get(path, 0)
-            with path.open("rb") as file:
-                file.seek(start)
-                data = file.read()
-            whole = data.rfind(b"\n") + 1
-            self._offsets[path] = start + whole
-            for line in data[:whole].splitlines():
-                event = decode_event(line)
-                if event is None:
-                    self.unknown += 1
-                else:
-                    yield event
+            yield from self._of_file(path)
+
+    def _of_file(self, path: Path) -> Iterator[AnyEvent]:
+        with path.open("rb") as file:
+            while whole := self._next_lines(file, self._offsets.get(path, 0)):
+                self._offsets[path] = self._offsets.get(path, 0) + len(whole)
+                yield from self._decoded(whole)
+
+    def _next_lines(self, file: BinaryIO, start: int) -> bytes:
+        """Whole lines from `start` on, about a piece of them; empty at the end of what was written."""
+        file.seek(start)
+        data = file.read(PIECE)
+        while data and b"\n" not in data:  # a line longer than a piece, or a torn one
+            more = file.read(PIECE)
+            if not more:
+                return b""
+            data += more
+        return data[: data.rfind(b"\n") + 1]
+
+    def _decoded(self, lines: bytes) -> list[AnyEvent]:
+        try:
+            return decode_events(lines)
+        except msgspec.DecodeError:  # one line that this version cannot read: find it
+            found = [decode_event(line) for line in lines.splitlines()]
+        known = [event for event in found if event is not None]
+        self.unknown += len(found) - len(known)
+        return known
 
 
 def _age(path: Path) -> tuple[str, str]:

@@ -6,7 +6,7 @@ fold the same log, so they cannot disagree. No text, no clock and no file is tou
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,11 @@ from typing import Any
 import msgspec
 
 from funreason.record import events as ev
+
+RECENT_JUDGEMENTS = 5000
+"""How many of a round's last judgements and ends are held one by one: what bounds a reader's memory."""
+RECENT_TIMES = 129
+RECENT_TIDINGS = 2000
 
 
 @dataclass(slots=True)
@@ -23,6 +28,12 @@ class NodeCount:
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     busy_us: float = 0.0
+    recent_us: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_TIMES))
+
+    @property
+    def median_us(self) -> float | None:
+        """The median time of the last answers, in microseconds; None before the first."""
+        return sorted(self.recent_us)[len(self.recent_us) // 2] if self.recent_us else None
 
     @property
     def answered(self) -> int:
@@ -52,6 +63,9 @@ class RoundState:
     gate: ev.Gated | None = None
     weights: str = ""
     ended: bool = False
+    recent: deque[ev.Judged | ev.Ended] = field(default_factory=lambda: deque(maxlen=RECENT_JUDGEMENTS))
+    lost: Counter[str] = field(default_factory=Counter)
+    """What was in flight at each node when the run broke off: it comes again from the start."""
 
     def loss(self, part: str) -> float | None:
         """The round's mean loss of `think` or `result` over its tokens, in nats; None when nothing was trained."""
@@ -82,12 +96,22 @@ class State:
     requeued: set[tuple[int, str]] = field(default_factory=set)
     """Samples put back that have not ended again."""
     events: int = 0
+    edges: list[tuple[str, str, str]] = field(default_factory=list)
+    paused: bool = False
+    phase_at: float = 0.0
+    """When the phase under way began."""
+    tidings: deque[ev.AnyEvent] = field(default_factory=lambda: deque(maxlen=RECENT_TIDINGS))
+    """The last events a person would want told one by one: all but judgements, ends and steps."""
 
     def apply(self, event: ev.AnyEvent) -> None:
         """Fold one event in."""
         self.events += 1
-        self.last_at = max(self.last_at, event.at)
-        _FOLDS[type(event)](self, event)
+        if event.at > self.last_at:
+            self.last_at = event.at
+        kind = type(event)
+        _FOLDS[kind](self, event)
+        if kind not in _COUNTED:
+            self.tidings.append(event)
 
     def fold(self, events: Iterable[ev.AnyEvent]) -> State:
         """Fold many events in; returns itself."""
@@ -101,6 +125,15 @@ class State:
         if found is None:
             found = self.rounds[k] = RoundState()
         return found
+
+    def in_flight(self, k: int, node: str) -> int | None:
+        """How many samples of round `k` wait at `node` or are in its hands; None when the log tells no edges."""
+        if not any(target == node for _, _, target in self.edges):
+            return None
+        nodes = self.at_round(k).nodes
+        arrived = sum(nodes[a].outcomes[outcome] for a, outcome, b in self.edges if b == node and a in nodes)
+        left = nodes[node].answered if node in nodes else 0
+        return max(0, arrived - left - self.at_round(k).lost[node])
 
     def summary(self) -> dict[str, Any]:
         """The run as plain JSON data: what `status --json` prints."""
@@ -151,18 +184,28 @@ def _plain(event: ev.Chosen | ev.Gated | None) -> Any:
 
 def _run_started(state: State, event: ev.RunStarted) -> None:
     state.run, state.rounds_planned, state.nodes = event.run, event.rounds, event.nodes
-    state.status, state.reason = "running", ""
+    state.status, state.reason, state.paused = "running", "", False
     state.weights = state.weights or event.base_weights
+    state.edges = event.edges or state.edges
+    if event.resumed:
+        _lose_what_was_in_flight(state)
     state.started_at = state.started_at or event.at
 
 
+def _lose_what_was_in_flight(state: State) -> None:
+    for k, r in state.rounds.items():
+        for node in {target for _, _, target in state.edges}:
+            r.lost[node] += state.in_flight(k, node) or 0
+
+
 def _phase_started(state: State, event: ev.PhaseStarted) -> None:
-    state.round, state.phase = event.round, event.phase
+    state.round, state.phase, state.phase_at = event.round, event.phase, event.at
     if event.phase == "sample":
         state.at_round(event.round).todo = event.todo
 
 
 def _phase_ended(state: State, event: ev.PhaseEnded) -> None:
+    state.phase_at = event.at
     seconds = state.at_round(event.round).seconds
     seconds[event.phase] = seconds.get(event.phase, 0.0) + event.seconds
 
@@ -172,14 +215,18 @@ def _task_refused(state: State, event: ev.TaskRefused) -> None:
 
 
 def _judged(state: State, event: ev.Judged) -> None:
-    nodes = state.at_round(event.round).nodes
-    node = nodes.get(event.node)
+    # Nine of ten events come here, so lookups are spelled out: a million of them must fold in two seconds.
+    r = state.rounds.get(event.round) or state.at_round(event.round)
+    node = r.nodes.get(event.node)
     if node is None:
-        node = nodes[event.node] = NodeCount()
-    node.outcomes[event.outcome] += 1
+        node = r.nodes[event.node] = NodeCount()
+    outcome = event.outcome
+    node.outcomes[outcome] += 1
     node.busy_us += event.us
-    if event.reason and event.outcome != "pass":
+    node.recent_us.append(event.us)
+    if event.reason and outcome != "pass":
         node.reasons[event.reason] += 1
+    r.recent.append(event)
 
 
 def _ended(state: State, event: ev.Ended) -> None:
@@ -189,6 +236,7 @@ def _ended(state: State, event: ev.Ended) -> None:
     state.ended.add(key)
     state.requeued.discard(key)
     r = state.at_round(event.round)
+    r.recent.append(event)
     r.fates[event.fate] += 1
     if event.fate in ("kept", "text"):
         r.origins[event.origin] += 1
@@ -232,8 +280,12 @@ def _requeued(state: State, event: ev.Requeued) -> None:
         state.requeued.add(key)
 
 
+def _paused(state: State, event: ev.Paused) -> None:
+    state.paused = event.on
+
+
 def _run_ended(state: State, event: ev.RunEnded) -> None:
-    state.status, state.reason, state.phase = event.status, event.reason, ""
+    state.status, state.reason, state.phase, state.paused = event.status, event.reason, "", False
 
 
 _FOLDS: dict[type, Callable[[State, Any], None]] = {
@@ -250,7 +302,9 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.RoundEnded: _round_ended,
     ev.Noted: _noted,
     ev.Requeued: _requeued,
+    ev.Paused: _paused,
     ev.RunEnded: _run_ended,
 }
+_COUNTED = frozenset((ev.Judged, ev.Ended, ev.Stepped))
 
 __all__ = ["NodeCount", "RoundState", "State"]

@@ -1,0 +1,116 @@
+"""Text as the dashboard paints it: spans of (text, role), never markup.
+
+What a model wrote may hold escape sequences, control characters or words that look like markup. Every span goes
+through `clean` before it is painted, and nothing here ever reads markup, so none of it can reach the terminal.
+A role is a word such as `good` or `think`; which colour that is depends on the theme.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+
+Span = tuple[str, str]
+Line = tuple[Span, ...]
+
+ROLES = ("plain", "dim", "head", "good", "bad", "warn", "think", "result", "old", "accent", "key")
+_BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x2028, 0x2029, 0xFEFF)
+_UNSAFE = dict.fromkeys((*range(32), *range(127, 160), *_BIDI, *range(0xD800, 0xE000)), "\N{REPLACEMENT CHARACTER}")
+_UNSAFE |= {ord("\t"): " ", ord("\n"): "\N{RETURN SYMBOL}"}
+
+
+def clean(text: str) -> str:
+    """`text` without anything a terminal would act on: controls become visible marks, a line break `⏎`."""
+    return text if text.isascii() and text.isprintable() else text.translate(_UNSAFE)
+
+
+def fit(text: str, width: int, right: bool = False) -> str:
+    """`text`, cleaned, in exactly `width` cells; what is too long ends in `…`."""
+    text = clean(text)
+    size = cell_len(text)
+    if size > width:
+        return set_cell_size(text, width - 1) + "…" if width > 0 else ""
+    return " " * (width - size) + text if right else text + " " * (width - size)
+
+
+class Column(NamedTuple):
+    """A column of a table. Width 0 takes what the others leave."""
+
+    name: str
+    width: int
+    right: bool = False
+
+
+class Row(NamedTuple):
+    """A line that can be stood on; `key` says which thing it shows, `cells` what is copied and exported."""
+
+    key: str
+    line: Line
+    cells: tuple[str, ...] = ()
+
+
+class Page(NamedTuple):
+    """What a panel shows: its title, lines that stay, rows that scroll, a table's column names."""
+
+    title: str
+    head: tuple[Line, ...] = ()
+    rows: tuple[Row, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+def line(*parts: str | Span) -> Line:
+    """A line of plain strings and spans."""
+    return tuple((part, "plain") if isinstance(part, str) else part for part in parts)
+
+
+def table(
+    title: str,
+    columns: Sequence[Column],
+    rows: Sequence[tuple[str, Sequence[str | Span]]],
+    width: int,
+    head: Sequence[Line] = (),
+) -> Page:
+    """A page with a header line and one row per (key, cells), `width` cells wide."""
+    rest = width - sum(c.width + 1 for c in columns if c.width) - 1
+    sized = [c if c.width else c._replace(width=max(4, rest)) for c in columns]
+    names = line((" ".join(fit(c.name, c.width, c.right) for c in sized), "head"))
+    made = tuple(Row(key, _cells(cells, sized), tuple(_text(cell) for cell in cells)) for key, cells in rows)
+    return Page(title, (*head, names), made, tuple(c.name for c in columns))
+
+
+def said(title: str, text: str, width: int) -> Page:
+    """A page that only says something, such as why there is nothing to show yet."""
+    return Page(title, tuple(line((part, "dim")) for part in wrap(text, width)))
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """`text` in lines of at most `width` cells, broken at blanks where there are any; its own breaks are kept."""
+    return [part for one in text.splitlines() or [""] for part in _wrapped(clean(one), max(8, width))]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines, current = [], ""
+    for word in text.split(" "):
+        if cell_len(current) + 1 + cell_len(word) <= width or not current:
+            current = f"{current} {word}" if current else word
+        else:
+            lines.append(current)
+            current = word
+        if cell_len(current) > width:
+            *whole, current = chop_cells(current, width)
+            lines += whole
+    return [*lines, current]
+
+
+def _cells(cells: Sequence[str | Span], columns: Sequence[Column]) -> Line:
+    spans: list[Span] = []
+    for cell, column in zip(cells, columns, strict=True):
+        text, role = (cell, "plain") if isinstance(cell, str) else cell
+        spans.append((fit(text, column.width, column.right) + " ", role))
+    return tuple(spans)
+
+
+def _text(cell: str | Span) -> str:
+    return clean(cell if isinstance(cell, str) else cell[0]).strip()
