@@ -43,6 +43,7 @@ def loop(
     strict: bool = False,
     set: Setting = None,
     resume: str | None = None,
+    tui: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Sample, judge, learn, gate; round after round. Without options: the embedded domain and model, on any CPU.
 
@@ -66,6 +67,8 @@ def loop(
         Change one setting: --set sample.k=8. Can be given several times.
     resume
         Go on with an interrupted run: its name or folder.
+    tui
+        Show the run in the dashboard, as `funreason watch` does. Quitting it leaves the run going.
     """
     from funreason.commands.looping import run_loop
 
@@ -75,7 +78,7 @@ def loop(
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
     name = config or ("own-data" if tasks else "default")
-    return run_loop(name, given, set or [], resume)
+    return run_loop(name, given, set or [], resume, tui=tui)
 
 
 @app.command
@@ -197,6 +200,24 @@ def replay(run: str | None = None, /, *, speed: float = 1.0, run_dir: Path = RUN
     from funreason.commands.watching import replay as play
 
     return play(run, run_dir, speed)
+
+
+@app.command
+def report(run: str | None = None, /, *, out: Path | None = None, run_dir: Path = RUNS) -> int:
+    """Write a run as pictures: one HTML file that needs no network, and Markdown for a repository.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: the newest.
+    out
+        Where report.html and report.md are written. Default: the run's folder.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.reporting import write_report
+
+    return write_report(run, run_dir, out)
 
 
 @app.command

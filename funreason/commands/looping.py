@@ -7,6 +7,7 @@ import asyncio
 from rich.console import Console
 
 from funreason.commands.settings import read_config
+from funreason.commands.viewing import viewed
 from funreason.config import Config
 from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.loops.run import config_of, new_run, play
@@ -18,8 +19,8 @@ from funreason.tui.table import account, run_tables
 OK, REFUSED, INTERRUPTED = 0, 3, 130
 
 
-def run_loop(name: str, given: dict[str, object], settings: list[str], resume: str | None) -> int:
-    """Start or take up a run; the exit code."""
+def run_loop(name: str, given: dict[str, object], settings: list[str], resume: str | None, *, tui: bool = False) -> int:
+    """Start or take up a run, under the dashboard with `tui`; the exit code."""
     config, folder = _taken_up(resume, given) if resume else _fresh(name, given, settings)
     console = Console()
     stop = StopRequest()
@@ -27,7 +28,7 @@ def run_loop(name: str, given: dict[str, object], settings: list[str], resume: s
     stop.on_stop(lambda: console.print("finishing what is in flight, then saving; once more to stop now"))
     console.print(f"run {folder.path}")
     try:
-        with LiveProgress(folder, console):
+        with viewed(folder, console) if tui else LiveProgress(folder, console):
             state = asyncio.run(play(config, folder, stop))
     except (Interrupted, KeyboardInterrupt):
         console.print(f"interrupted. Go on with: funreason loop --resume {folder.path}")

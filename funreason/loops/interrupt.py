@@ -1,14 +1,27 @@
-"""How a run is stopped: the first request finishes what is in flight and saves, the second stops now."""
+"""How a run is stopped or held: the first request finishes what is in flight and saves, the second stops now.
+
+A paused run draws no more samples, takes no more steps and begins no phase; what is in flight is finished. A request to
+stop lets a paused run go, so that it can end.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable
 from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Interrupted(Exception):
     """The run was asked to stop; what is done is saved and `--resume` goes on from there."""
+
+
+LOOK_S = 0.1
+"""How often a paused run looks whether it may go on."""
 
 
 class StopRequest:
@@ -16,6 +29,10 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
+        self.after_round = False
+        """Whether the run was asked to stop when its round is over."""
+        self._may_go = threading.Event()
+        self._may_go.set()
         self._callbacks: list[Callable[[], None]] = []
 
     def listen(self) -> None:
@@ -34,6 +51,7 @@ class StopRequest:
         """Ask to stop, as a first Ctrl-C does."""
         if not self.asked:
             self.asked = True
+            self._may_go.set()
             for callback in self._callbacks:
                 callback()
 
@@ -42,7 +60,38 @@ class StopRequest:
         if self.asked:
             raise Interrupted
 
+    @property
+    def paused(self) -> bool:
+        """Whether the run was asked to wait."""
+        return not self._may_go.is_set()
+
+    def pause(self) -> None:
+        """Ask the run to wait; it does so before its next draw, step or phase."""
+        if not self.asked:
+            self._may_go.clear()
+
+    def go_on(self) -> None:
+        """Let a paused run go on."""
+        self._may_go.set()
+
+    async def wait(self) -> None:
+        """Wait while the run is paused."""
+        while self.paused:
+            await asyncio.sleep(LOOK_S)
+
+    def asked_after_waiting(self) -> bool:
+        """Whether a stop was asked for, once the run is not paused: for a thread, which this holds up."""
+        self._may_go.wait()
+        return self.asked
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.ask()
+
+
+async def held_back(things: Iterable[T], stop: StopRequest) -> AsyncIterator[T]:
+    """`things` one by one, none while the run is paused."""
+    for thing in things:
+        await stop.wait()
+        yield thing

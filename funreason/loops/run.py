@@ -13,6 +13,7 @@ from pathlib import Path
 from funreason.agents.messages import Accepted
 from funreason.config import Config, check_config, dump_config
 from funreason.loops.building import build_world
+from funreason.loops.control import Doorbell
 from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.round import play_round
@@ -52,7 +53,7 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest) -> State:
     folder.claim()
     journal = Journal(folder)
     try:
-        async with journal.heartbeat():
+        async with journal.heartbeat(), Doorbell(folder.path, stop, journal.write):
             await _play(config, folder, journal, stop, past)
     except (Interrupted, KeyboardInterrupt):
         journal.end("interrupted", f"go on with: funreason loop --resume {folder.path}")
@@ -100,6 +101,8 @@ async def _play(config: Config, folder: RunFolder, journal: Journal, stop: StopR
             world.evaluator.accepted = world.weights(done.weights)
             continue
         await play_round(world, k)
+        if stop.after_round and k < config.rounds:
+            raise Interrupted
     _write_final(folder, world.accepted)
 
 

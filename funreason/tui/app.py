@@ -36,6 +36,8 @@ REPAINT_S = 0.25
 BUDGET_S = 0.2
 """Of each quarter of a second at most this long goes into folding: the rest is for keys."""
 GPU_S = 5.0
+ORDER = ("flow", "loss", "samples", "gate", "dead", "health", "log", "compare")
+"""The panels as they lie on the screen: the samples under the flow that narrows them."""
 ALL_PANELS = (100, 34)
 """Below so many columns or lines one panel is shown at a time."""
 
@@ -78,8 +80,8 @@ class Dashboard(Acting, App[None]):
         """The header, eight panels, the keys."""
         yield Sheet("head", cursor=False)
         with Container(id="panels"):
-            for number, name in enumerate(PANELS, 1):
-                yield Sheet(name, number=str(number), cursor=name != "loss")
+            for name in ORDER:
+                yield Sheet(name, number=str(PANELS.index(name) + 1), cursor=name != "loss")
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
@@ -104,6 +106,8 @@ class Dashboard(Acting, App[None]):
 
     def tick(self) -> None:
         """Fold what is due and repaint when something changed; the clock in the header moves once a second."""
+        if not self.main_screen.query("#head"):  # a last tick while the screen is taken down
+            return
         changed = False if self.held and not isinstance(self.feed, ReplayFeed) else self.feed.poll(BUDGET_S)
         now = self.clock()
         if now - self._second >= 1 or now < self._second:

@@ -10,12 +10,12 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def curve(values: Sequence[float], width: int, height: int, low: float, high: float) -> list[str]:
-    """`values` as `height` lines of `width` braille cells between `low` (bottom) and `high` (top).
+    """`values` over all of `width` braille cells, `height` lines high, between `low` (bottom) and `high` (top).
 
-    A blank cell is a space. More values than dots are averaged, so a peak of one step may vanish.
+    A blank cell is a space. More values than dots are averaged, so a peak of one step may vanish; fewer are joined.
     """
     cells = [[0] * width for _ in range(height)]
-    points = squeeze(values, width * 2)
+    points = stretch(squeeze(values, width * 2), width * 2)
     span = (high - low) or 1.0
     tops = [min(max(round((high - v) / span * (height * 4 - 1)), 0), height * 4 - 1) for v in points]
     for x, y in enumerate(tops):
@@ -23,6 +23,18 @@ def curve(values: Sequence[float], width: int, height: int, low: float, high: fl
         for dot in range(min(y, before + (y > before)), max(y, before - (y < before)) + 1):
             cells[dot // 4][x // 2] |= _DOTS[x % 2][dot % 4]
     return ["".join(chr(0x2800 + c) if c else " " for c in row) for row in cells]
+
+
+def stretch(values: Sequence[float], count: int) -> list[float]:
+    """`count` values along straight lines between the given ones."""
+    if len(values) < 2 or len(values) >= count:
+        return list(values) * count if len(values) == 1 else list(values)
+    made = []
+    for i in range(count):
+        at, between = divmod(i * (len(values) - 1), count - 1)
+        after = values[min(at + 1, len(values) - 1)]
+        made.append(values[at] + (after - values[at]) * between / (count - 1))
+    return made
 
 
 def squeeze(values: Sequence[float], count: int) -> list[float]:

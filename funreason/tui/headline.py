@@ -45,10 +45,12 @@ def lively(state: State, v: Vitals) -> Span:
         return (f"… READING THE LOG {100 * v.opening:.0f} %", "warn")
     if v.replay:
         return (v.replay, "accent")
-    status = v.life.status if v.life else state.status
+    if v.life is None:
+        return ("? NO run.json: nobody says who writes this", "warn")
+    status = v.life.status
     if status == "crashed":
         return ("✗ CRASHED", "bad")
-    if status == "stale" and v.life:
+    if status == "stale":
         return (f"? STALE {duration(v.life.silent_s)}", "warn")
     if status in ENDED:
         sign, role = ENDED[status]

@@ -15,9 +15,9 @@ def bindings() -> list[Binding]:
     ]
     return [
         *panels,
-        Binding("tab", "next_panel(1)", "next panel", show=False, id="panel.next", priority=True),
+        Binding("tab", "next_panel(1)", "panel", id="panel.next", priority=True),
         Binding("shift+tab", "next_panel(-1)", "panel before", show=False, id="panel.before", priority=True),
-        Binding("z", "zoom", "this panel alone, or all", show=False, id="panel.zoom"),
+        Binding("z", "zoom", "alone", id="panel.zoom"),
         Binding("escape", "widen", "clear filters, all panels", show=False, id="view.back"),
         Binding("slash", "filter", "filter", id="view.filter"),
         Binding("left_square_bracket", "round(-1)", "round before", show=False, id="round.before"),
@@ -25,7 +25,7 @@ def bindings() -> list[Binding]:
         Binding("f", "follow", "follow the newest", show=False, id="round.follow"),
         Binding("g", "go_to", "go to a round, a row, a time", show=False, id="view.go_to"),
         Binding("s", "sort", "sort this panel", show=False, id="view.sort"),
-        Binding("space", "hold", "hold the view; replay: play", id="view.hold"),
+        Binding("space", "hold", "hold", id="view.hold"),
         Binding("left", "step(-1)", "replay: an event back", show=False, id="replay.back"),
         Binding("right", "step(1)", "replay: an event on", show=False, id="replay.on"),
         Binding("less_than_sign", "speed(-1)", "replay: slower", show=False, id="replay.slower"),
@@ -33,8 +33,8 @@ def bindings() -> list[Binding]:
         Binding("y", "copy", "copy this row", show=False, id="view.copy"),
         Binding("e", "export", "export this table", show=False, id="view.export"),
         Binding("t", "theme", "theme", show=False, id="view.theme"),
-        Binding("P", "pause_run", "pause the run", show=False, id="run.pause"),
+        Binding("P", "pause_run", "pause run", id="run.pause"),
         Binding("S", "stop_run", "stop the run after this round", show=False, id="run.stop"),
         Binding("question_mark", "help", "help", id="view.help"),
-        Binding("q", "quit", "quit the view", id="view.quit"),
+        Binding("q", "quit", "quit", id="view.quit"),
     ]

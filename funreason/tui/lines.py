@@ -35,12 +35,21 @@ def fit(text: str, width: int, right: bool = False) -> str:
     return " " * (width - size) + text if right else text + " " * (width - size)
 
 
+def fit_end(text: str, width: int) -> str:
+    """As `fit`, but of what is too long the end is kept: ids differ there."""
+    text = clean(text)
+    while cell_len(text) > width > 0:
+        text = "…" + text[2:] if text.startswith("…") else "…" + text[1:]
+    return fit(text, width)
+
+
 class Column(NamedTuple):
-    """A column of a table. Width 0 takes what the others leave."""
+    """A column of a table. Width 0 takes what the others leave; `end` keeps the end of what is too long."""
 
     name: str
     width: int
     right: bool = False
+    end: bool = False
 
 
 class Row(NamedTuple):
@@ -90,6 +99,24 @@ def wrap(text: str, width: int) -> list[str]:
     return [part for one in text.splitlines() or [""] for part in _wrapped(clean(one), max(8, width))]
 
 
+def wrap_spans(spans: Sequence[Span], width: int) -> list[Line]:
+    """Spans in lines of at most `width` cells, broken where a cell would be too many."""
+    lines: list[list[Span]] = [[]]
+    room = width
+    for text, role in spans:
+        for char in clean(text):
+            if cell_len(char) > room:
+                lines.append([])
+                room = width
+            room -= cell_len(char)
+            here = lines[-1]
+            if here and here[-1][1] == role:
+                here[-1] = (here[-1][0] + char, role)
+            else:
+                here.append((char, role))
+    return [tuple(each) for each in lines]
+
+
 def _wrapped(text: str, width: int) -> list[str]:
     lines, current = [], ""
     for word in text.split(" "):
@@ -108,7 +135,8 @@ def _cells(cells: Sequence[str | Span], columns: Sequence[Column]) -> Line:
     spans: list[Span] = []
     for cell, column in zip(cells, columns, strict=True):
         text, role = (cell, "plain") if isinstance(cell, str) else cell
-        spans.append((fit(text, column.width, column.right) + " ", role))
+        fitted = fit_end(text, column.width) if column.end else fit(text, column.width, column.right)
+        spans.append((fitted + " ", role))
     return tuple(spans)
 
 

@@ -40,15 +40,17 @@ def _part(r: RoundState, before: RoundState | None, part: str, width: int, heigh
     if not now:
         return [head, line(("no token of this part was trained on", "dim"))]
     low, high = min(now + old), max(now + old)
-    return [head, *_plot(now, old, part, width, height, (low, high))]
+    return [head, *_plot(now, old, part, width, height, (low, high), r.steps[-1].step / max(1, r.steps[-1].steps))]
 
 
 def _plot(
-    now: list[float], old: list[float], role: str, width: int, height: int, bounds: tuple[float, float]
+    now: list[float], old: list[float], role: str, width: int, height: int, bounds: tuple[float, float], done: float
 ) -> list[Line]:
+    """The curves; the new one reaches as far as the update has come, `done` from 0 to 1."""
     room = max(4, width - SCALE)
-    front = curve(now, room, height, *bounds)
+    front = curve(now, max(1, round(room * done)), height, *bounds)
     back = curve(old, room, height, *bounds) if old else [" " * room] * height
+    front = [part.ljust(room) for part in front]
     lines = []
     for i, (a, b) in enumerate(zip(front, back, strict=True)):
         scale = bounds[1] if i == 0 else bounds[0] if i == height - 1 else None

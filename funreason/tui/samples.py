@@ -40,7 +40,7 @@ def samples_page(state: State, look: Look, width: int) -> Page:
         return said(title, f"None of the newest {len(r.recent)} judgements fits the filter; esc clears it.", width)
     rows = [(e.sample, _cells(e)) for e in _sorted(found, order)]
     columns = (
-        Column("id", 0),
+        Column("id", 0, end=True),
         Column("try", 3, right=True),
         Column("node", 11),
         Column("verdict", 12),

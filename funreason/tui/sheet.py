@@ -90,7 +90,7 @@ class Sheet(Widget, can_focus=True):
 
     def _strip(self, line: Line, width: int, marked: bool) -> Strip:
         base, roles = self.rich_style, self._roles()
-        mark = Style(reverse=True) if marked else Style.null()
+        mark = roles["cursor"] if marked else Style.null()
         segments = [Segment(clean(text), base + roles.get(role, Style.null()) + mark) for text, role in line]
         return Strip(segments).adjust_cell_length(width, base + mark)
 

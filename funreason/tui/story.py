@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from funreason.record.folder import RunFolder
 from funreason.record.types import Outcome, Sample, Verdict
-from funreason.tui.lines import Line, Page, Row, Span, line, wrap
+from funreason.tui.lines import Line, Page, Row, Span, line, wrap, wrap_spans
 from funreason.tui.samples import OUTCOMES
 
 MOST_CHARS = 20_000
@@ -62,7 +62,7 @@ def _told(found: Sequence[tuple[str, Sample]], width: int) -> Iterator[Line]:
         before = sample
     for i, spell in enumerate(spells):
         yield line("")
-        yield line((f"verdicts{f', spell {i + 1}' if len(spells) > 1 else ''}", "head"))
+        yield line((f"verdicts{f' on attempt {i}' if len(spells) > 1 else ''}", "head"))
         for verdict in spell:
             yield from _verdict(verdict, width)
 
@@ -126,11 +126,9 @@ def _verdict(verdict: Verdict, width: int) -> Iterator[Line]:
 
 
 def _block(name: str, text: str, role: str, width: int, spans: Sequence[Span] = ()) -> Iterator[Line]:
-    if spans:
-        yield line((f"{name:<{MARGIN}}", "head"), *spans)
-        return
-    for i, part in enumerate(wrap(text, width - MARGIN)):
-        yield line((f"{name if i == 0 else '':<{MARGIN}}", "head"), (part, role))
+    parts = wrap_spans(spans, width - MARGIN) if spans else [line((part, role)) for part in wrap(text, width - MARGIN)]
+    for i, part in enumerate(parts):
+        yield line((f"{name if i == 0 else '':<{MARGIN}}", "head"), *part)
 
 
 def _cut(text: str) -> str:

@@ -25,11 +25,13 @@ def role_styles(variables: Mapping[str, str]) -> dict[str, Style]:
     """A style for each role. Colours are those the theme makes readable as text."""
     styles = {role: Style(color=_colour(variables, name)) for role, name in _VARIABLES.items()}
     plain = _colour(variables, "foreground")
+    cursor = _colour(variables, "primary-muted")
     return styles | {
         "dim": Style(dim=True),
         "old": Style(dim=True),
         "head": Style(bold=True),
         "key": Style(bold=True, reverse=True),
+        "cursor": Style(bold=True, bgcolor=cursor) if cursor else Style(reverse=True),
         "plain": Style(color=plain) if plain else Style.null(),
     }
 
