@@ -7,6 +7,8 @@ the same warmed-up weights the two controls, each with exactly as many samples a
 `unfiltered` takes its own samples at random, `references` takes reference answers. The gate's decisions count only
 in the default run; the controls keep every update, so that nothing is hidden by a refusal.
 
+A run that is there already is read back, so seeds can be played side by side and put together by a last call.
+
 Besides the gate's items, every set of weights answers 400 fresh items over the same tools that no gate ever read
 (suite `fresh`): a gate that is read several times flatters the weights it lets through.
 """
@@ -22,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from funreason.config import Config, load_config
+from funreason.config import load_config
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.run import new_run, play
 from funreason.record.folder import RunFolder
@@ -62,16 +64,18 @@ def run(arm: str, seed: int, changes: dict[str, Any], options: argparse.Namespac
     config = load_config(options.config, changes | {"name": name})
     started = time.process_time(), time.perf_counter()
     folder = RunFolder(Path(config.run_dir) / name)
-    if folder.state().status != "finished" or not (folder.path / "model").exists():
+    cost = folder.path / "cost.json"
+    if not cost.exists():
         folder = new_run(config)
         asyncio.run(play(config, folder, StopRequest()))
-    cpu, wall = time.process_time() - started[0], time.perf_counter() - started[1]
-    row = summary(arm, seed, config, folder) | {"cpu_s": round(cpu), "wall_s": round(wall)}
+        cpu, wall = time.process_time() - started[0], time.perf_counter() - started[1]
+        cost.write_text(json.dumps({"cpu_s": round(cpu), "wall_s": round(wall)}))
+    row = summary(arm, seed, folder) | json.loads(cost.read_text())
     print(json.dumps({k: v for k, v in row.items() if k != "marks"}), flush=True)
     return row
 
 
-def summary(arm: str, seed: int, config: Config, folder: RunFolder) -> dict[str, Any]:
+def summary(arm: str, seed: int, folder: RunFolder) -> dict[str, Any]:
     """Accuracies along a run: the start, the warm-up, and the weights in force after each round."""
     state = folder.state()
     rounds = [state.rounds[k] for k in sorted(state.rounds)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -25,8 +25,10 @@ app = App(
 )
 dlq = App(name="dlq", help="Samples that failed: the dead letters of a run.")
 config_app = App(name="config", help="The configuration: look at it, check it.")
+bfcl = App(name="bfcl", help="The leaderboard's data, and suites of your own in its form.")
 app.command(dlq)
 app.command(config_app)
+app.command(bfcl)
 
 Setting = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
 
@@ -290,6 +292,113 @@ def dlq_requeue(run: str | None = None, /, *, reason: str = "*", run_dir: Path =
     from funreason.commands.dead_letters import requeue
 
     return requeue(run, run_dir, reason)
+
+
+@app.command(name="eval")
+def evaluate(
+    *,
+    model: str = "toolbox",
+    suite: str | None = None,
+    outputs: Path | None = None,
+    compare: Annotated[tuple[Path, Path] | None, Parameter(negative="")] = None,
+    categories: str | None = None,
+    limit: int | None = None,
+    live: Literal["v3", "v4"] = "v4",
+    prompt: Literal["bfcl", "native", "text"] | None = None,
+    max_new_tokens: int | None = None,
+    out: Path | None = None,
+    export: Path | None = None,
+    partial: bool = False,
+    set: Setting = None,
+) -> int:
+    """Score a model on a suite, greedily; or score outputs that are there already; or compare two results.
+
+    Interrupted, the same command goes on where it stood.
+
+    Parameters
+    ----------
+    model
+        A model folder; `toolbox` is the embedded one.
+    suite
+        `bfcl-v4` (the default, see `funreason bfcl fetch`), `toolbox:new_gate` or another split, or a folder in
+        BFCL's form. Results that are there already know their suite.
+    outputs
+        Score this folder instead of a model: official-form result files, or what an earlier eval wrote.
+    compare
+        Two such folders, old and new: paired by case, per category, significant or not.
+    categories
+        Only these, separated by commas.
+    limit
+        At most so many cases of each category, the first ones: a quick look, no leaderboard number.
+    live
+        What the Live number counts: v4 the call categories, v3 irrelevance and relevance as well.
+    prompt
+        `bfcl` as the leaderboard asks; `native`, `text` as the loop does. Default: bfcl for bfcl-v4, else native.
+    max_new_tokens
+        Longest answer. Default: a quarter of the model's context, at most 4096.
+    out
+        Where outputs and scores are written. Default: evals/<suite>-<model>.
+    export
+        Also write the tree that the official `bfcl evaluate` reads, into this fresh folder.
+    partial
+        With --outputs, --compare or --export: accept categories that are not whole; what is missing is counted.
+    set
+        Change one setting, such as --set model.device=cuda.
+    """
+    from funreason.commands.evaluating import run_eval
+    from funreason.commands.scoring import Wanted
+
+    chosen = [name.strip() for name in categories.split(",")] if categories is not None else None
+    wanted = Wanted(suite, chosen, limit, live, prompt, max_new_tokens, out, export, partial)
+    return run_eval(model, wanted, outputs, compare, set or [])
+
+
+@bfcl.command(name="fetch")
+def bfcl_fetch(*, wheel: Path | None = None) -> int:
+    """Get the official data, 2 MB by pip, into the user's cache.
+
+    Parameters
+    ----------
+    wheel
+        A wheel that was downloaded elsewhere: then no network is used.
+    """
+    from funreason.commands.bfcl_suites import run_fetch
+
+    return run_fetch(wheel)
+
+
+@bfcl.command(name="make")
+def bfcl_make(file: Path, /, *, out: Path, prefix: str = "USER", strict: bool = False) -> int:
+    """Turn records with reference answers into a suite in BFCL's form.
+
+    Parameters
+    ----------
+    file
+        xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz. Keep these records out of training.
+    out
+        The folder of the suite.
+    prefix
+        What stands before the category in the files' names.
+    strict
+        Refuse a file with one malformed record, instead of leaving that record out.
+    """
+    from funreason.commands.bfcl_suites import run_make
+
+    return run_make(file, out, prefix, strict=strict)
+
+
+@bfcl.command(name="validate")
+def bfcl_validate(suite: Path, /) -> int:
+    """Say what is wrong with a suite: files that do not align, unknown types, cases their own answer does not solve.
+
+    Parameters
+    ----------
+    suite
+        A folder in BFCL's form.
+    """
+    from funreason.commands.bfcl_suites import run_validate
+
+    return run_validate(suite)
 
 
 @config_app.command(name="show")

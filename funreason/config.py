@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from rapidfuzz import process
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -157,6 +157,21 @@ class Suite(Section):
     """`decide`: its accuracy promotes. `guard`: it only forbids, when it falls too far. `watch`: only reported."""
 
 
+class Contamination(Section):
+    """What to do with training tasks whose query stands in the gate."""
+
+    mode: Literal["drop", "report"] = "drop"
+    """`drop` leaves them out; `report` trains on them all the same. Both count them in the round's table."""
+    near: Annotated[float, Field(ge=0.5, le=1)] | None = 0.8
+    """How alike the letters of two queries must be to count as near duplicates, if beyond that no word of substance
+    differs; null looks for exact duplicates only."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mode_alone(cls, given: Any) -> Any:
+        return {"mode": given} if isinstance(given, str) else given
+
+
 class Gate(Section):
     """When new weights are kept."""
 
@@ -171,8 +186,8 @@ class Gate(Section):
     """A category that falls by more points than this, with p at most `p`, refuses the round."""
     max_guard_loss: float = 5.0
     """A guard suite that is more points than this below its value at the start of the rounds refuses the round."""
-    contamination: Literal["drop", "report"] = "drop"
-    """What to do with training tasks whose query stands in the gate."""
+    contamination: Contamination = Contamination()
+    """Training tasks whose query stands in the gate: the rounds' own, the warm-up's and those of the replay."""
 
 
 class Config(Section):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from funreason.config import ConfigError, Suite, Tasks
-from funreason.loops.sources import HELD_OUT, Pool, contaminated, hold_out, read_pool, toolbox_tasks
+from funreason.loops.sources import HELD_OUT, Pool, hold_out, read_pool, toolbox_tasks
 from funreason.record.types import Call, Task
 
 
@@ -52,8 +52,3 @@ def test_held_out_tasks_are_never_trained_on_and_always_have_a_reference():
 def test_nothing_is_held_out_unless_a_suite_asks():
     pool = Pool([task(i) for i in range(3)])
     assert hold_out(pool, [Suite(path="some/folder")]).train == pool.tasks
-
-
-@pytest.mark.parametrize("query", ["Book a table!", "  book a TABLE", "book, a table"])
-def test_a_query_of_the_gate_is_recognised_in_another_dress(query):
-    assert contaminated([task(0, query), task(1, "book a chair")], ["Book a table."]) == [task(0, query)]

@@ -10,17 +10,18 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-from funreason.agents.evaluator import Evaluator, GateSuite
+from funreason.agents.evaluator import Evaluator
 from funreason.agents.gate import Rule
 from funreason.agents.messages import Accepted
-from funreason.config import Config, ConfigError, Gate
+from funreason.config import OWN_TASKS, Config, ConfigError, Gate
 from funreason.data.refusal import Refusal
+from funreason.loops.contamination import Finding, Screen
 from funreason.loops.gates import gate_suites
 from funreason.loops.graphs import loop_graph
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import judges
-from funreason.loops.sources import Pool, contaminated, hold_out, read_pool
+from funreason.loops.sources import Pool, hold_out, read_pool, references
 from funreason.loops.updating import Updating
 from funreason.loops.world import World
 from funreason.models.policy import Policy
@@ -41,7 +42,8 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     if not suites:
         raise ConfigError("gate.suites is empty: nothing could decide whether new weights stay. Name one suite.")
     pool = Pool(held.train, [*pool.refusals, *_held_out(held.gate)], pool.summary)
-    pool = without_contamination(pool, suites, config.gate)
+    screen = Screen([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
+    pool = screened(pool, screen, _supervised(config))
     policy, base = build_policy(config)
     return World(
         config,
@@ -53,6 +55,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
         Updating(policy, folder.weights, journal.write, stop, config),
         base,
         past,
+        screen,
     )
 
 
@@ -97,14 +100,49 @@ def rule_of(gate: Gate) -> Rule:
     return Rule(gate.min_gain, gate.significant, gate.p, gate.max_category_loss, gate.max_guard_loss)
 
 
-def without_contamination(pool: Pool, suites: list[GateSuite], gate: Gate) -> Pool:
-    """The pool without tasks whose query stands in the gate; each is counted as refused."""
-    bad = contaminated(pool.tasks, [task.query for suite in suites for task in suite.tasks])
-    if not bad or gate.contamination == "report":
-        return pool
-    ids = {task.id for task in bad}
-    refusals = [Refusal(0, task.id, "contamination", "its query stands in the gate") for task in bad]
-    return Pool([task for task in pool.tasks if task.id not in ids], [*pool.refusals, *refusals], pool.summary)
+def screened(pool: Pool, screen: Screen, supervised: list[Task]) -> Pool:
+    """The pool without tasks whose query stands in the gate, or with them where they are only reported.
+
+    Each that is left out is refused with its reason, those among the `supervised` tasks as well.
+    """
+    found = screen.find(pool.tasks)
+    tasks = screen.clean(pool.tasks)
+    refusals = pool.refusals
+    if screen.settings.mode == "drop":
+        known = {finding.task.id for finding in found}
+        more = {f.task.id: f for f in screen.find(supervised) if f.task.id not in known}
+        refusals = [*refusals, *map(_contaminated, [*found, *more.values()])]
+    return Pool(tasks, refusals, pool.summary, _places(pool.tasks, tasks, found))
+
+
+def _places(before: list[Task], after: list[Task], found: list[Finding]) -> list[tuple[int, str]]:
+    """For each finding, how many of the tasks that stay stand before it."""
+    staying, kinds = {id(task) for task in after}, {id(finding.task): finding.kind for finding in found}
+    places: list[tuple[int, str]] = []
+    passed = 0
+    for task in before:
+        if id(task) in kinds:
+            places.append((passed, kinds[id(task)]))
+        passed += id(task) in staying
+    return places
+
+
+def _supervised(config: Config) -> list[Task]:
+    """The tasks behind warm-up and replay, except those that are the run's own."""
+    warmup, rounds = config.warmup, config.train.update.replay
+    sources = [(source, 1, 0) for source in (warmup.references, warmup.update.replay) if warmup.references]
+    sources += [(rounds, config.rounds, 1)]
+    return [
+        task
+        for source, times, shift in sources
+        if source is not None and source.count and source.path != OWN_TASKS
+        for task in references(source.path, source.count * times, config.seed + shift)
+    ]
+
+
+def _contaminated(finding: Finding) -> Refusal:
+    message = f"the gate asks the same: {finding.query[:200]}"
+    return Refusal(0, finding.task.id, f"contamination.{finding.kind}", message)
 
 
 def _held_out(tasks: list[Task]) -> list[Refusal]:

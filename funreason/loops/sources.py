@@ -6,7 +6,7 @@ Which tasks a round takes depends on the seed and the round alone, so a resumed 
 from __future__ import annotations
 
 import hashlib
-import re
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,8 @@ class Pool:
     refusals: list[Refusal] = field(default_factory=list)
     summary: str = ""
     """What was read and what was not, in a sentence; empty for the embedded domain."""
+    contaminated: list[tuple[int, str]] = field(default_factory=list)
+    """Tasks whose query stands in the gate: the number of `tasks` before each, and `exact` or `near`."""
 
     def round(self, k: int, per_round: int | None) -> list[Task]:
         """The tasks of round `k`, counted from 1: the next `per_round` ones, from the start again at the end."""
@@ -45,6 +47,12 @@ class Pool:
             return self.tasks
         first = (k - 1) * per_round
         return [self.tasks[i % len(self.tasks)] for i in range(first, first + per_round)]
+
+    def contaminated_in(self, k: int, per_round: int | None) -> Counter[str]:
+        """How many contaminated tasks round `k` came upon while taking its tasks for the first time, by kind."""
+        if per_round is None or per_round >= len(self.tasks):
+            return Counter(kind for _, kind in self.contaminated)
+        return Counter(kind for place, kind in self.contaminated if place // per_round + 1 == k)
 
 
 def read_pool(settings: Tasks, rounds: int, seed: int) -> Pool:
@@ -83,17 +91,6 @@ def hold_out(pool: Pool, suites: Collection[Suite]) -> Held:
     count = asking.count or min(HELD_OUT_MOST, int(len(able) * HELD_OUT_SHARE))
     chosen = {task.id for task in able[:count]}
     return Held([t for t in pool.tasks if t.id not in chosen], [t for t in pool.tasks if t.id in chosen])
-
-
-def contaminated(tasks: list[Task], gate_queries: Collection[str]) -> list[Task]:
-    """The tasks whose query, but for case, blanks and punctuation, is a gate item's."""
-    gate = {fold_query(query) for query in gate_queries}
-    return [task for task in tasks if fold_query(task.query) in gate]
-
-
-def fold_query(query: str) -> str:
-    """A query with only its letters and digits, in lower case."""
-    return re.sub(r"[\W_]+", " ", query.casefold()).strip()
 
 
 def _rank(seed: int, task_id: str) -> bytes:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from funreason.agents.trainer import Diet, Lesson, Trainer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.config import OWN_TASKS, Config, References
+from funreason.loops.contamination import Screen
 from funreason.loops.graphs import loop_graph
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
@@ -26,7 +28,7 @@ from funreason.loops.judging import judges, make_bus
 from funreason.loops.sources import Pool, references
 from funreason.loops.updating import Updating
 from funreason.models.policy import Policy
-from funreason.record.events import Chosen
+from funreason.record.events import Chosen, Screened
 from funreason.record.state import State
 from funreason.record.types import Sample, Task
 
@@ -45,6 +47,7 @@ class World:
         updating: Updating,
         base: Accepted,
         past: State,
+        screen: Screen,
     ) -> None:
         self.config = config
         self.journal = journal
@@ -55,6 +58,7 @@ class World:
         self.updating = updating
         self.base = base
         self.past = past
+        self.screen = screen
         self.graph: Graph = loop_graph(config.fcdr)
 
     @property
@@ -69,7 +73,9 @@ class World:
 
     def seeds(self, k: int) -> list[Sample]:
         """A message for each task of round `k`: only the task, nothing answered yet."""
-        tasks = self.pool.round(k, self.config.tasks.per_round)
+        per_round = self.config.tasks.per_round
+        tasks = self.pool.round(k, per_round)
+        self._note_screened(k, self._replay_tasks(k), self.pool.contaminated_in(k, per_round))
         return [Sample(id=f"r{k}/{task.id}", task=task, answer="", round=k) for task in tasks]
 
     def bus(self, k: int) -> Bus:
@@ -101,9 +107,10 @@ class World:
         """Train on references before any sampling; the candidate for the first gate."""
         settings = self.config.warmup
         assert settings.references is not None
-        tasks = self._warmup_tasks(settings.references)
-        replay = settings.update.replay
-        old = references(replay.path, replay.count, self.config.seed) if replay else []
+        found, replay = self._warmup_tasks(settings.references), settings.update.replay
+        again = references(replay.path, replay.count, self.config.seed) if replay else []
+        self._note_screened(round, [*found, *again])
+        tasks, old = self.screen.clean(found), self.screen.clean(again)
         samples, unusable = usable_references(tasks, round)
         lesson = Lesson(round, samples, replay_samples(old, round), self.base)
         weights, updated, refused = await asyncio.to_thread(self.updating, settings.update, lesson)
@@ -160,12 +167,21 @@ class World:
         )
 
     def _replay(self, k: int) -> list[Sample]:
+        return replay_samples(self.screen.clean(self._replay_tasks(k)), k)
+
+    def _replay_tasks(self, k: int) -> list[Task]:
         source = self.config.train.update.replay
         if source is None or not source.count:
             return []
         # A fresh slice each round: the same few old items again and again would be learnt by heart.
         tasks = references(source.path, source.count * self.config.rounds, self.config.seed + 1)
-        return replay_samples(tasks[(k - 1) * source.count : k * source.count] or tasks[: source.count], k)
+        return tasks[(k - 1) * source.count : k * source.count] or tasks[: source.count]
+
+    def _note_screened(self, round: int, tasks: list[Task], before: Counter[str] | None = None) -> None:
+        """Write how many of these tasks stand in the gate, on top of those found `before`."""
+        found = Counter(finding.kind for finding in self.screen.find(tasks)) + Counter(before)
+        dropped = self.screen.settings.mode == "drop"
+        self.journal.write(Screened(round=round, exact=found["exact"], near=found["near"], dropped=dropped))
 
 
 def drawn(samples: Any) -> Drawn:

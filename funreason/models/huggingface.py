@@ -106,7 +106,8 @@ class HuggingFaceSampler:
     def _encode(self, prompts: list[str]) -> list[list[int]]:
         if not prompts:
             return []
-        ids: list[list[int]] = self.tokenizer(prompts, add_special_tokens=False)["input_ids"]
+        # Not verbose: its warning about long prompts would contradict what `too_long` makes of them.
+        ids: list[list[int]] = self.tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
 
     def _longest_prompt(self) -> int:

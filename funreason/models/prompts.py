@@ -8,7 +8,7 @@ Training and sampling must use the same style: the benchmark measures the model 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from funreason.calls.thinking import THINK_TAGS
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from funreason.record.types import Task
 
+Messages = list[dict[str, str]]
+Tools = list["dict[str, Any] | Callable[..., Any]"]
 
 TEXT_INSTRUCTION = (
     "You answer by calling functions. Think first, between <think> and </think>: which function serves the request, "
@@ -36,13 +38,30 @@ def prompt_text(task: Task, tokenizer: PreTrainedTokenizerBase, *, style: str = 
     """
     if style not in ("native", "text"):
         raise ModelError(f"prompt style is {style!r}; use 'native' (the template's own tools) or 'text'.")
+    messages = [{"role": "user", "content": task.query}]
+    return dialogue_text(messages, task.tools, tokenizer, style=style, where=f"task {task.id}")
+
+
+def dialogue_text(
+    messages: Sequence[dict[str, str]],
+    tools: Sequence[dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    style: str = "native",
+    where: str = "dialogue",
+) -> str:
+    """The prompt for a dialogue with normalised `tools`; `where` names it in errors.
+
+    Beside the styles of a task there is `plain`: the messages say everything, the template is given no tools.
+    Raises ModelError as `prompt_text` does.
+    """
     require_chat_template(tokenizer)
-    messages, tools = _native(task) if style == "native" else _text(task)
+    shown, offered = _STYLES[style](list(messages), tools)
     try:
-        rendered = tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, tokenize=False)
+        rendered = tokenizer.apply_chat_template(shown, tools=offered, add_generation_prompt=True, tokenize=False)
     except (TypeError, ValueError, _template_error()) as error:
         raise ModelError(
-            f"task {task.id}: the chat template of {tokenizer.name_or_path!r} refused the {style} prompt: {error}. "
+            f"{where}: the chat template of {tokenizer.name_or_path!r} refused the {style} prompt: {error}. "
             "Use the other prompt style, or mend the template."
         ) from error
     return str(rendered)
@@ -62,15 +81,22 @@ def require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def _native(task: Task) -> tuple[list[dict[str, str]], list[dict[str, Any] | Callable[..., Any]] | None]:
-    tools: list[dict[str, Any] | Callable[..., Any]] = [{"type": "function", "function": tool} for tool in task.tools]
-    return [{"role": "user", "content": task.query}], tools
+def _native(messages: Messages, tools: Sequence[dict[str, Any]]) -> tuple[Messages, Tools | None]:
+    return messages, [{"type": "function", "function": tool} for tool in tools]
 
 
-def _text(task: Task) -> tuple[list[dict[str, str]], None]:
-    listing = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in task.tools)
-    system = {"role": "system", "content": TEXT_INSTRUCTION + listing}
-    return [system, {"role": "user", "content": task.query}], None
+def _text(messages: Messages, tools: Sequence[dict[str, Any]]) -> tuple[Messages, Tools | None]:
+    system = TEXT_INSTRUCTION + "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
+    if messages and messages[0]["role"] == "system":
+        system, messages = f"{system}\n\n{messages[0]['content']}", messages[1:]
+    return [{"role": "system", "content": system}, *messages], None
+
+
+def _plain(messages: Messages, tools: Sequence[dict[str, Any]]) -> tuple[Messages, Tools | None]:
+    return messages, None
+
+
+_STYLES = {"native": _native, "text": _text, "plain": _plain}
 
 
 def _template_error() -> type[Exception]:

@@ -58,6 +58,15 @@ class TaskRefused(Event, frozen=True):
     round: int = 0
 
 
+class Screened(Event, frozen=True):
+    """How many of a round's training tasks, replayed ones too, stand in the gate, and whether they were left out."""
+
+    round: int
+    exact: int
+    near: int
+    dropped: bool
+
+
 class Judged(Event, frozen=True):
     """A node answered one message. The commonest event by far: keep it small."""
 
@@ -200,6 +209,7 @@ AnyEvent = (
     | PhaseStarted
     | PhaseEnded
     | TaskRefused
+    | Screened
     | Judged
     | Ended
     | Chosen

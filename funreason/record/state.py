@@ -58,6 +58,7 @@ class RoundState:
     seconds: dict[str, float] = field(default_factory=dict)
     todo: int = 0
     chosen: ev.Chosen | None = None
+    screened: ev.Screened | None = None
     steps: list[ev.Stepped] = field(default_factory=list)
     update: ev.Updated | None = None
     gate: ev.Gated | None = None
@@ -172,13 +173,14 @@ def _round_summary(r: RoundState) -> dict[str, Any]:
         "loss_think": r.loss("think"),
         "loss_result": r.loss("result"),
         "chosen": _plain(r.chosen),
+        "screened": _plain(r.screened),
         "gate": _plain(r.gate),
         "weights": r.weights,
         "ended": r.ended,
     }
 
 
-def _plain(event: ev.Chosen | ev.Gated | None) -> Any:
+def _plain(event: ev.Chosen | ev.Screened | ev.Gated | None) -> Any:
     return None if event is None else msgspec.to_builtins(event)
 
 
@@ -212,6 +214,10 @@ def _phase_ended(state: State, event: ev.PhaseEnded) -> None:
 
 def _task_refused(state: State, event: ev.TaskRefused) -> None:
     state.refused[event.reason] += 1
+
+
+def _screened(state: State, event: ev.Screened) -> None:
+    state.at_round(event.round).screened = event
 
 
 def _judged(state: State, event: ev.Judged) -> None:
@@ -293,6 +299,7 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.PhaseStarted: _phase_started,
     ev.PhaseEnded: _phase_ended,
     ev.TaskRefused: _task_refused,
+    ev.Screened: _screened,
     ev.Judged: _judged,
     ev.Ended: _ended,
     ev.Chosen: _chosen,

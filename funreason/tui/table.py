@@ -57,8 +57,8 @@ def yield_table(state: State) -> Table:
 
 def update_table(state: State) -> Table:
     """Per round, what the update saw and how well it fitted it."""
-    table = _table("Update: mean loss in nats per token, thinking and result apart")
-    for name in ("round", "samples", "replay", "steps", "L_think", "L_result"):
+    table = _table("Update: mean loss in nats per token, thinking and result apart; in gate: tasks the gate asks too")
+    for name in ("round", "samples", "replay", "in gate", "steps", "L_think", "L_result"):
         table.add_column(name, justify="right")
     for k, r in _rounds(state):
         if r.chosen:
@@ -66,6 +66,7 @@ def update_table(state: State) -> Table:
                 _round_name(k),
                 str(r.chosen.trained),
                 str(r.chosen.replay),
+                _contamination(r),
                 str(len(r.steps)),
                 _loss(r.loss("think")),
                 _loss(r.loss("result")),
@@ -162,6 +163,13 @@ def _share(r: RoundState, name: str) -> str:
 
 def _loss(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def _contamination(r: RoundState) -> str:
+    if r.screened is None:
+        return "–"
+    found = r.screened.exact + r.screened.near
+    return str(found) if r.screened.dropped or not found else f"{found} trained on"
 
 
 def _percent(right: int, total: int) -> str:

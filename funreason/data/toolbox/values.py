@@ -1,7 +1,8 @@
 """Values: what a query says, and what the call must then hold.
 
-Each kind draws a pair `(value, said)`. The familiar kinds are copied as they stand. The kinds of the unseen
-themes must be rewritten: number words to integers, clock times to 24 hours, weekdays to their short form.
+Each kind draws a pair `(value, said)`. The familiar kinds are copied as they stand. The unseen themes add codes, times
+and lists of numbers, and three kinds that must be rewritten: `few` (number words to integers), `clock` (to 24 hours)
+and `weekday` (to its short form).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ JSON_TYPES: dict[str, dict[str, Any]] = {
     "choice": {"type": "string"},
     "few": {"type": "integer"},
     "clock": {"type": "string"},
+    "time": {"type": "string"},
     "weekday": {"type": "string"},
     "code": {"type": "string"},
     "numbers": {"type": "array", "items": {"type": "integer"}},
@@ -105,6 +107,10 @@ def _clock(rng: random.Random) -> Drawn:
     return Drawn(f"{hour + (12 if half == 'pm' else 0):02}:00", f"{hour} {half}")
 
 
+def _time(rng: random.Random) -> Drawn:
+    return _same(f"{rng.randint(6, 22):02}:{rng.randint(0, 11) * 5:02}")
+
+
 def _weekday(rng: random.Random) -> Drawn:
     day = rng.choice(WEEKDAYS)
     return Drawn(day[:3], day)
@@ -149,6 +155,7 @@ KINDS: dict[str, Callable[[random.Random], Drawn]] = {
     "words": _words,
     "few": _few,
     "clock": _clock,
+    "time": _time,
     "weekday": _weekday,
     "code": _code,
     "numbers": _numbers,

@@ -1,0 +1,96 @@
+"""The prompt that the leaderboard's prompting mode asks with: its role and its parts, in words of our own.
+
+One system message: the task, how to answer, the functions as indented JSON. A system message that stands in the case
+follows it behind a blank line, and the case's dialogue is kept as it is. Functions say which language their values are
+written in; for Java and JavaScript every value is announced as a string that holds source text of the real type.
+Scoring never sees any of this: it reads the functions as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from funreason.bfcl.cases import Case
+from funreason.bfcl.categories import Language
+from funreason.bfcl.errors import BfclError
+
+INSTRUCTION = """\
+You are an expert in solving requests with functions. You are given a request and a set of functions. Decide which \
+calls, one or several, fulfil the request, and make them.
+If none of the functions can serve the request, say so. If the request lacks a value that a function requires, say \
+which one is missing.
+
+Answer with calls only, all of them in one pair of square brackets, every argument by its name:
+[first_function(name=value, other_name=value), second_function(name=value)]
+Write no other text beside the calls.
+
+The conversation may go on over several turns. In each turn, call whatever is needed until the request of that turn is \
+fulfilled as far as the functions allow.
+
+These are the functions, as JSON:
+"""
+
+LANGUAGE_HINTS: dict[Language, str] = {
+    "python": "The values follow the syntax of Python 3.",
+    "java": "The values follow the syntax of Java (SDK 8).",
+    "javascript": "The values follow the syntax of JavaScript.",
+}
+
+
+def prompt_messages(case: Case) -> list[dict[str, str]]:
+    """The system message and the dialogue of a case. BfclError when its messages are not role and text."""
+    dialogue = case_messages(case)
+    system = INSTRUCTION + json.dumps(hinted(case), indent=4, ensure_ascii=False)
+    if dialogue and dialogue[0]["role"] == "system":
+        system, dialogue = f"{system}\n\n{dialogue[0]['content']}", dialogue[1:]
+    return [{"role": "system", "content": system}, *dialogue]
+
+
+def case_messages(case: Case) -> list[dict[str, str]]:
+    """The messages of a case's question, checked. BfclError names the case."""
+    return [_message(case, message) for turn in case.question for message in _turn(case, turn)]
+
+
+def hinted(case: Case) -> list[dict[str, Any]]:
+    """The function docs as a model is shown them; the case's own stay untouched."""
+    return [_doc(doc, case.language) for doc in case.functions]
+
+
+def _turn(case: Case, turn: Any) -> list[Any]:
+    if not isinstance(turn, list):
+        raise BfclError(f"case {case.id!r}: each turn of its question must be a list of messages, found {turn!r:.80}")
+    return turn
+
+
+def _message(case: Case, message: Any) -> dict[str, str]:
+    fits = isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
+    if not fits:
+        raise BfclError(
+            f'case {case.id!r}: expected a message with "role" and "content" as texts, found {message!r:.80}'
+        )
+    return {"role": message["role"], "content": message["content"]}
+
+
+def _doc(doc: dict[str, Any], language: Language) -> dict[str, Any]:
+    made = {**doc, "description": f"{doc.get('description', '')} {LANGUAGE_HINTS[language]}".strip()}
+    parameters = doc.get("parameters")
+    if language != "python" and isinstance(parameters, dict) and isinstance(parameters.get("properties"), dict):
+        properties = {name: _as_text(schema, language) for name, schema in parameters["properties"].items()}
+        made["parameters"] = {**parameters, "properties": properties}
+    return made
+
+
+def _as_text(schema: Any, language: Language) -> Any:
+    """A parameter of Java or JavaScript as text: the real type is said in the description."""
+    if not isinstance(schema, dict):
+        return schema
+    name = "Java" if language == "java" else "JavaScript"
+    hint = f"Give {name} source text of type {schema.get('type')}, as a string."
+    items = schema.get("items")
+    if isinstance(items, dict) and "type" in items:
+        hint += f" Its elements are of type {items['type']}."
+    if isinstance(schema.get("properties"), dict):
+        hint += f" Its properties: {json.dumps(schema['properties'], ensure_ascii=False)}"
+    kept = {key: value for key, value in schema.items() if key not in ("items", "properties", "required")}
+    return {**kept, "type": "string", "description": f"{schema.get('description', '')} {hint}".strip()}
