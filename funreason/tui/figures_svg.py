@@ -6,13 +6,17 @@ that the report's style sheet defines for light and dark screens; each series al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
 from typing import NamedTuple
 
 from funreason.tui.lines import clean
 
+Flow = tuple[str, str, str, int]
+"""Source, outcome, target, how many samples."""
+GAP, BASE = 104, 210
+"""Pixels between two nodes, and of the line they stand on from the top."""
 Series = tuple[str, Sequence[float | None]]
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 4", "12 4")
 
@@ -118,37 +122,31 @@ def bars_svg(rows: Sequence[tuple[str, Sequence[tuple[str, int]]]], label: str) 
     return svg(width, step * len(rows) + 8, drawn, label)
 
 
-def flow_svg(nodes: Sequence[str], flows: Sequence[tuple[str, str, str, int]], label: str) -> str:
-    """The graph: nodes in a row in order, each flow (source, outcome, target, count) an arc as wide as its share."""
-    gap, base, most = 128, 150, max((count for *_, count in flows), default=0) or 1
-    place = {name: 70 + gap * i for i, name in enumerate(nodes)}
-    back = dict.fromkeys(nodes, 0)
-    parts = []
-    for source, outcome, target, count in sorted(flows, key=lambda flow: -flow[3]):
-        if not count or source not in place or target not in place:
-            continue
-        a, b, wide = place[source], place[target], 1 + 22 * count / most
-        onward = b - a == gap
-        high = base if onward else base - 30 - abs(b - a) * 0.16 if b > a else base + 40 + abs(b - a) * 0.16
-        title = f"<title>{escape(clean(f'{source} {outcome} {target}: {count}'))}</title>"
-        kind = {"pass": "c0", "sampled": "c0", "drop": "c3", "error": "c3", "spent": "c3"}.get(outcome, "c1")
-        path = f"M {a} {base} Q {(a + b) / 2:.0f} {2 * high - base:.0f} {b} {base}"
-        parts.append(f'<path d="{path}" class="flow {kind}" stroke-width="{wide:.1f}">{title}</path>')
-        if onward or count >= most / 12:
-            parts.append(
-                text(
-                    (a + b) / 2,
-                    (high + base) / 2 - wide / 2 - 4 if b > a else (high + base) / 2 + 16,
-                    str(count),
-                    "small",
-                    "middle",
-                )
-            )
-        back[target] += count
+def flow_svg(nodes: Sequence[str], flows: Sequence[Flow], label: str) -> str:
+    """The graph: nodes in a row in their order, each flow an arc as wide as its share of the widest.
+
+    What goes on to the next node lies on the line, what skips nodes above it, what goes back below it.
+    """
+    place = {name: GAP // 2 + 10 + GAP * i for i, name in enumerate(nodes)}
+    known = [flow for flow in flows if flow[3] and flow[0] in place and flow[2] in place]
+    most = max((flow[3] for flow in known), default=1)
+    parts = [_arc(flow, place, most) for flow in sorted(known, key=lambda flow: -flow[3])]
     for name, x in place.items():
-        parts.append(f'<circle cx="{x}" cy="{base}" r="7" class="node"/>')
-        parts.append(text(x, base + 26, name, "small strong", "middle"))
-    return svg(place[nodes[-1]] + 80 if nodes else 80, 300, parts, label)
+        parts.append(f'<circle cx="{x}" cy="{BASE}" r="6" class="node"/>')
+        parts.append(text(x, BASE + 24, name, "small strong", "middle"))
+    return svg(GAP * len(nodes) + 16, BASE + 190, parts, label)
+
+
+def _arc(flow: Flow, place: Mapping[str, int], most: int) -> str:
+    source, outcome, target, count = flow
+    a, b, wide = place[source], place[target], 1 + 22 * count / most
+    lift = 0.0 if b - a == GAP else 24 + 0.19 * (b - a) if b > a else -(44 + 0.19 * (a - b))
+    kind = {"pass": "c0", "sampled": "c0", "drop": "c3", "error": "c3", "spent": "c3"}.get(outcome, "c1")
+    title = f"<title>{escape(clean(f'{source} {outcome} {target}: {count}'))}</title>"
+    path = f"M {a} {BASE} Q {(a + b) / 2:.0f} {BASE - 2 * lift:.0f} {b} {BASE}"
+    drawn = f'<path d="{path}" class="flow {kind}" stroke-width="{wide:.1f}">{title}</path>'
+    above = BASE - lift - wide / 2 - 4 if lift >= 0 else BASE - lift + wide / 2 + 13
+    return drawn + (text((a + b) / 2, above, str(count), "small", "middle") if count >= most / 20 else "")
 
 
 def _apart(places: Sequence[float], least: float = 14.0) -> list[float]:

@@ -120,7 +120,7 @@ def _losses(state: State) -> str:
     thin = steps[:: max(1, len(steps) // 400)]
     series = [("L_think", [s.think for _, s in thin]), ("L_result", [s.result for _, s in thin])]
     known = [v for _, values in series for v in values if v is not None]
-    names = [f"{_round_name(k)}·{s.step}" for k, s in thin]
+    names = [f"{k or 'w'}·{s.step}" for k, s in thin]
     return lines_svg(series, names, "loss of thinking and of result per step", low=0, high=max(known, default=1.0))
 
 
