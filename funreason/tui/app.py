@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -45,7 +46,7 @@ ALL_PANELS = (100, 34)
 class Dashboard(Acting, App[None]):
     """One run on the screen. `open_feed` opens another; `runs` lists them; `requeue` puts a reason back."""
 
-    CSS_PATH = "dashboard.tcss"
+    CSS_PATH = Path(__file__).parent / "dashboard.tcss"
     TITLE = "FunReason"
     BINDINGS: ClassVar[list[BindingType]] = list(bindings())
 

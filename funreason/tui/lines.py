@@ -7,7 +7,7 @@ A role is a word such as `good` or `think`; which colour that is depends on the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rich.cells import cell_len, chop_cells, set_cell_size
@@ -29,7 +29,7 @@ def clean(text: str) -> str:
 def fit(text: str, width: int, right: bool = False) -> str:
     """`text`, cleaned, in exactly `width` cells; what is too long ends in `…`."""
     text = clean(text)
-    size = cell_len(text)
+    size = len(text) if text.isascii() else cell_len(text)  # nearly all is ASCII, and this runs for every cell
     if size > width:
         return set_cell_size(text, width - 1) + "…" if width > 0 else ""
     return " " * (width - size) + text if right else text + " " * (width - size)
@@ -38,6 +38,8 @@ def fit(text: str, width: int, right: bool = False) -> str:
 def fit_end(text: str, width: int) -> str:
     """As `fit`, but of what is too long the end is kept: ids differ there."""
     text = clean(text)
+    if text.isascii() and len(text) > width > 0:
+        return "…" + text[len(text) - width + 1 :]
     while cell_len(text) > width > 0:
         text = "…" + text[2:] if text.startswith("…") else "…" + text[1:]
     return fit(text, width)
@@ -77,7 +79,7 @@ def line(*parts: str | Span) -> Line:
 def table(
     title: str,
     columns: Sequence[Column],
-    rows: Sequence[tuple[str, Sequence[str | Span]]],
+    rows: Iterable[tuple[str, Sequence[str | Span]]],
     width: int,
     head: Sequence[Line] = (),
 ) -> Page:

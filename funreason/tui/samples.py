@@ -13,7 +13,7 @@ from funreason.record.state import State
 from funreason.tui.lines import Column, Page, Span, said, table
 from funreason.tui.look import Look
 
-MOST = 400
+MOST = 200
 """Rows made at once: more than anyone scrolls through, few enough to be made four times a second."""
 OUTCOMES = {
     "pass": ("✓", "good"), "kept": ("✓", "good"), "text": ("✓", "good"), "keep_text": ("✓", "good"),
