@@ -181,9 +181,13 @@ def watch(
     run_dir
         Where runs lie.
     """
-    from funreason.commands import watching
+    if serve:
+        from funreason.commands.serving import serve as serve_it
 
-    return watching.serve(run, run_dir, port) if serve else watching.watch(run, run_dir, against)
+        return serve_it(run, run_dir, port)
+    from funreason.commands.watching import watch as watch_it
+
+    return watch_it(run, run_dir, against)
 
 
 @app.command

@@ -38,20 +38,6 @@ def replay(run: str | None, runs: Path, speed: float) -> int:
     return OK
 
 
-def serve(run: str | None, runs: Path, port: int) -> int:
-    """Serve the dashboard to a browser on this machine, and to nobody else."""
-    folder = open_run(run, runs)
-    try:
-        from textual_serve.server import Server
-    except ModuleNotFoundError as error:
-        raise RecordError("serving needs the extra `serve`: pip install 'funreason[serve]'") from error
-    import shlex
-
-    command = [sys.executable, "-m", "funreason", "watch", str(folder.path.resolve()), "--run-dir", str(runs.resolve())]
-    Server(shlex.join(command), host="localhost", port=port, title=f"FunReason {folder.name}").serve()
-    return OK
-
-
 def key_map() -> dict[str, str]:
     """Keys of the user's own by binding id, from `keys.yaml`; RecordError when it cannot be read as that."""
     path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "funreason" / "keys.yaml"
