@@ -53,14 +53,13 @@ def _guarded(make: Callable[[], Awaitable[Any]], port: int) -> Callable[[], Awai
     async def made() -> Any:
         from aiohttp import web
 
-        @web.middleware
         async def guard(request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
             if not allowed(request.headers.get("Host", ""), request.headers.get("Origin"), port):
                 raise web.HTTPForbidden(text="this dashboard answers only its own page on this machine")
             return await handler(request)
 
         app = await make()
-        app.middlewares.append(guard)
+        app.middlewares.append(web.middleware(guard))
         return app
 
     return made
