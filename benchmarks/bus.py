@@ -26,12 +26,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from funreason.bus.agent import ENDED, Emit
+from funreason.bus.agent import Emit
 from funreason.bus.flow import Flow
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
-from funreason.record.events import Judged
-from funreason.record.log import EventLog
+from funreason.loops.journal import Journal
+from funreason.record.folder import RunFolder
 from funreason.record.types import Sample, Task, Verdict, changed
 
 STAGES = 5
@@ -86,42 +86,17 @@ def samples(workload: ModuleType, n: int) -> Iterator[Sample]:
         yield Sample(id=str(i), task=task, answer=made["answer"], thinking=made["cot"])
 
 
-class Pen:
-    """Writes an event for every answer, as a run does."""
-
-    def __init__(self, folder: Path) -> None:
-        self.log = EventLog(folder)
-
-    def observe(self, node: str, before: Sample, outcome: str, after: Sample | None, seconds: float) -> None:
-        """Append the judgement."""
-        if outcome == ENDED or after is None:
-            return
-        last = after.verdicts[-1] if after.verdicts else None
-        self.log.append(
-            Judged(
-                at=time.time(),
-                round=after.round,
-                sample=after.id,
-                attempt=before.attempt,
-                node=node,
-                outcome=outcome,
-                reason=last.reason if last is not None and last.stage == node else "",
-                us=round(seconds * 1e6, 1),
-            )
-        )
-
-
 def play(workload: ModuleType, n: int, delay: float) -> dict[str, float]:
     """One run; CPU and wall seconds, once the counts are those that must come out."""
     judgements, accepted, dead = workload.expected(n)
     with tempfile.TemporaryDirectory() as folder:
-        pen = Pen(Path(folder))
-        bus = Bus(workload_graph(), agents(workload, delay), observe=pen.observe)
+        journal = Journal(RunFolder(Path(folder)))
+        bus = Bus(workload_graph(), agents(workload, delay), observe=journal.observe)
         gc.collect()
         wall, cpu = time.perf_counter(), time.process_time()
         flow = asyncio.run(bus.drain(samples(workload, n)))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        lines = sum(1 for _ in pen.log.path.open("rb"))
+        lines = sum(1 for _ in journal.log.path.open("rb"))
     found = counts(flow)
     assert found == (judgements, accepted, dead), f"expected {(judgements, accepted, dead)}; found {found}"
     assert lines == judgements + flow.nodes["regenerator"].entered, f"{lines} lines in the log"

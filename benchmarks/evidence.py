@@ -3,9 +3,10 @@
     python benchmarks/evidence.py --seeds 0 1 2 --out benchmarks/results/evidence
 
 For each seed: the default run (warm-up on references, then rounds on judged samples of the model's own), and from
-the same warmed-up weights the two controls, each with exactly as many samples a round as the default run trained on:
-`unfiltered` takes its own samples at random, `references` takes reference answers. The gate's decisions count only
-in the default run; the controls keep every update, so that nothing is hidden by a refusal.
+the same warmed-up weights the two controls, each with as many samples a round, category by category, as the default
+run trained on: `unfiltered` takes its own first attempts at random (none that was cut off), `references` takes
+reference answers to the same queries. The gate's decisions count only in the default run; the controls keep every
+update, so that nothing is hidden by a refusal.
 
 A run that is there already is read back, so seeds can be played side by side and put together by a last call.
 
@@ -48,13 +49,15 @@ def one_seed(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """The default run and its controls on one seed."""
     common = {"seed": seed, "run_dir": str(options.runs), "gate.suites.fresh": FRESH, **dict(options.set)}
     judged = run("judged", seed, common, options)
-    counts = list(judged["trained"][1:])
     control = common | KEEP_ALL | {"warmup.references": None, "model.path": judged["warm_folder"]}
-    control |= {"train.counts": counts, "train.quotas": {}, "train.per_task": 99}
+    control |= {"train.counts": judged["by_category"][1:], "train.quotas": {}, "train.per_task": 99}
     rows = [judged]
     for arm in ("unfiltered", "references"):
         extra = {"train.learn_from": arm, "fcdr.regenerate": []}
         rows.append(run(arm, seed, control | extra, options))
+    same = [row["trained"][1:] for row in rows]
+    if same != [same[0]] * len(same):
+        print(f"seed {seed}: the arms did not train on the same number of samples: {same}", flush=True)
     return rows
 
 
@@ -88,6 +91,7 @@ def summary(arm: str, seed: int, folder: RunFolder) -> dict[str, Any]:
         "seed": seed,
         "decisions": [r.gate.decision if r.gate else "–" for r in rounds],
         "trained": [r.chosen.trained if r.chosen else 0 for r in rounds],
+        "by_category": [r.chosen.by_category if r.chosen else {} for r in rounds],
         "accuracy": {s: [percent(marks[w][s][1]) for w in path] for s in SUITES},
         "irrelevance": [percent(of_category(marks[w]["new"], "irrelevance")) for w in path],
         "warm_folder": str(folder.weights / path[1]),

@@ -68,7 +68,7 @@ def loop(
     set
         Change one setting: --set sample.k=8. Can be given several times.
     resume
-        Go on with an interrupted run: its name or folder.
+        Go on with an interrupted run: its name or folder. Only --rounds and --run-dir may stand beside it.
     tui
         Show the run in the dashboard, as `funreason watch` does. Quitting it leaves the run going.
     """
@@ -79,8 +79,7 @@ def loop(
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
-    name = config or ("own-data" if tasks else "default")
-    return run_loop(name, given, set or [], resume, tui=tui)
+    return run_loop(config, given, set or [], resume, tui=tui)
 
 
 @app.command
@@ -350,7 +349,7 @@ def evaluate(
         Change one setting, such as --set model.device=cuda.
     """
     from funreason.commands.evaluating import run_eval
-    from funreason.commands.scoring import Wanted
+    from funreason.commands.results import Wanted
 
     chosen = [name.strip() for name in categories.split(",")] if categories is not None else None
     wanted = Wanted(suite, chosen, limit, live, prompt, max_new_tokens, out, export, partial)

@@ -51,7 +51,12 @@ class Tasks(Section):
     path: str = "toolbox:new_train"
     """A data file, or `toolbox:<split>` for the embedded domain."""
     per_round: Count | None = None
-    """How many tasks a round samples; each round takes new ones while there are any. By default all of them."""
+    """How many tasks a round samples; each round takes new ones while there are any.
+
+    By default all records of a file, or 500 of the embedded domain.
+    """
+    mix: dict[str, Share] = {}
+    """Shares of the categories, embedded domain only; by default equal."""
     strict: bool = False
     """Refuse the whole file when one record is malformed, instead of leaving that record out."""
 
@@ -62,6 +67,8 @@ class References(Section):
     path: str
     """`toolbox:<split>`, a data file, or (for the warm-up) `tasks`: the run's own tasks that have a reference."""
     count: Annotated[int, Field(ge=0)]
+    mix: dict[str, Share] = {}
+    """Shares of the categories, embedded domain only; by default equal."""
 
 
 class Update(Section):
@@ -79,6 +86,8 @@ class Update(Section):
     average: Literal["sample", "token"] = "sample"
     max_length: Count = 2048
     """Longer samples are refused, not cut."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 20
+    """Steps between two checkpoints: what a kill costs at most. 0 saves one only when the run is asked to stop."""
     replay: References | None = None
     """Old references mixed in against forgetting."""
 
@@ -99,8 +108,7 @@ class Sampling(Section):
     temperature: Annotated[float, Field(gt=0)] = 0.9
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Count = 160
-    batch: Count = 128
-    """Tasks handed to the sampler at once."""
+    """Longest completion in tokens, while sampling and on the gate's items."""
 
 
 class JudgeEntry(Section):
@@ -133,13 +141,15 @@ class Train(Section):
     """What a round learns from."""
 
     learn_from: Literal["judged", "unfiltered", "references"] = "judged"
-    """`unfiltered` and `references` are controls: they take as many samples as judging would have kept."""
+    """`unfiltered` (own first attempts as they came) and `references` are controls; `counts` makes them fair."""
     init_from: Literal["accepted", "base"] = "accepted"
     """Start each round's update from the weights accepted last, or anew from the first ones."""
     per_task: Count = 2
     """At most this many kept samples of one task are trained on."""
-    counts: list[Count] = []
-    """Train round k on exactly counts[k-1] samples, chosen at random: what a fair control needs. Empty: on all."""
+    most_solved: Share = 1.0
+    """Leave out tasks of which a larger share of first attempts was kept: they teach next to nothing new."""
+    counts: list[dict[str, Annotated[int, Field(ge=0)]]] = []
+    """For controls: train round k on counts[k-1][category] samples of each category. Empty: on all."""
     quotas: dict[str, Share] = {}
     """The largest share of a round's samples each category may have; keeps the easiest class from taking over."""
     update: Update = Update()
@@ -176,7 +186,6 @@ class Gate(Section):
     """When new weights are kept."""
 
     suites: dict[str, Suite] = {}
-    max_new_tokens: Count = 160
     min_gain: float = 0.0
     """Points the deciding suite must gain (more than this) for a promotion."""
     significant: bool = False
@@ -185,7 +194,7 @@ class Gate(Section):
     max_category_loss: float = 5.0
     """A category that falls by more points than this, with p at most `p`, refuses the round."""
     max_guard_loss: float = 5.0
-    """A guard suite that is more points than this below its value at the start of the rounds refuses the round."""
+    """A guard suite that falls more points than this below its value under the start's weights refuses the round."""
     contamination: Contamination = Contamination()
     """Training tasks whose query stands in the gate: the rounds' own, the warm-up's and those of the replay."""
 

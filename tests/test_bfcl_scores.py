@@ -65,9 +65,16 @@ def test_wrong_counts_are_refused():
             call()
 
 
-def test_the_weighted_interval_of_one_part_is_the_normal_one():
-    low, high = weighted_interval([(1.0, 50, 100)])
-    assert (low, high) == pytest.approx((0.5 - 1.959964 * 0.05, 0.5 + 1.959964 * 0.05), abs=1e-6)
+@pytest.mark.parametrize("correct", [0, 1, 50, 100])
+def test_the_weighted_interval_of_one_part_is_its_own(correct):
+    assert weighted_interval([(1.0, correct, 100)]) == pytest.approx(wilson(correct, 100))
+
+
+def test_the_interval_of_a_mean_stays_open_where_every_part_is_all_right_or_all_wrong():
+    low, high = weighted_interval([(0.5, 2, 2), (0.5, 2, 2)])
+    assert low < 0.9
+    assert high == 1
+    assert weighted_interval([(0.5, 50, 100), (0.5, 50, 100)])[0] == pytest.approx(0.5 - 0.0962 / 2**0.5, abs=1e-3)
 
 
 def test_non_live_weighs_languages_and_kinds_equally_and_live_weighs_by_count():

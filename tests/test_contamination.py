@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -102,7 +103,7 @@ def test_thousands_of_tasks_are_screened_in_a_second():
 
 
 def test_each_round_counts_the_tasks_that_it_lost():
-    pool = Pool([task(i, QUERY if i in (1, 4) else f"Feed {i} cats") for i in range(6)])
+    pool = Pool([task(i, QUERY if i in (1, 4) else f"Feed {i} cats") for i in range(6)], per_round=2)
     clean = screened(pool, Screen([QUERY], Contamination()), [task(9, f"Please {QUERY}")])
     assert [t.id for t in clean.tasks] == ["t0", "t2", "t3", "t5"]
     assert [(r.id, r.reason) for r in clean.refusals] == [
@@ -110,8 +111,8 @@ def test_each_round_counts_the_tasks_that_it_lost():
         ("t4", "contamination.exact"),
         ("t9", "contamination.near"),
     ]
-    assert [clean.contaminated_in(k, 2)["exact"] for k in (1, 2, 3)] == [1, 1, 0]
-    assert clean.contaminated_in(2, None)["exact"] == 2
+    assert [clean.contaminated_in(k)["exact"] for k in (1, 2, 3)] == [1, 1, 0]
+    assert replace(clean, per_round=None).contaminated_in(2)["exact"] == 2
 
 
 def test_contamination_that_is_only_reported_refuses_nothing():
@@ -119,7 +120,7 @@ def test_contamination_that_is_only_reported_refuses_nothing():
     kept = screened(pool, Screen([QUERY], Contamination(mode="report")), [])
     assert kept.tasks == pool.tasks
     assert not kept.refusals
-    assert kept.contaminated_in(1, None) == {"exact": 1}
+    assert kept.contaminated_in(1) == {"exact": 1}
 
 
 @pytest.mark.parametrize("given", ["report", {"mode": "report"}])
@@ -161,7 +162,7 @@ def test_a_run_leaves_contaminated_tasks_out_and_says_how_many(tmp_path):
     assert made.returncode == 0
     options = [
         "--set",
-        f"gate={{suites: {{mine: {{path: {tmp_path / 'suite'}}}}}, max_new_tokens: 16}}",
+        f"gate={{suites: {{mine: {{path: {tmp_path / 'suite'}}}}}}}",
     ]
     options += ["--set", "sample={k: 1, max_new_tokens: 16}", "--set", "warmup.references.count=5", "--set", "name=run"]
     command = [

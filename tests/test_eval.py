@@ -13,8 +13,10 @@ from funreason.bfcl.cases import Case
 from funreason.bfcl.prompting import hinted, prompt_messages
 from funreason.bfcl.validation import solution
 from funreason.cli import main
+from funreason.loops import evaluation
 from funreason.loops.evaluation import answer_cases, cut_thinking, prompter, read_answers
 from funreason.loops.gates import case_task
+from funreason.models.huggingface import HuggingFaceSampler
 from funreason.models.loading import save_model
 from funreason.models.prompts import prompt_text
 from funreason.models.protocol import Completion
@@ -111,6 +113,12 @@ def test_a_message_that_is_none_is_named_with_its_case():
         prompt_messages(Case("x", "irrelevance", [[{"role": "user", "content": 3}]], [DOC], None))
 
 
+@pytest.mark.parametrize("style", ["bfcl", "native"])
+def test_a_function_that_is_none_is_named_with_its_case(style):
+    with pytest.raises(BfclError, match="'x'"):
+        prompter(style, tiny_tokenizer())(Case("x", "irrelevance", [[]], [3], None))
+
+
 @pytest.mark.parametrize(
     ("category", "language"), [("multiple", "Python 3"), ("simple_java", "SDK 8"), ("simple_javascript", "JavaScript")]
 )
@@ -161,6 +169,29 @@ def test_answers_go_on_by_id_and_a_torn_line_is_owed_again(suite, tmp_path):
     assert again.asked == [case.id for case in cases[4:]]
     assert sum(heard) == len(cases)
     assert {answer.output for answer in whole.values()} == {"[f(a=1)]"}
+
+
+def test_an_interrupted_evaluation_keeps_what_is_answered(suite, model, tmp_path, funreason, monkeypatch):
+    command = ["eval", "--model", model, "--suite", suite, "--out", tmp_path, "--max-new-tokens", "2"]
+    answer, calls = HuggingFaceSampler.sample, []
+
+    def interrupted(self, requests):
+        calls.append(len(requests))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return answer(self, requests)
+
+    monkeypatch.setattr(evaluation, "CHUNK", 4)
+    monkeypatch.setattr(HuggingFaceSampler, "sample", interrupted)
+    code, said, _ = funreason(*command)
+    assert code == 130
+    assert "the same command goes on" in said
+    assert len(read_answers(tmp_path / "outputs.jsonl")) == 4
+    code, _, error = funreason("eval", "--outputs", tmp_path)
+    assert code == 1
+    assert "4 cases have no output, the first is 'multiple_4'" in error
+    assert funreason(*command)[0] == 0
+    assert calls == [4, 4, 4, 2]
 
 
 def test_a_prompt_that_does_not_fit_is_an_empty_output_and_not_asked(suite, tmp_path):
@@ -340,6 +371,12 @@ def test_answers_that_were_tampered_with_are_named(suite, model, tmp_path, funre
         code, _, error = funreason("eval", "--outputs", out, "--partial")
         assert code == 1
         assert word in error
+    path.write_text(good)
+    (out / "eval.json").write_text("nonsense")
+    for arguments in (command, ["eval", "--outputs", out], ["eval", "--compare", out, out]):
+        code, _, error = funreason(*arguments)
+        assert code == 1
+        assert "eval.json: expected what made these results" in error
     shutil.move(out / "eval.json", tmp_path)
     code, _, error = funreason(*command)
     assert code == 1

@@ -108,7 +108,7 @@ def test_a_resampled_answer_keeps_its_id_and_attempt(make):
 def test_a_requeued_sample_is_drawn_anew_and_has_no_attempt_left(make, tmp_path):
     asyncio.run(make()([seed(0)]))
     drawn = {(s.id, s.attempt): s for s in Texts(tmp_path).get("sampled")}
-    again = make(drawn=drawn, ended={"r1/t0/0"}, requeued={"r1/t0/1"}, last_attempt=3)
+    again = make(drawn=drawn, ended={"r1/t0/0"}, requeued={"r1/t0/1": 3})
     ((only,),) = emitted(again, [seed(0)])
     assert (only[1].id, only[1].attempt, only[1].origin) == ("r1/t0/1", 3, "resampled")
 
@@ -119,12 +119,21 @@ def test_after_the_gate_it_answers_with_the_accepted_weights(make, tmp_path):
     assert generator.policy.weights_id == "w1"
 
 
-def test_references_alone_are_marked_as_references():
+def references(tokenizer, **more):
+    return ReferenceGenerator(Policy(Scripted(), tokenizer), **more)
+
+
+def test_references_alone_are_marked_as_references(tokenizer):
     task = Task(id="t", query="q", tools=[], reference=[Call("f", {"x": 1})], reference_thinking="f with 1")
-    ((outcome, sample),) = emitted(ReferenceGenerator(), [Sample(id="r1/t", task=task, answer="")])[0]
+    ((outcome, sample),) = (*emitted(references(tokenizer), [Sample(id="r1/t", task=task, answer="")])[0],)
     assert (outcome, sample.origin, sample.answer) == ("sampled", "reference", "[f(x=1)]")
 
 
-def test_a_task_without_a_reference_is_dropped_with_its_reason():
-    ((outcome, sample),) = emitted(ReferenceGenerator(), [seed(0)])[0]
+def test_a_task_without_a_reference_is_dropped_with_its_reason(tokenizer):
+    ((outcome, sample),) = emitted(references(tokenizer), [seed(0)])[0]
     assert (outcome, sample.verdicts[-1].reason) == ("drop", "reference.unusable")
+
+
+def test_references_that_ended_do_not_come_back(tokenizer):
+    task = Task(id="t", query="q", tools=[], reference=[Call("f", {"x": 1})])
+    assert emitted(references(tokenizer, ended={"r1/t/0"}), [Sample(id="r1/t", task=task, answer="")]) == [[]]

@@ -85,6 +85,10 @@ STR, INT, FLOAT = {"type": "str"}, {"type": "int"}, {"type": "float"}
         ("at half past, 14:00", "2 pm"),
         ("on June 3rd at 3pm", "2023-06-03 15:00:00"),
         ("next year", 2025),
+        ("next year", "2025"),
+        ("three nights from July 15th, 2023", "2023-07-18"),
+        ("everything in March 2023", "2023-03-31"),
+        ("about 0.65", 0.6508643),
         ("in NEW YORK", "New York"),
         ("the 'Blue Note' club", "blue note"),
         ("red shoes", "shoe"),
@@ -116,6 +120,10 @@ def test_a_value_that_the_query_spells_otherwise_is_grounded(query, value):
         ("order 17 eggs", 7),
         ("room 170", "17"),
         ("March 17th, 2023", "2023-05-18"),
+        ("March 17th, 2023", "2022-03-17"),
+        ("March 17th, 2023", "2023-03-18"),
+        ("a length of 100", 100.1),
+        ("order AB-12345", "AB-1234"),
         ("at 9 pm", "20:15"),
         ("a table in Oslo", "Lisbon"),
         ("my patient", "John Doe"),
@@ -173,6 +181,72 @@ CITY = {"a": {"type": "str"}, "n": {"type": "int", "required": False}}
 def test_the_thinking_must_lead_to_the_call(thinking, answer, reason):
     expected = ("drop", reason) if reason else ("pass", "")
     assert judged(CotJudge(), sample(answer, "", thinking, **CITY)) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [
+        ("AB-12345", "AB-1234"),
+        ("AB-1234-5", "AB-1234"),
+        ("AB-1234", "1234"),
+        ("2024-05-12", "2024-05-13"),
+        ("12 May 2024", "2023-05-12"),
+        ("12 May 2024", "12 May 2023"),
+        ("2024-05-12 at 9:00", "2024-05-12 10:00"),
+        ("-7", 7),
+        ("7", -7),
+        ("7.5", 7),
+        ("x7", 7),
+        ("100.1", 100.0),
+        ("twenty-five", 5),
+        ("landon", "london"),
+        ("Mars", "Mary"),
+        ("chocolate", "CAT"),
+        ("a value", 0),
+        ("a value", 1),
+        ("7 am", "19:00"),
+        ("5 miles", "5km"),
+        ("cats, dogs", ["cat", "horse"]),
+    ],
+)
+def test_a_value_that_the_thinking_gives_only_nearly_is_not_named(said, value):
+    answer = render_calls([Call("f", {"a": value})])
+    assert judged(CotJudge(), sample(answer, "", f"f fits: a {said}", a=STR)) == ("drop", "cot.value_not_named")
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [
+        ("eight", 8),
+        ("7 pm", "19:00"),
+        ("9:30 in the evening", "21:30"),
+        ("Friday", "Fri"),
+        ("minus seven", -7),
+        ("two and a half million", 2_500_000),
+        ("4 %", 0.04),
+        ("$1,250.50", 1250.5),
+        ("[1,2,300]", [1, 2, 300]),
+        ("[100,200]", [100, 200]),
+        ("1e-05", 0.00001),
+        ("May 12th, 2024", "2024-05-12"),
+        ("12/05/2024", "2024-05-12"),
+        ("10:00 on 2024-05-13", "2024-05-13T10:00"),
+        ("German", "de"),
+        ("5 km", "5km"),
+        ("the `ab-1234`.", "AB-1234"),
+        ("open valve", "openValve"),
+    ],
+)
+def test_a_value_may_be_named_in_another_spelling(said, value):
+    answer = render_calls([Call("f", {"a": value})])
+    assert judged(CotJudge(), sample(answer, "", f"f fits: a {said}", a=STR)) == ("pass", "")
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6))
+def test_a_number_is_named_by_itself_and_by_no_other(said, value):
+    thinking = f"f fits: a {said}"
+    outcome, _ = judged(CotJudge(), sample(f"[f(a={value})]", "", thinking, a=INT))
+    assert (outcome == "pass") == (said == value)
 
 
 def test_a_dotted_or_joined_name_may_be_thought_of_in_words():

@@ -1,10 +1,8 @@
 """The loop from start to end: real model, real training, real gate, at a tenth of the default's size."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from funreason.record.folder import RunFolder
 
 SMALL = ["--set", "tasks.per_round=10", "--set", "warmup.references.count=32", "--set", "gate.suites.new.count=16"]
-SMALL += ["--set", "gate.suites.old.count=8", "--set", "sample.max_new_tokens=64", "--set", "gate.max_new_tokens=64"]
+SMALL += ["--set", "gate.suites.old.count=8", "--set", "sample.max_new_tokens=64"]
 
 
 def funreason(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
@@ -111,26 +109,44 @@ def test_a_finished_run_that_is_resumed_changes_nothing(run):
     assert folder.state().summary()["rounds"] == before
 
 
-@pytest.mark.slow
-def test_an_interrupted_run_goes_on_where_it_stood(tmp_path):
-    arguments = ["loop", "--config", "smoke", "--run-dir", tmp_path, "--set", "name=cut", *SMALL, "--set", "rounds=1"]
-    process = subprocess.Popen([sys.executable, "-m", "funreason", *map(str, arguments)], stdout=-1, stderr=-1)
-    folder = RunFolder(tmp_path / "cut")
-    deadline = time.monotonic() + 120
-    while folder.state().phase != "sample" and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err.decode()
-    assert b"--resume" in out
-    assert folder.state().status == "interrupted"
-    done = funreason("loop", "--resume", folder.path)
-    assert done.returncode in (0, 3), done.stderr
-    r = folder.state().rounds[1]
-    assert r.ended
-    assert r.fates.total() == r.todo
-    ends = [s.id for kind in ("kept", "text", "dropped", "dead") for s in folder.texts(1).get(kind)]
-    assert len(ends) == len(set(ends)) == r.todo
+def test_a_run_whose_rounds_were_all_held_is_refused_even_when_its_warm_up_was_promoted(tmp_path):
+    """Four tokens are no answer: nothing is kept and no weights change, while the warm-up's are asked to lose only."""
+    few = ["--set", "sample.max_new_tokens=4", "--set", "gate.min_gain=-100", "--rounds", "1", "--set", "name=r"]
+    done = funreason("loop", "--config", "smoke", "--run-dir", tmp_path, *SMALL, *few)
+    assert done.returncode == 3, done.stderr
+    log = (tmp_path / "r" / "events" / "loop-000.jsonl").read_text().splitlines()
+    gates = [event for event in map(json.loads, log) if event["kind"] == "gated"]
+    assert [(g["round"], g["decision"]) for g in gates] == [(0, "promote"), (1, "hold")]
+    assert "the model is as the warm-up left it" in done.stdout
+    assert (tmp_path / "r" / "model").resolve().name == gates[0]["new_weights"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--set", "sample.k=3"], "--set"),
+        (["--seed", "4"], "--seed"),
+        (["--model", "x"], "--model"),
+        (["--tasks", "x", "--config", "smoke"], "--config, --tasks"),
+        (["--strict"], "--strict"),
+        (["--rounds", "1"], "has played 2 rounds"),
+    ],
+)
+def test_a_run_taken_up_again_keeps_its_settings_and_says_so(run, options, named):
+    folder, _ = run
+    done = funreason("loop", "--resume", folder.path, *options)
+    assert done.returncode == 2
+    assert named in done.stderr
+
+
+def test_a_start_that_fails_removes_only_what_it_made(tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    for name, code, said in (("mine", 1, "exists already"), ("new", 1, "no such file"), ("../up", 2, "name is")):
+        done = funreason("loop", "--tasks", "/nonexistent", "--run-dir", tmp_path, "--set", f"name={name}")
+        assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["mine", "mine/thesis.txt"]
 
 
 @pytest.mark.slow
@@ -141,7 +157,7 @@ def test_real_records_run_through_the_loop_and_all_are_accounted_for(shared_data
         lines = [next(file) for _ in range(60)]
     tasks = tmp_path / "tasks.jsonl"
     tasks.write_text("".join(lines) + '{"id": "torn", "query": "a')
-    more = ["--set", "sample.max_new_tokens=32", "--set", "gate.max_new_tokens=32", "--set", "sample.k=1"]
+    more = ["--set", "sample.max_new_tokens=32", "--set", "sample.k=1"]
     done = funreason("loop", "--tasks", tasks, "--rounds", "1", "--run-dir", tmp_path, "--set", "name=own", *more)
     assert done.returncode in (0, 3), done.stderr
     assert "at line 61" in done.stdout

@@ -1,16 +1,22 @@
 """The record: events, log, texts, run folder."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
+import time
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from funreason.record import events as ev
-from funreason.record.folder import RecordError, RunFolder, newest_run, open_run
+from funreason.record.folder import TAKE_OVER_AFTER_S, RecordError, RunFolder, newest_run, open_run
 from funreason.record.log import EventLog, LogReader
 from funreason.record.state import State
-from funreason.record.texts import Texts
+from funreason.record.texts import Line, Texts
 from funreason.record.types import Sample, Task, Verdict
 
 
@@ -65,6 +71,64 @@ def test_each_writer_gets_a_file_of_its_own(tmp_path):
     assert first.path != second.path
 
 
+def test_what_another_writer_added_later_is_read_later(tmp_path):
+    """By number across writers: a requeue stands behind the run's second log, whatever the alphabet says."""
+    for writer in ("loop", "zebra", "requeue", "loop"):
+        log = EventLog(tmp_path, writer)
+        log.write(ev.Noted(level="info", text=log.path.stem))
+        log.close()
+    told = [e.text for e in LogReader(tmp_path).events()]
+    assert told == ["loop-000", "zebra-001", "requeue-002", "loop-003"]
+
+
+def test_a_log_that_was_closed_takes_no_line_more(tmp_path):
+    log = EventLog(tmp_path)
+    log.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        log.write(ev.Noted(level="info", text="late"))
+
+
+def test_a_line_of_text_has_the_fields_of_a_sample():
+    """`Line` is `Sample` with the task's id: a field added to one alone would be lost on disk."""
+    line, sample = (
+        {field.name: (field.type, field.default) for field in msgspec.structs.fields(kind)} for kind in (Line, Sample)
+    )
+    assert list(line) == list(sample)
+    assert {n: f for n, f in line.items() if n != "task"} == {n: f for n, f in sample.items() if n != "task"}
+
+
+def test_a_folder_has_one_writer_for_each_text_and_closes_it_with_the_round(tmp_path):
+    folder, open_files = RunFolder(tmp_path), len(os.listdir("/proc/self/fd"))
+    folder.texts(1).put("kept", sample(0))
+    assert folder.texts(1) is folder.texts(1)
+    folder.sync()
+    folder.seal(1)
+    assert len(os.listdir("/proc/self/fd")) == open_files
+
+
+def test_a_round_taken_up_after_its_seal_is_whole_again_only_when_sealed_again(tmp_path):
+    first = RunFolder(tmp_path)
+    first.texts(1).put("kept", sample(0))
+    first.seal(1)
+    manifest = tmp_path / "round-1" / "manifest.json"
+    before = manifest.read_text()
+    again = RunFolder(tmp_path)
+    again.seal(1)
+    assert manifest.read_text() == before
+    again.texts(1).put("kept", sample(1))
+    assert not manifest.exists()
+    again.seal(1)
+    assert (
+        json.loads(manifest.read_text())["files"]["kept.jsonl"]["bytes"]
+        > json.loads(before)["files"]["kept.jsonl"]["bytes"]
+    )
+
+
+def test_a_round_without_any_text_can_be_sealed(tmp_path):
+    RunFolder(tmp_path).seal(3)
+    assert json.loads((tmp_path / "round-3" / "manifest.json").read_text())["files"] == {}
+
+
 def test_texts_give_back_the_samples_with_their_tasks(tmp_path):
     texts = Texts(tmp_path)
     for i in (0, 1, 0):
@@ -103,6 +167,23 @@ def test_a_second_writer_is_refused_with_the_first_ones_pid(tmp_path):
     assert folder.life()[:2] == ("running", os.getpid())
 
 
+@pytest.mark.parametrize("pid", [os.getpid(), 1])
+def test_a_writer_on_another_host_is_taken_for_dead_only_after_long_silence(tmp_path, pid):
+    """Its process cannot be asked, and its number may be anybody's here: even this one's."""
+    folder = RunFolder(tmp_path)
+    for silent, taken in ((10, False), (TAKE_OVER_AFTER_S - 10, False), (TAKE_OVER_AFTER_S + 10, True)):
+        life = {"pid": pid, "host": "elsewhere", "heartbeat": time.time() - silent, "status": "running"}
+        (tmp_path / "run.json").write_text(json.dumps(life))
+        with pytest.raises(RecordError, match=f"process {pid} on elsewhere"):
+            folder.claim()
+        if taken:
+            assert folder.claim(take_over=True)[1:3] == (pid, "elsewhere")
+            assert folder.life()[:3] == ("running", os.getpid(), socket.gethostname())
+        else:
+            with pytest.raises(RecordError, match="--resume takes over"):
+                folder.claim(take_over=True)
+
+
 def test_a_run_is_found_by_name_by_folder_and_as_the_newest(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -114,8 +195,8 @@ def test_a_run_is_found_by_name_by_folder_and_as_the_newest(tmp_path):
         open_run("nope", tmp_path)
 
 
-def judged(node: str, outcome: str, reason: str = "", round: int = 1) -> ev.Judged:
-    return ev.Judged(round=round, sample="s", attempt=0, node=node, outcome=outcome, reason=reason)
+def judged(node: str, outcome: str, reason: str = "", sample: str = "s", round: int = 1) -> ev.Judged:
+    return ev.Judged(round=round, sample=sample, attempt=0, node=node, outcome=outcome, reason=reason)
 
 
 def test_the_reducer_counts_passes_reasons_and_ends():
@@ -124,8 +205,8 @@ def test_the_reducer_counts_passes_reasons_and_ends():
             ev.RunStarted(run="r", rounds=2, nodes=["cot"]),
             ev.PhaseStarted(round=1, phase="sample", todo=4),
             judged("cot", "pass"),
-            judged("cot", "drop", "cot.missing"),
-            judged("cot", "error", "agent.ValueError"),
+            judged("cot", "drop", "cot.missing", "t"),
+            judged("cot", "error", "agent.ValueError", "u"),
             ev.Ended(round=1, sample="a", attempt=0, fate="kept", origin="sampled"),
             ev.Ended(round=1, sample="b", attempt=1, fate="dropped", reason="cot.missing"),
         ]
@@ -149,6 +230,47 @@ def test_a_requeued_sample_may_end_again():
     assert (1, "a") not in state.ended
 
 
+def test_a_judgement_made_again_after_a_kill_counts_once():
+    once = [judged("response", "pass", sample="a"), judged("cot", "drop", "cot.missing", "a")]
+    state = State().fold([once[0], judged("response", "pass", sample="b"), once[0], *once])
+    nodes = state.rounds[1].nodes
+    assert (nodes["response"].answered, nodes["cot"].answered) == (2, 1)
+    state.apply(ev.Judged(round=1, sample="a", attempt=1, node="cot", outcome="pass"))
+    assert nodes["cot"].answered == 2
+
+
+def test_what_was_judged_is_forgotten_with_the_end_of_its_sample():
+    state = State()
+    for i in range(100):
+        state.fold([judged("cot", "pass", sample=f"s{i}"), ev.Ended(round=1, sample=f"s{i}", attempt=0, fate="kept")])
+    state.apply(judged("cot", "pass", sample="last"))
+    assert list(state.rounds[1].in_hand) == ["last"]
+    state.apply(ev.RoundEnded(round=1, weights="w"))
+    assert not state.rounds[1].in_hand
+
+
+def test_refusals_of_a_start_that_broke_off_among_them_are_told_again_and_count_once():
+    began, refused = ev.RunStarted(run="r", rounds=1), ev.TaskRefused(where="line 1", reason="json")
+    state = State().fold([began, refused, began, refused, refused, ev.TasksRead(refused=2), began])
+    assert state.tasks_read
+    assert state.refused == {"json": 2}
+
+
+FATES = ["kept", "text", "dropped", "dead"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from([*FATES, "requeue"])), max_size=40))
+def test_ends_and_requeues_in_any_order_leave_each_sample_with_at_most_one_end(told):
+    state = State()
+    for i, what in told:
+        again = ev.Requeued(sample=f"s{i}", round=1)
+        state.apply(again if what == "requeue" else ev.Ended(round=1, sample=f"s{i}", attempt=0, fate=what, reason="x"))
+    r = state.at_round(1)
+    assert r.fates.total() == len(state.ended) == r.origins.total() + r.dead_reasons.total()
+    assert all(n > 0 for n in r.fates.values())
+    assert not state.requeued & state.ended.keys()
+
+
 def test_losses_are_weighted_by_tokens_and_a_resumed_update_replaces_its_own_steps():
     def step(i, think, tokens):
         return ev.Stepped(round=1, step=i, steps=2, loss=1.0, think=think, think_tokens=tokens, result=None)
@@ -159,7 +281,5 @@ def test_losses_are_weighted_by_tokens_and_a_resumed_update_replaces_its_own_ste
 
 
 def test_a_summary_is_plain_json_data():
-    import json
-
     state = State().fold([ev.RunStarted(run="r", rounds=1), judged("cot", "pass"), ev.RunEnded(status="finished")])
     assert json.loads(json.dumps(state.summary()))["status"] == "finished"

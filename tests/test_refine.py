@@ -1,8 +1,10 @@
 """FCDR over real records, and over malformed ones."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -48,3 +50,42 @@ def test_strict_refuses_a_file_with_one_bad_record(shared_data, tmp_path):
     assert done.returncode == 1
     assert "line 1 " in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_bad_lines_are_told_when_a_file_is_refined(shared_data, tmp_path):
+    done = refine(shared_data / "real" / "nasty.jsonl", tmp_path / "out")
+    assert "at line " in done.stdout
+    assert "warning: " in done.stdout
+
+
+@pytest.mark.parametrize("setting", ["fcdr.graph=nope", "fcdr.judges=[{name: a, agent: nowhere_at_all:a}]"])
+def test_what_cannot_judge_leaves_no_folder_behind(shared_data, tmp_path, setting):
+    done = refine(shared_data / "real" / "nasty.jsonl", tmp_path / "out", "--set", setting)
+    assert done.returncode == 2, done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("times", "seconds"), [(1, 0.5), (2, 60)])
+def test_refining_can_be_interrupted_once_to_finish_what_is_in_flight_and_twice_to_leave(tmp_path, times, seconds):
+    judge = tmp_path / "slow.py"
+    judge.write_text(
+        f"import asyncio\n\nasync def slow(sample):\n    await asyncio.sleep({seconds})\n    return 'pass'\n"
+    )
+    tool = {"name": "add", "parameters": {"a": {"type": "int"}}}
+    record = {"query": "add 1", "tools": json.dumps([tool]), "answers": '[{"name": "add", "arguments": {"a": 1}}]'}
+    file = tmp_path / "tasks.jsonl"
+    file.write_text("".join(json.dumps(record | {"id": i}) + "\n" for i in range(2000)))
+    settings = ["--set", f"fcdr.judges=[{{name: slow, agent: '{judge}:slow', after: response}}]"]
+    command = [sys.executable, "-m", "funreason", "refine", str(file), "--out", str(tmp_path / "out"), *settings]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    folder, deadline = RunFolder(tmp_path / "out"), time.monotonic() + 30
+    while folder.state().phase != "sample" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, out + err
+    assert "interrupted; what was judged lies in" in out
+    assert folder.state().status == folder.life().status == "interrupted"
+    assert err == ""

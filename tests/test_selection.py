@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from funreason.agents.selection import select, within_quotas
+from funreason.agents.selection import select, solved_tasks, within_quotas
 from funreason.record.types import Sample, Task
 
 
@@ -31,8 +31,8 @@ def test_a_task_gives_no_more_than_its_cap():
 
 def test_the_choice_does_not_depend_on_the_order_in_which_samples_finished():
     kept = [sample(i, task=f"t{i % 7}") for i in range(40)]
-    forward = select(kept, per_task=2, quotas={"simple": 1.0}, count=9, seed=3)
-    backward = select(kept[::-1], per_task=2, quotas={"simple": 1.0}, count=9, seed=3)
+    forward = select(kept, per_task=2, quotas={"simple": 1.0}, counts={"simple": 9}, seed=3)
+    backward = select(kept[::-1], per_task=2, quotas={"simple": 1.0}, counts={"simple": 9}, seed=3)
     assert forward == backward
     assert len(forward.samples) == 9
 
@@ -48,6 +48,27 @@ def test_the_easiest_class_cannot_take_over():
 def test_quotas_that_cannot_be_kept_are_scaled_rather_than_dropping_everything():
     kept = [sample(i, "irrelevance") for i in range(10)]
     assert len(select(kept, per_task=1, quotas={"irrelevance": 0.3}).samples) == 10
+
+
+def test_a_category_with_a_quota_of_zero_is_left_out():
+    kept = [sample(i, "irrelevance") for i in range(4)]
+    assert select(kept, per_task=1, quotas={"irrelevance": 0}).samples == []
+
+
+def test_a_control_gets_exactly_the_counts_it_asks_for():
+    kept = [sample(i, "simple" if i % 2 else "parallel") for i in range(40)]
+    chosen = select(kept, per_task=1, quotas={}, counts={"simple": 3, "parallel": 5}).samples
+    assert Counter(s.task.category for s in chosen) == {"simple": 3, "parallel": 5}
+
+
+def test_tasks_that_are_mostly_solved_teach_nothing_and_are_left_out():
+    drawn = [sample(i, task="easy") for i in range(4)] + [sample(10 + i, task="hard") for i in range(4)]
+    kept = [*drawn[:4], drawn[4]]
+    solved = solved_tasks(drawn, kept, most=0.75)
+    assert solved == {"easy"}
+    chosen = select(kept, per_task=4, quotas={}, solved=solved)
+    assert [s.task.id for s in chosen.samples] == ["hard"]
+    assert chosen.solved == 4
 
 
 @given(

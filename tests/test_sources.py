@@ -4,24 +4,26 @@ import json
 
 import pytest
 
-from funreason.config import ConfigError, Suite, Tasks
-from funreason.loops.sources import HELD_OUT, Pool, hold_out, read_pool, toolbox_tasks
+from funreason.config import ConfigError, References, Suite, Tasks
+from funreason.data.refusal import DataError
+from funreason.loops.sources import HELD_OUT, Pool, hold_out, read_pool, references, toolbox_tasks
 from funreason.record.types import Call, Task
 
 
 def task(i: int, query: str = "", reference: list[Call] | None = None) -> Task:
-    return Task(id=f"t{i}", query=query or f"query {i}", tools=[], reference=reference)
+    tools = [{"name": "f", "description": "", "parameters": {"type": "object", "properties": {}, "required": []}}]
+    return Task(id=f"t{i}", query=query or f"query {i}", tools=tools, reference=reference)
 
 
 def test_each_round_takes_new_tasks_and_starts_again_at_the_end():
-    pool = Pool([task(i) for i in range(5)])
-    taken = [[t.id for t in pool.round(k, 2)] for k in (1, 2, 3)]
+    pool = Pool([task(i) for i in range(5)], per_round=2)
+    taken = [[t.id for t in pool.round(k)] for k in (1, 2, 3)]
     assert taken == [["t0", "t1"], ["t2", "t3"], ["t4", "t0"]]
 
 
 def test_without_a_number_a_round_takes_all():
     pool = Pool([task(i) for i in range(5)])
-    assert len(pool.round(2, None)) == 5
+    assert len(pool.round(2)) == 5
 
 
 def test_the_order_of_tasks_depends_on_the_seed_alone(tmp_path):
@@ -52,3 +54,32 @@ def test_held_out_tasks_are_never_trained_on_and_always_have_a_reference():
 def test_nothing_is_held_out_unless_a_suite_asks():
     pool = Pool([task(i) for i in range(3)])
     assert hold_out(pool, [Suite(path="some/folder")]).train == pool.tasks
+
+
+def test_more_rounds_leave_the_tasks_of_earlier_ones_as_they_are():
+    two, three = (read_pool(Tasks(path="toolbox:new_train", per_round=20), rounds, 5) for rounds in (2, 3))
+    for k in (1, 2):
+        assert two.round(k) == three.round(k)
+
+
+def test_each_round_replays_other_references():
+    source = References(path="toolbox:old_replay", count=20)
+    first, second = (references(source, 5, k) for k in (1, 2))
+    assert len(first) == len(second) == 20
+    assert not {t.query for t in first} & {t.query for t in second}
+
+
+def test_a_record_that_no_answer_could_satisfy_is_not_held_out():
+    odd = task(0, reference=[Call("not_offered", {})])
+    pool = Pool([odd, task(1, reference=[Call("f", {})])])
+    assert [t.id for t in hold_out(pool, [Suite(path=HELD_OUT)]).gate] == ["t1"]
+
+
+def test_a_small_file_still_holds_one_task_out():
+    pool = Pool([task(i, reference=[Call("f", {})]) for i in range(5)])
+    assert len(hold_out(pool, [Suite(path=HELD_OUT)]).gate) == 1
+
+
+def test_a_file_without_references_says_what_to_name_instead():
+    with pytest.raises(DataError, match=r"gate\.suites\.held_out\.path"):
+        hold_out(Pool([task(0)]), [Suite(path=HELD_OUT)])

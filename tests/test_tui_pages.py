@@ -74,12 +74,13 @@ def test_in_flight_is_what_came_along_the_edges_and_has_not_left():
     assert [state.in_flight(1, node) for node in ("generator", "response", "query_tool", "cot")] == [None, 2, 1, 0]
 
 
-def test_what_was_in_flight_when_a_run_broke_off_is_not_in_flight_any_more():
+def test_what_is_judged_again_when_a_run_is_taken_up_is_in_flight_once():
     state = started(ev.PhaseStarted(round=1, phase="sample"), judged("s", "generator", "sampled"))
     state.apply(ev.RunStarted(run="r", rounds=3, nodes=NODES, edges=EDGES, resumed=True))
-    assert state.in_flight(1, "response") == 0
     state.apply(judged("s", "generator", "sampled"))
     assert state.in_flight(1, "response") == 1
+    state.apply(judged("s", "response", "pass"))
+    assert state.in_flight(1, "response") == 0
 
 
 def test_only_a_rounds_newest_judgements_are_held_one_by_one():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from funreason.agents.gate import Marks, Pair, Rule, by_category, compare, decide
+from funreason.agents.gate import Marks, Pair, Rule, by_category, compare, decide, pooled
 from funreason.agents.messages import Accepted, Candidate
 from funreason.bfcl import Case, check, check_any
 from funreason.calls.thinking import split_thinking
@@ -133,14 +133,14 @@ class Evaluator:
         word: tuple[str, str],
     ) -> Gated:
         pairs = self._pairs(old, new)
-        main = next((p for p in pairs if p.role == "decide"), pairs[0])
+        old_all, new_all = pooled([p for p in pairs if p.role == "decide"] or pairs)
         return Gated(
             round=round,
             decision=word[0],
             reason=word[1],
             old_weights=old_id,
             new_weights=new_id,
-            overall=compare(main.old, main.new),
-            by_category=by_category(main.old, main.new),
+            overall=compare(old_all, new_all),
+            by_category=by_category(old_all, new_all),
             by_slice={p.name: compare(p.old, p.new) for p in pairs},
         )

@@ -81,7 +81,7 @@ def decide(rule: Rule, pairs: Sequence[Pair]) -> tuple[str, str]:
     deciding = [pair for pair in pairs if pair.role == "decide"]
     if not deciding:
         return "hold", "no suite decides: give one the role `decide`"
-    old, new = _pooled(deciding)
+    old, new = pooled(deciding)
     score = compare(old, new)
     gain = points(score)
     if gain < 0 and score.p <= rule.p:
@@ -119,7 +119,9 @@ def _no_harm(rule: Rule, pair: Pair) -> str:
 _HARM = {"guard": _guard_harm, "decide": _category_harm, "watch": _no_harm}
 
 
-def _pooled(pairs: Sequence[Pair]) -> tuple[Marks, Marks]:
+def pooled(pairs: Sequence[Pair]) -> tuple[Marks, Marks]:
+    """Several suites as one: the old marks and the new ones."""
+
     def join(marks: list[Marks]) -> Marks:
         return Marks(
             [c for m in marks for c in m.categories],

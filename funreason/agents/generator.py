@@ -32,16 +32,14 @@ class Generator:
         k: int,
         drawn: Drawn | None = None,
         ended: Collection[str] = (),
-        requeued: Collection[str] = (),
-        last_attempt: int = 0,
+        requeued: Mapping[str, int] | None = None,
     ) -> None:
         self.policy = policy
         self.texts = texts
         self.k = k
         self.drawn = drawn or {}
         self.ended = ended
-        self.requeued = requeued
-        self.last_attempt = last_attempt
+        self.requeued = requeued or {}
 
     async def __call__(self, seeds: list[Sample]) -> list[list[Emit]]:
         """k samples for each seed, without those that have ended; a task that does not fit is dropped."""
@@ -79,16 +77,17 @@ class Generator:
         """The samples of one seed; texts get only those an interrupted run had not written yet."""
         samples = []
         for i, completion in zip(self._ids(seed), completions, strict=True):
-            sample = _read(changed(seed, id=i), completion, self.policy.weights_id)
-            if (i, 0) not in self.drawn:
+            sample = self.drawn.get((i, 0))
+            if sample is None:
+                sample = _read(changed(seed, id=i), completion, self.policy.weights_id)
                 self.texts.put("sampled", sample)
             samples.append(sample)
         return samples
 
     async def _draw_again(self, seeds: list[Sample]) -> dict[str, Sample]:
-        """A new answer for each requeued sample, beyond the attempts it had: it may fail only once more."""
+        """A new answer for each requeued sample, at an attempt it never had: it may fail only once more."""
         ids = [i for seed in seeds for i in self._ids(seed) if i in self.requeued and (i, 0) in self.drawn]
-        old = [changed(self.drawn[i, 0], attempt=self.last_attempt, verdicts=()) for i in ids]
+        old = [changed(self.drawn[i, 0], attempt=self.requeued[i], verdicts=()) for i in ids]
         return {sample.id: sample for sample in await self.resample(old)} if old else {}
 
     def _emit(self, seed: Sample, made: list[Sample] | None, again: Mapping[str, Sample]) -> list[Emit]:
@@ -103,9 +102,19 @@ class Generator:
 class ReferenceGenerator:
     """Answers each task with its reference: the control that learns from references alone."""
 
+    def __init__(self, policy: Policy, ended: Collection[str] = ()) -> None:
+        self.policy = policy
+        self.ended = ended
+
     async def __call__(self, seeds: list[Sample]) -> list[list[Emit]]:
-        """One sample per seed; a task without a usable reference is dropped with its reason."""
-        return [[_reference(seed)] for seed in seeds]
+        """One sample per seed that has not ended; a task without a usable reference is dropped with its reason."""
+        found = [_reference(seed) for seed in seeds]
+        return [[] if emit.message.id in self.ended else [emit] for emit in found]
+
+    async def on_signal(self, name: str, accepted: Accepted) -> tuple[str, Accepted]:
+        """After the gate: the accepted weights, as any generator would hold them."""
+        await self.policy.load(accepted.folder, accepted.weights_id)
+        return "ready", accepted
 
 
 def _reference(seed: Sample) -> Emit:

@@ -1,4 +1,4 @@
-"""Whether a text supports a value: the common ground of stage 2 (query and value) and stage 3 (thinking and value).
+"""Whether a text supports a value: stage 2's question of the query and the values.
 
 A value counts as supported when the text spells it in any of the ways people do: other case, quotes or plurals,
 numbers in words, percent for a fraction, another date or clock format, a code for a word (CN for China). Only a
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 from rapidfuzz import fuzz
 
 from funreason.agents.aliases import CODES, MONTHS
+from funreason.agents.dates import Day, agrees, days_in
 from funreason.agents.numbers import numbers_in, scaled, times_in
 
 _ALNUM = re.compile(r"[^\W_]+")
@@ -23,6 +25,9 @@ _TIME = re.compile(
     r"(?:^|[\sT])(\d{1,2})(?::(\d{2})(?::\d{2}(?:\.\d+)?)?\s*(?:[ap]\.?m\.?|z|[+-]\d\d:?\d\d)?|\s*[ap]\.?m\.?)\s*$",
     re.IGNORECASE,
 )
+_DURATION = re.compile(r"\b(?:night|day|week|month)s?\b")
+_ENDS_OF_MONTH = (1, 28, 29, 30, 31)
+_ENDS_OF_YEAR = ((1, 1), (12, 31))
 _ONLY_DATE = re.compile(r"[\d\s:/.+TZapm-]+", re.IGNORECASE)
 _DATE = re.compile(r"\s*(\d{4})[-/.](\d{1,2})(?:[-/.](\d{1,2}))?(?!\d)|\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{2,4})(?!\d)")
 _RELATIVE = re.compile(
@@ -58,7 +63,6 @@ _EMPTY_WORDS = frozenset(
 _FEW_EXEMPT = frozenset({0.0, 1.0, -1.0})
 _LONG = 60
 _FUZZY = 83.0
-_ROUNDING = 0.002
 _COMPACT_DATES = (19_000_101, 21_001_231)
 _CACHED_CHARS = 20_000
 _PARTS = 200
@@ -98,15 +102,15 @@ class Evidence:
             self._scaled = scaled(self.numbers, self.text)
         return round(value, 9) in self._scaled
 
-    def supports(self, value: Any, whole: bool = False) -> bool:
-        """Whether the text supports the value. `whole`: each word of a short string must be there, not just one."""
+    def supports(self, value: Any) -> bool:
+        """Whether the text supports the value; of a string of several words one is enough."""
         if value is None or isinstance(value, bool):
             return True
         if isinstance(value, int | float):
             return self._supports_count(value) or self._is_year_of_now(value)
         if isinstance(value, str):
-            return self._supports_text(value.strip(), whole)
-        return unsupported(self, value, whole) is None
+            return self._supports_text(value.strip())
+        return unsupported(self, value) is None
 
     def _supports_count(self, value: float) -> bool:
         if value in _FEW_EXEMPT or self.supports_number(value):
@@ -115,7 +119,7 @@ class Evidence:
             return True
         if -value in self.numbers or (abs(value) < 10**15 and str(value) in self.words):
             return True
-        return isinstance(value, float) and any(abs(value - near) <= _ROUNDING * abs(value) for near in self.numbers)
+        return isinstance(value, float) and any(_rounds(value, near) or _rounds(near, value) for near in self.numbers)
 
     def _supports_compact_date(self, value: int) -> bool:
         date = _DATE.match(f"{value // 10_000}-{value // 100 % 100}-{value % 100}")
@@ -124,27 +128,34 @@ class Evidence:
     def _is_year_of_now(self, value: float) -> bool:
         return 1990 <= value <= 2100 and bool(_RELATIVE.search(self.text))
 
-    def _supports_text(self, value: str, whole: bool) -> bool:
+    def _supports_text(self, value: str) -> bool:
         low = value.casefold()
         words = _ALNUM.findall(low)
         if not words or low in self.words:
             return True
-        squashed = "".join(words)
-        if len(squashed) > 3 and squashed in self.squashed and (not whole or len(squashed) > 5):
+        if self._has_squashed("".join(words)):
             return True
         formed = self._supports_form(value, low)
         if formed is not None:
             return formed
         if self._supports_code(low):
             return True
-        return self._supports_words(value, words, low, whole)
+        return self._supports_words(value, words, low)
+
+    def _has_squashed(self, squashed: str) -> bool:
+        """Whether the letters and digits stand there in a row; a row that begins or ends in a digit, to that end."""
+        if len(squashed) <= 3 or squashed not in self.squashed:
+            return False
+        before = r"(?<!\d)" if squashed[0].isdecimal() else ""
+        after = r"(?!\d)" if squashed[-1].isdecimal() else ""
+        return not before + after or re.search(before + re.escape(squashed) + after, self.squashed) is not None
 
     def _supports_form(self, value: str, low: str) -> bool | None:
         """Numbers, dates and times that come as strings; None when the value is none of them."""
         if not (low[0].isdecimal() or low[0] in "-+$€£¥."):
             return None
         number = _NUMBER.match(value)
-        if number and self._supports_count(_float(number[1])):
+        if number and (self._supports_count(_float(number[1])) or self._is_year_of_now(_float(number[1]))):
             return True
         date, time = _DATE.match(value), _TIME.search(value)
         if date and _ONLY_DATE.fullmatch(value):
@@ -157,9 +168,24 @@ class Evidence:
     def _supports_date(self, match: re.Match[str]) -> bool:
         if _RELATIVE.search(self.text):
             return True
-        parts = [int(part) for part in match.groups() if part]
-        found = sum(float(part) in self.numbers for part in parts)
-        return found >= len(parts) - 1 if len(parts) > 2 else found == len(parts)
+        said = days_in(self.text)
+        days = days_in(match[0])
+        if said and _DURATION.search(self.text) and any(self._has_some_parts(day) for day in days):
+            return True
+        return any(agrees(day, said) or self._has_parts(day) for day in days)
+
+    def _has_some_parts(self, day: Day) -> bool:
+        """Whether all but one part stand there: "three nights from July 15th" ends on a day nobody names."""
+        return sum(part is None or float(part) in self.numbers for part in day) >= 2
+
+    def _has_parts(self, day: Day) -> bool:
+        """Whether the parts stand apart; the ends of a month or a year need none ("in March" is from 03-01)."""
+        asked = [day.year, day.month, day.day]
+        if day.day in _ENDS_OF_MONTH:
+            asked[2] = None
+            if (day.month, day.day) in _ENDS_OF_YEAR:
+                asked[1] = None
+        return all(part is None or float(part) in self.numbers for part in asked)
 
     def _supports_code(self, low: str) -> bool:
         if any(word in self.words or (len(word) > 5 and word in self.text) for word in CODES.get(low, ())):
@@ -170,15 +196,14 @@ class Evidence:
             return False
         return any(_shortens(low, word) for word in self.words) or _is_initials(low, self.text)
 
-    def _supports_words(self, value: str, words: list[str], low: str, whole: bool) -> bool:
-        if self._is_of_another_script(low):
+    def _supports_words(self, value: str, words: list[str], low: str) -> bool:
+        if of_another_script(low, self.text):
             return True
         # An id such as 6Hk0q7 is one word; only a name without digits is taken apart at its capitals.
         apart = value if any(char.isdecimal() for char in value) else _CAMEL.sub(" ", value)
-        parts = [part for part in map(str.casefold, _ALNUM.findall(apart)) if _has_weight(part)]
+        parts = [part for part in map(str.casefold, _ALNUM.findall(apart)) if has_weight(part)]
         parts = (parts or words)[:_PARTS]
-        share = sum(map(self._has_part, parts)) / len(parts)
-        if share >= (0.5 if len(low) > _LONG else 1.0) if whole else share > 0:
+        if any(map(self._has_part, parts)):
             return True
         if not 5 <= len(low) <= _LONG or any(char.isdecimal() for char in low):  # image2 is not nearly image3
             return False
@@ -195,13 +220,6 @@ class Evidence:
             return True
         return len(part) > 4 and part in self.squashed
 
-    def _is_of_another_script(self, low: str) -> bool:
-        """Whether value and text are written in different scripts, so that only a translator could compare them."""
-        foreign = [char for char in low if not char.isascii() and char.isalpha()]
-        if foreign:
-            return not any(char in self.text for char in foreign)
-        return 3 * sum(not char.isascii() for char in self.squashed) > len(self.squashed)
-
 
 def evidence_of(text: str) -> Evidence:
     """The prepared evidence of a text; cached if it is not long, because k samples share one query."""
@@ -211,16 +229,25 @@ def evidence_of(text: str) -> Evidence:
 _remembered = lru_cache(maxsize=512)(Evidence)
 
 
-def unsupported(evidence: Evidence, value: Any, whole: bool = False, depth: int = 0) -> Any:
+def unsupported(evidence: Evidence, value: Any, depth: int = 0) -> Any:
     """The first part of a value without support, or None. Lists and dicts are taken apart, dict keys are not asked."""
     if isinstance(value, list | tuple | dict) and depth < 8:
         parts = value.values() if isinstance(value, dict) else value
         for part in parts:
-            found = unsupported(evidence, part, whole, depth + 1)
+            found = unsupported(evidence, part, depth + 1)
             if found is not None:
                 return found
         return None
-    return None if evidence.supports(value, whole) else value
+    return None if evidence.supports(value) else value
+
+
+def of_another_script(value: str, text: str) -> bool:
+    """Whether value and text are written in different scripts, so that only a translator could compare them."""
+    foreign = [char for char in value if not char.isascii() and char.isalpha()]
+    if foreign:
+        return not any(char in text for char in foreign)
+    letters = [char for char in text if char.isalnum()]
+    return 3 * sum(not char.isascii() for char in letters) > len(letters)
 
 
 def stem(word: str) -> str:
@@ -231,7 +258,8 @@ def stem(word: str) -> str:
     return word
 
 
-def _has_weight(part: str) -> bool:
+def has_weight(part: str) -> bool:
+    """Whether a word says something of its own, unlike `the` or `of`."""
     return (len(part) > 2 or part.isdecimal() or not part.isascii()) and part not in _EMPTY_WORDS
 
 
@@ -245,6 +273,12 @@ def _shortens(code: str, word: str) -> bool:
 def _is_initials(code: str, text: str) -> bool:
     pattern = r"\b" + r"\w*[\s-]+(?:of |the |and )?".join(map(re.escape, code)) + r"\w*"
     return re.search(pattern, text) is not None
+
+
+def _rounds(exact: float, short: float) -> bool:
+    """Whether `short`, which has decimals, is `exact` rounded to as many."""
+    places = len(f"{short:.9f}".rstrip("0").partition(".")[2])
+    return places > 0 and isfinite(exact) and round(exact, places) == short
 
 
 def _float(digits: str) -> float:

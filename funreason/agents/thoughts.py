@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from funreason.agents.grounding import Evidence, unsupported
+from funreason.agents.naming import Naming, unnamed
 from funreason.calls.anyformat import parse_any
 from funreason.calls.bounds import CallSyntaxError
 from funreason.calls.compare import same_call
@@ -29,9 +29,9 @@ def thinking_problem(thinking: str, calls: Sequence[Call], tools: list[dict[str,
     for call in calls:
         if not names_function(thinking, call.name):
             return Problem("cot.function_not_named", f"the thinking does not name {call.name}")
-    evidence = Evidence(thinking)
+    naming = Naming(thinking)
     for call in calls:
-        missing = _missing_value(call, tool_named(tools, call.name), evidence)
+        missing = _missing_value(call, tool_named(tools, call.name), naming)
         if missing:
             return Problem("cot.value_not_named", missing)
     return _other_end(thinking, calls, tools)
@@ -55,12 +55,12 @@ def _continues(char: str) -> bool:
     return bool(char) and (char.isalnum() or char == "_")
 
 
-def _missing_value(call: Call, tool: dict[str, Any] | None, evidence: Evidence) -> str:
+def _missing_value(call: Call, tool: dict[str, Any] | None, naming: Naming) -> str:
     properties = tool["parameters"]["properties"] if tool else {}
     for name, value in call.arguments.items():
         if "default" in properties.get(name, {}) and str(properties[name]["default"]) == str(value):
             continue
-        found = unsupported(evidence, value, whole=True)
+        found = unnamed(naming, value)
         if found is not None:
             return f"the thinking does not give {call.name}.{name}={found!r:.80}"
     return ""

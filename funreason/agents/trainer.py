@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from funreason.agents.messages import Accepted, Candidate
-from funreason.agents.selection import Selection, select
+from funreason.agents.selection import Selection, select, solved_tasks
 from funreason.record.events import Chosen, Event, Noted, Updated
 from funreason.record.texts import Texts
 from funreason.record.types import Sample
@@ -25,7 +25,8 @@ class Diet:
     learn_from: str
     per_task: int
     quotas: dict[str, float]
-    count: int | None
+    counts: dict[str, int] | None
+    most_solved: float
     seed: int
 
 
@@ -73,9 +74,8 @@ class Trainer:
     async def on_signal(self, name: str, round: int) -> tuple[str, Candidate]:
         """Choose, train, save. With nothing to train on, the candidate is the accepted weights themselves."""
         kept = await asyncio.to_thread(self._kept)
-        chosen = select(
-            kept, per_task=self.diet.per_task, quotas=self.diet.quotas, count=self.diet.count, seed=self.diet.seed
-        )
+        chosen = await asyncio.to_thread(self._choose, kept)
+        self._note_missing(round, chosen)
         if not chosen.samples:
             self.write(_chosen(round, len(kept), chosen, 0, []))
             self.write(Noted(level="warning", text="no sample was kept, so nothing was trained", round=round))
@@ -86,10 +86,32 @@ class Trainer:
         self.write(updated)
         return "updated", Candidate(round, weights.weights_id, weights.folder)
 
+    def _choose(self, kept: list[Sample]) -> Selection:
+        diet = self.diet
+        judged = diet.learn_from == "judged" and diet.most_solved < 1
+        solved = solved_tasks(self.texts.get("sampled"), kept, diet.most_solved) if judged else ()
+        return select(
+            kept, per_task=diet.per_task, quotas=diet.quotas, solved=solved, counts=diet.counts, seed=diet.seed
+        )
+
+    def _note_missing(self, round: int, chosen: Selection) -> None:
+        """A control that cannot have as many samples as asked is no fair control: say so."""
+        have = Counter(s.task.category for s in chosen.samples)
+        short = {c: n - have[c] for c, n in (self.diet.counts or {}).items() if have[c] < n}
+        if short:
+            text = (
+                f"fewer samples than train.counts asks for: {', '.join(f'{n} {c}' for c, n in short.items())} missing"
+            )
+            self.write(Noted(level="warning", text=text, round=round))
+
     def _kept(self) -> list[Sample]:
-        """Once each, whatever an interrupted run wrote twice."""
+        """Once each, whatever an interrupted run wrote twice.
+
+        The unfiltered control takes first attempts as they came, but none that was cut off: it has no end to learn.
+        """
         if self.diet.learn_from == "unfiltered":
-            return list({s.id: s for s in self.texts.get("sampled") if s.attempt == 0}.values())
+            drawn = self.texts.get("sampled")
+            return list({s.id: s for s in drawn if s.attempt == 0 and not s.truncated}.values())
         return list({s.id: s for kind in ("kept", "text") for s in self.texts.get(kind)}.values())
 
 
@@ -100,6 +122,7 @@ def _chosen(round: int, kept: int, chosen: Selection, refused: int, replay: list
         trained=len(chosen.samples) - refused,
         over_quota=chosen.over_quota,
         over_per_task=chosen.over_per_task,
+        solved=chosen.solved,
         duplicates=chosen.duplicates,
         over_count=chosen.over_count,
         refused=refused,

@@ -79,11 +79,16 @@ def paired(old: Sequence[bool], new: Sequence[bool], level: float = 0.95) -> Pai
 
 
 def weighted_interval(parts: Sequence[tuple[float, int, int]], level: float = 0.95) -> Interval:
-    """The normal interval of a weighted mean of accuracies; each part is (weight, correct, total), total above 0."""
-    shares = [(weight, correct / total, total) for weight, correct, total in parts]
-    mean = sum(weight * share for weight, share, _ in shares)
-    reach = _quantile(level) * sqrt(sum(weight**2 * share * (1 - share) / total for weight, share, total in shares))
-    return Interval(max(0.0, mean - reach), min(1.0, mean + reach))
+    """The interval of a weighted mean of accuracies; each part is (weight, correct, total), total above 0.
+
+    Wilson's intervals of the parts, their distances squared and added (R. G. Newcombe, Stat. Med. 17, 1998): unlike a
+    normal interval it does not shrink to a point where every part is 0 or 1, and of one part it is Wilson's own.
+    """
+    bounds = [(weight, correct / total, wilson(correct, total, level)) for weight, correct, total in parts]
+    mean = sum(weight * share for weight, share, _ in bounds)
+    below = sqrt(sum((weight * (share - bound.low)) ** 2 for weight, share, bound in bounds))
+    above = sqrt(sum((weight * (bound.high - share)) ** 2 for weight, share, bound in bounds))
+    return Interval(max(0.0, mean - below), min(1.0, mean + above))
 
 
 def _quantile(level: float) -> float:

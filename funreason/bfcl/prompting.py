@@ -53,7 +53,10 @@ def case_messages(case: Case) -> list[dict[str, str]]:
 
 
 def hinted(case: Case) -> list[dict[str, Any]]:
-    """The function docs as a model is shown them; the case's own stay untouched."""
+    """The function docs as a model is shown them; the case's own stay untouched. BfclError when one is no object."""
+    odd = next((doc for doc in case.functions if not isinstance(doc, dict)), None)
+    if odd is not None:
+        raise BfclError(f"case {case.id!r}: each function must be an object, found {odd!r:.80}")
     return [_doc(doc, case.language) for doc in case.functions]
 
 

@@ -15,7 +15,7 @@ NOT_RUN = "not run"
 SIGNIFICANT_P = 0.05
 
 SCORE_HEADS = ("category", "right", "total", "%", "95 % interval")
-COMPARISON_HEADS = ("category", "items", "old %", "new %", "change", "won/lost", "p", "significant", "95 % interval")
+COMPARISON_HEADS = ("category", "items", "old %", "new %", "change", "won/lost", "p", "signif.", "95 % interval")
 
 
 def score_cells(row: Row) -> tuple[str, ...]:

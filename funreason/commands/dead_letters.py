@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -13,6 +14,7 @@ from rich.table import Table
 from funreason.record.events import Requeued
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import EventLog
+from funreason.record.state import FAILED
 from funreason.record.types import Sample
 
 
@@ -38,7 +40,7 @@ def requeue(run: str | None, runs: Path, pattern: str) -> int:
     """Give dead letters back to their round: a resumed run samples them again."""
     folder = open_run(run, runs)
     count = put_back(folder, pattern)
-    Console().print(f"{count} samples put back. Go on with: funreason loop --resume {folder.path}")
+    Console().print(f"{count} samples put back. Go on with: funreason loop --resume {folder.path}", soft_wrap=True)
     return 0
 
 
@@ -47,9 +49,8 @@ def put_back(folder: RunFolder, pattern: str) -> int:
     life = folder.life()
     if life and life.status in ("running", "stale"):
         raise RecordError(f"{folder.path} is being written by process {life.pid}; stop it before requeueing")
-    state = folder.state()
-    open_rounds = {k for k, r in state.rounds.items() if not r.ended}
-    chosen = [s for s in dead(folder, pattern) if s.round in open_rounds and (s.round, s.id) in state.ended]
+    open_rounds = {k for k, r in folder.state().rounds.items() if not r.ended}
+    chosen = [sample for sample in dead(folder, pattern) if sample.round in open_rounds]
     if not chosen:
         raise RecordError(
             f"nothing to requeue in {folder.path}: no dead letter of a round that is still open matches {pattern!r}. "
@@ -59,16 +60,21 @@ def put_back(folder: RunFolder, pattern: str) -> int:
     for sample in chosen:
         log.write(Requeued(sample=sample.id, round=sample.round))
     log.close()
+    for k in {sample.round for sample in chosen}:  # begun without the samples that may now be kept
+        shutil.rmtree(folder.checkpoint(k), ignore_errors=True)
     return len(chosen)
 
 
 def dead(folder: RunFolder, pattern: str) -> Iterator[Sample]:
-    """The dropped and dead samples whose reason is like `pattern`."""
+    """The samples that are dead letters now and whose reason is like `pattern`, each as it failed last."""
+    ends = folder.state().ended
     for path in sorted(folder.path.glob("round-*")):
-        texts = folder.texts(int(path.name.removeprefix("round-")))
-        for kind in ("dropped", "dead"):
-            for sample in texts.get(kind):
-                if fnmatch(_why(sample)[1], pattern):
+        k = int(path.name.removeprefix("round-"))
+        for kind in FAILED:
+            last = {sample.id: sample for sample in folder.texts(k).get(kind)}
+            for sample in last.values():
+                end = ends.get((k, sample.id))
+                if end is not None and end.fate == kind and fnmatch(_why(sample)[1], pattern):
                     yield sample
 
 

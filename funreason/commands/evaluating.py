@@ -15,18 +15,21 @@ from rich.console import Console
 from rich.progress import Progress
 
 from funreason.bfcl import Case
-from funreason.commands.scoring import FACTS, OUTPUTS, Wanted, compare_results, report, score_folder
+from funreason.commands.comparing import compare_results
+from funreason.commands.results import FACTS, OUTPUTS, Wanted, read_facts
+from funreason.commands.scoring import export, report, score_folder
 from funreason.commands.settings import read_config
 from funreason.config import ConfigError
 from funreason.loops.building import build_policy, model_path
 from funreason.loops.evaluation import Answer, answer_cases, answer_notes, prompter
+from funreason.loops.sources import TOOLBOX
 from funreason.loops.suites import OFFICIAL, Cases, Selection, digest, load_suite, select
 from funreason.models.policy import Policy
 from funreason.record.folder import RecordError, write_json
 
 EVALS = Path("evals")
 MOST_TOKENS, CONTEXT_SHARE = 4_096, 4
-INTERRUPTED = 130
+OK, INTERRUPTED = 0, 130
 
 
 def run_eval(
@@ -43,44 +46,42 @@ def run_eval(
 
 
 def _evaluate(model: str, wanted: Wanted, settings: list[str]) -> int:
-    suite = wanted.suite or OFFICIAL
     if "://" in model:
         raise ConfigError(f"--model {model}: only model folders are evaluated, not addresses; give a folder")
+    suite = wanted.suite or OFFICIAL
     out = wanted.out or EVALS / f"{_slug(suite)}-{_slug(str(Path(model).resolve().name))}"
     cases = load_suite(suite, out)
-    selection = select(cases, wanted.categories, wanted.limit)
-    _check_export(wanted, cases, selection.cases)
+    chosen, notes = select(cases, wanted.categories, wanted.limit)
+    _check_export(wanted, cases, chosen)
     tokens = wanted.max_new_tokens or longest_answer(model_path(model))
     config = read_config("default", {"model.path": model, "sample.max_new_tokens": tokens}, settings)
     policy, base = build_policy(config)
-    style = wanted.prompt or ("bfcl" if suite == OFFICIAL else "native")
     facts = {
-        "suite": suite if suite == OFFICIAL or ":" in suite else str(Path(suite).resolve()),
+        "suite": suite if suite == OFFICIAL or suite.startswith(TOOLBOX) else str(Path(suite).resolve()),
         "suite_digest": digest(cases),
         "model": str(model_path(model)),
         "weights": base.weights_id,
-        "prompt": style,
+        "prompt": wanted.prompt or ("bfcl" if suite == OFFICIAL else "native"),
         "max_new_tokens": config.sample.max_new_tokens,
     }
     claim(out, facts)
     console = Console(soft_wrap=True, highlight=False)
-    console.print(f"{len(selection.cases)} cases of {suite}, weights {base.weights_id}, into {out}", markup=False)
+    console.print(f"{len(chosen)} cases of {suite}, weights {base.weights_id}, into {out}", markup=False)
     try:
-        answers = _answers(console, policy, style, list(selection.cases.values()), out)
+        answers = _answers(console, policy, str(facts["prompt"]), list(chosen.values()), out)
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on where this one stood")
         return INTERRUPTED
-    notes = [*selection.notes, *answer_notes(answers, selection.cases)]
     texts = {answer.id: answer.output for answer in answers.values()}
-    report(console, cases, Selection(selection.cases, notes), texts, wanted, out, facts)
-    return 0
+    report(console, Selection(chosen, [*notes, *answer_notes(answers, chosen)]), texts, wanted, out, facts)
+    export(console, wanted, cases, texts)
+    return OK
 
 
 def claim(out: Path, facts: dict[str, Any]) -> None:
     """Make `out` the folder of these facts. RecordError when it holds answers of others."""
-    path = out / FACTS
-    if path.exists():
-        before = json.loads(path.read_text())
+    before = read_facts(out)
+    if before is not None:
         apart = [name for name in facts if name != "model" and before.get(name) != facts[name]]
         if apart:
             said = "; ".join(f"{name} was {before.get(name)!r} and is now {facts[name]!r}" for name in apart)
@@ -88,14 +89,16 @@ def claim(out: Path, facts: dict[str, Any]) -> None:
     elif (out / OUTPUTS).exists():
         raise RecordError(f"{out / OUTPUTS} is there, but no {FACTS} that says what made it; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    write_json(path, facts)
+    write_json(out / FACTS, facts)
 
 
 def longest_answer(folder: Path) -> int:
     """A quarter of the model's context, at most 4,096 tokens: room for thinking, and for the functions."""
-    file = folder / "config.json"
-    data = json.loads(file.read_text()) if file.is_file() else {}
-    context = data.get("text_config", data).get("max_position_embeddings") or MOST_TOKENS
+    try:
+        data = json.loads((folder / "config.json").read_text())
+        context = data.get("text_config", data)["max_position_embeddings"]
+    except (OSError, ValueError, AttributeError, KeyError):
+        return MOST_TOKENS  # the loader is next, and says what is wrong with the folder
     return min(MOST_TOKENS, int(context) // CONTEXT_SHARE)
 
 

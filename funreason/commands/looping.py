@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from pathlib import Path
 
 from rich.console import Console
 
 from funreason.commands.settings import read_config
 from funreason.commands.viewing import viewed
-from funreason.config import Config
-from funreason.loops.interrupt import Interrupted, StopRequest
-from funreason.loops.run import config_of, new_run, play
+from funreason.config import Config, ConfigError
+from funreason.loops.interrupt import STOPPED, StopRequest
+from funreason.loops.run import START, config_of, new_run, play
 from funreason.record.folder import RunFolder, open_run
 from funreason.record.state import State
 from funreason.tui.progress import LiveProgress
 from funreason.tui.table import account, run_tables
 
 OK, REFUSED, INTERRUPTED = 0, 3, 130
+OPTIONS = {"tasks.path": "--tasks", "tasks.strict": "--strict", "model.path": "--model", "seed": "--seed"}
+"""Options that only a new run can have, by the setting they change."""
 
 
-def run_loop(name: str, given: dict[str, object], settings: list[str], resume: str | None, *, tui: bool = False) -> int:
+def run_loop(
+    name: str | None, given: dict[str, object], settings: list[str], resume: str | None, *, tui: bool = False
+) -> int:
     """Start or take up a run, under the dashboard with `tui`; the exit code."""
-    config, folder = _taken_up(resume, given) if resume else _fresh(name, given, settings)
+    if resume is None:
+        config, folder = _fresh(name, given, settings)
+    else:
+        _require_nothing_new(name, given, settings)
+        config, folder = _taken_up(resume, given)
     console = Console()
     stop = StopRequest()
     stop.listen()
     stop.on_stop(lambda: console.print("finishing what is in flight, then saving; once more to stop now"))
+    stop.on_leave(lambda: _say_interrupted(console, folder))
     console.print(f"run {folder.path}")
     try:
         with viewed(folder, console) if tui else LiveProgress(folder, console):
-            state = asyncio.run(play(config, folder, stop))
-    except (Interrupted, KeyboardInterrupt):
-        console.print(f"interrupted. Go on with: funreason loop --resume {folder.path}")
+            state = asyncio.run(play(config, folder, stop, resume=resume is not None))
+    except STOPPED:
+        _say_interrupted(console, folder)
         return INTERRUPTED
     report(console, folder, state)
     return OK if state.status == "finished" else REFUSED
@@ -42,21 +53,44 @@ def report(console: Console, folder: RunFolder, state: State) -> None:
     console.print(run_tables(state))
     console.print(account(state))
     if state.status == "refused":
-        console.print("The gate promoted no round: the model is as it was at the start.")
+        console.print(refused(state))
     console.print(f"model {folder.path / 'model'}")
 
 
-def _fresh(name: str, given: dict[str, object], settings: list[str]) -> tuple[Config, RunFolder]:
-    config = read_config(name, given, settings)
+def refused(state: State) -> str:
+    """What is left when the gate promoted no round."""
+    warm = state.rounds[START].gate if START in state.rounds else None
+    left = "as the warm-up left it" if warm is not None and warm.decision == "promote" else "as it was at the start"
+    return f"The gate promoted no round: the model is {left}."
+
+
+def _say_interrupted(console: Console, folder: RunFolder) -> None:
+    console.show_cursor()
+    console.print(f"interrupted. Go on with: funreason loop --resume {folder.path}", soft_wrap=True)
+
+
+def _fresh(name: str | None, given: dict[str, object], settings: list[str]) -> tuple[Config, RunFolder]:
+    config = read_config(name or ("own-data" if "tasks.path" in given else "default"), given, settings)
     return config, new_run(config)
 
 
-def _taken_up(name: str, given: dict[str, object]) -> tuple[Config, RunFolder]:
-    from pathlib import Path
+def _require_nothing_new(name: str | None, given: Mapping[str, object], settings: list[str]) -> None:
+    """Raise ConfigError for what a run that has begun can no longer change."""
+    said = ["--config"] if name is not None else []
+    said += [option for key, option in OPTIONS.items() if key in given]
+    said += ["--set"] if settings else []
+    if said:
+        raise ConfigError(
+            f"--resume goes on with the settings that the run began with, so {', '.join(said)} cannot be given. "
+            "Only --rounds may change; anything else is a new run."
+        )
 
+
+def _taken_up(name: str, given: Mapping[str, object]) -> tuple[Config, RunFolder]:
     folder = open_run(name, Path(str(given.get("run_dir", "runs"))))
-    config = config_of(folder)
-    rounds = given.get("rounds")
-    if isinstance(rounds, int):
-        config = config.model_copy(update={"rounds": rounds})
-    return config, folder
+    config, state = config_of(folder), folder.state()
+    done = max((k for k, r in state.rounds.items() if r.ended), default=START)
+    rounds = given.get("rounds", state.rounds_planned or config.rounds)
+    if not isinstance(rounds, int) or rounds < max(1, done):
+        raise ConfigError(f"--rounds {rounds}: {folder.path} has played {done} rounds, and needs at least one.")
+    return config.model_copy(update={"rounds": rounds}), folder

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from funreason.commands.settings import read_config
-from funreason.loops.interrupt import Interrupted, StopRequest
+from funreason.loops.interrupt import STOPPED, StopRequest
 from funreason.loops.refine import refine_file
 from funreason.record.folder import RecordError, RunFolder
 from funreason.tui.progress import LiveProgress
@@ -24,11 +24,12 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
     console = Console()
     stop = StopRequest()
     stop.listen()
+    stop.on_leave(lambda: _say_interrupted(console, out))
     try:
         with LiveProgress(folder, console):
             asyncio.run(refine_file(config, file, folder, stop))
-    except (Interrupted, KeyboardInterrupt):
-        console.print(f"interrupted; what was judged lies in {out}")
+    except STOPPED:
+        _say_interrupted(console, out)
         return 130
     state = folder.state()
     console.print(stage_table(state))
@@ -36,3 +37,8 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
     console.print(account(state))
     console.print(f"kept records: {out / 'refined-sharegpt.json'}, {out / 'refined-xlam.jsonl'}")
     return 0
+
+
+def _say_interrupted(console: Console, out: Path) -> None:
+    console.show_cursor()
+    console.print(f"interrupted; what was judged lies in {out}", soft_wrap=True)

@@ -7,6 +7,7 @@ Order matters for whoever made a mistake: what is cheap to check (tasks, graph, 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -38,10 +39,10 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     judges(config.fcdr)
     pool = read_pool(config.tasks, config.rounds, config.seed)
     held = hold_out(pool, config.gate.suites.values())
-    suites = gate_suites(config.gate.suites, held.gate, folder.path / "gate-items")
-    if not suites:
-        raise ConfigError("gate.suites is empty: nothing could decide whether new weights stay. Name one suite.")
-    pool = Pool(held.train, [*pool.refusals, *_held_out(held.gate)], pool.summary)
+    suites = gate_suites(config.gate.suites, held.gate, folder.gate_items)
+    if not any(suite.role == "decide" for suite in suites):
+        raise ConfigError("gate.suites has none with the role `decide`: nothing could say whether new weights stay.")
+    pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *_held_out(held.gate)])
     screen = Screen([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
     pool = screened(pool, screen, _supervised(config))
     policy, base = build_policy(config)
@@ -52,7 +53,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
         policy,
         pool,
         Evaluator(policy, suites, rule_of(config.gate), folder.path / "gate", journal.write),
-        Updating(policy, folder.weights, journal.write, stop, config),
+        Updating(policy, folder, journal.write, stop, config),
         base,
         past,
         screen,
@@ -112,7 +113,7 @@ def screened(pool: Pool, screen: Screen, supervised: list[Task]) -> Pool:
         known = {finding.task.id for finding in found}
         more = {f.task.id: f for f in screen.find(supervised) if f.task.id not in known}
         refusals = [*refusals, *map(_contaminated, [*found, *more.values()])]
-    return Pool(tasks, refusals, pool.summary, _places(pool.tasks, tasks, found))
+    return replace(pool, tasks=tasks, refusals=refusals, contaminated=_places(pool.tasks, tasks, found))
 
 
 def _places(before: list[Task], after: list[Task], found: list[Finding]) -> list[tuple[int, str]]:
@@ -130,13 +131,13 @@ def _places(before: list[Task], after: list[Task], found: list[Finding]) -> list
 def _supervised(config: Config) -> list[Task]:
     """The tasks behind warm-up and replay, except those that are the run's own."""
     warmup, rounds = config.warmup, config.train.update.replay
-    sources = [(source, 1, 0) for source in (warmup.references, warmup.update.replay) if warmup.references]
-    sources += [(rounds, config.rounds, 1)]
+    sources = [(source, 0) for source in (warmup.references, warmup.update.replay) if warmup.references]
+    sources += [(rounds, k) for k in range(1, config.rounds + 1)]
     return [
         task
-        for source, times, shift in sources
+        for source, k in sources
         if source is not None and source.count and source.path != OWN_TASKS
-        for task in references(source.path, source.count * times, config.seed + shift)
+        for task in references(source, config.seed, k)
     ]
 
 

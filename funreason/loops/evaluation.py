@@ -17,7 +17,7 @@ import msgspec
 from funreason.bfcl import BfclError, Case
 from funreason.bfcl.prompting import case_messages, prompt_messages
 from funreason.calls.thinking import THINK_TAGS
-from funreason.calls.tools import normalise_tools
+from funreason.calls.tools import ToolFormatError, normalise_tools
 from funreason.models.prompts import dialogue_text
 from funreason.models.protocol import Request, Sampler
 
@@ -42,7 +42,7 @@ def prompter(style: str, tokenizer: Any) -> PromptOf:
     if style == "bfcl":
         return lambda case: dialogue_text(prompt_messages(case), [], tokenizer, style="plain", where=f"case {case.id}")
     return lambda case: dialogue_text(
-        case_messages(case), normalise_tools(case.functions), tokenizer, style=style, where=f"case {case.id}"
+        case_messages(case), _tools(case), tokenizer, style=style, where=f"case {case.id}"
     )
 
 
@@ -111,6 +111,13 @@ def cut_thinking(text: str) -> str:
     """What stands behind the last closing tag; all of it where there is none."""
     _, closed, tail = text.rpartition(THINK_TAGS[1])
     return tail.lstrip("\n") if closed else text
+
+
+def _tools(case: Case) -> list[dict[str, Any]]:
+    try:
+        return normalise_tools(case.functions)
+    except ToolFormatError as error:
+        raise BfclError(f"case {case.id!r}: {error}") from error
 
 
 def _answer(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]) -> list[Answer]:

@@ -6,6 +6,8 @@ stands beside the result and can be given to any other scorer.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,8 +41,11 @@ def _suite(name: str, suite: Suite, held: list[Task], folder: Path) -> GateSuite
 
 
 def _written(tasks: list[Task], folder: Path, prefix: str) -> Path:
-    if not any(folder.glob("*.json")):
-        write_suite(tasks, folder, prefix)
+    if not folder.exists():
+        fresh = folder.with_name(f".{folder.name}.new-{os.getpid()}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        write_suite(tasks, fresh, prefix)
+        fresh.rename(folder)  # whole or not at all: half a suite would be measured on without a word
     return folder
 
 

@@ -1,5 +1,8 @@
 """How a run is stopped or held: the first request finishes what is in flight and saves, the second stops now.
 
+The second one ends the process from the signal's handler: a thread that samples or trains cannot be broken off in any
+other way, and waiting for it is what the person no longer wants. The record allows it, since a kill does too.
+
 A paused run draws no more samples, takes no more steps and begins no phase; what is in flight is finished. A request to
 stop lets a paused run go, so that it can end.
 """
@@ -7,12 +10,18 @@ stop lets a paused run go, so that it can end.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import FrameType
 from typing import TypeVar
 
+EXIT_INTERRUPTED = 130
+LOOK_S = 0.1
+"""How often a paused run looks whether it may go on."""
 T = TypeVar("T")
 
 
@@ -20,8 +29,8 @@ class Interrupted(Exception):
     """The run was asked to stop; what is done is saved and `--resume` goes on from there."""
 
 
-LOOK_S = 0.1
-"""How often a paused run looks whether it may go on."""
+STOPPED = (Interrupted, KeyboardInterrupt, asyncio.CancelledError)
+"""What ends a run that a person stopped; all else is a failure."""
 
 
 class StopRequest:
@@ -34,9 +43,10 @@ class StopRequest:
         self._may_go = threading.Event()
         self._may_go.set()
         self._callbacks: list[Callable[[], None]] = []
+        self._last_acts: list[Callable[[], None]] = []
 
     def listen(self) -> None:
-        """Take SIGINT and SIGTERM from now on; a second one raises KeyboardInterrupt where the program stands."""
+        """Take SIGINT and SIGTERM from now on; a second one leaves the process with exit code 130."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
@@ -46,6 +56,10 @@ class StopRequest:
             callback()
         else:
             self._callbacks.append(callback)
+
+    def on_leave(self, callback: Callable[[], None]) -> None:
+        """Run `callback` at the second request, before those given earlier, and then leave: it must be short."""
+        self._last_acts.append(callback)
 
     def ask(self) -> None:
         """Ask to stop, as a first Ctrl-C does."""
@@ -86,8 +100,19 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            raise KeyboardInterrupt
+            self._leave()
         self.ask()
+
+    def _leave(self) -> None:
+        acts, self._last_acts = self._last_acts, []  # a third request finds none left to wait for
+        try:
+            for act in reversed(acts):
+                act()
+            sys.stdout.flush()
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(EXIT_INTERRUPTED)
 
 
 async def held_back(things: Iterable[T], stop: StopRequest) -> AsyncIterator[T]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 from funreason.bus.agent import ENDED
@@ -25,6 +25,7 @@ class Journal:
         self.folder = folder
         self.log = EventLog(folder.events)
         self.write = self.log.write
+        self.ended = False
 
     @contextmanager
     def phase(self, round: int, name: str, todo: int = 0) -> Iterator[None]:
@@ -33,6 +34,11 @@ class Journal:
         started = time.perf_counter()
         yield
         self.write(ev.PhaseEnded(round=round, phase=name, seconds=round_seconds(time.perf_counter() - started)))
+        self.sync()
+
+    def sync(self) -> None:
+        """Make all of it survive a power loss; texts first, so that an end in the log always has its text."""
+        self.folder.sync()
         self.log.sync()
 
     def observe(self, node: str, before: Sample, outcome: str, after: Sample | None, seconds: float) -> None:
@@ -69,13 +75,27 @@ class Journal:
         finally:
             task.cancel()
 
-    def refuse(self, refusal: Refusal) -> None:
-        """A record that never became a task."""
-        where = f"line {refusal.line} {refusal.id}".strip() if refusal.line else refusal.id
-        self.write(ev.TaskRefused(where=where, reason=refusal.reason, message=refusal.message))
+    def read(self, refusals: Sequence[Refusal], summary: str) -> None:
+        """The records that never became a task, what was read in a sentence, and, last, that this was all of it."""
+        for refusal in refusals:
+            where = f"line {refusal.line} {refusal.id}".strip() if refusal.line else refusal.id
+            self.write(ev.TaskRefused(where=where, reason=refusal.reason, message=refusal.message))
+        if summary:
+            self.write(ev.Noted(level="warning" if refusals else "info", text=summary))
+        self.write(ev.TasksRead(refused=len(refusals)))
+
+    def abandon(self) -> None:
+        """Take the log of a run that never began back."""
+        self.ended = True
+        self.log.close()
+        self.log.path.unlink()
 
     def end(self, status: str, reason: str = "") -> None:
-        """The run's last line, and its status in run.json."""
+        """The run's last line, and its status in run.json. What ended already is left as it is."""
+        if self.ended:
+            return
+        self.ended = True
+        self.folder.close()
         self.write(ev.RunEnded(status=status, reason=reason))
         self.log.close()
         self.folder.beat(status)

@@ -6,18 +6,19 @@ of the right one, so stage 4 checks the schema and not equality.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from funreason.agents.ends import DeadLetter, End, Keeper
 from funreason.agents.regenerator import Regenerator
 from funreason.bus.flow import Flow
+from funreason.bus.graph import Graph
 from funreason.config import Config
-from funreason.data.reading import SampleReading, read_samples
+from funreason.data.reading import read_samples
 from funreason.data.writers import write_sharegpt, write_xlam
 from funreason.loops.graphs import refine_graph
-from funreason.loops.interrupt import Interrupted, StopRequest
+from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import judges, make_bus
 from funreason.record.events import RoundEnded, RunStarted
@@ -29,18 +30,24 @@ ROUND = 1
 
 
 async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequest) -> Flow:
-    """Judge every record of `file`; texts, refined data and events go to `out`. DataError when nothing is usable."""
+    """Judge every record of `file`; texts, refined data and events go to `out`.
+
+    DataError when nothing is usable, GraphError or PluginError when nothing could judge it: then `out` is not begun.
+    """
     reading = read_samples(file, strict=config.tasks.strict)
+    graph, own = refine_graph(config.fcdr), judges(config.fcdr)
     out.claim()
     journal = Journal(out)
-    graph = refine_graph(config.fcdr)
+    stop.on_leave(lambda: journal.end("interrupted"))
     journal.write(RunStarted(run=out.name, rounds=1, seed=config.seed, nodes=list(graph.order)))
-    for refusal in reading.refusals:
-        journal.refuse(refusal)
+    journal.read(reading.refusals, reading.summary())
     try:
-        flow = await _judge(config, journal, graph, reading, stop)
+        flow = await _judge(config, journal, graph, own, reading.samples, stop)
+    except STOPPED:
+        journal.end("interrupted")
+        raise
     except BaseException as error:
-        journal.end("interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed", str(error)[:500])
+        journal.end("failed", f"{type(error).__name__}: {error}"[:2000])
         raise
     _write_refined(out)
     out.seal(ROUND)
@@ -49,12 +56,14 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     return flow
 
 
-async def _judge(config: Config, journal: Journal, graph: Any, reading: SampleReading, stop: StopRequest) -> Flow:
+async def _judge(
+    config: Config, journal: Journal, graph: Graph, own: Mapping[str, Any], samples: Sequence[Sample], stop: StopRequest
+) -> Flow:
     texts = journal.folder.texts(ROUND)
     end = End(texts, journal.write)
     order = tuple(how for how in config.fcdr.regenerate if how != "resample")
     agents = {
-        **judges(config.fcdr),
+        **own,
         "regenerator": Regenerator(None, order=order, max_attempts=config.fcdr.max_attempts),
         "trainer": Keeper(end),
         "dead_letter": DeadLetter(end),
@@ -62,8 +71,8 @@ async def _judge(config: Config, journal: Journal, graph: Any, reading: SampleRe
     bus = make_bus(graph, agents, config.fcdr, journal)
     stop.on_stop(bus.stop)
     async with journal.heartbeat():
-        with journal.phase(ROUND, "sample", todo=len(reading.samples)):
-            flow = await bus.drain(_of_round(reading.samples))
+        with journal.phase(ROUND, "sample", todo=len(samples)):
+            flow = await bus.drain(_of_round(samples))
     if flow.stopped:
         raise Interrupted
     return flow

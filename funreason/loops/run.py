@@ -1,7 +1,8 @@
 """A whole run: measure the start, warm up, play the rounds.
 
-`start_run` makes the folder, `go_on` takes up an old one; both end in `play`, which skips what the record says is
-done. Whatever ends a run, its last event says how.
+`new_run` makes the folder, `play` plays it from where its record ends and skips what the record says is done. Whatever
+ends a run, its last event says how; a run that could not begin leaves nothing behind, and nothing that it did not make
+is ever removed.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import time
 from pathlib import Path
 
 from funreason.agents.messages import Accepted
-from funreason.config import Config, check_config, dump_config
+from funreason.config import Config, ConfigError, check_config, dump_config
 from funreason.loops.building import build_world
 from funreason.loops.control import Doorbell
-from funreason.loops.interrupt import Interrupted, StopRequest
+from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.round import play_round
+from funreason.loops.updating import trained_before
 from funreason.loops.world import World
 from funreason.record.events import Noted, RoundEnded, RunStarted
-from funreason.record.folder import RecordError, RunFolder
+from funreason.record.folder import Life, RecordError, RunFolder
 from funreason.record.state import State
 
 START = 0
@@ -27,14 +29,38 @@ START = 0
 
 
 def new_run(config: Config) -> RunFolder:
-    """A fresh folder for a run; RecordError when its name is taken."""
-    name = config.name or time.strftime("%Y%m%d-%H%M%S")
-    folder = RunFolder(config.run_dir / name)
-    if (folder.path / "run.json").exists():
-        raise RecordError(f"{folder.path} holds a run already. Go on with `--resume {name}` or choose another name.")
-    folder.path.mkdir(parents=True, exist_ok=True)
+    """A fresh folder for a run. ConfigError when its name is none for a folder, RecordError when it is taken."""
+    folder = _named(config.run_dir, config.name) if config.name is not None else _dated(config.run_dir)
     (folder.path / "config.yaml").write_text(dump_config(config))
     return folder
+
+
+def _named(runs: Path, name: str) -> RunFolder:
+    if name in ("", ".", "..") or {"/", "\\", "\0"} & set(name):
+        raise ConfigError(f"name is {name!r}: a run's name is that of one folder. Where it lies, --run-dir says.")
+    folder = RunFolder(runs / name)
+    try:
+        folder.path.mkdir(parents=True)
+    except FileExistsError:
+        raise RecordError(_taken(folder)) from None
+    return folder
+
+
+def _dated(runs: Path) -> RunFolder:
+    now, number = time.strftime("%Y%m%d-%H%M%S"), 1
+    while True:
+        folder = RunFolder(runs / (now if number == 1 else f"{now}-{number}"))
+        try:
+            folder.path.mkdir(parents=True)
+            return folder
+        except FileExistsError:  # another run began within the same second
+            number += 1
+
+
+def _taken(folder: RunFolder) -> str:
+    if (folder.path / "run.json").exists():
+        return f"{folder.path} holds a run already. Go on with `--resume {folder.path}` or choose another name."
+    return f"{folder.path} exists already and is no run. Choose another name; nothing in it was touched."
 
 
 def config_of(folder: RunFolder) -> Config:
@@ -47,32 +73,56 @@ def config_of(folder: RunFolder) -> Config:
     return check_config(yaml.safe_load(path.read_text()), str(path))
 
 
-async def play(config: Config, folder: RunFolder, stop: StopRequest) -> State:
-    """Play a run from where its record ends to its own end; the final state."""
+async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: bool = False) -> State:
+    """Play a run from where its record ends to its own end; the final state.
+
+    With `resume`, a writer that has been silent for long is taken to be dead. RecordError names one that is not.
+    """
+    dead = folder.claim(take_over=resume)
     past = folder.state()
-    folder.claim()
     journal = Journal(folder)
+    stop.on_leave(lambda: journal.end("interrupted", _go_on(folder)))
     try:
         async with journal.heartbeat(), Doorbell(folder.path, stop, journal.write):
+            if dead is not None:
+                journal.write(_taken_over(dead))
             await _play(config, folder, journal, stop, past)
-    except (Interrupted, KeyboardInterrupt):
-        journal.end("interrupted", f"go on with: funreason loop --resume {folder.path}")
+    except STOPPED:
+        journal.end("interrupted", _go_on(folder))
         raise
     except BaseException as error:
-        if not folder.state().events:  # nothing was begun: a folder with nothing in it would only be in the way
-            journal.log.close()
-            shutil.rmtree(folder.path)
-            raise
-        journal.end("failed", f"{type(error).__name__}: {error}"[:2000])
+        if not resume and not folder.state().events:
+            _remove(folder, journal)
+        else:
+            journal.end("failed", f"{type(error).__name__}: {error}"[:2000])
         raise
-    state = folder.state()
-    journal.end("finished" if promoted(state) else "refused")
+    journal.end("finished" if promoted(folder.state()) else "refused")
     return folder.state()
 
 
 def promoted(state: State) -> bool:
-    """Whether any round's weights were promoted."""
-    return any(r.gate is not None and r.gate.decision == "promote" for r in state.rounds.values())
+    """Whether any round's weights were promoted; what the warm-up gained is none of theirs."""
+    return any(k > START and r.gate is not None and r.gate.decision == "promote" for k, r in state.rounds.items())
+
+
+def _go_on(folder: RunFolder) -> str:
+    return f"go on with: funreason loop --resume {folder.path}"
+
+
+def _taken_over(dead: Life) -> Noted:
+    text = f"taken over from process {dead.pid} on {dead.host}, which was silent for {dead.silent_s:.0f} s"
+    return Noted(level="warning", text=text)
+
+
+def _remove(folder: RunFolder, journal: Journal) -> None:
+    """Take back what a run that never began has made: an empty run would only be in the way."""
+    journal.abandon()
+    shutil.rmtree(folder.gate_items, ignore_errors=True)
+    for name in ("run.json", "config.yaml"):
+        (folder.path / name).unlink(missing_ok=True)
+    for path in (folder.events, folder.path):
+        if not any(path.iterdir()):
+            path.rmdir()
 
 
 async def _play(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> None:
@@ -88,11 +138,9 @@ async def _play(config: Config, folder: RunFolder, journal: Journal, stop: StopR
             edges=[(e.source, e.outcome, e.target) for e in world.graph.edges if not e.signal],
         )
     )
-    if not past.events:
-        for refusal in world.pool.refusals:
-            journal.refuse(refusal)
-        if world.pool.summary:
-            journal.write(Noted(level="warning" if world.pool.refusals else "info", text=world.pool.summary))
+    if not past.tasks_read:
+        journal.read(world.pool.refusals, world.pool.summary)
+    stop.check()
     await _start(world)
     for k in range(1, config.rounds + 1):
         stop.check()
@@ -123,8 +171,11 @@ async def _start(world: World) -> None:
 
 
 async def _warm_up(world: World) -> None:
-    with world.journal.phase(START, "warmup"):
-        candidate = await world.warm_up(START)
+    candidate = trained_before(world.past, START, world.journal.folder.weights)
+    if candidate is None:
+        with world.journal.phase(START, "warmup"):
+            candidate = await world.warm_up(START)
+    world.stop.check()
     with world.journal.phase(START, "gate"):
         await world.evaluator.on_signal("updated", candidate)
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from funreason.agents.messages import Accepted
+from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.trainer import Lesson
 from funreason.config import Config, Update
 from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.models.policy import Policy
 from funreason.record.events import Event, Noted, Stepped, Updated
+from funreason.record.folder import RunFolder
+from funreason.record.state import State
 from funreason.record.types import Sample
 from funreason.srml.examples import Example, StepReport, TrainReport, TrainSettings
 
@@ -27,10 +31,11 @@ class Updating:
     """Trains a copy of the starting weights and saves it under `weights/<id>`."""
 
     def __init__(
-        self, policy: Policy, weights: Path, write: Callable[[Event], None], stop: StopRequest, config: Config
+        self, policy: Policy, folder: RunFolder, write: Callable[[Event], None], stop: StopRequest, config: Config
     ) -> None:
         self.policy = policy
-        self.weights = weights
+        self.folder = folder
+        self.weights = folder.weights
         self.write = write
         self.stop = stop
         self.config = config
@@ -38,19 +43,10 @@ class Updating:
     def __call__(self, settings: Update, lesson: Lesson) -> tuple[Accepted, Updated, int]:
         """Train on one lesson. Interrupted when a stop was asked for: the checkpoint is kept and gone on from."""
         from funreason.models.loading import load_model, save_model
-        from funreason.srml.training import train
 
         model = load_model(lesson.start.folder, self.config.model.device, self.config.model.dtype)
-        checkpoints = self.weights / f"checkpoint-round-{lesson.round}"
-        report = train(
-            model,
-            self.policy.tokenizer,
-            [self._example(s, lesson.round) for s in (*lesson.samples, *lesson.replay)],
-            training_settings(settings, self.config, lesson.round),
-            on_step=lambda step: self._on_step(lesson.round, step),
-            checkpoint_dir=checkpoints,
-            stop=self.stop.asked_after_waiting,
-        )
+        checkpoints = self.folder.checkpoint(lesson.round)
+        report = self._train(model, settings, lesson, checkpoints)
         if not report.finished:
             raise Interrupted
         self._note_refused(report, lesson.round)
@@ -71,6 +67,29 @@ class Updating:
             result=report.result,
         )
         return Accepted(weights_id, folder), updated, len(report.refused)
+
+    def _train(self, model: Any, settings: Update, lesson: Lesson, checkpoints: Path) -> TrainReport:
+        """Train from the checkpoint, if any; anew where it is of another lesson, as after a requeue or an upgrade."""
+        from funreason.srml.errors import OtherTrainingError
+        from funreason.srml.training import train
+
+        go = partial(
+            train,
+            model,
+            self.policy.tokenizer,
+            [self._example(s, lesson.round) for s in (*lesson.samples, *lesson.replay)],
+            training_settings(settings, self.config, lesson.round),
+            on_step=lambda step: self._on_step(lesson.round, step),
+            checkpoint_dir=checkpoints,
+            stop=self.stop.asked_after_waiting,
+        )
+        try:
+            return go()
+        except OtherTrainingError:  # raised before the model was touched
+            text = "the update begins anew: its checkpoint was made with other samples or settings"
+            self.write(Noted(level="warning", text=text, round=lesson.round))
+            shutil.rmtree(checkpoints)
+            return go()
 
     def _note_refused(self, report: TrainReport, round: int) -> None:
         reasons = Counter(refusal.reason for refusal in report.refused)
@@ -110,6 +129,14 @@ class Updating:
         )
 
 
+def trained_before(past: State, k: int, weights: Path) -> Candidate | None:
+    """What round `k` had trained before the run was interrupted; None when that is still owed."""
+    done = past.rounds.get(k)
+    if done is None or done.update is None or not (weights / done.update.weights).is_dir():
+        return None
+    return Candidate(k, done.update.weights, weights / done.update.weights)
+
+
 def training_settings(settings: Update, config: Config, round: int) -> TrainSettings:
     """The configuration in the trainer's terms; each round shuffles anew."""
     return TrainSettings(
@@ -124,4 +151,5 @@ def training_settings(settings: Update, config: Config, round: int) -> TrainSett
         max_length=settings.max_length,
         seed=config.seed * 1000 + round,
         threads=config.model.threads,
+        checkpoint_every=settings.checkpoint_every,
     )

@@ -73,9 +73,8 @@ class World:
 
     def seeds(self, k: int) -> list[Sample]:
         """A message for each task of round `k`: only the task, nothing answered yet."""
-        per_round = self.config.tasks.per_round
-        tasks = self.pool.round(k, per_round)
-        self._note_screened(k, self._replay_tasks(k), self.pool.contaminated_in(k, per_round))
+        tasks = self.pool.round(k)
+        self._note_screened(k, self._replay_tasks(k), self.pool.contaminated_in(k))
         return [Sample(id=f"r{k}/{task.id}", task=task, answer="", round=k) for task in tasks]
 
     def bus(self, k: int) -> Bus:
@@ -108,7 +107,7 @@ class World:
         settings = self.config.warmup
         assert settings.references is not None
         found, replay = self._warmup_tasks(settings.references), settings.update.replay
-        again = references(replay.path, replay.count, self.config.seed) if replay else []
+        again = references(replay, self.config.seed, round) if replay else []
         self._note_screened(round, [*found, *again])
         tasks, old = self.screen.clean(found), self.screen.clean(again)
         samples, unusable = usable_references(tasks, round)
@@ -128,7 +127,7 @@ class World:
 
     def _warmup_tasks(self, source: References) -> list[Task]:
         if source.path != OWN_TASKS:
-            return references(source.path, source.count, self.config.seed)
+            return references(source, self.config.seed, 0)
         return [task for task in self.pool.tasks if task.reference is not None][: source.count]
 
     def finish_round(self, k: int) -> None:
@@ -136,25 +135,36 @@ class World:
         self.journal.folder.seal(k)
 
     def _generator(self, k: int) -> tuple[Any, Any]:
+        ended = {sample for round, sample in self.past.ended if round == k}
         if self.config.train.learn_from == "references":
-            return ReferenceGenerator(), None
+            return ReferenceGenerator(self.policy, ended), None
         texts = self.journal.folder.texts(k)
         generator = Generator(
             self.policy,
             texts,
             self.config.sample.k,
             drawn(texts.get("sampled")),
-            ended={sample for round, sample in self.past.ended if round == k},
-            requeued={sample for round, sample in self.past.requeued if round == k},
-            last_attempt=self.config.fcdr.max_attempts,
+            ended=ended,
+            requeued={sample: self._next_draw(k, sample) for round, sample in self.past.requeued if round == k},
         )
         return generator, generator.resample
 
+    def _next_draw(self, k: int, sample: str) -> int:
+        """The attempt at which a requeued sample is drawn: behind all it may have had, one more each time."""
+        return self.config.fcdr.max_attempts + self.past.requeues[k, sample] - 1
+
     def _trainer(self, k: int, keeper: Keeper) -> Trainer:
         settings = self.config.train
-        count = settings.counts[k - 1] if k <= len(settings.counts) else None
+        counts = settings.counts[k - 1] if 1 <= k <= len(settings.counts) else None
         start = self.accepted if settings.init_from == "accepted" else self.base
-        diet = Diet(settings.learn_from, settings.per_task, dict(settings.quotas), count, self.config.seed)
+        diet = Diet(
+            settings.learn_from,
+            settings.per_task,
+            dict(settings.quotas),
+            counts,
+            settings.most_solved,
+            self.config.seed,
+        )
         return Trainer(
             keeper,
             self.journal.folder.texts(k),
@@ -173,9 +183,8 @@ class World:
         source = self.config.train.update.replay
         if source is None or not source.count:
             return []
-        # A fresh slice each round: the same few old items again and again would be learnt by heart.
-        tasks = references(source.path, source.count * self.config.rounds, self.config.seed + 1)
-        return tasks[(k - 1) * source.count : k * source.count] or tasks[: source.count]
+        # Others each round: the same few old items again and again would be learnt by heart.
+        return references(source, self.config.seed, k)
 
     def _note_screened(self, round: int, tasks: list[Task], before: Counter[str] | None = None) -> None:
         """Write how many of these tasks stand in the gate, on top of those found `before`."""

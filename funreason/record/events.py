@@ -58,6 +58,12 @@ class TaskRefused(Event, frozen=True):
     round: int = 0
 
 
+class TasksRead(Event, frozen=True):
+    """The tasks of the run were read: every TaskRefused of them stands before this line, so none is owed any more."""
+
+    refused: int = 0
+
+
 class Screened(Event, frozen=True):
     """How many of a round's training tasks, replayed ones too, stand in the gate, and whether they were left out."""
 
@@ -100,6 +106,7 @@ class Chosen(Event, frozen=True):
     trained: int
     over_quota: int = 0
     over_per_task: int = 0
+    solved: int = 0
     duplicates: int = 0
     over_count: int = 0
     refused: int = 0
@@ -185,7 +192,7 @@ class Noted(Event, frozen=True):
 
 
 class Requeued(Event, frozen=True):
-    """A dead letter was put back, to be tried once more in the next round."""
+    """A dead letter was put back: its end is taken back, and it is tried once more when its round goes on."""
 
     sample: str
     round: int = 0
@@ -209,6 +216,7 @@ AnyEvent = (
     | PhaseStarted
     | PhaseEnded
     | TaskRefused
+    | TasksRead
     | Screened
     | Judged
     | Ended

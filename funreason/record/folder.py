@@ -22,10 +22,12 @@ from typing import Any, NamedTuple
 
 from funreason.record.log import LogReader
 from funreason.record.state import State
-from funreason.record.texts import Texts
+from funreason.record.texts import MANIFEST, Texts
 
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 20.0
+TAKE_OVER_AFTER_S = 300.0
+"""Silence after which a run that seems to be written is taken to be dead: sixty heartbeats that did not come."""
 
 
 class RecordError(Exception):
@@ -49,21 +51,34 @@ class RunFolder:
         self.name = path.name
         self.events = path / "events"
         self.weights = path / "weights"
+        self.gate_items = path / "gate-items"
+        self._texts: dict[int, Texts] = {}
 
     def round(self, k: int) -> Path:
         """The folder of round `k`."""
         return self.path / f"round-{k}"
 
-    def claim(self) -> None:
-        """Become the one writer; RecordError names the process that already is."""
+    def checkpoint(self, k: int) -> Path:
+        """Where the update of round `k` keeps what it has reached, until its weights are saved."""
+        return self.weights / f"checkpoint-round-{k}"
+
+    def claim(self, *, take_over: bool = False) -> Life | None:
+        """Become the one writer; RecordError names the process that already is.
+
+        With `take_over`, one that said nothing for `TAKE_OVER_AFTER_S` is put aside; then the answer is who that was.
+        A process on another host, or one whose number another process has by now, cannot be told dead otherwise.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         life = self.life()
-        if life and life.status in ("running", "stale") and life.pid != os.getpid():
+        taken = life is not None and life.status in ("running", "stale") and not _mine(life)
+        if life and taken and not (take_over and life.silent_s > TAKE_OVER_AFTER_S):
             raise RecordError(
-                f"{self.path} is being written by process {life.pid} on {life.host}. "
-                "Wait for it, stop it, or choose another --run-dir."
+                f"{self.path} is being written by process {life.pid} on {life.host}, which was heard of "
+                f"{life.silent_s:.0f} s ago. Wait for it, stop it, or choose another --run-dir. If it is dead, "
+                f"--resume takes over after {TAKE_OVER_AFTER_S:.0f} s of silence."
             )
         self.beat("running")
+        return life if taken else None
 
     def beat(self, status: str) -> None:
         """Write run.json anew: still here, with this status."""
@@ -102,19 +117,36 @@ class RunFolder:
         return found
 
     def texts(self, k: int) -> Texts:
-        """The texts of round `k`."""
-        return Texts(self.round(k))
+        """The texts of round `k`: always the same object, so that each file has one writer."""
+        found = self._texts.get(k)
+        if found is None:
+            found = self._texts[k] = Texts(self.round(k))
+        return found
+
+    def sync(self) -> None:
+        """Make every text put so far survive a power loss."""
+        for texts in list(self._texts.values()):
+            texts.sync()
+
+    def close(self) -> None:
+        """Sync and close the texts of every round."""
+        for texts in list(self._texts.values()):
+            texts.close()
 
     def state(self) -> State:
         """What the run's log tells, folded."""
         return State().fold(LogReader(self.events).events())
 
     def seal(self, k: int) -> None:
-        """Write the manifest of round `k`: the hash and size of each file. Its existence means the round is whole."""
+        """Close the texts of round `k` and write its manifest, the hash and size of each file: the round is whole."""
+        texts = self._texts.pop(k, None)
+        if texts is not None:
+            texts.close()
         folder = self.round(k)
+        folder.mkdir(parents=True, exist_ok=True)  # a round whose every task was left out has no text
         files = sorted(p for p in folder.glob("*.jsonl"))
         entries = {p.name: {"sha256": hash_file(p), "bytes": p.stat().st_size} for p in files}
-        write_json(folder / "manifest.json", {"round": k, "files": entries})
+        write_json(folder / MANIFEST, {"round": k, "files": entries})
 
 
 def newest_run(runs: Path) -> RunFolder:
@@ -146,6 +178,10 @@ def hash_file(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _mine(life: Life) -> bool:
+    return (life.pid, life.host) == (os.getpid(), socket.gethostname())
 
 
 def _alive(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 A line is written with a single `write`, so a killed process leaves whole lines and at most one torn one at the
 end; a reader ignores the torn tail, and what it would have said is owed again. `sync` (5 ms) is for phase ends only.
+Files are numbered across all writers of a folder: read by number, they tell what happened in the order it happened.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class EventLog:
 
     def __init__(self, folder: Path, writer: str = "loop") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        attempt = 0
+        attempt = 1 + max((_number(path) for path in folder.glob("*.jsonl")), default=-1)
         while True:
             self.path = folder / f"{writer}-{attempt:03d}.jsonl"
             try:
@@ -37,13 +38,13 @@ class EventLog:
         self._buffer = bytearray()
 
     def write(self, event: Event) -> None:
-        """Append one event, stamped with the time unless it has one."""
+        """Append one event, stamped with the time unless it has one. Any thread, or a signal's handler, may."""
         if not event.at:
             event = msgspec.structs.replace(event, at=time.time())
-        self.append(event)
+        os.write(self._fd, msgspec.json.encode(event) + b"\n")
 
     def append(self, event: Event) -> None:
-        """Append an event that carries its own time: the hot path."""
+        """Append an event that carries its own time: the hot path, for one thread only, since it reuses a buffer."""
         buffer = self._buffer
         self._encoder.encode_into(event, buffer)
         buffer += b"\n"
@@ -56,7 +57,8 @@ class EventLog:
     def close(self) -> None:
         """Sync and close; writing afterwards is an OSError."""
         self.sync()
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1  # a thread that still writes must not meet the number in another file's hands
+        os.close(fd)
 
 
 class LogReader:
@@ -107,6 +109,11 @@ class LogReader:
         return known
 
 
-def _age(path: Path) -> tuple[str, str]:
-    writer, _, attempt = path.stem.rpartition("-")
-    return attempt, writer
+def _age(path: Path) -> tuple[int, str]:
+    return _number(path), path.stem
+
+
+def _number(path: Path) -> int:
+    """The number in a log file's name; a file that has none was not made here and is read first."""
+    number = path.stem.rpartition("-")[2]
+    return int(number) if number.isdecimal() else -1

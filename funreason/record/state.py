@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from sys import intern
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +20,19 @@ RECENT_JUDGEMENTS = 5000
 """How many of a round's last judgements and ends are held one by one: what bounds a reader's memory."""
 RECENT_TIMES = 129
 RECENT_TIDINGS = 2000
+FAILED = ("dropped", "dead")
+
+
+class Fate(NamedTuple):
+    """How a sample ended: `kept`, `text`, `dropped` or `dead`; `why` is the origin, or why it failed."""
+
+    fate: str
+    why: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is a dead letter."""
+        return self.fate in FAILED
 
 
 @dataclass(slots=True)
@@ -49,7 +63,11 @@ class NodeCount:
 
 @dataclass(slots=True)
 class RoundState:
-    """One round, or round 0: measuring the start and the warm-up."""
+    """One round, or round 0: measuring the start and the warm-up.
+
+    `in_hand` holds, for each sample that has not ended, the attempts and nodes it was judged at: after a kill those
+    judgements are made again, and must not count twice.
+    """
 
     nodes: dict[str, NodeCount] = field(default_factory=dict)
     fates: Counter[str] = field(default_factory=Counter)
@@ -65,8 +83,7 @@ class RoundState:
     weights: str = ""
     ended: bool = False
     recent: deque[ev.Judged | ev.Ended] = field(default_factory=lambda: deque(maxlen=RECENT_JUDGEMENTS))
-    lost: Counter[str] = field(default_factory=Counter)
-    """What was in flight at each node when the run broke off: it comes again from the start."""
+    in_hand: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
 
     def loss(self, part: str) -> float | None:
         """The round's mean loss of `think` or `result` over its tokens, in nats; None when nothing was trained."""
@@ -93,9 +110,14 @@ class State:
     refused: Counter[str] = field(default_factory=Counter)
     notes: list[ev.Noted] = field(default_factory=list)
     rounds: dict[int, RoundState] = field(default_factory=dict)
-    ended: set[tuple[int, str]] = field(default_factory=set)
+    tasks_read: bool = False
+    """Whether every record that was refused is known."""
+    ended: dict[tuple[int, str], Fate] = field(default_factory=dict)
+    """How each sample, by round and id, ended."""
     requeued: set[tuple[int, str]] = field(default_factory=set)
     """Samples put back that have not ended again."""
+    requeues: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """How often each sample was put back."""
     events: int = 0
     edges: list[tuple[str, str, str]] = field(default_factory=list)
     paused: bool = False
@@ -134,7 +156,7 @@ class State:
         nodes = self.at_round(k).nodes
         arrived = sum(nodes[a].outcomes[outcome] for a, outcome, b in self.edges if b == node and a in nodes)
         left = nodes[node].answered if node in nodes else 0
-        return max(0, arrived - left - self.at_round(k).lost[node])
+        return max(0, arrived - left)
 
     def summary(self) -> dict[str, Any]:
         """The run as plain JSON data: what `status --json` prints."""
@@ -189,15 +211,9 @@ def _run_started(state: State, event: ev.RunStarted) -> None:
     state.status, state.reason, state.paused = "running", "", False
     state.weights = state.weights or event.base_weights
     state.edges = event.edges or state.edges
-    if event.resumed:
-        _lose_what_was_in_flight(state)
+    if not state.tasks_read:  # a start that broke off among the refusals: they are all told again
+        state.refused.clear()
     state.started_at = state.started_at or event.at
-
-
-def _lose_what_was_in_flight(state: State) -> None:
-    for k, r in state.rounds.items():
-        for node in {target for _, _, target in state.edges}:
-            r.lost[node] += state.in_flight(k, node) or 0
 
 
 def _phase_started(state: State, event: ev.PhaseStarted) -> None:
@@ -216,6 +232,10 @@ def _task_refused(state: State, event: ev.TaskRefused) -> None:
     state.refused[event.reason] += 1
 
 
+def _tasks_read(state: State, event: ev.TasksRead) -> None:
+    state.tasks_read = True
+
+
 def _screened(state: State, event: ev.Screened) -> None:
     state.at_round(event.round).screened = event
 
@@ -223,6 +243,14 @@ def _screened(state: State, event: ev.Screened) -> None:
 def _judged(state: State, event: ev.Judged) -> None:
     # Nine of ten events come here, so lookups are spelled out: a million of them must fold in two seconds.
     r = state.rounds.get(event.round) or state.at_round(event.round)
+    here = (event.attempt, event.node)
+    judged = r.in_hand.get(event.sample)
+    if judged is None:
+        r.in_hand[event.sample] = {here}
+    elif here in judged:
+        return
+    else:
+        judged.add(here)
     node = r.nodes.get(event.node)
     if node is None:
         node = r.nodes[event.node] = NodeCount()
@@ -239,15 +267,15 @@ def _ended(state: State, event: ev.Ended) -> None:
     key = (event.round, event.sample)
     if key in state.ended:
         return
-    state.ended.add(key)
+    failed = event.fate in FAILED
+    # Interned: one string for all samples that ended alike, instead of two for each.
+    fate = state.ended[key] = Fate(intern(event.fate), intern(event.reason if failed else event.origin))
     state.requeued.discard(key)
     r = state.at_round(event.round)
     r.recent.append(event)
-    r.fates[event.fate] += 1
-    if event.fate in ("kept", "text"):
-        r.origins[event.origin] += 1
-    else:
-        r.dead_reasons[event.reason] += 1
+    r.in_hand.pop(event.sample, None)
+    r.fates[fate.fate] += 1
+    (r.dead_reasons if failed else r.origins)[fate.why] += 1
 
 
 def _chosen(state: State, event: ev.Chosen) -> None:
@@ -272,6 +300,7 @@ def _gated(state: State, event: ev.Gated) -> None:
 def _round_ended(state: State, event: ev.RoundEnded) -> None:
     r = state.at_round(event.round)
     r.weights, r.ended = event.weights, True
+    r.in_hand.clear()
     state.weights = event.weights
 
 
@@ -281,9 +310,21 @@ def _noted(state: State, event: ev.Noted) -> None:
 
 def _requeued(state: State, event: ev.Requeued) -> None:
     key = (event.round, event.sample)
-    if key in state.ended:
-        state.ended.discard(key)
-        state.requeued.add(key)
+    fate = state.ended.pop(key, None)
+    if fate is None:
+        return
+    state.requeued.add(key)
+    state.requeues[key] += 1
+    r = state.at_round(event.round)
+    _take_one(r.fates, fate.fate)
+    _take_one(r.dead_reasons if fate.failed else r.origins, fate.why)
+    r.update = None  # made without this sample, so it is owed again
+
+
+def _take_one(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
 
 
 def _paused(state: State, event: ev.Paused) -> None:
@@ -299,6 +340,7 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.PhaseStarted: _phase_started,
     ev.PhaseEnded: _phase_ended,
     ev.TaskRefused: _task_refused,
+    ev.TasksRead: _tasks_read,
     ev.Screened: _screened,
     ev.Judged: _judged,
     ev.Ended: _ended,
@@ -314,4 +356,4 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
 }
 _COUNTED = frozenset((ev.Judged, ev.Ended, ev.Stepped))
 
-__all__ = ["NodeCount", "RoundState", "State"]
+__all__ = ["Fate", "NodeCount", "RoundState", "State"]

@@ -1,7 +1,8 @@
 """The texts of a round: tasks, attempts and their ends, one JSON line each, addressed by sample id and attempt.
 
 A task is written once and samples name it by id, because tools are long and a task has many samples.
-Lines are written whole and unbuffered; a torn last line belongs to nobody and is written again.
+Lines are written whole and unbuffered; a torn last line belongs to nobody and is written again. Whoever writes to a
+sealed round unseals it: a manifest promises that its files do not change.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from funreason.record.types import Origin, Sample, Task, Verdict
 
 ENDS = ("kept", "text", "dropped", "dead")
 """The files a sample can end in; `sampled` holds every attempt a model wrote, ended or not."""
+
+
+MANIFEST = "manifest.json"
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -76,12 +80,16 @@ class Texts:
         """The tasks of the round by id."""
         return {task.id: task for task in self._lines("tasks", msgspec.json.Decoder(Task))}
 
+    def sync(self) -> None:
+        """Make everything put so far survive a power loss."""
+        for file in list(self._files.values()):
+            os.fsync(file)
+
     def close(self) -> None:
         """Sync and close every file; the next `put` opens them again."""
-        for file in self._files.values():
-            os.fsync(file)
-            os.close(file)
-        self._files.clear()
+        self.sync()
+        while self._files:
+            os.close(self._files.popitem()[1])
 
     def _write(self, kind: str, thing: msgspec.Struct) -> None:
         file = self._files.get(kind)
@@ -91,6 +99,7 @@ class Texts:
 
     def _open(self, kind: str) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / MANIFEST).unlink(missing_ok=True)
         path = self.folder / f"{kind}.jsonl"
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         size = os.fstat(file).st_size

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from funreason.models.loading import replace_folder
-from funreason.srml.errors import TrainingError
+from funreason.srml.errors import OtherTrainingError, TrainingError
 from funreason.srml.examples import Example, TrainSettings
 
 NAME = "checkpoint"
@@ -76,9 +76,7 @@ def restore(folder: Path, model: PreTrainedModel, optimizer: Optimizer, print_: 
     except (OSError, ValueError, SafetensorError) as error:
         raise TrainingError(f"{path}: the checkpoint cannot be read ({error}); delete it to begin anew.") from error
     if state.get("fingerprint") != print_:
-        raise TrainingError(
-            f"{path}: the checkpoint was made with other examples or settings; delete it, or pass resume=False."
-        )
+        raise OtherTrainingError(f"{path}: the checkpoint was made with other examples or settings; delete it.")
     _load_weights(path, model, weights)
     torch.set_rng_state(moments.pop(RANDOM_STATE))
     _load_moments(model, optimizer, moments)

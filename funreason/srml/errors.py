@@ -7,6 +7,10 @@ class TrainingError(Exception):
     """Training cannot go on, or cannot begin; the message says what was found and what to do."""
 
 
+class OtherTrainingError(TrainingError):
+    """The checkpoint found is of a training on other examples, or with other settings."""
+
+
 class UnusableSample(TrainingError):
     """One sample cannot be trained on. `sample_id` names it, `reason` is a dotted code."""
 

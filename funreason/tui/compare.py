@@ -8,6 +8,8 @@ from funreason.tui.flow import SINKS, pass_rate
 from funreason.tui.lines import Column, Page, Span, said, table
 from funreason.tui.look import Look
 
+WIDEST = 90
+"""Cells: in a wider table the eye would lose the row."""
 Pair = tuple[float | None, float | None]
 
 
@@ -23,6 +25,7 @@ def compare_page(state: State, look: Look, width: int) -> Page:
     if other is None:
         return said("compare", nothing, width)
     rows = [(name, _cells(name, pair, kind)) for name, pair, kind in _lines(state, here, other)]
+    width = min(width, WIDEST)
     wide = max(8, min(22, (width - 24) // 2))
     columns = (Column("", 0), Column(names[0], wide, True), Column(names[1], wide, True), Column("diff", 8, True))
     return table(f"compare · {names[0]} with {names[1]}", columns, rows, width)

@@ -62,6 +62,9 @@ def _of_the_round(event: ev.AnyEvent) -> Span:
     match event:
         case ev.Chosen():
             return (f"trainer: {event.trained} of {event.kept} kept samples, {event.replay} replayed", "plain")
+        case ev.Screened():
+            seen = f"{event.exact} tasks stand in the gate, {event.near} nearly"
+            return (f"{seen}; {'left out' if event.dropped else 'trained on'}", "warn" if event.exact else "dim")
         case ev.Updated():
             return (f"new weights {event.weights}: {event.examples} examples, {event.steps} steps", "plain")
         case ev.Gated():

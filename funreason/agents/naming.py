@@ -1,0 +1,138 @@
+"""Whether a thinking names a value: stage 3's question, which is stricter than stage 2's of support.
+
+A value is named when it stands there in whole tokens (`7` is not in `17`, in `-7` or in `x7`; `AB-1234` is not in
+`AB-12345`). What may differ: case, quotes, a plural, the order of a name's words, a number in words, percent for a
+fraction, a day or a time in another spelling, a listed code (`Fri`, `de`). Nothing is taken for a spelling mistake,
+and the parts of a date must agree together.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Any
+
+from funreason.agents.aliases import CODES, MONTHS, WEEKDAYS
+from funreason.agents.dates import Day, agrees, clocks_in, days_in
+from funreason.agents.grounding import has_weight, of_another_script
+from funreason.agents.numbers import named_numbers
+
+_WORD = re.compile(r"[^\W_]+")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_NUMBER = re.compile(r"([-+]?)[$€£¥]?(\d[\d,]*(?:\.\d+)?|\.\d+)\s*(%|[^\W\d_]{0,12})")
+_DATE_OR_TIME = re.compile(r"[\d\s:/.,+tzapm-]+|[a-z\d\s,.]*\b(?:19|20)\d\d")
+_SHORT_FORMS = {name[:3]: name for name in (*MONTHS, *WEEKDAYS)}
+_LONG = 60
+_PARTS = 200
+"""Of a text of thousands of words, enough are asked for to judge in bounded time."""
+
+
+class Naming:
+    """A thinking prepared for questions of naming; costly parts are worked out when first asked for."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text.casefold()
+        self.words = frozenset(_WORD.findall(self.text)) | frozenset(map(str.casefold, _WORD.findall(_apart(text))))
+
+    @cached_property
+    def numbers(self) -> frozenset[float]:
+        """The numbers it names, each as a whole."""
+        return named_numbers(self.text)
+
+    @cached_property
+    def days(self) -> frozenset[Day]:
+        """The days it names."""
+        return days_in(self.text)
+
+    @cached_property
+    def times(self) -> frozenset[tuple[int, int]]:
+        """The times of day it names."""
+        return clocks_in(self.text)
+
+    def names(self, value: Any) -> bool:
+        """Whether the thinking names the value; None and booleans need no naming, containers are taken apart."""
+        if value is None or isinstance(value, bool):
+            return True
+        if isinstance(value, int | float):
+            return value in self.numbers or self._phrase([str(value)]) or agrees_all(days_in(str(value)), self)
+        if isinstance(value, str):
+            return self._names_text(value.strip())
+        return unnamed(self, value) is None
+
+    def _names_text(self, value: str) -> bool:
+        low = value.casefold()
+        words = _WORD.findall(low)[:_PARTS]
+        if not words:
+            return low in self.text
+        if self._phrase(words) or self._names_form(low):
+            return True
+        if self._names_code(low) or of_another_script(low, self.text):
+            return True
+        return not _is_code(low) and self._has_words(value, words)
+
+    def _phrase(self, words: list[str]) -> bool:
+        """Whether the words stand in a row as whole tokens, whatever punctuation is between them."""
+        if words[0] not in self.text:
+            return False
+        row = r"[\W_]{0,4}".join(map(re.escape, words))
+        before = r"(?<!\w)(?<!\w[-.])(?<!\s[-−])(?<!^[-−])" if words[0][0].isdecimal() else r"(?<![^\W_])"
+        after = r"(?!\w)(?![-.,]\d)" if words[-1][-1].isdecimal() else r"(?![^\W_])"
+        return re.search(before + row + after, self.text) is not None
+
+    def _names_form(self, low: str) -> bool:
+        """Numbers, days and times that come as strings."""
+        number = _NUMBER.fullmatch(low)
+        if number:
+            value = float(number[2].replace(",", "")[:300]) * (-1 if number[1] == "-" else 1)
+            if value in self.numbers and (not number[3] or number[3] in self.text):
+                return True
+        if not _DATE_OR_TIME.fullmatch(low):
+            return False
+        days, times = days_in(low), clocks_in(low)
+        if not days and not times:
+            return False
+        return (not days or agrees_all(days, self)) and times <= self.times | ({(0, 0)} if days else set())
+
+    def _names_code(self, low: str) -> bool:
+        if any(other in self.words or (" " in other and other in self.text) for other in CODES.get(low, ())):
+            return True
+        if any(sign in self.text for sign in CODES.get(low, ()) if not sign[0].isalnum()):
+            return True
+        return _SHORT_FORMS.get(low) in self.words or (low in _SHORT_FORMS.values() and low[:3] in self.words)
+
+    def _has_words(self, value: str, words: list[str]) -> bool:
+        parts = [part for part in map(str.casefold, _WORD.findall(_apart(value))) if has_weight(part)][:_PARTS]
+        found = [self._has_word(part) for part in parts or words]
+        return sum(found) >= len(found) * (0.5 if len(value) > _LONG else 1.0)
+
+    def _has_word(self, word: str) -> bool:
+        if word.isdecimal():
+            return float(word[:300]) in self.numbers
+        return word in self.words or f"{word}s" in self.words or (word[-1] == "s" and word[:-1] in self.words)
+
+
+def agrees_all(days: frozenset[Day], naming: Naming) -> bool:
+    """Whether one reading of a value's day is named whole: its year too, beside the day or elsewhere."""
+    return any(agrees(day, naming.days) and (day.year is None or _year_named(day, naming)) for day in days)
+
+
+def _year_named(day: Day, naming: Naming) -> bool:
+    return day in naming.days or float(day.year or 0) in naming.numbers
+
+
+def unnamed(naming: Naming, value: Any, depth: int = 0) -> Any:
+    """The first part of a value that is not named, or None. Dict keys are not asked."""
+    if isinstance(value, list | tuple | dict) and depth < 8:
+        parts = value.values() if isinstance(value, dict) else value
+        return next((found for part in parts if (found := unnamed(naming, part, depth + 1)) is not None), None)
+    return None if isinstance(value, list | tuple | dict) or naming.names(value) else value
+
+
+def _apart(text: str) -> str:
+    """The text with camelCase names taken apart."""
+    return _CAMEL.sub(" ", text)
+
+
+def _is_code(low: str) -> bool:
+    """Whether a text is an id or a number of some sort: only the whole of it will do."""
+    return " " not in low and any(char.isdecimal() for char in low)
