@@ -63,3 +63,18 @@ def test_a_plugin_that_fails_at_import_is_named_with_its_traceback(tmp_path):
     path.write_text("1 / 0\n")
     with pytest.raises(PluginError, match=r"broken\.py failed:\n[\s\S]*ZeroDivisionError"):
         load_agent(f"{path}:x")
+
+
+@pytest.mark.parametrize(("body", "said"), [("self, limit", "missing 1 required"), ("self, x=1 / 0", "ZeroDivision")])
+def test_a_class_that_cannot_be_built_is_named_with_its_own_error(tmp_path, body, said):
+    path = tmp_path / "needs.py"
+    path.write_text(f"class Needs:\n    def __init__({body}): ...\n    async def __call__(self, sample): ...\n")
+    with pytest.raises(PluginError, match=rf"needs\.py[\s\S]*{said}"):
+        load_agent(f"{path}:Needs")
+
+
+def test_a_class_whose_making_raises_is_refused(tmp_path):
+    path = tmp_path / "raises.py"
+    path.write_text("class Raises:\n    def __init__(self):\n        raise OSError('no licence')\n")
+    with pytest.raises(PluginError, match=r"built without arguments, and Raises\(\) failed:[\s\S]*no licence"):
+        load_agent(f"{path}:Raises")

@@ -113,6 +113,13 @@ def test_torn_weights_are_refused_in_one_sentence(tmp_path):
         load_model(tmp_path / "m")
 
 
+@pytest.mark.parametrize("device", ["cuda:97", "nope", "cpu:x"])
+def test_a_device_that_cannot_be_used_is_refused_in_one_sentence(tmp_path, device):
+    save_model(tiny_model(), tiny_tokenizer(), tmp_path / "m")
+    with pytest.raises(ModelError, match=f"model.device is '{device}'"):
+        load_model(tmp_path / "m", device)
+
+
 def test_a_folder_without_tokenizer_is_refused(tmp_path):
     tiny_model().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="no tokenizer here"):

@@ -32,12 +32,21 @@ def load_agent(spec: str) -> Any:
         there = ", ".join(n for n in vars(module) if not n.startswith("_"))
         raise PluginError(f"agent {spec!r}: {where} has no {name!r}; it has {there or 'nothing public'}")
     if inspect.isclass(agent):
-        agent = agent()
+        agent = _built(agent, spec)
     try:
         check_agent(name, agent)
     except TypeError as error:
         raise PluginError(f"agent {spec!r}: {error}") from error
     return agent
+
+
+def _built(agent: type[Any], spec: str) -> Any:
+    try:
+        return agent()
+    except Exception as error:
+        raise PluginError(
+            f"agent {spec!r}: the class is built without arguments, and {agent.__name__}() failed:\n{_tail(error)}"
+        ) from error
 
 
 def _load_module(name: str, spec: str) -> ModuleType:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import traceback
 
+from funreason.record.plain import plain
+
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 KNOWN = {
     "ConfigError": USAGE,
@@ -27,10 +29,10 @@ def explain(error: Exception) -> int:
         if kind.__name__ in KNOWN:
             code = KNOWN[kind.__name__]
             if code != INTERRUPTED:
-                print(f"funreason: {error}", file=sys.stderr)
+                print(plain(f"funreason: {error}", lines=True), file=sys.stderr)
             return code
     if isinstance(error, OSError):
-        print(f"funreason: {error}", file=sys.stderr)
+        print(plain(f"funreason: {error}", lines=True), file=sys.stderr)
         return FAILED
-    traceback.print_exception(error)
+    print(plain("".join(traceback.format_exception(error)), lines=True), end="", file=sys.stderr)
     return FAILED

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Set
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
 from funreason.commands.settings import read_config
+from funreason.commands.story import story
+from funreason.commands.terminal import console
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import LogReader
+from funreason.record.plain import plain
 from funreason.record.state import State
 from funreason.record.texts import ENDS
 from funreason.record.types import Sample
@@ -28,14 +28,15 @@ def show_status(run: str | None, runs: Path, *, as_json: bool) -> int:
         extra = {"process": life._asdict() if life else None, "unknown_events": reader.unknown}
         print(json.dumps(state.summary() | extra, indent=1))
         return 0
-    console = Console()
+    out = console()
     if life:
-        console.print(f"run {folder.path} · {life.status.upper()} · process {life.pid} on {life.host}")
-    console.print(f"round {state.round}/{state.rounds_planned} · {state.phase or state.status} · {state.reason}")
+        out.print(plain(f"run {folder.path} · {life.status.upper()} · process {life.pid} on {life.host}"))
+    where = [f"round {state.round}/{state.rounds_planned}", state.phase or state.status, state.reason]
+    out.print(plain(" · ".join(part for part in where if part)))
     if reader.unknown:
-        console.print(f"{reader.unknown} lines of the log are of a kind this version does not know")
-    console.print(run_tables(state))
-    console.print(account(state))
+        out.print(f"{reader.unknown} lines of the log are of a kind this version does not know")
+    out.print(run_tables(state))
+    out.print(account(state))
     return 0
 
 
@@ -45,48 +46,42 @@ def show_graph(name: str, settings: list[str], *, mermaid: bool) -> int:
     from funreason.loops.graphs import loop_graph
 
     graph = loop_graph(read_config(name, {}, settings).fcdr)
-    print(to_mermaid(graph) if mermaid else to_text(graph))
+    print(plain(to_mermaid(graph) if mermaid else to_text(graph), lines=True))
     return 0
 
 
 def show_sample(wanted: str, run: str | None, runs: Path) -> int:
-    """Print everything about one sample; RecordError when no or several samples end in `wanted`."""
+    """Print everything about the sample called `wanted`, or the only one whose id ends so; else a RecordError."""
     folder = open_run(run, runs)
-    found = {s.id: s for s in _all_samples(folder) if s.id == wanted or s.id.endswith(wanted)}
-    if not found:
-        raise RecordError(f"no sample of {folder.path} is called {wanted} or ends so")
-    if len(found) > 1:
-        some = ", ".join(sorted(found)[:8])
-        raise RecordError(f"{len(found)} samples of {folder.path} end in {wanted}: {some} … Name one whole.")
-    console = Console(soft_wrap=True)
-    (sample_id,) = found
-    attempts = [s for s in _all_samples(folder) if s.id == sample_id]
-    for line in _story(attempts):
-        console.print(line)
+    drawn, ended = _all_samples(folder)
+    sample_id = _the_one(wanted, drawn.keys() | ended.keys(), folder)
+    sample, end = ended.get(sample_id, (None, ""))
+    out = console(soft_wrap=True)
+    for line in story(drawn.get(sample_id, []), sample, end):
+        out.print(line)
     return 0
 
 
-def _all_samples(folder: RunFolder) -> Iterator[Sample]:
+def _the_one(wanted: str, ids: Set[str], folder: RunFolder) -> str:
+    if wanted in ids:
+        return wanted
+    found = sorted(name for name in ids if name.endswith(wanted))
+    if not found:
+        raise RecordError(f"no sample of {folder.path} is called {wanted} or ends so")
+    if len(found) > 1:
+        some = ", ".join(found[:8]) + (" …" if len(found) > 8 else "")
+        raise RecordError(f"{len(found)} samples of {folder.path} end in {wanted}: {some}. Name one whole.")
+    return found[0]
+
+
+def _all_samples(folder: RunFolder) -> tuple[dict[str, list[Sample]], dict[str, tuple[Sample, str]]]:
+    """By id: every drawn attempt in the order of drawing, and the last end with its name."""
+    drawn: dict[str, list[Sample]] = {}
+    ended: dict[str, tuple[Sample, str]] = {}
     for path in sorted(folder.path.glob("round-*")):
         texts = folder.texts(int(path.name.removeprefix("round-")))
-        for kind in ("sampled", *ENDS):
-            yield from texts.get(kind)
-
-
-def _story(attempts: list[Sample]) -> Iterator[Text]:
-    first = attempts[0]
-    yield Text(f"{first.id}  ({first.task.category or 'no category'})", style="bold")
-    yield Text(f"query  {first.task.query}")
-    for tool in first.task.tools:
-        yield Text(f"tool   {tool['name']}({', '.join(tool['parameters'].get('properties', {}))})", style="dim")
-    shown = set()
-    for sample in attempts:
-        key = (sample.attempt, sample.thinking, sample.answer, len(sample.verdicts))
-        if key in shown:
-            continue
-        shown.add(key)
-        yield Text(f"\nattempt {sample.attempt} · {sample.origin} · weights {sample.weights_id or '–'}", style="bold")
-        yield Text(f"think  {sample.thinking if sample.thinking is not None else '(none)'}")
-        yield Text(f"answer {sample.answer}")
-        for v in sample.verdicts:
-            yield Text(f"  {v.stage}: {v.outcome} {v.reason}  {v.evidence}".rstrip())
+        for sample in texts.get("sampled"):
+            drawn.setdefault(sample.id, []).append(sample)
+        for end in ENDS:
+            ended.update((sample.id, (sample, end)) for sample in texts.get(end))
+    return drawn, ended

@@ -8,11 +8,13 @@ from rich.console import Console
 
 from funreason.agents.references import usable_references
 from funreason.commands.settings import read_config
+from funreason.commands.terminal import console
 from funreason.data.reading import read_tasks
 from funreason.loops.building import build_policy
 from funreason.loops.updating import training_settings
 from funreason.models.policy import Policy
 from funreason.record.folder import RecordError
+from funreason.record.plain import plain
 from funreason.srml.examples import Example, StepReport
 
 
@@ -24,27 +26,27 @@ def run_train(file: Path, out: Path, model: str | None, name: str, preview: int,
     config = read_config(name, {"model.path": model} if model else {}, settings)
     if out.exists() and any(out.iterdir()):
         raise RecordError(f"{out} is not empty; choose another --out")
-    console = Console()
+    screen = console()
     reading = read_tasks(file, strict=config.tasks.strict)
     samples, unusable = usable_references(reading.tasks, 0, prefix="train")
-    console.print(f"{reading.summary()}; {unusable} without a reference that can be written")
+    screen.print(plain(f"{reading.summary()}; {unusable} without a reference that can be written"))
     policy, base = build_policy(config)
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
-    _preview(console, examples[:preview], policy)
+    _preview(screen, examples[:preview], policy)
     student = load_model(base.folder, config.model.device, config.model.dtype)
     update = training_settings(config.train.update, config, 0)
-    report = train(student, policy.tokenizer, examples, update, on_step=lambda step: _say(console, step))
+    report = train(student, policy.tokenizer, examples, update, on_step=lambda step: _say(screen, step))
     weights_id = save_model(student, policy.tokenizer, out)
-    console.print(
+    screen.print(
         f"trained on {report.examples} samples ({len(report.refused)} refused) in {report.steps} steps: "
-        f"L_think {_loss(report.think)}, L_result {_loss(report.result)}. Weights {weights_id} in {out}"
+        f"L_think {_loss(report.think)}, L_result {_loss(report.result)}. Weights {weights_id} in {plain(out)}"
     )
     for refusal in report.refused[:10]:
-        console.print(f"refused {refusal.message}", markup=False)
+        screen.print(plain(f"refused {refusal.message}"))
     return 0
 
 
-def _preview(console: Console, examples: list[Example], policy: Policy) -> None:
+def _preview(screen: Console, examples: list[Example], policy: Policy) -> None:
     from funreason.srml.errors import UnusableSample
     from funreason.srml.parts import encode_sample
     from funreason.srml.preview import mask_preview
@@ -55,14 +57,14 @@ def _preview(console: Console, examples: list[Example], policy: Policy) -> None:
                 example.prompt, example.thinking, example.answer, policy.tokenizer, sample_id=example.id
             )
         except UnusableSample as error:
-            console.print(f"no preview: {error}", markup=False)
+            screen.print(plain(f"no preview: {error}"))
         else:
-            console.print(mask_preview(encoded, policy.tokenizer, title=example.id))
+            screen.print(mask_preview(encoded, policy.tokenizer, title=example.id))
 
 
-def _say(console: Console, step: StepReport) -> None:
+def _say(screen: Console, step: StepReport) -> None:
     if step.step % 10 == 0 or step.step == step.steps:
-        console.print(f"step {step.step}/{step.steps}  L_think {_loss(step.think)}  L_result {_loss(step.result)}")
+        screen.print(f"step {step.step}/{step.steps}  L_think {_loss(step.think)}  L_result {_loss(step.result)}")
 
 
 def _loss(value: float | None) -> str:

@@ -27,7 +27,8 @@ WEIGHTS_ID_LENGTH = 12
 def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") -> PreTrainedModel:
     """The causal language model in folder `path`, in eval mode, on `device`, as `dtype` ("float32", "bfloat16", …).
 
-    Raises ModelError when the folder is missing, has no config or no safetensors, or cannot be built.
+    Raises ModelError when the folder is missing, has no config or no safetensors, or the model cannot be built or
+    put on the device.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -43,7 +44,18 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: the model could not be built: {error}") from error
-    placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]  # its stub loses the method
+    return _placed(model, device)
+
+
+def _placed(model: PreTrainedModel, device: str) -> PreTrainedModel:
+    """The model on `device`, in eval mode. torch says no in several ways: AssertionError where it is built without."""
+    try:
+        placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]  # its stub loses the method
+    except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
+        first = str(error).partition("\n")[0]
+        raise ModelError(
+            f"model.device is {device!r}, which cannot be used here: {first} Use cpu, or cuda where there is a GPU."
+        ) from error
     placed.train(False)
     return placed
 

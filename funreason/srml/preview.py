@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from funreason.record.plain import plain
 from funreason.srml.parts import NONE, RESULT, THINK, Encoded
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def mask_preview(
         shown = ids if part != NONE else ids[-prompt_tokens:]
         left, right = BRACKETS[part]
         cut = "… " if len(shown) < len(ids) else ""
-        body.append(f"{left}{cut}{tokenizer.decode(shown)}{right}", style=STYLES[part])
-    return Panel(Group(body, Text(), _legend(encoded)), title=title or None, title_align="left")
+        body.append(f"{left}{cut}{plain(tokenizer.decode(shown), lines=True)}{right}", style=STYLES[part])
+    return Panel(Group(body, Text(), _legend(encoded)), title=Text(plain(title)) if title else None, title_align="left")
 
 
 def _runs(encoded: Encoded) -> Iterator[tuple[int, list[int]]]:

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
+from funreason.record.plain import plain
 from funreason.record.state import RoundState, State
 
 REFRESH_S = 0.25
@@ -68,12 +69,14 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         notes = len(self.state.notes)
         self.state.fold(self._reader.events())
         for note in self.state.notes[notes:]:
-            self.console.print(Text(f"{note.level}: {note.text}", style="yellow" if note.level == "warning" else ""))
+            style = "yellow" if note.level == "warning" else ""
+            self.console.print(Text(plain(f"{note.level}: {note.text}"), style=style))
         if self._live:
             self._live.update(view(self.state, time.time()))
         elif (self.state.round, self.state.phase) != self._said and self.state.phase:
             self._said = (self.state.round, self.state.phase)
-            self.console.print(f"round {self.state.round} · {PHASES.get(self.state.phase, self.state.phase)}")
+            phase = PHASES.get(self.state.phase, self.state.phase)
+            self.console.print(Text(plain(f"round {self.state.round} · {phase}")))
 
 
 def view(state: State, now: float) -> RenderableType:
@@ -81,9 +84,9 @@ def view(state: State, now: float) -> RenderableType:
     r = state.at_round(state.round)
     seconds = now - state.started_at if state.started_at else 0.0
     head = Text.assemble(
-        (f"{state.run} ", "bold"),
-        f"· round {state.round}/{state.rounds_planned} · {PHASES.get(state.phase, state.phase or state.status)}",
-        f" · {seconds:.0f} s · weights {state.weights or '–'}",
+        (plain(f"{state.run} "), "bold"),
+        plain(f"· round {state.round}/{state.rounds_planned} · {PHASES.get(state.phase, state.phase or state.status)}"),
+        plain(f" · {seconds:.0f} s · weights {state.weights or '–'}"),
     )
     return Group(head, _stages(state, r), _ends(r), _update(r), _gates(state))
 
@@ -97,18 +100,23 @@ def _stages(state: State, r: RoundState) -> RenderableType:
         if node is None or node.pass_rate is None or name in ("trainer", "dead_letter"):
             continue
         if not node.outcomes.keys() & JUDGING:
-            table.add_row(name, str(node.answered), "", "")
+            table.add_row(Text(plain(name)), str(node.answered), "", "")
             continue
         rate = node.pass_rate
-        table.add_row(name, str(node.answered), f"{100 * rate:5.1f} %", ProgressBar(total=1, completed=rate, width=24))
+        table.add_row(
+            Text(plain(name)),
+            str(node.answered),
+            f"{100 * rate:5.1f} %",
+            ProgressBar(total=1, completed=rate, width=24),
+        )
     return table
 
 
 def _ends(r: RoundState) -> RenderableType:
     done = r.fates.total()
     ends = " · ".join(f"{name} {r.fates[name]}" for name in ("kept", "text", "dropped", "dead"))
-    repaired = f" · re-rendered {r.origins['rerendered']} · repaired {r.origins['repaired']}"
-    return Text(f"samples {done}{f'/{r.todo}' if r.todo else ''} · {ends}{repaired}")
+    changed = f" · re-rendered {r.origins['rerendered']} · repaired {r.origins['repaired']}"
+    return Text(f"samples {done}{f'/{r.todo}' if r.todo else ''} · {ends}{changed}")
 
 
 def _update(r: RoundState) -> RenderableType:
@@ -128,6 +136,6 @@ def _gates(state: State) -> RenderableType:
             o = r.gate.overall
             lines.append(
                 f"gate {k}  {100 * o.old / o.total:.1f} → {100 * o.new / o.total:.1f} "
-                f"({100 * o.low:.1f}–{100 * o.high:.1f})  {r.gate.decision}"
+                f"({100 * o.low:.1f}–{100 * o.high:.1f})  {plain(r.gate.decision)}"
             )
     return Text("\n".join(lines) or "gate    not yet", style="" if lines else "dim")

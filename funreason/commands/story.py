@@ -1,0 +1,91 @@
+"""One sample told attempt by attempt: what was thought and answered, what each judge said, what changed between.
+
+The record holds the texts apart from the verdicts: `sampled.jsonl` has each answer a model drew, without verdicts, and
+the file a sample ended in has its last answer with the verdicts of all attempts in order. A verdict `regenerate` ends
+an attempt. An answer that was re-rendered and sent back again was never drawn, so its text is not in the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+
+from rich.text import Text
+
+from funreason.record.plain import plain
+from funreason.record.types import Outcome, Sample, Verdict
+
+CHANGES_SHOWN = 8
+_COMPARED_WORDS = 2_000
+"""Comparing is quadratic: of a longer text only the beginning is compared."""
+
+
+def story(drawn: Sequence[Sample], ended: Sample | None, end: str) -> Iterator[Text]:
+    """The lines to print for one sample: its `drawn` attempts in order, and how it `ended` (`end` names the file)."""
+    first = ended or drawn[0]
+    yield Text(plain(f"{first.id}  ({first.task.category or 'no category'})  {end or 'not ended yet'}"), style="bold")
+    yield _said("query", first.task.query)
+    for tool in first.task.tools:
+        line = f"tool   {tool['name']}({', '.join(tool['parameters'].get('properties', {}))})"
+        yield Text(plain(line), style="dim")
+    texts = {sample.attempt: sample for sample in drawn if ended is None or sample.attempt <= ended.attempt}
+    groups = by_attempt(ended.verdicts if ended else ())
+    if ended is not None:
+        texts[ended.attempt] = ended
+    before: Sample | None = None
+    for attempt in range(max([len(groups), *[k + 1 for k in texts]])):
+        verdicts = groups[attempt] if attempt < len(groups) else ()
+        sample = texts.get(attempt)
+        yield from _attempt(attempt, sample, before, verdicts)
+        before = sample or before
+
+
+def by_attempt(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
+    """The verdicts of each attempt: a new one begins behind a `regenerate`."""
+    groups: list[list[Verdict]] = [[]]
+    for verdict in verdicts:
+        groups[-1].append(verdict)
+        if verdict.outcome == Outcome.REGENERATE:
+            groups.append([])
+    return [tuple(group) for group in groups if group]
+
+
+def _attempt(k: int, sample: Sample | None, before: Sample | None, verdicts: Sequence[Verdict]) -> Iterator[Text]:
+    if sample is None:
+        yield Text(f"\nattempt {k} · its text was not drawn from the model and is not in the record", style="bold")
+    else:
+        cut = " · cut off" if sample.truncated else ""
+        weights = plain(sample.weights_id or "–")
+        yield Text(f"\nattempt {k} · {sample.origin} · weights {weights}{cut}", style="bold")
+        yield _said("think", "(none)" if sample.thinking is None else sample.thinking)
+        yield _said("answer", sample.answer)
+        if before is not None:
+            yield from _changes(before, sample)
+    for v in verdicts:
+        style = "" if v.outcome == Outcome.PASS else "yellow"
+        yield Text(plain(f"  {v.stage}: {v.outcome} {v.reason}  {v.evidence}").rstrip(), style=style)
+
+
+def _changes(old: Sample, new: Sample) -> Iterator[Text]:
+    pairs = {"thinking": (old.thinking or "", new.thinking or ""), "answer": (old.answer, new.answer)}
+    changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if not changed:
+        yield Text("change nothing: thinking and answer are those of the attempt before", style="dim")
+    for name, (was, now) in changed.items():
+        yield Text(f"change {name}: {plain(differences(was, now))}", style="dim")
+
+
+def differences(was: str, now: str) -> str:
+    """What was taken out and put in, word by word: `-old +new`, the first few places."""
+    a, b = was.split()[:_COMPARED_WORDS], now.split()[:_COMPARED_WORDS]
+    places = []
+    for kind, i, j, k, n in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if kind != "equal":
+            places.append(" ".join([f"-{' '.join(a[i:j])}"] * (j > i) + [f"+{' '.join(b[k:n])}"] * (n > k)))
+    more = len(places) - CHANGES_SHOWN
+    shown = " … ".join(places[:CHANGES_SHOWN]) + (f" … and {more} more" if more > 0 else "")
+    return shown or "only the spaces between words"
+
+
+def _said(name: str, text: str) -> Text:
+    return Text(f"{name:<6} {plain(text, lines=True)}")
