@@ -35,7 +35,12 @@ def look_at(folder: RunFolder, *keys: str, size=(120, 40), app: Dashboard | None
             for key in keys:
                 await pilot.press(key)
                 await pilot.pause()
-            shown.tick()
+            for _ in range(20):  # a loaded machine may lay the panels out late
+                shown.tick()
+                shown.paint()
+                await pilot.pause()
+                if shown.feed.opening is None and shown.sheet(shown.active).size.width:
+                    break
             shown.paint()
             await pilot.pause()
             return screen(shown)

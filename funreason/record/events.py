@@ -73,7 +73,7 @@ class Screened(Event, frozen=True):
     dropped: bool
 
 
-class Judged(Event, frozen=True):
+class Judged(Event, frozen=True, gc=False):
     """A node answered one message. The commonest event by far: keep it small."""
 
     round: int
@@ -85,7 +85,7 @@ class Judged(Event, frozen=True):
     us: float = 0.0
 
 
-class Ended(Event, frozen=True):
+class Ended(Event, frozen=True, gc=False):
     """The end of a sample: `kept`, `text`, `dropped` or `dead`; `origin` says how its answer came to be."""
 
     round: int

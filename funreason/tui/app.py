@@ -115,7 +115,10 @@ class Dashboard(Acting, App[None]):
             self._second = now
             self._machine_text = self.machine.read(self.feed.life, now)
             changed = True
-        if changed:
+        if self.feed.opening is not None:  # a long log: no waiting in between, and only the header is painted
+            self.sheet("head").show(self._head())
+            self.call_later(self.tick)
+        elif changed:
             self.paint()
 
     def paint(self) -> None:

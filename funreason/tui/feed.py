@@ -6,6 +6,7 @@ given length, so that the screen stays alive while a long log is opened.
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,16 +102,28 @@ class LiveFeed:
 
     def poll(self, budget_s: float) -> bool:
         """Fold what was written since, for about `budget_s`."""
-        before, until = self.state.events, perf_counter() + budget_s
+        before = self.state.events
+        if not self._open:
+            gc.disable()  # millions of events leave no cycles, and looking for some costs a fifth of opening
+        try:
+            if not self._fold(perf_counter() + budget_s):
+                return True
+        finally:
+            gc.enable()
+        self._open = True
+        self._rate.note(self._clock(), len(self.state.ended))
+        return self._look_for_life() or self.state.events != before
+
+    def _fold(self, until: float) -> bool:
+        """Fold until that time; whether everything written is folded."""
         if self._events is None:
             self._events = self._reader.events()
         for event in self._events:
             self.state.apply(event)
             if not self.state.events & 1023 and perf_counter() > until:
-                return True
-        self._events, self._open = None, True
-        self._rate.note(self._clock(), len(self.state.ended))
-        return self._look_for_life() or self.state.events != before
+                return False
+        self._events = None
+        return True
 
     def _look_for_life(self) -> bool:
         now = self._clock()

@@ -12,18 +12,17 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
+from funreason.record.plain import plain
+
 Span = tuple[str, str]
 Line = tuple[Span, ...]
 
 ROLES = ("plain", "dim", "head", "good", "bad", "warn", "think", "result", "old", "accent", "key")
-_BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x2028, 0x2029, 0xFEFF)
-_UNSAFE = dict.fromkeys((*range(32), *range(127, 160), *_BIDI, *range(0xD800, 0xE000)), "\N{REPLACEMENT CHARACTER}")
-_UNSAFE |= {ord("\t"): " ", ord("\n"): "\N{RETURN SYMBOL}"}
 
 
 def clean(text: str) -> str:
-    """`text` without anything a terminal would act on: controls become visible marks, a line break `⏎`."""
-    return text if text.isascii() and text.isprintable() else text.translate(_UNSAFE)
+    """`text` without anything a terminal would act on; nearly all text is plain ASCII and costs no more than a look."""
+    return text if text.isascii() and text.isprintable() else plain(text)
 
 
 def fit(text: str, width: int, right: bool = False) -> str:
