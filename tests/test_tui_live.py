@@ -5,12 +5,14 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from funreason.record.folder import RunFolder
 from funreason.tui.app import Dashboard
 from funreason.tui.feed import LiveFeed
 
 SMALL = ["rounds=1", "tasks.per_round=12", "sample.k=2", "warmup.references.count=16", "warmup.update.epochs=1"]
-SMALL += ["gate.suites.new.count=8", "gate.suites.old.count=8", "sample.max_new_tokens=48", "gate.max_new_tokens=48"]
+SMALL += ["gate.suites.new.count=8", "gate.suites.old.count=8", "sample.max_new_tokens=48"]
 
 
 def test_a_real_run_is_watched_from_its_start_to_its_end(tmp_path):
@@ -21,6 +23,8 @@ def test_a_real_run_is_watched_from_its_start_to_its_end(tmp_path):
     waited = time.monotonic() + 60
     while not (folder.path / "run.json").exists() and run.poll() is None and time.monotonic() < waited:
         time.sleep(0.05)
+    if run.poll() is not None:
+        pytest.fail(run.communicate()[0])
     app = Dashboard(LiveFeed(folder, time.time), open_feed=lambda found: LiveFeed(found, time.time))
     phases, lives = [], []
 
