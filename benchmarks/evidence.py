@@ -10,7 +10,7 @@ update, so that nothing is hidden by a refusal.
 
 A run that is there already is read back, so seeds can be played side by side and put together by a last call.
 
-Besides the gate's items, every set of weights answers 400 fresh items over the same tools that no gate ever read
+Besides the gate's items, every set of weights answers 200 fresh items over the same tools that no gate ever read
 (suite `fresh`): a gate that is read several times flatters the weights it lets through.
 """
 
@@ -30,7 +30,7 @@ from funreason.loops.interrupt import StopRequest
 from funreason.loops.run import new_run, play
 from funreason.record.folder import RunFolder
 
-FRESH = {"path": "toolbox:new_gate", "count": 400, "seed": 1, "role": "watch"}
+FRESH = {"path": "toolbox:new_gate", "count": 200, "seed": 1, "role": "watch"}
 KEEP_ALL = {"gate.min_gain": -101, "gate.p": 0, "gate.max_category_loss": 100, "gate.max_guard_loss": 100}
 SUITES = ("new", "fresh", "old")
 

@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from scipy.stats import binomtest
 
@@ -28,9 +29,10 @@ from funreason.agents.parameters import judge_parameters
 from funreason.agents.query_tool import judge_query_tool
 from funreason.agents.reading_calls import calls_in
 from funreason.agents.response import judge_response
-from funreason.calls.schema import check_call, tool_named
+from funreason.agents.thoughts import thinking_problem
+from funreason.calls.schema import check_call, normalise_tools, tool_named
 from funreason.data.reading import read_samples
-from funreason.record.types import Sample, Verdict
+from funreason.record.types import Call, Sample, Verdict
 
 JUDGES: dict[str, Callable[[Sample], Awaitable[Verdict]]] = {
     "response": judge_response,
@@ -70,6 +72,7 @@ def report(path: Path, disagreements: int) -> None:
     thinking = [sample for sample in reading.samples if sample.thinking]
     doubted = [sample for sample in thinking if any(code.startswith("cot.") for code in found[sample.id])]
     print(f"stage 3 drops {share(len(doubted), len(thinking))} of the records with a chain of thought")
+    print_all_thinking(path)
     print(
         "reasons:", ", ".join(f"{code} {n}" for code, n in Counter(c for s in found.values() for c in s).most_common())
     )
@@ -104,6 +107,25 @@ def judge_all(samples: list[Sample]) -> tuple[dict[str, set[str]], dict[str, str
     return found, evidence, times
 
 
+def print_all_thinking(path: Path) -> None:
+    """Stage 3's rule on every record with a chain of thought, those too whose names no Python call can spell."""
+    problems = {}
+    for record in records_of(path):
+        try:
+            calls = [Call(call["name"], call["arguments"]) for call in json.loads(record["answers"])]
+            tools = normalise_tools(json.loads(record["tools"]))
+        except (ValueError, KeyError, TypeError):
+            continue  # malformed records are counted by the reader above
+        if record.get("cot"):
+            problems[record["id"]] = thinking_problem(record["cot"], calls, tools)
+    doubted = {name: problem for name, problem in problems.items() if problem}
+    print(
+        f"stage 3's rule doubts {share(len(doubted), len(problems))} of all readable chains of thought:"
+    )
+    for name, problem in doubted.items():
+        print(f"  {name}  {problem.code}: {problem.evidence}")
+
+
 def schema_codes(sample: Sample) -> set[str]:
     """Every schema problem, not only the first that stage 4 reports: a record may have several flags."""
     pairs = [(call, tool_named(sample.task.tools, call.name)) for call in calls_in(sample.answer) or ()]
@@ -111,10 +133,13 @@ def schema_codes(sample: Sample) -> set[str]:
 
 
 def flags_of(path: Path) -> dict[str, set[str]]:
+    return {record["id"]: set(record.get("flags") or record.get("problems") or ()) for record in records_of(path)}
+
+
+def records_of(path: Path) -> list[dict[str, Any]]:
     data = path.read_bytes()
     text = gzip.decompress(data) if path.suffix == ".gz" else data
-    records = [json.loads(line) for line in text.splitlines()]
-    return {record["id"]: set(record.get("flags") or record.get("problems") or ()) for record in records}
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def print_agreement(samples: list[Sample], flags: dict[str, set[str]], found: dict[str, set[str]]) -> None:

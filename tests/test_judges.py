@@ -206,6 +206,7 @@ def test_the_thinking_must_lead_to_the_call(thinking, answer, reason):
         ("a value", 1),
         ("7 am", "19:00"),
         ("5 miles", "5km"),
+        ("the ids 521 and 1078", "521,634,1078"),
         ("cats, dogs", ["cat", "horse"]),
     ],
 )
@@ -227,6 +228,7 @@ def test_a_value_that_the_thinking_gives_only_nearly_is_not_named(said, value):
         ("$1,250.50", 1250.5),
         ("[1,2,300]", [1, 2, 300]),
         ("[100,200]", [100, 200]),
+        ("the ids 521, 634 and 'AB-1078'", "521,634,AB-1078"),
         ("1e-05", 0.00001),
         ("May 12th, 2024", "2024-05-12"),
         ("12/05/2024", "2024-05-12"),

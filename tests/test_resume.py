@@ -1,5 +1,7 @@
 """Runs that were stopped, in every phase and in every way, and go on: real processes, real model, small sizes."""
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,9 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from funreason.agents.messages import Accepted, Candidate
+from funreason.agents.references import usable_references
+from funreason.agents.trainer import Lesson
+from funreason.commands.dead_letters import put_back
+from funreason.config import Config, Update
+from funreason.data.toolbox import BASE, generate
+from funreason.loops.interrupt import Interrupted, StopRequest
+from funreason.loops.updating import Updating, trained_before, training_settings
+from funreason.models.policy import Policy
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
+from funreason.record.state import State
 from funreason.record.texts import ENDS
 
 SETTINGS = [
@@ -56,8 +68,8 @@ STOPS = [
     (0, "base", [INT], 130),
     (0, "warmup", [INT], 130),
     (1, "sample", [KILL], -9),
-    (1, "sample", [TERM, INT], 130),
     (1, "train", [INT], 130),
+    (1, "train", [TERM, INT], 130),
     (1, "gate", [INT], 130),
 ]
 
@@ -72,6 +84,8 @@ def test_a_run_stopped_in_every_phase_comes_to_the_end_of_one_that_never_was(tmp
         if code > 0:
             assert f"--resume {folder.path}" in said
             assert "Traceback" not in said
+        if phase == "train":
+            put_back(folder, "*")
         arguments = ["--resume", folder.path]
     last = start(*arguments)
     out, err = last.communicate(timeout=120)
@@ -79,6 +93,11 @@ def test_a_run_stopped_in_every_phase_comes_to_the_end_of_one_that_never_was(tmp
     state = folder.state()
     assert state.status == folder.life().status == {0: "finished", 3: "refused"}[last.returncode]
     held_to_account(folder)
+    again = {(s.id, s.attempt): s for s in folder.texts(1).get("sampled") if s.attempt >= 2}
+    assert {attempt for _, attempt in again} == {2, 3}, "put back twice, so drawn twice beyond its attempts"
+    assert any(
+        again[id, 3].answer != s.answer for (id, attempt), s in again.items() if (id, 3) in again and attempt < 3
+    )
     steps = [s.step for s in state.rounds[0].steps]
     assert steps == list(range(1, state.rounds[0].steps[-1].steps + 1))
     assert "accounted for" in out
@@ -99,3 +118,127 @@ def held_to_account(folder: RunFolder) -> None:
         assert r.nodes["generator"].answered == r.nodes["response"].answered - r.nodes["regenerator"].outcomes["fresh"]
         assert (folder.round(k) / "manifest.json").exists()
         accepted = r.weights
+
+
+@pytest.fixture
+def updating(tmp_path):
+    """An update of the embedded base, its events, and a lesson of `n` references."""
+    from funreason.models.huggingface import HuggingFaceSampler
+    from funreason.models.loading import load_model, load_tokenizer
+
+    def make(n: int, stop_after: int | None = None):
+        stop, events = StopRequest(), []
+
+        def write(event: ev.Event) -> None:
+            events.append(event)
+            if isinstance(event, ev.Stepped) and event.step == stop_after:
+                stop.ask()
+
+        model = load_model(BASE, "cpu", "float32")
+        tokenizer = load_tokenizer(BASE, model)
+        sampler = HuggingFaceSampler(model, tokenizer, weights_id="base", max_new_tokens=4)
+        settings = Update(batch=4, checkpoint_every=1, warmup_steps=0)
+        config = Config(model={"threads": 1})
+        update = Updating(Policy(sampler, tokenizer), RunFolder(tmp_path), write, stop, config)
+        lesson = Lesson(1, usable_references(generate("new_train", n, 0), 1)[0], [], Accepted("base", BASE))
+        return lambda: update(settings, lesson), events
+
+    return make
+
+
+def stepped(events) -> list[int]:
+    return [event.step for event in events if isinstance(event, ev.Stepped)]
+
+
+def test_an_update_goes_on_behind_its_last_checkpoint_and_anew_when_its_samples_changed(updating, tmp_path):
+    first, events = updating(12, stop_after=1)
+    with pytest.raises(Interrupted):
+        first()
+    assert stepped(events) == [1]
+    changed, events = updating(8, stop_after=1)
+    with pytest.raises(Interrupted):
+        changed()
+    assert stepped(events) == [1]
+    assert [e.level for e in events if isinstance(e, ev.Noted)] == ["warning"]
+    again, events = updating(8)
+    accepted, updated, _ = again()
+    assert stepped(events) == [2]
+    assert accepted.folder == tmp_path / "weights" / updated.weights
+    assert not RunFolder(tmp_path).checkpoint(1).exists()
+    past = State().fold([updated])
+    assert trained_before(past, 1, tmp_path / "weights") == Candidate(1, updated.weights, accepted.folder)
+    assert trained_before(past, 2, tmp_path / "weights") is None
+    assert trained_before(past, 1, tmp_path / "elsewhere") is None
+
+
+def test_an_update_keeps_checkpoints_as_often_as_configured():
+    assert training_settings(Update(checkpoint_every=7), Config(), 1).checkpoint_every == 7
+    assert Update().checkpoint_every > 0
+
+
+BEATING = """
+import asyncio, sys, time
+from pathlib import Path
+from funreason.loops import journal
+from funreason.record.folder import RunFolder
+
+async def main():
+    journal.HEARTBEAT_S = 0.05
+    folder = RunFolder(Path(sys.argv[1]))
+    folder.claim()
+    async with journal.Journal(folder).heartbeat():
+        print("ready", flush=True)
+        time.sleep(30)  # what loading a large model does to the loop
+
+asyncio.run(main())
+"""
+
+
+def test_a_busy_run_is_alive_and_one_that_was_taken_over_writes_no_more(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", BEATING, str(tmp_path)], stdout=-1, stderr=-1, text=True)
+    assert process.stdout.readline() == "ready\n"
+    folder = RunFolder(tmp_path)
+    first, deadline = json.loads((tmp_path / "run.json").read_text()), time.monotonic() + 10
+    while json.loads((tmp_path / "run.json").read_text())["heartbeat"] == first["heartbeat"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    while process.poll() is None and time.monotonic() < deadline:
+        folder.beat("running")  # again and again: it may be in the midst of a heartbeat of its own
+        time.sleep(0.05)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert "was taken over by another process" in err
+    assert folder.life().pid == os.getpid()
+
+
+WORKING = """
+import asyncio, sys, time
+from pathlib import Path
+from funreason.loops.interrupt import StopRequest
+from funreason.loops.journal import Journal
+from funreason.record.folder import RunFolder
+
+async def main():
+    folder, stop = RunFolder(Path(sys.argv[1])), StopRequest()
+    folder.claim()
+    journal = Journal(folder)
+    stop.listen()
+    stop.on_leave(lambda: journal.end("interrupted"))
+    stop.on_stop(lambda: print("asked", flush=True))
+    print("ready", flush=True)
+    async with journal.heartbeat():
+        await asyncio.to_thread(time.sleep, 60)
+
+asyncio.run(main())
+"""
+
+
+def test_the_second_request_waits_for_no_thread(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", WORKING, str(tmp_path)], stdout=-1, stderr=-1, text=True)
+    for line in ("ready\n", "asked\n"):
+        assert process.stdout.readline() == line
+        process.send_signal(INT)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (130, "")
+    folder = RunFolder(tmp_path)
+    assert folder.state().status == folder.life().status == "interrupted"

@@ -63,7 +63,8 @@ _EMPTY_WORDS = frozenset(
 _FEW_EXEMPT = frozenset({0.0, 1.0, -1.0})
 _LONG = 60
 _FUZZY = 83.0
-_COMPACT_DATES = (19_000_101, 21_001_231)
+COMPACT_DATES = (19_000_101, 21_001_231)
+"""Integers between these may be days written as 20230317."""
 _CACHED_CHARS = 20_000
 _PARTS = 200
 """Of a text of thousands of words, enough are asked for to judge in bounded time."""
@@ -115,7 +116,7 @@ class Evidence:
     def _supports_count(self, value: float) -> bool:
         if value in _FEW_EXEMPT or self.supports_number(value):
             return True
-        if _COMPACT_DATES[0] <= value <= _COMPACT_DATES[1] and self._supports_compact_date(int(value)):
+        if COMPACT_DATES[0] <= value <= COMPACT_DATES[1] and self._supports_compact_date(int(value)):
             return True
         if -value in self.numbers or (abs(value) < 10**15 and str(value) in self.words):
             return True
@@ -146,9 +147,13 @@ class Evidence:
         """Whether the letters and digits stand there in a row; a row that begins or ends in a digit, to that end."""
         if len(squashed) <= 3 or squashed not in self.squashed:
             return False
-        before = r"(?<!\d)" if squashed[0].isdecimal() else ""
-        after = r"(?!\d)" if squashed[-1].isdecimal() else ""
-        return not before + after or re.search(before + re.escape(squashed) + after, self.squashed) is not None
+        at = self.squashed.find(squashed)
+        while at >= 0:
+            ends = (self.squashed[at - 1 : at] + squashed[0], squashed[-1] + self.squashed[at + len(squashed) :][:1])
+            if not any(len(pair) == 2 and pair.isdecimal() for pair in ends):
+                return True
+            at = self.squashed.find(squashed, at + 1)
+        return False
 
     def _supports_form(self, value: str, low: str) -> bool | None:
         """Numbers, dates and times that come as strings; None when the value is none of them."""

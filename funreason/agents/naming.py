@@ -14,7 +14,7 @@ from typing import Any
 
 from funreason.agents.aliases import CODES, MONTHS, WEEKDAYS
 from funreason.agents.dates import Day, agrees, clocks_in, days_in
-from funreason.agents.grounding import has_weight, of_another_script
+from funreason.agents.grounding import COMPACT_DATES, has_weight, of_another_script
 from funreason.agents.numbers import named_numbers
 
 _WORD = re.compile(r"[^\W_]+")
@@ -54,7 +54,8 @@ class Naming:
         if value is None or isinstance(value, bool):
             return True
         if isinstance(value, int | float):
-            return value in self.numbers or self._phrase([str(value)]) or agrees_all(days_in(str(value)), self)
+            compact = COMPACT_DATES[0] <= value <= COMPACT_DATES[1]
+            return value in self.numbers or (compact and agrees_all(days_in(str(value)), self))
         if isinstance(value, str):
             return self._names_text(value.strip())
         return unnamed(self, value) is None
@@ -68,14 +69,19 @@ class Naming:
             return True
         if self._names_code(low) or of_another_script(low, self.text):
             return True
-        return not _is_code(low) and self._has_words(value, words)
+        if not _is_code(low):
+            return self._has_words(value, words)
+        several = [part for part in low.split(",")[:_PARTS] if part]
+        return len(several) > 1 and all(map(self._names_text, several))
 
     def _phrase(self, words: list[str]) -> bool:
         """Whether the words stand in a row as whole tokens, whatever punctuation is between them."""
-        if words[0] not in self.text:
+        if not self.words.issuperset(words):
             return False
+        if len(words) == 1 and not (words[0][0].isdecimal() or words[0][-1].isdecimal()):
+            return True
         row = r"[\W_]{0,4}".join(map(re.escape, words))
-        before = r"(?<!\w)(?<!\w[-.])(?<!\s[-−])(?<!^[-−])" if words[0][0].isdecimal() else r"(?<![^\W_])"
+        before = r"(?<![\w.−-])(?<!\d,)" if words[0][0].isdecimal() else r"(?<![^\W_])"
         after = r"(?!\w)(?![-.,]\d)" if words[-1][-1].isdecimal() else r"(?![^\W_])"
         return re.search(before + row + after, self.text) is not None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from funreason.commands.settings import read_config
-from funreason.commands.viewing import viewed
+from funreason.commands.viewing import require_terminal, viewed
 from funreason.config import Config, ConfigError
 from funreason.loops.interrupt import STOPPED, StopRequest
 from funreason.loops.run import START, config_of, new_run, play
@@ -27,6 +27,8 @@ def run_loop(
     name: str | None, given: dict[str, object], settings: list[str], resume: str | None, *, tui: bool = False
 ) -> int:
     """Start or take up a run, under the dashboard with `tui`; the exit code."""
+    if tui:
+        require_terminal()
     if resume is None:
         config, folder = _fresh(name, given, settings)
     else:
@@ -44,6 +46,8 @@ def run_loop(
     except STOPPED:
         _say_interrupted(console, folder)
         return INTERRUPTED
+    finally:
+        stop.deafen()
     report(console, folder, state)
     return OK if state.status == "finished" else REFUSED
 

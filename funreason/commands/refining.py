@@ -31,6 +31,8 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
     except STOPPED:
         _say_interrupted(console, out)
         return 130
+    finally:
+        stop.deafen()
     state = folder.state()
     console.print(stage_table(state))
     console.print(yield_table(state))

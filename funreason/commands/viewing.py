@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -19,18 +20,24 @@ from rich.console import Console
 from funreason.record.folder import RecordError, RunFolder
 from funreason.tui.progress import LiveProgress
 
+LOOK_S = 0.05
+
+
+def require_terminal() -> None:
+    """RecordError where no dashboard can be shown; asked before a run's folder is made."""
+    if not sys.stdout.isatty():
+        raise RecordError("--tui needs a terminal. Without it the run prints one line per phase.")
+    if find_spec("textual") is None:
+        raise RecordError("--tui needs the extra `tui`: pip install 'funreason[tui]'")
+
 
 @contextmanager
 def viewed(folder: RunFolder, console: Console) -> Iterator[None]:
     """Show the run in the dashboard while the block plays it; waits, at the end, until the viewer is quit."""
-    if not sys.stdout.isatty():
-        raise RecordError("--tui needs a terminal. Without it the run prints one line per phase.")
-    folder.claim()
     terminal = os.dup(1), os.dup(2)
-    child = subprocess.Popen([sys.executable, "-m", "funreason", "watch", str(folder.path)], close_fds=True)
     _point_at(folder.path / "console.log")
     done = threading.Event()
-    after = threading.Thread(target=_when_quit, args=(child, terminal, folder, console, done), name="viewer")
+    after = threading.Thread(target=_show, args=(terminal, folder, console, done), name="viewer")
     after.start()
     try:
         yield
@@ -39,14 +46,12 @@ def viewed(folder: RunFolder, console: Console) -> Iterator[None]:
         after.join()
 
 
-def _when_quit(
-    child: subprocess.Popen[bytes],
-    terminal: tuple[int, int],
-    folder: RunFolder,
-    console: Console,
-    done: threading.Event,
-) -> None:
-    child.wait()
+def _show(terminal: tuple[int, int], folder: RunFolder, console: Console, done: threading.Event) -> None:
+    while not (folder.path / "run.json").exists() and not done.wait(LOOK_S):
+        pass  # the run claims its folder itself; the viewer has nothing to read before
+    if not done.is_set():
+        command = [sys.executable, "-m", "funreason", "watch", str(folder.path)]
+        subprocess.run(command, stdout=terminal[0], stderr=terminal[1], check=False)
     for mine, kept in zip((1, 2), terminal, strict=True):
         os.dup2(kept, mine)
         os.close(kept)

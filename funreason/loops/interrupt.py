@@ -50,6 +50,11 @@ class StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
+    def deafen(self) -> None:
+        """Ignore signals from now on: the end is written, and a late one would kill the interpreter on its way out."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
     def on_stop(self, callback: Callable[[], None]) -> None:
         """Run `callback` at the first request, or at once when it has come already."""
         if self.asked:

@@ -5,10 +5,12 @@ Only the loop's process holds a journal; whoever else wants to know reads the lo
 
 from __future__ import annotations
 
-import asyncio
+import os
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from threading import Event, Lock, Thread
 
 from funreason.bus.agent import ENDED
 from funreason.data.refusal import Refusal
@@ -16,6 +18,9 @@ from funreason.record import events as ev
 from funreason.record.folder import HEARTBEAT_S, RunFolder
 from funreason.record.log import EventLog
 from funreason.record.types import Sample
+
+LOST = 1
+"""The exit code of a run that another process has taken over."""
 
 
 class Journal:
@@ -26,6 +31,7 @@ class Journal:
         self.log = EventLog(folder.events)
         self.write = self.log.write
         self.ended = False
+        self._pulse = Lock()
 
     @contextmanager
     def phase(self, round: int, name: str, todo: int = 0) -> Iterator[None]:
@@ -62,18 +68,25 @@ class Journal:
 
     @asynccontextmanager
     async def heartbeat(self) -> AsyncIterator[None]:
-        """Say every few seconds that the run is alive."""
-
-        async def beat() -> None:
-            while True:
-                self.folder.beat("running")
-                await asyncio.sleep(HEARTBEAT_S)
-
-        task = asyncio.create_task(beat())
+        """Say every few seconds that the run is alive: from a thread, since loading a model holds the loop up."""
+        over = Event()
+        thread = Thread(target=self._beat_until, args=(over,), name="heartbeat", daemon=True)
+        thread.start()
         try:
             yield
         finally:
-            task.cancel()
+            over.set()
+            thread.join()
+
+    def _beat_until(self, over: Event) -> None:
+        while not over.wait(HEARTBEAT_S):
+            with self._pulse:
+                if self.ended:
+                    return
+                if not self.folder.mine():  # after a long sleep, say: whatever is written now would be written twice
+                    print(f"funreason: {self.folder.path} was taken over by another process", file=sys.stderr)
+                    os._exit(LOST)
+                self.folder.beat("running")
 
     def read(self, refusals: Sequence[Refusal], summary: str) -> None:
         """The records that never became a task, what was read in a sentence, and, last, that this was all of it."""
@@ -98,7 +111,8 @@ class Journal:
         self.folder.close()
         self.write(ev.RunEnded(status=status, reason=reason))
         self.log.close()
-        self.folder.beat(status)
+        with self._pulse:
+            self.folder.beat(status)
 
 
 def round_seconds(seconds: float) -> float:

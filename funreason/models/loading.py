@@ -52,9 +52,9 @@ def _placed(model: PreTrainedModel, device: str) -> PreTrainedModel:
     try:
         placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]  # its stub loses the method
     except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
-        first = str(error).partition("\n")[0]
+        first = str(error).partition("\n")[0].rstrip(". ")
         raise ModelError(
-            f"model.device is {device!r}, which cannot be used here: {first} Use cpu, or cuda where there is a GPU."
+            f"model.device is {device!r}, which cannot be used here: {first}. Use cpu, or cuda where there is a GPU."
         ) from error
     placed.train(False)
     return placed

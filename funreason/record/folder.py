@@ -80,6 +80,11 @@ class RunFolder:
         self.beat("running")
         return life if taken else None
 
+    def mine(self) -> bool:
+        """Whether this process is the one that claimed the run last."""
+        life = self.life()
+        return life is not None and _mine(life)
+
     def beat(self, status: str) -> None:
         """Write run.json anew: still here, with this status."""
         old = self._read_life()

@@ -1,11 +1,13 @@
 """The tables a person reads at the end of a run and in `funreason status`.
 
 Every number comes from the folded record. A pass rate is a share of judgements, never an accuracy, and the two
-stand in different tables so that nobody reads one for the other.
+stand in different tables so that nobody reads one for the other. Every table fits 80 columns: numbers are never cut or
+wrapped, words give way. What the record holds is printed as text, never as markup.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from rich.console import Group, RenderableType
@@ -13,11 +15,22 @@ from rich.table import Table
 from rich.text import Text
 
 from funreason.record.events import Gated, Score
+from funreason.record.plain import plain
 from funreason.record.state import RoundState, State
 
 STAGES = ("response", "query_tool", "cot", "parameters", "format")
 MARKS = {"promote": ("▲", "green"), "hold": ("■", "yellow"), "rollback": ("▼", "red"), "start": ("·", "dim")}
 """Sign and colour of a decision: the colour is never the only sign."""
+ORIGINS = ("sampled", "rerendered", "resampled", "repaired", "reference")
+WORDS = frozenset({"suite", "decision", "category", "end", "reason", "the gate's reason"})
+"""Columns of words: aligned to the left, and folded where numbers need the room."""
+ROUNDS_SHOWN = 5
+"""Rounds with a column of their own in the account; the earlier ones share one."""
+SCORES = ("items", "old", "new", "CI 95", "any form", "won/lost", "p")
+GATE_NOTE = (
+    "CI 95: of the new weights. won/lost: items only the new, only the old weights have right; p: McNemar, exact."
+)
+UNREADABLE = "An answer nobody can read passes stages 2 to 4, which find no call in it, and fails stage 5."
 
 
 def run_tables(state: State) -> RenderableType:
@@ -32,37 +45,36 @@ def run_tables(state: State) -> RenderableType:
 
 def stage_table(state: State) -> Table:
     """Per round, the share of judgements each stage passed, and how many it made."""
-    table = _table("Stages: % of judgements that passed (not an accuracy), and how many were judged")
-    extra = [n for n in state.nodes if n not in STAGES and _is_judge(state, n)]
-    table.add_column("round", justify="right")
-    for name in (*STAGES, *extra):
-        table.add_column(name, justify="right")
+    table = _table("Stages: % of judgements passed, not an accuracy (how many)", note=UNREADABLE)
+    names = [*STAGES, *[n for n in state.nodes if n not in STAGES and _is_judge(state, n)]]
+    _columns(table, "round", *names, stacked=frozenset(names[len(STAGES) :]))
+    between = " " if len(names) == len(STAGES) else "\n"
     for k, r in ((k, r) for k, r in _rounds(state) if r.nodes):
-        table.add_row(str(k), *[_share(r, name) for name in (*STAGES, *extra)])
+        _row(table, str(k), *[_share(r, name, between) for name in names])
     return table
 
 
 def yield_table(state: State) -> Table:
     """Per round, what became of the samples; how kept answers came to be is counted apart."""
-    table = _table("Samples: where they ended, and how the kept ones came to be")
+    rounds = [(k, r) for k, r in _rounds(state) if r.nodes]
+    occurring = {origin for _, r in rounds for origin, count in r.origins.items() if count}
+    origins = [o for o in ORIGINS if o in occurring or o != "reference"] + sorted(occurring - {*ORIGINS})
+    table = _table("Samples: how they ended │ how kept answers and texts came to be", tight="reference" in occurring)
     fates = ("kept", "text", "dropped", "dead")
-    origins = ("sampled", "rerendered", "resampled", "repaired")
-    for name in ("round", *fates, "│", *origins):
-        table.add_column(name, justify="right")
-    for k, r in _rounds(state):
-        if r.nodes:
-            table.add_row(str(k), *[str(r.fates[f]) for f in fates], "│", *[str(r.origins[o]) for o in origins])
+    _columns(table, "round", *fates, "│", *origins)
+    for k, r in rounds:
+        _row(table, str(k), *[str(r.fates[f]) for f in fates], "│", *[str(r.origins[o]) for o in origins])
     return table
 
 
 def update_table(state: State) -> Table:
     """Per round, what the update saw and how well it fitted it."""
-    table = _table("Update: mean loss in nats per token, thinking and result apart; in gate: tasks the gate asks too")
-    for name in ("round", "samples", "replay", "in gate", "steps", "L_think", "L_result"):
-        table.add_column(name, justify="right")
+    table = _table("Update: mean loss in nats per token", note="in gate: tasks that the gate asks too")
+    _columns(table, "round", "samples", "replay", "in gate", "steps", "L_think", "L_result")
     for k, r in _rounds(state):
         if r.chosen:
-            table.add_row(
+            _row(
+                table,
                 _round_name(k),
                 str(r.chosen.trained),
                 str(r.chosen.replay),
@@ -76,26 +88,23 @@ def update_table(state: State) -> Table:
 
 def gate_table(state: State) -> Table:
     """Per round, the accuracy before and after on the same items, with its interval, and the decision."""
-    table = _table("Gate: accuracy on held-out items, old and new weights on the same ones")
-    for name in ("round", "suite", "items", "old", "new", "95 % CI", "any form", "won/lost", "p", "decision"):
-        table.add_column(name, justify="left" if name in ("suite", "decision") else "right", no_wrap=True)
+    table = _table("Gate: % right on held-out items, old and new weights on the same ones", note=GATE_NOTE, tight=True)
+    _columns(table, "round", "suite", *SCORES, "decision")
     for k, r in sorted(state.rounds.items()):
         if r.gate:
             for i, (name, score) in enumerate(r.gate.by_slice.items()):
-                table.add_row(
-                    _round_name(k) if i == 0 else "", name, *_score(score), _decision(r.gate) if i == 0 else ""
-                )
+                ends = (_round_name(k), _decision(r.gate)) if i == 0 else ("", "")
+                _row(table, ends[0], name, *_score(score), ends[1])
     return table
 
 
 def gate_reasons(state: State) -> Table:
     """Per round, the gate's reason in its own words."""
     table = _table("Why")
-    table.add_column("round", justify="right")
-    table.add_column("the gate's reason")
+    _columns(table, "round", "the gate's reason")
     for k, r in sorted(state.rounds.items()):
         if r.gate:
-            table.add_row(_round_name(k), r.gate.reason)
+            _row(table, _round_name(k), r.gate.reason)
     return table
 
 
@@ -103,10 +112,9 @@ def category_table(state: State, k: int) -> Table:
     """One round's gate by category."""
     gate = state.rounds[k].gate
     table = _table(f"Gate of round {k} by category")
-    for name in ("category", "items", "old", "new", "95 % CI", "any form", "won/lost", "p"):
-        table.add_column(name, justify="left" if name == "category" else "right")
+    _columns(table, "category", *SCORES)
     for name, score in (gate.by_category if gate else {}).items():
-        table.add_row(name, *_score(score))
+        _row(table, name, *_score(score))
     return table
 
 
@@ -114,10 +122,9 @@ def seconds_table(state: State) -> Table:
     """Per round, the wall time of each phase."""
     phases = ("base", "warmup", "sample", "train", "gate")
     table = _table("Seconds")
-    for name in ("round", *phases):
-        table.add_column(name, justify="right")
+    _columns(table, "round", *phases)
     for k, r in sorted(state.rounds.items()):
-        table.add_row(_round_name(k), *[f"{r.seconds[p]:.1f}" if p in r.seconds else "–" for p in phases])
+        _row(table, _round_name(k), *[f"{r.seconds[p]:.1f}" if p in r.seconds else "–" for p in phases])
     return table
 
 
@@ -125,15 +132,19 @@ def account(state: State) -> Table:
     """Where every sample and record went, a column per round; records that never became tasks stand at the end."""
     table = _table("Every sample and record accounted for")
     rounds = [(k, r) for k, r in _rounds(state) if r.nodes]
-    for name in ("end", "reason", *[f"round {k}" for k, _ in rounds]):
-        table.add_column(name, justify="left" if name in ("end", "reason") else "right")
+    earlier, shown = rounds[:-ROUNDS_SHOWN], rounds[-ROUNDS_SHOWN:]
+    groups = [(f"round {k}", [r]) for k, r in shown]
+    if earlier:
+        groups.insert(0, (f"to round {earlier[-1][0]}", [r for _, r in earlier]))
+    names = [name for name, _ in groups] or ["read"]
+    _columns(table, "end", "reason", *names, stacked=frozenset(names if len(names) > 3 else ()))
     for fate in ("kept", "text"):
-        table.add_row(fate, "", *[str(r.fates[fate]) for _, r in rounds])
+        _row(table, fate, "", *[str(sum(r.fates[fate] for r in group)) for _, group in groups])
     reasons = sum((r.dead_reasons for _, r in rounds), Counter[str]())
     for reason, _ in reasons.most_common():
-        table.add_row("failed", reason, *[str(r.dead_reasons[reason]) for _, r in rounds])
+        _row(table, "failed", reason, *[str(sum(r.dead_reasons[reason] for r in group)) for _, group in groups])
     for reason, count in state.refused.most_common():
-        table.add_row("no task", reason, str(count), *[""] * (len(rounds) - 1))
+        _row(table, "no task", reason, str(count))
     return table
 
 
@@ -145,8 +156,31 @@ def _round_name(k: int) -> str:
     return "warm-up" if k == 0 else str(k)
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", header_style="", box=None, pad_edge=False)
+def _table(title: str, *, note: str | None = None, tight: bool = False) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=note,
+        caption_justify="left",
+        caption_style="dim",
+        box=None,
+        pad_edge=False,
+        collapse_padding=tight,
+    )
+
+
+def _columns(table: Table, *names: str, stacked: frozenset[str] = frozenset()) -> None:
+    """Columns of numbers, but for those of `WORDS`; headings in `stacked` take a line per word, or more."""
+    for name in names:
+        words = name in WORDS
+        heading = re.sub(r"[ _]+", lambda gap: gap[0].strip() + "\n", plain(name)) if name in stacked else plain(name)
+        keep = not words and name not in stacked
+        table.add_column(Text(heading), justify="left" if words else "right", no_wrap=keep, overflow="fold")
+
+
+def _row(table: Table, *cells: str | Text) -> None:
+    table.add_row(*[cell if isinstance(cell, Text) else Text(plain(cell, lines=True)) for cell in cells])
 
 
 def _is_judge(state: State, name: str) -> bool:
@@ -154,11 +188,11 @@ def _is_judge(state: State, name: str) -> bool:
     return any("pass" in c or "drop" in c for c in counts) and name not in ("generator", "trainer", "regenerator")
 
 
-def _share(r: RoundState, name: str) -> str:
+def _share(r: RoundState, name: str, between: str) -> str:
     node = r.nodes.get(name)
     if node is None or node.pass_rate is None:
         return "–"
-    return f"{100 * node.pass_rate:.1f} ({node.answered})"
+    return f"{100 * node.pass_rate:.1f}{between}({node.answered})"
 
 
 def _loss(value: float | None) -> str:
@@ -190,4 +224,4 @@ def _score(s: Score) -> tuple[str, ...]:
 
 def _decision(gate: Gated) -> Text:
     sign, colour = MARKS.get(gate.decision, ("?", ""))
-    return Text(f"{sign} {gate.decision}", style=colour)
+    return Text(plain(f"{sign} {gate.decision}"), style=colour)
