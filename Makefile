@@ -24,9 +24,9 @@ install-dev: .venv/installed-dev
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) -e '.[train]'
+	$(INSTALL) -e '.[train,tui]'
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) -e '.[train,bfcl,dev]'
+	$(INSTALL) -e '.[train,bfcl,tui,dev]'
 	touch $@ .venv/installed

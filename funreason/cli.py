@@ -45,6 +45,7 @@ def loop(
     strict: bool = False,
     set: Setting = None,
     resume: str | None = None,
+    tui: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Sample, judge, learn, gate; round after round. Without options: the embedded domain and model, on any CPU.
 
@@ -68,6 +69,8 @@ def loop(
         Change one setting: --set sample.k=8. Can be given several times.
     resume
         Go on with an interrupted run: its name or folder. Only --rounds and --run-dir may stand beside it.
+    tui
+        Show the run in the dashboard, as `funreason watch` does. Quitting it leaves the run going.
     """
     from funreason.commands.looping import run_loop
 
@@ -76,7 +79,7 @@ def loop(
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
-    return run_loop(config, given, set or [], resume)
+    return run_loop(config, given, set or [], resume, tui=tui)
 
 
 @app.command
@@ -150,6 +153,76 @@ def status(run: str | None = None, /, *, json: bool = False, run_dir: Path = RUN
     from funreason.commands.looking import show_status
 
     return show_status(run, run_dir, as_json=json)
+
+
+@app.command
+def watch(
+    run: str | None = None,
+    /,
+    *,
+    against: str | None = None,
+    serve: bool = False,
+    port: int = 8023,
+    run_dir: Path = RUNS,
+) -> int:
+    """The dashboard: watch a live or finished run think. It only reads; quitting it leaves the run alone.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: the newest.
+    against
+        Another run to compare with.
+    serve
+        Serve it to a browser on this machine instead of this terminal.
+    port
+        The port for --serve, on localhost only.
+    run_dir
+        Where runs lie.
+    """
+    if serve:
+        from funreason.commands.serving import serve as serve_it
+
+        return serve_it(run, run_dir, port)
+    from funreason.commands.watching import watch as watch_it
+
+    return watch_it(run, run_dir, against)
+
+
+@app.command
+def replay(run: str | None = None, /, *, speed: float = 1.0, run_dir: Path = RUNS) -> int:
+    """The dashboard over a recorded run, played like a film.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: the newest.
+    speed
+        How many times faster than it was.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.watching import replay as play
+
+    return play(run, run_dir, speed)
+
+
+@app.command
+def report(run: str | None = None, /, *, out: Path | None = None, run_dir: Path = RUNS) -> int:
+    """Write a run as pictures: one HTML file that needs no network, and Markdown for a repository.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: the newest.
+    out
+        Where report.html and report.md are written. Default: the run's folder.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.reporting import write_report
+
+    return write_report(run, run_dir, out)
 
 
 @app.command

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from funreason.commands.settings import read_config
+from funreason.commands.viewing import require_terminal, viewed
 from funreason.config import Config, ConfigError
 from funreason.loops.interrupt import STOPPED, StopRequest
 from funreason.loops.run import START, config_of, new_run, play
@@ -22,8 +23,12 @@ OPTIONS = {"tasks.path": "--tasks", "tasks.strict": "--strict", "model.path": "-
 """Options that only a new run can have, by the setting they change."""
 
 
-def run_loop(name: str | None, given: dict[str, object], settings: list[str], resume: str | None) -> int:
-    """Start or take up a run; the exit code."""
+def run_loop(
+    name: str | None, given: dict[str, object], settings: list[str], resume: str | None, *, tui: bool = False
+) -> int:
+    """Start or take up a run, under the dashboard with `tui`; the exit code."""
+    if tui:
+        require_terminal()
     if resume is None:
         config, folder = _fresh(name, given, settings)
     else:
@@ -36,7 +41,7 @@ def run_loop(name: str | None, given: dict[str, object], settings: list[str], re
     stop.on_leave(lambda: _say_interrupted(console, folder))
     console.print(f"run {folder.path}")
     try:
-        with LiveProgress(folder, console):
+        with viewed(folder, console) if tui else LiveProgress(folder, console):
             state = asyncio.run(play(config, folder, stop, resume=resume is not None))
     except STOPPED:
         _say_interrupted(console, folder)

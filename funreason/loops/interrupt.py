@@ -1,7 +1,10 @@
-"""How a run is stopped: the first request finishes what is in flight and saves, the second stops now.
+"""How a run is stopped or held: the first request finishes what is in flight and saves, the second stops now.
 
 The second one ends the process from the signal's handler: a thread that samples or trains cannot be broken off in any
 other way, and waiting for it is what the person no longer wants. The record allows it, since a kill does too.
+
+A paused run draws no more samples, takes no more steps and begins no phase; what is in flight is finished. A request to
+stop lets a paused run go, so that it can end.
 """
 
 from __future__ import annotations
@@ -10,11 +13,16 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from types import FrameType
+from typing import TypeVar
 
 EXIT_INTERRUPTED = 130
+LOOK_S = 0.1
+"""How often a paused run looks whether it may go on."""
+T = TypeVar("T")
 
 
 class Interrupted(Exception):
@@ -30,6 +38,10 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
+        self.after_round = False
+        """Whether the run was asked to stop when its round is over."""
+        self._may_go = threading.Event()
+        self._may_go.set()
         self._callbacks: list[Callable[[], None]] = []
         self._last_acts: list[Callable[[], None]] = []
 
@@ -58,6 +70,7 @@ class StopRequest:
         """Ask to stop, as a first Ctrl-C does."""
         if not self.asked:
             self.asked = True
+            self._may_go.set()
             for callback in self._callbacks:
                 callback()
 
@@ -65,6 +78,30 @@ class StopRequest:
         """Raise Interrupted when a stop was asked for."""
         if self.asked:
             raise Interrupted
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run was asked to wait."""
+        return not self._may_go.is_set()
+
+    def pause(self) -> None:
+        """Ask the run to wait; it does so before its next draw, step or phase."""
+        if not self.asked:
+            self._may_go.clear()
+
+    def go_on(self) -> None:
+        """Let a paused run go on."""
+        self._may_go.set()
+
+    async def wait(self) -> None:
+        """Wait while the run is paused."""
+        while self.paused:
+            await asyncio.sleep(LOOK_S)
+
+    def asked_after_waiting(self) -> bool:
+        """Whether a stop was asked for, once the run is not paused: for a thread, which this holds up."""
+        self._may_go.wait()
+        return self.asked
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
@@ -81,3 +118,10 @@ class StopRequest:
             traceback.print_exc()
         finally:
             os._exit(EXIT_INTERRUPTED)
+
+
+async def held_back(things: Iterable[T], stop: StopRequest) -> AsyncIterator[T]:
+    """`things` one by one, none while the run is paused."""
+    for thing in things:
+        await stop.wait()
+        yield thing

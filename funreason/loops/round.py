@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from funreason.agents.messages import Accepted, Candidate
 from funreason.bus.scheduler import Bus
-from funreason.loops.interrupt import Interrupted
+from funreason.loops.interrupt import Interrupted, held_back
 from funreason.loops.updating import trained_before
 from funreason.loops.world import World
 from funreason.record.events import RoundEnded
@@ -33,13 +33,14 @@ async def sample_and_refine(world: World, bus: Bus, seeds: list[Sample], k: int)
     with world.journal.phase(k, "sample", todo=len(seeds) * world.samples_per_task):
         # A gate that held, or a run taken up again, leaves other weights in the model than those accepted.
         await world.policy.load(accepted.folder, accepted.weights_id)
-        flow = await bus.drain(seeds)
+        flow = await bus.drain(held_back(seeds, world.stop))
         if flow.stopped:
             raise Interrupted
 
 
 async def train(world: World, bus: Bus, k: int) -> Candidate:
     """Nothing is in flight any more: the trainer learns from what it was handed."""
+    await world.stop.wait()
     world.stop.check()
     done = trained_before(world.past, k, world.journal.folder.weights)
     if done is not None:
@@ -52,6 +53,7 @@ async def train(world: World, bus: Bus, k: int) -> Candidate:
 
 async def gate(world: World, bus: Bus, candidate: Candidate) -> Accepted:
     """Old and new weights on the same items; the generator goes on with those that are accepted."""
+    await world.stop.wait()
     world.stop.check()
     with world.journal.phase(candidate.round, "gate"):
         answer = await bus.signal("evaluator", "updated", candidate)

@@ -14,7 +14,8 @@ from pathlib import Path
 from funreason.agents.messages import Accepted
 from funreason.config import Config, ConfigError, check_config, dump_config
 from funreason.loops.building import build_world
-from funreason.loops.interrupt import STOPPED, StopRequest
+from funreason.loops.control import Doorbell
+from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.round import play_round
 from funreason.loops.updating import trained_before
@@ -82,7 +83,7 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
     journal = Journal(folder)
     stop.on_leave(lambda: journal.end("interrupted", _go_on(folder)))
     try:
-        async with journal.heartbeat():
+        async with journal.heartbeat(), Doorbell(folder.path, stop, journal.write):
             if dead is not None:
                 journal.write(_taken_over(dead))
             await _play(config, folder, journal, stop, past)
@@ -134,6 +135,7 @@ async def _play(config: Config, folder: RunFolder, journal: Journal, stop: StopR
             nodes=list(world.graph.order),
             resumed=bool(past.events),
             base_weights=world.base.weights_id,
+            edges=[(e.source, e.outcome, e.target) for e in world.graph.edges if not e.signal],
         )
     )
     if not past.tasks_read:
@@ -147,6 +149,8 @@ async def _play(config: Config, folder: RunFolder, journal: Journal, stop: StopR
             world.evaluator.accepted = world.weights(done.weights)
             continue
         await play_round(world, k)
+        if stop.after_round and k < config.rounds:
+            raise Interrupted
     _write_final(folder, world.accepted)
 
 

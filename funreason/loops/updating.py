@@ -81,7 +81,7 @@ class Updating:
             training_settings(settings, self.config, lesson.round),
             on_step=lambda step: self._on_step(lesson.round, step),
             checkpoint_dir=checkpoints,
-            stop=lambda: self.stop.asked,
+            stop=self.stop.asked_after_waiting,
         )
         try:
             return go()

@@ -19,7 +19,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", t
 
 
 class RunStarted(Event, frozen=True):
-    """A run began or was taken up again (`resumed`)."""
+    """A run began or was taken up again (`resumed`). `edges` are (source, outcome, target) of its graph."""
 
     run: str
     rounds: int
@@ -27,6 +27,7 @@ class RunStarted(Event, frozen=True):
     nodes: list[str] = []
     resumed: bool = False
     base_weights: str = ""
+    edges: list[tuple[str, str, str]] = []
 
 
 class PhaseStarted(Event, frozen=True):
@@ -72,7 +73,7 @@ class Screened(Event, frozen=True):
     dropped: bool
 
 
-class Judged(Event, frozen=True):
+class Judged(Event, frozen=True, gc=False):
     """A node answered one message. The commonest event by far: keep it small."""
 
     round: int
@@ -84,7 +85,7 @@ class Judged(Event, frozen=True):
     us: float = 0.0
 
 
-class Ended(Event, frozen=True):
+class Ended(Event, frozen=True, gc=False):
     """The end of a sample: `kept`, `text`, `dropped` or `dead`; `origin` says how its answer came to be."""
 
     round: int
@@ -197,6 +198,12 @@ class Requeued(Event, frozen=True):
     round: int = 0
 
 
+class Paused(Event, frozen=True):
+    """The run was asked to wait (`on`) or to go on."""
+
+    on: bool
+
+
 class RunEnded(Event, frozen=True):
     """The last line of a run: `finished`, `refused` (no round promoted), `interrupted` or `failed`."""
 
@@ -220,6 +227,7 @@ AnyEvent = (
     | RoundEnded
     | Noted
     | Requeued
+    | Paused
     | RunEnded
 )
 

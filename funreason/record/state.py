@@ -6,7 +6,7 @@ fold the same log, so they cannot disagree. No text, no clock and no file is tou
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from sys import intern
@@ -16,6 +16,10 @@ import msgspec
 
 from funreason.record import events as ev
 
+RECENT_JUDGEMENTS = 5000
+"""How many of a round's last judgements and ends are held one by one: what bounds a reader's memory."""
+RECENT_TIMES = 129
+RECENT_TIDINGS = 2000
 FAILED = ("dropped", "dead")
 
 
@@ -38,6 +42,12 @@ class NodeCount:
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     busy_us: float = 0.0
+    recent_us: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_TIMES))
+
+    @property
+    def median_us(self) -> float | None:
+        """The median time of the last answers, in microseconds; None before the first."""
+        return sorted(self.recent_us)[len(self.recent_us) // 2] if self.recent_us else None
 
     @property
     def answered(self) -> int:
@@ -72,6 +82,7 @@ class RoundState:
     gate: ev.Gated | None = None
     weights: str = ""
     ended: bool = False
+    recent: deque[ev.Judged | ev.Ended] = field(default_factory=lambda: deque(maxlen=RECENT_JUDGEMENTS))
     in_hand: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
 
     def loss(self, part: str) -> float | None:
@@ -108,12 +119,22 @@ class State:
     requeues: Counter[tuple[int, str]] = field(default_factory=Counter)
     """How often each sample was put back."""
     events: int = 0
+    edges: list[tuple[str, str, str]] = field(default_factory=list)
+    paused: bool = False
+    phase_at: float = 0.0
+    """When the phase under way began."""
+    tidings: deque[ev.AnyEvent] = field(default_factory=lambda: deque(maxlen=RECENT_TIDINGS))
+    """The last events a person would want told one by one: all but judgements, ends and steps."""
 
     def apply(self, event: ev.AnyEvent) -> None:
         """Fold one event in."""
         self.events += 1
-        self.last_at = max(self.last_at, event.at)
-        _FOLDS[type(event)](self, event)
+        if event.at > self.last_at:
+            self.last_at = event.at
+        kind = type(event)
+        _FOLDS[kind](self, event)
+        if kind not in _COUNTED:
+            self.tidings.append(event)
 
     def fold(self, events: Iterable[ev.AnyEvent]) -> State:
         """Fold many events in; returns itself."""
@@ -127,6 +148,15 @@ class State:
         if found is None:
             found = self.rounds[k] = RoundState()
         return found
+
+    def in_flight(self, k: int, node: str) -> int | None:
+        """How many samples of round `k` wait at `node` or are in its hands; None when the log tells no edges."""
+        if not any(target == node for _, _, target in self.edges):
+            return None
+        nodes = self.at_round(k).nodes
+        arrived = sum(nodes[a].outcomes[outcome] for a, outcome, b in self.edges if b == node and a in nodes)
+        left = nodes[node].answered if node in nodes else 0
+        return max(0, arrived - left)
 
     def summary(self) -> dict[str, Any]:
         """The run as plain JSON data: what `status --json` prints."""
@@ -178,20 +208,22 @@ def _plain(event: ev.Chosen | ev.Screened | ev.Gated | None) -> Any:
 
 def _run_started(state: State, event: ev.RunStarted) -> None:
     state.run, state.rounds_planned, state.nodes = event.run, event.rounds, event.nodes
-    state.status, state.reason = "running", ""
+    state.status, state.reason, state.paused = "running", "", False
     state.weights = state.weights or event.base_weights
+    state.edges = event.edges or state.edges
     if not state.tasks_read:  # a start that broke off among the refusals: they are all told again
         state.refused.clear()
     state.started_at = state.started_at or event.at
 
 
 def _phase_started(state: State, event: ev.PhaseStarted) -> None:
-    state.round, state.phase = event.round, event.phase
+    state.round, state.phase, state.phase_at = event.round, event.phase, event.at
     if event.phase == "sample":
         state.at_round(event.round).todo = event.todo
 
 
 def _phase_ended(state: State, event: ev.PhaseEnded) -> None:
+    state.phase_at = event.at
     seconds = state.at_round(event.round).seconds
     seconds[event.phase] = seconds.get(event.phase, 0.0) + event.seconds
 
@@ -225,8 +257,10 @@ def _judged(state: State, event: ev.Judged) -> None:
     outcome = event.outcome
     node.outcomes[outcome] += 1
     node.busy_us += event.us
+    node.recent_us.append(event.us)
     if event.reason and outcome != "pass":
         node.reasons[event.reason] += 1
+    r.recent.append(event)
 
 
 def _ended(state: State, event: ev.Ended) -> None:
@@ -238,6 +272,7 @@ def _ended(state: State, event: ev.Ended) -> None:
     fate = state.ended[key] = Fate(intern(event.fate), intern(event.reason if failed else event.origin))
     state.requeued.discard(key)
     r = state.at_round(event.round)
+    r.recent.append(event)
     r.in_hand.pop(event.sample, None)
     r.fates[fate.fate] += 1
     (r.dead_reasons if failed else r.origins)[fate.why] += 1
@@ -292,8 +327,12 @@ def _take_one(counts: Counter[str], key: str) -> None:
         del counts[key]
 
 
+def _paused(state: State, event: ev.Paused) -> None:
+    state.paused = event.on
+
+
 def _run_ended(state: State, event: ev.RunEnded) -> None:
-    state.status, state.reason, state.phase = event.status, event.reason, ""
+    state.status, state.reason, state.phase, state.paused = event.status, event.reason, "", False
 
 
 _FOLDS: dict[type, Callable[[State, Any], None]] = {
@@ -312,7 +351,9 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.RoundEnded: _round_ended,
     ev.Noted: _noted,
     ev.Requeued: _requeued,
+    ev.Paused: _paused,
     ev.RunEnded: _run_ended,
 }
+_COUNTED = frozenset((ev.Judged, ev.Ended, ev.Stepped))
 
 __all__ = ["Fate", "NodeCount", "RoundState", "State"]

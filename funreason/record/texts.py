@@ -61,8 +61,20 @@ class Texts:
         """The samples of `<kind>.jsonl` in the order they were written."""
         tasks = self.tasks()
         for line in self._lines(kind, msgspec.json.Decoder(Line)):
-            fields = {name: getattr(line, name) for name in Line.__struct_fields__}
-            yield Sample(**(fields | {"task": tasks[line.task]}))
+            yield _sample(line, tasks)
+
+    def find(self, sample_id: str) -> list[tuple[str, Sample]]:
+        """Everything written about one sample, as (kind, sample): its drawn attempts first, then its end.
+
+        Lines that do not hold the id are not decoded, so looking one up costs reading the files and little more.
+        """
+        mark, found = msgspec.json.encode(sample_id), []
+        for kind in ("sampled", *ENDS):
+            lines = [line for line in self._raw(kind) if mark in line]
+            found += [(kind, line) for line in map(msgspec.json.Decoder(Line).decode, lines) if line.id == sample_id]
+        wanted = {line.task for _, line in found}
+        tasks = {id: task for id, task in self.tasks().items() if id in wanted} if wanted else {}
+        return [(kind, _sample(line, tasks)) for kind, line in found if line.task in tasks]
 
     def tasks(self) -> dict[str, Task]:
         """The tasks of the round by id."""
@@ -96,10 +108,18 @@ class Texts:
         return file
 
     def _lines(self, kind: str, decoder: msgspec.json.Decoder[Any]) -> Iterator[Any]:
+        return map(decoder.decode, self._raw(kind))
+
+    def _raw(self, kind: str) -> Iterator[bytes]:
         path = self.folder / f"{kind}.jsonl"
         if not path.exists():
             return
         with path.open("rb") as file:
             for line in file:
                 if line.endswith(b"\n"):
-                    yield decoder.decode(line)
+                    yield line
+
+
+def _sample(line: Line, tasks: dict[str, Task]) -> Sample:
+    fields = {name: getattr(line, name) for name in Line.__struct_fields__}
+    return Sample(**(fields | {"task": tasks[line.task]}))

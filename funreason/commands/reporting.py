@@ -1,0 +1,29 @@
+"""`funreason report`: a run as one HTML file and as Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from funreason.record.folder import open_run
+from funreason.tui.report import report_html, report_markdown
+
+OK = 0
+
+
+def write_report(run: str | None, runs: Path, out: Path | None) -> int:
+    """Write report.html and report.md for a run, live or ended."""
+    folder = open_run(run, runs)
+    state, life = folder.state(), folder.life()
+    target = out or folder.path
+    target.mkdir(parents=True, exist_ok=True)
+    status = life.status if life else state.status
+    console = Console(soft_wrap=True)
+    for name, text in (
+        ("report.html", report_html(state, folder, status)),
+        ("report.md", report_markdown(state, folder, status)),
+    ):
+        (target / name).write_text(text, encoding="utf-8")
+        console.print(f"written: {target / name}", markup=False, highlight=False)
+    return OK

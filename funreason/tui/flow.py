@@ -1,0 +1,84 @@
+"""The flow panel: the agents in graph order, a row each, and below them what became of the samples."""
+
+from __future__ import annotations
+
+from funreason.record.state import NodeCount, RoundState, State
+from funreason.tui.curves import bar
+from funreason.tui.figures import NONE, count, milliseconds, percent, points, share_of
+from funreason.tui.lines import Column, Page, Span, said, table
+from funreason.tui.look import Look
+
+SINKS = ("trainer", "evaluator", "dead_letter")
+"""Where samples end: what comes there is counted in the ends, not as judgements."""
+ENDS = (("kept", "good"), ("text", "good"), ("dropped", "bad"), ("dead", "bad"))
+BAR = 10
+
+
+def flow_page(state: State, look: Look, width: int) -> Page:
+    """In, pass %, bar, change against the last round, p50 ms, in flight, regenerations; then the ends."""
+    k, r, before = look.shown_round(state), look.of(state), look.before(state)
+    title = f"flow · round {k}"
+    names = [n for n in state.nodes if n not in SINKS] + [n for n in r.nodes if n not in state.nodes]
+    if not names:
+        return said(title, "No graph yet: the run writes it with its first event.", width)
+    rows = [(f"node:{n}", _node_cells(state, k, n, r, before)) for n in names]
+    rows += [(f"end:{name}", _end_cells(name, role, r, before)) for name, role in ENDS]
+    columns = (
+        Column("agent", 0),
+        Column("in", 6, right=True),
+        Column("pass %", 6, right=True),
+        Column("", BAR),
+        Column("Δ", 5, right=True),
+        Column("p50 ms", 7, right=True),
+        Column("fly", 4, right=True),
+        Column("regen", 5, right=True),
+    )
+    page = table(title, columns, rows, width)
+    return page._replace(columns=("agent", "in", "pass %", "bar", "change", "p50 ms", "in flight", "regenerated"))
+
+
+def judges(node: NodeCount) -> bool:
+    """Whether a node says pass or drop, so that a pass rate means something."""
+    return any(word in node.outcomes for word in ("pass", "keep_text", "regenerate")) or (
+        "drop" in node.outcomes and "sampled" not in node.outcomes
+    )
+
+
+def pass_rate(r: RoundState | None, name: str) -> float | None:
+    """A node's pass rate in a round, None where it judged nothing."""
+    node = r.nodes.get(name) if r else None
+    return node.pass_rate if node and judges(node) else None
+
+
+def _node_cells(state: State, k: int, name: str, r: RoundState, before: RoundState | None) -> list[str | Span]:
+    node = r.nodes.get(name) or NodeCount()
+    rate, sent_back = pass_rate(r, name), node.outcomes["regenerate"]
+    live = state.in_flight(k, name) if state.round == k and state.phase == "sample" else 0
+    return [
+        name,
+        count(node.answered),
+        percent(rate),
+        (bar(rate, BAR) if rate is not None else "", "accent"),
+        points(rate, pass_rate(before, name)),
+        milliseconds(node.median_us),
+        NONE if live is None else str(live) if live else ("0", "dim"),
+        (str(sent_back), "warn") if sent_back else ("0", "dim"),
+    ]
+
+
+def _end_cells(name: str, role: str, r: RoundState, before: RoundState | None) -> list[str | Span]:
+    share = share_of(r.fates[name], r.fates.total())
+    was = share_of(before.fates[name], before.fates.total()) if before else None
+    sign = "✓" if role == "good" else "✗"
+    extra = r.origins["repaired"] + r.origins["rerendered"] if name == "kept" else 0
+    moved = points(share, was)[0]
+    return [
+        (f"{sign} {name}", role),
+        count(r.fates[name]),
+        percent(share),
+        (bar(share, BAR) if share is not None else "", role),
+        (moved, "dim"),
+        "",
+        "",
+        (f"+{extra}", "warn") if extra else "",
+    ]

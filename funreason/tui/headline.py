@@ -1,0 +1,106 @@
+"""The header: which run, where it is, how fast, how long still, whether it lives, what it takes of the machine."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from funreason.record.folder import Life
+from funreason.record.state import RoundState, State
+from funreason.tui.figures import duration
+from funreason.tui.lines import Line, Span, line
+from funreason.tui.tidings import PHASES
+
+PHASE_ORDER = ("sample", "train", "gate")
+ENDED = {"finished": ("✓", "good"), "refused": ("■", "warn"), "interrupted": ("‖", "warn"), "failed": ("✗", "bad")}
+
+
+class Vitals(NamedTuple):
+    """What the header needs beside the state: the viewer's knowledge of time, process and log."""
+
+    now: float
+    life: Life | None = None
+    per_s: float | None = None
+    machine: str = ""
+    replay: str = ""
+    unknown: int = 0
+    held: bool = False
+    control: bool | None = None
+    opening: float | None = None
+
+
+def headline(state: State, name: str, v: Vitals) -> tuple[Line, Line]:
+    """Two lines: state of the run, then speed, time and machine."""
+    r = state.rounds.get(state.round) or RoundState()
+    where = f"round {state.round}/{state.rounds_planned}" if state.round else "start"
+    phase = PHASES.get(state.phase, state.phase)
+    first: list[str | Span] = [(" FunReason ", "key"), (f" {state.run or name} ", "head"), f" {where}"]
+    first += [f" · {phase}{_progress(r, state.phase)}"] if phase else []
+    first += ["   ", lively(state, v), *_marks(v)]
+    return line(*first), line((" ", "plain"), (" · ".join(_facts(state, r, v)), "dim"))
+
+
+def lively(state: State, v: Vitals) -> Span:
+    """Whether the run lives, with a sign of its own for each."""
+    if v.opening is not None:
+        return (f"… READING THE LOG {100 * v.opening:.0f} %", "warn")
+    if v.replay:
+        return (v.replay, "accent")
+    if v.life is None:
+        return ("? NO run.json: nobody says who writes this", "warn")
+    status = v.life.status
+    if status == "crashed":
+        return ("✗ CRASHED", "bad")
+    if status == "stale":
+        return (f"? STALE {duration(v.life.silent_s)}", "warn")
+    if status in ENDED:
+        sign, role = ENDED[status]
+        return (f"{sign} {status.upper()}", role)
+    return ("‖ PAUSED", "warn") if state.paused else ("● RUNNING", "good")
+
+
+def _marks(v: Vitals) -> list[Span]:
+    marks: list[Span] = []
+    if v.held:
+        marks.append(("  ‖ view held", "warn"))
+    if v.unknown:
+        marks.append((f"  ! {v.unknown} lines of a kind this version does not know", "warn"))
+    return marks
+
+
+def _facts(state: State, r: RoundState, v: Vitals) -> list[str]:
+    end = v.now if running(state, v) else state.last_at
+    facts = [f"elapsed {duration(end - state.started_at)}"] if state.started_at else []
+    left = remaining(state, v.now) if running(state, v) else None
+    facts += [f"ETA {duration(left)}"] if left is not None else []
+    facts += [f"{v.per_s:,.1f} samples/s"] if v.per_s else []
+    facts += [f"weights {state.weights}"] if state.weights else []
+    facts += [v.machine] if v.machine else []
+    facts += ["read-only: no control socket"] if v.control is False and running(state, v) else []
+    return facts
+
+
+def running(state: State, v: Vitals) -> bool:
+    """Whether time still passes for the run."""
+    return bool(v.replay) or (v.life is not None and v.life.status in ("running", "stale"))
+
+
+def _progress(r: RoundState, phase: str) -> str:
+    if phase == "sample" and r.todo:
+        return f" {min(r.fates.total(), r.todo)}/{r.todo}"
+    if phase in ("train", "warmup") and r.steps:
+        return f" {r.steps[-1].step}/{r.steps[-1].steps}"
+    return ""
+
+
+def remaining(state: State, now: float) -> float | None:
+    """Seconds to the run's end, after the rounds that are over; None before the first one is."""
+    whole = [sum(r.seconds.get(p, 0.0) for p in PHASE_ORDER) for k, r in state.rounds.items() if k and r.ended]
+    if not whole or not state.rounds_planned:
+        return None
+    here = state.rounds.get(state.round)
+    spent = 0.0
+    if here is not None and not here.ended:
+        spent = sum(here.seconds.get(p, 0.0) for p in PHASE_ORDER) + max(0.0, now - state.phase_at)
+    done = sum(1 for k, r in state.rounds.items() if k and r.ended)
+    mean = sum(whole) / len(whole)
+    return max(0.0, mean * (state.rounds_planned - done) - spent)

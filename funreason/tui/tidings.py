@@ -1,0 +1,83 @@
+"""The log panel: what happened, a sentence each, newest first. Judgements and steps are counted elsewhere."""
+
+from __future__ import annotations
+
+import time
+
+from funreason.record import events as ev
+from funreason.record.state import State
+from funreason.tui.figures import DECISIONS, duration, percent, share_of
+from funreason.tui.lines import Page, Row, Span, line, said
+from funreason.tui.look import Look
+
+MOST = 300
+PHASES = {
+    "base": "measuring the start",
+    "warmup": "warm-up on references",
+    "sample": "sampling and judging",
+    "train": "update",
+    "gate": "gate",
+}
+
+
+def log_page(state: State, look: Look, width: int) -> Page:
+    """The newest tidings, with the time of day."""
+    if not state.tidings:
+        return said("log", "Nothing has happened yet.", width)
+    rows = []
+    for i, event in enumerate(reversed(state.tidings)):
+        if i == MOST:
+            break
+        text, role = sentence(event)
+        clock = time.strftime("%H:%M:%S", time.localtime(event.at)) if event.at else "--:--:--"
+        rows.append(Row(f"{len(state.tidings) - i}", line((clock + " ", "dim"), (text, role)), (clock, text)))
+    return Page("log", (), tuple(rows), ("time", "what"))
+
+
+def sentence(event: ev.AnyEvent) -> Span:
+    """One event in words, with a role."""
+    match event:
+        case ev.RunStarted():
+            return (
+                f"{'taken up again' if event.resumed else 'started'}: {event.rounds} rounds, seed {event.seed}",
+                "plain",
+            )
+        case ev.PhaseStarted():
+            return (f"round {event.round}: {PHASES.get(event.phase, event.phase)}", "plain")
+        case ev.PhaseEnded():
+            return (
+                f"round {event.round}: {PHASES.get(event.phase, event.phase)} took {duration(event.seconds)}",
+                "dim",
+            )
+        case ev.TaskRefused():
+            return (f"no task, {event.reason}: {event.where} {event.message}", "warn")
+        case ev.Noted():
+            sign = {"warning": "! ", "error": "✗ "}.get(event.level, "")
+            return (sign + event.text, {"warning": "warn", "error": "bad"}.get(event.level, "plain"))
+        case _:
+            return _of_the_round(event)
+
+
+def _of_the_round(event: ev.AnyEvent) -> Span:
+    match event:
+        case ev.Chosen():
+            return (f"trainer: {event.trained} of {event.kept} kept samples, {event.replay} replayed", "plain")
+        case ev.Screened():
+            seen = f"{event.exact} tasks stand in the gate, {event.near} nearly"
+            return (f"{seen}; {'left out' if event.dropped else 'trained on'}", "warn" if event.exact else "dim")
+        case ev.Updated():
+            return (f"new weights {event.weights}: {event.examples} examples, {event.steps} steps", "plain")
+        case ev.Gated():
+            sign, role = DECISIONS.get(event.decision, ("?", "warn"))
+            o = event.overall
+            was, now = percent(share_of(o.old, o.total)), percent(share_of(o.new, o.total))
+            return (f"{sign} gate: {event.decision}, {was} → {now}. {event.reason}", role)
+        case ev.RoundEnded():
+            return (f"round {event.round} over; weights {event.weights}", "plain")
+        case ev.Requeued():
+            return (f"put back: {event.sample}", "warn")
+        case ev.Paused():
+            return ("paused" if event.on else "going on", "warn")
+        case ev.RunEnded():
+            return (f"run {event.status}. {event.reason}", "bad" if event.status == "failed" else "accent")
+    return (type(event).__name__, "dim")
