@@ -9,7 +9,7 @@ loop: install
 	$(BIN)/funreason loop --rounds 3
 
 test: install-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -119,9 +119,7 @@ def print_all_thinking(path: Path) -> None:
         if record.get("cot"):
             problems[record["id"]] = thinking_problem(record["cot"], calls, tools)
     doubted = {name: problem for name, problem in problems.items() if problem}
-    print(
-        f"stage 3's rule doubts {share(len(doubted), len(problems))} of all readable chains of thought:"
-    )
+    print(f"stage 3's rule doubts {share(len(doubted), len(problems))} of all readable chains of thought:")
     for name, problem in doubted.items():
         print(f"  {name}  {problem.code}: {problem.evidence}")
 
