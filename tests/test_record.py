@@ -167,7 +167,7 @@ def test_a_second_writer_is_refused_with_the_first_ones_pid(tmp_path):
     assert folder.life()[:2] == ("running", os.getpid())
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 1])
+@pytest.mark.parametrize("pid", [os.getpid(), 1], ids=["own", "other"])
 def test_a_writer_on_another_host_is_taken_for_dead_only_after_long_silence(tmp_path, pid):
     """Its process cannot be asked, and its number may be anybody's here: even this one's."""
     folder = RunFolder(tmp_path)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from funreason.bfcl import fetch, load_cases
 from funreason.bfcl.suites import write_suite
 from funreason.bfcl.validation import validate_suite
+from funreason.commands import terminal
 from funreason.data.reading import read_tasks
 
 OK, FAILED = 0, 1
@@ -18,7 +17,7 @@ SHOWN_PROBLEMS = 20
 def run_fetch(wheel: Path | None) -> int:
     """Fetch the official data and say where it lies; BfclError says what to do when that fails."""
     folder = fetch(wheel)
-    Console(soft_wrap=True).print(f"{len(load_cases(folder))} cases in {folder}", highlight=False)
+    terminal.console(soft_wrap=True).print(f"{len(load_cases(folder))} cases in {folder}", highlight=False)
     return OK
 
 
@@ -27,7 +26,7 @@ def run_make(file: Path, out: Path, prefix: str, *, strict: bool) -> int:
     reading = read_tasks(file, strict=strict)
     known = [task for task in reading.tasks if task.reference is not None]
     files = write_suite(known, out, prefix)
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal.console(soft_wrap=True)
     console.print(f"{reading.summary()}; {len(reading.tasks) - len(known)} left out, they have no reference answer")
     for path in files:
         console.print(f"wrote {path}", markup=False)
@@ -36,7 +35,7 @@ def run_make(file: Path, out: Path, prefix: str, *, strict: bool) -> int:
 
 def run_validate(suite: Path) -> int:
     """Print what is wrong with a suite; the exit code is 1 when anything is."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal.console(soft_wrap=True)
     problems = validate_suite(suite)
     for problem in problems[:SHOWN_PROBLEMS]:
         console.print(problem, markup=False)

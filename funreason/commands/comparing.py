@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from funreason.bfcl import BfclError, check
 from funreason.bfcl.intervals import Paired
 from funreason.bfcl.report import COMPARISON_HEADS, accuracies, comparison_cells, comparison_data, markdown
 from funreason.bfcl.scores import compare
+from funreason.commands import terminal
 from funreason.commands.results import Wanted, read_results, save, show
 from funreason.loops.suites import digest, select
 
@@ -39,7 +38,7 @@ def _report(pairs: dict[str, Paired], old: dict[str, float], notes: list[str], o
     rows = [comparison_cells(name, pair, old[name]) for name, pair in pairs.items()]
     # The interval of the change is in the files; beside the test it would make the lines too long for a terminal.
     shown = [row[:-1] for row in rows]
-    show(Console(soft_wrap=True, highlight=False), "New against old", COMPARISON_HEADS[:-1], shown, notes)
+    show(terminal.console(soft_wrap=True), "New against old", COMPARISON_HEADS[:-1], shown, notes)
     if out is not None:
         data = [comparison_data(name, pair, old[name]) for name, pair in pairs.items()]
         save(out, "comparison", {"notes": notes, "rows": data}, markdown("Comparison", COMPARISON_HEADS, rows, notes))

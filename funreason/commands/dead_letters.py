@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from funreason.commands import terminal
 from funreason.record.events import Requeued
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import EventLog
+from funreason.record.plain import plain
 from funreason.record.state import FAILED
 from funreason.record.types import Sample
 
@@ -31,8 +32,8 @@ def list_dead(run: str | None, runs: Path, pattern: str) -> int:
     for name in ("round", "node", "reason", "count", "for example"):
         table.add_column(name, justify="right" if name in ("round", "count") else "left")
     for key, count in counts.most_common():
-        table.add_row(str(key[0]), key[1], key[2], str(count), example[key])
-    Console().print(table)
+        table.add_row(str(key[0]), plain(key[1]), plain(key[2]), str(count), plain(example[key]))
+    terminal.console().print(table)
     return 0
 
 
@@ -40,7 +41,9 @@ def requeue(run: str | None, runs: Path, pattern: str) -> int:
     """Give dead letters back to their round: a resumed run samples them again."""
     folder = open_run(run, runs)
     count = put_back(folder, pattern)
-    Console().print(f"{count} samples put back. Go on with: funreason loop --resume {folder.path}", soft_wrap=True)
+    terminal.console().print(
+        f"{count} samples put back. Go on with: funreason loop --resume {folder.path}", soft_wrap=True
+    )
     return 0
 
 

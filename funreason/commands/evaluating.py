@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from funreason.bfcl import Case
+from funreason.commands import terminal
 from funreason.commands.comparing import compare_results
 from funreason.commands.results import FACTS, OUTPUTS, Wanted, read_facts
 from funreason.commands.scoring import export, report, score_folder
@@ -65,7 +66,7 @@ def _evaluate(model: str, wanted: Wanted, settings: list[str]) -> int:
         "max_new_tokens": config.sample.max_new_tokens,
     }
     claim(out, facts)
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal.console(soft_wrap=True)
     console.print(f"{len(chosen)} cases of {suite}, weights {base.weights_id}, into {out}", markup=False)
     try:
         answers = _answers(console, policy, str(facts["prompt"]), list(chosen.values()), out)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from funreason.commands import terminal
 from funreason.commands.settings import read_config
 from funreason.commands.viewing import require_terminal, viewed
 from funreason.config import Config, ConfigError
@@ -34,7 +35,7 @@ def run_loop(
     else:
         _require_nothing_new(name, given, settings)
         config, folder = _taken_up(resume, given)
-    console = Console()
+    console = terminal.console()
     stop = StopRequest()
     stop.listen()
     stop.on_stop(lambda: console.print("finishing what is in flight, then saving; once more to stop now"))

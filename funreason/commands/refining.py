@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from funreason.commands import terminal
 from funreason.commands.settings import read_config
 from funreason.loops.interrupt import STOPPED, StopRequest
 from funreason.loops.refine import refine_file
@@ -21,7 +22,7 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
     folder = RunFolder(out)
     if (out / "run.json").exists():
         raise RecordError(f"{out} holds a run already; choose another --out")
-    console = Console()
+    console = terminal.console()
     stop = StopRequest()
     stop.listen()
     stop.on_leave(lambda: _say_interrupted(console, out))

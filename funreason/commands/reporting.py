@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
+from funreason.commands import terminal
 from funreason.record.folder import open_run
 from funreason.tui.report import report_html, report_markdown
 
@@ -19,7 +18,7 @@ def write_report(run: str | None, runs: Path, out: Path | None) -> int:
     target = out or folder.path
     target.mkdir(parents=True, exist_ok=True)
     status = life.status if life else state.status
-    console = Console(soft_wrap=True)
+    console = terminal.console(soft_wrap=True)
     for name, text in (
         ("report.html", report_html(state, folder, status)),
         ("report.md", report_markdown(state, folder, status)),

@@ -19,6 +19,7 @@ from funreason.bfcl.report import (
     score_data,
 )
 from funreason.bfcl.scores import Scores, score
+from funreason.commands import terminal
 from funreason.commands.results import FACTS, Results, Wanted, read_facts, read_results, save, show
 from funreason.loops.evaluation import answer_notes
 from funreason.loops.suites import OFFICIAL, Cases, Selection, select
@@ -39,7 +40,7 @@ def score_folder(folder: Path, wanted: Wanted) -> int:
     notes += answer_notes({i: answer for i, answer in found.answers.items() if i in outputs}, found.cases)
     own = folder if (folder / FACTS).exists() else None
     facts = read_facts(folder) or {"suite": wanted.suite or OFFICIAL, "outputs": str(folder)}
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal.console(soft_wrap=True)
     report(console, Selection(selection.cases, notes), outputs, wanted, wanted.out or own, facts)
     export(console, wanted, found.cases, outputs)
     return 0

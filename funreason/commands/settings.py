@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
+from funreason.commands import terminal
 from funreason.config import Config, dump_config, load_config, parse_setting
 
 
@@ -26,5 +25,7 @@ def check(name: str, settings: list[str]) -> int:
     config = read_config(name, {}, settings)
     graph = loop_graph(config.fcdr)
     judges(config.fcdr)
-    Console().print(f"{name}: fine. {len(graph.nodes)} nodes, {len(graph.edges)} edges, {config.rounds} rounds.")
+    terminal.console().print(
+        f"{name}: fine. {len(graph.nodes)} nodes, {len(graph.edges)} edges, {config.rounds} rounds."
+    )
     return 0
