@@ -21,6 +21,7 @@ from funreason.models.loading import load_model, require_same_vocabulary
 from funreason.models.prefill import prefill, require_plain_attention
 from funreason.models.protocol import Completion, Request
 from funreason.models.shared_prefix import attending_with_shared_prefix
+from funreason.models.threads import side_by_side
 
 
 class Prepared(NamedTuple):
@@ -35,7 +36,8 @@ class HuggingFaceSampler:
     """Sampler over a transformers causal language model. One `sample` runs at a time; others wait for it.
 
     `max_new_tokens` bounds a completion; `max_rows` and `token_budget` (prompt tokens plus rows times
-    max_new_tokens) bound a batch. One request is never split, so a single one may exceed both.
+    max_new_tokens) bound a batch. One request is never split, so a single one may exceed both. On a CPU as many batches
+    are decoded at once as torch has threads.
     """
 
     def __init__(
@@ -81,10 +83,10 @@ class HuggingFaceSampler:
     def sample(self, requests: Sequence[Request]) -> list[list[Completion]]:
         """`request.n` completions for each request, in the order given. ModelError for a prompt that does not fit."""
         answers: list[list[Completion]] = [[] for _ in requests]
-        prepared = self._prepare(requests)
-        with self._one_at_a_time, _evaluating(self.model), torch.inference_mode():
-            for batch in self._batches(prepared):
-                for item, completions in zip(batch, self._complete(batch), strict=True):
+        batches = list(self._batches(self._prepare(requests)))
+        with self._one_at_a_time, _evaluating(self.model), attending_with_shared_prefix(self.model):
+            for batch, completed in zip(batches, side_by_side(self._complete, batches, self.model.device), strict=True):
+                for item, completions in zip(batch, completed, strict=True):
                     answers[item.place] = completions
         return answers
 
@@ -128,11 +130,11 @@ class HuggingFaceSampler:
         if batch:
             yield batch
 
+    @torch.inference_mode()
     def _complete(self, batch: list[Prepared]) -> list[list[Completion]]:
         prefix = prefill(self.model, [item.ids for item in batch])
         decoding = Decoding(self.model, prefix, [item.request for item in batch], self.settings)
-        with attending_with_shared_prefix(self.model):
-            decoding.run([item.ids[-1] for item in batch], [len(item.ids) for item in batch])
+        decoding.run([item.ids[-1] for item in batch], [len(item.ids) for item in batch])
         return decoding.completions(self.tokenizer)
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 ATTENTION_NAME = "funreason_shared_prefix"
 GROWTH = 32  # positions a row's own store grows by: growing one by one would copy everything at every step
@@ -115,14 +116,16 @@ def shared_prefix_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float,
-    shared_prefix: Prefix,
+    shared_prefix: Prefix | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """One decoding step: query [R, H, 1, D] over the prompt's keys and the row's own [R, K, T, D].
 
     Gives [R, 1, H, D], as transformers' attention functions do. Softmax is taken once, over both parts, in float32 at
-    least.
+    least. Without `shared_prefix` it is plain causal attention, which is how the prompts themselves are read.
     """
+    if shared_prefix is None:
+        return sdpa_attention_forward(module, query, key, value, None, scaling=scaling)
     rows, heads, _, size = query.shape
     per_key = heads // key.shape[1]
     grouped = query.view(rows, key.shape[1], per_key, size) * scaling
