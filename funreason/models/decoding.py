@@ -55,8 +55,11 @@ class Rows:
 class Decoding:
     """Completes one batch of requests over their prefilled `prefix`; call `run` once, then `completions`."""
 
-    def __init__(self, model: PreTrainedModel, prefix: Prefix, requests: list[Request], settings: Settings) -> None:
-        self.model, self.prefix, self.requests, self.settings = model, prefix, requests, settings
+    def __init__(
+        self, model: PreTrainedModel, prefix: Prefix, requests: list[Request], prompts: list[int], settings: Settings
+    ) -> None:
+        """`prompts` names each request's prompt by its place in `prefix`; several requests may share one."""
+        self.model, self.prefix, self.requests, self.prompts, self.settings = model, prefix, requests, prompts, settings
         self.cache = own_cache(model.config.get_text_config().num_hidden_layers)
         total = sum(request.n for request in requests)
         self.tokens = torch.zeros(total, settings.max_new_tokens, dtype=torch.long, device=model.device)
@@ -105,13 +108,14 @@ class Decoding:
     def _fan_out(self, logits: Tensor, lengths: Tensor) -> tuple[Rows, Tensor]:
         device = logits.device
         counts = torch.tensor([request.n for request in self.requests], device=device)
-        prompt = torch.repeat_interleave(torch.arange(len(self.requests), device=device), counts)
-        index = torch.cat([torch.arange(request.n, device=device) for request in self.requests])
+        prompt = torch.repeat_interleave(torch.tensor(self.prompts, device=device), counts)
         self._select(prompt)
-        self.prefix.slots = int(counts.max())
-        self.prefix.slot_of_row = prompt * self.prefix.slots + index
+        self.prefix.slots = int(torch.bincount(prompt).max())
+        self.prefix.slot_of_row = prompt * self.prefix.slots + _place_among_equals(prompt)
         keys = [row_key(request.seed, request.id, i) for request in self.requests for i in range(request.n)]
-        greedy = torch.tensor([request.greedy for request in self.requests], device=device)[prompt]
+        greedy = torch.repeat_interleave(
+            torch.tensor([request.greedy for request in self.requests], device=device), counts
+        )
         place = torch.arange(len(prompt), device=device)
         rows = Rows(place, lengths[prompt], np.array(keys, dtype=np.uint64), greedy, torch.zeros_like(greedy))
         return rows, logits[prompt]
@@ -156,3 +160,10 @@ class Decoding:
 
 def _completion(text: str, length: int, ended: bool, logprob: float, greedy: bool) -> Completion:
     return Completion(text, length, not ended, None if greedy else logprob)
+
+
+def _place_among_equals(prompt: Tensor) -> Tensor:
+    """How many rows of the same prompt stand before each row; `prompt` [R] ascends."""
+    places = torch.arange(len(prompt), device=prompt.device)
+    first = torch.searchsorted(prompt.contiguous(), prompt.contiguous())
+    return places - first

@@ -23,6 +23,9 @@ from funreason.models.protocol import Completion, Request
 from funreason.models.shared_prefix import attending_with_shared_prefix
 from funreason.models.threads import side_by_side
 
+SHARED_ROWS = 16
+"""The most rows that requests of one prompt share a prefix with: each prompt of a batch gets slots for as many."""
+
 
 class Prepared(NamedTuple):
     """A request with its place in the caller's list and its prompt as ids."""
@@ -30,6 +33,14 @@ class Prepared(NamedTuple):
     place: int
     request: Request
     ids: list[int]
+
+
+class Group(NamedTuple):
+    """Requests of one and the same prompt, which is read once for all of them."""
+
+    ids: list[int]
+    members: list[Prepared]
+    rows: int
 
 
 class HuggingFaceSampler:
@@ -85,9 +96,9 @@ class HuggingFaceSampler:
         answers: list[list[Completion]] = [[] for _ in requests]
         batches = list(self._batches(self._prepare(requests)))
         with self._one_at_a_time, _evaluating(self.model), attending_with_shared_prefix(self.model):
-            for batch, completed in zip(batches, side_by_side(self._complete, batches, self.model.device), strict=True):
-                for item, completions in zip(batch, completed, strict=True):
-                    answers[item.place] = completions
+            for completed in side_by_side(self._complete, batches, self.model.device):
+                for place, completions in completed:
+                    answers[place] = completions
         return answers
 
     def _prepare(self, requests: Sequence[Request]) -> list[Prepared]:
@@ -116,26 +127,42 @@ class HuggingFaceSampler:
         context: int = self.model.config.get_text_config().max_position_embeddings
         return context - self.settings.max_new_tokens
 
-    def _batches(self, prepared: list[Prepared]) -> Iterator[list[Prepared]]:
+    def _batches(self, prepared: list[Prepared]) -> Iterator[list[Group]]:
         # Longest first: when memory is short, the first batch says so, not the last.
-        batch: list[Prepared] = []
+        batch: list[Group] = []
         rows = cost = 0
-        for item in sorted((p for p in prepared if p.request.n), key=lambda p: (-len(p.ids), p.place)):
-            more = len(item.ids) + item.request.n * self.settings.max_new_tokens
-            if batch and (rows + item.request.n > self.max_rows or cost + more > self.token_budget):
+        for group in sorted(_groups(prepared), key=lambda g: (-len(g.ids), g.members[0].place)):
+            more = len(group.ids) + group.rows * self.settings.max_new_tokens
+            if batch and (rows + group.rows > self.max_rows or cost + more > self.token_budget):
                 yield batch
                 batch, rows, cost = [], 0, 0
-            batch.append(item)
-            rows, cost = rows + item.request.n, cost + more
+            batch.append(group)
+            rows, cost = rows + group.rows, cost + more
         if batch:
             yield batch
 
     @torch.inference_mode()
-    def _complete(self, batch: list[Prepared]) -> list[list[Completion]]:
-        prefix = prefill(self.model, [item.ids for item in batch])
-        decoding = Decoding(self.model, prefix, [item.request for item in batch], self.settings)
-        decoding.run([item.ids[-1] for item in batch], [len(item.ids) for item in batch])
-        return decoding.completions(self.tokenizer)
+    def _complete(self, batch: list[Group]) -> list[tuple[int, list[Completion]]]:
+        prefix = prefill(self.model, [group.ids for group in batch])
+        members = [(i, member) for i, group in enumerate(batch) for member in group.members]
+        decoding = Decoding(
+            self.model, prefix, [member.request for _, member in members], [i for i, _ in members], self.settings
+        )
+        decoding.run([group.ids[-1] for group in batch], [len(group.ids) for group in batch])
+        completed = decoding.completions(self.tokenizer)
+        return [(member.place, answers) for (_, member), answers in zip(members, completed, strict=True)]
+
+
+def _groups(prepared: list[Prepared]) -> Iterator[Group]:
+    open_groups: dict[str, Group] = {}
+    for item in (item for item in prepared if item.request.n):
+        group = open_groups.get(item.request.prompt)
+        if group is not None and group.rows + item.request.n > SHARED_ROWS:
+            yield open_groups.pop(item.request.prompt)
+            group = None
+        group = group or Group(item.ids, [], 0)
+        open_groups[item.request.prompt] = Group(item.ids, [*group.members, item], group.rows + item.request.n)
+    yield from open_groups.values()
 
 
 class _evaluating:
