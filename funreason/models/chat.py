@@ -17,6 +17,9 @@ from funreason.models.errors import ModelError
 class ChatError(ModelError):
     """The model could not be asked, after all retries; the message says by whom it was refused, and why."""
 
+    stops_run = False
+    """Whether every other request would fail alike, so that whoever runs the whole should stop, not blame samples."""
+
 
 class Reply(msgspec.Struct, frozen=True):
     """What a chat model answered.
