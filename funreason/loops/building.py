@@ -79,8 +79,17 @@ def build_policy(config: Config) -> tuple[Policy, Accepted]:
         max_new_tokens=config.sample.max_new_tokens,
         temperature=config.sample.temperature,
         top_p=config.sample.top_p,
+        token_budget=config.sample.batch_tokens,
     )
-    return Policy(sampler, tokenizer, style=config.model.prompt, seed=config.seed), base
+    policy = Policy(
+        sampler,
+        tokenizer,
+        style=config.model.prompt,
+        seed=config.seed,
+        tags=config.model.think_tags,
+        variables=config.model.template,
+    )
+    return policy, base
 
 
 def wait_passively() -> None:

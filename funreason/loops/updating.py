@@ -17,14 +17,14 @@ import msgspec
 
 from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.trainer import Lesson
-from funreason.config import Config, Update
+from funreason.config import Config, Lora, Update
 from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.models.policy import Policy
 from funreason.record.events import Event, Noted, Stepped, Updated
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.record.types import Sample
-from funreason.srml.examples import Example, StepReport, TrainReport, TrainSettings
+from funreason.srml.examples import Example, LoraSettings, StepReport, TrainReport, TrainSettings
 
 
 class Updating:
@@ -143,13 +143,24 @@ def training_settings(settings: Update, config: Config, round: int) -> TrainSett
         epochs=settings.epochs,
         batch_size=settings.batch,
         lr=settings.lr,
-        warmup_steps=settings.warmup_steps,
+        warmup_steps=settings.warmup_steps if settings.warmup_ratio is None else None,
+        warmup_ratio=settings.warmup_ratio or 0.0,
         schedule=settings.schedule,
         alpha_mode=settings.alpha_mode,
         alpha=settings.alpha,
         average=settings.average,
         max_length=settings.max_length,
+        micro_tokens=settings.micro_tokens,
+        think_tags=config.model.think_tags,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        lora=_lora(settings.lora),
         seed=config.seed * 1000 + round,
         threads=config.model.threads,
         checkpoint_every=settings.checkpoint_every,
     )
+
+
+def _lora(settings: Lora | None) -> LoraSettings | None:
+    if settings is None:
+        return None
+    return LoraSettings(settings.rank, settings.alpha, settings.dropout, tuple(settings.targets))

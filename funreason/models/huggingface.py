@@ -22,6 +22,7 @@ from funreason.models.prefill import prefill, require_plain_attention
 from funreason.models.protocol import Completion, Request
 from funreason.models.shared_prefix import attending_with_shared_prefix
 from funreason.models.threads import side_by_side
+from funreason.models.turns import end_of_turn
 
 SHARED_ROWS = 16
 """The most rows that requests of one prompt share a prefix with: each prompt of a batch gets slots for as many."""
@@ -180,7 +181,7 @@ class _evaluating:
 
 def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     stated = getattr(model.generation_config, "eos_token_id", None)
-    ends = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id}
+    ends = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id, end_of_turn(tokenizer)}
     found = tuple(sorted(end for end in ends if end is not None))
     if not found:
         raise ModelError(f"{tokenizer.name_or_path!r}: neither tokenizer nor generation config names an end token.")
