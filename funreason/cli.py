@@ -261,6 +261,59 @@ def show(sample: str, /, *, run: str | None = None, run_dir: Path = RUNS) -> int
     return show_sample(sample, run, run_dir)
 
 
+@app.command
+def plan(
+    *,
+    config: str = "default",
+    model: str | None = None,
+    gpu: str = "a100-80",
+    gpus: int | None = None,
+    gpu_memory: float | None = None,
+    tflops: float | None = None,
+    bandwidth: float | None = None,
+    prompt_tokens: int = 400,
+    answer_tokens: int = 382,
+    mfu: float = 0.4,
+    json: bool = False,
+    set: Setting = None,
+) -> int:
+    """Compute what a configuration needs on GPUs, memory and hours, before anything starts. Exit code 1: too little.
+
+    Reads the model's config.json alone: no weights, no torch, no hub.
+
+    Parameters
+    ----------
+    config
+        A YAML file, or a name in configs/.
+    model
+        A model folder or a config.json, instead of the configuration's.
+    gpu
+        a100-80, a100-40, h100, h200, l40s, a10, l4, rtx4090 or rtx3090.
+    gpus
+        How many of them. Default: as many as the configuration's update has processes.
+    gpu_memory
+        GiB of each, instead of the chip's own.
+    tflops
+        Dense bf16 TFLOP/s, instead of the chip's own.
+    bandwidth
+        TB/s of its memory, instead of the chip's own.
+    prompt_tokens
+        How long your prompts are on average, tools included.
+    answer_tokens
+        How long answers are on average, thinking included. Default: the paper's mean.
+    mfu
+        The share of the peak that training reaches.
+    json
+        Print everything as JSON: bytes, tokens, seconds.
+    set
+        Change one setting, such as --set train.update.gradient_checkpointing=true.
+    """
+    from funreason.commands.planning import Asked, run_plan
+
+    asked = Asked(gpu, gpus, gpu_memory, tflops, bandwidth, prompt_tokens, answer_tokens, mfu)
+    return run_plan(config, model, asked, set or [], as_json=json)
+
+
 @dlq.command(name="list")
 def dlq_list(run: str | None = None, /, *, reason: str = "*", run_dir: Path = RUNS) -> int:
     """Dead letters by reason.
