@@ -20,6 +20,7 @@ from funreason.agents.trainer import Lesson
 from funreason.config import Config, Lora, Update
 from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.models.policy import Policy
+from funreason.models.prompts import closes_thinking
 from funreason.record.events import Event, Noted, Stepped, Updated
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
@@ -73,11 +74,13 @@ class Updating:
         from funreason.srml.errors import OtherTrainingError
         from funreason.srml.training import train
 
+        examples = [self._example(s, lesson.round) for s in (*lesson.samples, *lesson.replay)]
+        self._note_unthought(examples, lesson.round)
         go = partial(
             train,
             model,
             self.policy.tokenizer,
-            [self._example(s, lesson.round) for s in (*lesson.samples, *lesson.replay)],
+            examples,
             training_settings(settings, self.config, lesson.round),
             on_step=lambda step: self._on_step(lesson.round, step),
             checkpoint_dir=checkpoints,
@@ -90,6 +93,13 @@ class Updating:
             self.write(Noted(level="warning", text=text, round=lesson.round))
             shutil.rmtree(checkpoints)
             return go()
+
+    def _note_unthought(self, examples: list[Example], round: int) -> None:
+        tags = self.config.model.think_tags
+        mute = sum(e.thinking is not None and closes_thinking(e.prompt, tags) for e in examples)
+        if mute:
+            text = f"of {mute} samples only the answer is learnt: the chat template ends the thinking before theirs"
+            self.write(Noted(level="warning", text=text, round=round))
 
     def _note_refused(self, report: TrainReport, round: int) -> None:
         reasons = Counter(refusal.reason for refusal in report.refused)
