@@ -43,6 +43,10 @@ class Updating:
 
     def __call__(self, settings: Update, lesson: Lesson) -> tuple[Accepted, Updated, int]:
         """Train on one lesson. Interrupted when a stop was asked for: the checkpoint is kept and gone on from."""
+        with self.policy.aside():
+            return self._update(settings, lesson)
+
+    def _update(self, settings: Update, lesson: Lesson) -> tuple[Accepted, Updated, int]:
         from funreason.models.loading import load_model, save_model
 
         model = load_model(lesson.start.folder, self.config.model.device, self.config.model.dtype)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import msgspec
 
 from funreason.calls.thinking import THINK_TAGS, Split, Tags, split_thinking
 from funreason.models.prompts import NO_VARIABLES, closes_thinking, prompt_text, whole_completion
-from funreason.models.protocol import Completion, Request, Sampler
+from funreason.models.protocol import Completion, Request, Sampler, Yielding
 from funreason.record.types import Task
 
 
@@ -65,6 +66,10 @@ class Policy:
     def split(self, text: str) -> Split:
         """A completion's thinking and answer."""
         return split_thinking(text, self.tags)
+
+    def aside(self) -> AbstractContextManager[None]:
+        """The accelerator's memory is free for an update inside the block, as far as the sampler can free it."""
+        return self.sampler.aside() if isinstance(self.sampler, Yielding) else nullcontext()
 
     def fits(self, task: Task) -> bool:
         """Whether the prompt leaves room for an answer in the model's context."""

@@ -57,6 +57,10 @@ def _inject(model: PreTrainedModel, lora: LoraSettings, seed: int) -> Any:
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return LoraModel(model, wanted, "default")
+            adapters = LoraModel(model, wanted, "default")
     except ValueError as error:
         raise TrainingError(f"update.lora.targets is {list(lora.targets)}: {error}") from error
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return adapters
