@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from funreason.config import check_config, load_config
+from funreason.config import CONFIGS, check_config, find_config, load_config
 from funreason.loops.planning import Assumed, Hardware, plan
 from funreason.models import footprint
 from funreason.models.architecture import FAMILIES, read_architecture
@@ -274,3 +275,18 @@ def test_a_plan_loads_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml") if "models/" in path.read_text()))
+def test_a_configuration_for_gpus_fits_and_says_the_plans_own_numbers(name):
+    said = re.search(r"`funreason plan (.*?)`: at most ([\d.]+) of (\d+) GiB \(([\w-]+)\), (.*?) a round",
+                     find_config(name).read_text().replace("\n#", ""))  # fmt: skip
+    assert said is not None
+    done = funreason(*said[1].split())
+    assert done.returncode == 0, done.stdout
+    assert f"{said[3]} GiB each" in done.stdout
+    lines = {line.split("  ")[0]: line.split() for line in done.stdout.splitlines()}
+    assert said[2] == max(lines["together"][1:], key=float)
+    phases = done.stdout.splitlines()[4].split()
+    assert lines["together"][1 + phases.index(said[4])] == said[2]
+    assert " ".join(lines["a round"][-2:]) == said[5]
