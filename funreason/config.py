@@ -7,7 +7,7 @@ Unknown keys are refused with the nearest known one. Every field has one sentenc
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -139,7 +139,11 @@ class JudgedBy(Section):
     @model_validator(mode="before")
     @classmethod
     def _one_word(cls, given: Any) -> Any:
-        return dict.fromkeys(cls.model_fields, given) if isinstance(given, str) else given
+        if not isinstance(given, str):
+            return given
+        if given not in get_args(Judging):
+            raise ValueError(f"expected one of {', '.join(get_args(Judging))}, or a mapping from stages to these")
+        return dict.fromkeys(cls.model_fields, given)
 
 
 class LlmJudges(Section):

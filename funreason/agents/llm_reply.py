@@ -1,8 +1,8 @@
 """Reads a judge's reply: a verdict, or the reason why there is none.
 
 Only what the judge says itself counts. The verdict is the last thing in the reply but for a regenerated answer and a
-score; what a reasoning model thinks aloud before is not read; two verdicts that disagree are none. Nothing here guesses:
-a reply that cannot be read is the judge's failure and never the sample's.
+score; what a reasoning model thinks aloud before is not read; two verdicts that disagree are none. Nothing here
+guesses: a reply that cannot be read is the judge's failure and never the sample's.
 """
 
 from __future__ import annotations
