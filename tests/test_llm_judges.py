@@ -7,6 +7,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripted import NO, TOOLS, YES, Scripted
 
 from funreason.agents.llm_case import INPUTS, case_of, fenced, unfenced
 from funreason.agents.llm_judge import LlmJudge
@@ -15,33 +16,8 @@ from funreason.agents.llm_panel import Asking, Panel
 from funreason.agents.llm_reply import Unreadable, read_json, read_tagged
 from funreason.agents.llm_voting import Accept
 from funreason.agents.verdict_cache import VerdictCache
-from funreason.calls.schema import normalise_tools
-from funreason.models.chat import ChatError, Reply
+from funreason.models.chat import ChatError
 from funreason.record.types import Call, Sample, Task
-
-TOOLS = normalise_tools([{"name": "f", "description": "does f", "parameters": {"a": {"type": "str"}}}])
-YES, NO = "All criteria hold. <judge>True</judge>", "The second fails. <judge>False</judge>"
-
-
-class Scripted:
-    """A chat model that answers from a script: texts by turns, or a function of the messages."""
-
-    constrains = False
-    weights_id = "w1"
-
-    def __init__(self, *script, name="scripted", constrains=False):
-        self.script, self.name, self.constrains = script, name, constrains
-        self.asked, self.options = [], []
-
-    async def reply(self, messages, *, temperature, max_tokens, schema=None, seed=None):
-        await asyncio.sleep(0)
-        answer = self.script[len(self.asked) % len(self.script)]
-        self.asked.append(messages)
-        self.options.append({"temperature": temperature, "max_tokens": max_tokens, "schema": schema, "seed": seed})
-        if isinstance(answer, Exception):
-            raise answer
-        text = answer(messages) if callable(answer) else answer
-        return Reply(text, tokens=10, truncated=len(text) > 5000)
 
 
 def sample(answer="[f(a='x')]", query="f with x", thinking="f, a is x", reference=None):
