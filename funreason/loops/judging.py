@@ -9,6 +9,7 @@ from funreason.agents.cot import CotJudge
 from funreason.agents.format import judge_format
 from funreason.agents.llm_judge import LlmJudge
 from funreason.agents.llm_panel import Panel
+from funreason.agents.own import USUAL, OwnJudge, declared
 from funreason.agents.parameters import judge_parameters
 from funreason.agents.plugins import load_agent
 from funreason.agents.query_tool import judge_query_tool
@@ -16,7 +17,7 @@ from funreason.agents.response import judge_response
 from funreason.agents.rules_first import BOTH, FACTS, RulesFirst
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
-from funreason.config import Fcdr
+from funreason.config import ConfigError, Fcdr, JudgeEntry
 from funreason.loops.journal import Journal
 from funreason.loops.panels import require_judges
 
@@ -29,7 +30,7 @@ def check_judges(fcdr: Fcdr) -> None:
     require_judges(fcdr)
 
 
-def judges(fcdr: Fcdr, panel: Panel | None) -> dict[str, Judge]:
+def judges(fcdr: Fcdr, panel: Panel | None = None) -> dict[str, Judge]:
     """The five judges, each by rules, by `panel` or by both, and those of the user, by node name."""
     rules: dict[str, Judge] = {
         "response": judge_response,
@@ -43,8 +44,20 @@ def judges(fcdr: Fcdr, panel: Panel | None) -> dict[str, Judge]:
 
 
 def own_judges(fcdr: Fcdr) -> dict[str, Judge]:
-    """The judges of the user, by node name. PluginError when one cannot be loaded."""
-    return {entry.name: load_agent(entry.agent) for entry in fcdr.judges}
+    """The judges of the user, by node name."""
+    return {entry.name: own_judge(entry) for entry in fcdr.judges}
+
+
+def own_judge(entry: JudgeEntry) -> OwnJudge:
+    """A judge of the user. ConfigError when it may answer what its entry has no way for."""
+    agent = load_agent(entry.agent)
+    loose = sorted(declared(agent) - {*USUAL, *entry.outcomes})
+    if loose:
+        raise ConfigError(
+            f"fcdr.judges: {entry.name} may answer {', '.join(map(repr, loose))}, and nothing says where that leads. "
+            f"Name a node for each, such as `outcomes: {{{loose[0]}: regenerator}}`."
+        )
+    return OwnJudge(entry.name, agent)
 
 
 def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:
