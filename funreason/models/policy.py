@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from funreason.calls.thinking import THINK_TAGS, Split, Tags, split_thinking
+from funreason.models.errors import ModelError
 from funreason.models.prompts import NO_VARIABLES, closes_thinking, prompt_text, whole_completion
 from funreason.models.protocol import Completion, Request, Sampler, Yielding
 from funreason.record.types import Task
@@ -91,6 +92,22 @@ class Policy:
     def _whole(self, prompt: str, completion: Completion) -> Completion:
         text = whole_completion(prompt, completion.text, self.tags)
         return completion if text == completion.text else msgspec.structs.replace(completion, text=text)
+
+    async def complete(
+        self, requests: Sequence[Request], *, temperature: float, max_new_tokens: int
+    ) -> list[list[Completion]]:
+        """The completions of finished prompts, drawn otherwise than answers to tasks: for a judge's questions.
+
+        Raises ModelError when the sampler cannot draw otherwise, or when a prompt does not fit.
+        """
+        drawing = getattr(self.sampler, "drawing", None)
+        if drawing is None:
+            raise ModelError(
+                f"{type(self.sampler).__name__} cannot draw at another temperature or length, so the model in use "
+                "cannot judge itself here. Set fcdr.llm.model to a folder."
+            )
+        async with self._turn:
+            return await asyncio.to_thread(drawing(temperature, max_new_tokens).sample, requests)
 
     async def load(self, folder: Path, weights_id: str) -> None:
         """Answer with the weights in `folder` from now on."""
