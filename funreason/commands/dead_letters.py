@@ -49,9 +49,14 @@ def requeue(run: str | None, runs: Path, pattern: str) -> int:
 
 def put_back(folder: RunFolder, pattern: str) -> int:
     """Write that the dead letters like `pattern` are to be tried again; how many. RecordError when none can be."""
-    life = folder.life()
-    if life and life.status in ("running", "stale"):
-        raise RecordError(f"{folder.path} is being written by process {life.pid}; stop it before requeueing")
+    with folder.alone():
+        life = folder.life()
+        if life and life.status in ("running", "stale"):
+            raise RecordError(f"{folder.path} is being written by process {life.pid}; stop it before requeueing")
+        return _put_back(folder, pattern)
+
+
+def _put_back(folder: RunFolder, pattern: str) -> int:
     open_rounds = {k for k, r in folder.state().rounds.items() if not r.ended}
     chosen = [sample for sample in dead(folder, pattern) if sample.round in open_rounds]
     if not chosen:

@@ -15,7 +15,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
@@ -61,6 +62,16 @@ class StopRequest:
             callback()
         else:
             self._callbacks.append(callback)
+
+    @contextmanager
+    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
+        """`on_stop` for as long as the block runs."""
+        self.on_stop(callback)
+        try:
+            yield
+        finally:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
 
     def on_leave(self, callback: Callable[[], None]) -> None:
         """Run `callback` at the second request, before those given earlier, and then leave: it must be short."""

@@ -11,10 +11,10 @@ from funreason.agents.parameters import judge_parameters
 from funreason.agents.plugins import load_agent
 from funreason.agents.query_tool import judge_query_tool
 from funreason.agents.response import judge_response
+from funreason.bus.agent import Observer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.config import Fcdr
-from funreason.loops.journal import Journal
 
 
 def judges(fcdr: Fcdr) -> dict[str, Callable[..., Any]]:
@@ -30,7 +30,7 @@ def judges(fcdr: Fcdr) -> dict[str, Callable[..., Any]]:
     }
 
 
-def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, journal: Journal) -> Bus:
+def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, observe: Observer) -> Bus:
     """A bus over the nodes of `graph`."""
     present = {node.name: agents[node.name] for node in graph.nodes}
     return Bus(
@@ -38,6 +38,6 @@ def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, journal: Journ
         present,
         workers=fcdr.workers,
         max_attempts=fcdr.max_attempts,
-        observe=journal.observe,
+        observe=observe,
         error_limit=fcdr.error_limit,
     )

@@ -68,10 +68,9 @@ async def _judge(
         "trainer": Keeper(end),
         "dead_letter": DeadLetter(end),
     }
-    bus = make_bus(graph, agents, config.fcdr, journal)
-    stop.on_stop(bus.stop)
+    bus = make_bus(graph, agents, config.fcdr, journal.observe)
     async with journal.heartbeat():
-        with journal.phase(ROUND, "sample", todo=len(samples)):
+        with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
             flow = await bus.drain(_of_round(samples))
     if flow.stopped:
         raise Interrupted

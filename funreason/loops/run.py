@@ -79,6 +79,7 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
     With `resume`, a writer that has been silent for long is taken to be dead. RecordError names one that is not.
     """
     dead = folder.claim(take_over=resume)
+    folder.sweep()
     past = folder.state()
     journal = Journal(folder)
     stop.on_leave(lambda: journal.end("interrupted", _go_on(folder)))
@@ -173,6 +174,7 @@ async def _measure_and_warm_up(world: World) -> None:
         world.journal.write(world.evaluator.as_start())
     else:
         await _warm_up(world)
+    shutil.rmtree(world.journal.folder.checkpoint(START), ignore_errors=True)
     world.journal.write(RoundEnded(round=START, weights=world.accepted.weights_id))
 
 
@@ -188,8 +190,8 @@ async def _warm_up(world: World) -> None:
 
 def _write_final(folder: RunFolder, accepted: Accepted) -> None:
     """A link to the weights that were accepted last, so nobody has to look up an id."""
-    link = folder.path / "model"
-    link.unlink(missing_ok=True)
     target = accepted.folder.resolve()
     inside = target.is_relative_to(folder.path.resolve())
+    link = folder.path / ".model.new"
     link.symlink_to(Path("weights") / target.name if inside else target)
+    link.replace(folder.path / "model")

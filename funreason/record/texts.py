@@ -18,8 +18,8 @@ from funreason.record.types import Origin, Sample, Task, Verdict
 
 ENDS = ("kept", "text", "dropped", "dead")
 """The files a sample can end in; `sampled` holds every attempt a model wrote, ended or not."""
-
-
+JUDGED = "judged"
+"""The verdicts of samples that have not ended; there only while the round samples."""
 MANIFEST = "manifest.json"
 
 
@@ -36,6 +36,15 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     weights_id: str = ""
     truncated: bool = False
     verdicts: tuple[Verdict, ...] = ()
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What a node's judge said of a sample's attempt."""
+
+    id: str
+    attempt: int
+    node: str
+    verdict: Verdict
 
 
 class Texts:
@@ -56,6 +65,21 @@ class Texts:
             self._write("tasks", task)
         fields: dict[str, Any] = {name: getattr(sample, name) for name in Line.__struct_fields__}
         self._write(kind, Line(**(fields | {"task": task.id})))
+
+    def say(self, said: Said) -> None:
+        """Append a verdict to `judged.jsonl`."""
+        self._write(JUDGED, said)
+
+    def said(self) -> Iterator[Said]:
+        """The verdicts of `judged.jsonl`."""
+        return self._lines(JUDGED, msgspec.json.Decoder(Said))
+
+    def forget_said(self) -> None:
+        """Remove `judged.jsonl`: every sample has ended, and its end holds all its verdicts."""
+        file = self._files.pop(JUDGED, None)
+        if file is not None:
+            os.close(file)
+        (self.folder / f"{JUDGED}.jsonl").unlink(missing_ok=True)
 
     def get(self, kind: str) -> Iterator[Sample]:
         """The samples of `<kind>.jsonl` in the order they were written."""
