@@ -1,4 +1,4 @@
-"""`funreason dlq`: the samples that failed, and putting them back."""
+"""`funreason dlq`: the samples that failed, looked at and put back."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
 from funreason.commands import terminal
+from funreason.commands.story import story
 from funreason.record.events import Requeued
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import EventLog
@@ -35,6 +37,32 @@ def list_dead(run: str | None, runs: Path, pattern: str) -> int:
         table.add_row(str(key[0]), plain(key[1]), plain(key[2]), str(count), plain(example[key]))
     terminal.console().print(table)
     return 0
+
+
+def show_dead(run: str | None, runs: Path, pattern: str, limit: int) -> int:
+    """Print the whole story of up to `limit` dead letters of each reason."""
+    folder = open_run(run, runs)
+    console = terminal.console(soft_wrap=True)
+    shown: Counter[tuple[str, str]] = Counter()
+    for sample in dead(folder, pattern):
+        shown[_why(sample)] += 1
+        if shown[_why(sample)] <= limit:
+            _print_story(console, folder, sample)
+    left = sum(max(0, count - limit) for count in shown.values())
+    if left:
+        console.print(f"{left} more; --limit shows more of each reason, --reason fewer reasons")
+    if not shown:
+        console.print(plain(f"no dead letter of {folder.name} matches {pattern}"))
+    return 0
+
+
+def _print_story(console: Console, folder: RunFolder, sample: Sample) -> None:
+    told = folder.texts(sample.round).find(sample.id)
+    drawn = [each for kind, each in told if kind == "sampled"]
+    fate = next((kind for kind, each in reversed(told) if each == sample), "")
+    for line in story(drawn, sample, fate):
+        console.print(line)
+    console.print()
 
 
 def requeue(run: str | None, runs: Path, pattern: str) -> int:

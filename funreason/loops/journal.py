@@ -55,7 +55,7 @@ class Journal:
         last = verdicts[-1] if verdicts else None
         self.log.append(
             ev.Judged(
-                at=time.time(),
+                at=self.log.now(),
                 round=after.round,
                 sample=after.id,
                 attempt=before.attempt,

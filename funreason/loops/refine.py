@@ -23,6 +23,7 @@ from funreason.loops.journal import Journal
 from funreason.loops.judging import judges, make_bus
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RunFolder
+from funreason.record.manifest import seal_run
 from funreason.record.types import Sample, changed
 
 ROUND = 1
@@ -53,6 +54,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     out.seal(ROUND)
     journal.write(RoundEnded(round=ROUND, weights=""))
     journal.end("finished")
+    seal_run(out, ended=True)
     return flow
 
 

@@ -22,6 +22,7 @@ from funreason.loops.updating import trained_before
 from funreason.loops.world import World
 from funreason.record.events import Noted, RoundEnded, RunStarted
 from funreason.record.folder import Life, RecordError, RunFolder
+from funreason.record.manifest import seal_run
 from funreason.record.state import State
 
 START = 0
@@ -78,6 +79,7 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
 
     With `resume`, a writer that has been silent for long is taken to be dead. RecordError names one that is not.
     """
+    heard_at = folder.heard_at()
     dead = folder.claim(take_over=resume)
     folder.sweep()
     past = folder.state()
@@ -87,7 +89,7 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
         async with journal.heartbeat(), Doorbell(folder.path, stop, journal.write):
             if dead is not None:
                 journal.write(_taken_over(dead))
-            await _play(config, folder, journal, stop, past)
+            await _play(config, folder, journal, stop, past, heard_at)
     except STOPPED:
         journal.end("interrupted", _go_on(folder))
         raise
@@ -98,6 +100,7 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
             journal.end("failed", f"{type(error).__name__}: {error}"[:2000])
         raise
     journal.end("finished" if promoted(folder.state()) else "refused")
+    seal_run(folder, ended=True)
     return folder.state()
 
 
@@ -126,7 +129,9 @@ def _remove(folder: RunFolder, journal: Journal) -> None:
             path.rmdir()
 
 
-async def _play(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> None:
+async def _play(
+    config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State, heard_at: float
+) -> None:
     world = build_world(config, folder, journal, stop, past)
     journal.write(
         RunStarted(
@@ -137,6 +142,7 @@ async def _play(config: Config, folder: RunFolder, journal: Journal, stop: StopR
             resumed=bool(past.events),
             base_weights=world.base.weights_id,
             edges=[(e.source, e.outcome, e.target) for e in world.graph.edges if not e.signal],
+            heard_at=heard_at if past.events else 0.0,
         )
     )
     if not past.tasks_read:

@@ -31,6 +31,7 @@ from funreason.loops.sources import Pool, references
 from funreason.loops.updating import Updating
 from funreason.models.policy import Policy
 from funreason.record.events import Chosen, Screened
+from funreason.record.manifest import seal_run
 from funreason.record.state import State
 from funreason.record.types import Sample, Task
 
@@ -142,9 +143,10 @@ class World:
         self.journal.folder.texts(k).forget_said()
 
     def finish_round(self, k: int) -> None:
-        """Make the round's texts safe and seal them; the update's checkpoint is of no more use."""
+        """Seal the round's texts and the weights; the update's checkpoint is of no more use."""
         shutil.rmtree(self.journal.folder.checkpoint(k), ignore_errors=True)
         self.journal.folder.seal(k)
+        seal_run(self.journal.folder)
 
     def _generator(self, k: int) -> tuple[Any, Any]:
         ended = {sample for round, sample in self.past.ended if round == k}

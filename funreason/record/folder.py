@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from funreason.record.errors import RecordError as RecordError
 from funreason.record.log import LogReader
 from funreason.record.state import State
 from funreason.record.texts import MANIFEST, Texts
@@ -33,10 +34,6 @@ HEARTBEAT_S = 5.0
 STALE_AFTER_S = 20.0
 TAKE_OVER_AFTER_S = 300.0
 """Silence after which a run that seems to be written is taken to be dead: sixty heartbeats that did not come."""
-
-
-class RecordError(Exception):
-    """A run folder that is missing, in use, or not what it should be."""
 
 
 class Life(NamedTuple):
@@ -122,6 +119,10 @@ class RunFolder:
                 "status": status,
             },
         )
+
+    def heard_at(self) -> float:
+        """When the run's process last said that it lives, in seconds since the epoch; 0 when none ever did."""
+        return float(self._read_life().get("heartbeat", 0.0))
 
     def life(self) -> Life | None:
         """Who writes this run and whether they still live; None when no run.json is there."""

@@ -21,6 +21,25 @@ PIECE = 1 << 18
 """Bytes decoded at once: large enough to decode in one call, small enough to repaint in between."""
 
 
+class Clock:
+    """The time as events tell it: it never goes back, so that no duration between two events is negative.
+
+    Where the system's clock is set back, this one goes on from the last time it told.
+    """
+
+    def __init__(self) -> None:
+        self._last = self._ahead = 0.0
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        now = time.time() + self._ahead
+        if now < self._last:
+            self._ahead += self._last - now
+            now = self._last
+        self._last = now
+        return now
+
+
 class EventLog:
     """Writes events to `folder/<writer>-<attempt>.jsonl`, never to a file that already exists."""
 
@@ -34,13 +53,14 @@ class EventLog:
                 break
             except FileExistsError:
                 attempt += 1
+        self.now = Clock().now
         self._encoder = msgspec.json.Encoder()
         self._buffer = bytearray()
 
     def write(self, event: Event) -> None:
         """Append one event, stamped with the time unless it has one. Any thread, or a signal's handler, may."""
         if not event.at:
-            event = msgspec.structs.replace(event, at=time.time())
+            event = msgspec.structs.replace(event, at=self.now())
         os.write(self._fd, msgspec.json.encode(event) + b"\n")
 
     def append(self, event: Event) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from funreason.record.errors import RecordError
 from funreason.record.types import Origin, Sample, Task, Verdict
 
 ENDS = ("kept", "text", "dropped", "dead")
@@ -85,20 +86,21 @@ class Texts:
         """The samples of `<kind>.jsonl` in the order they were written."""
         tasks = self.tasks()
         for line in self._lines(kind, msgspec.json.Decoder(Line)):
-            yield _sample(line, tasks)
+            yield self._sample(line, tasks)
 
     def find(self, sample_id: str) -> list[tuple[str, Sample]]:
         """Everything written about one sample, as (kind, sample): its drawn attempts first, then its end.
 
         Lines that do not hold the id are not decoded, so looking one up costs reading the files and little more.
         """
-        mark, found = msgspec.json.encode(sample_id), []
+        mark = msgspec.json.encode(sample_id)
+        found: list[tuple[str, Line]] = []
         for kind in ("sampled", *ENDS):
-            lines = [line for line in self._raw(kind) if mark in line]
-            found += [(kind, line) for line in map(msgspec.json.Decoder(Line).decode, lines) if line.id == sample_id]
+            lines = self._lines(kind, msgspec.json.Decoder(Line), mark)
+            found += [(kind, line) for line in lines if line.id == sample_id]
         wanted = {line.task for _, line in found}
         tasks = {id: task for id, task in self.tasks().items() if id in wanted} if wanted else {}
-        return [(kind, _sample(line, tasks)) for kind, line in found if line.task in tasks]
+        return [(kind, self._sample(line, tasks)) for kind, line in found]
 
     def tasks(self) -> dict[str, Task]:
         """The tasks of the round by id."""
@@ -131,8 +133,18 @@ class Texts:
             os.ftruncate(file, path.read_bytes().rfind(b"\n") + 1)
         return file
 
-    def _lines(self, kind: str, decoder: msgspec.json.Decoder[Any]) -> Iterator[Any]:
-        return map(decoder.decode, self._raw(kind))
+    def _lines(self, kind: str, decoder: msgspec.json.Decoder[Any], mark: bytes = b"") -> Iterator[Any]:
+        """The things on the lines that hold `mark`. RecordError names a line that is none of this project's."""
+        for number, line in enumerate(self._raw(kind), start=1):
+            if mark not in line:
+                continue
+            try:
+                yield decoder.decode(line)
+            except msgspec.DecodeError as error:
+                raise RecordError(
+                    f"{self.folder / kind}.jsonl, line {number}: {error}. No run writes that, so the file was changed: "
+                    "`funreason runs verify` says which were. Without that line, all the others can be read."
+                ) from error
 
     def _raw(self, kind: str) -> Iterator[bytes]:
         path = self.folder / f"{kind}.jsonl"
@@ -143,7 +155,10 @@ class Texts:
                 if line.endswith(b"\n"):
                     yield line
 
-
-def _sample(line: Line, tasks: dict[str, Task]) -> Sample:
-    fields = {name: getattr(line, name) for name in Line.__struct_fields__}
-    return Sample(**(fields | {"task": tasks[line.task]}))
+    def _sample(self, line: Line, tasks: dict[str, Task]) -> Sample:
+        if line.task not in tasks:
+            raise RecordError(
+                f"{self.folder / 'tasks.jsonl'} has no task {line.task!r}, which sample {line.id!r} names"
+            )
+        fields = {name: getattr(line, name) for name in Line.__struct_fields__}
+        return Sample(**(fields | {"task": tasks[line.task]}))

@@ -82,7 +82,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
 def view(state: State, now: float) -> RenderableType:
     """One screen of the run as it stands at time `now`."""
     r = state.at_round(state.round)
-    seconds = now - state.started_at if state.started_at else 0.0
+    seconds = state.elapsed_s(now)
     head = Text.assemble(
         (plain(f"{state.run} "), "bold"),
         plain(f"· round {state.round}/{state.rounds_planned} · {PHASES.get(state.phase, state.phase or state.status)}"),
