@@ -1,6 +1,7 @@
 """Asks an agent again when it raised or answered what cannot be routed, and gives up in the end.
 
-A batch that raised is asked one by one, so that only the guilty message fails.
+A batch that raised is asked one by one, so that only the guilty message fails. A record that cannot be written is no
+agent's fault: that error stops the drain.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from typing import Any
 
 from funreason.bus.answers import Step, read_answer, read_batch, read_fault
 from funreason.bus.table import Lane
+from funreason.record.errors import RecordError
 
 
 async def ask_batch(lane: Lane, load: list[Any]) -> list[list[Step]]:
     """The steps of each message of `load`, in its order."""
     try:
         answers = read_batch(lane, load, await lane.agent(load))
+    except RecordError:
+        raise
     except Exception as fault:
         return [await ask_again(lane, message, fault, max(1, lane.retries)) for message in load]
     return [await _read(lane, message, answer) for message, answer in zip(load, answers, strict=True)]
@@ -29,6 +33,8 @@ async def ask_again(lane: Lane, message: Any, fault: Exception, tries: int) -> l
         lane.retried += 1
         try:
             return await _ask(lane, message)
+        except RecordError:
+            raise
         except Exception as again:
             fault = again
     lane.last_fault = fault

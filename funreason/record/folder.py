@@ -21,10 +21,11 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from funreason.record.appending import unwritable
 from funreason.record.errors import RecordError as RecordError
 from funreason.record.log import LogReader
 from funreason.record.state import State
@@ -205,8 +206,13 @@ def write_json(path: Path, data: Any) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Write `text` by rename: a reader, and whoever comes after a kill, finds all of it or what was there before."""
     scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
 
 
 def hash_file(path: Path) -> str:

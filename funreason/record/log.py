@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from funreason.record.appending import append
 from funreason.record.events import AnyEvent, Event, decode_event, decode_events
 
 PIECE = 1 << 18
@@ -61,14 +62,14 @@ class EventLog:
         """Append one event, stamped with the time unless it has one. Any thread, or a signal's handler, may."""
         if not event.at:
             event = msgspec.structs.replace(event, at=self.now())
-        os.write(self._fd, msgspec.json.encode(event) + b"\n")
+        append(self._fd, msgspec.json.encode(event) + b"\n", self.path)
 
     def append(self, event: Event) -> None:
         """Append an event that carries its own time: the hot path, for one thread only, since it reuses a buffer."""
         buffer = self._buffer
         self._encoder.encode_into(event, buffer)
         buffer += b"\n"
-        os.write(self._fd, buffer)
+        append(self._fd, buffer, self.path)
 
     def sync(self) -> None:
         """Make everything written so far survive a power loss."""
