@@ -1,7 +1,7 @@
 """Asks an agent again when it raised or answered what cannot be routed, and gives up in the end.
 
-A batch that raised is asked one by one, so that only the guilty message fails. A record that cannot be written is no
-agent's fault: that error stops the drain.
+A fault that says `stops_run` is one that every message would meet: nobody is asked again, and the drain ends with it.
+A batch that raised is asked one by one, so that only the guilty message fails.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ from typing import Any
 
 from funreason.bus.answers import Step, read_answer, read_batch, read_fault
 from funreason.bus.table import Lane
-from funreason.record.errors import RecordError
 
 
 async def ask_batch(lane: Lane, load: list[Any]) -> list[list[Step]]:
     """The steps of each message of `load`, in its order."""
     try:
         answers = read_batch(lane, load, await lane.agent(load))
-    except RecordError:
-        raise
     except Exception as fault:
+        _require_hope(fault)
         return [await ask_again(lane, message, fault, max(1, lane.retries)) for message in load]
     return [await _read(lane, message, answer) for message, answer in zip(load, answers, strict=True)]
 
@@ -29,16 +27,21 @@ async def ask_again(lane: Lane, message: Any, fault: Exception, tries: int) -> l
 
     When those fail too: out by `error`, or no step at all from a sink.
     """
+    _require_hope(fault)
     for _ in range(tries):
         lane.retried += 1
         try:
             return await _ask(lane, message)
-        except RecordError:
-            raise
         except Exception as again:
+            _require_hope(again)
             fault = again
     lane.last_fault = fault
     return read_fault(lane, message, fault)
+
+
+def _require_hope(fault: Exception) -> None:
+    if getattr(fault, "stops_run", False):
+        raise fault
 
 
 async def _ask(lane: Lane, message: Any) -> list[Step]:

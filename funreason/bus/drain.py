@@ -24,7 +24,6 @@ from funreason.bus.intake import AsyncIntake, Intake
 from funreason.bus.limits import Limits
 from funreason.bus.ready import Ready
 from funreason.bus.table import Lane, Route
-from funreason.record.errors import RecordError
 from funreason.record.types import Verdict
 
 
@@ -182,8 +181,6 @@ class Drain:
                     after = message.judged(answer)
                 else:
                     steps = read_answer(lane, message, answer)
-            except RecordError:  # no agent's fault, and nothing that is done from here on could be kept
-                raise
             except Exception as fault:
                 route, steps = None, await ask_again(lane, message, fault, lane.retries)
                 now = clock()

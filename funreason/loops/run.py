@@ -17,6 +17,7 @@ from funreason.loops.building import build_world
 from funreason.loops.control import Doorbell
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
+from funreason.loops.panels import sitting
 from funreason.loops.round import play_round
 from funreason.loops.updating import trained_before
 from funreason.loops.world import World
@@ -133,18 +134,13 @@ async def _play(
     config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State, heard_at: float
 ) -> None:
     world = build_world(config, folder, journal, stop, past)
-    journal.write(
-        RunStarted(
-            run=folder.name,
-            rounds=config.rounds,
-            seed=config.seed,
-            nodes=list(world.graph.order),
-            resumed=bool(past.events),
-            base_weights=world.base.weights_id,
-            edges=[(e.source, e.outcome, e.target) for e in world.graph.edges if not e.signal],
-            heard_at=heard_at if past.events else 0.0,
-        )
-    )
+    with sitting(world.panel, journal.write):
+        await _play_world(world, folder, past, heard_at)
+
+
+async def _play_world(world: World, folder: RunFolder, past: State, heard_at: float) -> None:
+    config, journal, stop = world.config, world.journal, world.stop
+    journal.write(_started(world, folder, past, heard_at))
     if not past.tasks_read:
         journal.read(world.pool.refusals, world.pool.summary)
     stop.check()
@@ -159,6 +155,19 @@ async def _play(
         if stop.after_round and k < config.rounds:
             raise Interrupted
     _write_final(folder, world.accepted)
+
+
+def _started(world: World, folder: RunFolder, past: State, heard_at: float) -> RunStarted:
+    return RunStarted(
+        run=folder.name,
+        rounds=world.config.rounds,
+        seed=world.config.seed,
+        nodes=list(world.graph.order),
+        resumed=bool(past.events),
+        base_weights=world.base.weights_id,
+        edges=[(e.source, e.outcome, e.target) for e in world.graph.edges if not e.signal],
+        heard_at=heard_at if past.events else 0.0,
+    )
 
 
 async def _start(world: World) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from funreason.agents.ends import DeadLetter, End, Keeper
 from funreason.agents.evaluator import Evaluator
 from funreason.agents.generator import Drawn, Generator, ReferenceGenerator
+from funreason.agents.llm_panel import Panel
 from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.references import replay_samples, usable_references
 from funreason.agents.regenerator import Regenerator
@@ -26,6 +27,7 @@ from funreason.loops.graphs import loop_graph
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import judges, make_bus
+from funreason.loops.panels import shared_weights
 from funreason.loops.recall import Recall, tell_ends
 from funreason.loops.sources import Pool, references
 from funreason.loops.updating import Updating
@@ -51,6 +53,7 @@ class World:
         base: Accepted,
         past: State,
         screen: Screen,
+        panel: Panel | None,
     ) -> None:
         self.config = config
         self.journal = journal
@@ -62,6 +65,7 @@ class World:
         self.base = base
         self.past = past
         self.screen = screen
+        self.panel = panel
         self.graph: Graph = loop_graph(config.fcdr)
 
     @property
@@ -86,6 +90,7 @@ class World:
         end = End(texts, self.journal.write)
         tell_ends(end, self.past, k, self._requeued(k))
         recall = Recall(self.journal, texts, k, self.past)
+        self._warn_of_shared_weights(k)
         generator, resample = self._generator(k)
         agents: dict[str, Any] = {
             **self._judges(recall),
@@ -101,7 +106,7 @@ class World:
 
     def _judges(self, recall: Recall) -> dict[str, Any]:
         batched = {node.name for node in self.graph.nodes if node.max_batch > 1}
-        found = judges(self.config.fcdr)
+        found = judges(self.config.fcdr, self.panel)
         return {name: recall.judge(name, agent, batched=name in batched) for name, agent in found.items()}
 
     def weights(self, weights_id: str) -> Accepted:
@@ -143,10 +148,17 @@ class World:
         self.journal.folder.texts(k).forget_said()
 
     def finish_round(self, k: int) -> None:
-        """Seal the round's texts and the weights; the update's checkpoint is of no more use."""
+        """Seal the round's texts and the weights; what judging it cost is told, its checkpoint is of no more use."""
+        if self.panel is not None:
+            self.panel.tally.flush()
         shutil.rmtree(self.journal.folder.checkpoint(k), ignore_errors=True)
         self.journal.folder.seal(k)
         seal_run(self.journal.folder)
+
+    def _warn_of_shared_weights(self, k: int) -> None:
+        noted = shared_weights(self.panel, self.accepted.weights_id, k) if self.panel is not None else None
+        if noted is not None:
+            self.journal.write(noted)
 
     def _generator(self, k: int) -> tuple[Any, Any]:
         ended = {sample for round, sample in self.past.ended if round == k}
