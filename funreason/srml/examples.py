@@ -9,6 +9,7 @@ import msgspec
 AlphaMode = Literal["fixed", "proportional", "learnable"]
 Average = Literal["sample", "token"]
 Schedule = Literal["linear", "cosine", "constant"]
+Strategy = Literal["none", "ddp", "fsdp2", "zero2", "zero3"]
 
 
 class Example(msgspec.Struct, frozen=True):
