@@ -48,6 +48,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str = "float32"
 
 
+def _path(kind: type, value: str) -> Path:
+    return Path(value)
+
+
 class Failure(msgspec.Struct, frozen=True):
     """Why a process of a job ended early; `kind` is the exception's name."""
 
@@ -86,7 +90,7 @@ class JobFolder:
 
     def job(self) -> Job:
         """The job; paths in it are absolute."""
-        return msgspec.json.decode((self.path / "job.json").read_bytes(), type=Job)
+        return msgspec.json.decode((self.path / "job.json").read_bytes(), type=Job, dec_hook=_path)
 
     def examples(self) -> list[Example]:
         """What to learn."""

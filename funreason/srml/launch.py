@@ -42,6 +42,10 @@ class Pace(Protocol):
         """Whether it should wait."""
         ...
 
+    def asked_after_waiting(self) -> bool:
+        """Whether it should stop, once it need not wait any more: for a training in this process, which this holds."""
+        ...
+
 
 def launch(
     job: Job,

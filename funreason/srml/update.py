@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from funreason.srml.examples import Example, StepReport
 from funreason.srml.job import Job, JobFolder, Outcome
-from funreason.srml.launch import LOOK_S, Pace, launch
+from funreason.srml.launch import Pace, launch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,12 +44,6 @@ def _here(
     from funreason.srml.training import train
 
     model = load_model(job.model, job.device, job.dtype)
-    stop = None if pace is None else lambda: _asked_after_waiting(pace)
+    stop = None if pace is None else pace.asked_after_waiting
     report = train(model, tokenizer, examples, job.settings, on_step=on_step, checkpoint_dir=job.checkpoints, stop=stop)
     return Outcome(report, save_model(model, tokenizer, job.out) if report.finished else "")
-
-
-def _asked_after_waiting(pace: Pace) -> bool:
-    while pace.paused and not pace.asked:
-        time.sleep(LOOK_S)
-    return pace.asked
