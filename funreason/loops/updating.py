@@ -67,17 +67,8 @@ class Updating:
         return Accepted(weights_id, folder), updated, len(report.refused)
 
     def _job(self, settings: Update, lesson: Lesson) -> Job:
-        # Absolute paths: the processes that may read this need not stand where this one does.
-        weights = self.weights.resolve()
-        return Job(
-            model=lesson.start.folder.resolve(),
-            out=weights / f"fresh-round-{lesson.round}",
-            checkpoints=self.folder.checkpoint(lesson.round).resolve(),
-            settings=training_settings(settings, self.config, lesson.round),
-            launch=Launch(settings.launch.processes, settings.launch.strategy),
-            device=self.config.model.device,
-            dtype=self.config.model.dtype,
-        )
+        out, checkpoints = self.weights / f"fresh-round-{lesson.round}", self.folder.checkpoint(lesson.round)
+        return update_job(settings, self.config, lesson.start.folder, out, checkpoints, lesson.round)
 
     def _train(self, job: Job, lesson: Lesson, work: Path) -> Outcome:
         """Train from the checkpoint, if any; anew where it is of another lesson, as after a requeue or an upgrade."""
@@ -148,6 +139,22 @@ def trained_before(past: State, k: int, weights: Path) -> Candidate | None:
     if done is None or done.update is None or not (weights / done.update.weights).is_dir():
         return None
     return Candidate(k, done.update.weights, weights / done.update.weights)
+
+
+def update_job(
+    settings: Update, config: Config, model: Path, out: Path, checkpoints: Path | None = None, round: int = 0
+) -> Job:
+    """The job of making weights in `out` from those in `model`, as configured."""
+    # Absolute paths: the processes that may read this need not stand where this one does.
+    return Job(
+        model=model.resolve(),
+        out=out.resolve(),
+        checkpoints=None if checkpoints is None else checkpoints.resolve(),
+        settings=training_settings(settings, config, round),
+        launch=Launch(settings.launch.processes, settings.launch.strategy),
+        device=config.model.device,
+        dtype=config.model.dtype,
+    )
 
 
 def training_settings(settings: Update, config: Config, round: int) -> TrainSettings:

@@ -18,6 +18,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -61,7 +62,7 @@ class Failure(msgspec.Struct, frozen=True):
     at: float
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(NamedTuple):
     """What an update reported, and the weights it made; no id where it was stopped."""
 
     report: TrainReport

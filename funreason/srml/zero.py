@@ -85,6 +85,7 @@ class Zero:
         taken = self._steps_taken()
         if taken is None:
             return
+        self._link()
         for name, parameter in self.model.named_parameters():
             yield f"{name}/step", taken.clone()
             for kind in MOMENTS:
@@ -122,7 +123,13 @@ class Zero:
         for flat in self._flat:
             zeros = {kind: torch.zeros_like(flat) for kind in MOMENTS}
             self._optimizer.state[flat] = {"step": taken.to(flat.device, copy=True), **zeros}
+        self._link()
+
+    def _link(self) -> None:
+        # DeepSpeed (0.19.8) links parameters to their moments when the first of several groups has moved, and those of
+        # the others do not exist yet.
         if self.stage == 2:
+            self.engine.optimizer._hp_optimizer_states_linked = False
             self.engine.optimizer._lazy_init_hp_params_optimizer_state()
 
     def _put(self, parameter: Any, value: Tensor, kind: str | None) -> None:
@@ -170,6 +177,8 @@ def _engine(model: PreTrainedModel, settings: TrainSettings, compute: str, stage
             f"strategy zero{stage} needs DeepSpeed, which is not installed ({error}). "
             "Install it: DS_BUILD_OPS=0 pip install 'funreason[deepspeed]'; or use fsdp2, which needs nothing more."
         ) from error
+    # On a CPU it would compile a kernel for its messages at the first start, which takes a compiler and a minute.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     config = {
         "train_micro_batch_size_per_gpu": 1,  # the engine is told where a batch ends; it need not count
         "gradient_accumulation_steps": 1,
