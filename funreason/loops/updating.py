@@ -16,15 +16,16 @@ import msgspec
 
 from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.trainer import Lesson
-from funreason.config import Config, Update
+from funreason.config import Config, Lora, Update
 from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.models.policy import Policy
+from funreason.models.prompts import closes_thinking
 from funreason.record.events import Crashed, Event, Noted, Stepped, Updated
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.record.types import Sample
 from funreason.srml.errors import OtherTrainingError, WorkersFailed
-from funreason.srml.examples import Example, StepReport, TrainReport, TrainSettings
+from funreason.srml.examples import Example, LoraSettings, StepReport, TrainReport, TrainSettings
 from funreason.srml.job import Job, Launch, Outcome
 
 
@@ -43,6 +44,10 @@ class Updating:
 
     def __call__(self, settings: Update, lesson: Lesson) -> tuple[Accepted, Updated, int]:
         """Train on one lesson. Interrupted when a stop was asked for: the checkpoint is kept and gone on from."""
+        with self.policy.aside():
+            return self._update(settings, lesson)
+
+    def _update(self, settings: Update, lesson: Lesson) -> tuple[Accepted, Updated, int]:
         job, work = self._job(settings, lesson), self.weights / f"update-round-{lesson.round}"
         outcome = self._train(job, lesson, work)
         report, weights_id = outcome.report, outcome.weights_id
@@ -54,8 +59,7 @@ class Updating:
             shutil.rmtree(job.out)
         else:
             job.out.rename(folder)
-        for done in (self.folder.checkpoint(lesson.round), work):
-            shutil.rmtree(done, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
         updated = Updated(
             round=lesson.round,
             weights=weights_id,
@@ -74,10 +78,12 @@ class Updating:
         """Train from the checkpoint, if any; anew where it is of another lesson, as after a requeue or an upgrade."""
         from funreason.srml.update import update
 
+        examples = [self._example(s, lesson.round) for s in (*lesson.samples, *lesson.replay)]
+        self._note_unthought(examples, lesson.round)
         go = partial(
             update,
             job,
-            [self._example(s, lesson.round) for s in (*lesson.samples, *lesson.replay)],
+            examples,
             self.policy.tokenizer,
             work,
             on_step=lambda step: self._on_step(lesson.round, step),
@@ -94,6 +100,13 @@ class Updating:
             processes = job.launch.processes
             self.write(Crashed(round=lesson.round, reason=str(error), processes=processes, lines=error.lines))
             raise
+
+    def _note_unthought(self, examples: list[Example], round: int) -> None:
+        tags = self.config.model.think_tags
+        mute = sum(e.thinking is not None and closes_thinking(e.prompt, tags) for e in examples)
+        if mute:
+            text = f"of {mute} samples only the answer is learnt: the chat template ends the thinking before theirs"
+            self.write(Noted(level="warning", text=text, round=round))
 
     def _note_refused(self, report: TrainReport, round: int) -> None:
         reasons = Counter(refusal.reason for refusal in report.refused)
@@ -163,13 +176,24 @@ def training_settings(settings: Update, config: Config, round: int) -> TrainSett
         epochs=settings.epochs,
         batch_size=settings.batch,
         lr=settings.lr,
-        warmup_steps=settings.warmup_steps,
+        warmup_steps=settings.warmup_steps if settings.warmup_ratio is None else None,
+        warmup_ratio=settings.warmup_ratio or 0.0,
         schedule=settings.schedule,
         alpha_mode=settings.alpha_mode,
         alpha=settings.alpha,
         average=settings.average,
         max_length=settings.max_length,
+        micro_tokens=settings.micro_tokens,
+        think_tags=config.model.think_tags,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        lora=_lora(settings.lora),
         seed=config.seed * 1000 + round,
         threads=config.model.threads,
         checkpoint_every=settings.checkpoint_every,
     )
+
+
+def _lora(settings: Lora | None) -> LoraSettings | None:
+    if settings is None:
+        return None
+    return LoraSettings(settings.rank, settings.alpha, settings.dropout, tuple(settings.targets))

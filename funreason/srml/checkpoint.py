@@ -40,7 +40,9 @@ class Position(NamedTuple):
 
 def fingerprint(examples: Sequence[Example], settings: TrainSettings) -> str:
     """A sha256 over everything that decides the weights: the examples in order, and the settings that matter."""
-    decisive = msgspec.structs.replace(settings, micro_tokens=0, threads=None, checkpoint_every=0)
+    decisive = msgspec.structs.replace(
+        settings, micro_tokens=0, threads=None, checkpoint_every=0, gradient_checkpointing=False
+    )
     digest = hashlib.sha256(msgspec.json.encode(decisive))
     for example in examples:
         digest.update(msgspec.json.encode(example))
@@ -55,12 +57,24 @@ def save(folder: Path, layout: Layout, position: Position, print_: str, *, write
     target = folder / NAME
     fresh = folder / f".{NAME}.new-{os.getpid()}"
     shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        _write(fresh, weights, moments, position, print_)
+        replace_folder(fresh, target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise TrainingError(
+            f"{target}: the checkpoint cannot be written: {error}. The one before it stands."
+        ) from error
+
+
+def _write(
+    fresh: Path, weights: dict[str, Tensor], moments: dict[str, Tensor], position: Position, print_: str
+) -> None:
     fresh.mkdir(parents=True)
     save_file(weights, fresh / "model.safetensors")
     save_file(moments | {RANDOM_STATE: torch.get_rng_state()}, fresh / "optimizer.safetensors")
     state = {"step": position.step, "alpha": position.alpha, "fingerprint": print_}
     (fresh / "state.json").write_text(json.dumps(state))
-    replace_folder(fresh, target)
 
 
 def restore(folder: Path, layout: Layout, print_: str) -> Position | None:

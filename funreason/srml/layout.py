@@ -52,11 +52,11 @@ class Layout(Protocol):
         ...
 
     def names(self) -> set[str]:
-        """The parameters' names."""
+        """The names of the parameters that learn: the others stay as they were read."""
         ...
 
     def weights(self) -> Named:
-        """Each parameter, whole, in the precision that the optimiser keeps."""
+        """Each parameter that learns, whole, in the precision that the optimiser keeps."""
         ...
 
     def moments(self) -> Named:

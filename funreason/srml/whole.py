@@ -16,7 +16,7 @@ from torch import Tensor
 
 from funreason.srml.examples import TrainSettings
 from funreason.srml.layout import Named
-from funreason.srml.optimizer import optimizer_for
+from funreason.srml.optimizer import learning, optimizer_for
 from funreason.srml.processes import Processes
 
 if TYPE_CHECKING:
@@ -63,22 +63,22 @@ class Whole:
 
     def names(self) -> set[str]:
         """See `Layout`."""
-        return {name for name, _ in self.model.named_parameters()}
+        return set(learning(self.model))
 
     def weights(self) -> Named:
         """See `Layout`."""
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in learning(self.model).items():
             yield name, self._whole(parameter.detach())
 
     def moments(self) -> Named:
         """See `Layout`."""
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in learning(self.model).items():
             for kind, value in self.optimizer.state.get(parameter, {}).items():
                 yield f"{name}/{kind}", self._whole(value.detach())
 
     def load(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
         """See `Layout`."""
-        parameters = dict(self.model.named_parameters())
+        parameters = learning(self.model)
         with torch.no_grad():
             for name, value in weights.items():
                 parameters[name].copy_(self._part(value, parameters[name]))

@@ -18,11 +18,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from funreason.models.loading import load_model, load_tokenizer, save_model
+from funreason.srml.adapters import adapted
 from funreason.srml.errors import TrainingError
 from funreason.srml.examples import StepReport
 from funreason.srml.job import Job, JobFolder, Outcome
 from funreason.srml.layout import Layout
 from funreason.srml.lifeline import end_with_the_holder
+from funreason.srml.optimizer import learning
 from funreason.srml.processes import Processes, join, leave, require_size
 from funreason.srml.training import train
 
@@ -77,8 +79,8 @@ def _save(job: Job, tokenizer: PreTrainedTokenizerBase, layout: Layout, processe
             """Put together for the first process alone."""
         return []
     plain = load_model(job.model, "cpu", job.dtype)
-    parameters = dict(plain.named_parameters())
-    with torch.no_grad():
+    with adapted(plain, job.settings), torch.no_grad():
+        parameters = learning(plain)
         for name, value in layout.weights():
             parameters[name].copy_(value)
     return [save_model(plain, tokenizer, job.out)]
@@ -98,8 +100,9 @@ def _own_device(name: str) -> torch.device:
 
 
 def _kept_dtype(job: Job) -> str:
-    """In what precision the weights are read: DeepSpeed makes its own float32 copy, the others keep what they get."""
-    return job.dtype if job.launch.strategy in ("zero2", "zero3") else "float32"
+    """In what precision weights are read: what learns is kept in float32; DeepSpeed and adapters see to that alone."""
+    own = job.launch.strategy in ("zero2", "zero3") or job.settings.lora is not None
+    return job.dtype if own else "float32"
 
 
 def _tell(folder: JobFolder, step: StepReport) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from funreason.srml.errors import TrainingError
 from funreason.srml.examples import TrainSettings
 from funreason.srml.layout import Named
-from funreason.srml.optimizer import optimizer_for
+from funreason.srml.optimizer import learning, optimizer_for
 from funreason.srml.processes import Processes
 
 if TYPE_CHECKING:
@@ -69,13 +69,13 @@ class Zero:
 
     def names(self) -> set[str]:
         """See `Layout`."""
-        return {name for name, _ in self.model.named_parameters()}
+        return set(learning(self.model))
 
     def weights(self) -> Named:
         """See `Layout`."""
         from deepspeed.utils import safe_get_full_fp32_param
 
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in learning(self.model).items():
             yield name, safe_get_full_fp32_param(parameter).detach()
 
     def moments(self) -> Named:
@@ -86,7 +86,7 @@ class Zero:
         if taken is None:
             return
         self._link()
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in learning(self.model).items():
             yield f"{name}/step", taken.clone()
             for kind in MOMENTS:
                 yield f"{name}/{kind}", safe_get_full_optimizer_state(parameter, kind).detach()
@@ -94,7 +94,7 @@ class Zero:
     def load(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
         """See `Layout`."""
         self._make_moments(next((value for key, value in moments.items() if key.endswith("/step")), None))
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in learning(self.model).items():
             self._put(parameter, weights[name], None)
             for kind in MOMENTS:
                 if f"{name}/{kind}" in moments:
