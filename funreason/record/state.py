@@ -336,6 +336,10 @@ def _updated(state: State, event: ev.Updated) -> None:
     state.at_round(event.round).update = event
 
 
+def _crashed(state: State, event: ev.Crashed) -> None:
+    state.notes.append(ev.Noted(at=event.at, level="error", text=event.reason, round=event.round))
+
+
 def _gated(state: State, event: ev.Gated) -> None:
     state.at_round(event.round).gate = event
 
@@ -392,6 +396,7 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.Asked: _asked,
     ev.Stepped: _stepped,
     ev.Updated: _updated,
+    ev.Crashed: _crashed,
     ev.Gated: _gated,
     ev.RoundEnded: _round_ended,
     ev.Noted: _noted,
