@@ -150,6 +150,8 @@ def _update_shape(config: Config, update: Update) -> UpdateShape:
         item=ITEM[config.model.dtype],
         checkpointing=update.gradient_checkpointing,
         lora=lora,
+        strategy=update.launch.strategy,
+        processes=update.launch.processes,
     )
 
 
@@ -174,7 +176,12 @@ def _problems(config: Config, found: Plan) -> list[str]:
             over = phase.total / 2**30 - memory
             said.append(f"{phase.name} needs {over:.1f} GiB more than a GPU has: {_advice(config, phase)}")
         if phase.gpus > found.hardware.gpus:
-            said.append(f"{phase.name} asks for {phase.gpus} processes, and there are {found.hardware.gpus} GPUs.")
+            there = (
+                f"there is {found.hardware.gpus} GPU"
+                if found.hardware.gpus == 1
+                else f"there are {found.hardware.gpus} GPUs"
+            )
+            said.append(f"{phase.name} asks for {phase.gpus} processes, and {there}.")
     longest = found.assumed.prompt_tokens + config.sample.max_new_tokens
     if longest > found.model.context:
         said.append(f"a prompt and an answer take {longest} tokens, and the model's context is {found.model.context}.")
@@ -198,6 +205,8 @@ def _advice(config: Config, phase: Phase) -> str:
         tries.append("lower max_length")
     if largest in ("weights", "gradients", "optimiser") and update.lora is None:
         tries.append("train adapters (lora)")
+        if update.launch.strategy not in ("zero3", "fsdp2"):
+            tries.append("lie over several GPUs (launch: {strategy: zero3, processes: 8})")
     return (", or ".join(tries) or "take a larger GPU, or a smaller model") + "."
 
 
@@ -216,6 +225,7 @@ def _notes(config: Config, found: Plan) -> list[str]:
     references = config.warmup.references
     if references is not None and references.path == OWN_TASKS:
         notes.append("the warm-up is counted with as many references as it asks for")
-    if config.model.dtype == "bfloat16" and config.train.update.lora is None:
+    update = config.train.update
+    if config.model.dtype == "bfloat16" and update.lora is None and update.launch.strategy == "none":
         notes.append("in one process weights and moments are bfloat16 too, which loses small changes of weights")
     return notes
