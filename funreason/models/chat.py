@@ -33,13 +33,22 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class ChatModel(Protocol):
-    """Answers a dialogue. `name` says which model answers, for the record and for cache keys."""
+    """Answers a dialogue."""
 
-    name: str
-    weights_id: str
-    """Which weights answer; "" when nobody knows."""
-    constrains: bool
-    """Whether `schema` is obeyed: where it is not, it is left out of the request."""
+    @property
+    def name(self) -> str:
+        """Which model answers, for the record and for cache keys."""
+        ...
+
+    @property
+    def weights_id(self) -> str:
+        """Which weights answer; "" when nobody knows."""
+        ...
+
+    @property
+    def constrains(self) -> bool:
+        """Whether `schema` is obeyed: where it is not, it is left out of the request."""
+        ...
 
     async def reply(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from funreason.models.prompts import prompt_text
+from funreason.models.prompts import prompt_text, task_dialogue
 from funreason.models.protocol import Completion, Request, Sampler
 from funreason.record.types import Task
 
@@ -30,6 +30,7 @@ class Policy:
     def __init__(self, sampler: Sampler, tokenizer: Any, *, style: str = "native", seed: int = 0) -> None:
         self.sampler = sampler
         self.tokenizer = tokenizer
+        """None where the sampler's server renders the prompts."""
         self.style = style
         self.seed = seed
         self.answered = 0
@@ -46,13 +47,11 @@ class Policy:
 
     def fits(self, task: Task) -> bool:
         """Whether the prompt leaves room for an answer in the model's context."""
-        return not self.sampler.too_long(Request(id="", prompt=self.prompt(task), n=1, seed=0))
+        return not self.sampler.too_long(self._request(Ask("", task)))
 
     async def ask(self, asks: Sequence[Ask], *, greedy: bool = False) -> list[list[Completion]]:
         """The completions of each ask, in order."""
-        requests = [
-            Request(id=ask.id, prompt=self.prompt(ask.task), n=ask.n, seed=self.seed, greedy=greedy) for ask in asks
-        ]
+        requests = [self._request(ask, greedy=greedy) for ask in asks]
         async with self._turn:
             answers = await asyncio.to_thread(self.sampler.sample, requests)
         self.answered += sum(len(answer) for answer in answers)
@@ -63,3 +62,9 @@ class Policy:
         async with self._turn:
             if self.weights_id != weights_id:
                 await asyncio.to_thread(self.sampler.load_weights, folder, weights_id)
+
+    def _request(self, ask: Ask, *, greedy: bool = False) -> Request:
+        if self.tokenizer is None:
+            dialogue = task_dialogue(ask.task, style=self.style)
+            return Request(ask.id, "", ask.n, self.seed, greedy, dialogue)
+        return Request(ask.id, self.prompt(ask.task), ask.n, self.seed, greedy)

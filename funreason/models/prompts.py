@@ -8,11 +8,12 @@ Training and sampling must use the same style: the benchmark measures the model 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from funreason.calls.thinking import THINK_TAGS
 from funreason.models.errors import ModelError
+from funreason.models.protocol import Dialogue
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from funreason.record.types import Task
 
 Messages = list[dict[str, str]]
-Tools = list["dict[str, Any] | Callable[..., Any]"]
+Tools = list[dict[str, Any]]
 
 TEXT_INSTRUCTION = (
     "You answer by calling functions. Think first, between <think> and </think>: which function serves the request, "
@@ -56,15 +57,30 @@ def dialogue_text(
     Raises ModelError as `prompt_text` does.
     """
     require_chat_template(tokenizer)
-    shown, offered = _STYLES[style](list(messages), tools)
+    shown = dialogue_of(messages, tools, style=style)
+    offered: Any = shown.tools
     try:
-        rendered = tokenizer.apply_chat_template(shown, tools=offered, add_generation_prompt=True, tokenize=False)
+        rendered = tokenizer.apply_chat_template(
+            shown.messages, tools=offered, add_generation_prompt=True, tokenize=False
+        )
     except (TypeError, ValueError, _template_error()) as error:
         raise ModelError(
             f"{where}: the chat template of {tokenizer.name_or_path!r} refused the {style} prompt: {error}. "
             "Use the other prompt style, or mend the template."
         ) from error
     return str(rendered)
+
+
+def task_dialogue(task: Task, *, style: str = "native") -> Dialogue:
+    """What the prompt for `task` is rendered from, for a server that renders it."""
+    return dialogue_of([{"role": "user", "content": task.query}], task.tools, style=style)
+
+
+def dialogue_of(
+    messages: Sequence[dict[str, str]], tools: Sequence[dict[str, Any]], *, style: str = "native"
+) -> Dialogue:
+    """A dialogue with normalised `tools` in one of the styles of `dialogue_text`."""
+    return Dialogue(*_STYLES[style](list(messages), tools))
 
 
 def opens_thinking(prompt: str, tags: tuple[str, str] = THINK_TAGS) -> bool:
