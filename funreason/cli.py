@@ -26,6 +26,8 @@ app = App(
 dlq = App(name="dlq", help="Samples that failed: the dead letters of a run.")
 config_app = App(name="config", help="The configuration: look at it, check it.")
 bfcl = App(name="bfcl", help="The leaderboard's data, and suites of your own in its form.")
+agents = App(name="agents", help="Agents: which can be named by a word, and whether yours keeps the contract.")
+app.command(agents)
 app.command(dlq)
 app.command(config_app)
 app.command(bfcl)
@@ -295,6 +297,28 @@ def dlq_requeue(run: str | None = None, /, *, reason: str = "*", run_dir: Path =
     from funreason.commands.dead_letters import requeue
 
     return requeue(run, run_dir, reason)
+
+
+@agents.command(name="list")
+def agents_list() -> int:
+    """The judges that come with this package and those that installed packages offer; broken ones with their error."""
+    from funreason.commands.agents import list_agents
+
+    return list_agents()
+
+
+@agents.command(name="test")
+def agents_test(agent: str, /) -> int:
+    """Try a judge on ordinary and nasty samples: outcomes, determinism, event loop, speed. Exit code 1 if it fails.
+
+    Parameters
+    ----------
+    agent
+        my_judge.py:no_pii, package.module:name, or the name of an installed agent.
+    """
+    from funreason.commands.agents import check_agent
+
+    return check_agent(agent)
 
 
 @app.command(name="eval")

@@ -116,9 +116,17 @@ class JudgeEntry(Section):
 
     name: str
     agent: str
-    """`module:name` or `path/to/file.py:name`: an async function from a Sample to a Verdict or a word."""
+    """`module:name`, `path/to/file.py:name` or the name of an installed agent: an async function from a Sample to a
+    Verdict or a word."""
     after: str = "cot"
-    """It stands on this node's `pass` edge."""
+    """The node behind which it stands."""
+    edge: str = "pass"
+    """The outcome of that node whose edge it stands on; its own `pass` goes on to where that edge led."""
+    outcomes: dict[str, str] = {}
+    """Its outcomes beyond pass, drop and error, and the node each leads to; also for those three, to lead elsewhere.
+
+    A way back costs the sample an attempt.
+    """
 
 
 class Fcdr(Section):
