@@ -45,6 +45,33 @@ class Model(Section):
     """CPU threads for sampling and training; by default as many as there are cores."""
 
 
+class Endpoint(Section):
+    """An OpenAI-compatible server that answers."""
+
+    url: str
+    """Its base address, usually ending with /v1."""
+    model: str | None = None
+    """The name the server knows the model by; by default the only one it lists."""
+    key_env: str | None = None
+    """The NAME of the environment variable that holds the key; the key itself stands nowhere."""
+    concurrency: Count = 16
+    """Requests on their way at once; several endpoints share the work by who has the least to do."""
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """How long one request may take before it is tried again."""
+    json_schema: bool | None = None
+    """Whether the server keeps to a JSON schema; by default yes for vLLM, no for others."""
+    extra: dict[str, Any] = {}
+    """Goes into the body of every request as it stands, for what only this server knows."""
+
+
+class Budget(Section):
+    """What a run may spend at endpoints, retries included; reaching it stops the run, which can be taken up again."""
+
+    tokens: Count | None = None
+    """Prompt and answer tokens together."""
+    requests: Count | None = None
+
+
 class Tasks(Section):
     """Where queries come from."""
 
@@ -109,6 +136,10 @@ class Sampling(Section):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Count = 160
     """Longest completion in tokens, while sampling and on the gate's items."""
+    endpoints: list[Endpoint] = []
+    """Servers that answer in place of the model that learns; the gate still asks that one. Empty: it answers itself."""
+    render: Literal["server", "here"] = "server"
+    """Who makes prompts for endpoints: the server's chat template, or `here` the one of model.path (same model)."""
 
 
 class JudgeEntry(Section):
@@ -222,6 +253,7 @@ class Config(Section):
     fcdr: Fcdr = Fcdr()
     train: Train = Train()
     gate: Gate = Gate()
+    budget: Budget = Budget()
 
 
 def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Config:

@@ -17,7 +17,7 @@ FLOORS = {
     "config": 3, "loops": 3,
     "tui": 4, "commands": 4, "cli": 5, "__main__": 6,
 }  # fmt: skip
-HEAVY = ("torch", "transformers", "accelerate", "vllm", "textual", "deepspeed")
+HEAVY = ("torch", "transformers", "accelerate", "vllm", "textual", "deepspeed", "aiohttp", "tenacity")
 
 
 def imports() -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Asks an agent again when it raised or answered what cannot be routed, and gives up in the end.
 
-A batch that raised is asked one by one, so that only the guilty message fails.
+A batch that raised is asked one by one, so that only the guilty message fails. An error that says it `stops_run` is
+no fault of agent or message (a server is gone, a budget spent): it ends the drain instead.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ async def ask_batch(lane: Lane, load: list[Any]) -> list[list[Step]]:
     try:
         answers = read_batch(lane, load, await lane.agent(load))
     except Exception as fault:
+        if stops_run(fault):
+            raise
         return [await ask_again(lane, message, fault, max(1, lane.retries)) for message in load]
     return [await _read(lane, message, answer) for message, answer in zip(load, answers, strict=True)]
 
@@ -23,16 +26,25 @@ async def ask_batch(lane: Lane, load: list[Any]) -> list[list[Step]]:
 async def ask_again(lane: Lane, message: Any, fault: Exception, tries: int) -> list[Step]:
     """The steps of a message whose agent failed with `fault`, after up to `tries` calls more.
 
-    When those fail too: out by `error`, or no step at all from a sink.
+    When those fail too: out by `error`, or no step at all from a sink. A fault that stops the run is raised.
     """
     for _ in range(tries):
+        if stops_run(fault):
+            raise fault
         lane.retried += 1
         try:
             return await _ask(lane, message)
         except Exception as again:
             fault = again
+    if stops_run(fault):
+        raise fault
     lane.last_fault = fault
     return read_fault(lane, message, fault)
+
+
+def stops_run(fault: Exception) -> bool:
+    """Whether every other message would fail alike: asking on would only blame them."""
+    return bool(getattr(fault, "stops_run", False))
 
 
 async def _ask(lane: Lane, message: Any) -> list[Step]:

@@ -2,12 +2,13 @@
 
 Answers are greedy. Everything up to the last `</think>` is cut when an answer is written, as the leaderboard's own
 handlers do, since a scorer must not see thinking. A prompt that leaves no room in the context gets an empty answer,
-marked as such: it fails where a call is wanted, and counts as "no call" where none is.
+marked as such: it fails where a call is wanted, and counts as "no call" where none is. A sampler that hands answers out
+one by one is asked for all at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,13 @@ from funreason.bfcl import BfclError, Case
 from funreason.bfcl.prompting import case_messages, prompt_messages
 from funreason.calls.thinking import THINK_TAGS
 from funreason.calls.tools import ToolFormatError, normalise_tools
-from funreason.models.prompts import dialogue_text
-from funreason.models.protocol import Request, Sampler
+from funreason.models.prompts import dialogue_of, dialogue_text
+from funreason.models.protocol import Completion, Dialogue, Request, Sampler, Streaming
 
 CHUNK = 32
 """Cases answered between two writes: what an interruption costs at most."""
 
-PromptOf = Callable[[Case], str]
+PromptOf = Callable[[Case], str | Dialogue]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -38,7 +39,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def prompter(style: str, tokenizer: Any) -> PromptOf:
-    """How a case becomes a prompt: `bfcl` as the leaderboard asks, `native` and `text` as the loop does."""
+    """How a case becomes a prompt: `bfcl` as the leaderboard asks, `native` and `text` as the loop does.
+
+    Without a tokenizer it becomes the dialogue, which the sampler's server renders.
+    """
+    if tokenizer is None:
+        return lambda case: _dialogue(case, style)
     if style == "bfcl":
         return lambda case: dialogue_text(prompt_messages(case), [], tokenizer, style="plain", where=f"case {case.id}")
     return lambda case: dialogue_text(
@@ -60,11 +66,10 @@ def answer_cases(
     path.parent.mkdir(parents=True, exist_ok=True)
     _cut_torn_line(path)
     answers = read_answers(path) if path.exists() else {}
-    todo = iter([case for case in cases if case.id not in answers])
-    on_progress(sum(case.id in answers for case in cases))
+    todo = [case for case in cases if case.id not in answers]
+    on_progress(len(cases) - len(todo))
     with path.open("ab", buffering=0) as file:
-        while chunk := list(islice(todo, CHUNK)):
-            fresh = _answer(sampler, prompt_of, chunk)
+        for fresh in _fresh(sampler, prompt_of, todo):
             file.write(b"".join(msgspec.json.encode(answer) + b"\n" for answer in fresh))
             answers |= {answer.id: answer for answer in fresh}
             on_progress(len(fresh))
@@ -120,16 +125,46 @@ def _tools(case: Case) -> list[dict[str, Any]]:
         raise BfclError(f"case {case.id!r}: {error}") from error
 
 
-def _answer(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]) -> list[Answer]:
-    requests = [Request(id=case.id, prompt=prompt_of(case), n=1, seed=0, greedy=True) for case in cases]
-    short = [request for request in requests if not sampler.too_long(request)]
-    found = {request.id: answers[0] for request, answers in zip(short, sampler.sample(short), strict=True)}
-    return [
-        Answer(case.id, cut_thinking(found[case.id].text), found[case.id].text, truncated=found[case.id].truncated)
-        if case.id in found
-        else Answer(case.id, "", fits=False)
-        for case in cases
-    ]
+def _dialogue(case: Case, style: str) -> Dialogue:
+    if style == "bfcl":
+        return dialogue_of(prompt_messages(case), [], style="plain")
+    return dialogue_of(case_messages(case), _tools(case), style=style)
+
+
+def _fresh(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]) -> Iterator[list[Answer]]:
+    if isinstance(sampler, Streaming):
+        return _one_by_one(sampler, prompt_of, cases)
+    return _in_chunks(sampler, prompt_of, cases)
+
+
+def _in_chunks(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]) -> Iterator[list[Answer]]:
+    todo = iter(cases)
+    while chunk := list(islice(todo, CHUNK)):
+        requests = [_request(case, prompt_of) for case in chunk]
+        short = [request for request in requests if not sampler.too_long(request)]
+        found = {request.id: answers[0] for request, answers in zip(short, sampler.sample(short), strict=True)}
+        yield [_answer(case, found.get(case.id)) for case in chunk]
+
+
+def _one_by_one(sampler: Streaming, prompt_of: PromptOf, cases: Sequence[Case]) -> Iterator[list[Answer]]:
+    unfit = set(range(len(cases)))
+    for place, (completion, *_) in sampler.answers([_request(case, prompt_of) for case in cases]):
+        unfit.remove(place)
+        yield [_answer(cases[place], completion)]
+    yield [_answer(cases[place], None) for place in sorted(unfit)]
+
+
+def _request(case: Case, prompt_of: PromptOf) -> Request:
+    prompt = prompt_of(case)
+    if isinstance(prompt, Dialogue):
+        return Request(id=case.id, prompt="", n=1, seed=0, greedy=True, dialogue=prompt)
+    return Request(id=case.id, prompt=prompt, n=1, seed=0, greedy=True)
+
+
+def _answer(case: Case, completion: Completion | None) -> Answer:
+    if completion is None:
+        return Answer(case.id, "", fits=False)
+    return Answer(case.id, cut_thinking(completion.text), completion.text, truncated=completion.truncated)
 
 
 def _cut_torn_line(path: Path) -> None:

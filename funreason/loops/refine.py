@@ -1,4 +1,4 @@
-"""FCDR alone: judges and repairs the samples of a data file, without any model.
+"""FCDR alone: judges and repairs the samples of a data file, without any model of ours; endpoints may resample.
 
 The same graph as the loop's, from the first judge on. A record's own answer is the sample; nothing else is known
 of the right one, so stage 4 checks the schema and not equality.
@@ -7,16 +7,19 @@ of the right one, so stage 4 checks the schema and not equality.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from funreason.agents.ends import DeadLetter, End, Keeper
-from funreason.agents.regenerator import Regenerator
+from funreason.agents.generator import Generator
+from funreason.agents.regenerator import Regenerator, Resample
 from funreason.bus.flow import Flow
 from funreason.bus.graph import Graph
 from funreason.config import Config
 from funreason.data.reading import read_samples
 from funreason.data.writers import write_sharegpt, write_xlam
+from funreason.loops.endpoints import Account, budget_of, endpoint_sampler, served_policy
 from funreason.loops.graphs import refine_graph
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
@@ -24,6 +27,9 @@ from funreason.loops.judging import judges, make_bus
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RunFolder
 from funreason.record.types import Sample, changed
+
+if TYPE_CHECKING:
+    from funreason.models.endpoint_sampler import EndpointSampler
 
 ROUND = 1
 """Refining is one round, so every reader of runs can read it."""
@@ -36,13 +42,15 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     """
     reading = read_samples(file, strict=config.tasks.strict)
     graph, own = refine_graph(config.fcdr), judges(config.fcdr)
+    served = endpoint_sampler(config.sample, budget_of(config))
     out.claim()
     journal = Journal(out)
     stop.on_leave(lambda: journal.end("interrupted"))
     journal.write(RunStarted(run=out.name, rounds=1, seed=config.seed, nodes=list(graph.order)))
     journal.read(reading.refusals, reading.summary())
     try:
-        flow = await _judge(config, journal, graph, own, reading.samples, stop)
+        resample = _resampler(config, served, journal)
+        flow = await _judge(config, journal, graph, own, reading.samples, stop, resample)
     except STOPPED:
         journal.end("interrupted")
         raise
@@ -57,14 +65,19 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
 
 
 async def _judge(
-    config: Config, journal: Journal, graph: Graph, own: Mapping[str, Any], samples: Sequence[Sample], stop: StopRequest
+    config: Config,
+    journal: Journal,
+    graph: Graph,
+    own: Mapping[str, Any],
+    samples: Sequence[Sample],
+    stop: StopRequest,
+    resample: Resample | None,
 ) -> Flow:
     texts = journal.folder.texts(ROUND)
     end = End(texts, journal.write)
-    order = tuple(how for how in config.fcdr.regenerate if how != "resample")
     agents = {
         **own,
-        "regenerator": Regenerator(None, order=order, max_attempts=config.fcdr.max_attempts),
+        "regenerator": Regenerator(resample, order=config.fcdr.regenerate, max_attempts=config.fcdr.max_attempts),
         "trainer": Keeper(end),
         "dead_letter": DeadLetter(end),
     }
@@ -76,6 +89,15 @@ async def _judge(
     if flow.stopped:
         raise Interrupted
     return flow
+
+
+def _resampler(config: Config, served: EndpointSampler | None, journal: Journal) -> Resample | None:
+    """Endpoints that answer anew what a judge sent back; no model of our own is asked here."""
+    if served is None:
+        return None
+    account = Account(served.pool.budget, "regenerator", journal.write)
+    policy = served_policy(config, served, None, partial(account.tell, ROUND))
+    return Generator(policy, journal.folder.texts(ROUND), 1).resample
 
 
 def _of_round(samples: Iterable[Sample]) -> Iterator[Sample]:

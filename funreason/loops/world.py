@@ -21,6 +21,7 @@ from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.config import OWN_TASKS, Config, References
 from funreason.loops.contamination import Screen
+from funreason.loops.endpoints import SpeakerOf
 from funreason.loops.graphs import loop_graph
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
@@ -42,6 +43,7 @@ class World:
         journal: Journal,
         stop: StopRequest,
         policy: Policy,
+        speaker: SpeakerOf,
         pool: Pool,
         evaluator: Evaluator,
         updating: Updating,
@@ -53,6 +55,7 @@ class World:
         self.journal = journal
         self.stop = stop
         self.policy = policy
+        self.speaker = speaker
         self.pool = pool
         self.evaluator = evaluator
         self.updating = updating
@@ -140,7 +143,7 @@ class World:
             return ReferenceGenerator(self.policy, ended), None
         texts = self.journal.folder.texts(k)
         generator = Generator(
-            self.policy,
+            self.speaker(k),
             texts,
             self.config.sample.k,
             drawn(texts.get("sampled")),

@@ -25,8 +25,8 @@ MOST_BYTES = 64 << 20
 READ_BYTES = 1 << 16
 FAILURES_BEFORE_REST = 3
 LONGEST_REST_S = 20.0
-UNLISTED = frozenset({400, 404, 405, 501})
-"""How a server says that it keeps no list of models."""
+UNLISTED = frozenset({400, 404, 405, 500, 501})
+"""How servers say that they keep no list of models; one that is named is asked for all the same."""
 
 
 class Address(msgspec.Struct, frozen=True):

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.stop import stop_base
-from tenacity.wait import wait_exponential_jitter
+from tenacity.wait import wait_exponential, wait_random_exponential
 
 from funreason.models.budget import Budget
 from funreason.models.chat import ChatError
@@ -31,11 +32,11 @@ T = TypeVar("T")
 
 
 class Patience(NamedTuple):
-    """How long to try: the usual eight tries wait 50 seconds in all, which outlasts a server's restart."""
+    """How long to try: the usual eight tries wait 30 to 60 seconds in all, which outlasts a server's restart."""
 
     tries: int = 8
     first_wait_s: float = 0.5
-    longest_wait_s: float = 20.0
+    longest_wait_s: float = 30.0
     first_rest_s: float = 1.0
 
 
@@ -105,7 +106,7 @@ class EndpointPool:
         """
         began = self.answered
         try:
-            return await self._retried(lambda: self._once(path, body), self.patience.tries)
+            return await self._retried(partial(self._once, path, body), self.patience.tries)
         except Mishap as last:
             self.budget.note(failed=1)
             raise self._given_up(str(last), alone=self.answered > began) from None
@@ -138,16 +139,16 @@ class EndpointPool:
         if server.known:
             return
         try:
-            await self._retried(lambda: server.learn(self._session), tries)
+            await self._retried(partial(server.learn, self._session), tries)
         except Mishap as last:
             raise self._given_up(str(last), alone=False) from None
 
     async def _retried(self, ask: Callable[[], Awaitable[T]], tries: int) -> T:
-        first, longest = self.patience.first_wait_s, self.patience.longest_wait_s
+        half, longest = self.patience.first_wait_s / 2, self.patience.longest_wait_s / 2
         retrying = AsyncRetrying(
             sleep=asyncio.sleep,
             stop=_Enough(tries),
-            wait=wait_exponential_jitter(first, longest, jitter=first),
+            wait=wait_exponential(half, longest) + wait_random_exponential(half, longest),  # half of it is jitter
             retry=retry_if_exception_type(Mishap),
             before_sleep=self._note_retry,
             reraise=True,

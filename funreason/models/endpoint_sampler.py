@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ class EndpointSampler:
                     done, pending = runner.run(self._some(waiting, pending))
                     if not done:
                         break
-                    for task in done:
+                    for task in sorted(done, key=lambda task: task.exception() is not None):
                         error = task.exception()
                         if error is None:
                             yield task.result()
@@ -186,7 +186,7 @@ def _shares(answer: Answer) -> list[int]:
     lengths = [1 + len(choice.written) for choice in answer.choices]
     total, whole = answer.written_tokens, sum(lengths)
     marks = [total * sum(lengths[:i]) // whole for i in range(len(lengths) + 1)]
-    return [after - before for before, after in zip(marks, marks[1:], strict=False)]
+    return [after - before for before, after in pairwise(marks)]
 
 
 def _prompt_key(request: Request) -> bytes:

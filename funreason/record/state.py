@@ -20,6 +20,7 @@ RECENT_JUDGEMENTS = 5000
 """How many of a round's last judgements and ends are held one by one: what bounds a reader's memory."""
 RECENT_TIMES = 129
 RECENT_TIDINGS = 2000
+PAID = ("requests", "tokens", "retries", "failed", "estimated")
 FAILED = ("dropped", "dead")
 
 
@@ -80,6 +81,8 @@ class RoundState:
     steps: list[ev.Stepped] = field(default_factory=list)
     update: ev.Updated | None = None
     gate: ev.Gated | None = None
+    paid: dict[str, Counter[str]] = field(default_factory=dict)
+    """What each node asked of endpoints, in the words of `Paid`."""
     weights: str = ""
     ended: bool = False
     recent: deque[ev.Judged | ev.Ended] = field(default_factory=lambda: deque(maxlen=RECENT_JUDGEMENTS))
@@ -142,6 +145,10 @@ class State:
             self.apply(event)
         return self
 
+    def paid(self) -> Counter[str]:
+        """What the run asked of endpoints so far, in the words of `Paid`."""
+        return sum((spent for r in self.rounds.values() for spent in r.paid.values()), Counter())
+
     def at_round(self, k: int) -> RoundState:
         """The state of round `k`, made when first spoken of."""
         found = self.rounds.get(k)
@@ -197,6 +204,7 @@ def _round_summary(r: RoundState) -> dict[str, Any]:
         "chosen": _plain(r.chosen),
         "screened": _plain(r.screened),
         "gate": _plain(r.gate),
+        "paid": {name: dict(spent) for name, spent in r.paid.items()},
         "weights": r.weights,
         "ended": r.ended,
     }
@@ -297,6 +305,12 @@ def _gated(state: State, event: ev.Gated) -> None:
     state.at_round(event.round).gate = event
 
 
+def _paid(state: State, event: ev.Paid) -> None:
+    spent = state.at_round(event.round).paid.setdefault(event.node, Counter())
+    for what in PAID:
+        spent[what] += getattr(event, what)
+
+
 def _round_ended(state: State, event: ev.RoundEnded) -> None:
     r = state.at_round(event.round)
     r.weights, r.ended = event.weights, True
@@ -348,6 +362,7 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.Stepped: _stepped,
     ev.Updated: _updated,
     ev.Gated: _gated,
+    ev.Paid: _paid,
     ev.RoundEnded: _round_ended,
     ev.Noted: _noted,
     ev.Requeued: _requeued,
