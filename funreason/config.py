@@ -13,6 +13,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from rapidfuzz import process
 
+from funreason.models.address import Address
+from funreason.models.errors import ModelError
+
 CONFIGS = Path(__file__).parent / "configs"
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -62,6 +65,14 @@ class Endpoint(Section):
     """Whether the server keeps to a JSON schema; by default yes for vLLM, no for others."""
     extra: dict[str, Any] = {}
     """Goes into the body of every request as it stands, for what only this server knows."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Endpoint:
+        try:
+            Address(self.url, key_env=self.key_env)
+        except ModelError as error:  # said here and not by pydantic, which would quote an address that holds a secret
+            raise ConfigError(str(error)) from None
+        return self
 
 
 class Budget(Section):

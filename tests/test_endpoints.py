@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from funreason.config import check_config, dump_config
+from funreason.config import ConfigError, check_config, dump_config
+from funreason.models.address import Address
 from funreason.models.budget import Budget, BudgetSpent
 from funreason.models.chat import ChatError, ChatModel
-from funreason.models.endpoint import Address
 from funreason.models.endpoint_chat import EndpointChat
 from funreason.models.endpoint_errors import EndpointGone, PromptTooLong, retry_after
 from funreason.models.endpoint_pool import EndpointPool, Patience
@@ -383,11 +383,24 @@ def test_a_key_that_is_none_is_named_by_its_variable_and_not_shown(value, said, 
     assert value is None or value not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["http://user:secret@host/v1", "http://host/v1?api-key=secret"])
+@pytest.mark.parametrize("url", ["http://user:hunter2@host/v1", "http://host/v1?api-key=hunter2"])
 def test_an_address_that_carries_a_secret_is_refused_without_showing_it(url):
     with pytest.raises(ModelError, match="key_env") as caught:
         Address(url)
-    assert "secret" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(ConfigError, match="key_env") as caught:
+        check_config({"sample": {"endpoints": [{"url": url}]}}, "here")
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_key_given_where_its_variables_name_belongs_is_refused_without_showing_it():
+    for make in (
+        Address,
+        lambda url, key_env: check_config({"sample": {"endpoints": [{"url": url, "key_env": key_env}]}}, ""),
+    ):
+        with pytest.raises((ModelError, ConfigError), match="NAME of an environment variable") as caught:
+            make("http://host/v1", key_env=KEY)
+        assert KEY not in str(caught.value)
 
 
 def test_the_configuration_holds_the_variables_name_only(monkeypatch):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from funreason.config import Config, Endpoint, Sampling
+from funreason.models.address import Address
 from funreason.models.budget import Budget, Spent
 from funreason.models.errors import ModelError
 from funreason.models.policy import Ask, Policy
@@ -76,7 +77,6 @@ def budget_of(config: Config, past: State | None = None) -> Budget:
 def endpoint_pool(endpoints: Sequence[Endpoint], budget: Budget) -> EndpointPool:
     """The servers of some settings as one. ModelError for a wrong address, a key that is not set, a missing extra."""
     try:
-        from funreason.models.endpoint import Address
         from funreason.models.endpoint_pool import EndpointPool
     except ModuleNotFoundError as error:
         if error.name not in NEEDED:

@@ -1,24 +1,22 @@
-"""One OpenAI-compatible server: where it is, who answers there, and how it has been doing.
+"""One OpenAI-compatible server in use: who answers there, and how it has been doing.
 
-The key is read from the environment when it is needed and stands in no setting, repr, log or message: whatever a
-server sends has the key taken out before anybody reads it. A server that fails several times in a row rests, each time
-twice as long, and is then tried by one request before the others follow.
+Whatever a server sends has the key taken out before anybody reads it: servers do echo keys. A server that fails several
+times in a row rests, each time twice as long, and is then tried by one request before the others follow.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
+from funreason.models.address import Address
 from funreason.models.endpoint_errors import Answered, EndpointGone, Mishap, quoted, refusal
 from funreason.models.endpoint_wire import Models
-from funreason.models.errors import ModelError
 
 MOST_BYTES = 64 << 20
 """The longest body that is read: a server that goes on and on must not fill the memory."""
@@ -27,48 +25,6 @@ FAILURES_BEFORE_REST = 3
 LONGEST_REST_S = 20.0
 UNLISTED = frozenset({400, 404, 405, 500, 501})
 """How servers say that they keep no list of models; one that is named is asked for all the same."""
-
-
-class Address(msgspec.Struct, frozen=True):
-    """Where to ask. `url` is the base, usually ending with /v1; `key_env` names an environment variable.
-
-    `extra` goes into the body of every request as it is, `constrains` says whether the server obeys a JSON schema
-    (None: as far as known). ModelError when the address is none, or would carry a secret.
-    """
-
-    url: str
-    model: str | None = None
-    key_env: str | None = None
-    concurrency: int = 16
-    timeout_s: float = 120.0
-    constrains: bool | None = None
-    extra: dict[str, Any] = {}
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.username or parts.password or parts.query:
-            raise ModelError(
-                f"the address of {parts.hostname} holds a user, a password or a query, which would be written into "
-                "the record. Put the key into an environment variable and its name into key_env."
-            )
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ModelError(f"url is {self.url!r}; expected the base address of a server: http://host:port/v1")
-
-    @property
-    def base(self) -> str:
-        """The address without a slash at its end."""
-        return self.url.rstrip("/")
-
-    def key(self) -> str | None:
-        """The key, from the environment. ModelError when the variable is not set, or cannot be a key."""
-        if self.key_env is None:
-            return None
-        key = os.environ.get(self.key_env, "").strip()
-        if not key:
-            raise ModelError(f"{self.base}: key_env is {self.key_env}, but that variable is not set. Export the key.")
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            raise ModelError(f"{self.base}: what {self.key_env} holds cannot be a key: blanks or unprintable signs")
-        return key
 
 
 class Server:

@@ -20,9 +20,10 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.stop import stop_base
 from tenacity.wait import wait_exponential, wait_random_exponential
 
+from funreason.models.address import Address
 from funreason.models.budget import Budget
 from funreason.models.chat import ChatError
-from funreason.models.endpoint import Address, Server
+from funreason.models.endpoint import Server
 from funreason.models.endpoint_errors import EndpointGone, Mishap
 from funreason.models.endpoint_wire import Answer, estimated
 
