@@ -79,8 +79,8 @@ def test_a_passing_trouble_is_tried_again_and_nothing_is_doubled(trouble):
         (answer,) = asked(pool)
     assert answer.choices[0].written == "[f(a=1)]"
     assert len(server.heard) == 3
-    assert (pool.budget.spent.requests, pool.budget.spent.retries, pool.budget.spent.failed) == (3, 2, 0)
-    assert pool.budget.spent.tokens == 14
+    assert (pool.purse.spent.requests, pool.purse.spent.retries, pool.purse.spent.failed) == (3, 2, 0)
+    assert pool.purse.spent.tokens == 14
 
 
 @pytest.mark.parametrize("form", [str, lambda seconds: formatdate(time.time() + seconds, usegmt=True)])
@@ -325,7 +325,7 @@ def test_a_chat_model_replies_and_sends_a_schema_only_where_it_is_obeyed():
 def test_a_budget_ends_asking_with_a_sentence_and_keeps_what_was_answered(budget, most):
     with ScriptedServer() as server:
         sampler = sampler_of(pool=pool_of(server, budget=budget, concurrency=1))
-        with pytest.raises(BudgetSpent, match="the budget at servers is reached") as caught:
+        with pytest.raises(BudgetSpent, match="the budget at endpoints is reached") as caught:
             sampler.sample(requests(20))
         assert caught.value.stops_run
         assert len(server.heard) == most
@@ -337,7 +337,7 @@ def test_tokens_a_server_does_not_count_are_estimated_and_told_apart():
     with ScriptedServer(lambda heard: {"choices": [{"text": "x" * 400}]}) as server:
         pool = pool_of(server)
         asked(pool, body={"prompt": "y" * 80})
-    assert pool.budget.spent.tokens == pool.budget.spent.estimated == 120
+    assert pool.purse.spent.tokens == pool.purse.spent.estimated == 120
 
 
 # -- the key ---------------------------------------------------------------------------------------------------

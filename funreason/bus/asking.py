@@ -1,7 +1,7 @@
 """Asks an agent again when it raised or answered what cannot be routed, and gives up in the end.
 
-A batch that raised is asked one by one, so that only the guilty message fails. An error that says it `stops_run` is
-no fault of agent or message (a server is gone, a budget spent): it ends the drain instead.
+A fault that says `stops_run` is one that every message would meet: nobody is asked again, and the drain ends with it.
+A batch that raised is asked one by one, so that only the guilty message fails.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ async def ask_batch(lane: Lane, load: list[Any]) -> list[list[Step]]:
     try:
         answers = read_batch(lane, load, await lane.agent(load))
     except Exception as fault:
-        if stops_run(fault):
-            raise
+        _require_hope(fault)
         return [await ask_again(lane, message, fault, max(1, lane.retries)) for message in load]
     return [await _read(lane, message, answer) for message, answer in zip(load, answers, strict=True)]
 
@@ -26,25 +25,23 @@ async def ask_batch(lane: Lane, load: list[Any]) -> list[list[Step]]:
 async def ask_again(lane: Lane, message: Any, fault: Exception, tries: int) -> list[Step]:
     """The steps of a message whose agent failed with `fault`, after up to `tries` calls more.
 
-    When those fail too: out by `error`, or no step at all from a sink. A fault that stops the run is raised.
+    When those fail too: out by `error`, or no step at all from a sink.
     """
+    _require_hope(fault)
     for _ in range(tries):
-        if stops_run(fault):
-            raise fault
         lane.retried += 1
         try:
             return await _ask(lane, message)
         except Exception as again:
+            _require_hope(again)
             fault = again
-    if stops_run(fault):
-        raise fault
     lane.last_fault = fault
     return read_fault(lane, message, fault)
 
 
-def stops_run(fault: Exception) -> bool:
-    """Whether every other message would fail alike: asking on would only blame them."""
-    return bool(getattr(fault, "stops_run", False))
+def _require_hope(fault: Exception) -> None:
+    if getattr(fault, "stops_run", False):
+        raise fault
 
 
 async def _ask(lane: Lane, message: Any) -> list[Step]:

@@ -11,7 +11,7 @@ import msgspec
 
 from funreason.config import Config, Endpoint, Sampling
 from funreason.models.address import Address
-from funreason.models.budget import Budget, Spent
+from funreason.models.budget import Budget, Purse, Spent
 from funreason.models.errors import ModelError
 from funreason.models.policy import Ask, Policy
 from funreason.models.protocol import Completion
@@ -54,15 +54,15 @@ class ServedPolicy(Policy):
 
 
 class Account:
-    """Tells what was spent as an event of `node`, each time it is asked to."""
+    """Tells what was spent from a purse as an event of `node`, each time it is asked to."""
 
-    def __init__(self, budget: Budget, node: str, write: Callable[[Paid], None]) -> None:
-        self.budget, self.node, self.write = budget, node, write
-        self._told = budget.spent
+    def __init__(self, purse: Purse, node: str, write: Callable[[Paid], None]) -> None:
+        self.purse, self.node, self.write = purse, node, write
+        self._told = purse.spent
 
     def tell(self, round: int) -> None:
         """Write what came on top since the last time, if anything did."""
-        spent = self.budget.spent
+        spent = self.purse.spent
         fresh, self._told = spent.since(self._told), spent
         if fresh != Spent():
             self.write(Paid(round=round, node=self.node, **msgspec.structs.asdict(fresh)))
@@ -114,5 +114,5 @@ def speaker_of(
     """Who answers the queries of each round: the model that learns, or endpoints in its place."""
     if sampler is None:
         return lambda round: learner
-    account = Account(sampler.pool.budget, "generator", write)
+    account = Account(sampler.pool.purse, "generator", write)
     return lambda round: served_policy(config, sampler, learner.tokenizer, partial(account.tell, round))

@@ -1,4 +1,4 @@
-"""FCDR alone: judges and repairs the samples of a data file, without any model of ours; endpoints may resample.
+"""FCDR alone: judges and repairs the samples of a data file, without any model but judges' and endpoints'.
 
 The same graph as the loop's, from the first judge on. A record's own answer is the sample; nothing else is known
 of the right one, so stage 4 checks the schema and not equality.
@@ -23,9 +23,11 @@ from funreason.loops.endpoints import Account, budget_of, endpoint_sampler, serv
 from funreason.loops.graphs import refine_graph
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
-from funreason.loops.judging import judges, make_bus
+from funreason.loops.judging import check_judges, judges, make_bus
+from funreason.loops.panels import build_panel, sitting
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RunFolder
+from funreason.record.manifest import seal_run
 from funreason.record.types import Sample, changed
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     DataError when nothing is usable, GraphError or PluginError when nothing could judge it: then `out` is not begun.
     """
     reading = read_samples(file, strict=config.tasks.strict)
-    graph, own = refine_graph(config.fcdr), judges(config.fcdr)
+    graph = refine_graph(config.fcdr)
+    check_judges(config.fcdr)
+    panel = build_panel(config, None)
     served = endpoint_sampler(config.sample, budget_of(config))
     out.claim()
     journal = Journal(out)
@@ -49,8 +53,9 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     journal.write(RunStarted(run=out.name, rounds=1, seed=config.seed, nodes=list(graph.order)))
     journal.read(reading.refusals, reading.summary())
     try:
-        resample = _resampler(config, served, journal)
-        flow = await _judge(config, journal, graph, own, reading.samples, stop, resample)
+        with sitting(panel, journal.write):
+            own, resample = judges(config.fcdr, panel), _resampler(config, served, journal)
+            flow = await _judge(config, journal, graph, own, reading.samples, stop, resample)
     except STOPPED:
         journal.end("interrupted")
         raise
@@ -61,6 +66,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     out.seal(ROUND)
     journal.write(RoundEnded(round=ROUND, weights=""))
     journal.end("finished")
+    seal_run(out, ended=True)
     return flow
 
 
@@ -81,10 +87,9 @@ async def _judge(
         "trainer": Keeper(end),
         "dead_letter": DeadLetter(end),
     }
-    bus = make_bus(graph, agents, config.fcdr, journal)
-    stop.on_stop(bus.stop)
+    bus = make_bus(graph, agents, config.fcdr, journal.observe)
     async with journal.heartbeat():
-        with journal.phase(ROUND, "sample", todo=len(samples)):
+        with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
             flow = await bus.drain(_of_round(samples))
     if flow.stopped:
         raise Interrupted
@@ -95,7 +100,7 @@ def _resampler(config: Config, served: EndpointSampler | None, journal: Journal)
     """Endpoints that answer anew what a judge sent back; no model of our own is asked here."""
     if served is None:
         return None
-    account = Account(served.pool.budget, "regenerator", journal.write)
+    account = Account(served.pool.purse, "regenerator", journal.write)
     policy = served_policy(config, served, None, partial(account.tell, ROUND))
     return Generator(policy, journal.folder.texts(ROUND), 1).resample
 

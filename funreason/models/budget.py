@@ -1,7 +1,8 @@
-"""What a run may spend at servers: requests and tokens, counted over all that ask.
+"""What a run may spend at servers, and what each part of it has spent.
 
 A request counts when it is sent, each retry too; tokens count when the server says what they were, so what is in
-flight when the budget is reached is still paid for. Samplers and judges ask from different threads.
+flight when the budget is reached is still paid for. The budget is one for the whole run; whoever asks has a purse of
+its own, so that it is known who spent what. Samplers and judges ask from different threads.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ class Spent(msgspec.Struct, frozen=True):
     failed: int = 0
     estimated: int = 0
 
+    def plus(self, **more: int) -> Spent:
+        """This and some more."""
+        return msgspec.structs.replace(self, **{name: getattr(self, name) + count for name, count in more.items()})
+
     def since(self, before: Spent) -> Spent:
         """What was spent between `before` and this."""
         return Spent(*(now - then for now, then in zip(_fields(self), _fields(before), strict=True)))
@@ -46,30 +51,45 @@ class Budget:
         with self._lock:
             self._require("requests", self.spent.requests, self.requests)
             self._require("tokens", self.spent.tokens, self.tokens)
-            self._add(requests=1)
+            self.spent = self.spent.plus(requests=1)
 
-    def pay(self, tokens: int, *, estimated: bool = False) -> None:
-        """A request was answered at the cost of `tokens`; `estimated` where the server did not say."""
+    def add(self, **more: int) -> None:
+        """Something else was spent, in the words of `Spent`."""
         with self._lock:
-            self._add(tokens=tokens, estimated=tokens if estimated else 0)
-
-    def note(self, *, retries: int = 0, failed: int = 0) -> None:
-        """Requests were sent again, or given up."""
-        with self._lock:
-            self._add(retries=retries, failed=failed)
-
-    def _add(self, **more: int) -> None:
-        self.spent = msgspec.structs.replace(
-            self.spent, **{name: getattr(self.spent, name) + count for name, count in more.items()}
-        )
+            self.spent = self.spent.plus(**more)
 
     @staticmethod
     def _require(what: str, spent: int, most: int | None) -> None:
         if most is not None and spent >= most:
             raise BudgetSpent(
-                f"the budget at servers is reached: {spent} {what} spent of budget.{what} = {most}. "
-                f"What was answered is kept; raise budget.{what} to go on."
+                f"the budget at endpoints is reached: {spent:,} {what} spent of budget.{what} = {most:,}. "
+                f"What was answered is kept; give a larger budget.{what} to go on."
             )
+
+
+class Purse:
+    """What one asker spends of a budget."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.spent = Spent()
+
+    def take(self) -> None:
+        """One request is about to be sent. BudgetSpent when it may not be."""
+        self.budget.take()
+        self.spent = self.spent.plus(requests=1)
+
+    def pay(self, tokens: int, *, estimated: bool = False) -> None:
+        """A request was answered at the cost of `tokens`; `estimated` where the server did not say."""
+        self._add(tokens=tokens, estimated=tokens if estimated else 0)
+
+    def note(self, *, retries: int = 0, failed: int = 0) -> None:
+        """Requests were sent again, or given up."""
+        self._add(retries=retries, failed=failed)
+
+    def _add(self, **more: int) -> None:
+        self.budget.add(**more)
+        self.spent = self.spent.plus(**more)
 
 
 def _fields(spent: Spent) -> tuple[int, ...]:

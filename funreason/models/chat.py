@@ -41,13 +41,13 @@ class ChatModel(Protocol):
         ...
 
     @property
-    def weights_id(self) -> str:
-        """Which weights answer; "" when nobody knows."""
+    def constrains(self) -> bool:
+        """Whether `schema` is obeyed: where it is not, it is left out of the request."""
         ...
 
     @property
-    def constrains(self) -> bool:
-        """Whether `schema` is obeyed: where it is not, it is left out of the request."""
+    def weights_id(self) -> str:
+        """Which weights answer now; "" when nobody knows."""
         ...
 
     async def reply(

@@ -21,7 +21,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_exponential, wait_random_exponential
 
 from funreason.models.address import Address
-from funreason.models.budget import Budget
+from funreason.models.budget import Budget, Purse
 from funreason.models.chat import ChatError
 from funreason.models.endpoint import Server
 from funreason.models.endpoint_errors import EndpointGone, Mishap
@@ -52,7 +52,7 @@ class EndpointPool:
     ) -> None:
         self.patience = patience or Patience()
         self.servers = [Server(address, self.patience.first_rest_s) for address in addresses]
-        self.budget = budget or Budget()
+        self.purse = Purse(budget or Budget())
         self.answered = 0
 
     @property
@@ -109,7 +109,7 @@ class EndpointPool:
         try:
             return await self._retried(partial(self._once, path, body), self.patience.tries)
         except Mishap as last:
-            self.budget.note(failed=1)
+            self.purse.note(failed=1)
             raise self._given_up(str(last), alone=self.answered > began) from None
 
     async def _once(self, path: str, body: Mapping[str, Any]) -> Answer:
@@ -117,7 +117,7 @@ class EndpointPool:
         try:
             if not server.known:
                 await server.learn(self._session)
-            self.budget.take()
+            self.purse.take()
             answer: Answer = await server.post(self._session, path, body, Answer)
             server.works()
         except Mishap as mishap:
@@ -131,10 +131,10 @@ class EndpointPool:
     def _pay(self, answer: Answer, body: Mapping[str, Any]) -> None:
         self.answered += 1
         if answer.usage:
-            self.budget.pay(answer.usage.prompt_tokens + answer.usage.completion_tokens)
+            self.purse.pay(answer.usage.prompt_tokens + answer.usage.completion_tokens)
         else:
             asked = estimated(str(body.get("prompt") or body.get("messages")))
-            self.budget.pay(asked + answer.written_tokens, estimated=True)
+            self.purse.pay(asked + answer.written_tokens, estimated=True)
 
     async def _greeted(self, server: Server, tries: int) -> None:
         if server.known:
@@ -157,7 +157,7 @@ class EndpointPool:
         return await retrying(ask)
 
     def _note_retry(self, _: RetryCallState) -> None:
-        self.budget.note(retries=1)
+        self.purse.note(retries=1)
 
     async def _take(self) -> Server:
         await self._slots.acquire()

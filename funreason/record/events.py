@@ -19,7 +19,10 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", t
 
 
 class RunStarted(Event, frozen=True):
-    """A run began or was taken up again (`resumed`). `edges` are (source, outcome, target) of its graph."""
+    """A run began or was taken up again (`resumed`). `edges` are (source, outcome, target) of its graph.
+
+    `heard_at` is when the process before was heard of last: a killed one could not say when it ended.
+    """
 
     run: str
     rounds: int
@@ -28,6 +31,7 @@ class RunStarted(Event, frozen=True):
     resumed: bool = False
     base_weights: str = ""
     edges: list[tuple[str, str, str]] = []
+    heard_at: float = 0.0
 
 
 class PhaseStarted(Event, frozen=True):
@@ -113,6 +117,20 @@ class Chosen(Event, frozen=True):
     replay: int = 0
     by_category: dict[str, int] = {}
     by_origin: dict[str, int] = {}
+
+
+class Asked(Event, frozen=True):
+    """What asking the LLM judges of a stage cost since the last such event; `unreadable` are replies among `requests`.
+
+    `hits` are rulings that were found in the verdict cache instead of being asked for.
+    """
+
+    round: int
+    node: str
+    requests: int = 0
+    tokens: int = 0
+    hits: int = 0
+    unreadable: int = 0
 
 
 class Stepped(Event, frozen=True):
@@ -237,6 +255,7 @@ AnyEvent = (
     | Judged
     | Ended
     | Chosen
+    | Asked
     | Stepped
     | Updated
     | Gated
