@@ -77,7 +77,7 @@ def test_a_passing_trouble_is_tried_again_and_nothing_is_doubled(trouble):
     with ScriptedServer(failing(2, trouble)) as server:
         pool = pool_of(server, timeout_s=0.2)
         (answer,) = asked(pool)
-    assert answer.choices[0].written == "[f(a=1)]"
+    assert answer.choices[0].written() == "[f(a=1)]"
     assert len(server.heard) == 3
     assert (pool.purse.spent.requests, pool.purse.spent.retries, pool.purse.spent.failed) == (3, 2, 0)
     assert pool.purse.spent.tokens == 14

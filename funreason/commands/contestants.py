@@ -89,7 +89,7 @@ def _served(asked: Asked, max_new_tokens: int | None, settings: list[str]) -> Co
     here = {"url": asked.model, "model": asked.endpoint_model, "key_env": asked.key_env}
     given = {"sample.endpoints": [here], "sample.max_new_tokens": max_new_tokens or MOST_TOKENS}
     config = read_config("default", given, settings)
-    sampler = endpoint_sampler(config.sample, budget_of(config))
+    sampler = endpoint_sampler(config, budget_of(config))
     if sampler is None:
         raise ConfigError(f"--model {asked.model} is an address, but sample.endpoints was set to nothing")
     if max_new_tokens is None and sampler.pool.context:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from funreason.config import Config, Endpoint, Sampling
+from funreason.config import Config, Endpoint
 from funreason.models.address import Address
 from funreason.models.budget import Budget, Purse, Spent
 from funreason.models.errors import ModelError
@@ -30,16 +30,8 @@ NEEDED = ("aiohttp", "tenacity")
 class ServedPolicy(Policy):
     """Answers come from endpoints: another model than the one that learns. `tell` is called when it was asked."""
 
-    def __init__(
-        self,
-        sampler: EndpointSampler,
-        tokenizer: Any,
-        *,
-        style: str = "native",
-        seed: int = 0,
-        tell: Callable[[], None] = lambda: None,
-    ) -> None:
-        super().__init__(sampler, tokenizer, style=style, seed=seed)
+    def __init__(self, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None], **how: Any) -> None:
+        super().__init__(sampler, tokenizer, **how)
         self.tell = tell
 
     async def ask(self, asks: Sequence[Ask], *, greedy: bool = False) -> list[list[Completion]]:
@@ -88,15 +80,20 @@ def endpoint_pool(endpoints: Sequence[Endpoint], budget: Budget) -> EndpointPool
     )
 
 
-def endpoint_sampler(sampling: Sampling, budget: Budget) -> EndpointSampler | None:
-    """A sampler over `sampling.endpoints`, which were greeted; None when there are none. ModelError: none answers."""
+def endpoint_sampler(config: Config, budget: Budget) -> EndpointSampler | None:
+    """A sampler over `sample.endpoints`, which were greeted; None when there are none. ModelError: none answers."""
+    sampling = config.sample
     if not sampling.endpoints:
         return None
     pool = endpoint_pool(sampling.endpoints, budget)
     from funreason.models.endpoint_sampler import EndpointSampler
 
     sampler = EndpointSampler(
-        pool, max_new_tokens=sampling.max_new_tokens, temperature=sampling.temperature, top_p=sampling.top_p
+        pool,
+        max_new_tokens=sampling.max_new_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        tags=config.model.think_tags,
     )
     sampler.greet()
     return sampler
@@ -105,7 +102,10 @@ def endpoint_sampler(sampling: Sampling, budget: Budget) -> EndpointSampler | No
 def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None]) -> Policy:
     """A policy that asks the servers; the `tokenizer` is used only where prompts are rendered here."""
     own = tokenizer if config.sample.render == "here" else None
-    return ServedPolicy(sampler, own, style=config.model.prompt, seed=config.seed, tell=tell)
+    model = config.model
+    return ServedPolicy(
+        sampler, own, tell, style=model.prompt, seed=config.seed, tags=model.think_tags, variables=model.template
+    )
 
 
 def speaker_of(

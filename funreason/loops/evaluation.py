@@ -9,6 +9,7 @@ one by one is asked for all at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,17 @@ import msgspec
 
 from funreason.bfcl import BfclError, Case
 from funreason.bfcl.prompting import case_messages, prompt_messages
-from funreason.calls.thinking import THINK_TAGS
+from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.calls.tools import ToolFormatError, normalise_tools
-from funreason.models.prompts import dialogue_of, dialogue_text
+from funreason.models.prompts import NO_VARIABLES, dialogue_of, dialogue_text
 from funreason.models.protocol import Completion, Dialogue, Request, Sampler, Streaming
 
 CHUNK = 32
 """Cases answered between two writes: what an interruption costs at most."""
 
 PromptOf = Callable[[Case], str | Dialogue]
+Found = tuple[Case, Completion | None]
+"""A case with its answer; None where the prompt does not fit."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -38,18 +41,19 @@ class Answer(msgspec.Struct, frozen=True):
     truncated: bool = False
 
 
-def prompter(style: str, tokenizer: Any) -> PromptOf:
+def prompter(
+    style: str, tokenizer: Any, *, tags: Tags = THINK_TAGS, variables: Mapping[str, Any] = NO_VARIABLES
+) -> PromptOf:
     """How a case becomes a prompt: `bfcl` as the leaderboard asks, `native` and `text` as the loop does.
 
     Without a tokenizer it becomes the dialogue, which the sampler's server renders.
     """
     if tokenizer is None:
-        return lambda case: _dialogue(case, style)
+        return lambda case: _dialogue(case, style, tags, variables)
+    render = partial(dialogue_text, tokenizer=tokenizer, tags=tags, variables=variables)
     if style == "bfcl":
-        return lambda case: dialogue_text(prompt_messages(case), [], tokenizer, style="plain", where=f"case {case.id}")
-    return lambda case: dialogue_text(
-        case_messages(case), _tools(case), tokenizer, style=style, where=f"case {case.id}"
-    )
+        return lambda case: render(prompt_messages(case), [], style="plain", where=f"case {case.id}")
+    return lambda case: render(case_messages(case), _tools(case), style=style, where=f"case {case.id}")
 
 
 def answer_cases(
@@ -58,6 +62,8 @@ def answer_cases(
     cases: Sequence[Case],
     path: Path,
     on_progress: Callable[[int], object] = lambda count: None,
+    *,
+    tags: Tags = THINK_TAGS,
 ) -> dict[str, Answer]:
     """The answers to `cases`, those that stand in `path` already and fresh ones, which are appended to it.
 
@@ -69,7 +75,7 @@ def answer_cases(
     todo = [case for case in cases if case.id not in answers]
     on_progress(len(cases) - len(todo))
     with path.open("ab", buffering=0) as file:
-        for fresh in _fresh(sampler, prompt_of, todo):
+        for fresh in _fresh(sampler, prompt_of, todo, tags):
             file.write(b"".join(msgspec.json.encode(answer) + b"\n" for answer in fresh))
             answers |= {answer.id: answer for answer in fresh}
             on_progress(len(fresh))
@@ -112,9 +118,9 @@ def answer_notes(answers: Mapping[str, Answer], cases: Mapping[str, Case]) -> li
     return [*notes, f"{cut} answers were cut at the token limit"] if cut else notes
 
 
-def cut_thinking(text: str) -> str:
+def cut_thinking(text: str, tags: Tags = THINK_TAGS) -> str:
     """What stands behind the last closing tag; all of it where there is none."""
-    _, closed, tail = text.rpartition(THINK_TAGS[1])
+    _, closed, tail = text.rpartition(tags[1])
     return tail.lstrip("\n") if closed else text
 
 
@@ -125,33 +131,35 @@ def _tools(case: Case) -> list[dict[str, Any]]:
         raise BfclError(f"case {case.id!r}: {error}") from error
 
 
-def _dialogue(case: Case, style: str) -> Dialogue:
+def _dialogue(case: Case, style: str, tags: Tags, variables: Mapping[str, Any]) -> Dialogue:
     if style == "bfcl":
-        return dialogue_of(prompt_messages(case), [], style="plain")
-    return dialogue_of(case_messages(case), _tools(case), style=style)
+        return dialogue_of(prompt_messages(case), [], style="plain", variables=variables)
+    return dialogue_of(case_messages(case), _tools(case), style=style, tags=tags, variables=variables)
 
 
-def _fresh(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]) -> Iterator[list[Answer]]:
+def _fresh(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case], tags: Tags) -> Iterator[list[Answer]]:
     if isinstance(sampler, Streaming):
-        return _one_by_one(sampler, prompt_of, cases)
-    return _in_chunks(sampler, prompt_of, cases)
+        found = _one_by_one(sampler, prompt_of, cases)
+    else:
+        found = _in_chunks(sampler, prompt_of, cases)
+    return ([_answer(*each, tags) for each in some] for some in found)
 
 
-def _in_chunks(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]) -> Iterator[list[Answer]]:
+def _in_chunks(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]) -> Iterator[list[Found]]:
     todo = iter(cases)
     while chunk := list(islice(todo, CHUNK)):
         requests = [_request(case, prompt_of) for case in chunk]
         short = [request for request in requests if not sampler.too_long(request)]
         found = {request.id: answers[0] for request, answers in zip(short, sampler.sample(short), strict=True)}
-        yield [_answer(case, found.get(case.id)) for case in chunk]
+        yield [(case, found.get(case.id)) for case in chunk]
 
 
-def _one_by_one(sampler: Streaming, prompt_of: PromptOf, cases: Sequence[Case]) -> Iterator[list[Answer]]:
+def _one_by_one(sampler: Streaming, prompt_of: PromptOf, cases: Sequence[Case]) -> Iterator[list[Found]]:
     unfit = set(range(len(cases)))
     for place, (completion, *_) in sampler.answers([_request(case, prompt_of) for case in cases]):
         unfit.remove(place)
-        yield [_answer(cases[place], completion)]
-    yield [_answer(cases[place], None) for place in sorted(unfit)]
+        yield [(cases[place], completion)]
+    yield [(cases[place], None) for place in sorted(unfit)]
 
 
 def _request(case: Case, prompt_of: PromptOf) -> Request:
@@ -161,10 +169,10 @@ def _request(case: Case, prompt_of: PromptOf) -> Request:
     return Request(id=case.id, prompt=prompt, n=1, seed=0, greedy=True)
 
 
-def _answer(case: Case, completion: Completion | None) -> Answer:
+def _answer(case: Case, completion: Completion | None, tags: Tags) -> Answer:
     if completion is None:
         return Answer(case.id, "", fits=False)
-    return Answer(case.id, cut_thinking(completion.text), completion.text, truncated=completion.truncated)
+    return Answer(case.id, cut_thinking(completion.text, tags), completion.text, truncated=completion.truncated)
 
 
 def _cut_torn_line(path: Path) -> None:

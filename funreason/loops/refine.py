@@ -46,7 +46,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     graph = refine_graph(config.fcdr)
     check_judges(config.fcdr)
     panel = build_panel(config, None)
-    served = endpoint_sampler(config.sample, budget_of(config))
+    served = endpoint_sampler(config, budget_of(config))
     out.claim()
     journal = Journal(out)
     stop.on_leave(lambda: journal.end("interrupted"))

@@ -54,4 +54,4 @@ class EndpointChat:
         answer = await self.pool.post("/chat/completions", body)
         first = answer.choices[0]
         asked = answer.usage.prompt_tokens if answer.usage else 0
-        return Reply(first.written, asked + answer.written_tokens, first.truncated)
+        return Reply(first.written(), asked + answer.written_tokens, first.truncated)

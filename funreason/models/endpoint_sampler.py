@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.models.chat import ChatError
 from funreason.models.endpoint_errors import PromptTooLong
 from funreason.models.endpoint_pool import EndpointPool
@@ -37,10 +38,17 @@ class EndpointSampler:
     """
 
     def __init__(
-        self, pool: EndpointPool, *, max_new_tokens: int = 128, temperature: float = 1.0, top_p: float = 1.0
+        self,
+        pool: EndpointPool,
+        *,
+        max_new_tokens: int = 128,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        tags: Tags = THINK_TAGS,
     ) -> None:
         self.pool = pool
         self.max_new_tokens, self.temperature, self.top_p = max_new_tokens, temperature, top_p
+        self.tags = tags
         self._paid: dict[bytes, list[Completion]] = {}
         self._unfit: set[bytes] = set()
         self._one_each = False
@@ -156,7 +164,7 @@ class EndpointSampler:
             body |= {"seed": draw_seed(request.seed, request.id, index)}
             body |= {"top_p": self.top_p} if self.top_p < 1 else {}
             body |= {"n": n} if n > 1 else {}
-        return _completions(await self.pool.post(path, body))
+        return _completions(await self.pool.post(path, body), self.tags)
 
 
 def draw_seed(seed: int, request_id: str, index: int) -> int:
@@ -171,21 +179,20 @@ def _asked(request: Request) -> tuple[str, dict[str, Any]]:
     body: dict[str, Any] = {"messages": request.dialogue.messages}
     if request.dialogue.tools:
         body["tools"] = request.dialogue.tools
+    if request.dialogue.variables:
+        body["chat_template_kwargs"] = request.dialogue.variables
     return "/chat/completions", body
 
 
-def _completions(answer: Answer) -> list[Completion]:
-    return [
-        Completion(choice.written, tokens, choice.truncated)
-        for choice, tokens in zip(answer.choices, _shares(answer), strict=True)
-    ]
+def _completions(answer: Answer, tags: Tags) -> list[Completion]:
+    texts = [choice.written(tags) for choice in answer.choices]
+    tokens = _shares(answer.written_tokens, [1 + len(text) for text in texts])
+    return [Completion(*each) for each in zip(texts, tokens, [c.truncated for c in answer.choices], strict=True)]
 
 
-def _shares(answer: Answer) -> list[int]:
-    """The tokens of each choice: servers say only the sum, which is shared out by length."""
-    lengths = [1 + len(choice.written) for choice in answer.choices]
-    total, whole = answer.written_tokens, sum(lengths)
-    marks = [total * sum(lengths[:i]) // whole for i in range(len(lengths) + 1)]
+def _shares(total: int, lengths: list[int]) -> list[int]:
+    """`total` tokens shared out by the lengths of the texts: servers say only the sum."""
+    marks = [total * sum(lengths[:i]) // sum(lengths) for i in range(len(lengths) + 1)]
     return [after - before for before, after in pairwise(marks)]
 
 

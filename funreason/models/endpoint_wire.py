@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from funreason.calls.render import CallRenderError, render_calls
-from funreason.calls.thinking import join_thinking
+from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.record.types import Call
 
 BYTES_PER_TOKEN = 4
@@ -54,10 +54,9 @@ class Choice(msgspec.Struct):
     text: str | None = None
     finish_reason: str | None = None
 
-    @property
-    def written(self) -> str:
-        """All that the model wrote."""
-        return self.text or "" if self.message is None else message_text(self.message)
+    def written(self, tags: Tags = THINK_TAGS) -> str:
+        """All that the model wrote, with its thinking in `tags`."""
+        return self.text or "" if self.message is None else message_text(self.message, tags)
 
     @property
     def truncated(self) -> bool:
@@ -74,7 +73,7 @@ class Answer(msgspec.Struct):
     @property
     def written_tokens(self) -> int:
         """Tokens of all choices together; estimated where the server does not say."""
-        return self.usage.completion_tokens if self.usage else sum(estimated(c.written) for c in self.choices)
+        return self.usage.completion_tokens if self.usage else sum(estimated(c.written()) for c in self.choices)
 
 
 class Listed(msgspec.Struct):
@@ -91,13 +90,13 @@ class Models(msgspec.Struct):
     data: list[Listed]
 
 
-def message_text(message: Message) -> str:
+def message_text(message: Message, tags: Tags = THINK_TAGS) -> str:
     """An answer in chat form as one text."""
     answer = message.content or ""
     if message.tool_calls:
         calls = calls_text([call.function for call in message.tool_calls])
         answer = f"{answer.strip()}\n{calls}" if answer.strip() else calls
-    return join_thinking(message.reasoning_content or message.reasoning, answer)
+    return join_thinking(message.reasoning_content or message.reasoning, answer, tags)
 
 
 def calls_text(functions: list[Function]) -> str:

@@ -8,6 +8,7 @@ its batch; only the rounding of floating point can tell batches apart.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,10 +16,11 @@ import msgspec
 
 
 class Dialogue(msgspec.Struct, frozen=True):
-    """What a prompt is rendered from: messages `{"role", "content"}`, and tools as a chat template takes them."""
+    """What a prompt is rendered from: messages `{"role", "content"}`, a chat template's tools and variables."""
 
     messages: list[dict[str, str]]
     tools: list[dict[str, Any]] | None = None
+    variables: dict[str, Any] = {}
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -47,6 +49,15 @@ class Completion(msgspec.Struct, frozen=True):
     tokens: int
     truncated: bool
     logprob_sum: float | None = None
+
+
+@runtime_checkable
+class Yielding(Protocol):
+    """A sampler that can give its accelerator's memory to somebody else for a while."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Its weights are elsewhere inside the block, and nobody samples."""
+        ...
 
 
 class Sampler(Protocol):
