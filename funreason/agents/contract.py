@@ -15,13 +15,13 @@ from collections.abc import Iterable, Sequence, Set
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
+from funreason.agents.answers import outcomes_of
 from funreason.agents.holding import HeldTooLong, Timed
 from funreason.agents.nasty import nasty_samples
 from funreason.agents.own import declared
 from funreason.agents.references import reference_sample
-from funreason.bus.agent import Emit
 from funreason.data.toolbox import generate
-from funreason.record.types import Sample, Verdict
+from funreason.record.types import Sample
 
 ORDINARY = 40
 """Reference answers of the embedded domain, in all its categories."""
@@ -116,17 +116,6 @@ def _unreadable(answer: Any) -> str:
         return f"answered with {type(answer).__name__}; expected a Verdict, a word, an Emit or a list of Emit"
     wrong = [word for word in words if not isinstance(word, str)]
     return f"answered with the outcome {wrong[0]!r}, which is no word" if wrong else ""
-
-
-def outcomes_of(answer: Any) -> list[Any] | None:
-    """The outcomes in a judge's answer; None when it is none that the bus can read."""
-    if isinstance(answer, str):
-        return [answer]
-    if isinstance(answer, Verdict | Emit):
-        return [answer.outcome]
-    if isinstance(answer, list | tuple) and all(isinstance(each, Emit) for each in answer):
-        return [each.outcome for each in answer]
-    return None
 
 
 def _answers(asked: Sequence[Asked], wanted: int) -> Clause:

@@ -18,6 +18,7 @@ KNOWN = {
     "BfclError": FAILED,
     "TrainingError": FAILED,
     "BrokenAgent": FAILED,
+    "UnfitJudge": FAILED,
     "Interrupted": INTERRUPTED,
 }
 """Errors with a sentence of their own, by name: naming the classes would import what raises them."""

@@ -18,6 +18,7 @@ from funreason.config import Config
 from funreason.data.reading import read_samples
 from funreason.data.writers import write_sharegpt, write_xlam
 from funreason.loops.graphs import refine_graph
+from funreason.loops.health import Examiner, asked_twice
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import judges, make_bus
@@ -62,8 +63,9 @@ async def _judge(
     texts = journal.folder.texts(ROUND)
     end = End(texts, journal.write)
     order = tuple(how for how in config.fcdr.regenerate if how != "resample")
+    judges = {name: own[name] for name in graph.order if name in own}
     agents = {
-        **own,
+        **asked_twice(judges, config, journal.write),
         "regenerator": Regenerator(None, order=order, max_attempts=config.fcdr.max_attempts),
         "trainer": Keeper(end),
         "dead_letter": DeadLetter(end),
@@ -72,6 +74,8 @@ async def _judge(
     stop.on_stop(bus.stop)
     async with journal.heartbeat():
         with journal.phase(ROUND, "sample", todo=len(samples)):
+            examiner = Examiner(config, journal.write, stop)
+            await examiner.examine(judges, [sample.task for sample in samples], len(samples), ROUND, texts)
             flow = await bus.drain(_of_round(samples))
     if flow.stopped:
         raise Interrupted

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from funreason.agents.ends import DeadLetter, End, Keeper
@@ -22,6 +22,7 @@ from funreason.bus.scheduler import Bus
 from funreason.config import OWN_TASKS, Config, References
 from funreason.loops.contamination import Screen
 from funreason.loops.graphs import loop_graph
+from funreason.loops.health import Examiner, asked_twice
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import judges, make_bus
@@ -83,7 +84,7 @@ class World:
         end = End(texts, self.journal.write)
         generator, resample = self._generator(k)
         agents: dict[str, Any] = {
-            **judges(self.config.fcdr),
+            **asked_twice(self.judges, self.config, self.journal.write),
             "generator": generator,
             "regenerator": Regenerator(
                 resample, order=tuple(self.config.fcdr.regenerate), max_attempts=self.config.fcdr.max_attempts
@@ -95,6 +96,21 @@ class World:
         bus = make_bus(self.graph, agents, self.config.fcdr, self.journal)
         self.stop.on_stop(bus.stop)
         return bus
+
+    @cached_property
+    def judges(self) -> dict[str, Any]:
+        """The judges that stand in the graph, by node."""
+        found = judges(self.config.fcdr)
+        return {name: found[name] for name in self.graph.order if name in found}
+
+    async def examine_judges(self, k: int, seeds: list[Sample]) -> None:
+        """Try the judges on canaries before round `k` draws samples; UnfitJudge stops the round."""
+        past = self.past.rounds.get(k)
+        if past is not None and "sample" in past.seconds:
+            return  # they have judged the whole round already
+        tasks, samples = [seed.task for seed in seeds], len(seeds) * self.samples_per_task
+        examiner = Examiner(self.config, self.journal.write, self.stop)
+        await examiner.examine(self.judges, tasks, samples, k, self.journal.folder.texts(k))
 
     def weights(self, weights_id: str) -> Accepted:
         """Weights by id: those of the start, or saved in the run's folder."""

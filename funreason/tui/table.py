@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from funreason.record.events import Gated, Score
+from funreason.record.health import JudgeHealth
 from funreason.record.plain import plain
 from funreason.record.state import RoundState, State
 
@@ -22,7 +23,7 @@ STAGES = ("response", "query_tool", "cot", "parameters", "format")
 MARKS = {"promote": ("▲", "green"), "hold": ("■", "yellow"), "rollback": ("▼", "red"), "start": ("·", "dim")}
 """Sign and colour of a decision: the colour is never the only sign."""
 ORIGINS = ("sampled", "rerendered", "resampled", "repaired", "reference")
-WORDS = frozenset({"suite", "decision", "category", "end", "reason", "the gate's reason"})
+WORDS = frozenset({"judge", "suite", "decision", "category", "end", "reason", "the gate's reason"})
 """Columns of words: aligned to the left, and folded where numbers need the room."""
 ROUNDS_SHOWN = 5
 """Rounds with a column of their own in the account; the earlier ones share one."""
@@ -30,12 +31,20 @@ SCORES = ("items", "old", "new", "CI 95", "any form", "won/lost", "p")
 GATE_NOTE = (
     "CI 95: of the new weights. won/lost: items only the new, only the old weights have right; p: McNemar, exact."
 )
+HEALTH = (
+    ("false pass", "false_pass", "bad"),
+    ("false drop", "false_drop", "good"),
+    ("agrees", "agreement", "twice"),
+)
+"""What is told of a judge's health: its name, its rate, and of how many it is the rate."""
+HEALTH_NOTE = "false pass: of known bad samples; false drop: of known good ones; agrees: same word when asked twice."
 UNREADABLE = "An answer nobody can read passes stages 2 to 4, which find no call in it, and fails stage 5."
 
 
 def run_tables(state: State) -> RenderableType:
     """Everything about a run: stages, ends, losses, gate, seconds. A table with nothing to say is left out."""
-    tables = [stage_table(state), yield_table(state), update_table(state), gate_table(state), gate_reasons(state)]
+    tables = [stage_table(state), health_table(state), yield_table(state), update_table(state)]
+    tables += [gate_table(state), gate_reasons(state)]
     last = max((k for k, r in state.rounds.items() if r.gate), default=None)
     if last is not None:
         tables.append(category_table(state, last))
@@ -46,11 +55,26 @@ def run_tables(state: State) -> RenderableType:
 def stage_table(state: State) -> Table:
     """Per round, the share of judgements each stage passed, and how many it made."""
     table = _table("Stages: % of judgements passed, not an accuracy (how many)", note=UNREADABLE)
-    names = [*STAGES, *[n for n in state.nodes if n not in STAGES and _is_judge(state, n)]]
+    names = _judges(state)
     _columns(table, "round", *names, stacked=frozenset(names[len(STAGES) :]))
     between = " " if len(names) == len(STAGES) else "\n"
     for k, r in ((k, r) for k, r in _rounds(state) if r.nodes):
         _row(table, str(k), *[_share(r, name, between) for name in names])
+    return table
+
+
+def health_table(state: State) -> Table:
+    """Per round, how often each judge erred on canaries, how often it agreed with itself, and of how many."""
+    table = _table("Judges judged: % wrong on canaries, % same when asked twice (how many)", note=HEALTH_NOTE)
+    names = _judges(state)
+    _columns(table, "round", "judge", *names, stacked=frozenset(names[len(STAGES) :]))
+    between = " " if len(names) == len(STAGES) else "\n"
+    for k, r in sorted(state.rounds.items()):
+        for what, rate, asked in HEALTH if r.health else ():
+            cells = [_health(r.health.get(name), rate, asked, between) for name in names]
+            _row(table, str(k) if what == HEALTH[0][0] else "", what, *cells)
+        if any(health.errors for health in r.health.values()):
+            _row(table, "", "no answer", *[str(r.health[name].errors) if name in r.health else "–" for name in names])
     return table
 
 
@@ -183,6 +207,11 @@ def _row(table: Table, *cells: str | Text) -> None:
     table.add_row(*[cell if isinstance(cell, Text) else Text(plain(cell, lines=True)) for cell in cells])
 
 
+def _judges(state: State) -> list[str]:
+    """The five stages, then the judges of one's own."""
+    return [*STAGES, *[n for n in state.nodes if n not in STAGES and _is_judge(state, n)]]
+
+
 def _is_judge(state: State, name: str) -> bool:
     counts = [r.nodes[name].outcomes for r in state.rounds.values() if name in r.nodes]
     return any("pass" in c or "drop" in c for c in counts) and name not in ("generator", "trainer", "regenerator")
@@ -193,6 +222,11 @@ def _share(r: RoundState, name: str, between: str) -> str:
     if node is None or node.pass_rate is None:
         return "–"
     return f"{100 * node.pass_rate:.1f}{between}({node.answered})"
+
+
+def _health(health: JudgeHealth | None, rate: str, asked: str, between: str) -> str:
+    share = getattr(health, rate, None)
+    return "–" if share is None else f"{100 * share:.1f}{between}({getattr(health, asked)})"
 
 
 def _loss(value: float | None) -> str:
