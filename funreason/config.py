@@ -127,6 +127,8 @@ class JudgeEntry(Section):
 
     A way back costs the sample an attempt.
     """
+    stage: Literal["response", "query_tool", "cot", "parameters", "format"] | None = None
+    """The stage whose question it asks, and whose bad canaries it is tried on; null: on good ones only."""
 
 
 class Canaries(Section):

@@ -52,9 +52,9 @@ class Flock:
         self.calls = [sample for sample in found if sample.task.reference]
         self.texts = [sample for sample in found if not sample.task.reference]
 
-    def good(self, node: str, count: int) -> list[Canary]:
-        """`count` good ones for a judge: calls, and for the stage that is shown texts a quarter of those."""
-        texts = self.texts[: count // 4] if node == FIRST else []
+    def good(self, stage: str, count: int) -> list[Canary]:
+        """`count` good ones: calls, and for the stage that is shown texts a quarter of those."""
+        texts = self.texts[: count // 4] if stage == FIRST else []
         return [Canary(sample) for sample in (*self.calls[: count - len(texts)], *texts)]
 
     def bad(self, stage: str, count: int) -> list[Canary]:

@@ -73,19 +73,23 @@ class Examiner:
             require_fit(event, settings, texts)
 
     async def _one(self, node: str, judge: Judge, flock: Flock, count: int, k: int, texts: Texts) -> Examined:
-        turns = asyncio.Semaphore(self.config.fcdr.workers)
+        turns, stage = asyncio.Semaphore(self.config.fcdr.workers), self._stage(node)
 
         async def ask(canary: Canary) -> Said | None:
             async with turns:
                 await self.stop.wait()
                 return None if self.stop.asked else Said(canary, await _verdict(node, judge, canary.sample))
 
-        heard = await asyncio.gather(*map(ask, (*flock.good(node, count), *flock.bad(node, count))))
+        heard = await asyncio.gather(*map(ask, (*flock.good(stage, count), *flock.bad(stage, count))))
         self.stop.check()
         said = [each for each in heard if each is not None]
         for each in said:
             texts.put("canaries", each.canary.sample.judged(each.verdict))
         return _examined(k, node, said)
+
+    def _stage(self, node: str) -> str:
+        """Whose question a judge asks: that of the stage it is named after, or that its entry names."""
+        return next((entry.stage for entry in self.config.fcdr.judges if entry.name == node and entry.stage), node)
 
     def _tasks(self, own: Sequence[Task], count: int, k: int) -> list[Task]:
         """At most `count` tasks with a reference that could be right."""

@@ -144,6 +144,10 @@ def _tables(state: State) -> Iterator[tuple[str, Table]]:
     yield "Flow", (("from", "outcome", "to", "samples"), [row for row in flow if row[3] != "0"])
     yield "Stages", (("round", *judges), [(str(k), *(percent(pass_rate(r, n)) for n in judges)) for k, r in rounds])
     origins = ("sampled", "rerendered", "resampled", "repaired")
+    yield (
+        "Judges",
+        (("round", "judge", "bad", "false pass %", "good", "false drop %", "twice", "same %"), _health(state)),
+    )
     ends = [(str(k), *(str(r.fates[f]) for f in FATES), *(str(r.origins[o]) for o in origins)) for k, r in rounds]
     yield "Samples", (("round", *FATES, *origins), ends)
     trained = [(k, r) for k, r in sorted(state.rounds.items()) if r.steps]
@@ -153,6 +157,23 @@ def _tables(state: State) -> Iterator[tuple[str, Table]]:
     yield "Gate", (columns, list(_gate_rows(state)))
     reasons = [(str(k), reason, str(n)) for k, r in rounds for reason, n in r.dead_reasons.most_common()]
     yield "Dropped and dead", (("round", "reason", "samples"), reasons)
+
+
+def _health(state: State) -> list[Sequence[str]]:
+    return [
+        (
+            str(k),
+            name,
+            str(h.bad),
+            percent(h.false_pass),
+            str(h.good),
+            percent(h.false_drop),
+            str(h.twice),
+            percent(h.agreement),
+        )
+        for k, r in sorted(state.rounds.items())
+        for name, h in r.health.items()
+    ]
 
 
 def _gate_rows(state: State) -> Iterator[Sequence[str]]:

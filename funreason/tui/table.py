@@ -32,12 +32,14 @@ GATE_NOTE = (
     "CI 95: of the new weights. won/lost: items only the new, only the old weights have right; p: McNemar, exact."
 )
 HEALTH = (
-    ("false pass", "false_pass", "bad"),
-    ("false drop", "false_drop", "good"),
-    ("agrees", "agreement", "twice"),
+    ("f.pass", "false_pass", "bad"),
+    ("f.drop", "false_drop", "good"),
+    ("same", "agreement", "twice"),
 )
 """What is told of a judge's health: its name, its rate, and of how many it is the rate."""
-HEALTH_NOTE = "false pass: of known bad samples; false drop: of known good ones; agrees: same word when asked twice."
+HEALTH_NOTE = (
+    "f.pass: known bad samples that passed; f.drop: known good ones that did not; same: one word, asked twice."
+)
 UNREADABLE = "An answer nobody can read passes stages 2 to 4, which find no call in it, and fails stage 5."
 
 
@@ -74,7 +76,7 @@ def health_table(state: State) -> Table:
             cells = [_health(r.health.get(name), rate, asked, between) for name in names]
             _row(table, str(k) if what == HEALTH[0][0] else "", what, *cells)
         if any(health.errors for health in r.health.values()):
-            _row(table, "", "no answer", *[str(r.health[name].errors) if name in r.health else "–" for name in names])
+            _row(table, "", "errors", *[str(r.health[name].errors) if name in r.health else "–" for name in names])
     return table
 
 
