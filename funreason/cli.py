@@ -47,6 +47,7 @@ def loop(
     strict: bool = False,
     set: Setting = None,
     resume: str | None = None,
+    no_cache: Annotated[bool, Parameter(negative="")] = False,
     tui: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Sample, judge, learn, gate; round after round. Without options: the embedded domain and model, on any CPU.
@@ -71,13 +72,15 @@ def loop(
         Change one setting: --set sample.k=8. Can be given several times.
     resume
         Go on with an interrupted run: its name or folder. Only --rounds and --run-dir may stand beside it.
+    no_cache
+        Ask the LLM judges everything anew: no verdict is read from the cache, none is kept.
     tui
         Show the run in the dashboard, as `funreason watch` does. Quitting it leaves the run going.
     """
     from funreason.commands.looping import run_loop
 
     changes: dict[str, object] = {"rounds": rounds, "tasks.path": tasks, "tasks.strict": strict or None}
-    changes |= {"model.path": model, "run_dir": run_dir, "seed": seed}
+    changes |= {"model.path": model, "run_dir": run_dir, "seed": seed, "fcdr.llm.cache": False if no_cache else None}
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
@@ -85,8 +88,17 @@ def loop(
 
 
 @app.command
-def refine(file: Path, /, *, out: Path, config: str = "own-data", strict: bool = False, set: Setting = None) -> int:
-    """Judge and repair the samples of a data file with the five stages (FCDR), without any model.
+def refine(
+    file: Path,
+    /,
+    *,
+    out: Path,
+    config: str = "own-data",
+    strict: bool = False,
+    no_cache: Annotated[bool, Parameter(negative="")] = False,
+    set: Setting = None,
+) -> int:
+    """Judge and repair the samples of a data file with the five stages (FCDR), by default without any model.
 
     Parameters
     ----------
@@ -98,12 +110,15 @@ def refine(file: Path, /, *, out: Path, config: str = "own-data", strict: bool =
         A YAML file, or a name in configs/; its `fcdr` part is used.
     strict
         Refuse a file with one malformed record, instead of leaving that record out.
+    no_cache
+        Ask the LLM judges everything anew: no verdict is read from the cache, none is kept.
     set
         Change one setting, such as --set fcdr.require_thinking=true.
     """
     from funreason.commands.refining import run_refine
 
-    return run_refine(file, out, config, {"tasks.strict": True} if strict else {}, set or [])
+    given: dict[str, object] = {"tasks.strict": True} if strict else {}
+    return run_refine(file, out, config, given | ({"fcdr.llm.cache": False} if no_cache else {}), set or [])
 
 
 @app.command
