@@ -25,6 +25,7 @@ from funreason.record.events import Event, Examined, Noted
 from funreason.record.texts import Texts
 from funreason.record.types import Outcome, Sample, Task, Verdict
 
+CANARIES = "canaries"
 LEAST = 10
 """Good and bad canaries of each judge, however small a round is: a rate of fewer says nothing."""
 SPARE = 4
@@ -66,6 +67,7 @@ class Examiner:
             return
         count = max(LEAST, math.ceil(settings.share * samples / (2 * len(judges))))
         flock = Flock(self._tasks(tasks, SPARE * count, k), self.config.seed, k)
+        texts.forget(CANARIES)  # of an attempt that was broken off
         told = [await self._one(node, judge, flock, count, k, texts) for node, judge in judges.items()]
         for event in told:
             self.write(event)
@@ -84,7 +86,7 @@ class Examiner:
         self.stop.check()
         said = [each for each in heard if each is not None]
         for each in said:
-            texts.put("canaries", each.canary.sample.judged(each.verdict))
+            texts.put(CANARIES, each.canary.sample.judged(each.verdict))
         return _examined(k, node, said)
 
     def _stage(self, node: str) -> str:
@@ -122,7 +124,7 @@ def require_fit(event: Examined, limits: Canaries, texts: Texts) -> None:
             raise UnfitJudge(
                 f"judge {event.node!r} let {wrong} of {asked} {what}: {100 * wrong / asked:.0f} %, where "
                 f"fcdr.canaries.{key} allows {100 * most:.0f} %. Round {event.round} was stopped before it drew a "
-                f"sample. What the judge was shown and said stands in {texts.folder / 'canaries.jsonl'}. Mend it and "
+                f"sample. What the judge was shown and said stands in {texts.folder / CANARIES}.jsonl. Mend it and "
                 "go on with --resume, or begin a run with another judge or limit."
             )
 

@@ -25,6 +25,7 @@ from funreason.loops.judging import check_judges, judges, make_bus
 from funreason.loops.panels import build_panel, sitting
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RunFolder
+from funreason.record.manifest import seal_run
 from funreason.record.types import Sample, changed
 
 ROUND = 1
@@ -58,6 +59,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     out.seal(ROUND)
     journal.write(RoundEnded(round=ROUND, weights=""))
     journal.end("finished")
+    seal_run(out, ended=True)
     return flow
 
 
@@ -67,19 +69,18 @@ async def _judge(
     texts = journal.folder.texts(ROUND)
     end = End(texts, journal.write)
     order = tuple(how for how in config.fcdr.regenerate if how != "resample")
-    judges = {name: own[name] for name in graph.order if name in own}
+    seated = {name: own[name] for name in graph.order if name in own}
     agents = {
-        **asked_twice(judges, config, journal.write),
+        **asked_twice(seated, config, journal.write),
         "regenerator": Regenerator(None, order=order, max_attempts=config.fcdr.max_attempts),
         "trainer": Keeper(end),
         "dead_letter": DeadLetter(end),
     }
-    bus = make_bus(graph, agents, config.fcdr, journal)
-    stop.on_stop(bus.stop)
+    bus = make_bus(graph, agents, config.fcdr, journal.observe)
     async with journal.heartbeat():
-        with journal.phase(ROUND, "sample", todo=len(samples)):
+        with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
             examiner = Examiner(config, journal.write, stop)
-            await examiner.examine(judges, [sample.task for sample in samples], len(samples), ROUND, texts)
+            await examiner.examine(seated, [sample.task for sample in samples], len(samples), ROUND, texts)
             flow = await bus.drain(_of_round(samples))
     if flow.stopped:
         raise Interrupted
