@@ -31,6 +31,8 @@ LIMIT_S = 10.0
 """How long one judgement may take; an agent that asks a model needs seconds. The first that is late ends the test."""
 BUDGET_S = 60.0
 """How long samples are put to a slow judge; those left over are not asked, and the report says so."""
+TRIES = 3
+"""How often a step that was too long is tried again: it may have waited for a page."""
 TIMED = 10
 """How often each ordinary sample is judged for the speed."""
 SHOWN = 3
@@ -72,7 +74,7 @@ async def clauses(agent: Any, outcomes: Iterable[str] = ()) -> list[Clause]:
         _answers(first, len(samples)),
         _outcomes(declared(agent) | {*outcomes}, first),
         _determinism(agent, first, second),
-        _loop(first, second),
+        await _loop(agent, first),
         _untouched(first),
         await _speed(agent, [asked.sample for asked in first[:ORDINARY] if not asked.fault]),
     ]
@@ -149,10 +151,13 @@ def _determinism(agent: Any, first: Sequence[Asked], second: Sequence[Asked]) ->
     return Clause("deterministic", "broken", _some(told, differ)) if differ else Clause("deterministic", "kept", told)
 
 
-def _loop(first: Sequence[Asked], second: Sequence[Asked]) -> Clause:
-    # The shorter of two times: another process may have had the core for one of them.
-    again = {each.sample.id: each.held_s for each in second}
-    held = {each.sample.id: min(each.held_s, again.get(each.sample.id, each.held_s)) for each in first}
+async def _loop(agent: Any, asked: Sequence[Asked]) -> Clause:
+    held = {each.sample.id: each.held_s for each in asked}
+    for each in asked:
+        for _ in range(TRIES if not each.late else 0):
+            if held[each.sample.id] <= HOLDS_S:
+                break
+            held[each.sample.id] = min(held[each.sample.id], (await _ask(agent, each.sample)).held_s)
     name = max(held, key=lambda name: held[name])
     told = f"held for {1000 * held[name]:.1f} ms at most, by {name}; the limit is {1000 * HOLDS_S:.0f} ms"
     if held[name] <= HOLDS_S:
