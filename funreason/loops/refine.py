@@ -21,6 +21,7 @@ from funreason.data.reading import read_samples
 from funreason.data.writers import write_sharegpt, write_xlam
 from funreason.loops.endpoints import Account, budget_of, endpoint_sampler, served_policy
 from funreason.loops.graphs import refine_graph
+from funreason.loops.health import Examiner, asked_twice
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import check_judges, judges, make_bus
@@ -81,8 +82,9 @@ async def _judge(
 ) -> Flow:
     texts = journal.folder.texts(ROUND)
     end = End(texts, journal.write)
+    seated = {name: own[name] for name in graph.order if name in own}
     agents = {
-        **own,
+        **asked_twice(seated, config, journal.write),
         "regenerator": Regenerator(resample, order=config.fcdr.regenerate, max_attempts=config.fcdr.max_attempts),
         "trainer": Keeper(end),
         "dead_letter": DeadLetter(end),
@@ -90,6 +92,8 @@ async def _judge(
     bus = make_bus(graph, agents, config.fcdr, journal.observe)
     async with journal.heartbeat():
         with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
+            examiner = Examiner(config, journal.write, stop)
+            await examiner.examine(seated, [sample.task for sample in samples], len(samples), ROUND, texts)
             flow = await bus.drain(_of_round(samples))
     if flow.stopped:
         raise Interrupted
