@@ -74,7 +74,8 @@ def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
     """The plan of a configuration; ModelError when its model's sizes cannot be known."""
     model = read_architecture(model_path(config.model.path))
     found = Plan(model, hardware, assumed, [], [], [])
-    found.phases.append(_sampling(config, found))
+    if not config.sample.endpoints:
+        found.phases.append(_sampling(config, found))
     if config.warmup.references is not None:
         update = config.warmup.update
         count = config.warmup.references.count + _replay(update)
@@ -222,6 +223,8 @@ def _notes(config: Config, found: Plan) -> list[str]:
     ]
     if config.tasks.per_round is None and not config.tasks.path.startswith(TOOLBOX):
         notes.append(f"tasks.per_round is not set: counted with {TOOLBOX_PER_ROUND} tasks a round")
+    if config.sample.endpoints:
+        notes.append("answers come from endpoints: sampling is their machines' work and is not counted")
     references = config.warmup.references
     if references is not None and references.path == OWN_TASKS:
         notes.append("the warm-up is counted with as many references as it asks for")
