@@ -17,6 +17,7 @@ KNOWN = {
     "RecordError": FAILED,
     "BfclError": FAILED,
     "TrainingError": FAILED,
+    "StaleError": FAILED,
     "BrokenAgent": FAILED,
     "Interrupted": INTERRUPTED,
 }

@@ -14,6 +14,7 @@ from threading import Event, Lock, Thread
 
 from funreason.bus.agent import ENDED
 from funreason.data.refusal import Refusal
+from funreason.models.protocol import Sync
 from funreason.record import events as ev
 from funreason.record.folder import HEARTBEAT_S, RunFolder
 from funreason.record.log import EventLog
@@ -31,11 +32,13 @@ class Journal:
         self.log = EventLog(folder.events)
         self.write = self.log.write
         self.ended = False
+        self.round = 0
         self._pulse = Lock()
 
     @contextmanager
     def phase(self, round: int, name: str, todo: int = 0) -> Iterator[None]:
         """A phase of a round, with its wall time; an interrupted phase gets no end."""
+        self.round = round
         self.write(ev.PhaseStarted(round=round, phase=name, todo=todo))
         started = time.perf_counter()
         yield
@@ -87,6 +90,20 @@ class Journal:
                     print(f"funreason: {self.folder.path} was taken over by another process", file=sys.stderr)
                     os._exit(LOST)
                 self.folder.beat("running")
+
+    def synced(self, weights_id: str, sync: Sync) -> None:
+        """An engine took weights, or started with them."""
+        seconds, proof = round_seconds(sync.seconds), round_seconds(sync.proof_seconds)
+        self.write(
+            ev.Synced(
+                round=self.round,
+                weights=weights_id,
+                seconds=seconds,
+                proof_seconds=proof,
+                proved=sync.proved,
+                started=sync.started,
+            )
+        )
 
     def read(self, refusals: Sequence[Refusal], summary: str) -> None:
         """The records that never became a task, what was read in a sentence, and, last, that this was all of it."""

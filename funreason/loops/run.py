@@ -138,6 +138,7 @@ async def _play(config: Config, folder: RunFolder, journal: Journal, stop: StopR
             edges=[(e.source, e.outcome, e.target) for e in world.graph.edges if not e.signal],
         )
     )
+    world.policy.listen(journal.synced)
     if not past.tasks_read:
         journal.read(world.pool.refusals, world.pool.summary)
     stop.check()

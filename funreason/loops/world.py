@@ -32,6 +32,8 @@ from funreason.record.events import Chosen, Screened
 from funreason.record.state import State
 from funreason.record.types import Sample, Task
 
+START = 0
+
 
 class World:
     """The parts of one run. `accepted` are the weights the next round starts from; `base` those of the start."""
@@ -60,6 +62,8 @@ class World:
         self.past = past
         self.screen = screen
         self.graph: Graph = loop_graph(config.fcdr)
+        self.lineage = {START: base.weights_id, **_started_from(past)}
+        """Which weights each round started from."""
 
     @property
     def accepted(self) -> Accepted:
@@ -164,6 +168,7 @@ class World:
             counts,
             settings.most_solved,
             self.config.seed,
+            self._fresh_enough(k),
         )
         return Trainer(
             keeper,
@@ -175,6 +180,15 @@ class World:
             partial(self.updating, settings.update),
             self.journal.write,
         )
+
+    def _fresh_enough(self, k: int) -> frozenset[str] | None:
+        """Ids of the weights that round `k` may learn samples of: those accepted now, and as many older as allowed."""
+        self.lineage[k] = self.accepted.weights_id
+        most = self.config.sample.max_staleness
+        if most is None:
+            return None
+        older = [self.lineage[j] for j in sorted(self.lineage, reverse=True) if j <= k]
+        return frozenset(list(dict.fromkeys(older))[: most + 1])
 
     def _replay(self, k: int) -> list[Sample]:
         return replay_samples(self.screen.clean(self._replay_tasks(k)), k)
@@ -191,6 +205,10 @@ class World:
         found = Counter(finding.kind for finding in self.screen.find(tasks)) + Counter(before)
         dropped = self.screen.settings.mode == "drop"
         self.journal.write(Screened(round=round, exact=found["exact"], near=found["near"], dropped=dropped))
+
+
+def _started_from(past: State) -> dict[int, str]:
+    return {k + 1: r.weights for k, r in past.rounds.items() if r.ended}
 
 
 def drawn(samples: Any) -> Drawn:

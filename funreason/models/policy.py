@@ -7,12 +7,12 @@ call at a time: the event loop stays free for signals and the heartbeat while th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from funreason.models.prompts import prompt_text
-from funreason.models.protocol import Completion, Request, Sampler
+from funreason.models.protocol import Completion, Request, Sampler, Sync
 from funreason.record.types import Task
 
 
@@ -27,18 +27,28 @@ class Ask(NamedTuple):
 class Policy:
     """Samples answers to tasks with the weights it holds."""
 
-    def __init__(self, sampler: Sampler, tokenizer: Any, *, style: str = "native", seed: int = 0) -> None:
+    def __init__(
+        self, sampler: Sampler, tokenizer: Any, *, style: str = "native", seed: int = 0, started: Sync | None = None
+    ) -> None:
         self.sampler = sampler
         self.tokenizer = tokenizer
         self.style = style
         self.seed = seed
         self.answered = 0
+        self._started = started
+        self._hear: Callable[[str, Sync], None] | None = None
         self._turn = asyncio.Lock()
 
     @property
     def weights_id(self) -> str:
         """Which weights answer now."""
         return self.sampler.weights_id
+
+    def listen(self, hear: Callable[[str, Sync], None]) -> None:
+        """Tell `hear` of each sync from now on, and of the engine's start, if there was one."""
+        self._hear = hear
+        if self._started is not None:
+            hear(self.weights_id, self._started)
 
     def prompt(self, task: Task) -> str:
         """The text the model sees for a task."""
@@ -62,4 +72,6 @@ class Policy:
         """Answer with the weights in `folder` from now on."""
         async with self._turn:
             if self.weights_id != weights_id:
-                await asyncio.to_thread(self.sampler.load_weights, folder, weights_id)
+                sync = await asyncio.to_thread(self.sampler.load_weights, folder, weights_id)
+                if sync is not None and self._hear is not None:
+                    self._hear(weights_id, sync)
