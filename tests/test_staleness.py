@@ -7,12 +7,14 @@ import asyncio
 import pytest
 
 from funreason.agents.messages import Accepted
-from funreason.agents.staleness import StaleError
+from funreason.agents.staleness import Lineage, StaleError
 from funreason.agents.trainer import Diet, Trainer
 from funreason.config import ConfigError, check_config
-from funreason.record.events import Chosen, Noted, Updated
+from funreason.record.events import Chosen, Noted, Stepped, Synced, Updated
+from funreason.record.state import State
 from funreason.record.texts import Texts
 from funreason.record.types import Call, Sample, Task
+from funreason.tui.table import seconds_table, update_table
 
 
 def sample(i: int, weights_id: str, **more) -> Sample:
@@ -78,3 +80,30 @@ def test_the_limit_is_a_count_of_updates_or_null():
     assert check_config({"sample": {"max_staleness": None}}, "here").sample.max_staleness is None
     with pytest.raises(ConfigError, match="max_staleness"):
         check_config({"sample": {"max_staleness": -1}}, "here")
+
+
+def test_weights_age_by_accepted_updates_not_by_rounds():
+    lineage = Lineage(["base", "warm", "warm"])
+    lineage.add("warm")
+    lineage.add("w1")
+    assert lineage.youngest(0) == {"w1"}
+    assert lineage.youngest(1) == {"w1", "warm"}
+    assert lineage.youngest(9) == {"base", "warm", "w1"}
+    assert lineage.youngest(None) is None
+
+
+def test_the_rounds_table_counts_stale_samples_where_there_are_any():
+    told = [Stepped(round=1, step=1, steps=1, loss=1.0), Chosen(round=1, kept=9, trained=8, stale=7)]
+    assert [column.header.plain for column in update_table(State().fold(told)).columns][2] == "stale"
+    fresh = [told[0], Chosen(round=1, kept=9, trained=9)]
+    assert "stale" not in [column.header.plain for column in update_table(State().fold(fresh)).columns]
+
+
+def test_what_an_engine_took_is_told_in_seconds_and_in_the_summary():
+    started = Synced(round=0, weights="base", seconds=9.0, proof_seconds=0.2, proved=128, started=True)
+    later = [Synced(round=1, weights=w, seconds=0.03, proof_seconds=0.2, proved=128) for w in ("w1", "base")]
+    state = State().fold([started, *later, Chosen(round=1, kept=1, trained=1)])
+    (seconds,) = [column for column in seconds_table(state).columns if column.header.plain == "sync"]
+    assert [cell.plain for cell in seconds.cells] == ["–", "0.46 (2)"]
+    assert [sync["weights"] for sync in state.summary()["rounds"][1]["syncs"]] == ["w1", "base"]
+    assert "sync" not in [column.header.plain for column in seconds_table(State()).columns]

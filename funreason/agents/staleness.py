@@ -7,11 +7,27 @@ of an older round or of nobody known are told apart from the model's own by the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from funreason.record.types import Sample
 
 REASON = "stale.weights"
+
+
+class Lineage:
+    """The ids of the weights accepted so far, in order. A gate that holds adds none, and what it refuses is none."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self.ids = list(dict.fromkeys(ids))
+
+    def add(self, weights_id: str) -> None:
+        """These are accepted now."""
+        if self.ids[-1:] != [weights_id]:
+            self.ids.append(weights_id)
+
+    def youngest(self, most: int | None) -> frozenset[str] | None:
+        """The weights that are at most `most` updates old; None (any weights) for None."""
+        return None if most is None else frozenset(self.ids[-1 - most :])
 
 
 class StaleError(Exception):

@@ -16,6 +16,7 @@ from funreason.agents.generator import Drawn, Generator, ReferenceGenerator
 from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.references import replay_samples, usable_references
 from funreason.agents.regenerator import Regenerator
+from funreason.agents.staleness import Lineage
 from funreason.agents.trainer import Diet, Lesson, Trainer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
@@ -31,8 +32,6 @@ from funreason.models.policy import Policy
 from funreason.record.events import Chosen, Screened
 from funreason.record.state import State
 from funreason.record.types import Sample, Task
-
-START = 0
 
 
 class World:
@@ -62,8 +61,7 @@ class World:
         self.past = past
         self.screen = screen
         self.graph: Graph = loop_graph(config.fcdr)
-        self.lineage = {START: base.weights_id, **_started_from(past)}
-        """Which weights each round started from."""
+        self.lineage = Lineage([base.weights_id, *[r.weights for _, r in sorted(past.rounds.items()) if r.ended]])
 
     @property
     def accepted(self) -> Accepted:
@@ -158,6 +156,7 @@ class World:
         return self.config.fcdr.max_attempts + self.past.requeues[k, sample] - 1
 
     def _trainer(self, k: int, keeper: Keeper) -> Trainer:
+        self.lineage.add(self.accepted.weights_id)
         settings = self.config.train
         counts = settings.counts[k - 1] if 1 <= k <= len(settings.counts) else None
         start = self.accepted if settings.init_from == "accepted" else self.base
@@ -168,7 +167,7 @@ class World:
             counts,
             settings.most_solved,
             self.config.seed,
-            self._fresh_enough(k),
+            self.lineage.youngest(self.config.sample.max_staleness),
         )
         return Trainer(
             keeper,
@@ -180,15 +179,6 @@ class World:
             partial(self.updating, settings.update),
             self.journal.write,
         )
-
-    def _fresh_enough(self, k: int) -> frozenset[str] | None:
-        """Ids of the weights that round `k` may learn samples of: those accepted now, and as many older as allowed."""
-        self.lineage[k] = self.accepted.weights_id
-        most = self.config.sample.max_staleness
-        if most is None:
-            return None
-        older = [self.lineage[j] for j in sorted(self.lineage, reverse=True) if j <= k]
-        return frozenset(list(dict.fromkeys(older))[: most + 1])
 
     def _replay(self, k: int) -> list[Sample]:
         return replay_samples(self.screen.clean(self._replay_tasks(k)), k)
@@ -205,10 +195,6 @@ class World:
         found = Counter(finding.kind for finding in self.screen.find(tasks)) + Counter(before)
         dropped = self.screen.settings.mode == "drop"
         self.journal.write(Screened(round=round, exact=found["exact"], near=found["near"], dropped=dropped))
-
-
-def _started_from(past: State) -> dict[int, str]:
-    return {k + 1: r.weights for k, r in past.rounds.items() if r.ended}
 
 
 def drawn(samples: Any) -> Drawn:

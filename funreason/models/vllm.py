@@ -24,6 +24,7 @@ from funreason.models.protocol import Completion, Request, Sync
 from funreason.models.vllm_engine import EngineSettings, start_engine
 from funreason.models.vocabulary import Context, end_ids, known_ids, require_distribution
 
+HOTTEST = 2.0
 UNPROVED = ""
 """The weights id while nobody knows what the engine would answer with."""
 
@@ -51,6 +52,8 @@ class VllmSampler:
     ) -> None:
         require_same_vocabulary(model, tokenizer)
         require_distribution(temperature, top_p)
+        if temperature > HOTTEST:
+            raise ModelError(f"temperature is {temperature}; vLLM takes at most {HOTTEST}.")
         self.tokenizer, self.device, self.dtype = tokenizer, device, dtype
         self.temperature, self.top_p = temperature, top_p
         self.end_ids, self.known_ids = end_ids(model, tokenizer), known_ids(tokenizer)
