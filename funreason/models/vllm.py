@@ -32,6 +32,8 @@ UNPROVED = ""
 class VllmSampler:
     """Sampler over a vLLM engine. One `sample` runs at a time; the engine batches its requests by itself.
 
+    One engine for a process: vLLM's process groups are global, and the first engine to go takes them along.
+
     `folder` holds the weights to start with and `model` is those weights in transformers, needed for the first proof
     only. `max_new_tokens`, `temperature` and `top_p` are as for HuggingFaceSampler; `started` says what the start cost.
     """
