@@ -26,6 +26,8 @@ app = App(
 dlq = App(name="dlq", help="Samples that failed: the dead letters of a run.")
 config_app = App(name="config", help="The configuration: look at it, check it.")
 bfcl = App(name="bfcl", help="The leaderboard's data, and suites of your own in its form.")
+agents = App(name="agents", help="Agents: which can be named by a word, and whether yours keeps the contract.")
+app.command(agents)
 app.command(dlq)
 app.command(config_app)
 app.command(bfcl)
@@ -45,6 +47,7 @@ def loop(
     strict: bool = False,
     set: Setting = None,
     resume: str | None = None,
+    no_cache: Annotated[bool, Parameter(negative="")] = False,
     tui: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Sample, judge, learn, gate; round after round. Without options: the embedded domain and model, on any CPU.
@@ -69,13 +72,15 @@ def loop(
         Change one setting: --set sample.k=8. Can be given several times.
     resume
         Go on with an interrupted run: its name or folder. Only --rounds and --run-dir may stand beside it.
+    no_cache
+        Ask the LLM judges everything anew: no verdict is read from the cache, none is kept.
     tui
         Show the run in the dashboard, as `funreason watch` does. Quitting it leaves the run going.
     """
     from funreason.commands.looping import run_loop
 
     changes: dict[str, object] = {"rounds": rounds, "tasks.path": tasks, "tasks.strict": strict or None}
-    changes |= {"model.path": model, "run_dir": run_dir, "seed": seed}
+    changes |= {"model.path": model, "run_dir": run_dir, "seed": seed, "fcdr.llm.cache": False if no_cache else None}
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
@@ -83,8 +88,17 @@ def loop(
 
 
 @app.command
-def refine(file: Path, /, *, out: Path, config: str = "own-data", strict: bool = False, set: Setting = None) -> int:
-    """Judge and repair the samples of a data file with the five stages (FCDR), without any model.
+def refine(
+    file: Path,
+    /,
+    *,
+    out: Path,
+    config: str = "own-data",
+    strict: bool = False,
+    no_cache: Annotated[bool, Parameter(negative="")] = False,
+    set: Setting = None,
+) -> int:
+    """Judge and repair the samples of a data file with the five stages (FCDR), by default without any model.
 
     Parameters
     ----------
@@ -96,12 +110,15 @@ def refine(file: Path, /, *, out: Path, config: str = "own-data", strict: bool =
         A YAML file, or a name in configs/; its `fcdr` part is used.
     strict
         Refuse a file with one malformed record, instead of leaving that record out.
+    no_cache
+        Ask the LLM judges everything anew: no verdict is read from the cache, none is kept.
     set
         Change one setting, such as --set fcdr.require_thinking=true.
     """
     from funreason.commands.refining import run_refine
 
-    return run_refine(file, out, config, {"tasks.strict": True} if strict else {}, set or [])
+    given: dict[str, object] = {"tasks.strict": True} if strict else {}
+    return run_refine(file, out, config, given | ({"fcdr.llm.cache": False} if no_cache else {}), set or [])
 
 
 @app.command
@@ -295,6 +312,28 @@ def dlq_requeue(run: str | None = None, /, *, reason: str = "*", run_dir: Path =
     from funreason.commands.dead_letters import requeue
 
     return requeue(run, run_dir, reason)
+
+
+@agents.command(name="list")
+def agents_list() -> int:
+    """The judges that come with this package and those that installed packages offer; broken ones with their error."""
+    from funreason.commands.agents import list_agents
+
+    return list_agents()
+
+
+@agents.command(name="test")
+def agents_test(agent: str, /) -> int:
+    """Try a judge on ordinary and nasty samples: outcomes, determinism, event loop, speed. Exit code 1 if it fails.
+
+    Parameters
+    ----------
+    agent
+        my_judge.py:no_pii, package.module:name, or the name of an installed agent.
+    """
+    from funreason.commands.agents import check_agent
+
+    return check_agent(agent)
 
 
 @app.command(name="eval")

@@ -7,7 +7,7 @@ Unknown keys are refused with the nearest known one. Every field has one sentenc
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -138,9 +138,67 @@ class JudgeEntry(Section):
 
     name: str
     agent: str
-    """`module:name` or `path/to/file.py:name`: an async function from a Sample to a Verdict or a word."""
+    """`module:name`, `path/to/file.py:name` or the name of an installed agent: an async function from a Sample to a
+    Verdict or a word."""
     after: str = "cot"
-    """It stands on this node's `pass` edge."""
+    """The node behind which it stands."""
+    edge: str = "pass"
+    """The outcome of that node whose edge it stands on; its own `pass` goes on to where that edge led."""
+    outcomes: dict[str, str] = {}
+    """Its outcomes beyond pass, drop and error, and the node each leads to; also for those three, to lead elsewhere.
+
+    A way back costs the sample an attempt.
+    """
+
+
+Judging = Literal["rules", "llm", "both"]
+
+
+class JudgedBy(Section):
+    """Who judges each stage; one word stands for all five.
+
+    `both`: rules first, and a language model only for what rules cannot tell (docs/llm-judges.md).
+    """
+
+    response: Judging = "rules"
+    query_tool: Judging = "rules"
+    cot: Judging = "rules"
+    parameters: Judging = "rules"
+    format: Judging = "rules"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        if given not in get_args(Judging):
+            raise ValueError(f"expected one of {', '.join(get_args(Judging))}, or a mapping from stages to these")
+        return dict.fromkeys(cls.model_fields, given)
+
+
+class LlmJudges(Section):
+    """The language models that judge where `judging` says so: each one here has a vote."""
+
+    model: str | None = None
+    """A model folder, `toolbox`, or `self`: the model in use judges itself."""
+    temperature: Annotated[float, Field(ge=0)] = 0.1
+    """0 takes the likeliest token each time."""
+    max_tokens: Count = 2048
+    """Longest reply in tokens, reasoning included."""
+    draws: Count = 1
+    """Replies drawn from each model, each with a vote."""
+    accept: Literal["unanimous", "majority", "mean"] = "unanimous"
+    """Whose yes counts: that of all votes, of more than half, or a mean score of at least `threshold`."""
+    threshold: Share = 0.5
+    """For `accept: mean` only."""
+    asks: Count = 2
+    """How often a model is asked for a reply that can be read."""
+    concurrency: Count = 64
+    """Questions under way at once."""
+    cache: bool = True
+    """Keep rulings in the user's cache folder, and do not ask again for what was ruled on before."""
+    cache_entries: Count = 200_000
+    """Rulings kept; the least recently used go first."""
 
 
 class Fcdr(Section):
@@ -149,10 +207,18 @@ class Fcdr(Section):
     graph: str = "fcdr"
     """The graph file: a name in configs/ or a path."""
     max_attempts: Count = 3
-    regenerate: list[Literal["rerender", "resample", "repair"]] = ["rerender", "resample", "repair"]
-    """What the regenerator may try, in this order. `repair` writes the reference's answer: supervised data."""
+    regenerate: list[Literal["rerender", "rewrite", "resample", "repair"]] = [
+        "rerender",
+        "rewrite",
+        "resample",
+        "repair",
+    ]
+    """What the regenerator may try, in this order. `rewrite` takes an LLM judge's answer, `repair` the reference's:
+    supervised data."""
     require_thinking: bool = True
     """Drop answers without thinking; off for data that has none."""
+    judging: JudgedBy = JudgedBy()
+    llm: LlmJudges = LlmJudges()
     judges: list[JudgeEntry] = []
     error_limit: Share = 0.2
     """A judge that errs more often than this stops the round."""

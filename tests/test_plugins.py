@@ -78,3 +78,21 @@ def test_a_class_whose_making_raises_is_refused(tmp_path):
     path.write_text("class Raises:\n    def __init__(self):\n        raise OSError('no licence')\n")
     with pytest.raises(PluginError, match=r"built without arguments, and Raises\(\) failed:[\s\S]*no licence"):
         load_agent(f"{path}:Raises")
+
+
+def test_a_judge_of_the_package_can_be_named_by_its_stage():
+    from funreason.agents.cot import CotJudge
+
+    assert isinstance(load_agent("cot"), CotJudge)
+
+
+def test_a_name_that_nobody_offers_is_refused_with_those_there_are():
+    with pytest.raises(PluginError, match=r"name of an installed agent\. Installed are response, query_tool"):
+        load_agent("no_such_judge")
+
+
+def test_a_module_that_leaves_at_import_is_refused_like_any_other(tmp_path):
+    path = tmp_path / "leaves.py"
+    path.write_text("raise SystemExit(3)\n")
+    with pytest.raises(PluginError, match="SystemExit: 3"):
+        load_agent(f"{path}:x")

@@ -21,6 +21,7 @@ from funreason.tui.table import account, run_tables
 
 OK, REFUSED, INTERRUPTED = 0, 3, 130
 OPTIONS = {"tasks.path": "--tasks", "tasks.strict": "--strict", "model.path": "--model", "seed": "--seed"}
+OPTIONS |= {"fcdr.llm.cache": "--no-cache"}
 """Options that only a new run can have, by the setting they change."""
 
 

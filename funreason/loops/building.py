@@ -22,7 +22,8 @@ from funreason.loops.gates import gate_suites
 from funreason.loops.graphs import loop_graph
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
-from funreason.loops.judging import judges
+from funreason.loops.judging import check_judges
+from funreason.loops.panels import build_panel
 from funreason.loops.sources import Pool, hold_out, read_pool, references
 from funreason.loops.updating import Updating
 from funreason.loops.world import World
@@ -39,7 +40,7 @@ EMBEDDED_MODEL = "toolbox"
 def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> World:
     """Everything a run needs; ConfigError, DataError, GraphError, PluginError or ModelError say what is wrong."""
     loop_graph(config.fcdr)
-    judges(config.fcdr)
+    check_judges(config.fcdr)
     pool = read_pool(config.tasks, config.rounds, config.seed)
     held = hold_out(pool, config.gate.suites.values())
     suites = gate_suites(config.gate.suites, held.gate, folder.gate_items)
@@ -60,6 +61,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
         base,
         past,
         screen,
+        build_panel(config, policy),
     )
 
 

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import yaml
 
+from funreason.agents.own import USUAL
+from funreason.bus.agent import SPENT
 from funreason.bus.errors import GraphError, Problem
-from funreason.bus.graph import Graph, Node
-from funreason.config import CONFIGS, Fcdr
+from funreason.bus.graph import Edge, Graph, Node
+from funreason.bus.shape import reachable
+from funreason.config import CONFIGS, Fcdr, JudgeEntry
 
 STAGES = ("response", "query_tool", "cot", "parameters", "format")
 """The paper's five stages, in its order."""
@@ -53,14 +56,27 @@ def refine_graph(fcdr: Fcdr) -> Graph:
 
 def _with_judges(graph: Graph, fcdr: Fcdr) -> Graph:
     for entry in fcdr.judges:
-        onward = next((e for e in graph.edges_from(entry.after) if e.outcome == "pass"), None)
-        if onward is None:
-            raise GraphError(
-                [Problem("no_edge", f"judge {entry.name} is to stand after {entry.after!r}, which has no `pass` edge")]
-            )
-        node = Node(entry.name, agent=entry.agent, outcomes=("pass", "drop", "error"))
-        graph = graph.with_node(node, (entry.after, onward.target))
+        graph = _with_judge(graph, entry)
     return graph
+
+
+def _with_judge(graph: Graph, entry: JudgeEntry) -> Graph:
+    onward = next((e for e in graph.edges_from(entry.after) if e.outcome == entry.edge), None)
+    if onward is None:
+        text = f"judge {entry.name} is to stand after {entry.after!r}, which has no `{entry.edge}` edge"
+        raise GraphError([Problem("no_edge", text)])
+    edges = [_edge(graph, entry, outcome, target) for outcome, target in entry.outcomes.items()]
+    spent = (SPENT,) if any(edge.counted for edge in edges) else ()
+    outcomes = dict.fromkeys((*USUAL, *entry.outcomes, *spent))
+    node = Node(entry.name, agent=entry.agent, outcomes=tuple(outcomes))
+    return graph.with_node(node, (entry.after, onward.target), entry.edge, edges=edges)
+
+
+def _edge(graph: Graph, entry: JudgeEntry, outcome: str, target: str) -> Edge:
+    """An edge of a judge's own. One that leads back is counted, or a sample could go round for ever."""
+    free = [edge for edge in graph.carrying if not edge.counted]
+    back = entry.after in reachable(graph.names, free, target)
+    return Edge(entry.name, outcome, target, counted=back)
 
 
 def judging_order(graph: Graph, judges: Sequence[str]) -> list[str]:

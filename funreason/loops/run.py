@@ -17,6 +17,7 @@ from funreason.loops.building import build_world
 from funreason.loops.control import Doorbell
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
+from funreason.loops.panels import sitting
 from funreason.loops.round import play_round
 from funreason.loops.updating import trained_before
 from funreason.loops.world import World
@@ -127,6 +128,13 @@ def _remove(folder: RunFolder, journal: Journal) -> None:
 
 async def _play(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> None:
     world = build_world(config, folder, journal, stop, past)
+    with sitting(world.panel, journal.write):
+        await _play_world(config, folder, journal, stop, past, world)
+
+
+async def _play_world(
+    config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State, world: World
+) -> None:
     journal.write(
         RunStarted(
             run=folder.name,

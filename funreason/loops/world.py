@@ -13,6 +13,7 @@ from typing import Any
 from funreason.agents.ends import DeadLetter, End, Keeper
 from funreason.agents.evaluator import Evaluator
 from funreason.agents.generator import Drawn, Generator, ReferenceGenerator
+from funreason.agents.llm_panel import Panel
 from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.references import replay_samples, usable_references
 from funreason.agents.regenerator import Regenerator
@@ -26,6 +27,7 @@ from funreason.loops.graphs import loop_graph
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import judges, make_bus
+from funreason.loops.panels import shared_weights
 from funreason.loops.sources import Pool, references
 from funreason.loops.updating import Updating
 from funreason.models.policy import Policy
@@ -49,6 +51,7 @@ class World:
         base: Accepted,
         past: State,
         screen: Screen,
+        panel: Panel | None,
     ) -> None:
         self.config = config
         self.journal = journal
@@ -60,6 +63,7 @@ class World:
         self.base = base
         self.past = past
         self.screen = screen
+        self.panel = panel
         self.graph: Graph = loop_graph(config.fcdr)
         self.lineage = Lineage([base.weights_id, *[r.weights for _, r in sorted(past.rounds.items()) if r.ended]])
 
@@ -83,9 +87,10 @@ class World:
         """The agents of round `k` on the bus."""
         texts = self.journal.folder.texts(k)
         end = End(texts, self.journal.write)
+        self._warn_of_shared_weights(k)
         generator, resample = self._generator(k)
         agents: dict[str, Any] = {
-            **judges(self.config.fcdr),
+            **judges(self.config.fcdr, self.panel),
             "generator": generator,
             "regenerator": Regenerator(
                 resample, order=tuple(self.config.fcdr.regenerate), max_attempts=self.config.fcdr.max_attempts
@@ -133,8 +138,15 @@ class World:
         return [task for task in self.pool.tasks if task.reference is not None][: source.count]
 
     def finish_round(self, k: int) -> None:
-        """Make the round's texts safe and seal them."""
+        """Make the round's texts safe and seal them; what judging it cost is told."""
+        if self.panel is not None:
+            self.panel.tally.flush()
         self.journal.folder.seal(k)
+
+    def _warn_of_shared_weights(self, k: int) -> None:
+        noted = shared_weights(self.panel, self.accepted.weights_id, k) if self.panel is not None else None
+        if noted is not None:
+            self.journal.write(noted)
 
     def _generator(self, k: int) -> tuple[Any, Any]:
         ended = {sample for round, sample in self.past.ended if round == k}

@@ -71,6 +71,18 @@ class HuggingFaceSampler:
         self.settings = Settings(max_new_tokens, temperature, top_p, end_ids(model, tokenizer), known_ids(tokenizer))
         self._one_at_a_time = threading.Lock()
 
+    def drawing(self, temperature: float, max_new_tokens: int) -> HuggingFaceSampler:
+        """A sampler of the same weights with other settings. Only one of the two may sample at a time."""
+        return HuggingFaceSampler(
+            self.model,
+            self.tokenizer,
+            weights_id=self.weights_id,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature or 1.0,
+            max_rows=self.max_rows,
+            token_budget=self.token_budget,
+        )
+
     def too_long(self, request: Request) -> bool:
         """Whether the prompt leaves less than `max_new_tokens` of the model's context."""
         return self._context().too_long(request)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from funreason.models.errors import ModelError
 from funreason.models.prompts import prompt_text
 from funreason.models.protocol import Completion, Request, Sampler, Sync
 from funreason.record.types import Task
@@ -67,6 +68,22 @@ class Policy:
             answers = await asyncio.to_thread(self.sampler.sample, requests)
         self.answered += sum(len(answer) for answer in answers)
         return answers
+
+    async def complete(
+        self, requests: Sequence[Request], *, temperature: float, max_new_tokens: int
+    ) -> list[list[Completion]]:
+        """The completions of finished prompts, drawn otherwise than answers to tasks: for a judge's questions.
+
+        Raises ModelError when the sampler cannot draw otherwise, or when a prompt does not fit.
+        """
+        drawing = getattr(self.sampler, "drawing", None)
+        if drawing is None:
+            raise ModelError(
+                f"{type(self.sampler).__name__} cannot draw at another temperature or length, so the model in use "
+                "cannot judge itself here. Set fcdr.llm.model to a folder."
+            )
+        async with self._turn:
+            return await asyncio.to_thread(drawing(temperature, max_new_tokens).sample, requests)
 
     async def load(self, folder: Path, weights_id: str) -> None:
         """Answer with the weights in `folder` from now on."""

@@ -116,6 +116,20 @@ class Chosen(Event, frozen=True):
     by_origin: dict[str, int] = {}
 
 
+class Asked(Event, frozen=True):
+    """What asking the LLM judges of a stage cost since the last such event; `unreadable` are replies among `requests`.
+
+    `hits` are rulings that were found in the verdict cache instead of being asked for.
+    """
+
+    round: int
+    node: str
+    requests: int = 0
+    tokens: int = 0
+    hits: int = 0
+    unreadable: int = 0
+
+
 class Stepped(Event, frozen=True):
     """One optimiser step. Losses are means in nats per token; None where the batch had no such part."""
 
@@ -236,6 +250,7 @@ AnyEvent = (
     | Judged
     | Ended
     | Chosen
+    | Asked
     | Stepped
     | Updated
     | Synced

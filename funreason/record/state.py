@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from sys import intern
 from typing import Any, NamedTuple
 
@@ -62,6 +62,16 @@ class NodeCount:
 
 
 @dataclass(slots=True)
+class AskCount:
+    """What the LLM judges of one node cost in one round."""
+
+    requests: int = 0
+    tokens: int = 0
+    hits: int = 0
+    unreadable: int = 0
+
+
+@dataclass(slots=True)
 class RoundState:
     """One round, or round 0: measuring the start and the warm-up.
 
@@ -73,6 +83,7 @@ class RoundState:
     fates: Counter[str] = field(default_factory=Counter)
     origins: Counter[str] = field(default_factory=Counter)
     dead_reasons: Counter[str] = field(default_factory=Counter)
+    asked: dict[str, AskCount] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     todo: int = 0
     chosen: ev.Chosen | None = None
@@ -192,6 +203,7 @@ def _round_summary(r: RoundState) -> dict[str, Any]:
         "fates": dict(r.fates),
         "origins": dict(r.origins),
         "dead_reasons": dict(r.dead_reasons),
+        "asked": {name: asdict(count) for name, count in r.asked.items()},
         "seconds": dict(r.seconds),
         "loss_think": r.loss("think"),
         "loss_result": r.loss("result"),
@@ -284,6 +296,14 @@ def _chosen(state: State, event: ev.Chosen) -> None:
     state.at_round(event.round).chosen = event
 
 
+def _asked(state: State, event: ev.Asked) -> None:
+    count = state.at_round(event.round).asked.setdefault(event.node, AskCount())
+    count.requests += event.requests
+    count.tokens += event.tokens
+    count.hits += event.hits
+    count.unreadable += event.unreadable
+
+
 def _stepped(state: State, event: ev.Stepped) -> None:
     steps = state.at_round(event.round).steps
     while steps and steps[-1].step >= event.step:  # a resumed update repeats the steps behind its last checkpoint
@@ -351,6 +371,7 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.Judged: _judged,
     ev.Ended: _ended,
     ev.Chosen: _chosen,
+    ev.Asked: _asked,
     ev.Stepped: _stepped,
     ev.Updated: _updated,
     ev.Synced: _synced,
@@ -361,6 +382,6 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.Paused: _paused,
     ev.RunEnded: _run_ended,
 }
-_COUNTED = frozenset((ev.Judged, ev.Ended, ev.Stepped))
+_COUNTED = frozenset((ev.Judged, ev.Ended, ev.Stepped, ev.Asked))
 
-__all__ = ["Fate", "NodeCount", "RoundState", "State"]
+__all__ = ["AskCount", "Fate", "NodeCount", "RoundState", "State"]

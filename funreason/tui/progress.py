@@ -116,6 +116,7 @@ def _ends(r: RoundState) -> RenderableType:
     done = r.fates.total()
     ends = " · ".join(f"{name} {r.fates[name]}" for name in ("kept", "text", "dropped", "dead"))
     changed = f" · re-rendered {r.origins['rerendered']} · repaired {r.origins['repaired']}"
+    changed += f" · rewritten {r.origins['rewritten']}" if r.origins["rewritten"] else ""
     return Text(f"samples {done}{f'/{r.todo}' if r.todo else ''} · {ends}{changed}")
 
 

@@ -143,7 +143,7 @@ def _tables(state: State) -> Iterator[tuple[str, Table]]:
     flow = [(a, o, b, str(r.nodes[a].outcomes[o])) for _, r in rounds[-1:] for a, o, b in state.edges if a in r.nodes]
     yield "Flow", (("from", "outcome", "to", "samples"), [row for row in flow if row[3] != "0"])
     yield "Stages", (("round", *judges), [(str(k), *(percent(pass_rate(r, n)) for n in judges)) for k, r in rounds])
-    origins = ("sampled", "rerendered", "resampled", "repaired")
+    origins = ("sampled", "rerendered", "resampled", "rewritten", "repaired")
     ends = [(str(k), *(str(r.fates[f]) for f in FATES), *(str(r.origins[o]) for o in origins)) for k, r in rounds]
     yield "Samples", (("round", *FATES, *origins), ends)
     trained = [(k, r) for k, r in sorted(state.rounds.items()) if r.steps]

@@ -1,0 +1,69 @@
+"""How long an agent holds the event loop: each step between two of its pauses is timed, and one without end is cut.
+
+A step that sleeps or computes stops every other agent of the run, and no timeout of asyncio can reach into it. Here an
+alarm does, where there is one: in the main thread, and unless the step is inside C code that looks for no signals.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from types import FrameType
+from typing import Any
+
+
+class HeldTooLong(BaseException):
+    """A step was cut because it held the event loop for too long. No `except Exception` of the agent may catch it."""
+
+
+class Timed:
+    """Awaits an agent's answer; afterwards `longest_s` is its longest step in seconds of wall time."""
+
+    def __init__(self, answer: Coroutine[Any, Any, Any], limit_s: float) -> None:
+        self.longest_s = 0.0
+        self._answer = answer
+        self._limit_s = limit_s
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        fault: BaseException | None = None
+        while True:
+            over, found = self._step(fault)
+            if over:
+                return found
+            try:
+                fault = None
+                yield found
+            except BaseException as thrown:  # a cancellation is the agent's to answer
+                fault = thrown
+
+    def _step(self, fault: BaseException | None) -> tuple[bool, Any]:
+        """Whether the agent is done, and its answer or what it waits for."""
+        started = perf_counter()
+        try:
+            with _alarm(self._limit_s):
+                return False, self._answer.send(None) if fault is None else self._answer.throw(fault)
+        except StopIteration as end:
+            return True, end.value
+        finally:
+            self.longest_s = max(self.longest_s, perf_counter() - started)
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, _ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _ring(number: int, frame: FrameType | None) -> None:
+    raise HeldTooLong

@@ -1,0 +1,210 @@
+"""`funreason agents`: what can be named by a word, the contract test, and an example package really installed."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from funreason.agents.contract import clauses
+from funreason.agents.installed import JUDGES
+from funreason.agents.nasty import nasty_samples
+from funreason.agents.plugins import load_agent
+from funreason.loops.graphs import read_graph_file
+from funreason.record.folder import RunFolder
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples" / "no-pii"
+AGENTS = '''
+import asyncio, time
+from funreason.bus.agent import Emit
+
+asked = 0
+
+async def careful(sample):
+    """Passes all."""
+    await asyncio.sleep(0)
+    return "pass"
+
+async def encodes(sample):
+    sample.answer.encode()
+    return "pass"
+
+async def undeclared(sample):
+    return "perhaps"
+
+async def declares(sample):
+    return Emit("perhaps", sample)
+
+declares.outcomes = ("perhaps",)
+
+async def blocks(sample):
+    time.sleep(0.3 if sample.id == "nasty/prose" else 0)
+    return "pass"
+
+async def moody(sample):
+    global asked
+    asked += 1
+    return "pass" if asked % 2 else "drop"
+
+moody.deterministic = True
+
+async def writes(sample):
+    sample.task.tools.append({})
+    return "pass"
+
+async def silent(sample):
+    return None
+
+async def leaves(sample):
+    raise SystemExit(0)
+
+async def never(sample):
+    while sample.id == "nasty/prose":
+        pass
+    return "pass"
+
+async def waits(sample):
+    if sample.id == "nasty/prose":
+        await asyncio.sleep(3600)
+    return "pass"
+'''
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(AGENTS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder into which pip has installed the example, and a package whose module cannot be imported."""
+    work = tmp_path_factory.mktemp("site")
+    shutil.copytree(EXAMPLE, work / "no-pii")
+    broken = work / "broken"
+    broken.mkdir()
+    (broken / "oh_no.py").write_text("import sys\nsys.exit('no licence found')\n")
+    entry = '[project.entry-points."funreason.agents"]\nbroken = "oh_no:judge"\n'
+    tools = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+    project = '[project]\nname = "oh-no"\nversion = "3.0"\n[tool.setuptools]\npy-modules = ["oh_no"]\n'
+    (broken / "pyproject.toml").write_text(tools + project + entry)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    for package in ("no-pii", "broken"):
+        subprocess.run([*pip, "--target", str(work / "site"), str(work / package)], check=True, capture_output=True)
+    return work / "site"
+
+
+def funreason(*arguments, site=None, cwd=None):
+    path = os.pathsep.join(str(part) for part in (site, ROOT, os.environ.get("PYTHONPATH")) if part)
+    command = [sys.executable, "-m", "funreason", *map(str, arguments)]
+    env = os.environ | {"PYTHONPATH": path, "COLUMNS": "200"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=cwd)
+
+
+def signs(spec, outcomes=()) -> dict[str, str]:
+    found = asyncio.run(clauses(load_agent(str(spec)), outcomes))
+    return {clause.name: clause.sign for clause in found}
+
+
+@pytest.mark.parametrize("stage", JUDGES)
+def test_the_five_judges_keep_the_contract(stage):
+    outcomes = read_graph_file("fcdr").node(stage).outcomes
+    assert "broken" not in signs(stage, outcomes).values()
+
+
+@pytest.mark.parametrize(
+    ("name", "clause"),
+    [
+        ("careful", None),
+        ("declares", None),
+        ("encodes", "answers"),
+        ("silent", "answers"),
+        ("leaves", "answers"),
+        ("undeclared", "outcomes"),
+        ("moody", "deterministic"),
+        ("blocks", "event loop"),
+        ("writes", "samples"),
+    ],
+)
+def test_each_breach_of_the_contract_breaks_its_own_clause(file, name, clause):
+    broken = {clause for clause, sign in signs(f"{file}:{name}").items() if sign == "broken"}
+    assert broken == ({clause} if clause else set())
+
+
+@pytest.mark.parametrize("name", ["never", "waits"])
+def test_a_judge_that_never_answers_is_cut_and_named(file, name, monkeypatch):
+    monkeypatch.setattr("funreason.agents.contract.LIMIT_S", 0.5)
+    found = {clause.name: clause for clause in asyncio.run(clauses(load_agent(f"{file}:{name}")))}
+    assert found["answers"].sign == "broken"
+    assert "nasty/prose" in found["answers"].said
+
+
+def test_thirty_kinds_of_nasty_samples_are_tried_and_each_has_a_name_of_its_own():
+    names = [sample.id for sample in nasty_samples()]
+    assert len(names) == len(set(names)) >= 30
+
+
+def test_a_contract_report_names_what_is_broken_and_leaves_with_one(file):
+    done = funreason("agents", "test", f"{file}:encodes")
+    assert done.returncode == 1
+    assert "nasty/lone surrogate" in done.stdout
+    assert "surrogates not allowed" in done.stdout
+    assert "the contract is broken" in done.stdout
+    assert funreason("agents", "test", f"{file}:careful").returncode == 0
+
+
+def test_an_agent_that_cannot_be_loaded_fails_its_contract_with_its_own_error(tmp_path):
+    done = funreason("agents", "test", tmp_path / "none.py:judge")
+    assert done.returncode == 1
+    assert "there is no file" in done.stdout
+
+
+def test_the_list_names_every_offer_with_its_package_and_what_is_broken_with_its_error(site):
+    done = funreason("agents", "list", site=site)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert sum(line.split()[1:2] == ["funreason"] for line in lines) == len(JUDGES)
+    assert next(line for line in lines if line.startswith("no_pii")).split()[1:3] == ["funreason-no-pii", "0.1.0"]
+    assert next(line for line in lines if line.startswith("broken")).split()[1:3] == ["oh-no", "3.0"]
+    assert "SystemExit: no licence found" in done.stdout
+
+
+def test_a_broken_plug_in_disturbs_no_other_command(site):
+    for arguments in (["--help"], ["config", "check"], ["graph"]):
+        done = funreason(*arguments, site=site)
+        assert done.returncode == 0, done.stderr
+        assert "licence" not in done.stdout + done.stderr
+
+
+def test_listing_agents_loads_nothing_heavy():
+    code = (
+        "import sys\nfrom funreason.cli import app\napp(['agents', 'list'], result_action='return_value')\n"
+        "print([m for m in ('torch', 'transformers', 'vllm', 'textual') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_the_example_package_is_installed_keeps_the_contract_and_judges_in_a_run_by_its_name(site, tmp_path):
+    done = funreason("agents", "test", "no_pii", site=site)
+    assert done.returncode == 0, done.stdout
+    assert "✓  deterministic" in done.stdout
+    tool = {"name": "send_mail", "parameters": {"to": {"type": "str"}}}
+    record = {"tools": json.dumps([tool]), "query": "write to ann@example.org"}
+    answers = ["ann@example.org", "bob@example.org"]
+    file = tmp_path / "mail.jsonl"
+    calls = [json.dumps([{"name": "send_mail", "arguments": {"to": to}}]) for to in answers]
+    file.write_text("".join(json.dumps(record | {"id": i, "answers": call}) + "\n" for i, call in enumerate(calls)))
+    judge = "fcdr.judges=[{name: pii, agent: no_pii, after: response}]"
+    done = funreason("refine", file, "--out", tmp_path / "out", "--set", judge, site=site)
+    assert done.returncode == 0, done.stderr
+    r = RunFolder(tmp_path / "out").state().rounds[1]
+    assert r.nodes["pii"].outcomes == {"pass": 1, "drop": 1}
+    assert r.dead_reasons == {"pii.email": 1}
+    assert r.fates["kept"] == 1
