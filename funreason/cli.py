@@ -24,11 +24,13 @@ app = App(
     help_format="plaintext",
 )
 dlq = App(name="dlq", help="Samples that failed: the dead letters of a run.")
+runs_app = App(name="runs", help="All runs: look them over, check their files, free space.")
 config_app = App(name="config", help="The configuration: look at it, check it.")
 bfcl = App(name="bfcl", help="The leaderboard's data, and suites of your own in its form.")
 agents = App(name="agents", help="Agents: which can be named by a word, and whether yours keeps the contract.")
 app.command(agents)
 app.command(dlq)
+app.command(runs_app)
 app.command(config_app)
 app.command(bfcl)
 
@@ -296,6 +298,26 @@ def dlq_list(run: str | None = None, /, *, reason: str = "*", run_dir: Path = RU
     return list_dead(run, run_dir, reason)
 
 
+@dlq.command(name="show")
+def dlq_show(run: str | None = None, /, *, reason: str = "*", limit: int = 3, run_dir: Path = RUNS) -> int:
+    """The whole story of dead letters: query, tools, each attempt, every verdict.
+
+    Parameters
+    ----------
+    run
+        The run's name or folder. Default: the newest.
+    reason
+        Only reasons like this, for example 'schema.*'.
+    limit
+        At most so many of each reason.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.dead_letters import show_dead
+
+    return show_dead(run, run_dir, reason, limit)
+
+
 @dlq.command(name="requeue")
 def dlq_requeue(run: str | None = None, /, *, reason: str = "*", run_dir: Path = RUNS) -> int:
     """Put the tasks of dead letters back, to be sampled again when the run goes on.
@@ -312,6 +334,56 @@ def dlq_requeue(run: str | None = None, /, *, reason: str = "*", run_dir: Path =
     from funreason.commands.dead_letters import requeue
 
     return requeue(run, run_dir, reason)
+
+
+@runs_app.command(name="list")
+def runs_list(*, run_dir: Path = RUNS) -> int:
+    """Every run: name, status, rounds, accuracy of the weights accepted last, size.
+
+    Parameters
+    ----------
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.runs import list_runs
+
+    return list_runs(run_dir)
+
+
+@runs_app.command(name="verify")
+def runs_verify(run: str | None = None, /, *, run_dir: Path = RUNS) -> int:
+    """Compare a run's files with the hashes in its manifests; names the first file that does not match.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: all.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.runs import verify_runs
+
+    return verify_runs(run, run_dir)
+
+
+@runs_app.command(name="prune")
+def runs_prune(
+    run: str | None = None, /, *, yes: Annotated[bool, Parameter(negative="")] = False, run_dir: Path = RUNS
+) -> int:
+    """Remove weights that no gate let through, and what broken-off updates left. Without --yes: only say which.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: all.
+    yes
+        Remove them.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.runs import prune_runs
+
+    return prune_runs(run, run_dir, yes=yes)
 
 
 @agents.command(name="list")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from funreason.commands import terminal
 from funreason.commands.settings import read_config
-from funreason.commands.viewing import require_terminal, viewed
+from funreason.commands.viewing import CONSOLE, require_terminal, speak_into, viewed
 from funreason.config import Config, ConfigError
 from funreason.loops.interrupt import STOPPED, StopRequest
 from funreason.loops.run import START, config_of, new_run, play
@@ -39,6 +39,7 @@ def run_loop(
     console = terminal.console()
     stop = StopRequest()
     stop.listen()
+    stop.on_hangup(lambda: speak_into(folder.path / CONSOLE))
     stop.on_stop(lambda: console.print("finishing what is in flight, then saving; once more to stop now"))
     stop.on_leave(lambda: _say_interrupted(console, folder))
     console.print(f"run {folder.path}")
@@ -48,9 +49,17 @@ def run_loop(
     except STOPPED:
         _say_interrupted(console, folder)
         return INTERRUPTED
+    except BaseException:
+        if folder.mine():
+            console.print(f"it can be taken up again: funreason loop --resume {folder.path}", soft_wrap=True)
+        raise
     finally:
         stop.deafen()
-    report(console, folder, state)
+    try:
+        report(console, folder, state)
+    except OSError:  # nobody reads any more, as behind `| head`
+        speak_into(folder.path / CONSOLE)
+        report(console, folder, state)
     return OK if state.status == "finished" else REFUSED
 
 

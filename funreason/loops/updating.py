@@ -57,7 +57,6 @@ class Updating:
             shutil.rmtree(fresh)
         else:
             fresh.rename(folder)
-        shutil.rmtree(checkpoints, ignore_errors=True)
         updated = Updated(
             round=lesson.round,
             weights=weights_id,

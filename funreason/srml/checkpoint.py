@@ -52,6 +52,17 @@ def save(folder: Path, model: PreTrainedModel, optimizer: Optimizer, position: P
     target = folder / NAME
     fresh = folder / f".{NAME}.new-{os.getpid()}"
     shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        _write(fresh, model, optimizer, position, print_)
+        replace_folder(fresh, target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise TrainingError(
+            f"{target}: the checkpoint cannot be written: {error}. The one before it stands."
+        ) from error
+
+
+def _write(fresh: Path, model: PreTrainedModel, optimizer: Optimizer, position: Position, print_: str) -> None:
     fresh.mkdir(parents=True)
     weights = {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
     save_file(weights, fresh / "model.safetensors")
@@ -59,7 +70,6 @@ def save(folder: Path, model: PreTrainedModel, optimizer: Optimizer, position: P
     save_file(moments, fresh / "optimizer.safetensors")
     state = {"step": position.step, "alpha": position.alpha, "fingerprint": print_}
     (fresh / "state.json").write_text(json.dumps(state))
-    replace_folder(fresh, target)
 
 
 def restore(folder: Path, model: PreTrainedModel, optimizer: Optimizer, print_: str) -> Position | None:
