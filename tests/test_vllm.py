@@ -133,6 +133,14 @@ def test_one_step_draws_and_their_log_probabilities_are_those_of_the_nucleus(tmp
     assert chisquare([*seen, rest[0]], [*wanted, rest[1]]).pvalue > 0.001
 
 
+def test_the_same_engine_draws_at_another_temperature_and_length_for_a_judge(tied):
+    other = tied.drawing(0.5, 6)
+    answers = other.sample(small(4, greedy=False))
+    assert {c.tokens for answer in answers for c in answer} <= set(range(1, 7))
+    assert other.weights_id == tied.weights_id
+    assert max(c.tokens for answer in tied.sample(small()) for c in answer) == 24
+
+
 def test_prompts_that_do_not_fit_are_told_apart_and_nothing_asks_for_nothing(tied):
     long = Request("long", "a" * 2048, 1, 0)
     assert tied.too_long(long)

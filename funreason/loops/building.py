@@ -50,6 +50,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     screen = Screen([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
     pool = screened(pool, screen, _supervised(config))
     policy, base = build_policy(config)
+    require_room_to_think(policy, pool, config)
     return World(
         config,
         journal,
@@ -79,7 +80,16 @@ def build_policy(config: Config) -> tuple[Policy, Accepted]:
     tokenizer = load_tokenizer(path, model)
     base = Accepted(weights_id_of(model), path)
     sampler, started = _sampler(config, base, model, tokenizer)
-    return Policy(sampler, tokenizer, style=config.model.prompt, seed=config.seed, started=started), base
+    policy = Policy(
+        sampler,
+        tokenizer,
+        style=config.model.prompt,
+        seed=config.seed,
+        tags=config.model.think_tags,
+        variables=config.model.template,
+        started=started,
+    )
+    return policy, base
 
 
 def _sampler(config: Config, base: Accepted, model: Any, tokenizer: Any) -> tuple[Sampler, Sync | None]:
@@ -93,7 +103,7 @@ def _sampler(config: Config, base: Accepted, model: Any, tokenizer: Any) -> tupl
     if settings.sampler == "huggingface":
         from funreason.models.huggingface import HuggingFaceSampler
 
-        return HuggingFaceSampler(model, tokenizer, **given), None
+        return HuggingFaceSampler(model, tokenizer, token_budget=sampling.batch_tokens, **given), None
     from funreason.models.vllm import VllmSampler
     from funreason.models.vllm_engine import EngineSettings
 
@@ -102,6 +112,16 @@ def _sampler(config: Config, base: Accepted, model: Any, tokenizer: Any) -> tupl
         base.folder, model, tokenizer, device=settings.device, dtype=settings.dtype, settings=engine, **given
     )
     return sampler, sampler.started
+
+
+def require_room_to_think(policy: Policy, pool: Pool, config: Config) -> None:
+    """ConfigError when thinking is asked for, and the chat template ends it before the model can begin."""
+    if config.fcdr.require_thinking and pool.tasks and policy.leaves_no_thinking(pool.tasks[0]):
+        raise ConfigError(
+            "the model's chat template puts an empty thinking into every prompt, and answers without thinking are "
+            "dropped. Let it think (such as --set model.template={enable_thinking: true}), or do without thinking: "
+            "--set fcdr.require_thinking=false."
+        )
 
 
 def wait_passively() -> None:

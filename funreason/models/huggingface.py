@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +99,22 @@ class HuggingFaceSampler:
         require_plain_attention(model)
         with self._one_at_a_time:
             self.model, self.weights_id = model, weights_id
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """The weights off the accelerator inside the block, so that an update has all of its memory; nobody samples."""
+        with self._one_at_a_time:
+            device = self.model.device
+            if device.type != "cuda":
+                yield
+                return
+            self.model.to("cpu")  # type: ignore[arg-type]  # its stub loses the method
+            torch.cuda.empty_cache()
+            try:
+                yield
+            finally:
+                torch.cuda.empty_cache()
+                self.model.to(device)  # type: ignore[arg-type]
 
     def sample(self, requests: Sequence[Request]) -> list[list[Completion]]:
         """`request.n` completions for each request, in the order given. ModelError for a prompt that does not fit."""

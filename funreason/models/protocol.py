@@ -8,8 +8,9 @@ its batch; only the rounding of floating point can tell batches apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -48,6 +49,15 @@ class Sync(msgspec.Struct, frozen=True):
     proof_seconds: float
     proved: int
     started: bool = False
+
+
+@runtime_checkable
+class Yielding(Protocol):
+    """A sampler that can give its accelerator's memory to somebody else for a while."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Its weights are elsewhere inside the block, and nobody samples."""
+        ...
 
 
 class Sampler(Protocol):

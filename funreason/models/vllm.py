@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -53,9 +54,7 @@ class VllmSampler:
         settings: EngineSettings | None = None,
     ) -> None:
         require_same_vocabulary(model, tokenizer)
-        require_distribution(temperature, top_p)
-        if temperature > HOTTEST:
-            raise ModelError(f"temperature is {temperature}; vLLM takes at most {HOTTEST}.")
+        require_drawable(temperature, top_p)
         self.tokenizer, self.device, self.dtype = tokenizer, device, dtype
         self.temperature, self.top_p = temperature, top_p
         self.end_ids, self.known_ids = end_ids(model, tokenizer), known_ids(tokenizer)
@@ -68,6 +67,14 @@ class VllmSampler:
         self.context = Context(tokenizer, self._engine.model_config.max_model_len, max_new_tokens)
         self.started = self._proved(model, weights_id, time.perf_counter() - before, started=True)
         """What the start cost, and its proof."""
+
+    def drawing(self, temperature: float, max_new_tokens: int) -> VllmSampler:
+        """A sampler of the same engine and weights with other settings; a temperature of 0 is left to `greedy`."""
+        require_drawable(temperature or 1.0, 1.0)
+        other = copy(self)
+        other.temperature, other.top_p = temperature or 1.0, 1.0
+        other.context = self.context._replace(max_new_tokens=max_new_tokens)
+        return other
 
     def too_long(self, request: Request) -> bool:
         """Whether the prompt leaves less than `max_new_tokens` of the engine's context."""
@@ -167,6 +174,13 @@ class VllmSampler:
             ids[: len(ids) - ended], skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         return Completion(str(text), len(ids), not ended, None if request.greedy else part.cumulative_logprob)
+
+
+def require_drawable(temperature: float, top_p: float) -> None:
+    """Raise ModelError for a distribution that vLLM does not draw from."""
+    require_distribution(temperature, top_p)
+    if temperature > HOTTEST:
+        raise ModelError(f"temperature is {temperature}; vLLM takes at most {HOTTEST}.")
 
 
 def _params(**fields: Any) -> Any:

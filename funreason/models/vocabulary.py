@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from funreason.models.errors import ModelError
+from funreason.models.turns import end_of_turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -57,9 +58,9 @@ class Context(NamedTuple):
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The tokens that end a turn. ModelError when neither tokenizer nor generation config names one."""
+    """The tokens that end a turn, by generation config, tokenizer or chat template. ModelError when none names one."""
     stated = getattr(model.generation_config, "eos_token_id", None)
-    ends = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id}
+    ends = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id, end_of_turn(tokenizer)}
     found = tuple(sorted(end for end in ends if end is not None))
     if not found:
         raise ModelError(f"{tokenizer.name_or_path!r}: neither tokenizer nor generation config names an end token.")
