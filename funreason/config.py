@@ -182,6 +182,21 @@ class JudgeEntry(Section):
 
     A way back costs the sample an attempt.
     """
+    stage: Literal["response", "query_tool", "cot", "parameters", "format"] | None = None
+    """The stage whose question it asks, and whose bad canaries it is tried on; null: on good ones only."""
+
+
+class Canaries(Section):
+    """Known good and known bad samples, made from references: the judges are tried on them before each round."""
+
+    share: Share = 0.02
+    """How many a round has, as a share of its samples, but at least ten good and ten bad ones a judge; 0: none."""
+    path: str = OWN_TASKS
+    """Where their references come from: `tasks`, the run's own; a data file; or `toolbox:<split>`."""
+    max_false_pass: Share | None = None
+    """A judge that lets a larger share of the bad ones pass stops the round; null: none does."""
+    max_false_drop: Share | None = None
+    """A judge that keeps a larger share of the good ones from passing stops the round; null: none does."""
 
 
 Judging = Literal["rules", "llm", "both"]
@@ -255,6 +270,9 @@ class Fcdr(Section):
     judges: list[JudgeEntry] = []
     error_limit: Share = 0.2
     """A judge that errs more often than this stops the round."""
+    canaries: Canaries = Canaries()
+    agreement: Share = 0.02
+    """The share of judgements that are made twice, to tell whether a judge agrees with itself; 0: none."""
     workers: Count = 64
 
 

@@ -18,6 +18,7 @@ from funreason.config import Config
 from funreason.data.reading import read_samples
 from funreason.data.writers import write_sharegpt, write_xlam
 from funreason.loops.graphs import refine_graph
+from funreason.loops.health import Examiner, asked_twice
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import check_judges, judges, make_bus
@@ -68,8 +69,9 @@ async def _judge(
     texts = journal.folder.texts(ROUND)
     end = End(texts, journal.write)
     order = tuple(how for how in config.fcdr.regenerate if how != "resample")
+    seated = {name: own[name] for name in graph.order if name in own}
     agents = {
-        **own,
+        **asked_twice(seated, config, journal.write),
         "regenerator": Regenerator(None, order=order, max_attempts=config.fcdr.max_attempts),
         "trainer": Keeper(end),
         "dead_letter": DeadLetter(end),
@@ -77,6 +79,8 @@ async def _judge(
     bus = make_bus(graph, agents, config.fcdr, journal.observe)
     async with journal.heartbeat():
         with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
+            examiner = Examiner(config, journal.write, stop)
+            await examiner.examine(seated, [sample.task for sample in samples], len(samples), ROUND, texts)
             flow = await bus.drain(_of_round(samples))
     if flow.stopped:
         raise Interrupted

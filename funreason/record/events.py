@@ -102,6 +102,33 @@ class Ended(Event, frozen=True, gc=False):
     category: str = ""
 
 
+class Examined(Event, frozen=True):
+    """What a judge said of a round's canaries: of `bad` ones it let `passed` go on, of `good` ones it kept `dropped`.
+
+    `errors` were answered neither way and are in neither count; `missed` says which faults passed, and how often.
+    """
+
+    round: int
+    node: str
+    bad: int
+    passed: int
+    good: int
+    dropped: int
+    errors: int = 0
+    missed: dict[str, int] = {}
+
+
+class AskedTwice(Event, frozen=True, gc=False):
+    """A judge was asked one sample twice: the outcome that counted, and the second one."""
+
+    round: int
+    sample: str
+    attempt: int
+    node: str
+    first: str
+    second: str
+
+
 class Chosen(Event, frozen=True):
     """What the trainer took out of all that was kept, and how many each rule left out."""
 
@@ -253,6 +280,8 @@ AnyEvent = (
     | Screened
     | Judged
     | Ended
+    | Examined
+    | AskedTwice
     | Chosen
     | Asked
     | Stepped

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from funreason.record import events as ev
+from funreason.record.health import JudgeHealth
 
 RECENT_JUDGEMENTS = 5000
 """How many of a round's last judgements and ends are held one by one: what bounds a reader's memory."""
@@ -96,6 +97,12 @@ class RoundState:
     ended: bool = False
     recent: deque[ev.Judged | ev.Ended] = field(default_factory=lambda: deque(maxlen=RECENT_JUDGEMENTS))
     in_hand: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
+    health: dict[str, JudgeHealth] = field(default_factory=dict)
+    """How well each judge judges, by node."""
+
+    def health_of(self, node: str) -> JudgeHealth:
+        """The health of a judge, made when first spoken of."""
+        return self.health.setdefault(node, JudgeHealth())
 
     def loss(self, part: str) -> float | None:
         """The round's mean loss of `think` or `result` over its tokens, in nats; None when nothing was trained."""
@@ -209,6 +216,7 @@ def _round_summary(r: RoundState) -> dict[str, Any]:
             }
             for name, n in r.nodes.items()
         },
+        "judges": {name: health.summary() for name, health in r.health.items()},
         "fates": dict(r.fates),
         "origins": dict(r.origins),
         "dead_reasons": dict(r.dead_reasons),
@@ -315,6 +323,14 @@ def _ended(state: State, event: ev.Ended) -> None:
     (r.dead_reasons if failed else r.origins)[fate.why] += 1
 
 
+def _examined(state: State, event: ev.Examined) -> None:
+    state.at_round(event.round).health_of(event.node).examined(event)
+
+
+def _asked_twice(state: State, event: ev.AskedTwice) -> None:
+    state.at_round(event.round).health_of(event.node).asked_twice(event)
+
+
 def _chosen(state: State, event: ev.Chosen) -> None:
     state.at_round(event.round).chosen = event
 
@@ -394,6 +410,8 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.Screened: _screened,
     ev.Judged: _judged,
     ev.Ended: _ended,
+    ev.Examined: _examined,
+    ev.AskedTwice: _asked_twice,
     ev.Chosen: _chosen,
     ev.Asked: _asked,
     ev.Stepped: _stepped,
@@ -406,6 +424,6 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.Paused: _paused,
     ev.RunEnded: _run_ended,
 }
-_COUNTED = frozenset((ev.Judged, ev.Ended, ev.Stepped, ev.Asked))
+_COUNTED = frozenset((ev.Judged, ev.Ended, ev.Stepped, ev.Asked, ev.AskedTwice))
 
 __all__ = ["AskCount", "Fate", "NodeCount", "RoundState", "State"]

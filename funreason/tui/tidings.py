@@ -65,6 +65,10 @@ def _of_the_round(event: ev.AnyEvent) -> Span:
         case ev.Screened():
             seen = f"{event.exact} tasks stand in the gate, {event.near} nearly"
             return (f"{seen}; {'left out' if event.dropped else 'trained on'}", "warn" if event.exact else "dim")
+        case ev.Examined():
+            told = f"judge {event.node}: {event.passed} of {event.bad} bad canaries passed, "
+            told += f"{event.dropped} of {event.good} good ones did not"
+            return (told, "warn" if event.passed or event.dropped or event.errors else "dim")
         case ev.Updated():
             return (f"new weights {event.weights}: {event.examples} examples, {event.steps} steps", "plain")
         case ev.Synced():
