@@ -13,6 +13,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from rapidfuzz import process
 
+from funreason.models.address import Address
+from funreason.models.errors import ModelError
+
 CONFIGS = Path(__file__).parent / "configs"
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -74,6 +77,41 @@ class Model(Section):
         if not all(tag and tag == tag.strip() for tag in tags) or tags[0] in tags[1] or tags[1] in tags[0]:
             raise ValueError("expected two different tags without blanks around them, neither inside the other")
         return tags
+
+
+class Endpoint(Section):
+    """An OpenAI-compatible server that answers."""
+
+    url: str
+    """Its base address, usually ending with /v1."""
+    model: str | None = None
+    """The name the server knows the model by; by default the only one it lists."""
+    key_env: str | None = None
+    """The NAME of the environment variable that holds the key; the key itself stands nowhere."""
+    concurrency: Count = 16
+    """Requests on their way at once; several endpoints share the work by who has the least to do."""
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """How long one request may take before it is tried again."""
+    json_schema: bool | None = None
+    """Whether the server keeps to a JSON schema; by default yes for vLLM, no for others."""
+    extra: dict[str, Any] = {}
+    """Goes into the body of every request as it stands, for what only this server knows."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Endpoint:
+        try:
+            Address(self.url, key_env=self.key_env)
+        except ModelError as error:  # said here and not by pydantic, which would quote an address that holds a secret
+            raise ConfigError(str(error)) from None
+        return self
+
+
+class Budget(Section):
+    """What a run may spend at endpoints, retries included; reaching it stops the run, which can be taken up again."""
+
+    tokens: Count | None = None
+    """Prompt and answer tokens together."""
+    requests: Count | None = None
 
 
 class Tasks(Section):
@@ -164,6 +202,10 @@ class Sampling(Section):
     """Tokens whose keys and values are held at once while sampling: memory against speed."""
     max_staleness: Annotated[int, Field(ge=0)] | None = 0
     """How many updates old the weights behind a sample may be for it to be trained on; null: any weights at all."""
+    endpoints: list[Endpoint] = []
+    """Servers that answer in place of the model that learns; the gate still asks that one. Empty: it answers itself."""
+    render: Literal["server", "here"] = "server"
+    """Who makes prompts for endpoints: the server's chat template, or `here` the one of model.path (same model)."""
 
 
 class JudgeEntry(Section):
@@ -353,6 +395,7 @@ class Config(Section):
     fcdr: Fcdr = Fcdr()
     train: Train = Train()
     gate: Gate = Gate()
+    budget: Budget = Budget()
 
 
 def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Config:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -107,3 +109,12 @@ def test_what_an_engine_took_is_told_in_seconds_and_in_the_summary():
     assert [cell.plain for cell in seconds.cells] == ["–", "0.46 (2)"]
     assert [sync["weights"] for sync in state.summary()["rounds"][1]["syncs"]] == ["w1", "base"]
     assert "sync" not in [column.header.plain for column in seconds_table(State()).columns]
+
+
+def test_endpoints_that_answer_for_the_model_need_a_word_that_their_samples_may_be_learnt(tmp_path):
+    settings = ["--set", "sample.endpoints=[{url: 'http://127.0.0.1:9/v1'}]", "--run-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "funreason", "loop", "--config", "smoke", *settings]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "sample.max_staleness=null" in done.stderr
+    assert not list(tmp_path.iterdir())

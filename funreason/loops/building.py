@@ -18,6 +18,7 @@ from funreason.agents.messages import Accepted
 from funreason.config import OWN_TASKS, Config, ConfigError, Gate
 from funreason.data.refusal import Refusal
 from funreason.loops.contamination import Finding, Screen
+from funreason.loops.endpoints import budget_of, endpoint_sampler, speaker_of
 from funreason.loops.gates import gate_suites
 from funreason.loops.graphs import loop_graph
 from funreason.loops.interrupt import StopRequest
@@ -41,6 +42,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     """Everything a run needs; ConfigError, DataError, GraphError, PluginError or ModelError say what is wrong."""
     loop_graph(config.fcdr)
     check_judges(config.fcdr)
+    require_learnable(config)
     pool = read_pool(config.tasks, config.rounds, config.seed)
     held = hold_out(pool, config.gate.suites.values())
     suites = gate_suites(config.gate.suites, held.gate, folder.gate_items)
@@ -49,6 +51,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *_held_out(held.gate)])
     screen = Screen([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
     pool = screened(pool, screen, _supervised(config))
+    served = endpoint_sampler(config, budget_of(config, past))
     policy, base = build_policy(config)
     require_room_to_think(policy, pool, config)
     return World(
@@ -56,6 +59,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
         journal,
         stop,
         policy,
+        speaker_of(config, policy, served, journal.write),
         pool,
         Evaluator(policy, suites, rule_of(config.gate), folder.path / "gate", journal.write),
         Updating(policy, folder, journal.write, stop, config),
@@ -112,6 +116,16 @@ def _sampler(config: Config, base: Accepted, model: Any, tokenizer: Any) -> tupl
         base.folder, model, tokenizer, device=settings.device, dtype=settings.dtype, settings=engine, **given
     )
     return sampler, sampler.started
+
+
+def require_learnable(config: Config) -> None:
+    """ConfigError when another model answers, and only samples of the learning model's weights may be learnt."""
+    if config.sample.endpoints and config.sample.max_staleness is not None:
+        raise ConfigError(
+            f"sample.endpoints answer in place of the model that learns, and sample.max_staleness is "
+            f"{config.sample.max_staleness}: every sample would be refused as stale. To learn from another model's "
+            "samples: --set sample.max_staleness=null."
+        )
 
 
 def require_room_to_think(policy: Policy, pool: Pool, config: Config) -> None:

@@ -24,6 +24,7 @@ from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.config import OWN_TASKS, Config, References
 from funreason.loops.contamination import Screen
+from funreason.loops.endpoints import SpeakerOf
 from funreason.loops.graphs import loop_graph
 from funreason.loops.health import Examiner, asked_twice
 from funreason.loops.interrupt import StopRequest
@@ -49,6 +50,7 @@ class World:
         journal: Journal,
         stop: StopRequest,
         policy: Policy,
+        speaker: SpeakerOf,
         pool: Pool,
         evaluator: Evaluator,
         updating: Updating,
@@ -61,6 +63,7 @@ class World:
         self.journal = journal
         self.stop = stop
         self.policy = policy
+        self.speaker = speaker
         self.pool = pool
         self.evaluator = evaluator
         self.updating = updating
@@ -185,7 +188,7 @@ class World:
             return ReferenceGenerator(self.policy, ended), None
         texts = self.journal.folder.texts(k)
         generator = Generator(
-            self.policy,
+            self.speaker(k),
             texts,
             self.config.sample.k,
             drawn(texts.get("sampled")),

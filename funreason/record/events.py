@@ -236,6 +236,22 @@ class Gated(Event, frozen=True):
     by_slice: dict[str, Score] = {}
 
 
+class Paid(Event, frozen=True):
+    """What `node` asked of endpoints since its last such line, and what it cost in prompt and answer tokens.
+
+    `requests` counts tries; `retries` those sent again, `failed` requests that were given up; `estimated` are the
+    tokens that servers did not count themselves.
+    """
+
+    round: int
+    node: str
+    requests: int
+    tokens: int
+    retries: int = 0
+    failed: int = 0
+    estimated: int = 0
+
+
 class RoundEnded(Event, frozen=True):
     """A round is over; `weights` are those the next one starts from."""
 
@@ -288,6 +304,7 @@ AnyEvent = (
     | Updated
     | Synced
     | Gated
+    | Paid
     | RoundEnded
     | Noted
     | Requeued

@@ -21,6 +21,7 @@ RECENT_JUDGEMENTS = 5000
 """How many of a round's last judgements and ends are held one by one: what bounds a reader's memory."""
 RECENT_TIMES = 129
 RECENT_TIDINGS = 2000
+PAID = ("requests", "tokens", "retries", "failed", "estimated")
 FAILED = ("dropped", "dead")
 
 
@@ -93,6 +94,8 @@ class RoundState:
     update: ev.Updated | None = None
     syncs: list[ev.Synced] = field(default_factory=list)
     gate: ev.Gated | None = None
+    paid: dict[str, Counter[str]] = field(default_factory=dict)
+    """What each node asked of endpoints, in the words of `Paid`."""
     weights: str = ""
     ended: bool = False
     recent: deque[ev.Judged | ev.Ended] = field(default_factory=lambda: deque(maxlen=RECENT_JUDGEMENTS))
@@ -165,6 +168,10 @@ class State:
             self.apply(event)
         return self
 
+    def paid(self) -> Counter[str]:
+        """What the run asked of endpoints so far, in the words of `Paid`."""
+        return sum((spent for r in self.rounds.values() for spent in r.paid.values()), Counter())
+
     def elapsed_s(self, now: float) -> float:
         """How long the run has been played up to `now`, without the time it lay broken off."""
         return max(0.0, now - self.started_at - self.away_s) if self.started_at else 0.0
@@ -228,6 +235,7 @@ def _round_summary(r: RoundState) -> dict[str, Any]:
         "screened": _plain(r.screened),
         "syncs": [_plain(sync) for sync in r.syncs],
         "gate": _plain(r.gate),
+        "paid": {name: dict(spent) for name, spent in r.paid.items()},
         "weights": r.weights,
         "ended": r.ended,
     }
@@ -362,6 +370,12 @@ def _gated(state: State, event: ev.Gated) -> None:
     state.at_round(event.round).gate = event
 
 
+def _paid(state: State, event: ev.Paid) -> None:
+    spent = state.at_round(event.round).paid.setdefault(event.node, Counter())
+    for what in PAID:
+        spent[what] += getattr(event, what)
+
+
 def _round_ended(state: State, event: ev.RoundEnded) -> None:
     r = state.at_round(event.round)
     r.weights, r.ended = event.weights, True
@@ -418,6 +432,7 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.Updated: _updated,
     ev.Synced: _synced,
     ev.Gated: _gated,
+    ev.Paid: _paid,
     ev.RoundEnded: _round_ended,
     ev.Noted: _noted,
     ev.Requeued: _requeued,

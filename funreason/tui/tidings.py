@@ -79,6 +79,10 @@ def _of_the_round(event: ev.AnyEvent) -> Span:
             o = event.overall
             was, now = percent(share_of(o.old, o.total)), percent(share_of(o.new, o.total))
             return (f"{sign} gate: {event.decision}, {was} → {now}. {event.reason}", role)
+        case ev.Paid():
+            trouble = f", {event.retries} sent again, {event.failed} given up" if event.retries + event.failed else ""
+            said = f"{event.node}: {event.requests:,} requests to endpoints, {event.tokens:,} tokens{trouble}"
+            return (said, "warn" if event.failed else "dim")
         case ev.RoundEnded():
             return (f"round {event.round} over; weights {event.weights}", "plain")
         case ev.Requeued():
