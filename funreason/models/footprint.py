@@ -16,7 +16,7 @@ Parts = dict[str, float]
 """Bytes by what they are for."""
 PARTS = (
     "weights", "gradients", "optimiser", "gathered", "activations", "backward", "head", "keys and values", "logits",
-    "allowance",
+    "engine", "allowance",
 )  # fmt: skip
 
 ALLOWANCE = 1.5 * 2**30  # CUDA context, fragments and workspace: 1 to 2 GiB on the cards people report
