@@ -51,6 +51,7 @@ def loop(
     resume: str | None = None,
     no_cache: Annotated[bool, Parameter(negative="")] = False,
     tui: Annotated[bool, Parameter(negative="")] = False,
+    track: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
 ) -> int:
     """Sample, judge, learn, gate; round after round. Without options: the embedded domain and model, on any CPU.
 
@@ -78,6 +79,8 @@ def loop(
         Ask the LLM judges everything anew: no verdict is read from the cache, none is kept.
     tui
         Show the run in the dashboard, as `funreason watch` does. Quitting it leaves the run going.
+    track
+        Follow the run in tensorboard, wandb or trackio, from a process of its own. Can be given several times.
     """
     from funreason.commands.looping import run_loop
 
@@ -86,7 +89,7 @@ def loop(
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
-    return run_loop(config, given, set or [], resume, tui=tui)
+    return run_loop(config, given, set or [], resume, tui=tui, track=track or [])
 
 
 @app.command
@@ -121,6 +124,28 @@ def refine(
 
     given: dict[str, object] = {"tasks.strict": True} if strict else {}
     return run_refine(file, out, config, given | ({"fcdr.llm.cache": False} if no_cache else {}), set or [])
+
+
+@app.command
+def convert(
+    file: Path, /, *, to: Literal["xlam", "sharegpt", "openai", "bfcl"], out: Path, strict: bool = False
+) -> int:
+    """Write a data file in another form; a record that would not come back the same is rejected and counted.
+
+    Parameters
+    ----------
+    file
+        xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz.
+    to
+        The form to write.
+    out
+        A new file; for bfcl a folder, which gets possible_answer/ as well.
+    strict
+        Refuse a file with one malformed record, instead of leaving that record out.
+    """
+    from funreason.commands.converting import run_convert
+
+    return run_convert(file, to, out, strict=strict)
 
 
 @app.command
@@ -245,6 +270,64 @@ def report(run: str | None = None, /, *, out: Path | None = None, run_dir: Path 
 
 
 @app.command
+def track(
+    run: str | None = None,
+    /,
+    *,
+    to: str,
+    follow: Annotated[bool, Parameter(negative="")] = False,
+    pid: Annotated[int | None, Parameter(show=False)] = None,
+    run_dir: Path = RUNS,
+) -> int:
+    """Show a run in an experiment tracker, from its record: losses by step, rates and gate by round.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: the newest.
+    to
+        `tensorboard`, `wandb` or `trackio`; each is an extra of the same name.
+    follow
+        Go on until the run ends.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.tracking import run_track
+
+    return run_track(run, run_dir, to, follow=follow, pid=pid)
+
+
+@app.command
+def export(
+    run: str | None = None,
+    /,
+    *,
+    to: Path,
+    license: str | None = None,
+    data_license: str | None = None,
+    run_dir: Path = RUNS,
+) -> int:
+    """Write a run for others: the accepted model with a card, the refined data as Parquet and for LLaMA-Factory.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: the newest.
+    to
+        A new folder.
+    license
+        The model's licence, for its card.
+    data_license
+        The data's licence, for its card.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.exporting import run_export
+
+    return run_export(run, run_dir, to, license, data_license)
+
+
+@app.command
 def graph(*, config: str = "default", mermaid: bool = False, set: Setting = None) -> int:
     """Check the graph of agents and draw it.
 
@@ -278,6 +361,59 @@ def show(sample: str, /, *, run: str | None = None, run_dir: Path = RUNS) -> int
     from funreason.commands.looking import show_sample
 
     return show_sample(sample, run, run_dir)
+
+
+@app.command
+def plan(
+    *,
+    config: str = "default",
+    model: str | None = None,
+    gpu: str = "a100-80",
+    gpus: int | None = None,
+    gpu_memory: float | None = None,
+    tflops: float | None = None,
+    bandwidth: float | None = None,
+    prompt_tokens: int = 400,
+    answer_tokens: int = 382,
+    mfu: float = 0.4,
+    json: bool = False,
+    set: Setting = None,
+) -> int:
+    """Compute what a configuration needs on GPUs, memory and hours, before anything starts. Exit code 1: too little.
+
+    Reads the model's config.json alone: no weights, no torch, no hub.
+
+    Parameters
+    ----------
+    config
+        A YAML file, or a name in configs/.
+    model
+        A model folder or a config.json, instead of the configuration's.
+    gpu
+        a100-80, a100-40, h100, h200, l40s, a10, l4, rtx4090 or rtx3090.
+    gpus
+        How many of them. Default: as many as the configuration's update has processes.
+    gpu_memory
+        GiB of each, instead of the chip's own.
+    tflops
+        Dense bf16 TFLOP/s, instead of the chip's own.
+    bandwidth
+        TB/s of its memory, instead of the chip's own.
+    prompt_tokens
+        How long your prompts are on average, tools included.
+    answer_tokens
+        How long answers are on average, thinking included. Default: the paper's mean.
+    mfu
+        The share of the peak that training reaches.
+    json
+        Print everything as JSON: bytes, tokens, seconds.
+    set
+        Change one setting, such as --set train.update.gradient_checkpointing=true.
+    """
+    from funreason.commands.planning import Asked, run_plan
+
+    asked = Asked(gpu, gpus, gpu_memory, tflops, bandwidth, prompt_tokens, answer_tokens, mfu)
+    return run_plan(config, model, asked, set or [], as_json=json)
 
 
 @dlq.command(name="list")

@@ -16,7 +16,6 @@ import msgspec
 from funreason.agents.gate import Marks, Pair, Rule, by_category, compare, decide, pooled
 from funreason.agents.messages import Accepted, Candidate
 from funreason.bfcl import Case, check, check_any
-from funreason.calls.thinking import split_thinking
 from funreason.models.policy import Ask, Policy
 from funreason.record.events import Gated
 from funreason.record.folder import write_json, write_whole
@@ -97,7 +96,7 @@ class Evaluator:
     async def _mark(self, suite: GateSuite) -> Marks:
         asks = [Ask(case.id, task) for case, task in zip(suite.cases, suite.tasks, strict=True)]
         completions = await self.policy.ask(asks, greedy=True)
-        outputs = [split_thinking(answers[0].text).answer for answers in completions]
+        outputs = [self.policy.split(answers[0].text).answer for answers in completions]
         self._keep_outputs(suite, [answers[0].text for answers in completions])
         return Marks(
             [case.category for case in suite.cases],

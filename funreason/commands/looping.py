@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from funreason.commands import terminal
 from funreason.commands.settings import read_config
+from funreason.commands.tracking import require_known, tracked
 from funreason.commands.viewing import CONSOLE, require_terminal, speak_into, viewed
 from funreason.config import Config, ConfigError
 from funreason.loops.interrupt import STOPPED, StopRequest
@@ -26,9 +27,16 @@ OPTIONS |= {"fcdr.llm.cache": "--no-cache"}
 
 
 def run_loop(
-    name: str | None, given: dict[str, object], settings: list[str], resume: str | None, *, tui: bool = False
+    name: str | None,
+    given: dict[str, object],
+    settings: list[str],
+    resume: str | None,
+    *,
+    tui: bool = False,
+    track: Sequence[str] = (),
 ) -> int:
-    """Start or take up a run, under the dashboard with `tui`; the exit code."""
+    """Start or take up a run, under the dashboard with `tui`, followed by the trackers `track`; the exit code."""
+    require_known(track)
     if tui:
         require_terminal()
     if resume is None:
@@ -44,7 +52,7 @@ def run_loop(
     stop.on_leave(lambda: _say_interrupted(console, folder))
     console.print(f"run {folder.path}")
     try:
-        with viewed(folder, console) if tui else LiveProgress(folder, console):
+        with tracked(folder, track, console), viewed(folder, console) if tui else LiveProgress(folder, console):
             state = asyncio.run(play(config, folder, stop, resume=resume is not None))
     except STOPPED:
         _say_interrupted(console, folder)
