@@ -13,8 +13,9 @@ import msgspec
 
 from funreason.record import events as ev
 
-RECENT_JUDGEMENTS = 5000
-"""How many of a round's last judgements and ends are held one by one: what bounds a reader's memory."""
+RECENT_JUDGEMENTS = 2000
+"""How many of a round's last judgements and ends are held one by one: what bounds a reader's memory, and half of its speed
+(the longer the window, the colder the memory it frees)."""
 RECENT_TIMES = 129
 FAILED = ("dropped", "dead")
 
@@ -71,8 +72,8 @@ class AskCount:
 class RoundState:
     """One round, or round 0: measuring the start and the warm-up.
 
-    `in_hand` holds, for each sample that has not ended, the attempts and nodes it was judged at: after a kill those
-    judgements are made again, and must not count twice.
+    `in_hand` holds, for each sample that has not ended, the attempts and nodes it was judged at: a run that is taken up
+    again asks no judge twice, and what an older version wrote twice must not count twice.
     """
 
     nodes: dict[str, NodeCount] = field(default_factory=dict)
@@ -90,7 +91,7 @@ class RoundState:
     weights: str = ""
     ended: bool = False
     recent: deque[ev.Judged | ev.Ended] = field(default_factory=lambda: deque(maxlen=RECENT_JUDGEMENTS))
-    in_hand: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
+    in_hand: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
 
     def loss(self, part: str) -> float | None:
         """The round's mean loss of `think` or `result` over its tokens, in nats; None when nothing was trained."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from sys import intern
+from functools import lru_cache
 from typing import Any
 
 from funreason.record import events as ev
@@ -57,8 +57,11 @@ class State:
 
     def apply(self, event: ev.AnyEvent) -> None:
         """Fold one event in."""
-        self.events += 1
         kind = type(event)
+        if kind is ev.Judged:
+            _judged(self, event)  # type: ignore[arg-type]
+            return
+        self.events += 1
         _FOLDS[kind](self, event)
         if event.at > self.last_at:
             self.last_at = event.at
@@ -68,11 +71,8 @@ class State:
     def fold(self, events: Iterable[ev.AnyEvent]) -> State:
         """Fold many events in; returns itself."""
         for event in events:
-            if type(event) is ev.Judged:  # nearly all of them: what `apply` does, without the way there
-                self.events += 1
+            if type(event) is ev.Judged:  # nine of ten: what `apply` does, without the way there
                 _judged(self, event)
-                if event.at > self.last_at:
-                    self.last_at = event.at
             else:
                 self.apply(event)
         return self
@@ -167,26 +167,36 @@ def _screened(state: State, event: ev.Screened) -> None:
 
 def _judged(state: State, event: ev.Judged) -> None:
     # Nine of ten events come here, so lookups are spelled out: a million of them must fold in two seconds.
+    state.events += 1
+    if event.at > state.last_at:
+        state.last_at = event.at
     r = state.rounds.get(event.round) or state.at_round(event.round)
-    outcome = event.outcome
+    name, outcome = event.node, event.outcome
     if outcome != "error":  # whoever failed is asked again after a kill, and answers for the first time then
-        here = (event.attempt, event.node)
+        here = (event.attempt, name)
         judged = r.in_hand.get(event.sample)
         if judged is None:
-            r.in_hand[event.sample] = {here}
+            r.in_hand[event.sample] = [here]
         elif here in judged:
             return
         else:
-            judged.add(here)
-    node = r.nodes.get(event.node)
+            judged.append(here)
+    node = r.nodes.get(name)
     if node is None:
-        node = r.nodes[event.node] = NodeCount()
+        node = r.nodes[name] = NodeCount()
     node.outcomes[outcome] += 1
-    node.busy_us += event.us
-    node.recent_us.append(event.us)
+    took = event.us
+    node.busy_us += took
+    node.recent_us.append(took)
     if event.reason and outcome != "pass":
         node.reasons[event.reason] += 1
     r.recent.append(event)
+
+
+@lru_cache(maxsize=4096)
+def _fate(fate: str, why: str) -> Fate:
+    """One object for all samples that ended alike."""
+    return Fate(fate, why)
 
 
 def _ended(state: State, event: ev.Ended) -> None:
@@ -194,8 +204,7 @@ def _ended(state: State, event: ev.Ended) -> None:
     if key in state.ended:
         return
     failed = event.fate in FAILED
-    # Interned: one string for all samples that ended alike, instead of two for each.
-    fate = state.ended[key] = Fate(intern(event.fate), intern(event.reason if failed else event.origin))
+    fate = state.ended[key] = _fate(event.fate, event.reason if failed else event.origin)
     state.requeued.discard(key)
     r = state.at_round(event.round)
     r.recent.append(event)
@@ -277,7 +286,6 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.TaskRefused: _task_refused,
     ev.TasksRead: _tasks_read,
     ev.Screened: _screened,
-    ev.Judged: _judged,
     ev.Ended: _ended,
     ev.Chosen: _chosen,
     ev.Asked: _asked,
@@ -290,6 +298,6 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.Paused: _paused,
     ev.RunEnded: _run_ended,
 }
-_COUNTED = frozenset((ev.Judged, ev.Ended, ev.Stepped, ev.Asked))
+_COUNTED = frozenset((ev.Ended, ev.Stepped, ev.Asked))
 
 __all__ = ["FAILED", "AskCount", "Fate", "NodeCount", "RoundState", "State"]
