@@ -31,17 +31,26 @@ class OwnJudge:
 
     async def __call__(self, sample: Sample) -> Any:
         """The agent's answer, as a verdict of this node where it is a verdict or a word."""
+        return self._signed(await self._in_time(self.agent(sample)))
+
+    async def afresh(self, sample: Sample) -> Any:
+        """The same from an agent that looks nothing up, where it has such a method."""
+        return self._signed(await self._in_time(getattr(self.agent, "afresh", self.agent)(sample)))
+
+    async def _in_time(self, answer: Awaitable[Any]) -> Any:
         try:
             async with asyncio.timeout(self.limit_s):
-                answer = await self.agent(sample)
+                return await answer
         except TimeoutError as error:
             raise TimeoutError(f"{self.node} gave no answer within {self.limit_s:g} s") from error
+
+    def _signed(self, answer: Any) -> Any:
         if isinstance(answer, str):
             reason = "" if answer == Outcome.PASS else f"{self.node}.{answer}"
             return Verdict(self.node, answer, reason, judge="own")
-        return self._signed(answer) if isinstance(answer, Verdict) else answer
+        return self._short(answer) if isinstance(answer, Verdict) else answer
 
-    def _signed(self, verdict: Verdict) -> Verdict:
+    def _short(self, verdict: Verdict) -> Verdict:
         reason, evidence = verdict.reason[:REASON_CHARS], verdict.evidence[:EVIDENCE_CHARS]
         if (verdict.stage, verdict.reason, verdict.evidence) == (self.node, reason, evidence):
             return verdict

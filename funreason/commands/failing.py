@@ -18,7 +18,9 @@ KNOWN = {
     "BfclError": FAILED,
     "TrackerError": FAILED,
     "TrainingError": FAILED,
+    "StaleError": FAILED,
     "BrokenAgent": FAILED,
+    "UnfitJudge": FAILED,
     "Interrupted": INTERRUPTED,
 }
 """Errors with a sentence of their own, by name: naming the classes would import what raises them."""

@@ -102,6 +102,33 @@ class Ended(Event, frozen=True, gc=False):
     category: str = ""
 
 
+class Examined(Event, frozen=True):
+    """What a judge said of a round's canaries: of `bad` ones it let `passed` go on, of `good` ones it kept `dropped`.
+
+    `errors` were answered neither way and are in neither count; `missed` says which faults passed, and how often.
+    """
+
+    round: int
+    node: str
+    bad: int
+    passed: int
+    good: int
+    dropped: int
+    errors: int = 0
+    missed: dict[str, int] = {}
+
+
+class AskedTwice(Event, frozen=True, gc=False):
+    """A judge was asked one sample twice: the outcome that counted, and the second one."""
+
+    round: int
+    sample: str
+    attempt: int
+    node: str
+    first: str
+    second: str
+
+
 class Chosen(Event, frozen=True):
     """What the trainer took out of all that was kept, and how many each rule left out."""
 
@@ -114,6 +141,7 @@ class Chosen(Event, frozen=True):
     duplicates: int = 0
     over_count: int = 0
     refused: int = 0
+    stale: int = 0
     replay: int = 0
     by_category: dict[str, int] = {}
     by_origin: dict[str, int] = {}
@@ -181,6 +209,20 @@ class Score(msgspec.Struct, frozen=True):
     new_any: int = 0
 
 
+class Synced(Event, frozen=True):
+    """A sampling engine took the weights `weights` (at its start: `started`) in `seconds`.
+
+    `proved` counts the greedy tokens that agreed with the trainer's own model, which took `proof_seconds` more.
+    """
+
+    round: int
+    weights: str
+    seconds: float
+    proof_seconds: float = 0.0
+    proved: int = 0
+    started: bool = False
+
+
 class Gated(Event, frozen=True):
     """The gate's word: `promote`, `hold` or `rollback` (round 0 is the measurement of the start)."""
 
@@ -192,6 +234,22 @@ class Gated(Event, frozen=True):
     overall: Score
     by_category: dict[str, Score] = {}
     by_slice: dict[str, Score] = {}
+
+
+class Paid(Event, frozen=True):
+    """What `node` asked of endpoints since its last such line, and what it cost in prompt and answer tokens.
+
+    `requests` counts tries; `retries` those sent again, `failed` requests that were given up; `estimated` are the
+    tokens that servers did not count themselves.
+    """
+
+    round: int
+    node: str
+    requests: int
+    tokens: int
+    retries: int = 0
+    failed: int = 0
+    estimated: int = 0
 
 
 class RoundEnded(Event, frozen=True):
@@ -238,11 +296,15 @@ AnyEvent = (
     | Screened
     | Judged
     | Ended
+    | Examined
+    | AskedTwice
     | Chosen
     | Asked
     | Stepped
     | Updated
+    | Synced
     | Gated
+    | Paid
     | RoundEnded
     | Noted
     | Requeued

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from funreason.record import events as ev
+from funreason.record.health import JudgeHealth
 
 RECENT_JUDGEMENTS = 2000
-"""How many of a round's last judgements and ends are held one by one: what bounds a reader's memory, and half of its speed
-(the longer the window, the colder the memory it frees)."""
+"""How many of a round's last judgements and ends are held one by one: what bounds a reader's memory, and its
+speed: the longer the window, the colder the memory it frees."""
 RECENT_TIMES = 129
 FAILED = ("dropped", "dead")
 
@@ -82,16 +83,27 @@ class RoundState:
     dead_reasons: Counter[str] = field(default_factory=Counter)
     asked: dict[str, AskCount] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+    """The phases that came to their end; `seconds` has broken-off ones, too."""
     todo: int = 0
     chosen: ev.Chosen | None = None
     screened: ev.Screened | None = None
     steps: list[ev.Stepped] = field(default_factory=list)
     update: ev.Updated | None = None
+    syncs: list[ev.Synced] = field(default_factory=list)
     gate: ev.Gated | None = None
+    paid: dict[str, Counter[str]] = field(default_factory=dict)
+    """What each node asked of endpoints, in the words of `Paid`."""
     weights: str = ""
     ended: bool = False
     recent: deque[ev.Judged | ev.Ended] = field(default_factory=lambda: deque(maxlen=RECENT_JUDGEMENTS))
     in_hand: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    health: dict[str, JudgeHealth] = field(default_factory=dict)
+    """How well each judge judges, by node."""
+
+    def health_of(self, node: str) -> JudgeHealth:
+        """The health of a judge, made when first spoken of."""
+        return self.health.setdefault(node, JudgeHealth())
 
     def loss(self, part: str) -> float | None:
         """The round's mean loss of `think` or `result` over its tokens, in nats; None when nothing was trained."""
@@ -113,6 +125,7 @@ def round_summary(r: RoundState) -> dict[str, Any]:
             }
             for name, n in r.nodes.items()
         },
+        "judges": {name: health.summary() for name, health in r.health.items()},
         "fates": dict(r.fates),
         "origins": dict(r.origins),
         "dead_reasons": dict(r.dead_reasons),
@@ -122,11 +135,13 @@ def round_summary(r: RoundState) -> dict[str, Any]:
         "loss_result": r.loss("result"),
         "chosen": _plain(r.chosen),
         "screened": _plain(r.screened),
+        "syncs": [_plain(sync) for sync in r.syncs],
         "gate": _plain(r.gate),
+        "paid": {name: dict(spent) for name, spent in r.paid.items()},
         "weights": r.weights,
         "ended": r.ended,
     }
 
 
-def _plain(event: ev.Chosen | ev.Screened | ev.Gated | None) -> Any:
+def _plain(event: ev.Chosen | ev.Screened | ev.Synced | ev.Gated | None) -> Any:
     return None if event is None else msgspec.to_builtins(event)

@@ -16,6 +16,7 @@ from funreason.record import events as ev
 from funreason.record.rounds import FAILED, AskCount, Fate, NodeCount, RoundState, round_summary
 
 RECENT_TIDINGS = 2000
+PAID = ("requests", "tokens", "retries", "failed", "estimated")
 
 
 @dataclass(slots=True)
@@ -76,6 +77,10 @@ class State:
             else:
                 self.apply(event)
         return self
+
+    def paid(self) -> Counter[str]:
+        """What the run asked of endpoints so far, in the words of `Paid`."""
+        return sum((spent for r in self.rounds.values() for spent in r.paid.values()), Counter())
 
     def elapsed_s(self, now: float) -> float:
         """How long the run has been played up to `now`, without the time it lay broken off."""
@@ -150,7 +155,9 @@ def _phase_started(state: State, event: ev.PhaseStarted) -> None:
 
 def _phase_ended(state: State, event: ev.PhaseEnded) -> None:
     state.phase_at, state.phase_open = event.at, False
-    _add_seconds(state.at_round(event.round), event.phase, event.seconds)
+    r = state.at_round(event.round)
+    r.whole.add(event.phase)
+    _add_seconds(r, event.phase, event.seconds)
 
 
 def _task_refused(state: State, event: ev.TaskRefused) -> None:
@@ -213,6 +220,14 @@ def _ended(state: State, event: ev.Ended) -> None:
     (r.dead_reasons if failed else r.origins)[fate.why] += 1
 
 
+def _examined(state: State, event: ev.Examined) -> None:
+    state.at_round(event.round).health_of(event.node).examined(event)
+
+
+def _asked_twice(state: State, event: ev.AskedTwice) -> None:
+    state.at_round(event.round).health_of(event.node).asked_twice(event)
+
+
 def _chosen(state: State, event: ev.Chosen) -> None:
     state.at_round(event.round).chosen = event
 
@@ -236,8 +251,18 @@ def _updated(state: State, event: ev.Updated) -> None:
     state.at_round(event.round).update = event
 
 
+def _synced(state: State, event: ev.Synced) -> None:
+    state.at_round(event.round).syncs.append(event)
+
+
 def _gated(state: State, event: ev.Gated) -> None:
     state.at_round(event.round).gate = event
+
+
+def _paid(state: State, event: ev.Paid) -> None:
+    spent = state.at_round(event.round).paid.setdefault(event.node, Counter())
+    for what in PAID:
+        spent[what] += getattr(event, what)
 
 
 def _round_ended(state: State, event: ev.RoundEnded) -> None:
@@ -287,17 +312,21 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.TasksRead: _tasks_read,
     ev.Screened: _screened,
     ev.Ended: _ended,
+    ev.Examined: _examined,
+    ev.AskedTwice: _asked_twice,
     ev.Chosen: _chosen,
     ev.Asked: _asked,
     ev.Stepped: _stepped,
     ev.Updated: _updated,
+    ev.Synced: _synced,
     ev.Gated: _gated,
+    ev.Paid: _paid,
     ev.RoundEnded: _round_ended,
     ev.Noted: _noted,
     ev.Requeued: _requeued,
     ev.Paused: _paused,
     ev.RunEnded: _run_ended,
 }
-_COUNTED = frozenset((ev.Ended, ev.Stepped, ev.Asked))
+_COUNTED = frozenset((ev.Ended, ev.Stepped, ev.Asked, ev.AskedTwice))
 
 __all__ = ["FAILED", "AskCount", "Fate", "NodeCount", "RoundState", "State"]
