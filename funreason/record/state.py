@@ -92,6 +92,7 @@ class RoundState:
     screened: ev.Screened | None = None
     steps: list[ev.Stepped] = field(default_factory=list)
     update: ev.Updated | None = None
+    syncs: list[ev.Synced] = field(default_factory=list)
     gate: ev.Gated | None = None
     paid: dict[str, Counter[str]] = field(default_factory=dict)
     """What each node asked of endpoints, in the words of `Paid`."""
@@ -232,6 +233,7 @@ def _round_summary(r: RoundState) -> dict[str, Any]:
         "loss_result": r.loss("result"),
         "chosen": _plain(r.chosen),
         "screened": _plain(r.screened),
+        "syncs": [_plain(sync) for sync in r.syncs],
         "gate": _plain(r.gate),
         "paid": {name: dict(spent) for name, spent in r.paid.items()},
         "weights": r.weights,
@@ -239,7 +241,7 @@ def _round_summary(r: RoundState) -> dict[str, Any]:
     }
 
 
-def _plain(event: ev.Chosen | ev.Screened | ev.Gated | None) -> Any:
+def _plain(event: ev.Chosen | ev.Screened | ev.Synced | ev.Gated | None) -> Any:
     return None if event is None else msgspec.to_builtins(event)
 
 
@@ -360,6 +362,10 @@ def _updated(state: State, event: ev.Updated) -> None:
     state.at_round(event.round).update = event
 
 
+def _synced(state: State, event: ev.Synced) -> None:
+    state.at_round(event.round).syncs.append(event)
+
+
 def _gated(state: State, event: ev.Gated) -> None:
     state.at_round(event.round).gate = event
 
@@ -424,6 +430,7 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.Asked: _asked,
     ev.Stepped: _stepped,
     ev.Updated: _updated,
+    ev.Synced: _synced,
     ev.Gated: _gated,
     ev.Paid: _paid,
     ev.RoundEnded: _round_ended,
