@@ -21,7 +21,14 @@ KEY = "sk-very%secret/key+1"
 SUITE = "toolbox:new_dev"
 ONE_ROUND = ["--config", "smoke", "--rounds", "1", "--set", "warmup.references=null", "--set", "name=run"]
 ONE_ROUND += ["--set", "tasks.per_round=12", "--set", "sample.k=2", "--set", "sample.max_new_tokens=64"]
-ONE_ROUND += ["--set", "gate.suites.new.count=8", "--set", "gate.suites.old.count=8"]
+ONE_ROUND += [
+    "--set",
+    "sample.max_staleness=null",
+    "--set",
+    "gate.suites.new.count=8",
+    "--set",
+    "gate.suites.old.count=8",
+]
 
 
 @pytest.fixture
