@@ -219,6 +219,8 @@ class JudgeEntry(Section):
     """The node behind which it stands."""
     edge: str = "pass"
     """The outcome of that node whose edge it stands on; its own `pass` goes on to where that edge led."""
+    seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How long it may take over a sample; then it has failed on it."""
     outcomes: dict[str, str] = {}
     """Its outcomes beyond pass, drop and error, and the node each leads to; also for those three, to lead elsewhere.
 
