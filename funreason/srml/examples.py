@@ -11,6 +11,7 @@ from funreason.calls.thinking import THINK_TAGS, Tags
 AlphaMode = Literal["fixed", "proportional", "learnable"]
 Average = Literal["sample", "token"]
 Schedule = Literal["linear", "cosine", "constant"]
+Strategy = Literal["none", "ddp", "fsdp2", "zero2", "zero3"]
 
 
 class Example(msgspec.Struct, frozen=True):
