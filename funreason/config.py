@@ -7,10 +7,10 @@ Unknown keys are refused with the nearest known one. Every field has one sentenc
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from rapidfuzz import process
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -41,8 +41,19 @@ class Model(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     prompt: Literal["native", "text"] = "native"
     """`native` hands the tools to the model's chat template; `text` writes them into a system message."""
+    think_tags: tuple[str, str] = ("<think>", "</think>")
+    """What opens and what closes the thinking, in the model's own words."""
+    template: dict[str, Any] = {}
+    """Variables of the model's chat template, such as `enable_thinking: true` or a fixed `date_string`."""
     threads: int | None = None
     """CPU threads for sampling and training; by default as many as there are cores."""
+
+    @field_validator("think_tags")
+    @classmethod
+    def _two_tags(cls, tags: tuple[str, str]) -> tuple[str, str]:
+        if not all(tag and tag == tag.strip() for tag in tags) or tags[0] in tags[1] or tags[1] in tags[0]:
+            raise ValueError("expected two different tags without blanks around them, neither inside the other")
+        return tags
 
 
 class Tasks(Section):
@@ -71,6 +82,33 @@ class References(Section):
     """Shares of the categories, embedded domain only; by default equal."""
 
 
+class Launch(Section):
+    """In how many processes an update runs. They are started for it and end with it."""
+
+    processes: Count = 1
+    """One for each GPU, as a rule; on a CPU they share the threads."""
+    strategy: Literal["none", "ddp", "fsdp2", "zero2", "zero3"] = "none"
+    """How the model lies over them. `ddp`: each has all of it. `zero2`: gradients and moments in slices. `zero3`,
+    `fsdp2`: the weights too. `zero2` and `zero3` need DeepSpeed. `none`: one process, the one that runs the loop."""
+
+    @model_validator(mode="after")
+    def _several_need_a_strategy(self) -> Launch:
+        if self.processes > 1 and self.strategy == "none":
+            raise ValueError(f"{self.processes} processes need a strategy: ddp, fsdp2, zero2 or zero3")
+        return self
+
+
+class Lora(Section):
+    """Low-rank adapters: few weights learn, on one small GPU; they are merged into plain weights at the end."""
+
+    rank: Count = 16
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """The adapters' scale is alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: list[str] = []
+    """Names of linear modules, such as q_proj; by default every linear module but the head."""
+
+
 class Update(Section):
     """How weights are changed; used by warm-up and by every round."""
 
@@ -79,6 +117,9 @@ class Update(Section):
     batch: Count = 16
     """Samples per optimiser step."""
     warmup_steps: Annotated[int, Field(ge=0)] = 8
+    """Steps over which the rate rises to `lr`."""
+    warmup_ratio: Share | None = None
+    """The same as a share of all steps; where given, `warmup_steps` is not asked."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     alpha: Share = 0.7
     """The weight of thinking in the loss; 1 - alpha is the weight of the result."""
@@ -86,10 +127,17 @@ class Update(Section):
     average: Literal["sample", "token"] = "sample"
     max_length: Count = 2048
     """Longer samples are refused, not cut."""
+    micro_tokens: Count = 4096
+    """Padded tokens per forward pass: memory against speed, no influence on the result."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: a third slower, a fraction of the memory."""
+    lora: Lora | None = None
+    """Train adapters instead of all weights; needs the extra `lora`."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 20
     """Steps between two checkpoints: what a kill costs at most. 0 saves one only when the run is asked to stop."""
     replay: References | None = None
     """Old references mixed in against forgetting."""
+    launch: Launch = Launch()
 
 
 class Warmup(Section):
@@ -109,6 +157,8 @@ class Sampling(Section):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Count = 160
     """Longest completion in tokens, while sampling and on the gate's items."""
+    batch_tokens: Count = 131_072
+    """Tokens whose keys and values are held at once while sampling: memory against speed."""
 
 
 class JudgeEntry(Section):
@@ -129,16 +179,74 @@ class JudgeEntry(Section):
     """
 
 
+Judging = Literal["rules", "llm", "both"]
+
+
+class JudgedBy(Section):
+    """Who judges each stage; one word stands for all five.
+
+    `both`: rules first, and a language model only for what rules cannot tell (docs/llm-judges.md).
+    """
+
+    response: Judging = "rules"
+    query_tool: Judging = "rules"
+    cot: Judging = "rules"
+    parameters: Judging = "rules"
+    format: Judging = "rules"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        if given not in get_args(Judging):
+            raise ValueError(f"expected one of {', '.join(get_args(Judging))}, or a mapping from stages to these")
+        return dict.fromkeys(cls.model_fields, given)
+
+
+class LlmJudges(Section):
+    """The language models that judge where `judging` says so: each one here has a vote."""
+
+    model: str | None = None
+    """A model folder, `toolbox`, or `self`: the model in use judges itself."""
+    temperature: Annotated[float, Field(ge=0)] = 0.1
+    """0 takes the likeliest token each time."""
+    max_tokens: Count = 2048
+    """Longest reply in tokens, reasoning included."""
+    draws: Count = 1
+    """Replies drawn from each model, each with a vote."""
+    accept: Literal["unanimous", "majority", "mean"] = "unanimous"
+    """Whose yes counts: that of all votes, of more than half, or a mean score of at least `threshold`."""
+    threshold: Share = 0.5
+    """For `accept: mean` only."""
+    asks: Count = 2
+    """How often a model is asked for a reply that can be read."""
+    concurrency: Count = 64
+    """Questions under way at once."""
+    cache: bool = True
+    """Keep rulings in the user's cache folder, and do not ask again for what was ruled on before."""
+    cache_entries: Count = 200_000
+    """Rulings kept; the least recently used go first."""
+
+
 class Fcdr(Section):
     """Judging and repairing."""
 
     graph: str = "fcdr"
     """The graph file: a name in configs/ or a path."""
     max_attempts: Count = 3
-    regenerate: list[Literal["rerender", "resample", "repair"]] = ["rerender", "resample", "repair"]
-    """What the regenerator may try, in this order. `repair` writes the reference's answer: supervised data."""
+    regenerate: list[Literal["rerender", "rewrite", "resample", "repair"]] = [
+        "rerender",
+        "rewrite",
+        "resample",
+        "repair",
+    ]
+    """What the regenerator may try, in this order. `rewrite` takes an LLM judge's answer, `repair` the reference's:
+    supervised data."""
     require_thinking: bool = True
     """Drop answers without thinking; off for data that has none."""
+    judging: JudgedBy = JudgedBy()
+    llm: LlmJudges = LlmJudges()
     judges: list[JudgeEntry] = []
     error_limit: Share = 0.2
     """A judge that errs more often than this stops the round."""

@@ -125,5 +125,5 @@ def test_a_sampler_that_answers_fewer_leaves_the_others_spent():
 
 
 def test_an_unknown_way_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'guess' is not known; choose from rerender, resample, repair"):
+    with pytest.raises(ValueError, match=r"'guess' is not known; choose from rerender, rewrite, resample, repair"):
         Regenerator(None, order=("guess",))

@@ -1,7 +1,8 @@
 """The regenerator: another answer for a sample that stage 4 or 5 sent back. It asks no model but the sampler.
 
-Three ways, tried in the configured order:
+Four ways, tried in the configured order:
 - rerender: what parses in some format is written in the strict one. The meaning stays, so only stage 5 judges again.
+- rewrite: what an LLM judge offered in place of the answer it refused. Its thinking was judged against another call.
 - resample: the model answers the query anew. Nothing of the old answer is left, so all stages judge again.
 - repair: the reference's calls are written out. That is supervised data and marked so; the thinking is kept only if
   it leads to them. Where resampling comes before it in the order, it waits for the last attempt.
@@ -19,13 +20,14 @@ from funreason.record.types import Call, Sample, Task, changed
 
 Resample = Callable[[list[Sample]], Awaitable[list[Sample]]]
 FORMAT_STAGE = "format"
-WAYS = ("rerender", "resample", "repair")
+WAYS = ("rerender", "rewrite", "resample", "repair")
 
 
 class Regenerator:
     """Answers a batch of samples, each already on its next attempt, with one `Emit` for each.
 
-    Outcomes: `same` (re-rendered), `fresh` (resampled), `changed` (repaired), `spent` (nothing more can be tried).
+    Outcomes: `same` (re-rendered, or rewritten with the same meaning), `fresh` (resampled), `changed` (rewritten or
+    repaired), `spent` (nothing more can be tried).
     """
 
     def __init__(self, resample: Resample | None, *, order: Sequence[str] = WAYS, max_attempts: int = 3) -> None:
@@ -50,7 +52,7 @@ class Regenerator:
                 if not self._waits_for_repair(sample):
                     return None
                 continue
-            emit = rerendered(sample) if way == "rerender" else repaired(sample)
+            emit = _WITHOUT_MODEL[way](sample)
             if emit is not None:
                 return emit
         return Emit("spent", sample)
@@ -70,6 +72,19 @@ def rerendered(sample: Sample) -> Emit | None:
     if text is None or text == sample.answer:
         return None
     return Emit("same", changed(sample, answer=text, origin="rerendered"))
+
+
+def rewritten(sample: Sample) -> Emit | None:
+    """The sample with the answer that the last judge offered, when there is one that can be read and is another."""
+    offered = sample.verdicts[-1].answer if sample.verdicts else None
+    calls, old = calls_in(offered) if offered else None, calls_in(sample.answer)
+    text = _rendered(calls) if calls else None
+    if text is None or text == sample.answer:
+        return None
+    same = bool(old) and text == _rendered(old or ())
+    if same and sample.verdicts[-1].stage != FORMAT_STAGE:
+        return None  # stage 4 refused this very meaning
+    return Emit("same" if same else "changed", changed(sample, answer=text, origin="rewritten"))
 
 
 def repaired(sample: Sample) -> Emit | None:
@@ -95,6 +110,13 @@ def _thinking(sample: Sample, reference: Sequence[Call]) -> str | None:
         if thinking and thinking_problem(thinking, reference, task.tools) is None:
             return thinking
     return plain_thinking(reference)
+
+
+_WITHOUT_MODEL: dict[str, Callable[[Sample], Emit | None]] = {
+    "rerender": rerendered,
+    "rewrite": rewritten,
+    "repair": repaired,
+}
 
 
 def _rendered(calls: Sequence[Call]) -> str | None:

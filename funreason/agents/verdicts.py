@@ -1,4 +1,4 @@
-"""How the rule judges say what they found: a verdict with who judged, a dotted reason, short evidence."""
+"""How the judges say what they found: a verdict with who judged, a dotted reason, short evidence."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def passed(stage: str) -> Verdict:
     return Verdict(stage, Outcome.PASS, judge=RULES)
 
 
-def failed(stage: str, outcome: Outcome, reason: str, evidence: str = "") -> Verdict:
+def failed(stage: str, outcome: Outcome, reason: str, evidence: str = "", judge: str = RULES) -> Verdict:
     """Any other verdict; the evidence is cut to what a table can show."""
-    return Verdict(stage, outcome, reason, evidence if len(evidence) <= _LIMIT else evidence[: _LIMIT - 1] + "…", RULES)
+    return Verdict(stage, outcome, reason, evidence if len(evidence) <= _LIMIT else evidence[: _LIMIT - 1] + "…", judge)

@@ -1,5 +1,6 @@
 """Asks an agent again when it raised or answered what cannot be routed, and gives up in the end.
 
+A fault that says `stops_run` is one that every message would meet: nobody is asked again, and the drain ends with it.
 A batch that raised is asked one by one, so that only the guilty message fails.
 """
 
@@ -16,6 +17,7 @@ async def ask_batch(lane: Lane, load: list[Any]) -> list[list[Step]]:
     try:
         answers = read_batch(lane, load, await lane.agent(load))
     except Exception as fault:
+        _require_hope(fault)
         return [await ask_again(lane, message, fault, max(1, lane.retries)) for message in load]
     return [await _read(lane, message, answer) for message, answer in zip(load, answers, strict=True)]
 
@@ -25,14 +27,21 @@ async def ask_again(lane: Lane, message: Any, fault: Exception, tries: int) -> l
 
     When those fail too: out by `error`, or no step at all from a sink.
     """
+    _require_hope(fault)
     for _ in range(tries):
         lane.retried += 1
         try:
             return await _ask(lane, message)
         except Exception as again:
+            _require_hope(again)
             fault = again
     lane.last_fault = fault
     return read_fault(lane, message, fault)
+
+
+def _require_hope(fault: Exception) -> None:
+    if getattr(fault, "stops_run", False):
+        raise fault
 
 
 async def _ask(lane: Lane, message: Any) -> list[Step]:

@@ -9,11 +9,12 @@ from rich.console import Console
 
 from funreason.commands import terminal
 from funreason.commands.settings import read_config
+from funreason.commands.viewing import CONSOLE, speak_into
 from funreason.loops.interrupt import STOPPED, StopRequest
 from funreason.loops.refine import refine_file
 from funreason.record.folder import RecordError, RunFolder
 from funreason.tui.progress import LiveProgress
-from funreason.tui.table import account, stage_table, yield_table
+from funreason.tui.table import account, asked_table, stage_table, yield_table
 
 
 def run_refine(file: Path, out: Path, name: str, given: dict[str, object], settings: list[str]) -> int:
@@ -25,6 +26,7 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
     console = terminal.console()
     stop = StopRequest()
     stop.listen()
+    stop.on_hangup(lambda: speak_into(out / CONSOLE))
     stop.on_leave(lambda: _say_interrupted(console, out))
     try:
         with LiveProgress(folder, console):
@@ -36,6 +38,8 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
         stop.deafen()
     state = folder.state()
     console.print(stage_table(state))
+    if asked_table(state).row_count:
+        console.print(asked_table(state))
     console.print(yield_table(state))
     console.print(account(state))
     console.print(f"kept records: {out / 'refined-sharegpt.json'}, {out / 'refined-xlam.jsonl'}")

@@ -20,11 +20,11 @@ def show_config(name: str, settings: list[str]) -> int:
 def check(name: str, settings: list[str]) -> int:
     """Check configuration, graph and judges."""
     from funreason.loops.graphs import loop_graph
-    from funreason.loops.judging import judges
+    from funreason.loops.judging import check_judges
 
     config = read_config(name, {}, settings)
     graph = loop_graph(config.fcdr)
-    judges(config.fcdr)
+    check_judges(config.fcdr)
     terminal.console().print(
         f"{name}: fine. {len(graph.nodes)} nodes, {len(graph.edges)} edges, {config.rounds} rounds."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from funreason.commands.settings import read_config
 from funreason.commands.terminal import console
 from funreason.data.reading import read_tasks
 from funreason.loops.building import build_policy
-from funreason.loops.updating import training_settings
+from funreason.loops.updating import update_job
 from funreason.models.policy import Policy
 from funreason.record.folder import RecordError
 from funreason.record.plain import plain
@@ -20,8 +21,7 @@ from funreason.srml.examples import Example, StepReport
 
 def run_train(file: Path, out: Path, model: str | None, name: str, preview: int, settings: list[str]) -> int:
     """Train on the references of `file` and save into `out`; the exit code."""
-    from funreason.models.loading import load_model, save_model
-    from funreason.srml.training import train
+    from funreason.srml.update import update
 
     config = read_config(name, {"model.path": model} if model else {}, settings)
     if out.exists() and any(out.iterdir()):
@@ -33,10 +33,9 @@ def run_train(file: Path, out: Path, model: str | None, name: str, preview: int,
     policy, base = build_policy(config)
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
     _preview(screen, examples[:preview], policy)
-    student = load_model(base.folder, config.model.device, config.model.dtype)
-    update = training_settings(config.train.update, config, 0)
-    report = train(student, policy.tokenizer, examples, update, on_step=lambda step: _say(screen, step))
-    weights_id = save_model(student, policy.tokenizer, out)
+    job, work = update_job(config.train.update, config, base.folder, out), out.with_name(f".{out.name}.update")
+    report, weights_id = update(job, examples, policy.tokenizer, work, on_step=lambda step: _say(screen, step))
+    shutil.rmtree(work, ignore_errors=True)
     screen.print(
         f"trained on {report.examples} samples ({len(report.refused)} refused) in {report.steps} steps: "
         f"L_think {_loss(report.think)}, L_result {_loss(report.result)}. Weights {weights_id} in {plain(out)}"
@@ -54,7 +53,12 @@ def _preview(screen: Console, examples: list[Example], policy: Policy) -> None:
     for example in examples:
         try:
             encoded = encode_sample(
-                example.prompt, example.thinking, example.answer, policy.tokenizer, sample_id=example.id
+                example.prompt,
+                example.thinking,
+                example.answer,
+                policy.tokenizer,
+                sample_id=example.id,
+                tags=policy.tags,
             )
         except UnusableSample as error:
             screen.print(plain(f"no preview: {error}"))

@@ -21,7 +21,8 @@ from funreason.loops.gates import gate_suites
 from funreason.loops.graphs import loop_graph
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
-from funreason.loops.judging import judges
+from funreason.loops.judging import check_judges
+from funreason.loops.panels import build_panel
 from funreason.loops.sources import Pool, hold_out, read_pool, references
 from funreason.loops.updating import Updating
 from funreason.loops.world import World
@@ -36,7 +37,7 @@ EMBEDDED_MODEL = "toolbox"
 def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> World:
     """Everything a run needs; ConfigError, DataError, GraphError, PluginError or ModelError say what is wrong."""
     loop_graph(config.fcdr)
-    judges(config.fcdr)
+    check_judges(config.fcdr)
     pool = read_pool(config.tasks, config.rounds, config.seed)
     held = hold_out(pool, config.gate.suites.values())
     suites = gate_suites(config.gate.suites, held.gate, folder.gate_items)
@@ -46,6 +47,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     screen = Screen([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
     pool = screened(pool, screen, _supervised(config))
     policy, base = build_policy(config)
+    require_room_to_think(policy, pool, config)
     return World(
         config,
         journal,
@@ -57,6 +59,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
         base,
         past,
         screen,
+        build_panel(config, policy),
     )
 
 
@@ -79,8 +82,27 @@ def build_policy(config: Config) -> tuple[Policy, Accepted]:
         max_new_tokens=config.sample.max_new_tokens,
         temperature=config.sample.temperature,
         top_p=config.sample.top_p,
+        token_budget=config.sample.batch_tokens,
     )
-    return Policy(sampler, tokenizer, style=config.model.prompt, seed=config.seed), base
+    policy = Policy(
+        sampler,
+        tokenizer,
+        style=config.model.prompt,
+        seed=config.seed,
+        tags=config.model.think_tags,
+        variables=config.model.template,
+    )
+    return policy, base
+
+
+def require_room_to_think(policy: Policy, pool: Pool, config: Config) -> None:
+    """ConfigError when thinking is asked for, and the chat template ends it before the model can begin."""
+    if config.fcdr.require_thinking and pool.tasks and policy.leaves_no_thinking(pool.tasks[0]):
+        raise ConfigError(
+            "the model's chat template puts an empty thinking into every prompt, and answers without thinking are "
+            "dropped. Let it think (such as --set model.template={enable_thinking: true}), or do without thinking: "
+            "--set fcdr.require_thinking=false."
+        )
 
 
 def wait_passively() -> None:

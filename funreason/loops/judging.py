@@ -7,28 +7,45 @@ from typing import Any
 
 from funreason.agents.cot import CotJudge
 from funreason.agents.format import judge_format
+from funreason.agents.llm_judge import LlmJudge
+from funreason.agents.llm_panel import Panel
 from funreason.agents.own import USUAL, OwnJudge, declared
 from funreason.agents.parameters import judge_parameters
 from funreason.agents.plugins import load_agent
 from funreason.agents.query_tool import judge_query_tool
 from funreason.agents.response import judge_response
+from funreason.agents.rules_first import BOTH, FACTS, RulesFirst
+from funreason.bus.agent import Observer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.config import ConfigError, Fcdr, JudgeEntry
-from funreason.loops.journal import Journal
+from funreason.loops.panels import require_judges
+
+Judge = Callable[..., Any]
 
 
-def judges(fcdr: Fcdr) -> dict[str, Callable[..., Any]]:
-    """The five rule judges, and those of the user, by node name."""
-    own = {entry.name: own_judge(entry) for entry in fcdr.judges}
-    return {
+def check_judges(fcdr: Fcdr) -> None:
+    """Raise PluginError or ConfigError for judges that a run could not have."""
+    own_judges(fcdr)
+    require_judges(fcdr)
+
+
+def judges(fcdr: Fcdr, panel: Panel | None = None) -> dict[str, Judge]:
+    """The five judges, each by rules, by `panel` or by both, and those of the user, by node name."""
+    rules: dict[str, Judge] = {
         "response": judge_response,
         "query_tool": judge_query_tool,
         "cot": CotJudge(require=fcdr.require_thinking),
         "parameters": judge_parameters,
         "format": judge_format,
-        **own,
     }
+    by = fcdr.judging.model_dump()
+    return {stage: _judge(stage, rule, by[stage], panel) for stage, rule in rules.items()} | own_judges(fcdr)
+
+
+def own_judges(fcdr: Fcdr) -> dict[str, Judge]:
+    """The judges of the user, by node name."""
+    return {entry.name: own_judge(entry) for entry in fcdr.judges}
 
 
 def own_judge(entry: JudgeEntry) -> OwnJudge:
@@ -43,7 +60,15 @@ def own_judge(entry: JudgeEntry) -> OwnJudge:
     return OwnJudge(entry.name, agent)
 
 
-def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, journal: Journal) -> Bus:
+def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:
+    if by == "rules":
+        return rule
+    assert panel is not None, f"{stage} is judged by {by}, so it takes a panel"
+    model, settled = LlmJudge(stage, panel), (BOTH if by == "both" else FACTS).get(stage)
+    return model if settled is None else RulesFirst(rule, model, settled)
+
+
+def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, observe: Observer) -> Bus:
     """A bus over the nodes of `graph`."""
     present = {node.name: agents[node.name] for node in graph.nodes}
     return Bus(
@@ -51,6 +76,6 @@ def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, journal: Journ
         present,
         workers=fcdr.workers,
         max_attempts=fcdr.max_attempts,
-        observe=journal.observe,
+        observe=observe,
         error_limit=fcdr.error_limit,
     )

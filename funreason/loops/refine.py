@@ -1,4 +1,4 @@
-"""FCDR alone: judges and repairs the samples of a data file, without any model.
+"""FCDR alone: judges and repairs the samples of a data file, without any model but the judges'.
 
 The same graph as the loop's, from the first judge on. A record's own answer is the sample; nothing else is known
 of the right one, so stage 4 checks the schema and not equality.
@@ -20,9 +20,11 @@ from funreason.data.writers import write_sharegpt, write_xlam
 from funreason.loops.graphs import refine_graph
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
-from funreason.loops.judging import judges, make_bus
+from funreason.loops.judging import check_judges, judges, make_bus
+from funreason.loops.panels import build_panel, sitting
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RunFolder
+from funreason.record.manifest import seal_run
 from funreason.record.types import Sample, changed
 
 ROUND = 1
@@ -35,14 +37,17 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     DataError when nothing is usable, GraphError or PluginError when nothing could judge it: then `out` is not begun.
     """
     reading = read_samples(file, strict=config.tasks.strict)
-    graph, own = refine_graph(config.fcdr), judges(config.fcdr)
+    graph = refine_graph(config.fcdr)
+    check_judges(config.fcdr)
+    panel = build_panel(config, None)
     out.claim()
     journal = Journal(out)
     stop.on_leave(lambda: journal.end("interrupted"))
     journal.write(RunStarted(run=out.name, rounds=1, seed=config.seed, nodes=list(graph.order)))
     journal.read(reading.refusals, reading.summary())
     try:
-        flow = await _judge(config, journal, graph, own, reading.samples, stop)
+        with sitting(panel, journal.write):
+            flow = await _judge(config, journal, graph, judges(config.fcdr, panel), reading.samples, stop)
     except STOPPED:
         journal.end("interrupted")
         raise
@@ -53,6 +58,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     out.seal(ROUND)
     journal.write(RoundEnded(round=ROUND, weights=""))
     journal.end("finished")
+    seal_run(out, ended=True)
     return flow
 
 
@@ -68,10 +74,9 @@ async def _judge(
         "trainer": Keeper(end),
         "dead_letter": DeadLetter(end),
     }
-    bus = make_bus(graph, agents, config.fcdr, journal)
-    stop.on_stop(bus.stop)
+    bus = make_bus(graph, agents, config.fcdr, journal.observe)
     async with journal.heartbeat():
-        with journal.phase(ROUND, "sample", todo=len(samples)):
+        with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
             flow = await bus.drain(_of_round(samples))
     if flow.stopped:
         raise Interrupted

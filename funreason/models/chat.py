@@ -36,10 +36,13 @@ class ChatModel(Protocol):
     """Answers a dialogue. `name` says which model answers, for the record and for cache keys."""
 
     name: str
-    weights_id: str
-    """Which weights answer; "" when nobody knows."""
     constrains: bool
     """Whether `schema` is obeyed: where it is not, it is left out of the request."""
+
+    @property
+    def weights_id(self) -> str:
+        """Which weights answer now; "" when nobody knows."""
+        ...
 
     async def reply(
         self,

@@ -19,7 +19,10 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", t
 
 
 class RunStarted(Event, frozen=True):
-    """A run began or was taken up again (`resumed`). `edges` are (source, outcome, target) of its graph."""
+    """A run began or was taken up again (`resumed`). `edges` are (source, outcome, target) of its graph.
+
+    `heard_at` is when the process before was heard of last: a killed one could not say when it ended.
+    """
 
     run: str
     rounds: int
@@ -28,6 +31,7 @@ class RunStarted(Event, frozen=True):
     resumed: bool = False
     base_weights: str = ""
     edges: list[tuple[str, str, str]] = []
+    heard_at: float = 0.0
 
 
 class PhaseStarted(Event, frozen=True):
@@ -115,6 +119,20 @@ class Chosen(Event, frozen=True):
     by_origin: dict[str, int] = {}
 
 
+class Asked(Event, frozen=True):
+    """What asking the LLM judges of a stage cost since the last such event; `unreadable` are replies among `requests`.
+
+    `hits` are rulings that were found in the verdict cache instead of being asked for.
+    """
+
+    round: int
+    node: str
+    requests: int = 0
+    tokens: int = 0
+    hits: int = 0
+    unreadable: int = 0
+
+
 class Stepped(Event, frozen=True):
     """One optimiser step. Losses are means in nats per token; None where the batch had no such part."""
 
@@ -142,6 +160,15 @@ class Updated(Event, frozen=True):
     steps: int
     think: float | None = None
     result: float | None = None
+
+
+class Crashed(Event, frozen=True):
+    """The processes of an update failed: why, and the last lines of each one's log, by the log's name."""
+
+    round: int
+    reason: str
+    processes: int
+    lines: dict[str, list[str]] = {}
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -221,8 +248,10 @@ AnyEvent = (
     | Judged
     | Ended
     | Chosen
+    | Asked
     | Stepped
     | Updated
+    | Crashed
     | Gated
     | RoundEnded
     | Noted

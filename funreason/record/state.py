@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from sys import intern
 from typing import Any, NamedTuple
 
@@ -62,6 +62,16 @@ class NodeCount:
 
 
 @dataclass(slots=True)
+class AskCount:
+    """What the LLM judges of one node cost in one round."""
+
+    requests: int = 0
+    tokens: int = 0
+    hits: int = 0
+    unreadable: int = 0
+
+
+@dataclass(slots=True)
 class RoundState:
     """One round, or round 0: measuring the start and the warm-up.
 
@@ -73,6 +83,7 @@ class RoundState:
     fates: Counter[str] = field(default_factory=Counter)
     origins: Counter[str] = field(default_factory=Counter)
     dead_reasons: Counter[str] = field(default_factory=Counter)
+    asked: dict[str, AskCount] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     todo: int = 0
     chosen: ev.Chosen | None = None
@@ -123,16 +134,20 @@ class State:
     paused: bool = False
     phase_at: float = 0.0
     """When the phase under way began."""
+    phase_open: bool = False
+    """Whether the phase has begun and not ended."""
+    away_s: float = 0.0
+    """How long the run lay between one process's end and the next one's beginning."""
     tidings: deque[ev.AnyEvent] = field(default_factory=lambda: deque(maxlen=RECENT_TIDINGS))
     """The last events a person would want told one by one: all but judgements, ends and steps."""
 
     def apply(self, event: ev.AnyEvent) -> None:
         """Fold one event in."""
         self.events += 1
-        if event.at > self.last_at:
-            self.last_at = event.at
         kind = type(event)
         _FOLDS[kind](self, event)
+        if event.at > self.last_at:
+            self.last_at = event.at
         if kind not in _COUNTED:
             self.tidings.append(event)
 
@@ -141,6 +156,10 @@ class State:
         for event in events:
             self.apply(event)
         return self
+
+    def elapsed_s(self, now: float) -> float:
+        """How long the run has been played up to `now`, without the time it lay broken off."""
+        return max(0.0, now - self.started_at - self.away_s) if self.started_at else 0.0
 
     def at_round(self, k: int) -> RoundState:
         """The state of round `k`, made when first spoken of."""
@@ -170,6 +189,7 @@ class State:
             "weights": self.weights,
             "started_at": self.started_at,
             "last_event_at": self.last_at,
+            "elapsed_s": self.elapsed_s(self.last_at),
             "events": self.events,
             "refused": dict(self.refused),
             "notes": [{"level": n.level, "text": n.text, "round": n.round} for n in self.notes],
@@ -191,6 +211,7 @@ def _round_summary(r: RoundState) -> dict[str, Any]:
         "fates": dict(r.fates),
         "origins": dict(r.origins),
         "dead_reasons": dict(r.dead_reasons),
+        "asked": {name: asdict(count) for name, count in r.asked.items()},
         "seconds": dict(r.seconds),
         "loss_think": r.loss("think"),
         "loss_result": r.loss("result"),
@@ -207,6 +228,10 @@ def _plain(event: ev.Chosen | ev.Screened | ev.Gated | None) -> Any:
 
 
 def _run_started(state: State, event: ev.RunStarted) -> None:
+    if state.last_at:
+        left = max(state.last_at, event.heard_at)
+        _close_phase(state, left)
+        state.away_s += max(0.0, event.at - left)
     state.run, state.rounds_planned, state.nodes = event.run, event.rounds, event.nodes
     state.status, state.reason, state.paused = "running", "", False
     state.weights = state.weights or event.base_weights
@@ -216,16 +241,26 @@ def _run_started(state: State, event: ev.RunStarted) -> None:
     state.started_at = state.started_at or event.at
 
 
+def _close_phase(state: State, at: float) -> None:
+    """A phase that was broken off took its time all the same."""
+    if state.phase_open:
+        _add_seconds(state.at_round(state.round), state.phase, max(0.0, at - state.phase_at))
+    state.phase_open = False
+
+
+def _add_seconds(r: RoundState, phase: str, seconds: float) -> None:
+    r.seconds[phase] = r.seconds.get(phase, 0.0) + seconds
+
+
 def _phase_started(state: State, event: ev.PhaseStarted) -> None:
-    state.round, state.phase, state.phase_at = event.round, event.phase, event.at
+    state.round, state.phase, state.phase_at, state.phase_open = event.round, event.phase, event.at, True
     if event.phase == "sample":
         state.at_round(event.round).todo = event.todo
 
 
 def _phase_ended(state: State, event: ev.PhaseEnded) -> None:
-    state.phase_at = event.at
-    seconds = state.at_round(event.round).seconds
-    seconds[event.phase] = seconds.get(event.phase, 0.0) + event.seconds
+    state.phase_at, state.phase_open = event.at, False
+    _add_seconds(state.at_round(event.round), event.phase, event.seconds)
 
 
 def _task_refused(state: State, event: ev.TaskRefused) -> None:
@@ -282,6 +317,14 @@ def _chosen(state: State, event: ev.Chosen) -> None:
     state.at_round(event.round).chosen = event
 
 
+def _asked(state: State, event: ev.Asked) -> None:
+    count = state.at_round(event.round).asked.setdefault(event.node, AskCount())
+    count.requests += event.requests
+    count.tokens += event.tokens
+    count.hits += event.hits
+    count.unreadable += event.unreadable
+
+
 def _stepped(state: State, event: ev.Stepped) -> None:
     steps = state.at_round(event.round).steps
     while steps and steps[-1].step >= event.step:  # a resumed update repeats the steps behind its last checkpoint
@@ -291,6 +334,10 @@ def _stepped(state: State, event: ev.Stepped) -> None:
 
 def _updated(state: State, event: ev.Updated) -> None:
     state.at_round(event.round).update = event
+
+
+def _crashed(state: State, event: ev.Crashed) -> None:
+    state.notes.append(ev.Noted(at=event.at, level="error", text=event.reason, round=event.round))
 
 
 def _gated(state: State, event: ev.Gated) -> None:
@@ -332,6 +379,7 @@ def _paused(state: State, event: ev.Paused) -> None:
 
 
 def _run_ended(state: State, event: ev.RunEnded) -> None:
+    _close_phase(state, event.at)
     state.status, state.reason, state.phase, state.paused = event.status, event.reason, "", False
 
 
@@ -345,8 +393,10 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.Judged: _judged,
     ev.Ended: _ended,
     ev.Chosen: _chosen,
+    ev.Asked: _asked,
     ev.Stepped: _stepped,
     ev.Updated: _updated,
+    ev.Crashed: _crashed,
     ev.Gated: _gated,
     ev.RoundEnded: _round_ended,
     ev.Noted: _noted,
@@ -354,6 +404,6 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.Paused: _paused,
     ev.RunEnded: _run_ended,
 }
-_COUNTED = frozenset((ev.Judged, ev.Ended, ev.Stepped))
+_COUNTED = frozenset((ev.Judged, ev.Ended, ev.Stepped, ev.Asked))
 
-__all__ = ["Fate", "NodeCount", "RoundState", "State"]
+__all__ = ["AskCount", "Fate", "NodeCount", "RoundState", "State"]

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
-Origin = Literal["reference", "sampled", "rerendered", "resampled", "repaired"]
-"""How an answer came to be. `reference` and `repaired` are supervised data and are counted apart."""
+Origin = Literal["reference", "sampled", "rerendered", "resampled", "rewritten", "repaired"]
+"""How an answer came to be. `rewritten` is a judge's; `reference` and `repaired` are supervised. All counted apart."""
 
 
 class Outcome(StrEnum):

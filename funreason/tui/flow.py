@@ -70,7 +70,8 @@ def _end_cells(name: str, role: str, r: RoundState, before: RoundState | None) -
     share = share_of(r.fates[name], r.fates.total())
     was = share_of(before.fates[name], before.fates.total()) if before else None
     sign = "✓" if role == "good" else "✗"
-    extra = r.origins["repaired"] + r.origins["rerendered"] if name == "kept" else 0
+    others = ("repaired", "rerendered", "rewritten")
+    extra = sum(r.origins[origin] for origin in others) if name == "kept" else 0
     moved = points(share, was)[0]
     return [
         (f"{sign} {name}", role),

@@ -55,7 +55,7 @@ def summary(state: State, status: str) -> str:
     """The run in one sentence."""
     promoted = sum(1 for r in state.rounds.values() if r.gate and r.gate.decision == "promote")
     over = sum(1 for k, r in state.rounds.items() if k and r.ended)
-    took = duration(state.last_at - state.started_at) if state.started_at else "no time yet"
+    took = duration(state.elapsed_s(state.last_at)) if state.started_at else "no time yet"
     done = f"{over} of {state.rounds_planned} rounds over in {took}, {promoted} promoted"
     return f"{status}: {done}; weights {state.weights or '–'}."
 
@@ -143,7 +143,7 @@ def _tables(state: State) -> Iterator[tuple[str, Table]]:
     flow = [(a, o, b, str(r.nodes[a].outcomes[o])) for _, r in rounds[-1:] for a, o, b in state.edges if a in r.nodes]
     yield "Flow", (("from", "outcome", "to", "samples"), [row for row in flow if row[3] != "0"])
     yield "Stages", (("round", *judges), [(str(k), *(percent(pass_rate(r, n)) for n in judges)) for k, r in rounds])
-    origins = ("sampled", "rerendered", "resampled", "repaired")
+    origins = ("sampled", "rerendered", "resampled", "rewritten", "repaired")
     ends = [(str(k), *(str(r.fates[f]) for f in FATES), *(str(r.origins[o]) for o in origins)) for k, r in rounds]
     yield "Samples", (("round", *FATES, *origins), ends)
     trained = [(k, r) for k, r in sorted(state.rounds.items()) if r.steps]

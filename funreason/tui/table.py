@@ -21,8 +21,10 @@ from funreason.record.state import RoundState, State
 STAGES = ("response", "query_tool", "cot", "parameters", "format")
 MARKS = {"promote": ("▲", "green"), "hold": ("■", "yellow"), "rollback": ("▼", "red"), "start": ("·", "dim")}
 """Sign and colour of a decision: the colour is never the only sign."""
-ORIGINS = ("sampled", "rerendered", "resampled", "repaired", "reference")
-WORDS = frozenset({"suite", "decision", "category", "end", "reason", "the gate's reason"})
+ORIGINS = ("sampled", "rerendered", "resampled", "rewritten", "repaired", "reference")
+RARE = ("rewritten", "reference")
+"""Origins with a column only where there are any."""
+WORDS = frozenset({"suite", "stage", "decision", "category", "end", "reason", "the gate's reason"})
 """Columns of words: aligned to the left, and folded where numbers need the room."""
 ROUNDS_SHOWN = 5
 """Rounds with a column of their own in the account; the earlier ones share one."""
@@ -35,7 +37,8 @@ UNREADABLE = "An answer nobody can read passes stages 2 to 4, which find no call
 
 def run_tables(state: State) -> RenderableType:
     """Everything about a run: stages, ends, losses, gate, seconds. A table with nothing to say is left out."""
-    tables = [stage_table(state), yield_table(state), update_table(state), gate_table(state), gate_reasons(state)]
+    tables = [stage_table(state), asked_table(state), yield_table(state), update_table(state)]
+    tables += [gate_table(state), gate_reasons(state)]
     last = max((k for k, r in state.rounds.items() if r.gate), default=None)
     if last is not None:
         tables.append(category_table(state, last))
@@ -54,12 +57,27 @@ def stage_table(state: State) -> Table:
     return table
 
 
+def asked_table(state: State) -> Table:
+    """Per round and stage, what asking the LLM judges cost."""
+    table = _table(
+        "LLM judges: what was asked", note="unreadable: replies without a verdict, asked for again or errors"
+    )
+    _columns(table, "round", "stage", "requests", "tokens", "from cache", "unreadable", "errors")
+    for k, r in ((k, r) for k, r in _rounds(state) if r.asked):
+        for name, asked in r.asked.items():
+            errors = r.nodes[name].outcomes["error"] if name in r.nodes else 0
+            numbers = (asked.requests, asked.tokens, asked.hits, asked.unreadable, errors)
+            _row(table, str(k), name, *map(str, numbers))
+    return table
+
+
 def yield_table(state: State) -> Table:
     """Per round, what became of the samples; how kept answers came to be is counted apart."""
     rounds = [(k, r) for k, r in _rounds(state) if r.nodes]
     occurring = {origin for _, r in rounds for origin, count in r.origins.items() if count}
-    origins = [o for o in ORIGINS if o in occurring or o != "reference"] + sorted(occurring - {*ORIGINS})
-    table = _table("Samples: how they ended │ how kept answers and texts came to be", tight="reference" in occurring)
+    origins = [o for o in ORIGINS if o in occurring or o not in RARE] + sorted(occurring - {*ORIGINS})
+    tight = not occurring.isdisjoint(RARE)
+    table = _table("Samples: how they ended │ how kept answers and texts came to be", tight=tight)
     fates = ("kept", "text", "dropped", "dead")
     _columns(table, "round", *fates, "│", *origins)
     for k, r in rounds:

@@ -67,6 +67,8 @@ def _of_the_round(event: ev.AnyEvent) -> Span:
             return (f"{seen}; {'left out' if event.dropped else 'trained on'}", "warn" if event.exact else "dim")
         case ev.Updated():
             return (f"new weights {event.weights}: {event.examples} examples, {event.steps} steps", "plain")
+        case ev.Crashed():
+            return (f"✗ {event.reason}", "bad")
         case ev.Gated():
             sign, role = DECISIONS.get(event.decision, ("?", "warn"))
             o = event.overall

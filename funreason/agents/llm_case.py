@@ -1,0 +1,107 @@
+"""A case: what an LLM judge is shown of a sample, fenced so that nothing in it can speak for the judge.
+
+Each input stands between tags that carry the case's number. The number is a hash of the inputs themselves, so no input
+can hold its own: what looks like the end of a section, or like the judge's verdict, cannot have been written there.
+Markup in the inputs (tags, a chat template's control tokens) is shown as entities. And where the inputs speak of
+judging at all, the verdict's own tag has to carry the number too: one that was copied, or asked for, does not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+from funreason.record.types import Sample
+
+INPUTS: Mapping[str, tuple[str, ...]] = {
+    "response": ("answer",),
+    "query_tool": ("query", "tools"),
+    "cot": ("thinking", "answer"),
+    "parameters": ("query", "tools", "answer"),
+    "format": ("query", "tools", "answer"),
+}
+"""What each stage sees, as the paper's table has it (arXiv 2505.20192, FCDR)."""
+_MARKUP = re.compile(r"<(?=[^\s\d=])|\[(?=/?[A-Z][A-Z_]+\])|&(?=(?:lt|amp|#91);)")
+_ENTITIES = {"<": "&lt;", "[": "&#91;", "&": "&amp;"}
+_ENTITY = re.compile("&(?:lt|#91|amp);")
+_SPEAKS_OF_JUDGING = re.compile("judge|verdict|newfc")
+_IN_CODE = re.compile(r"\\[ux]|&#|%[46-7]")
+"""Letters written as codes: what they spell could be a verdict to whoever decodes them."""
+
+
+class Case(NamedTuple):
+    """The inputs of one stage for one sample, as they are. `marked`: they speak of judging."""
+
+    stage: str
+    inputs: tuple[tuple[str, str], ...]
+    number: str
+    marked: bool
+
+    @property
+    def chars(self) -> int:
+        """How long the inputs are together."""
+        return sum(len(text) for _, text in self.inputs)
+
+    @property
+    def tag(self) -> str:
+        """The tag around the verdict."""
+        return f"judge-{self.number}" if self.marked else "judge"
+
+    @property
+    def call_tag(self) -> str:
+        """The tag around a regenerated answer."""
+        return f"NewFC-{self.number}" if self.marked else "NewFC"
+
+    def sections(self) -> str:
+        """The inputs between their tags."""
+        return "\n".join(f"<{n}-{self.number}>\n{fenced(text)}\n</{n}-{self.number}>" for n, text in self.inputs)
+
+
+def case_of(stage: str, sample: Sample, seed: int = 0) -> Case:
+    """The case of a stage for a sample. The same inputs make the same case, whoever's they are."""
+    shown = {"query": sample.task.query, "answer": sample.answer, "thinking": sample.thinking or ""}
+    if "tools" in INPUTS[stage]:
+        shown["tools"] = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in sample.task.tools)
+    inputs = tuple((name, shown[name]) for name in INPUTS[stage])
+    number = digest(str(seed), stage, *(text for _, text in inputs))[:12]
+    return Case(stage, inputs, number, any(_speaks_of_judging(text) for _, text in inputs))
+
+
+@cache
+def question(stage: str) -> str:
+    """The stage's prompt: role, criteria, instances; the text file beside its judge."""
+    return (files("funreason.agents") / f"{stage}.txt").read_text(encoding="utf-8")
+
+
+def digest(*parts: str) -> str:
+    """A hash of texts, each whole: moving a letter from one to the next gives another."""
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        found.update(len(data).to_bytes(8, "big") + data)
+    return found.hexdigest()
+
+
+def fenced(text: str) -> str:
+    """`text` with markup as entities; what no request could carry (lone surrogates, null bytes) is replaced."""
+    sendable = text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _MARKUP.sub(lambda found: _ENTITIES[found[0]], sendable)
+
+
+def unfenced(text: str) -> str:
+    """What a judge copied out of a fenced text, as it was."""
+    written = {entity: char for char, entity in _ENTITIES.items()}
+    return _ENTITY.sub(lambda found: written[found[0]], text)
+
+
+def _speaks_of_judging(text: str) -> bool:
+    if _IN_CODE.search(text):
+        return True
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return _SPEAKS_OF_JUDGING.search("".join(c for c in plain if c.isalpha())) is not None

@@ -1,0 +1,130 @@
+"""The panel: the models that judge, how they are asked, and what was heard.
+
+Each model is asked for as many rulings as there are draws, each draw with a seed of its own. A reply that cannot be
+read is asked for again with the reason, `asks` times in all. A ruling that was read is cached, a failure never is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from funreason.agents.llm_case import Case, digest, question
+from funreason.agents.llm_messages import REWRITING, messages
+from funreason.agents.llm_reply import Ruling, Unreadable, read_json, read_tagged, schema
+from funreason.agents.llm_tally import Tally
+from funreason.agents.llm_voting import Accept
+from funreason.agents.verdict_cache import Key, VerdictCache
+from funreason.models.chat import ChatError, ChatModel, Reply
+
+_SHOWN = 120
+
+
+class Asking(NamedTuple):
+    """How a panel is asked; `asks` counts the first time too."""
+
+    temperature: float = 0.1
+    max_tokens: int = 2048
+    draws: int = 1
+    asks: int = 2
+    concurrency: int = 64
+    accept: Accept = Accept()
+    seed: int = 0
+
+
+class Unheard(NamedTuple):
+    """A judge that gave no ruling, and why."""
+
+    reason: str
+    evidence: str
+
+
+class Panel:
+    """Models that judge together."""
+
+    def __init__(self, models: Sequence[ChatModel], asking: Asking, cache: VerdictCache | None = None) -> None:
+        self.models = tuple(models)
+        self.asking = asking
+        self.cache = cache
+        self.tally = Tally()
+        self.accept, self.seed = asking.accept, asking.seed
+        self._turns = asyncio.Semaphore(asking.concurrency)
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def name(self) -> str:
+        """Who judges, for verdicts."""
+        return "llm:" + "+".join(model.name for model in self.models)
+
+    async def votes(self, case: Case, round: int = 0) -> list[Ruling | Unheard]:
+        """One ruling from each draw of each model, or why there is none."""
+        voters = list(product(self.models, range(self.asking.draws)))
+        if len(voters) == 1:
+            return [await self._vote(*voters[0], case, round)]
+        heard = await asyncio.gather(
+            *(self._vote(model, draw, case, round) for model, draw in voters), return_exceptions=True
+        )
+        for vote in heard:
+            if isinstance(vote, BaseException):
+                raise vote
+        return [vote for vote in heard if not isinstance(vote, BaseException)]
+
+    async def _vote(self, model: ChatModel, draw: int, case: Case, round: int) -> Ruling | Unheard:
+        if self.cache is None:
+            return await self._ask(model, draw, case, round)
+        key = self._key(model, draw, case)
+        # Equal answers to one task are judged at the same time: the first asks, the others find its ruling.
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            found = self.cache.get(key)
+            if found is not None:
+                self.tally.hit(round, case.stage)
+                return found
+            vote = await self._ask(model, draw, case, round)
+            if isinstance(vote, Ruling):
+                self.cache.put(key, vote)
+            return vote
+
+    async def _ask(self, model: ChatModel, draw: int, case: Case, round: int) -> Ruling | Unheard:
+        fault, ended = "", ""
+        for ask in range(self.asking.asks):
+            try:
+                reply = await self._reply(model, case, fault, self.seed + draw * self.asking.asks + ask)
+            except ChatError as error:
+                if error.stops_run:
+                    raise
+                self.tally.asked(round, case.stage, 0)
+                return Unheard("judge.unreachable", str(error))
+            try:
+                ruling = read_json(reply.text, case) if model.constrains else read_tagged(reply.text, case)
+            except Unreadable as error:
+                cut = f"; it was cut off after {self.asking.max_tokens} tokens, so be brief" if reply.truncated else ""
+                fault, ended = f"{error}{cut}", reply.text[-_SHOWN:]
+                self.tally.asked(round, case.stage, reply.tokens, unreadable=True)
+            else:
+                self.tally.asked(round, case.stage, reply.tokens)
+                return ruling
+        return Unheard("judge.unreadable", f"{model.name}, asked {self.asking.asks} times: {fault}; it ends {ended!r}")
+
+    async def _reply(self, model: ChatModel, case: Case, fault: str, seed: int) -> Reply:
+        scored = self.accept.rule == "mean"
+        asked = messages(case, scored=scored, constrained=model.constrains, fault=fault)
+        form = schema(case, scored=scored, rewrites=case.stage in REWRITING) if model.constrains else None
+        async with self._turns:
+            return await model.reply(
+                asked,
+                temperature=self.asking.temperature,
+                max_tokens=self.asking.max_tokens,
+                schema=form,
+                seed=seed,
+            )
+
+    def _key(self, model: ChatModel, draw: int, case: Case) -> Key:
+        a = self.asking
+        settings = (a.temperature, a.max_tokens, a.asks, a.seed, draw, model.constrains)
+        version = digest(question(case.stage), repr(settings), model.name, model.weights_id)
+        asked = messages(case, scored=a.accept.rule == "mean", constrained=model.constrains)
+        return Key(version, digest(*(m["content"] for m in asked)), digest(*(text for _, text in case.inputs)))

@@ -1,0 +1,69 @@
+"""Rules before models: a stage's rule judge speaks first, and the model is asked only where rules cannot tell.
+
+`facts` is for a stage that is judged by the model alone: what no judgement is needed for (an answer that was cut off,
+a thinking that is not there) stays with the rule, since the model is not even shown it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from funreason.agents.reading_calls import calls_in
+from funreason.record.types import Outcome, Sample, Verdict
+
+Judge = Callable[[Sample], Awaitable[Verdict]]
+Settled = Callable[[Sample, Verdict], bool]
+CUT_OFF = ("response.truncated", "response.empty", "response.unclosed_thinking")
+
+
+class RulesFirst:
+    """Answers with the rule's verdict where it is `settled` by it, else with the model's."""
+
+    def __init__(self, rule: Judge, model: Judge, settled: Settled) -> None:
+        self.rule = rule
+        self.model = model
+        self.settled = settled
+
+    async def __call__(self, sample: Sample) -> Verdict:
+        """One verdict; the model is not asked where the rule settles it."""
+        verdict = await self.rule(sample)
+        return verdict if self.settled(sample, verdict) else await self.model(sample)
+
+
+def _by_rule(sample: Sample, verdict: Verdict) -> bool:
+    return True
+
+
+def _solvable(sample: Sample, verdict: Verdict) -> bool:
+    # A reference that calls shows that the tools can answer the query.
+    return verdict.outcome != Outcome.PASS or bool(sample.task.reference)
+
+
+def _thought(sample: Sample, verdict: Verdict) -> bool:
+    return verdict.outcome != Outcome.PASS or _nothing_thought(sample, verdict)
+
+
+def _compared(sample: Sample, verdict: Verdict) -> bool:
+    # What cannot be read is stage 5's business; what was compared with the reference is known to be right.
+    unread = not calls_in(sample.answer)
+    return verdict.outcome != Outcome.PASS or sample.task.reference is not None or unread
+
+
+def _cut_off(sample: Sample, verdict: Verdict) -> bool:
+    return verdict.reason in CUT_OFF
+
+
+def _nothing_thought(sample: Sample, verdict: Verdict) -> bool:
+    return not (sample.thinking or "").strip()
+
+
+BOTH: dict[str, Settled] = {
+    "response": _by_rule,
+    "query_tool": _solvable,
+    "cot": _thought,
+    "parameters": _compared,
+    "format": _by_rule,
+}
+"""What the rule settles when both judge a stage."""
+FACTS: dict[str, Settled] = {"response": _cut_off, "cot": _nothing_thought}
+"""What the rule settles even when a stage is the model's alone."""

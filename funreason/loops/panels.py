@@ -1,0 +1,106 @@
+"""The panel of LLM judges of a run: from configuration to models that can be asked.
+
+Built once for a run, after its model; a run whose stages are judged by rules alone has none, and loads nothing for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from funreason.agents.llm_panel import Asking, Panel
+from funreason.agents.llm_voting import Accept
+from funreason.agents.verdict_cache import VerdictCache, default_path
+from funreason.config import Config, ConfigError, Fcdr, LlmJudges
+from funreason.models.chat import ChatModel
+from funreason.models.local_chat import LocalChat
+from funreason.models.policy import Policy
+from funreason.record.events import Event, Noted
+
+SELF = "self"
+
+
+def asks_models(fcdr: Fcdr) -> bool:
+    """Whether any stage is judged by a language model."""
+    return any(word != "rules" for word in fcdr.judging.model_dump().values())
+
+
+def require_judges(fcdr: Fcdr) -> None:
+    """Raise ConfigError when a stage is to be judged by a model and none is named."""
+    if not asks_models(fcdr) or fcdr.llm.model:
+        return
+    stages = ", ".join(name for name, word in fcdr.judging.model_dump().items() if word != "rules")
+    raise ConfigError(
+        f"fcdr.judging has a language model judge {stages}, but fcdr.llm names none. Set fcdr.llm.model to a model "
+        "folder or to `self`."
+    )
+
+
+def build_panel(config: Config, policy: Policy | None) -> Panel | None:
+    """The panel of a run, or None where rules judge alone; `policy` is the model in use, if one is.
+
+    ConfigError when no judge is named, ModelError when one cannot be loaded.
+    """
+    require_judges(config.fcdr)
+    if not asks_models(config.fcdr):
+        return None
+    settings = config.fcdr.llm
+    models = _models(config, policy)
+    cache = VerdictCache(default_path(), settings.cache_entries) if settings.cache else None
+    return Panel(models, _asking(settings, config.seed), cache)
+
+
+@contextmanager
+def sitting(panel: Panel | None, write: Callable[[Event], object]) -> Iterator[None]:
+    """While a panel sits, what it asks is told to `write`; behind that its cache is closed."""
+    if panel is None:
+        yield
+        return
+    panel.tally.write = write
+    try:
+        yield
+    finally:
+        panel.tally.flush()
+        if panel.cache is not None:
+            panel.cache.close()
+            if panel.cache.fault:
+                write(Noted(level="warning", text=panel.cache.fault))
+
+
+def shared_weights(panel: Panel, weights_id: str, round: int) -> Noted | None:
+    """The warning that a judge has the very weights of the generator, when one has."""
+    names = [model.name for model in panel.models if model.weights_id == weights_id]
+    if not names:
+        return None
+    text = (
+        f"the LLM judge {', '.join(names)} shares its weights ({weights_id}) with the generator: it will tend to "
+        "agree with its own mistakes. Judge with another model, or read its verdicts with care."
+    )
+    return Noted(level="warning", text=text, round=round)
+
+
+def _models(config: Config, policy: Policy | None) -> list[ChatModel]:
+    name = config.fcdr.llm.model
+    assert name is not None
+    if name == SELF and policy is not None:
+        return [LocalChat(policy, f"self ({config.model.path})")]
+    return [LocalChat(_own_policy(config, config.model.path if name == SELF else name), name)]
+
+
+def _own_policy(config: Config, path: str) -> Policy:
+    from funreason.loops.building import build_policy
+
+    model = config.model.model_copy(update={"path": path})
+    return build_policy(config.model_copy(update={"model": model}))[0]
+
+
+def _asking(settings: LlmJudges, seed: int) -> Asking:
+    return Asking(
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+        draws=settings.draws,
+        asks=settings.asks,
+        concurrency=settings.concurrency,
+        accept=Accept(settings.accept, settings.threshold),
+        seed=seed,
+    )
