@@ -36,8 +36,12 @@ def measure(way: str, options: argparse.Namespace) -> dict[str, object]:
     losses = token_losses(hidden, weight, targets, weights=weights, head=Head(way, options.chunk))
     (losses * weights).sum().backward()
     seconds, risen = time.process_time() - start, peak() - before
-    sums = [float(losses.detach().double().sum()), float(hidden.grad.double().norm()), float(weight.grad.double().norm())]
-    chunk = None if way == "naive" else options.chunk or chunk_for(weight)
+    sums = [
+        float(losses.detach().double().sum()),
+        float(hidden.grad.double().norm()),
+        float(weight.grad.double().norm()),
+    ]
+    chunk = None if way == "naive" else options.chunk or chunk_for(options.vocabulary, weight.device)
     return {"way": way, "chunk": chunk, "seconds": seconds, "gib": risen, "sums": sums}
 
 
@@ -53,7 +57,10 @@ def peak() -> float:
 
 def table(rows: list[dict[str, object]]) -> str:
     naive = rows[0]
-    lines = ["| way | tokens at a time | CPU-s | × naive | peak GiB above the inputs | × naive |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| way | tokens at a time | CPU-s | × naive | peak GiB above the inputs | × naive |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
         time_ratio, memory = (float(row[k]) / float(naive[k]) for k in ("seconds", "gib"))  # type: ignore[arg-type]
         lines.append(

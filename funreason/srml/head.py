@@ -33,6 +33,9 @@ class Head(NamedTuple):
     chunk: int | None = None
 
 
+CHUNKED = Head()
+
+
 def best_way(device: torch.device) -> Way:
     """Liger's fused kernel on a GPU where it is installed; else the chunks of this module."""
     return "liger" if device.type == "cuda" and find_spec("liger_kernel") is not None else "chunked"
@@ -45,7 +48,7 @@ def token_losses(
     *,
     bias: Tensor | None = None,
     weights: Tensor | None = None,
-    head: Head = Head(),
+    head: Head = CHUNKED,
 ) -> Tensor:
     """Cross-entropy in nats of each token [N], 0 where the target is -100: hidden [N, H], weight [V, H], bias [V].
 
@@ -55,10 +58,9 @@ def token_losses(
     """
     _require_shapes(hidden, weight, targets, weights)
     way = "torch" if head.way == "chunked" and weights is None else head.way
-    chunk = head.chunk or chunk_for(weight)
+    chunk = head.chunk or chunk_for(weight.shape[0], weight.device)
     if way == "chunked":
-        losses: Tensor = _Chunked.apply(hidden, weight, bias, targets, weights, chunk)  # type: ignore[no-untyped-call]
-        return losses
+        return _chunked(hidden, weight, bias, targets, weights, chunk)
     if way == "torch":
         options = LinearCrossEntropyOptions(batch_chunk_size=min(chunk, max(len(hidden), 1)), chunking_method=None)
         return _wide(functional.linear_cross_entropy(
@@ -70,10 +72,23 @@ def token_losses(
     return functional.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORE)
 
 
-def chunk_for(weight: Tensor) -> int:
-    """Tokens, a multiple of 32, whose float32 logits over the vocabulary of `weight` [V, H] fill CHUNK_BYTES."""
-    held = CHUNK_BYTES.get(weight.device.type, CHUNK_BYTES["cpu"]) // (4 * weight.shape[0])
+def chunk_for(vocabulary: int, device: torch.device) -> int:
+    """Tokens, a multiple of 32, whose float32 logits over so large a vocabulary fill CHUNK_BYTES."""
+    held = CHUNK_BYTES.get(device.type, CHUNK_BYTES["cpu"]) // (4 * vocabulary)
     return max(32, held // 32 * 32)
+
+
+def _chunked(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor | None, chunk: int
+) -> Tensor:
+    # In the precision the plain product would have, which under autocast is none of its operands' own.
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        lower = torch.get_autocast_dtype(device)
+        hidden, weight, bias = hidden.to(lower), weight.to(lower), None if bias is None else bias.to(lower)
+    with torch.autocast(device, enabled=False):
+        losses: Tensor = _Chunked.apply(hidden, weight, bias, targets, weights, chunk)  # type: ignore[no-untyped-call]
+    return losses
 
 
 class _Chunked(torch.autograd.Function):
@@ -106,7 +121,7 @@ class _Chunked(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
             raise RuntimeError("a second backward pass through the chunked head: its gradients were handed out before.")
