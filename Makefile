@@ -28,5 +28,5 @@ install-dev: .venv/installed-dev
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
-	DS_BUILD_OPS=0 $(INSTALL) -e '.[train,deepspeed,lora,bfcl,tui,serve,dev]'
+	DS_BUILD_OPS=0 $(INSTALL) -e '.[train,deepspeed,lora,bfcl,tui,serve,endpoint,dev]'
 	touch $@ .venv/installed

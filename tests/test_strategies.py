@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,14 @@ from test_srml_training import changed, examples
 from tiny import tiny_model, tiny_tokenizer
 
 from funreason.srml import TrainSettings, train
+from funreason.srml.examples import LoraSettings
 
 STRATEGIES = ("ddp", "fsdp2", "zero2", "zero3")
 STEPS = 20
 CUT_AT = 3
 """In the middle of the second epoch: one has 2 steps."""
 
+PEFT = find_spec("peft") is not None
 pytestmark = pytest.mark.engine
 
 
@@ -28,8 +31,7 @@ pytestmark = pytest.mark.engine
 def places(tmp_path_factory) -> Path:
     """Where trainings in two and four processes, and some that went on with others' checkpoints, left what they did."""
     folder = tmp_path_factory.mktemp("strategies")
-    run(2, folder, "whole")
-    run(2, folder, "cut")
+    run(2, folder, "whole", "cut", "half", *["adapters"] * PEFT)
     run(4, folder, "whole", "go_on")
     return folder
 
@@ -51,6 +53,10 @@ def python_path() -> str:
 def settings() -> TrainSettings:
     # Ten samples: batches of eight and of two, so four processes have uneven pieces, and some have none.
     return changed(epochs=STEPS // 2, batch_size=8, micro_tokens=120, alpha_mode="learnable", weight_decay=0.1)
+
+
+def low_rank() -> TrainSettings:
+    return changed(epochs=3, batch_size=4, micro_tokens=120, lora=LoraSettings(rank=4), gradient_checkpointing=True)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +107,23 @@ def test_a_training_goes_on_in_one_process_where_several_left_it(places, losses,
     assert max(abs(a - step.loss) for a, step in zip(losses[CUT_AT:], steps, strict=True)) < 1e-5
 
 
+@pytest.mark.skipif(not PEFT, reason="peft is not installed: pip install 'funreason[lora]'")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_adapters_learn_under_every_strategy_as_in_one_process(places, strategy):
+    steps = []
+    train(tiny_model(), tiny_tokenizer(), examples(), low_rank(), on_step=steps.append)
+    found = told(places, strategy, 2, "adapters")
+    assert max(abs(a.loss - b) for a, b in zip(steps, found["loss"], strict=True)) < 1e-5
+    assert all("lora_" in name for name in found["names"])
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_half_the_precision_gives_about_the_same_and_keeps_whole_weights(places, losses, strategy):
+    found = told(places, strategy, 2, "half")
+    assert 0 < max(abs(a - b) for a, b in zip(losses, found["loss"], strict=True)) < 0.05
+    assert found["kept"] == ["torch.float32"]
+
+
 def main(folder: Path, acts: list[str]) -> None:
     """What each process does: one training for each strategy and act."""
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -137,6 +160,25 @@ def go_on(folder: Path, strategy: str) -> None:
         checkpoint_dir=folder / f"{strategy}-cut-for-four",
     )  # fmt: skip
     tell(folder, strategy, "go_on", {"loss": [step.loss for step in steps], "resumed_from": report.resumed_from})
+
+
+def adapters(folder: Path, strategy: str) -> None:
+    steps, names = [], []
+    train(
+        tiny_model(), tiny_tokenizer(), examples(), low_rank(), on_step=steps.append, strategy=strategy,
+        keep=lambda layout, _: names.extend(name for name, _ in layout.weights()),
+    )  # fmt: skip
+    tell(folder, strategy, "adapters", {"loss": [step.loss for step in steps], "names": names})
+
+
+def half(folder: Path, strategy: str) -> None:
+    steps, kept = [], []
+    model = tiny_model().bfloat16() if strategy.startswith("zero") else tiny_model()
+    train(
+        model, tiny_tokenizer(), examples(), settings(), on_step=steps.append, strategy=strategy, compute="bfloat16",
+        keep=lambda layout, _: kept.extend(str(value.dtype) for _, value in layout.weights()),
+    )  # fmt: skip
+    tell(folder, strategy, "half", {"loss": [step.loss for step in steps], "kept": sorted(set(kept))})
 
 
 def tell(folder: Path, strategy: str, act: str, what: dict) -> None:

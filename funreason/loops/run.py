@@ -18,6 +18,7 @@ from funreason.loops.control import Doorbell
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.panels import sitting
+from funreason.loops.planning import foreseen
 from funreason.loops.round import play_round
 from funreason.loops.updating import trained_before
 from funreason.loops.world import World
@@ -141,6 +142,8 @@ async def _play(
 async def _play_world(world: World, folder: RunFolder, past: State, heard_at: float) -> None:
     config, journal, stop = world.config, world.journal, world.stop
     journal.write(_started(world, folder, past, heard_at))
+    for problem in foreseen(config):
+        journal.write(Noted(level="warning", text=f"the plan says: {problem}"))
     if not past.tasks_read:
         journal.read(world.pool.refusals, world.pool.summary)
     stop.check()
