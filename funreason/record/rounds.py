@@ -6,6 +6,7 @@ Only the reducer (`funreason/record/state.py`) changes these; everybody else rea
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ RECENT_JUDGEMENTS = 2000
 """How many of a round's last judgements and ends are held one by one: what bounds a reader's memory, and its
 speed: the longer the window, the colder the memory it frees."""
 RECENT_TIMES = 129
+PAID = ("requests", "tokens", "retries", "failed", "estimated")
 FAILED = ("dropped", "dead")
 
 
@@ -145,3 +147,67 @@ def round_summary(r: RoundState) -> dict[str, Any]:
 
 def _plain(event: ev.Chosen | ev.Screened | ev.Synced | ev.Gated | None) -> Any:
     return None if event is None else msgspec.to_builtins(event)
+
+
+def _screened(r: RoundState, event: ev.Screened) -> None:
+    r.screened = event
+
+
+def _examined(r: RoundState, event: ev.Examined) -> None:
+    r.health_of(event.node).examined(event)
+
+
+def _asked_twice(r: RoundState, event: ev.AskedTwice) -> None:
+    r.health_of(event.node).asked_twice(event)
+
+
+def _chosen(r: RoundState, event: ev.Chosen) -> None:
+    r.chosen = event
+
+
+def _asked(r: RoundState, event: ev.Asked) -> None:
+    count = r.asked.setdefault(event.node, AskCount())
+    count.requests += event.requests
+    count.tokens += event.tokens
+    count.hits += event.hits
+    count.unreadable += event.unreadable
+
+
+def _stepped(r: RoundState, event: ev.Stepped) -> None:
+    steps = r.steps
+    while steps and steps[-1].step >= event.step:  # a resumed update repeats the steps behind its last checkpoint
+        steps.pop()
+    steps.append(event)
+
+
+def _updated(r: RoundState, event: ev.Updated) -> None:
+    r.update = event
+
+
+def _synced(r: RoundState, event: ev.Synced) -> None:
+    r.syncs.append(event)
+
+
+def _gated(r: RoundState, event: ev.Gated) -> None:
+    r.gate = event
+
+
+def _paid(r: RoundState, event: ev.Paid) -> None:
+    spent = r.paid.setdefault(event.node, Counter())
+    for what in PAID:
+        spent[what] += getattr(event, what)
+
+
+ROUND_FOLDS: dict[type, Callable[[RoundState, Any], None]] = {
+    ev.Screened: _screened,
+    ev.Examined: _examined,
+    ev.AskedTwice: _asked_twice,
+    ev.Chosen: _chosen,
+    ev.Asked: _asked,
+    ev.Stepped: _stepped,
+    ev.Updated: _updated,
+    ev.Synced: _synced,
+    ev.Gated: _gated,
+    ev.Paid: _paid,
+}
+"""How the events that concern their round alone are folded into it."""

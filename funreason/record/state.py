@@ -13,10 +13,9 @@ from functools import lru_cache
 from typing import Any
 
 from funreason.record import events as ev
-from funreason.record.rounds import FAILED, AskCount, Fate, NodeCount, RoundState, round_summary
+from funreason.record.rounds import FAILED, ROUND_FOLDS, AskCount, Fate, NodeCount, RoundState, round_summary
 
 RECENT_TIDINGS = 2000
-PAID = ("requests", "tokens", "retries", "failed", "estimated")
 
 
 @dataclass(slots=True)
@@ -63,7 +62,11 @@ class State:
             _judged(self, event)  # type: ignore[arg-type]
             return
         self.events += 1
-        _FOLDS[kind](self, event)
+        fold = ROUND_FOLDS.get(kind)
+        if fold is not None:
+            fold(self.at_round(event.round), event)  # type: ignore[union-attr]
+        else:
+            _FOLDS[kind](self, event)
         if event.at > self.last_at:
             self.last_at = event.at
         if kind not in _COUNTED:
@@ -168,10 +171,6 @@ def _tasks_read(state: State, event: ev.TasksRead) -> None:
     state.tasks_read = True
 
 
-def _screened(state: State, event: ev.Screened) -> None:
-    state.at_round(event.round).screened = event
-
-
 def _judged(state: State, event: ev.Judged) -> None:
     # Nine of ten events come here, so lookups are spelled out: a million of them must fold in two seconds.
     state.events += 1
@@ -220,53 +219,8 @@ def _ended(state: State, event: ev.Ended) -> None:
     (r.dead_reasons if failed else r.origins)[fate.why] += 1
 
 
-def _examined(state: State, event: ev.Examined) -> None:
-    state.at_round(event.round).health_of(event.node).examined(event)
-
-
-def _asked_twice(state: State, event: ev.AskedTwice) -> None:
-    state.at_round(event.round).health_of(event.node).asked_twice(event)
-
-
-def _chosen(state: State, event: ev.Chosen) -> None:
-    state.at_round(event.round).chosen = event
-
-
-def _asked(state: State, event: ev.Asked) -> None:
-    count = state.at_round(event.round).asked.setdefault(event.node, AskCount())
-    count.requests += event.requests
-    count.tokens += event.tokens
-    count.hits += event.hits
-    count.unreadable += event.unreadable
-
-
-def _stepped(state: State, event: ev.Stepped) -> None:
-    steps = state.at_round(event.round).steps
-    while steps and steps[-1].step >= event.step:  # a resumed update repeats the steps behind its last checkpoint
-        steps.pop()
-    steps.append(event)
-
-
-def _updated(state: State, event: ev.Updated) -> None:
-    state.at_round(event.round).update = event
-
-
 def _crashed(state: State, event: ev.Crashed) -> None:
     state.notes.append(ev.Noted(at=event.at, level="error", text=event.reason, round=event.round))
-
-
-def _synced(state: State, event: ev.Synced) -> None:
-    state.at_round(event.round).syncs.append(event)
-
-
-def _gated(state: State, event: ev.Gated) -> None:
-    state.at_round(event.round).gate = event
-
-
-def _paid(state: State, event: ev.Paid) -> None:
-    spent = state.at_round(event.round).paid.setdefault(event.node, Counter())
-    for what in PAID:
-        spent[what] += getattr(event, what)
 
 
 def _round_ended(state: State, event: ev.RoundEnded) -> None:
@@ -314,18 +268,8 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.PhaseEnded: _phase_ended,
     ev.TaskRefused: _task_refused,
     ev.TasksRead: _tasks_read,
-    ev.Screened: _screened,
     ev.Ended: _ended,
-    ev.Examined: _examined,
-    ev.AskedTwice: _asked_twice,
-    ev.Chosen: _chosen,
-    ev.Asked: _asked,
-    ev.Stepped: _stepped,
-    ev.Updated: _updated,
     ev.Crashed: _crashed,
-    ev.Synced: _synced,
-    ev.Gated: _gated,
-    ev.Paid: _paid,
     ev.RoundEnded: _round_ended,
     ev.Noted: _noted,
     ev.Requeued: _requeued,
