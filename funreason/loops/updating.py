@@ -128,6 +128,9 @@ class Updating:
         )
 
     def _on_step(self, round: int, step: StepReport) -> None:
+        if step.halved_to is not None:
+            text = f"memory ran out at step {step.step}: from here on at most {step.halved_to} tokens in a forward pass"
+            self.write(Noted(level="warning", text=text, round=round))
         self.write(
             Stepped(
                 round=round,

@@ -111,6 +111,8 @@ class StepReport(msgspec.Struct, frozen=True):
     by_attempt: dict[int, PartLoss]
     refused: tuple[str, ...] = ()
     """Ids of the batch when its loss or gradient was not finite and the step was not taken."""
+    halved_to: int | None = None
+    """Padded tokens per forward pass from here on, when memory ran out in this step."""
 
 
 class Refusal(msgspec.Struct, frozen=True):

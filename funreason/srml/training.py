@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.srml import checkpoint
@@ -109,6 +111,7 @@ class Training:
         self.steps = settings.epochs * math.ceil(len(encoded) / settings.batch_size)
         self.print = checkpoint.fingerprint(examples, settings)
         self.progress = Progress()
+        self.halved_to: int | None = None
 
     def run(
         self, on_step: Callable[[StepReport], None] | None, resume: bool, stop: Callable[[], bool] | None
@@ -136,7 +139,8 @@ class Training:
     def _step(self, step: int, batch: list[int]) -> tuple[StepReport, Tally]:
         started = time.perf_counter()
         examples = [self.examples[index] for index in batch]
-        loss, tally = self.accumulation.gather(examples, [self.encoded[index] for index in batch])
+        whole = self.halved_to is None
+        loss, tally = self._gather(examples, [self.encoded[index] for index in batch])
         now, sound = rate(step, self.steps, self.settings), bool(torch.isfinite(loss).all())
         norm = self.layout.step(now, sound)
         taken = sound and math.isfinite(norm)
@@ -149,9 +153,36 @@ class Training:
             grad_norm=norm,
             seconds=time.perf_counter() - started,
             refused=() if taken else tuple(example.id for example in examples),
+            halved_to=self.halved_to if whole else None,
             **part_fields(loss.tolist(), tally),
         )
         return report, tally
+
+    def _gather(self, examples: list[Example], encoded: list[Encoded]) -> tuple[Tensor, Tally]:
+        try:
+            return self.accumulation.gather(examples, encoded)
+        except torch.OutOfMemoryError as error:
+            self._halve(error)
+        # Behind the handler: the error holds the frames whose tensors must go first.
+        return self._gather(examples, encoded)
+
+    def _halve(self, error: torch.OutOfMemoryError) -> None:
+        """Forget what the batch had gathered, and go on in passes of half the tokens. TrainingError the second time.
+
+        Processes that work in step cannot halve one by one, so with several the first time is the end.
+        """
+        tokens = self.accumulation.settings.micro_tokens
+        if self.halved_to is not None or self.processes.size > 1:
+            raise TrainingError(
+                f"out of memory with {tokens} padded tokens in a forward pass; the last checkpoint is kept. "
+                "Lower update.micro_tokens or update.max_length, or ask `funreason plan` what fits."
+            ) from error
+        self.layout.step(0.0, False)
+        self.weighting.step(False)
+        self.halved_to = max(1, tokens // 2)
+        self.accumulation.settings = msgspec.structs.replace(self.settings, micro_tokens=self.halved_to)
+        if self.processes.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _note(self, report: StepReport, tally: Tally) -> None:
         self.progress.add(report, tally)
