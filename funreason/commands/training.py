@@ -34,12 +34,14 @@ def run_train(file: Path, out: Path, model: str | None, name: str, preview: int,
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
     _preview(screen, examples[:preview], policy)
     job, work = update_job(config.train.update, config, base.folder, out), out.with_name(f".{out.name}.update")
-    report, weights_id = update(job, examples, policy.tokenizer, work, on_step=lambda step: _say(screen, step))
+    with policy.aside():
+        report, weights_id = update(job, examples, policy.tokenizer, work, on_step=lambda step: _say(screen, step))
     shutil.rmtree(work, ignore_errors=True)
     screen.print(
         f"trained on {report.examples} samples ({len(report.refused)} refused) in {report.steps} steps: "
         f"L_think {_loss(report.think)}, L_result {_loss(report.result)}. Weights {weights_id} in {plain(out)}"
     )
+    screen.print(plain(f"computed with {report.how}"))
     for refusal in report.refused[:10]:
         screen.print(plain(f"refused {refusal.message}"))
     return 0
@@ -67,6 +69,8 @@ def _preview(screen: Console, examples: list[Example], policy: Policy) -> None:
 
 
 def _say(screen: Console, step: StepReport) -> None:
+    if step.halved_to is not None:
+        screen.print(f"memory ran out: from here on at most {step.halved_to} tokens in a forward pass")
     if step.step % 10 == 0 or step.step == step.steps:
         screen.print(f"step {step.step}/{step.steps}  L_think {_loss(step.think)}  L_result {_loss(step.result)}")
 

@@ -8,27 +8,32 @@ spin while waiting cost a loaded machine most of its speed.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.srml import checkpoint
 from funreason.srml.accumulation import Accumulation
 from funreason.srml.adapters import adapted
-from funreason.srml.alpha import Weighting, weighting
+from funreason.srml.alpha import weighting
 from funreason.srml.batches import plan_epoch
 from funreason.srml.errors import TrainingError
 from funreason.srml.examples import Example, StepReport, Strategy, TrainReport, TrainSettings
 from funreason.srml.layout import Layout, layout_for
 from funreason.srml.optimizer import rate
+from funreason.srml.packing import packs
 from funreason.srml.parts import Encoded, encode_examples
 from funreason.srml.processes import Processes, join
 from funreason.srml.progress import Progress, part_fields
 from funreason.srml.tally import Tally
+from funreason.srml.vocabulary import Vocabulary
 
 REFUSED_IN_A_ROW = 3  # one bad batch may be chance; three mean that the weights or the rate are broken
 
@@ -63,8 +68,13 @@ def train(
     usable, encoded, refused = encode_examples(examples, tokenizer, settings.max_length, settings.think_tags)
     processes, alone = join(model.device), strategy == "none"
     with _threads(settings.threads), adapted(model, settings, merge=alone), _training(model, settings):
+        vocabulary, packed = Vocabulary(model, settings), packs(model, settings)
         layout = layout_for(strategy, model, settings, processes, compute)
-        training = Training(layout, processes, tokenizer, usable, encoded, settings, checkpoint_dir)
+        pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
+        alpha = weighting(settings)
+        accumulation = Accumulation(layout, processes, vocabulary, alpha, settings, pad_id=pad_id, packed=packed)
+        training = Training(accumulation, usable, encoded, settings, checkpoint_dir)
+        how = _how(vocabulary, packed, settings)
         resumed_from, finished = training.run(on_step, resume, stop)
         if finished and keep is not None:
             keep(layout, processes)
@@ -77,6 +87,7 @@ def train(
         seconds=time.perf_counter() - started,
         resumed_from=resumed_from,
         finished=finished,
+        how=how,
         **part_fields(training.progress.means(), training.progress.tally),
     )
 
@@ -86,24 +97,21 @@ class Training:
 
     def __init__(
         self,
-        layout: Layout,
-        processes: Processes,
-        tokenizer: PreTrainedTokenizerBase,
+        accumulation: Accumulation,
         examples: list[Example],
         encoded: list[Encoded],
         settings: TrainSettings,
         checkpoint_dir: Path | None,
     ) -> None:
-        self.layout, self.processes = layout, processes
+        self.accumulation, self.layout, self.processes = accumulation, accumulation.layout, accumulation.processes
+        self.weighting = accumulation.weighting
         self.examples, self.encoded, self.settings = examples, encoded, settings
         self.folder = checkpoint_dir
-        self.weighting: Weighting = weighting(settings)
-        pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
-        self.accumulation = Accumulation(layout, processes, self.weighting, settings, pad_id)
         self.lengths = [len(sample.ids) for sample in encoded]
         self.steps = settings.epochs * math.ceil(len(encoded) / settings.batch_size)
         self.print = checkpoint.fingerprint(examples, settings)
         self.progress = Progress()
+        self.halved_to: int | None = None
 
     def run(
         self, on_step: Callable[[StepReport], None] | None, resume: bool, stop: Callable[[], bool] | None
@@ -131,7 +139,8 @@ class Training:
     def _step(self, step: int, batch: list[int]) -> tuple[StepReport, Tally]:
         started = time.perf_counter()
         examples = [self.examples[index] for index in batch]
-        loss, tally = self.accumulation.gather(examples, [self.encoded[index] for index in batch])
+        whole = self.halved_to is None
+        loss, tally = self._gather(examples, [self.encoded[index] for index in batch])
         now, sound = rate(step, self.steps, self.settings), bool(torch.isfinite(loss).all())
         norm = self.layout.step(now, sound)
         taken = sound and math.isfinite(norm)
@@ -144,9 +153,36 @@ class Training:
             grad_norm=norm,
             seconds=time.perf_counter() - started,
             refused=() if taken else tuple(example.id for example in examples),
+            halved_to=self.halved_to if whole else None,
             **part_fields(loss.tolist(), tally),
         )
         return report, tally
+
+    def _gather(self, examples: list[Example], encoded: list[Encoded]) -> tuple[Tensor, Tally]:
+        try:
+            return self.accumulation.gather(examples, encoded)
+        except torch.OutOfMemoryError as error:
+            self._halve(error)
+        # Behind the handler: the error holds the frames whose tensors must go first.
+        return self._gather(examples, encoded)
+
+    def _halve(self, error: torch.OutOfMemoryError) -> None:
+        """Forget what the batch had gathered, and go on in passes of half the tokens. TrainingError the second time.
+
+        Processes that work in step cannot halve one by one, so with several the first time is the end.
+        """
+        tokens = self.accumulation.settings.micro_tokens
+        if self.halved_to is not None or self.processes.size > 1:
+            raise TrainingError(
+                f"out of memory with {tokens} padded tokens in a forward pass; the last checkpoint is kept. "
+                "Lower update.micro_tokens or update.max_length, or ask `funreason plan` what fits."
+            ) from error
+        self.layout.step(0.0, False)
+        self.weighting.step(False)
+        self.halved_to = max(1, tokens // 2)
+        self.accumulation.settings = msgspec.structs.replace(self.settings, micro_tokens=self.halved_to)
+        if self.processes.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _note(self, report: StepReport, tally: Tally) -> None:
         self.progress.add(report, tally)
@@ -176,6 +212,15 @@ class Training:
         if self.folder is not None and due:
             position = checkpoint.Position(step, self.weighting.state())
             checkpoint.save(self.folder, self.layout, position, self.print, write=self.processes.first)
+
+
+def _how(vocabulary: Vocabulary, packed: bool, settings: TrainSettings) -> str:
+    rows = "packed" if packed else "of like length padded"
+    waits = os.environ.get("OMP_WAIT_POLICY", "not set")
+    return (
+        f"head: {vocabulary.said}; samples {rows}, up to {settings.micro_tokens:,} tokens a pass; "
+        f"{torch.get_num_threads()} threads, OMP_WAIT_POLICY {waits}"
+    )
 
 
 def _require_sense(settings: TrainSettings) -> None:
