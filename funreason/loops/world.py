@@ -120,8 +120,8 @@ class World:
     async def examine_judges(self, k: int, seeds: list[Sample]) -> None:
         """Try the judges on canaries before round `k` draws samples; UnfitJudge stops the round."""
         past = self.past.rounds.get(k)
-        if past is not None and "sample" in past.seconds:
-            return  # they have judged the whole round already
+        if past is not None and past.update is not None:
+            return  # the round has learnt from what they judged already
         tasks, samples = [seed.task for seed in seeds], len(seeds) * self.samples_per_task
         examiner = Examiner(self.config, self.journal.write, self.stop)
         await examiner.examine(self.judges, tasks, samples, k, self.journal.folder.texts(k))
