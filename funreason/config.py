@@ -13,6 +13,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from rapidfuzz import process
 
+from funreason.models.address import Address
+from funreason.models.errors import ModelError
+
 CONFIGS = Path(__file__).parent / "configs"
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -32,6 +35,23 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Vllm(Section):
+    """The vLLM engine; read only where `model.sampler` is `vllm`."""
+
+    max_model_len: Count | None = None
+    """Longest prompt and completion together, in tokens; by default the model's own context."""
+    max_num_seqs: Count = 256
+    """Completions decoded at once."""
+    kv_cache_gb: Annotated[float, Field(gt=0)] | None = None
+    """Memory for keys and values; by default 2 on a CPU, on a GPU what `gpu_memory_utilization` leaves."""
+    gpu_memory_utilization: Share = 0.5
+    """The engine's share of a GPU's memory; the trainer and the proof's copy of the model need the rest."""
+    enforce_eager: bool | None = None
+    """Compile and capture nothing; by default on a CPU only, where a compiler costs more seconds than it saves."""
+    tensor_parallel: Count = 1
+    """GPUs the engine's model is spread over."""
+
+
 class Model(Section):
     """Which model learns."""
 
@@ -47,6 +67,9 @@ class Model(Section):
     """Variables of the model's chat template, such as `enable_thinking: true` or a fixed `date_string`."""
     threads: int | None = None
     """CPU threads for sampling and training; by default as many as there are cores."""
+    sampler: Literal["huggingface", "vllm"] = "huggingface"
+    """Who writes completions: transformers in this process, or a vLLM engine that takes each round's weights alive."""
+    vllm: Vllm = Vllm()
 
     @field_validator("think_tags")
     @classmethod
@@ -54,6 +77,41 @@ class Model(Section):
         if not all(tag and tag == tag.strip() for tag in tags) or tags[0] in tags[1] or tags[1] in tags[0]:
             raise ValueError("expected two different tags without blanks around them, neither inside the other")
         return tags
+
+
+class Endpoint(Section):
+    """An OpenAI-compatible server that answers."""
+
+    url: str
+    """Its base address, usually ending with /v1."""
+    model: str | None = None
+    """The name the server knows the model by; by default the only one it lists."""
+    key_env: str | None = None
+    """The NAME of the environment variable that holds the key; the key itself stands nowhere."""
+    concurrency: Count = 16
+    """Requests on their way at once; several endpoints share the work by who has the least to do."""
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """How long one request may take before it is tried again."""
+    json_schema: bool | None = None
+    """Whether the server keeps to a JSON schema; by default yes for vLLM, no for others."""
+    extra: dict[str, Any] = {}
+    """Goes into the body of every request as it stands, for what only this server knows."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Endpoint:
+        try:
+            Address(self.url, key_env=self.key_env)
+        except ModelError as error:  # said here and not by pydantic, which would quote an address that holds a secret
+            raise ConfigError(str(error)) from None
+        return self
+
+
+class Budget(Section):
+    """What a run may spend at endpoints, retries included; reaching it stops the run, which can be taken up again."""
+
+    tokens: Count | None = None
+    """Prompt and answer tokens together."""
+    requests: Count | None = None
 
 
 class Tasks(Section):
@@ -80,6 +138,22 @@ class References(Section):
     count: Annotated[int, Field(ge=0)]
     mix: dict[str, Share] = {}
     """Shares of the categories, embedded domain only; by default equal."""
+
+
+class Launch(Section):
+    """In how many processes an update runs. They are started for it and end with it."""
+
+    processes: Count = 1
+    """One for each GPU, as a rule; on a CPU they share the threads."""
+    strategy: Literal["none", "ddp", "fsdp2", "zero2", "zero3"] = "none"
+    """How the model lies over them. `ddp`: each has all of it. `zero2`: gradients and moments in slices. `zero3`,
+    `fsdp2`: the weights too. `zero2` and `zero3` need DeepSpeed. `none`: one process, the one that runs the loop."""
+
+    @model_validator(mode="after")
+    def _several_need_a_strategy(self) -> Launch:
+        if self.processes > 1 and self.strategy == "none":
+            raise ValueError(f"{self.processes} processes need a strategy: ddp, fsdp2, zero2 or zero3")
+        return self
 
 
 class Lora(Section):
@@ -121,6 +195,7 @@ class Update(Section):
     """Steps between two checkpoints: what a kill costs at most. 0 saves one only when the run is asked to stop."""
     replay: References | None = None
     """Old references mixed in against forgetting."""
+    launch: Launch = Launch()
 
 
 class Warmup(Section):
@@ -142,6 +217,12 @@ class Sampling(Section):
     """Longest completion in tokens, while sampling and on the gate's items."""
     batch_tokens: Count = 131_072
     """Tokens whose keys and values are held at once while sampling: memory against speed."""
+    max_staleness: Annotated[int, Field(ge=0)] | None = 0
+    """How many updates old the weights behind a sample may be for it to be trained on; null: any weights at all."""
+    endpoints: list[Endpoint] = []
+    """Servers that answer in place of the model that learns; the gate still asks that one. Empty: it answers itself."""
+    render: Literal["server", "here"] = "server"
+    """Who makes prompts for endpoints: the server's chat template, or `here` the one of model.path (same model)."""
 
 
 class JudgeEntry(Section):
@@ -155,6 +236,8 @@ class JudgeEntry(Section):
     """The node behind which it stands."""
     edge: str = "pass"
     """The outcome of that node whose edge it stands on; its own `pass` goes on to where that edge led."""
+    seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How long it may take over a sample; then it has failed on it."""
     outcomes: dict[str, str] = {}
     """Its outcomes beyond pass, drop and error, and the node each leads to; also for those three, to lead elsewhere.
 
@@ -331,6 +414,7 @@ class Config(Section):
     fcdr: Fcdr = Fcdr()
     train: Train = Train()
     gate: Gate = Gate()
+    budget: Budget = Budget()
 
 
 def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Config:

@@ -7,7 +7,7 @@ call at a time: the event loop stays free for signals and the heartbeat while th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +16,8 @@ import msgspec
 
 from funreason.calls.thinking import THINK_TAGS, Split, Tags, split_thinking
 from funreason.models.errors import ModelError
-from funreason.models.prompts import NO_VARIABLES, closes_thinking, prompt_text, whole_completion
-from funreason.models.protocol import Completion, Request, Sampler, Yielding
+from funreason.models.prompts import NO_VARIABLES, closes_thinking, prompt_text, task_dialogue, whole_completion
+from funreason.models.protocol import Completion, Request, Sampler, Sync, Yielding
 from funreason.record.types import Task
 
 
@@ -41,14 +41,18 @@ class Policy:
         seed: int = 0,
         tags: Tags = THINK_TAGS,
         variables: Mapping[str, Any] = NO_VARIABLES,
+        started: Sync | None = None,
     ) -> None:
         self.sampler = sampler
         self.tokenizer = tokenizer
+        """None where the sampler's server renders the prompts."""
         self.style = style
         self.seed = seed
         self.tags = tags
         self.variables = variables
         self.answered = 0
+        self._started = started
+        self._hear: Callable[[str, Sync], None] | None = None
         self._turn = asyncio.Lock()
 
     @property
@@ -56,13 +60,19 @@ class Policy:
         """Which weights answer now."""
         return self.sampler.weights_id
 
+    def listen(self, hear: Callable[[str, Sync], None]) -> None:
+        """Tell `hear` of each sync from now on, and of the engine's start, if there was one."""
+        self._hear = hear
+        if self._started is not None:
+            hear(self.weights_id, self._started)
+
     def prompt(self, task: Task) -> str:
         """The text the model sees for a task."""
         return prompt_text(task, self.tokenizer, style=self.style, tags=self.tags, variables=self.variables)
 
     def leaves_no_thinking(self, task: Task) -> bool:
-        """Whether the chat template ends the thinking before the model can begin one."""
-        return closes_thinking(self.prompt(task), self.tags)
+        """Whether the chat template ends the thinking before the model can begin one; not known of a server's."""
+        return self.tokenizer is not None and closes_thinking(self.prompt(task), self.tags)
 
     def split(self, text: str) -> Split:
         """A completion's thinking and answer."""
@@ -74,13 +84,16 @@ class Policy:
 
     def fits(self, task: Task) -> bool:
         """Whether the prompt leaves room for an answer in the model's context."""
-        return not self.sampler.too_long(Request(id="", prompt=self.prompt(task), n=1, seed=0))
+        return not self.sampler.too_long(self._request(Ask("", task)))
+
+    def paid(self, asks: Sequence[Ask]) -> list[list[Completion]]:
+        """What each ask of a call that failed had brought all the same; nothing where the sampler keeps nothing."""
+        keeps = getattr(self.sampler, "paid", None)
+        return [keeps(self._request(ask)) if keeps else [] for ask in asks]
 
     async def ask(self, asks: Sequence[Ask], *, greedy: bool = False) -> list[list[Completion]]:
         """The completions of each ask, in order, each with the opening tag even where its prompt wrote that."""
-        requests = [
-            Request(id=ask.id, prompt=self.prompt(ask.task), n=ask.n, seed=self.seed, greedy=greedy) for ask in asks
-        ]
+        requests = [self._request(ask, greedy=greedy) for ask in asks]
         async with self._turn:
             answers = await asyncio.to_thread(self.sampler.sample, requests)
         self.answered += sum(len(answer) for answer in answers)
@@ -113,4 +126,12 @@ class Policy:
         """Answer with the weights in `folder` from now on."""
         async with self._turn:
             if self.weights_id != weights_id:
-                await asyncio.to_thread(self.sampler.load_weights, folder, weights_id)
+                sync = await asyncio.to_thread(self.sampler.load_weights, folder, weights_id)
+                if sync is not None and self._hear is not None:
+                    self._hear(weights_id, sync)
+
+    def _request(self, ask: Ask, *, greedy: bool = False) -> Request:
+        if self.tokenizer is None:
+            dialogue = task_dialogue(ask.task, style=self.style, tags=self.tags, variables=self.variables)
+            return Request(ask.id, "", ask.n, self.seed, greedy, dialogue)
+        return Request(ask.id, self.prompt(ask.task), ask.n, self.seed, greedy)

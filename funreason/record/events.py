@@ -141,6 +141,7 @@ class Chosen(Event, frozen=True):
     duplicates: int = 0
     over_count: int = 0
     refused: int = 0
+    stale: int = 0
     replay: int = 0
     by_category: dict[str, int] = {}
     by_origin: dict[str, int] = {}
@@ -189,6 +190,15 @@ class Updated(Event, frozen=True):
     result: float | None = None
 
 
+class Crashed(Event, frozen=True):
+    """The processes of an update failed: why, and the last lines of each one's log, by the log's name."""
+
+    round: int
+    reason: str
+    processes: int
+    lines: dict[str, list[str]] = {}
+
+
 class Score(msgspec.Struct, frozen=True):
     """One category, or all, on the same items under old and new weights: counts of correct answers.
 
@@ -208,6 +218,20 @@ class Score(msgspec.Struct, frozen=True):
     new_any: int = 0
 
 
+class Synced(Event, frozen=True):
+    """A sampling engine took the weights `weights` (at its start: `started`) in `seconds`.
+
+    `proved` counts the greedy tokens that agreed with the trainer's own model, which took `proof_seconds` more.
+    """
+
+    round: int
+    weights: str
+    seconds: float
+    proof_seconds: float = 0.0
+    proved: int = 0
+    started: bool = False
+
+
 class Gated(Event, frozen=True):
     """The gate's word: `promote`, `hold` or `rollback` (round 0 is the measurement of the start)."""
 
@@ -219,6 +243,22 @@ class Gated(Event, frozen=True):
     overall: Score
     by_category: dict[str, Score] = {}
     by_slice: dict[str, Score] = {}
+
+
+class Paid(Event, frozen=True):
+    """What `node` asked of endpoints since its last such line, and what it cost in prompt and answer tokens.
+
+    `requests` counts tries; `retries` those sent again, `failed` requests that were given up; `estimated` are the
+    tokens that servers did not count themselves.
+    """
+
+    round: int
+    node: str
+    requests: int
+    tokens: int
+    retries: int = 0
+    failed: int = 0
+    estimated: int = 0
 
 
 class RoundEnded(Event, frozen=True):
@@ -271,7 +311,10 @@ AnyEvent = (
     | Asked
     | Stepped
     | Updated
+    | Crashed
+    | Synced
     | Gated
+    | Paid
     | RoundEnded
     | Noted
     | Requeued

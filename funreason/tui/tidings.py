@@ -71,11 +71,20 @@ def _of_the_round(event: ev.AnyEvent) -> Span:
             return (told, "warn" if event.passed or event.dropped or event.errors else "dim")
         case ev.Updated():
             return (f"new weights {event.weights}: {event.examples} examples, {event.steps} steps", "plain")
+        case ev.Crashed():
+            return (f"✗ {event.reason}", "bad")
+        case ev.Synced():
+            took = f"{'started with' if event.started else 'took'} weights {event.weights} in {event.seconds:.2f} s"
+            return (f"engine {took}; {event.proved} greedy tokens agree with the trainer's model", "plain")
         case ev.Gated():
             sign, role = DECISIONS.get(event.decision, ("?", "warn"))
             o = event.overall
             was, now = percent(share_of(o.old, o.total)), percent(share_of(o.new, o.total))
             return (f"{sign} gate: {event.decision}, {was} → {now}. {event.reason}", role)
+        case ev.Paid():
+            trouble = f", {event.retries} sent again, {event.failed} given up" if event.retries + event.failed else ""
+            said = f"{event.node}: {event.requests:,} requests to endpoints, {event.tokens:,} tokens{trouble}"
+            return (said, "warn" if event.failed else "dim")
         case ev.RoundEnded():
             return (f"round {event.round} over; weights {event.weights}", "plain")
         case ev.Requeued():
