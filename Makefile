@@ -33,7 +33,7 @@ install-dev: .venv/installed-dev
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) -e '.[train,lora,bfcl,tui,serve,endpoint,dev]'
+	DS_BUILD_OPS=0 $(INSTALL) -e '.[train,deepspeed,lora,bfcl,tui,serve,endpoint,dev]'
 	touch $@ .venv/installed
 
 .venv-vllm/installed: pyproject.toml constraints.txt .ci/stand_ins.py

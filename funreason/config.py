@@ -140,6 +140,22 @@ class References(Section):
     """Shares of the categories, embedded domain only; by default equal."""
 
 
+class Launch(Section):
+    """In how many processes an update runs. They are started for it and end with it."""
+
+    processes: Count = 1
+    """One for each GPU, as a rule; on a CPU they share the threads."""
+    strategy: Literal["none", "ddp", "fsdp2", "zero2", "zero3"] = "none"
+    """How the model lies over them. `ddp`: each has all of it. `zero2`: gradients and moments in slices. `zero3`,
+    `fsdp2`: the weights too. `zero2` and `zero3` need DeepSpeed. `none`: one process, the one that runs the loop."""
+
+    @model_validator(mode="after")
+    def _several_need_a_strategy(self) -> Launch:
+        if self.processes > 1 and self.strategy == "none":
+            raise ValueError(f"{self.processes} processes need a strategy: ddp, fsdp2, zero2 or zero3")
+        return self
+
+
 class Lora(Section):
     """Low-rank adapters: few weights learn, on one small GPU; they are merged into plain weights at the end."""
 
@@ -179,6 +195,7 @@ class Update(Section):
     """Steps between two checkpoints: what a kill costs at most. 0 saves one only when the run is asked to stop."""
     replay: References | None = None
     """Old references mixed in against forgetting."""
+    launch: Launch = Launch()
 
 
 class Warmup(Section):
@@ -219,6 +236,8 @@ class JudgeEntry(Section):
     """The node behind which it stands."""
     edge: str = "pass"
     """The outcome of that node whose edge it stands on; its own `pass` goes on to where that edge led."""
+    seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How long it may take over a sample; then it has failed on it."""
     outcomes: dict[str, str] = {}
     """Its outcomes beyond pass, drop and error, and the node each leads to; also for those three, to lead elsewhere.
 

@@ -125,7 +125,7 @@ class World:
     async def examine_judges(self, k: int, seeds: list[Sample]) -> None:
         """Try the judges on canaries before round `k` draws samples; UnfitJudge stops the round."""
         past = self.past.rounds.get(k)
-        if past is not None and "sample" in past.seconds:
+        if past is not None and "sample" in past.whole:
             return  # they have judged the whole round already
         tasks, samples = [seed.task for seed in seeds], len(seeds) * self.samples_per_task
         examiner = Examiner(self.config, self.journal.write, self.stop)

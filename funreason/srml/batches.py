@@ -50,6 +50,12 @@ def plan_epoch(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int
     return batches
 
 
+def deal(batch: Sequence[int], lengths: Sequence[int], *, hands: int) -> list[list[int]]:
+    """`batch` shared out among `hands` processes, longest first and one by one, so that each has about as much."""
+    order = sorted(batch, key=lambda index: -lengths[index])
+    return [order[hand::hands] for hand in range(hands)]
+
+
 def cut(batch: Sequence[int], lengths: Sequence[int], *, micro_tokens: int) -> list[list[int]]:
     """`batch` in micro-batches of at most `micro_tokens` padded tokens; a longer sample stands alone."""
     pieces: list[list[int]] = []

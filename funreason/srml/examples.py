@@ -11,6 +11,7 @@ from funreason.calls.thinking import THINK_TAGS, Tags
 AlphaMode = Literal["fixed", "proportional", "learnable"]
 Average = Literal["sample", "token"]
 Schedule = Literal["linear", "cosine", "constant"]
+Strategy = Literal["none", "ddp", "fsdp2", "zero2", "zero3"]
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -102,6 +103,8 @@ class StepReport(msgspec.Struct, frozen=True):
     by_attempt: dict[int, PartLoss]
     refused: tuple[str, ...] = ()
     """Ids of the batch when its loss or gradient was not finite and the step was not taken."""
+    halved_to: int | None = None
+    """Padded tokens per forward pass from here on, when memory ran out in this step."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
