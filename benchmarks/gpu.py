@@ -40,6 +40,7 @@ from funreason.models.vllm_environment import prepare
 from funreason.models.workload import CHIPS, flops_per_token
 from funreason.srml import Example, StepReport, TrainSettings, train
 from funreason.srml.examples import LoraSettings
+from funreason.srml.head import Head, best_way, token_losses
 
 GIB = 2**30
 RESULTS = Path(__file__).parent / "results" / "gpu.md"
@@ -234,7 +235,7 @@ def fitting(width: Width, here: Machine) -> UpdateShape:
 
 
 def head_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
-    """Memory and seconds of loss and gradient from hidden states, with all the logits."""
+    """Memory and seconds of loss and gradient from hidden states, with all the logits and in chunks."""
     hidden_size, vocabulary, count = width.sizes["hidden_size"], width.sizes["vocab_size"], width.head_tokens
     kind = {"device": here.device, "dtype": here.dtype}
     weight = torch.randn(vocabulary, hidden_size, **kind).mul_(0.02).requires_grad_()
@@ -250,6 +251,20 @@ def head_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
         _, seconds = timed(naive, here.device)
     yield f"head, all logits of {count:,} tokens: GiB", f"{peak[0] / GIB:.2f}"
     yield f"head, all logits of {count:,} tokens: ms", f"{seconds * 1e3:.1f}"
+
+    def chunked() -> None:
+        hidden = torch.randn(count, hidden_size, **kind, requires_grad=True)
+        share = torch.full((count,), 1 / count, device=here.device)
+        (
+            token_losses(hidden, weight, labels, weights=share, head=Head(best_way(labels.device))) * share
+        ).sum().backward()
+        weight.grad = None
+
+    chunked()
+    with peak_memory(here.device) as peak:
+        _, seconds = timed(chunked, here.device)
+    yield f"head, {best_way(labels.device)}: GiB", f"{peak[0] / GIB:.2f}"
+    yield f"head, {best_way(labels.device)}: ms", f"{seconds * 1e3:.1f}"
 
 
 def sampling_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:

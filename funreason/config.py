@@ -186,7 +186,15 @@ class Update(Section):
     max_length: Count = 2048
     """Longer samples are refused, not cut."""
     micro_tokens: Count = 4096
-    """Padded tokens per forward pass: memory against speed, no influence on the result."""
+    """Tokens per forward pass, padding included: memory against speed, no influence on the result."""
+    head: Literal["auto", "naive", "chunked"] = "auto"
+    """The vocabulary head: `chunked` never holds all logits at once, `naive` does; `auto` is chunked where the model
+    allows. No influence on the result."""
+    head_chunk: Count | None = None
+    """Tokens whose logits are held at a time; by default as many as fill 80 MiB, on a GPU 512 MiB."""
+    pack: Literal["auto", "never", "always"] = "auto"
+    """Samples one behind the other in one row, none seeing another, instead of padding those of like length. `auto`:
+    under flash and flex attention. No influence on the result."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: a third slower, a fraction of the memory."""
     lora: Lora | None = None

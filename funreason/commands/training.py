@@ -41,6 +41,7 @@ def run_train(file: Path, out: Path, model: str | None, name: str, preview: int,
         f"trained on {report.examples} samples ({len(report.refused)} refused) in {report.steps} steps: "
         f"L_think {_loss(report.think)}, L_result {_loss(report.result)}. Weights {weights_id} in {plain(out)}"
     )
+    screen.print(plain(f"computed with {report.how}"))
     for refusal in report.refused[:10]:
         screen.print(plain(f"refused {refusal.message}"))
     return 0

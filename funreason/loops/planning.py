@@ -20,6 +20,7 @@ from funreason.models.workload import CHIPS, Chip, Pace
 
 ITEM = {"float32": 4, "bfloat16": 2}
 MAX_ROWS = 512  # the most rows the in-process sampler decodes at once
+HEAD_CHUNK_BYTES = 2**29
 ANY_CHIP = "a100-80"  # speed does not matter where only memory is asked for
 SUITE_COUNT = 200  # cases of a suite whose size is not configured
 
@@ -145,7 +146,7 @@ def _gate(config: Config, found: Plan) -> Phase:
 
 def _update(name: str, config: Config, update: Update, samples: int, found: Plan) -> Phase:
     model, hardware, assumed = found.model, found.hardware, found.assumed
-    shape = _update_shape(config, update)
+    shape = _update_shape(config, update, model)
     memory = footprint.update_memory(model, shape)
     if _engine(config):  # it keeps its share while others work
         memory["engine"] = config.model.vllm.gpu_memory_utilization * hardware.chip.memory * 2**30
@@ -155,7 +156,7 @@ def _update(name: str, config: Config, update: Update, samples: int, found: Plan
     return Phase(name, memory, shape.processes, tokens, seconds)
 
 
-def _update_shape(config: Config, update: Update) -> UpdateShape:
+def _update_shape(config: Config, update: Update, model: Architecture) -> UpdateShape:
     lora = None if update.lora is None else Lora(update.lora.rank, tuple(update.lora.targets))
     return UpdateShape(
         tokens=max(update.micro_tokens, update.max_length),  # a sample longer than the budget stands alone
@@ -164,7 +165,15 @@ def _update_shape(config: Config, update: Update) -> UpdateShape:
         lora=lora,
         strategy=update.launch.strategy,
         processes=update.launch.processes,
+        head_chunk=_head_chunk(update, model),
     )
+
+
+def _head_chunk(update: Update, model: Architecture) -> int | None:
+    # What `srml.head` takes at a time on a GPU by default; asking it would load torch.
+    if update.head == "naive":
+        return None
+    return update.head_chunk or max(32, HEAD_CHUNK_BYTES // (4 * model.vocabulary) // 32 * 32)
 
 
 def _tasks(config: Config) -> int:

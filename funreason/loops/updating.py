@@ -53,6 +53,7 @@ class Updating:
         report, weights_id = outcome.report, outcome.weights_id
         if not report.finished:
             raise Interrupted
+        self.write(Noted(level="info", text=f"update: {report.how}", round=lesson.round))
         self._note_refused(report, lesson.round)
         folder = self.weights / weights_id
         if folder.exists():  # the same bytes, saved by a run that was interrupted just behind this line
@@ -190,6 +191,9 @@ def training_settings(settings: Update, config: Config, round: int) -> TrainSett
         average=settings.average,
         max_length=settings.max_length,
         micro_tokens=settings.micro_tokens,
+        head=settings.head,
+        head_chunk=settings.head_chunk,
+        pack=settings.pack,
         think_tags=config.model.think_tags,
         gradient_checkpointing=settings.gradient_checkpointing,
         lora=_lora(settings.lora),

@@ -13,23 +13,32 @@ import torch
 from torch import Tensor
 
 from funreason.srml.alpha import Weighting
-from funreason.srml.batches import collate, cut, deal
+from funreason.srml.batches import Batch, collate, cut, deal, pack
 from funreason.srml.examples import Example, TrainSettings
 from funreason.srml.layout import Layout
-from funreason.srml.loss import Normaliser, SrmlLoss, part_sums, weigh
+from funreason.srml.loss import Normaliser, Places, SrmlLoss, token_weights, weigh
 from funreason.srml.parts import Encoded
 from funreason.srml.processes import Processes
 from funreason.srml.tally import Tally
+from funreason.srml.vocabulary import Vocabulary
 
 
 class Accumulation:
     """Leaves the gradient of whole batches in the layout, and in the weighting if it learns."""
 
     def __init__(
-        self, layout: Layout, processes: Processes, weighting: Weighting, settings: TrainSettings, pad_id: int
+        self,
+        layout: Layout,
+        processes: Processes,
+        vocabulary: Vocabulary,
+        weighting: Weighting,
+        settings: TrainSettings,
+        *,
+        pad_id: int,
+        packed: bool = False,
     ) -> None:
-        self.layout, self.processes, self.weighting = layout, processes, weighting
-        self.settings, self.pad_id = settings, pad_id
+        self.layout, self.processes, self.vocabulary, self.weighting = layout, processes, vocabulary, weighting
+        self.settings, self.pad_id, self.packed = settings, pad_id, packed
 
     def gather(self, examples: Sequence[Example], encoded: Sequence[Encoded]) -> tuple[Tensor, Tally]:
         """Backward over one batch; its loss [total, think, result] and its tally, the same in every process."""
@@ -53,7 +62,8 @@ class Accumulation:
     def _own_pieces(self, encoded: Sequence[Encoded]) -> list[list[int]]:
         lengths = [len(sample.ids) for sample in encoded]
         shares = deal(range(len(encoded)), lengths, hands=self.processes.size)
-        pieces = [cut(share, lengths, micro_tokens=self.settings.micro_tokens) for share in shares]
+        budget = self.settings.micro_tokens
+        pieces = [cut(share, lengths, micro_tokens=budget, packed=self.packed) for share in shares]
         own = pieces[self.processes.rank]
         most = max(len(each) for each in pieces)
         return [*own, *[[]] * (most - len(own))] if self.layout.lockstep else own
@@ -61,16 +71,24 @@ class Accumulation:
     def _backward(
         self, examples: Sequence[Example], encoded: Sequence[Encoded], whole: Normaliser, tally: Tally
     ) -> SrmlLoss:
-        weights = [example.weight for example in examples]
-        batch = collate(encoded, weights, pad_id=self.pad_id, device=self.processes.device)
+        batch = self._batch(encoded, [example.weight for example in examples])
         start = max(batch.first_trained - 1, 0)  # no logits for the prompt: nothing there is learnt
-        labels, parts = batch.labels[:, start:], batch.parts[:, start:]
-        sums = part_sums(self.layout.logits(batch.ids, labels.shape[1]), labels, parts)
-        alpha, average = self.weighting.for_loss(), self.settings.average
+        places = Places.of(batch.labels[:, start:], batch.parts[:, start:], batch.owners[:, start:], len(examples))
+        kept, alpha, average = batch.ids.shape[1] - start, self.weighting.for_loss(), self.settings.average
+        weights = token_weights(places, alpha=alpha, normaliser=whole, average=average, weights=batch.weights)
+        sums = places.sums(
+            self.vocabulary.losses(lambda: self.layout.logits(batch.ids, kept, batch.positions), places, weights)
+        )
         share = weigh(sums, alpha=alpha, normaliser=whole, average=average, weights=batch.weights)
         self.layout.backward(share.total * self.layout.scale)
         tally.add(examples, sums)
         return share
+
+    def _batch(self, encoded: Sequence[Encoded], weights: Sequence[float]) -> Batch:
+        device = self.processes.device
+        if self.packed and len(encoded) > 1:
+            return pack(encoded, weights, device=device)
+        return collate(encoded, weights, pad_id=self.pad_id, device=device)
 
     def _idle(self) -> None:
         ids = torch.full((1, 2), self.pad_id, device=self.processes.device)

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
@@ -27,6 +27,11 @@ from funreason.srml.errors import OtherTrainingError, TrainingError
 from funreason.srml.examples import Example, TrainSettings
 from funreason.srml.layout import Layout, Named
 
+INDECISIVE: dict[str, Any] = {
+    "micro_tokens": 0, "threads": None, "checkpoint_every": 0, "gradient_checkpointing": False,
+    "head": "auto", "head_chunk": None, "pack": "auto",
+}  # fmt: skip
+"""Settings that decide how the weights are computed, not which they are."""
 NAME = "checkpoint"
 RANDOM_STATE = "random_state"
 

@@ -32,8 +32,8 @@ class Layout(Protocol):
     scale: float
     """What a loss is multiplied by before `backward`: the number of processes, where the library averages."""
 
-    def logits(self, ids: Tensor, keep: int) -> Tensor:
-        """Logits [B, keep, V] of the last `keep` positions of `ids` [B, T]."""
+    def logits(self, ids: Tensor, keep: int, positions: Tensor | None = None) -> Tensor:
+        """Logits [B, keep, V] of the last `keep` places of `ids` [B, T], whose positions in their samples [B, T]."""
         ...
 
     def piece(self, last: bool) -> AbstractContextManager[None]:

@@ -8,6 +8,7 @@ spin while waiting cost a loaded machine most of its speed.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,16 +22,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from funreason.srml import checkpoint
 from funreason.srml.accumulation import Accumulation
 from funreason.srml.adapters import adapted
-from funreason.srml.alpha import Weighting, weighting
+from funreason.srml.alpha import weighting
 from funreason.srml.batches import plan_epoch
 from funreason.srml.errors import NotFinite, TrainingError
 from funreason.srml.examples import Example, StepReport, Strategy, TrainReport, TrainSettings
 from funreason.srml.layout import Layout, layout_for
 from funreason.srml.optimizer import rate
+from funreason.srml.packing import packs
 from funreason.srml.parts import Encoded, encode_examples
 from funreason.srml.processes import Processes, join
 from funreason.srml.progress import Progress, part_fields
 from funreason.srml.tally import Tally
+from funreason.srml.vocabulary import Vocabulary
 
 REFUSED_IN_A_ROW = 3  # one bad batch may be chance; three mean that the weights or the rate are broken
 
@@ -65,8 +68,13 @@ def train(
     usable, encoded, refused = encode_examples(examples, tokenizer, settings.max_length, settings.think_tags)
     processes, alone = join(model.device), strategy == "none"
     with _threads(settings.threads), adapted(model, settings, merge=alone), _training(model, settings):
+        vocabulary, packed = Vocabulary(model, settings), packs(model, settings)
         layout = layout_for(strategy, model, settings, processes, compute)
-        training = Training(layout, processes, tokenizer, usable, encoded, settings, checkpoint_dir)
+        pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
+        alpha = weighting(settings)
+        accumulation = Accumulation(layout, processes, vocabulary, alpha, settings, pad_id=pad_id, packed=packed)
+        training = Training(accumulation, usable, encoded, settings, checkpoint_dir)
+        how = _how(vocabulary, packed, settings)
         resumed_from, finished = training.run(on_step, resume, stop)
         if finished and keep is not None:
             keep(layout, processes)
@@ -79,6 +87,7 @@ def train(
         seconds=time.perf_counter() - started,
         resumed_from=resumed_from,
         finished=finished,
+        how=how,
         **part_fields(training.progress.means(), training.progress.tally),
     )
 
@@ -88,20 +97,16 @@ class Training:
 
     def __init__(
         self,
-        layout: Layout,
-        processes: Processes,
-        tokenizer: PreTrainedTokenizerBase,
+        accumulation: Accumulation,
         examples: list[Example],
         encoded: list[Encoded],
         settings: TrainSettings,
         checkpoint_dir: Path | None,
     ) -> None:
-        self.layout, self.processes = layout, processes
+        self.accumulation, self.layout, self.processes = accumulation, accumulation.layout, accumulation.processes
+        self.weighting = accumulation.weighting
         self.examples, self.encoded, self.settings = examples, encoded, settings
         self.folder = checkpoint_dir
-        self.weighting: Weighting = weighting(settings)
-        pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
-        self.accumulation = Accumulation(layout, processes, self.weighting, settings, pad_id)
         self.lengths = [len(sample.ids) for sample in encoded]
         self.steps = settings.epochs * math.ceil(len(encoded) / settings.batch_size)
         self.print = checkpoint.fingerprint(examples, settings)
@@ -207,6 +212,15 @@ class Training:
         if self.folder is not None and due:
             position = checkpoint.Position(step, self.weighting.state())
             checkpoint.save(self.folder, self.layout, position, self.print, write=self.processes.first)
+
+
+def _how(vocabulary: Vocabulary, packed: bool, settings: TrainSettings) -> str:
+    rows = "packed" if packed else "of like length padded"
+    waits = os.environ.get("OMP_WAIT_POLICY", "not set")
+    return (
+        f"head: {vocabulary.said}; samples {rows}, up to {settings.micro_tokens:,} tokens a pass; "
+        f"{torch.get_num_threads()} threads, OMP_WAIT_POLICY {waits}"
+    )
 
 
 def _require_sense(settings: TrainSettings) -> None:

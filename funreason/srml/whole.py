@@ -36,9 +36,10 @@ class Whole:
         self.wrapped: Any = self._wrap()
         self.optimizer = optimizer_for(model, settings)
 
-    def logits(self, ids: Tensor, keep: int) -> Tensor:
+    def logits(self, ids: Tensor, keep: int, positions: Tensor | None = None) -> Tensor:
         """See `Layout`."""
-        logits: Tensor = self.wrapped(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
+        said = self.wrapped(input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep)
+        logits: Tensor = said.logits
         return logits
 
     @contextmanager

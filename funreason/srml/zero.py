@@ -42,9 +42,10 @@ class Zero:
         self.scale = float(processes.size)
         self.engine = _engine(model, settings, compute, stage)
 
-    def logits(self, ids: Tensor, keep: int) -> Tensor:
+    def logits(self, ids: Tensor, keep: int, positions: Tensor | None = None) -> Tensor:
         """See `Layout`."""
-        logits: Tensor = self.engine(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
+        said = self.engine(input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep)
+        logits: Tensor = said.logits
         return logits
 
     @contextmanager
