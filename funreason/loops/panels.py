@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from funreason.agents.llm_panel import Asking, Panel
 from funreason.agents.llm_voting import Accept
+from funreason.agents.rules_first import DECIDABLE
 from funreason.agents.verdict_cache import VerdictCache, default_path
 from funreason.config import Config, ConfigError, Fcdr, LlmJudges
 from funreason.models.chat import ChatModel
@@ -23,6 +24,14 @@ SELF = "self"
 def asks_models(fcdr: Fcdr) -> bool:
     """Whether any stage is judged by a language model."""
     return any(word != "rules" for word in fcdr.judging.model_dump().values())
+
+
+def judged_by(fcdr: Fcdr) -> dict[str, str]:
+    """Who judges each stage, in words."""
+    models = fcdr.llm.model or "no model"
+    words = {"rules": "rules", "llm": models, "both": f"rules, then {models} for what rules cannot tell"}
+    told = fcdr.judging.model_dump()
+    return {stage: words["rules" if by == "both" and stage in DECIDABLE else by] for stage, by in told.items()}
 
 
 def require_judges(fcdr: Fcdr) -> None:
