@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from funreason.agents.llm_reply import Ruling, Unreadable, read_json, read_tagge
 from funreason.agents.llm_voting import Accept
 from funreason.agents.verdict_cache import Key, VerdictCache
 from funreason.models.chat import ChatError
-from funreason.record.types import Call, Sample, Task
+from funreason.record.types import Call, Sample, Task, Verdict
 
 
 def sample(answer="[f(a='x')]", query="f with x", thinking="f, a is x", reference=None):
@@ -448,6 +449,14 @@ def test_several_processes_share_a_cache(tmp_path):
     cache = VerdictCache(path, most=10_000)
     assert all(cache.get(Key(name, "p", "599")) == Ruling(True, 1.0, "ü") for name in "abc")
     cache.close()
+
+
+def test_what_a_judge_says_can_be_written_down_whatever_it_says(cache):
+    reply = '{"reasoning": "\\ud800\\u0000 no", "verdict": false, "new_call": "[f(a=\'\\ud83d\')]"}'
+    verdict = judged("parameters", sample(), Scripted(reply, constrains=True), cache=cache)
+    assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict) == verdict
+    cache.close()
+    assert cache.fault == ""
 
 
 def test_a_cache_that_cannot_be_used_says_so_and_costs_no_verdict(tmp_path):
