@@ -24,11 +24,13 @@ app = App(
     help_format="plaintext",
 )
 dlq = App(name="dlq", help="Samples that failed: the dead letters of a run.")
+runs_app = App(name="runs", help="All runs: look them over, check their files, free space.")
 config_app = App(name="config", help="The configuration: look at it, check it.")
 bfcl = App(name="bfcl", help="The leaderboard's data, and suites of your own in its form.")
 agents = App(name="agents", help="Agents: which can be named by a word, and whether yours keeps the contract.")
 app.command(agents)
 app.command(dlq)
+app.command(runs_app)
 app.command(config_app)
 app.command(bfcl)
 
@@ -49,6 +51,7 @@ def loop(
     resume: str | None = None,
     no_cache: Annotated[bool, Parameter(negative="")] = False,
     tui: Annotated[bool, Parameter(negative="")] = False,
+    track: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
 ) -> int:
     """Sample, judge, learn, gate; round after round. Without options: the embedded domain and model, on any CPU.
 
@@ -76,6 +79,8 @@ def loop(
         Ask the LLM judges everything anew: no verdict is read from the cache, none is kept.
     tui
         Show the run in the dashboard, as `funreason watch` does. Quitting it leaves the run going.
+    track
+        Follow the run in tensorboard, wandb or trackio, from a process of its own. Can be given several times.
     """
     from funreason.commands.looping import run_loop
 
@@ -84,7 +89,7 @@ def loop(
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
-    return run_loop(config, given, set or [], resume, tui=tui)
+    return run_loop(config, given, set or [], resume, tui=tui, track=track or [])
 
 
 @app.command
@@ -119,6 +124,28 @@ def refine(
 
     given: dict[str, object] = {"tasks.strict": True} if strict else {}
     return run_refine(file, out, config, given | ({"fcdr.llm.cache": False} if no_cache else {}), set or [])
+
+
+@app.command
+def convert(
+    file: Path, /, *, to: Literal["xlam", "sharegpt", "openai", "bfcl"], out: Path, strict: bool = False
+) -> int:
+    """Write a data file in another form; a record that would not come back the same is rejected and counted.
+
+    Parameters
+    ----------
+    file
+        xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz.
+    to
+        The form to write.
+    out
+        A new file; for bfcl a folder, which gets possible_answer/ as well.
+    strict
+        Refuse a file with one malformed record, instead of leaving that record out.
+    """
+    from funreason.commands.converting import run_convert
+
+    return run_convert(file, to, out, strict=strict)
 
 
 @app.command
@@ -243,6 +270,64 @@ def report(run: str | None = None, /, *, out: Path | None = None, run_dir: Path 
 
 
 @app.command
+def track(
+    run: str | None = None,
+    /,
+    *,
+    to: str,
+    follow: Annotated[bool, Parameter(negative="")] = False,
+    pid: Annotated[int | None, Parameter(show=False)] = None,
+    run_dir: Path = RUNS,
+) -> int:
+    """Show a run in an experiment tracker, from its record: losses by step, rates and gate by round.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: the newest.
+    to
+        `tensorboard`, `wandb` or `trackio`; each is an extra of the same name.
+    follow
+        Go on until the run ends.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.tracking import run_track
+
+    return run_track(run, run_dir, to, follow=follow, pid=pid)
+
+
+@app.command
+def export(
+    run: str | None = None,
+    /,
+    *,
+    to: Path,
+    license: str | None = None,
+    data_license: str | None = None,
+    run_dir: Path = RUNS,
+) -> int:
+    """Write a run for others: the accepted model with a card, the refined data as Parquet and for LLaMA-Factory.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: the newest.
+    to
+        A new folder.
+    license
+        The model's licence, for its card.
+    data_license
+        The data's licence, for its card.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.exporting import run_export
+
+    return run_export(run, run_dir, to, license, data_license)
+
+
+@app.command
 def graph(*, config: str = "default", mermaid: bool = False, set: Setting = None) -> int:
     """Check the graph of agents and draw it.
 
@@ -278,6 +363,59 @@ def show(sample: str, /, *, run: str | None = None, run_dir: Path = RUNS) -> int
     return show_sample(sample, run, run_dir)
 
 
+@app.command
+def plan(
+    *,
+    config: str = "default",
+    model: str | None = None,
+    gpu: str = "a100-80",
+    gpus: int | None = None,
+    gpu_memory: float | None = None,
+    tflops: float | None = None,
+    bandwidth: float | None = None,
+    prompt_tokens: int = 400,
+    answer_tokens: int = 382,
+    mfu: float = 0.4,
+    json: bool = False,
+    set: Setting = None,
+) -> int:
+    """Compute what a configuration needs on GPUs, memory and hours, before anything starts. Exit code 1: too little.
+
+    Reads the model's config.json alone: no weights, no torch, no hub.
+
+    Parameters
+    ----------
+    config
+        A YAML file, or a name in configs/.
+    model
+        A model folder or a config.json, instead of the configuration's.
+    gpu
+        a100-80, a100-40, h100, h200, l40s, a10, l4, rtx4090 or rtx3090.
+    gpus
+        How many of them. Default: as many as the configuration's update has processes.
+    gpu_memory
+        GiB of each, instead of the chip's own.
+    tflops
+        Dense bf16 TFLOP/s, instead of the chip's own.
+    bandwidth
+        TB/s of its memory, instead of the chip's own.
+    prompt_tokens
+        How long your prompts are on average, tools included.
+    answer_tokens
+        How long answers are on average, thinking included. Default: the paper's mean.
+    mfu
+        The share of the peak that training reaches.
+    json
+        Print everything as JSON: bytes, tokens, seconds.
+    set
+        Change one setting, such as --set train.update.gradient_checkpointing=true.
+    """
+    from funreason.commands.planning import Asked, run_plan
+
+    asked = Asked(gpu, gpus, gpu_memory, tflops, bandwidth, prompt_tokens, answer_tokens, mfu)
+    return run_plan(config, model, asked, set or [], as_json=json)
+
+
 @dlq.command(name="list")
 def dlq_list(run: str | None = None, /, *, reason: str = "*", run_dir: Path = RUNS) -> int:
     """Dead letters by reason.
@@ -296,6 +434,26 @@ def dlq_list(run: str | None = None, /, *, reason: str = "*", run_dir: Path = RU
     return list_dead(run, run_dir, reason)
 
 
+@dlq.command(name="show")
+def dlq_show(run: str | None = None, /, *, reason: str = "*", limit: int = 3, run_dir: Path = RUNS) -> int:
+    """The whole story of dead letters: query, tools, each attempt, every verdict.
+
+    Parameters
+    ----------
+    run
+        The run's name or folder. Default: the newest.
+    reason
+        Only reasons like this, for example 'schema.*'.
+    limit
+        At most so many of each reason.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.dead_letters import show_dead
+
+    return show_dead(run, run_dir, reason, limit)
+
+
 @dlq.command(name="requeue")
 def dlq_requeue(run: str | None = None, /, *, reason: str = "*", run_dir: Path = RUNS) -> int:
     """Put the tasks of dead letters back, to be sampled again when the run goes on.
@@ -312,6 +470,56 @@ def dlq_requeue(run: str | None = None, /, *, reason: str = "*", run_dir: Path =
     from funreason.commands.dead_letters import requeue
 
     return requeue(run, run_dir, reason)
+
+
+@runs_app.command(name="list")
+def runs_list(*, run_dir: Path = RUNS) -> int:
+    """Every run: name, status, rounds, accuracy of the weights accepted last, size.
+
+    Parameters
+    ----------
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.runs import list_runs
+
+    return list_runs(run_dir)
+
+
+@runs_app.command(name="verify")
+def runs_verify(run: str | None = None, /, *, run_dir: Path = RUNS) -> int:
+    """Compare a run's files with the hashes in its manifests; names the first file that does not match.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: all.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.runs import verify_runs
+
+    return verify_runs(run, run_dir)
+
+
+@runs_app.command(name="prune")
+def runs_prune(
+    run: str | None = None, /, *, yes: Annotated[bool, Parameter(negative="")] = False, run_dir: Path = RUNS
+) -> int:
+    """Remove weights that no gate let through, and what broken-off updates left. Without --yes: only say which.
+
+    Parameters
+    ----------
+    run
+        Its name or folder. Default: all.
+    yes
+        Remove them.
+    run_dir
+        Where runs lie.
+    """
+    from funreason.commands.runs import prune_runs
+
+    return prune_runs(run, run_dir, yes=yes)
 
 
 @agents.command(name="list")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from rapidfuzz import process
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -41,8 +41,19 @@ class Model(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     prompt: Literal["native", "text"] = "native"
     """`native` hands the tools to the model's chat template; `text` writes them into a system message."""
+    think_tags: tuple[str, str] = ("<think>", "</think>")
+    """What opens and what closes the thinking, in the model's own words."""
+    template: dict[str, Any] = {}
+    """Variables of the model's chat template, such as `enable_thinking: true` or a fixed `date_string`."""
     threads: int | None = None
     """CPU threads for sampling and training; by default as many as there are cores."""
+
+    @field_validator("think_tags")
+    @classmethod
+    def _two_tags(cls, tags: tuple[str, str]) -> tuple[str, str]:
+        if not all(tag and tag == tag.strip() for tag in tags) or tags[0] in tags[1] or tags[1] in tags[0]:
+            raise ValueError("expected two different tags without blanks around them, neither inside the other")
+        return tags
 
 
 class Tasks(Section):
@@ -71,6 +82,17 @@ class References(Section):
     """Shares of the categories, embedded domain only; by default equal."""
 
 
+class Lora(Section):
+    """Low-rank adapters: few weights learn, on one small GPU; they are merged into plain weights at the end."""
+
+    rank: Count = 16
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """The adapters' scale is alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: list[str] = []
+    """Names of linear modules, such as q_proj; by default every linear module but the head."""
+
+
 class Update(Section):
     """How weights are changed; used by warm-up and by every round."""
 
@@ -79,6 +101,9 @@ class Update(Section):
     batch: Count = 16
     """Samples per optimiser step."""
     warmup_steps: Annotated[int, Field(ge=0)] = 8
+    """Steps over which the rate rises to `lr`."""
+    warmup_ratio: Share | None = None
+    """The same as a share of all steps; where given, `warmup_steps` is not asked."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     alpha: Share = 0.7
     """The weight of thinking in the loss; 1 - alpha is the weight of the result."""
@@ -86,6 +111,12 @@ class Update(Section):
     average: Literal["sample", "token"] = "sample"
     max_length: Count = 2048
     """Longer samples are refused, not cut."""
+    micro_tokens: Count = 4096
+    """Padded tokens per forward pass: memory against speed, no influence on the result."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: a third slower, a fraction of the memory."""
+    lora: Lora | None = None
+    """Train adapters instead of all weights; needs the extra `lora`."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 20
     """Steps between two checkpoints: what a kill costs at most. 0 saves one only when the run is asked to stop."""
     replay: References | None = None
@@ -109,6 +140,8 @@ class Sampling(Section):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Count = 160
     """Longest completion in tokens, while sampling and on the gate's items."""
+    batch_tokens: Count = 131_072
+    """Tokens whose keys and values are held at once while sampling: memory against speed."""
 
 
 class JudgeEntry(Section):

@@ -15,7 +15,7 @@ FLOORS = {
     "models": 1, "srml": 1, "bfcl": 1, "data": 1, "bus": 1,
     "agents": 2,
     "config": 3, "loops": 3,
-    "tui": 4, "commands": 4, "cli": 5, "__main__": 6,
+    "tui": 4, "trackers": 4, "export": 4, "commands": 5, "cli": 6, "__main__": 7,
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "accelerate", "vllm", "textual", "deepspeed")
 
@@ -46,6 +46,10 @@ def test_an_import_only_ever_goes_down():
 
 def test_the_dashboard_reads_the_record_and_nothing_else():
     assert {b for a, b in imports() if a == "tui"} <= {"record"}
+
+
+def test_trackers_read_the_record_and_nothing_else():
+    assert {b for a, b in imports() if a == "trackers"} <= {"record"}
 
 
 def test_the_bus_knows_only_the_record():

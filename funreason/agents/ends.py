@@ -22,20 +22,24 @@ class End:
 
     def __call__(self, sample: Sample, fate: str) -> None:
         """Record that `sample` ended as `fate`: `kept`, `text`, `dropped` or `dead`."""
-        last = sample.verdicts[-1] if sample.verdicts else None
         self.texts.put(fate, sample)
-        self.write(
-            Ended(
-                round=sample.round,
-                sample=sample.id,
-                attempt=sample.attempt,
-                fate=fate,
-                node=last.stage if last else "",
-                reason=last.reason if last else "",
-                origin=sample.origin,
-                category=sample.task.category,
-            )
+        self.tell(sample, fate)
+
+    def tell(self, sample: Sample, fate: str) -> Ended:
+        """Log the end of a sample whose text is written; the event."""
+        last = sample.verdicts[-1] if sample.verdicts else None
+        ended = Ended(
+            round=sample.round,
+            sample=sample.id,
+            attempt=sample.attempt,
+            fate=fate,
+            node=last.stage if last else "",
+            reason=last.reason if last else "",
+            origin=sample.origin,
+            category=sample.task.category,
         )
+        self.write(ended)
+        return ended
 
 
 class DeadLetter:

@@ -16,10 +16,9 @@ import msgspec
 from funreason.agents.gate import Marks, Pair, Rule, by_category, compare, decide, pooled
 from funreason.agents.messages import Accepted, Candidate
 from funreason.bfcl import Case, check, check_any
-from funreason.calls.thinking import split_thinking
 from funreason.models.policy import Ask, Policy
 from funreason.record.events import Gated
-from funreason.record.folder import write_json
+from funreason.record.folder import write_json, write_whole
 from funreason.record.types import Task
 
 START = 0
@@ -86,34 +85,31 @@ class Evaluator:
     async def measure(self, weights: Accepted) -> dict[str, Marks]:
         """The marks of every suite under `weights`, measured now or read from an earlier measurement."""
         path = self.folder / f"{weights.weights_id}.json"
-        if path.exists():
-            found = json.loads(path.read_text())
-            if all(name.name in found for name in self.suites):
-                return {suite.name: Marks(*found[suite.name]) for suite in self.suites}
-        await self.policy.load(weights.folder, weights.weights_id)
-        marks = {suite.name: await self._mark(suite) for suite in self.suites}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {name: list(m) for name, m in marks.items()})
-        return marks
+        found = json.loads(path.read_text()) if path.exists() else {}
+        for suite in self.suites:
+            if suite.name not in found:
+                await self.policy.load(weights.folder, weights.weights_id)
+                found[suite.name] = list(await self._mark(suite))
+                write_json(path, found)
+        return {suite.name: Marks(*found[suite.name]) for suite in self.suites}
 
     async def _mark(self, suite: GateSuite) -> Marks:
         asks = [Ask(case.id, task) for case, task in zip(suite.cases, suite.tasks, strict=True)]
         completions = await self.policy.ask(asks, greedy=True)
-        outputs = [split_thinking(answers[0].text).answer for answers in completions]
-        with (self.folder.parent / "gate-outputs.jsonl").open("ab") as file:
-            for case, answers in zip(suite.cases, completions, strict=True):
-                line = {
-                    "weights": self.policy.weights_id,
-                    "suite": suite.name,
-                    "id": case.id,
-                    "output": answers[0].text,
-                }
-                file.write(msgspec.json.encode(line) + b"\n")
+        outputs = [self.policy.split(answers[0].text).answer for answers in completions]
+        self._keep_outputs(suite, [answers[0].text for answers in completions])
         return Marks(
             [case.category for case in suite.cases],
             [check(case, output).valid for case, output in zip(suite.cases, outputs, strict=True)],
             [check_any(case, output).valid for case, output in zip(suite.cases, outputs, strict=True)],
         )
+
+    def _keep_outputs(self, suite: GateSuite, texts: list[str]) -> None:
+        """Before the marks, and whole: where there are marks, there is what they were given for, once."""
+        lines = [{"id": case.id, "output": text} for case, text in zip(suite.cases, texts, strict=True)]
+        path = self.folder / "outputs" / self.policy.weights_id / f"{suite.name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, "".join(msgspec.json.encode(line).decode() + "\n" for line in lines))
 
     def _pairs(self, old: Mapping[str, Marks], new: Mapping[str, Marks]) -> list[Pair]:
         return [Pair(s.name, s.role, old[s.name], new[s.name], self.start[s.name].accuracy) for s in self.suites]

@@ -12,7 +12,6 @@ from funreason.agents.messages import Accepted
 from funreason.agents.references import reference_sample
 from funreason.bus.agent import Emit
 from funreason.calls.render import CallRenderError
-from funreason.calls.thinking import split_thinking
 from funreason.models.policy import Ask, Policy
 from funreason.models.protocol import Completion
 from funreason.record.texts import Texts
@@ -55,8 +54,7 @@ class Generator:
         owed = [sample for sample in samples if (sample.id, sample.attempt) not in self.drawn]
         found = await self.policy.ask([Ask(f"{s.id}@{s.attempt}", s.task) for s in owed])
         fresh = {
-            s.id: _read(changed(s, origin="resampled"), answers[0], self.policy.weights_id)
-            for s, answers in zip(owed, found, strict=True)
+            s.id: self._read(changed(s, origin="resampled"), answers[0]) for s, answers in zip(owed, found, strict=True)
         }
         for sample in fresh.values():
             self.texts.put("sampled", sample)
@@ -79,10 +77,20 @@ class Generator:
         for i, completion in zip(self._ids(seed), completions, strict=True):
             sample = self.drawn.get((i, 0))
             if sample is None:
-                sample = _read(changed(seed, id=i), completion, self.policy.weights_id)
+                sample = self._read(changed(seed, id=i), completion)
                 self.texts.put("sampled", sample)
             samples.append(sample)
         return samples
+
+    def _read(self, sample: Sample, completion: Completion) -> Sample:
+        thinking, answer, closed = self.policy.split(completion.text)
+        return changed(
+            sample,
+            thinking=thinking,
+            answer=answer,
+            truncated=completion.truncated or not closed,
+            weights_id=self.policy.weights_id,
+        )
 
     async def _draw_again(self, seeds: list[Sample]) -> dict[str, Sample]:
         """A new answer for each requeued sample, at an attempt it never had: it may fail only once more."""
@@ -122,17 +130,6 @@ def _reference(seed: Sample) -> Emit:
         return Emit("sampled", reference_sample(seed.task, f"{seed.id}/0", round=seed.round))
     except (ValueError, CallRenderError) as error:
         return Emit("drop", seed.judged(Verdict("generator", "drop", "reference.unusable", str(error))))
-
-
-def _read(sample: Sample, completion: Completion, weights_id: str) -> Sample:
-    thinking, answer, closed = split_thinking(completion.text)
-    return changed(
-        sample,
-        thinking=thinking,
-        answer=answer,
-        truncated=completion.truncated or not closed,
-        weights_id=weights_id,
-    )
 
 
 def _too_long(seed: Sample) -> Emit:

@@ -36,6 +36,16 @@ def write_suite(tasks: Iterable[Task], directory: str | Path, prefix: str = "USE
     ]
 
 
+def unwritable(task: Task) -> str | None:
+    """Why a task cannot stand in a suite; None when it can."""
+    try:
+        if not category_of_task(task).endswith("relevance"):
+            _answer(task)
+    except BfclError as error:
+        return str(error)
+    return None
+
+
 def category_of_task(task: Task) -> str:
     """The category a task is scored in: the one it names if that can hold it, else what its answer makes it."""
     if task.reference is None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-THINK_TAGS = ("<think>", "</think>")
+Tags = tuple[str, str]
+"""What opens and what closes the thinking."""
+THINK_TAGS: Tags = ("<think>", "</think>")
 
 
 class Split(NamedTuple):
@@ -20,7 +22,7 @@ class Split(NamedTuple):
     closed: bool
 
 
-def split_thinking(text: str, tags: tuple[str, str] = THINK_TAGS) -> Split:
+def split_thinking(text: str, tags: Tags = THINK_TAGS) -> Split:
     """Split `text` at the last closing tag; both parts come back stripped of surrounding blanks.
 
     A missing opening tag is accepted when a closing one is there: some chat templates write it into the prompt.
@@ -34,7 +36,7 @@ def split_thinking(text: str, tags: tuple[str, str] = THINK_TAGS) -> Split:
     return Split(None, text.strip(), True)
 
 
-def join_thinking(thinking: str | None, answer: str, tags: tuple[str, str] = THINK_TAGS) -> str:
+def join_thinking(thinking: str | None, answer: str, tags: Tags = THINK_TAGS) -> str:
     """The text a model is trained to write: thinking in its tags, a blank line, the answer."""
     if thinking is None:
         return answer

@@ -1,4 +1,4 @@
-"""`funreason dlq`: the samples that failed, and putting them back."""
+"""`funreason dlq`: the samples that failed, looked at and put back."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
 from funreason.commands import terminal
+from funreason.commands.story import story
 from funreason.record.events import Requeued
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import EventLog
@@ -37,6 +39,32 @@ def list_dead(run: str | None, runs: Path, pattern: str) -> int:
     return 0
 
 
+def show_dead(run: str | None, runs: Path, pattern: str, limit: int) -> int:
+    """Print the whole story of up to `limit` dead letters of each reason."""
+    folder = open_run(run, runs)
+    console = terminal.console(soft_wrap=True)
+    shown: Counter[tuple[str, str]] = Counter()
+    for sample in dead(folder, pattern):
+        shown[_why(sample)] += 1
+        if shown[_why(sample)] <= limit:
+            _print_story(console, folder, sample)
+    left = sum(max(0, count - limit) for count in shown.values())
+    if left:
+        console.print(f"{left} more; --limit shows more of each reason, --reason fewer reasons")
+    if not shown:
+        console.print(plain(f"no dead letter of {folder.name} matches {pattern}"))
+    return 0
+
+
+def _print_story(console: Console, folder: RunFolder, sample: Sample) -> None:
+    told = folder.texts(sample.round).find(sample.id)
+    drawn = [each for kind, each in told if kind == "sampled"]
+    fate = next((kind for kind, each in reversed(told) if each == sample), "")
+    for line in story(drawn, sample, fate):
+        console.print(line)
+    console.print()
+
+
 def requeue(run: str | None, runs: Path, pattern: str) -> int:
     """Give dead letters back to their round: a resumed run samples them again."""
     folder = open_run(run, runs)
@@ -49,9 +77,14 @@ def requeue(run: str | None, runs: Path, pattern: str) -> int:
 
 def put_back(folder: RunFolder, pattern: str) -> int:
     """Write that the dead letters like `pattern` are to be tried again; how many. RecordError when none can be."""
-    life = folder.life()
-    if life and life.status in ("running", "stale"):
-        raise RecordError(f"{folder.path} is being written by process {life.pid}; stop it before requeueing")
+    with folder.alone():
+        life = folder.life()
+        if life and life.status in ("running", "stale"):
+            raise RecordError(f"{folder.path} is being written by process {life.pid}; stop it before requeueing")
+        return _put_back(folder, pattern)
+
+
+def _put_back(folder: RunFolder, pattern: str) -> int:
     open_rounds = {k for k, r in folder.state().rounds.items() if not r.ended}
     chosen = [sample for sample in dead(folder, pattern) if sample.round in open_rounds]
     if not chosen:

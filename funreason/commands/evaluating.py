@@ -108,10 +108,11 @@ def _answers(console: Console, policy: Policy, style: str, cases: list[Case], ou
         bar = progress.add_task("answering", total=len(cases))
         return answer_cases(
             policy.sampler,
-            prompter(style, policy.tokenizer),
+            prompter(style, policy.tokenizer, tags=policy.tags, variables=policy.variables),
             cases,
             out / OUTPUTS,
             lambda count: progress.advance(bar, count),
+            tags=policy.tags,
         )
 
 

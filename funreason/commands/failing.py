@@ -16,6 +16,7 @@ KNOWN = {
     "ModelError": FAILED,
     "RecordError": FAILED,
     "BfclError": FAILED,
+    "TrackerError": FAILED,
     "TrainingError": FAILED,
     "BrokenAgent": FAILED,
     "Interrupted": INTERRUPTED,

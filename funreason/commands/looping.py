@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from funreason.commands import terminal
 from funreason.commands.settings import read_config
-from funreason.commands.viewing import require_terminal, viewed
+from funreason.commands.tracking import require_known, tracked
+from funreason.commands.viewing import CONSOLE, require_terminal, speak_into, viewed
 from funreason.config import Config, ConfigError
 from funreason.loops.interrupt import STOPPED, StopRequest
 from funreason.loops.run import START, config_of, new_run, play
@@ -26,9 +27,16 @@ OPTIONS |= {"fcdr.llm.cache": "--no-cache"}
 
 
 def run_loop(
-    name: str | None, given: dict[str, object], settings: list[str], resume: str | None, *, tui: bool = False
+    name: str | None,
+    given: dict[str, object],
+    settings: list[str],
+    resume: str | None,
+    *,
+    tui: bool = False,
+    track: Sequence[str] = (),
 ) -> int:
-    """Start or take up a run, under the dashboard with `tui`; the exit code."""
+    """Start or take up a run, under the dashboard with `tui`, followed by the trackers `track`; the exit code."""
+    require_known(track)
     if tui:
         require_terminal()
     if resume is None:
@@ -39,18 +47,27 @@ def run_loop(
     console = terminal.console()
     stop = StopRequest()
     stop.listen()
+    stop.on_hangup(lambda: speak_into(folder.path / CONSOLE))
     stop.on_stop(lambda: console.print("finishing what is in flight, then saving; once more to stop now"))
     stop.on_leave(lambda: _say_interrupted(console, folder))
     console.print(f"run {folder.path}")
     try:
-        with viewed(folder, console) if tui else LiveProgress(folder, console):
+        with tracked(folder, track, console), viewed(folder, console) if tui else LiveProgress(folder, console):
             state = asyncio.run(play(config, folder, stop, resume=resume is not None))
     except STOPPED:
         _say_interrupted(console, folder)
         return INTERRUPTED
+    except BaseException:
+        if folder.mine():
+            console.print(f"it can be taken up again: funreason loop --resume {folder.path}", soft_wrap=True)
+        raise
     finally:
         stop.deafen()
-    report(console, folder, state)
+    try:
+        report(console, folder, state)
+    except OSError:  # nobody reads any more, as behind `| head`
+        speak_into(folder.path / CONSOLE)
+        report(console, folder, state)
     return OK if state.status == "finished" else REFUSED
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from funreason.commands import terminal
 from funreason.commands.settings import read_config
+from funreason.commands.viewing import CONSOLE, speak_into
 from funreason.loops.interrupt import STOPPED, StopRequest
 from funreason.loops.refine import refine_file
 from funreason.record.folder import RecordError, RunFolder
@@ -25,6 +26,7 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
     console = terminal.console()
     stop = StopRequest()
     stop.listen()
+    stop.on_hangup(lambda: speak_into(out / CONSOLE))
     stop.on_leave(lambda: _say_interrupted(console, out))
     try:
         with LiveProgress(folder, console):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from funreason.commands import terminal
-from funreason.record.folder import open_run
+from funreason.record.folder import open_run, write_whole
 from funreason.tui.report import report_html, report_markdown
 
 OK = 0
@@ -23,6 +23,6 @@ def write_report(run: str | None, runs: Path, out: Path | None) -> int:
         ("report.html", report_html(state, folder, status)),
         ("report.md", report_markdown(state, folder, status)),
     ):
-        (target / name).write_text(text, encoding="utf-8")
+        write_whole(target / name, text)
         console.print(f"written: {target / name}", markup=False, highlight=False)
     return OK

@@ -54,7 +54,12 @@ def _preview(screen: Console, examples: list[Example], policy: Policy) -> None:
     for example in examples:
         try:
             encoded = encode_sample(
-                example.prompt, example.thinking, example.answer, policy.tokenizer, sample_id=example.id
+                example.prompt,
+                example.thinking,
+                example.answer,
+                policy.tokenizer,
+                sample_id=example.id,
+                tags=policy.tags,
             )
         except UnusableSample as error:
             screen.print(plain(f"no preview: {error}"))

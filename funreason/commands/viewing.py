@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from funreason.record.folder import RecordError, RunFolder
 from funreason.tui.progress import LiveProgress
 
 LOOK_S = 0.05
+CONSOLE = "console.log"
 
 
 def require_terminal() -> None:
@@ -35,7 +36,7 @@ def require_terminal() -> None:
 def viewed(folder: RunFolder, console: Console) -> Iterator[None]:
     """Show the run in the dashboard while the block plays it; waits, at the end, until the viewer is quit."""
     terminal = os.dup(1), os.dup(2)
-    _point_at(folder.path / "console.log")
+    speak_into(folder.path / CONSOLE)
     done = threading.Event()
     after = threading.Thread(target=_show, args=(terminal, folder, console, done), name="viewer")
     after.start()
@@ -62,11 +63,12 @@ def _show(terminal: tuple[int, int], folder: RunFolder, console: Console, done: 
         done.wait()
 
 
-def _point_at(path: Path) -> None:
-    """Standard output and error of this process go to `path` from now on."""
+def speak_into(path: Path) -> None:
+    """Send standard output and error of this process to the end of the file `path` from now on."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # a terminal that was closed takes nothing any more
+        sys.stdout.flush()
+        sys.stderr.flush()
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)

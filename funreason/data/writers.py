@@ -53,13 +53,18 @@ def _xlam(sample: Sample) -> dict[str, Any]:
 
 
 def _write(path: Path, samples: Iterable[Sample], form: Callable[[Sample], dict[str, Any]]) -> int:
+    return write_records(path, map(form, samples))
+
+
+def write_records(path: Path, records: Iterable[dict[str, Any]]) -> int:
+    """Write records as one list (`.json`) or one a line; returns how many there were."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
     first, between, last = ("[\n", ",\n", "\n]\n") if path.suffix == ".json" else ("", "\n", "\n")
     count = 0
     with draft.open("w", encoding="utf-8") as stream:
-        for sample in samples:
-            stream.write((between if count else first) + json.dumps(form(sample), ensure_ascii=False))
+        for record in records:
+            stream.write((between if count else first) + json.dumps(record, ensure_ascii=False))
             count += 1
         stream.write(last if count else "[]\n" if first else "")
     draft.replace(path)

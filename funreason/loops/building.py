@@ -47,6 +47,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     screen = Screen([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
     pool = screened(pool, screen, _supervised(config))
     policy, base = build_policy(config)
+    require_room_to_think(policy, pool, config)
     return World(
         config,
         journal,
@@ -81,8 +82,27 @@ def build_policy(config: Config) -> tuple[Policy, Accepted]:
         max_new_tokens=config.sample.max_new_tokens,
         temperature=config.sample.temperature,
         top_p=config.sample.top_p,
+        token_budget=config.sample.batch_tokens,
     )
-    return Policy(sampler, tokenizer, style=config.model.prompt, seed=config.seed), base
+    policy = Policy(
+        sampler,
+        tokenizer,
+        style=config.model.prompt,
+        seed=config.seed,
+        tags=config.model.think_tags,
+        variables=config.model.template,
+    )
+    return policy, base
+
+
+def require_room_to_think(policy: Policy, pool: Pool, config: Config) -> None:
+    """ConfigError when thinking is asked for, and the chat template ends it before the model can begin."""
+    if config.fcdr.require_thinking and pool.tasks and policy.leaves_no_thinking(pool.tasks[0]):
+        raise ConfigError(
+            "the model's chat template puts an empty thinking into every prompt, and answers without thinking are "
+            "dropped. Let it think (such as --set model.template={enable_thinking: true}), or do without thinking: "
+            "--set fcdr.require_thinking=false."
+        )
 
 
 def wait_passively() -> None:

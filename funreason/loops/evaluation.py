@@ -8,6 +8,7 @@ marked as such: it fails where a call is wanted, and counts as "no call" where n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ import msgspec
 
 from funreason.bfcl import BfclError, Case
 from funreason.bfcl.prompting import case_messages, prompt_messages
-from funreason.calls.thinking import THINK_TAGS
+from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.calls.tools import ToolFormatError, normalise_tools
-from funreason.models.prompts import dialogue_text
-from funreason.models.protocol import Request, Sampler
+from funreason.models.prompts import NO_VARIABLES, dialogue_text
+from funreason.models.protocol import Completion, Request, Sampler
 
 CHUNK = 32
 """Cases answered between two writes: what an interruption costs at most."""
@@ -37,13 +38,14 @@ class Answer(msgspec.Struct, frozen=True):
     truncated: bool = False
 
 
-def prompter(style: str, tokenizer: Any) -> PromptOf:
+def prompter(
+    style: str, tokenizer: Any, *, tags: Tags = THINK_TAGS, variables: Mapping[str, Any] = NO_VARIABLES
+) -> PromptOf:
     """How a case becomes a prompt: `bfcl` as the leaderboard asks, `native` and `text` as the loop does."""
+    render = partial(dialogue_text, tokenizer=tokenizer, tags=tags, variables=variables)
     if style == "bfcl":
-        return lambda case: dialogue_text(prompt_messages(case), [], tokenizer, style="plain", where=f"case {case.id}")
-    return lambda case: dialogue_text(
-        case_messages(case), _tools(case), tokenizer, style=style, where=f"case {case.id}"
-    )
+        return lambda case: render(prompt_messages(case), [], style="plain", where=f"case {case.id}")
+    return lambda case: render(case_messages(case), _tools(case), style=style, where=f"case {case.id}")
 
 
 def answer_cases(
@@ -52,6 +54,8 @@ def answer_cases(
     cases: Sequence[Case],
     path: Path,
     on_progress: Callable[[int], object] = lambda count: None,
+    *,
+    tags: Tags = THINK_TAGS,
 ) -> dict[str, Answer]:
     """The answers to `cases`, those that stand in `path` already and fresh ones, which are appended to it.
 
@@ -64,7 +68,7 @@ def answer_cases(
     on_progress(sum(case.id in answers for case in cases))
     with path.open("ab", buffering=0) as file:
         while chunk := list(islice(todo, CHUNK)):
-            fresh = _answer(sampler, prompt_of, chunk)
+            fresh = _answer(sampler, prompt_of, chunk, tags)
             file.write(b"".join(msgspec.json.encode(answer) + b"\n" for answer in fresh))
             answers |= {answer.id: answer for answer in fresh}
             on_progress(len(fresh))
@@ -107,9 +111,9 @@ def answer_notes(answers: Mapping[str, Answer], cases: Mapping[str, Case]) -> li
     return [*notes, f"{cut} answers were cut at the token limit"] if cut else notes
 
 
-def cut_thinking(text: str) -> str:
+def cut_thinking(text: str, tags: Tags = THINK_TAGS) -> str:
     """What stands behind the last closing tag; all of it where there is none."""
-    _, closed, tail = text.rpartition(THINK_TAGS[1])
+    _, closed, tail = text.rpartition(tags[1])
     return tail.lstrip("\n") if closed else text
 
 
@@ -120,16 +124,17 @@ def _tools(case: Case) -> list[dict[str, Any]]:
         raise BfclError(f"case {case.id!r}: {error}") from error
 
 
-def _answer(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]) -> list[Answer]:
+def _answer(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case], tags: Tags) -> list[Answer]:
     requests = [Request(id=case.id, prompt=prompt_of(case), n=1, seed=0, greedy=True) for case in cases]
     short = [request for request in requests if not sampler.too_long(request)]
     found = {request.id: answers[0] for request, answers in zip(short, sampler.sample(short), strict=True)}
-    return [
-        Answer(case.id, cut_thinking(found[case.id].text), found[case.id].text, truncated=found[case.id].truncated)
-        if case.id in found
-        else Answer(case.id, "", fits=False)
-        for case in cases
-    ]
+    return [_read(case, found.get(case.id), tags) for case in cases]
+
+
+def _read(case: Case, found: Completion | None, tags: Tags) -> Answer:
+    if found is None:
+        return Answer(case.id, "", fits=False)
+    return Answer(case.id, cut_thinking(found.text, tags), found.text, truncated=found.truncated)
 
 
 def _cut_torn_line(path: Path) -> None:

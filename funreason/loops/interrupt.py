@@ -15,7 +15,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
@@ -34,7 +35,7 @@ STOPPED = (Interrupted, KeyboardInterrupt, asyncio.CancelledError)
 
 
 class StopRequest:
-    """Set by Ctrl-C or SIGTERM. `on_stop` callbacks run once, in the main thread, at the first request."""
+    """Set by Ctrl-C, SIGTERM or the end of the terminal. `on_stop` callbacks run once, at the first request."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -44,15 +45,21 @@ class StopRequest:
         self._may_go.set()
         self._callbacks: list[Callable[[], None]] = []
         self._last_acts: list[Callable[[], None]] = []
+        self._hangups: list[Callable[[], None]] = []
 
     def listen(self) -> None:
-        """Take SIGINT and SIGTERM from now on; a second one leaves the process with exit code 130."""
+        """Take SIGINT and SIGTERM from now on; a second one leaves the process with exit code 130.
+
+        SIGHUP, the closing of the terminal, is a first request however often it comes; `nohup` keeps it away.
+        """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._on_hangup)
 
     def deafen(self) -> None:
         """Ignore signals from now on: the end is written, and a late one would kill the interpreter on its way out."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
 
     def on_stop(self, callback: Callable[[], None]) -> None:
@@ -62,9 +69,23 @@ class StopRequest:
         else:
             self._callbacks.append(callback)
 
+    @contextmanager
+    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
+        """`on_stop` for as long as the block runs."""
+        self.on_stop(callback)
+        try:
+            yield
+        finally:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
     def on_leave(self, callback: Callable[[], None]) -> None:
         """Run `callback` at the second request, before those given earlier, and then leave: it must be short."""
         self._last_acts.append(callback)
+
+    def on_hangup(self, callback: Callable[[], None]) -> None:
+        """Run `callback` when the terminal is closed, before anything is said to it."""
+        self._hangups.append(callback)
 
     def ask(self) -> None:
         """Ask to stop, as a first Ctrl-C does."""
@@ -106,6 +127,11 @@ class StopRequest:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             self._leave()
+        self.ask()
+
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:
+        for callback in self._hangups:
+            callback()
         self.ask()
 
     def _leave(self) -> None:

@@ -10,17 +10,19 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from threading import Event, Lock, Thread
 
 from funreason.bus.agent import ENDED
 from funreason.data.refusal import Refusal
 from funreason.record import events as ev
+from funreason.record.errors import RecordError
 from funreason.record.folder import HEARTBEAT_S, RunFolder
 from funreason.record.log import EventLog
 from funreason.record.types import Sample
 
 LOST = 1
-"""The exit code of a run that another process has taken over."""
+"""The exit code of a run that another process has taken over, or whose folder is gone."""
 
 
 class Journal:
@@ -32,15 +34,22 @@ class Journal:
         self.write = self.log.write
         self.ended = False
         self._pulse = Lock()
+        self._missed = 0
 
     @contextmanager
     def phase(self, round: int, name: str, todo: int = 0) -> Iterator[None]:
         """A phase of a round, with its wall time; an interrupted phase gets no end."""
+        self.require_folder()
         self.write(ev.PhaseStarted(round=round, phase=name, todo=todo))
         started = time.perf_counter()
         yield
         self.write(ev.PhaseEnded(round=round, phase=name, seconds=round_seconds(time.perf_counter() - started)))
         self.sync()
+
+    def require_folder(self) -> None:
+        """RecordError when the run's folder was removed: an open file takes lines that nobody will ever read."""
+        if not self.folder.path.exists():
+            raise RecordError(gone(self.folder))
 
     def sync(self) -> None:
         """Make all of it survive a power loss; texts first, so that an end in the log always has its text."""
@@ -55,7 +64,7 @@ class Journal:
         last = verdicts[-1] if verdicts else None
         self.log.append(
             ev.Judged(
-                at=time.time(),
+                at=self.log.now(),
                 round=after.round,
                 sample=after.id,
                 attempt=before.attempt,
@@ -83,10 +92,21 @@ class Journal:
             with self._pulse:
                 if self.ended:
                     return
-                if not self.folder.mine():  # after a long sleep, say: whatever is written now would be written twice
-                    print(f"funreason: {self.folder.path} was taken over by another process", file=sys.stderr)
-                    os._exit(LOST)
-                self.folder.beat("running")
+                self._beat()
+
+    def _beat(self) -> None:
+        """One heartbeat; leaves the process when the run is no longer its own."""
+        try:
+            if not self.folder.path.exists():
+                _leave(gone(self.folder))
+            if not self.folder.mine():  # after a long sleep, say: whatever is written now would be written twice
+                _leave(f"{self.folder.path} was taken over by another process")
+            self.folder.beat("running")
+            self._missed = 0
+        except RecordError as error:  # a full disk may have room again; the run's own next line decides
+            self._missed += 1
+            if self._missed == 1:
+                print(f"funreason: no heartbeat: {error}", file=sys.stderr)
 
     def read(self, refusals: Sequence[Refusal], summary: str) -> None:
         """The records that never became a task, what was read in a sentence, and, last, that this was all of it."""
@@ -104,15 +124,34 @@ class Journal:
         self.log.path.unlink()
 
     def end(self, status: str, reason: str = "") -> None:
-        """The run's last line, and its status in run.json. What ended already is left as it is."""
+        """The run's last line, and its status in run.json. What ended already is left as it is.
+
+        Where one of them cannot be written any more, that is said, and the others are tried.
+        """
         if self.ended:
             return
         self.ended = True
-        self.folder.close()
-        self.write(ev.RunEnded(status=status, reason=reason))
-        self.log.close()
+        line = ev.RunEnded(status=status, reason=reason)
+        for act in (self.folder.close, partial(self.write, line), self.log.close, partial(self._last_beat, status)):
+            try:
+                act()
+            except (RecordError, OSError) as error:
+                print(f"funreason: the end of the run could not be written down: {error}", file=sys.stderr)
+
+    def _last_beat(self, status: str) -> None:
         with self._pulse:
-            self.folder.beat(status)
+            if self.folder.path.exists():
+                self.folder.beat(status)
+
+
+def gone(folder: RunFolder) -> str:
+    """What to tell of a run whose folder is no more."""
+    return f"{folder.path} is gone: it was removed or moved while the run went on, and nothing more can be kept."
+
+
+def _leave(text: str) -> None:
+    print(f"funreason: {text}", file=sys.stderr, flush=True)
+    os._exit(LOST)
 
 
 def round_seconds(seconds: float) -> float:

@@ -15,10 +15,10 @@ from funreason.agents.plugins import load_agent
 from funreason.agents.query_tool import judge_query_tool
 from funreason.agents.response import judge_response
 from funreason.agents.rules_first import BOTH, FACTS, RulesFirst
+from funreason.bus.agent import Observer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.config import ConfigError, Fcdr, JudgeEntry
-from funreason.loops.journal import Journal
 from funreason.loops.panels import require_judges
 
 Judge = Callable[..., Any]
@@ -68,7 +68,7 @@ def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:
     return model if settled is None else RulesFirst(rule, model, settled)
 
 
-def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, journal: Journal) -> Bus:
+def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, observe: Observer) -> Bus:
     """A bus over the nodes of `graph`."""
     present = {node.name: agents[node.name] for node in graph.nodes}
     return Bus(
@@ -76,6 +76,6 @@ def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, journal: Journ
         present,
         workers=fcdr.workers,
         max_attempts=fcdr.max_attempts,
-        observe=journal.observe,
+        observe=observe,
         error_limit=fcdr.error_limit,
     )

@@ -24,6 +24,7 @@ from funreason.loops.judging import check_judges, judges, make_bus
 from funreason.loops.panels import build_panel, sitting
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RunFolder
+from funreason.record.manifest import seal_run
 from funreason.record.types import Sample, changed
 
 ROUND = 1
@@ -57,6 +58,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     out.seal(ROUND)
     journal.write(RoundEnded(round=ROUND, weights=""))
     journal.end("finished")
+    seal_run(out, ended=True)
     return flow
 
 
@@ -72,10 +74,9 @@ async def _judge(
         "trainer": Keeper(end),
         "dead_letter": DeadLetter(end),
     }
-    bus = make_bus(graph, agents, config.fcdr, journal)
-    stop.on_stop(bus.stop)
+    bus = make_bus(graph, agents, config.fcdr, journal.observe)
     async with journal.heartbeat():
-        with journal.phase(ROUND, "sample", todo=len(samples)):
+        with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
             flow = await bus.drain(_of_round(samples))
     if flow.stopped:
         raise Interrupted

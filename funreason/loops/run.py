@@ -23,6 +23,7 @@ from funreason.loops.updating import trained_before
 from funreason.loops.world import World
 from funreason.record.events import Noted, RoundEnded, RunStarted
 from funreason.record.folder import Life, RecordError, RunFolder
+from funreason.record.manifest import seal_run
 from funreason.record.state import State
 
 START = 0
@@ -79,7 +80,9 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
 
     With `resume`, a writer that has been silent for long is taken to be dead. RecordError names one that is not.
     """
+    heard_at = folder.heard_at()
     dead = folder.claim(take_over=resume)
+    folder.sweep()
     past = folder.state()
     journal = Journal(folder)
     stop.on_leave(lambda: journal.end("interrupted", _go_on(folder)))
@@ -87,7 +90,7 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
         async with journal.heartbeat(), Doorbell(folder.path, stop, journal.write):
             if dead is not None:
                 journal.write(_taken_over(dead))
-            await _play(config, folder, journal, stop, past)
+            await _play(config, folder, journal, stop, past, heard_at)
     except STOPPED:
         journal.end("interrupted", _go_on(folder))
         raise
@@ -98,6 +101,7 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
             journal.end("failed", f"{type(error).__name__}: {error}"[:2000])
         raise
     journal.end("finished" if promoted(folder.state()) else "refused")
+    seal_run(folder, ended=True)
     return folder.state()
 
 
@@ -126,26 +130,17 @@ def _remove(folder: RunFolder, journal: Journal) -> None:
             path.rmdir()
 
 
-async def _play(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> None:
+async def _play(
+    config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State, heard_at: float
+) -> None:
     world = build_world(config, folder, journal, stop, past)
     with sitting(world.panel, journal.write):
-        await _play_world(config, folder, journal, stop, past, world)
+        await _play_world(world, folder, past, heard_at)
 
 
-async def _play_world(
-    config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State, world: World
-) -> None:
-    journal.write(
-        RunStarted(
-            run=folder.name,
-            rounds=config.rounds,
-            seed=config.seed,
-            nodes=list(world.graph.order),
-            resumed=bool(past.events),
-            base_weights=world.base.weights_id,
-            edges=[(e.source, e.outcome, e.target) for e in world.graph.edges if not e.signal],
-        )
-    )
+async def _play_world(world: World, folder: RunFolder, past: State, heard_at: float) -> None:
+    config, journal, stop = world.config, world.journal, world.stop
+    journal.write(_started(world, folder, past, heard_at))
     if not past.tasks_read:
         journal.read(world.pool.refusals, world.pool.summary)
     stop.check()
@@ -160,6 +155,19 @@ async def _play_world(
         if stop.after_round and k < config.rounds:
             raise Interrupted
     _write_final(folder, world.accepted)
+
+
+def _started(world: World, folder: RunFolder, past: State, heard_at: float) -> RunStarted:
+    return RunStarted(
+        run=folder.name,
+        rounds=world.config.rounds,
+        seed=world.config.seed,
+        nodes=list(world.graph.order),
+        resumed=bool(past.events),
+        base_weights=world.base.weights_id,
+        edges=[(e.source, e.outcome, e.target) for e in world.graph.edges if not e.signal],
+        heard_at=heard_at if past.events else 0.0,
+    )
 
 
 async def _start(world: World) -> None:
@@ -181,6 +189,7 @@ async def _measure_and_warm_up(world: World) -> None:
         world.journal.write(world.evaluator.as_start())
     else:
         await _warm_up(world)
+    shutil.rmtree(world.journal.folder.checkpoint(START), ignore_errors=True)
     world.journal.write(RoundEnded(round=START, weights=world.accepted.weights_id))
 
 
@@ -196,8 +205,8 @@ async def _warm_up(world: World) -> None:
 
 def _write_final(folder: RunFolder, accepted: Accepted) -> None:
     """A link to the weights that were accepted last, so nobody has to look up an id."""
-    link = folder.path / "model"
-    link.unlink(missing_ok=True)
     target = accepted.folder.resolve()
     inside = target.is_relative_to(folder.path.resolve())
+    link = folder.path / ".model.new"
     link.symlink_to(Path("weights") / target.name if inside else target)
+    link.replace(folder.path / "model")

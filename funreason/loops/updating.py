@@ -17,14 +17,15 @@ import msgspec
 
 from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.trainer import Lesson
-from funreason.config import Config, Update
+from funreason.config import Config, Lora, Update
 from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.models.policy import Policy
+from funreason.models.prompts import closes_thinking
 from funreason.record.events import Event, Noted, Stepped, Updated
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.record.types import Sample
-from funreason.srml.examples import Example, StepReport, TrainReport, TrainSettings
+from funreason.srml.examples import Example, LoraSettings, StepReport, TrainReport, TrainSettings
 
 
 class Updating:
@@ -42,6 +43,10 @@ class Updating:
 
     def __call__(self, settings: Update, lesson: Lesson) -> tuple[Accepted, Updated, int]:
         """Train on one lesson. Interrupted when a stop was asked for: the checkpoint is kept and gone on from."""
+        with self.policy.aside():
+            return self._update(settings, lesson)
+
+    def _update(self, settings: Update, lesson: Lesson) -> tuple[Accepted, Updated, int]:
         from funreason.models.loading import load_model, save_model
 
         model = load_model(lesson.start.folder, self.config.model.device, self.config.model.dtype)
@@ -57,7 +62,6 @@ class Updating:
             shutil.rmtree(fresh)
         else:
             fresh.rename(folder)
-        shutil.rmtree(checkpoints, ignore_errors=True)
         updated = Updated(
             round=lesson.round,
             weights=weights_id,
@@ -73,11 +77,13 @@ class Updating:
         from funreason.srml.errors import OtherTrainingError
         from funreason.srml.training import train
 
+        examples = [self._example(s, lesson.round) for s in (*lesson.samples, *lesson.replay)]
+        self._note_unthought(examples, lesson.round)
         go = partial(
             train,
             model,
             self.policy.tokenizer,
-            [self._example(s, lesson.round) for s in (*lesson.samples, *lesson.replay)],
+            examples,
             training_settings(settings, self.config, lesson.round),
             on_step=lambda step: self._on_step(lesson.round, step),
             checkpoint_dir=checkpoints,
@@ -90,6 +96,13 @@ class Updating:
             self.write(Noted(level="warning", text=text, round=lesson.round))
             shutil.rmtree(checkpoints)
             return go()
+
+    def _note_unthought(self, examples: list[Example], round: int) -> None:
+        tags = self.config.model.think_tags
+        mute = sum(e.thinking is not None and closes_thinking(e.prompt, tags) for e in examples)
+        if mute:
+            text = f"of {mute} samples only the answer is learnt: the chat template ends the thinking before theirs"
+            self.write(Noted(level="warning", text=text, round=round))
 
     def _note_refused(self, report: TrainReport, round: int) -> None:
         reasons = Counter(refusal.reason for refusal in report.refused)
@@ -143,13 +156,24 @@ def training_settings(settings: Update, config: Config, round: int) -> TrainSett
         epochs=settings.epochs,
         batch_size=settings.batch,
         lr=settings.lr,
-        warmup_steps=settings.warmup_steps,
+        warmup_steps=settings.warmup_steps if settings.warmup_ratio is None else None,
+        warmup_ratio=settings.warmup_ratio or 0.0,
         schedule=settings.schedule,
         alpha_mode=settings.alpha_mode,
         alpha=settings.alpha,
         average=settings.average,
         max_length=settings.max_length,
+        micro_tokens=settings.micro_tokens,
+        think_tags=config.model.think_tags,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        lora=_lora(settings.lora),
         seed=config.seed * 1000 + round,
         threads=config.model.threads,
         checkpoint_every=settings.checkpoint_every,
     )
+
+
+def _lora(settings: Lora | None) -> LoraSettings | None:
+    if settings is None:
+        return None
+    return LoraSettings(settings.rank, settings.alpha, settings.dropout, tuple(settings.targets))

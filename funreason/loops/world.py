@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from functools import partial
 from typing import Any
@@ -27,10 +28,12 @@ from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import judges, make_bus
 from funreason.loops.panels import shared_weights
+from funreason.loops.recall import Recall, tell_ends
 from funreason.loops.sources import Pool, references
 from funreason.loops.updating import Updating
 from funreason.models.policy import Policy
 from funreason.record.events import Chosen, Screened
+from funreason.record.manifest import seal_run
 from funreason.record.state import State
 from funreason.record.types import Sample, Task
 
@@ -85,10 +88,12 @@ class World:
         """The agents of round `k` on the bus."""
         texts = self.journal.folder.texts(k)
         end = End(texts, self.journal.write)
+        tell_ends(end, self.past, k, self._requeued(k))
+        recall = Recall(self.journal, texts, k, self.past)
         self._warn_of_shared_weights(k)
         generator, resample = self._generator(k)
         agents: dict[str, Any] = {
-            **judges(self.config.fcdr, self.panel),
+            **self._judges(recall),
             "generator": generator,
             "regenerator": Regenerator(
                 resample, order=tuple(self.config.fcdr.regenerate), max_attempts=self.config.fcdr.max_attempts
@@ -97,9 +102,12 @@ class World:
             "evaluator": self.evaluator,
             "dead_letter": DeadLetter(end),
         }
-        bus = make_bus(self.graph, agents, self.config.fcdr, self.journal)
-        self.stop.on_stop(bus.stop)
-        return bus
+        return make_bus(self.graph, agents, self.config.fcdr, recall.observe)
+
+    def _judges(self, recall: Recall) -> dict[str, Any]:
+        batched = {node.name for node in self.graph.nodes if node.max_batch > 1}
+        found = judges(self.config.fcdr, self.panel)
+        return {name: recall.judge(name, agent, batched=name in batched) for name, agent in found.items()}
 
     def weights(self, weights_id: str) -> Accepted:
         """Weights by id: those of the start, or saved in the run's folder."""
@@ -135,11 +143,17 @@ class World:
             return references(source, self.config.seed, 0)
         return [task for task in self.pool.tasks if task.reference is not None][: source.count]
 
+    def finish_sampling(self, k: int) -> None:
+        """Every sample of the round has ended: the verdicts on those in flight are of no more use."""
+        self.journal.folder.texts(k).forget_said()
+
     def finish_round(self, k: int) -> None:
-        """Make the round's texts safe and seal them; what judging it cost is told."""
+        """Seal the round's texts and the weights; what judging it cost is told, its checkpoint is of no more use."""
         if self.panel is not None:
             self.panel.tally.flush()
+        shutil.rmtree(self.journal.folder.checkpoint(k), ignore_errors=True)
         self.journal.folder.seal(k)
+        seal_run(self.journal.folder)
 
     def _warn_of_shared_weights(self, k: int) -> None:
         noted = shared_weights(self.panel, self.accepted.weights_id, k) if self.panel is not None else None
@@ -157,9 +171,12 @@ class World:
             self.config.sample.k,
             drawn(texts.get("sampled")),
             ended=ended,
-            requeued={sample: self._next_draw(k, sample) for round, sample in self.past.requeued if round == k},
+            requeued=self._requeued(k),
         )
         return generator, generator.resample
+
+    def _requeued(self, k: int) -> dict[str, int]:
+        return {sample: self._next_draw(k, sample) for round, sample in self.past.requeued if round == k}
 
     def _next_draw(self, k: int, sample: str) -> int:
         """The attempt at which a requeued sample is drawn: behind all it may have had, one more each time."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from funreason.models.prefill import prefill, require_plain_attention
 from funreason.models.protocol import Completion, Request
 from funreason.models.shared_prefix import attending_with_shared_prefix
 from funreason.models.threads import side_by_side
+from funreason.models.turns import end_of_turn
 
 SHARED_ROWS = 16
 """The most rows that requests of one prompt share a prefix with: each prompt of a batch gets slots for as many."""
@@ -102,6 +104,22 @@ class HuggingFaceSampler:
         require_plain_attention(model)
         with self._one_at_a_time:
             self.model, self.weights_id = model, weights_id
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """The weights off the accelerator inside the block, so that an update has all of its memory; nobody samples."""
+        with self._one_at_a_time:
+            device = self.model.device
+            if device.type != "cuda":
+                yield
+                return
+            self.model.to("cpu")  # type: ignore[arg-type]  # its stub loses the method
+            torch.cuda.empty_cache()
+            try:
+                yield
+            finally:
+                torch.cuda.empty_cache()
+                self.model.to(device)  # type: ignore[arg-type]
 
     def sample(self, requests: Sequence[Request]) -> list[list[Completion]]:
         """`request.n` completions for each request, in the order given. ModelError for a prompt that does not fit."""
@@ -192,7 +210,7 @@ class _evaluating:
 
 def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     stated = getattr(model.generation_config, "eos_token_id", None)
-    ends = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id}
+    ends = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id, end_of_turn(tokenizer)}
     found = tuple(sorted(end for end in ends if end is not None))
     if not found:
         raise ModelError(f"{tokenizer.name_or_path!r}: neither tokenizer nor generation config names an end token.")

@@ -101,15 +101,24 @@ def require_same_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokeniz
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> str:
-    """Write model and tokenizer into `folder`, replacing what was there, and return the weights id."""
+    """Write model and tokenizer into `folder`, replacing what was there, and return the weights id.
+
+    Raises ModelError when they cannot be written; then `folder` is as it was.
+    """
+    from safetensors import SafetensorError
+
     target = Path(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.new-{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
-    with _no_progress_bars():
-        model.save_pretrained(fresh)
-    tokenizer.save_pretrained(fresh)
-    replace_folder(fresh, target)
+    try:
+        with _no_progress_bars():
+            model.save_pretrained(fresh)
+        tokenizer.save_pretrained(fresh)
+        replace_folder(fresh, target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise ModelError(f"{target}: the model cannot be written: {error}") from error
     return weights_id_of(model)
 
 

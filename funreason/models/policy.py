@@ -7,13 +7,17 @@ call at a time: the event loop stays free for signals and the heartbeat while th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
+from funreason.calls.thinking import THINK_TAGS, Split, Tags, split_thinking
 from funreason.models.errors import ModelError
-from funreason.models.prompts import prompt_text
-from funreason.models.protocol import Completion, Request, Sampler
+from funreason.models.prompts import NO_VARIABLES, closes_thinking, prompt_text, whole_completion
+from funreason.models.protocol import Completion, Request, Sampler, Yielding
 from funreason.record.types import Task
 
 
@@ -28,11 +32,22 @@ class Ask(NamedTuple):
 class Policy:
     """Samples answers to tasks with the weights it holds."""
 
-    def __init__(self, sampler: Sampler, tokenizer: Any, *, style: str = "native", seed: int = 0) -> None:
+    def __init__(
+        self,
+        sampler: Sampler,
+        tokenizer: Any,
+        *,
+        style: str = "native",
+        seed: int = 0,
+        tags: Tags = THINK_TAGS,
+        variables: Mapping[str, Any] = NO_VARIABLES,
+    ) -> None:
         self.sampler = sampler
         self.tokenizer = tokenizer
         self.style = style
         self.seed = seed
+        self.tags = tags
+        self.variables = variables
         self.answered = 0
         self._turn = asyncio.Lock()
 
@@ -43,21 +58,40 @@ class Policy:
 
     def prompt(self, task: Task) -> str:
         """The text the model sees for a task."""
-        return prompt_text(task, self.tokenizer, style=self.style)
+        return prompt_text(task, self.tokenizer, style=self.style, tags=self.tags, variables=self.variables)
+
+    def leaves_no_thinking(self, task: Task) -> bool:
+        """Whether the chat template ends the thinking before the model can begin one."""
+        return closes_thinking(self.prompt(task), self.tags)
+
+    def split(self, text: str) -> Split:
+        """A completion's thinking and answer."""
+        return split_thinking(text, self.tags)
+
+    def aside(self) -> AbstractContextManager[None]:
+        """The accelerator's memory is free for an update inside the block, as far as the sampler can free it."""
+        return self.sampler.aside() if isinstance(self.sampler, Yielding) else nullcontext()
 
     def fits(self, task: Task) -> bool:
         """Whether the prompt leaves room for an answer in the model's context."""
         return not self.sampler.too_long(Request(id="", prompt=self.prompt(task), n=1, seed=0))
 
     async def ask(self, asks: Sequence[Ask], *, greedy: bool = False) -> list[list[Completion]]:
-        """The completions of each ask, in order."""
+        """The completions of each ask, in order, each with the opening tag even where its prompt wrote that."""
         requests = [
             Request(id=ask.id, prompt=self.prompt(ask.task), n=ask.n, seed=self.seed, greedy=greedy) for ask in asks
         ]
         async with self._turn:
             answers = await asyncio.to_thread(self.sampler.sample, requests)
         self.answered += sum(len(answer) for answer in answers)
-        return answers
+        return [
+            [self._whole(request.prompt, completion) for completion in answer]
+            for request, answer in zip(requests, answers, strict=True)
+        ]
+
+    def _whole(self, prompt: str, completion: Completion) -> Completion:
+        text = whole_completion(prompt, completion.text, self.tags)
+        return completion if text == completion.text else msgspec.structs.replace(completion, text=text)
 
     async def complete(
         self, requests: Sequence[Request], *, temperature: float, max_new_tokens: int

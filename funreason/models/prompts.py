@@ -3,15 +3,18 @@
 Two styles. `native` hands the tools to the tokenizer's own chat template, which is what an instruction-tuned
 model was trained on; `text` says everything in a system message of ours and works with any chat template.
 Training and sampling must use the same style: the benchmark measures the model on the prompt it was trained with.
+A template may begin the model's turn with an opening tag, or with a whole empty thinking: `opens_thinking` and
+`closes_thinking` tell, and what a prompt says is never cut from it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from funreason.calls.thinking import THINK_TAGS
+from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -21,9 +24,10 @@ if TYPE_CHECKING:
 
 Messages = list[dict[str, str]]
 Tools = list["dict[str, Any] | Callable[..., Any]"]
+NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
 
 TEXT_INSTRUCTION = (
-    "You answer by calling functions. Think first, between <think> and </think>: which function serves the request, "
+    "You answer by calling functions. Think first, between {open} and {close}: which function serves the request, "
     "and where each value comes from. Then leave one blank line and write nothing but the calls, as a Python list: "
     "[name(parameter=value), other(parameter=value)]. Use keyword arguments and plain literals only. "
     "If no function fits, or a required value is missing, say so in one sentence instead of calling.\n\n"
@@ -31,15 +35,24 @@ TEXT_INSTRUCTION = (
 )
 
 
-def prompt_text(task: Task, tokenizer: PreTrainedTokenizerBase, *, style: str = "native") -> str:
+def prompt_text(
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    style: str = "native",
+    tags: Tags = THINK_TAGS,
+    variables: Mapping[str, Any] = NO_VARIABLES,
+) -> str:
     """The prompt for `task`, up to and including the opening of the assistant's turn.
 
-    Raises ModelError when the tokenizer has no chat template or its template fails on these messages.
+    `variables` are what the template itself knows, such as `enable_thinking` or `date_string`. Raises ModelError when
+    the tokenizer has no chat template or its template fails on these messages.
     """
     if style not in ("native", "text"):
         raise ModelError(f"prompt style is {style!r}; use 'native' (the template's own tools) or 'text'.")
     messages = [{"role": "user", "content": task.query}]
-    return dialogue_text(messages, task.tools, tokenizer, style=style, where=f"task {task.id}")
+    where = f"task {task.id}"
+    return dialogue_text(messages, task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables)
 
 
 def dialogue_text(
@@ -49,6 +62,8 @@ def dialogue_text(
     *,
     style: str = "native",
     where: str = "dialogue",
+    tags: Tags = THINK_TAGS,
+    variables: Mapping[str, Any] = NO_VARIABLES,
 ) -> str:
     """The prompt for a dialogue with normalised `tools`; `where` names it in errors.
 
@@ -56,9 +71,11 @@ def dialogue_text(
     Raises ModelError as `prompt_text` does.
     """
     require_chat_template(tokenizer)
-    shown, offered = _STYLES[style](list(messages), tools)
+    shown, offered = _STYLES[style](list(messages), tools, tags)
     try:
-        rendered = tokenizer.apply_chat_template(shown, tools=offered, add_generation_prompt=True, tokenize=False)
+        rendered = tokenizer.apply_chat_template(
+            shown, tools=offered, add_generation_prompt=True, tokenize=False, **variables
+        )
     except (TypeError, ValueError, _template_error()) as error:
         raise ModelError(
             f"{where}: the chat template of {tokenizer.name_or_path!r} refused the {style} prompt: {error}. "
@@ -67,9 +84,20 @@ def dialogue_text(
     return str(rendered)
 
 
-def opens_thinking(prompt: str, tags: tuple[str, str] = THINK_TAGS) -> bool:
+def opens_thinking(prompt: str, tags: Tags = THINK_TAGS) -> bool:
     """Whether the prompt itself ends with the opening tag, so that the completion starts inside the thinking."""
     return prompt.rstrip().endswith(tags[0])
+
+
+def closes_thinking(prompt: str, tags: Tags = THINK_TAGS) -> bool:
+    """Whether the prompt itself ends with an empty thinking, so that the completion is all answer."""
+    head, found, tail = prompt.rpartition(tags[1])
+    return bool(found) and not tail.strip() and opens_thinking(head, tags)
+
+
+def whole_completion(prompt: str, text: str, tags: Tags = THINK_TAGS) -> str:
+    """The completion with the opening tag its prompt had written already, so that all completions read alike."""
+    return tags[0] + text if opens_thinking(prompt, tags) else text
 
 
 def require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -81,18 +109,19 @@ def require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def _native(messages: Messages, tools: Sequence[dict[str, Any]]) -> tuple[Messages, Tools | None]:
+def _native(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:
     return messages, [{"type": "function", "function": tool} for tool in tools]
 
 
-def _text(messages: Messages, tools: Sequence[dict[str, Any]]) -> tuple[Messages, Tools | None]:
-    system = TEXT_INSTRUCTION + "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
+def _text(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:
+    said = TEXT_INSTRUCTION.replace("{open}", tags[0]).replace("{close}", tags[1])
+    system = said + "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
     if messages and messages[0]["role"] == "system":
         system, messages = f"{system}\n\n{messages[0]['content']}", messages[1:]
     return [{"role": "system", "content": system}, *messages], None
 
 
-def _plain(messages: Messages, tools: Sequence[dict[str, Any]]) -> tuple[Messages, Tools | None]:
+def _plain(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:
     return messages, None
 
 

@@ -8,8 +8,9 @@ its batch; only the rounding of floating point can tell batches apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -36,6 +37,15 @@ class Completion(msgspec.Struct, frozen=True):
     tokens: int
     truncated: bool
     logprob_sum: float | None = None
+
+
+@runtime_checkable
+class Yielding(Protocol):
+    """A sampler that can give its accelerator's memory to somebody else for a while."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Its weights are elsewhere inside the block, and nobody samples."""
+        ...
 
 
 class Sampler(Protocol):

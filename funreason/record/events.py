@@ -19,7 +19,10 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", t
 
 
 class RunStarted(Event, frozen=True):
-    """A run began or was taken up again (`resumed`). `edges` are (source, outcome, target) of its graph."""
+    """A run began or was taken up again (`resumed`). `edges` are (source, outcome, target) of its graph.
+
+    `heard_at` is when the process before was heard of last: a killed one could not say when it ended.
+    """
 
     run: str
     rounds: int
@@ -28,6 +31,7 @@ class RunStarted(Event, frozen=True):
     resumed: bool = False
     base_weights: str = ""
     edges: list[tuple[str, str, str]] = []
+    heard_at: float = 0.0
 
 
 class PhaseStarted(Event, frozen=True):

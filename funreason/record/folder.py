@@ -12,14 +12,21 @@ Texts are addressed by sample id and attempt; events never hold them.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from funreason.record.appending import unwritable
+from funreason.record.errors import RecordError as RecordError
 from funreason.record.log import LogReader
 from funreason.record.state import State
 from funreason.record.texts import MANIFEST, Texts
@@ -28,10 +35,6 @@ HEARTBEAT_S = 5.0
 STALE_AFTER_S = 20.0
 TAKE_OVER_AFTER_S = 300.0
 """Silence after which a run that seems to be written is taken to be dead: sixty heartbeats that did not come."""
-
-
-class RecordError(Exception):
-    """A run folder that is missing, in use, or not what it should be."""
 
 
 class Life(NamedTuple):
@@ -69,16 +72,35 @@ class RunFolder:
         A process on another host, or one whose number another process has by now, cannot be told dead otherwise.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        life = self.life()
-        taken = life is not None and life.status in ("running", "stale") and not _mine(life)
-        if life and taken and not (take_over and life.silent_s > TAKE_OVER_AFTER_S):
-            raise RecordError(
-                f"{self.path} is being written by process {life.pid} on {life.host}, which was heard of "
-                f"{life.silent_s:.0f} s ago. Wait for it, stop it, or choose another --run-dir. If it is dead, "
-                f"--resume takes over after {TAKE_OVER_AFTER_S:.0f} s of silence."
-            )
-        self.beat("running")
+        with self.alone():  # of two that look at the same time, one must see what the other wrote
+            life = self.life()
+            taken = life is not None and life.status in ("running", "stale") and not _mine(life)
+            if life and taken and not (take_over and life.silent_s > TAKE_OVER_AFTER_S):
+                raise RecordError(
+                    f"{self.path} is being written by process {life.pid} on {life.host}, which was heard of "
+                    f"{life.silent_s:.0f} s ago. Wait for it, stop it, or choose another --run-dir. If it is dead, "
+                    f"--resume takes over after {TAKE_OVER_AFTER_S:.0f} s of silence."
+                )
+            self.beat("running")
         return life if taken else None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes of this host from claiming the run or changing it until the block ends: be short."""
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            _lock(handle)
+            yield
+        finally:
+            os.close(handle)  # which lets the lock go, as the death of the process does
+
+    def sweep(self) -> None:
+        """Remove what a killed writer left half made; only for the one who has claimed the run."""
+        for path in (*self.path.rglob(".*.new*"), *self.weights.glob("fresh-round-*")):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        for retired in self.path.rglob(".*.old-*"):  # killed while one folder took the place of another
+            target = retired.with_name(retired.name.removeprefix(".").rpartition(".old-")[0])
+            shutil.rmtree(retired) if target.exists() else retired.rename(target)
 
     def mine(self) -> bool:
         """Whether this process is the one that claimed the run last."""
@@ -98,6 +120,10 @@ class RunFolder:
                 "status": status,
             },
         )
+
+    def heard_at(self) -> float:
+        """When the run's process last said that it lives, in seconds since the epoch; 0 when none ever did."""
+        return float(self._read_life().get("heartbeat", 0.0))
 
     def life(self) -> Life | None:
         """Who writes this run and whether they still live; None when no run.json is there."""
@@ -174,15 +200,34 @@ def open_run(name: str | Path | None, runs: Path) -> RunFolder:
 
 def write_json(path: Path, data: Any) -> None:
     """Write JSON by rename, so that a reader never sees half a file."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    scratch.write_text(json.dumps(data, indent=1))
-    scratch.replace(path)
+    write_whole(path, json.dumps(data, indent=1))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` by rename: a reader, and whoever comes after a kill, finds all of it or what was there before."""
+    scratch = path.with_name(f".{path.name}.new")
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
 
 
 def hash_file(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _lock(handle: int) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        # A file system without locks, such as some network ones, for which nothing is promised.
 
 
 def _mine(life: Life) -> bool:

@@ -15,10 +15,30 @@ from typing import BinaryIO
 
 import msgspec
 
+from funreason.record.appending import append
 from funreason.record.events import AnyEvent, Event, decode_event, decode_events
 
 PIECE = 1 << 18
 """Bytes decoded at once: large enough to decode in one call, small enough to repaint in between."""
+
+
+class Clock:
+    """The time as events tell it: it never goes back, so that no duration between two events is negative.
+
+    Where the system's clock is set back, this one goes on from the last time it told.
+    """
+
+    def __init__(self) -> None:
+        self._last = self._ahead = 0.0
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        now = time.time() + self._ahead
+        if now < self._last:
+            self._ahead += self._last - now
+            now = self._last
+        self._last = now
+        return now
 
 
 class EventLog:
@@ -34,21 +54,22 @@ class EventLog:
                 break
             except FileExistsError:
                 attempt += 1
+        self.now = Clock().now
         self._encoder = msgspec.json.Encoder()
         self._buffer = bytearray()
 
     def write(self, event: Event) -> None:
         """Append one event, stamped with the time unless it has one. Any thread, or a signal's handler, may."""
         if not event.at:
-            event = msgspec.structs.replace(event, at=time.time())
-        os.write(self._fd, msgspec.json.encode(event) + b"\n")
+            event = msgspec.structs.replace(event, at=self.now())
+        append(self._fd, msgspec.json.encode(event) + b"\n", self.path)
 
     def append(self, event: Event) -> None:
         """Append an event that carries its own time: the hot path, for one thread only, since it reuses a buffer."""
         buffer = self._buffer
         self._encoder.encode_into(event, buffer)
         buffer += b"\n"
-        os.write(self._fd, buffer)
+        append(self._fd, buffer, self.path)
 
     def sync(self) -> None:
         """Make everything written so far survive a power loss."""

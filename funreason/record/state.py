@@ -134,16 +134,20 @@ class State:
     paused: bool = False
     phase_at: float = 0.0
     """When the phase under way began."""
+    phase_open: bool = False
+    """Whether the phase has begun and not ended."""
+    away_s: float = 0.0
+    """How long the run lay between one process's end and the next one's beginning."""
     tidings: deque[ev.AnyEvent] = field(default_factory=lambda: deque(maxlen=RECENT_TIDINGS))
     """The last events a person would want told one by one: all but judgements, ends and steps."""
 
     def apply(self, event: ev.AnyEvent) -> None:
         """Fold one event in."""
         self.events += 1
-        if event.at > self.last_at:
-            self.last_at = event.at
         kind = type(event)
         _FOLDS[kind](self, event)
+        if event.at > self.last_at:
+            self.last_at = event.at
         if kind not in _COUNTED:
             self.tidings.append(event)
 
@@ -152,6 +156,10 @@ class State:
         for event in events:
             self.apply(event)
         return self
+
+    def elapsed_s(self, now: float) -> float:
+        """How long the run has been played up to `now`, without the time it lay broken off."""
+        return max(0.0, now - self.started_at - self.away_s) if self.started_at else 0.0
 
     def at_round(self, k: int) -> RoundState:
         """The state of round `k`, made when first spoken of."""
@@ -181,6 +189,7 @@ class State:
             "weights": self.weights,
             "started_at": self.started_at,
             "last_event_at": self.last_at,
+            "elapsed_s": self.elapsed_s(self.last_at),
             "events": self.events,
             "refused": dict(self.refused),
             "notes": [{"level": n.level, "text": n.text, "round": n.round} for n in self.notes],
@@ -219,6 +228,10 @@ def _plain(event: ev.Chosen | ev.Screened | ev.Gated | None) -> Any:
 
 
 def _run_started(state: State, event: ev.RunStarted) -> None:
+    if state.last_at:
+        left = max(state.last_at, event.heard_at)
+        _close_phase(state, left)
+        state.away_s += max(0.0, event.at - left)
     state.run, state.rounds_planned, state.nodes = event.run, event.rounds, event.nodes
     state.status, state.reason, state.paused = "running", "", False
     state.weights = state.weights or event.base_weights
@@ -228,16 +241,26 @@ def _run_started(state: State, event: ev.RunStarted) -> None:
     state.started_at = state.started_at or event.at
 
 
+def _close_phase(state: State, at: float) -> None:
+    """A phase that was broken off took its time all the same."""
+    if state.phase_open:
+        _add_seconds(state.at_round(state.round), state.phase, max(0.0, at - state.phase_at))
+    state.phase_open = False
+
+
+def _add_seconds(r: RoundState, phase: str, seconds: float) -> None:
+    r.seconds[phase] = r.seconds.get(phase, 0.0) + seconds
+
+
 def _phase_started(state: State, event: ev.PhaseStarted) -> None:
-    state.round, state.phase, state.phase_at = event.round, event.phase, event.at
+    state.round, state.phase, state.phase_at, state.phase_open = event.round, event.phase, event.at, True
     if event.phase == "sample":
         state.at_round(event.round).todo = event.todo
 
 
 def _phase_ended(state: State, event: ev.PhaseEnded) -> None:
-    state.phase_at = event.at
-    seconds = state.at_round(event.round).seconds
-    seconds[event.phase] = seconds.get(event.phase, 0.0) + event.seconds
+    state.phase_at, state.phase_open = event.at, False
+    _add_seconds(state.at_round(event.round), event.phase, event.seconds)
 
 
 def _task_refused(state: State, event: ev.TaskRefused) -> None:
@@ -352,6 +375,7 @@ def _paused(state: State, event: ev.Paused) -> None:
 
 
 def _run_ended(state: State, event: ev.RunEnded) -> None:
+    _close_phase(state, event.at)
     state.status, state.reason, state.phase, state.paused = event.status, event.reason, "", False
 
 

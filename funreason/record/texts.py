@@ -14,12 +14,14 @@ from typing import Any
 
 import msgspec
 
+from funreason.record.appending import append
+from funreason.record.errors import RecordError
 from funreason.record.types import Origin, Sample, Task, Verdict
 
 ENDS = ("kept", "text", "dropped", "dead")
 """The files a sample can end in; `sampled` holds every attempt a model wrote, ended or not."""
-
-
+JUDGED = "judged"
+"""The verdicts of samples that have not ended; there only while the round samples."""
 MANIFEST = "manifest.json"
 
 
@@ -36,6 +38,15 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     weights_id: str = ""
     truncated: bool = False
     verdicts: tuple[Verdict, ...] = ()
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What a node's judge said of a sample's attempt."""
+
+    id: str
+    attempt: int
+    node: str
+    verdict: Verdict
 
 
 class Texts:
@@ -57,24 +68,40 @@ class Texts:
         fields: dict[str, Any] = {name: getattr(sample, name) for name in Line.__struct_fields__}
         self._write(kind, Line(**(fields | {"task": task.id})))
 
+    def say(self, said: Said) -> None:
+        """Append a verdict to `judged.jsonl`."""
+        self._write(JUDGED, said)
+
+    def said(self) -> Iterator[Said]:
+        """The verdicts of `judged.jsonl`."""
+        return self._lines(JUDGED, msgspec.json.Decoder(Said))
+
+    def forget_said(self) -> None:
+        """Remove `judged.jsonl`: every sample has ended, and its end holds all its verdicts."""
+        file = self._files.pop(JUDGED, None)
+        if file is not None:
+            os.close(file)
+        (self.folder / f"{JUDGED}.jsonl").unlink(missing_ok=True)
+
     def get(self, kind: str) -> Iterator[Sample]:
         """The samples of `<kind>.jsonl` in the order they were written."""
         tasks = self.tasks()
         for line in self._lines(kind, msgspec.json.Decoder(Line)):
-            yield _sample(line, tasks)
+            yield self._sample(line, tasks)
 
     def find(self, sample_id: str) -> list[tuple[str, Sample]]:
         """Everything written about one sample, as (kind, sample): its drawn attempts first, then its end.
 
         Lines that do not hold the id are not decoded, so looking one up costs reading the files and little more.
         """
-        mark, found = msgspec.json.encode(sample_id), []
+        mark = msgspec.json.encode(sample_id)
+        found: list[tuple[str, Line]] = []
         for kind in ("sampled", *ENDS):
-            lines = [line for line in self._raw(kind) if mark in line]
-            found += [(kind, line) for line in map(msgspec.json.Decoder(Line).decode, lines) if line.id == sample_id]
+            lines = self._lines(kind, msgspec.json.Decoder(Line), mark)
+            found += [(kind, line) for line in lines if line.id == sample_id]
         wanted = {line.task for _, line in found}
         tasks = {id: task for id, task in self.tasks().items() if id in wanted} if wanted else {}
-        return [(kind, _sample(line, tasks)) for kind, line in found if line.task in tasks]
+        return [(kind, self._sample(line, tasks)) for kind, line in found]
 
     def tasks(self) -> dict[str, Task]:
         """The tasks of the round by id."""
@@ -95,7 +122,7 @@ class Texts:
         file = self._files.get(kind)
         if file is None:
             file = self._files[kind] = self._open(kind)
-        os.write(file, msgspec.json.encode(thing) + b"\n")
+        append(file, msgspec.json.encode(thing) + b"\n", self.folder / f"{kind}.jsonl")
 
     def _open(self, kind: str) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -107,8 +134,18 @@ class Texts:
             os.ftruncate(file, path.read_bytes().rfind(b"\n") + 1)
         return file
 
-    def _lines(self, kind: str, decoder: msgspec.json.Decoder[Any]) -> Iterator[Any]:
-        return map(decoder.decode, self._raw(kind))
+    def _lines(self, kind: str, decoder: msgspec.json.Decoder[Any], mark: bytes = b"") -> Iterator[Any]:
+        """The things on the lines that hold `mark`. RecordError names a line that is none of this project's."""
+        for number, line in enumerate(self._raw(kind), start=1):
+            if mark not in line:
+                continue
+            try:
+                yield decoder.decode(line)
+            except msgspec.DecodeError as error:
+                raise RecordError(
+                    f"{self.folder / kind}.jsonl, line {number}: {error}. No run writes that, so the file was changed: "
+                    "`funreason runs verify` says which were. Without that line, all the others can be read."
+                ) from error
 
     def _raw(self, kind: str) -> Iterator[bytes]:
         path = self.folder / f"{kind}.jsonl"
@@ -119,7 +156,10 @@ class Texts:
                 if line.endswith(b"\n"):
                     yield line
 
-
-def _sample(line: Line, tasks: dict[str, Task]) -> Sample:
-    fields = {name: getattr(line, name) for name in Line.__struct_fields__}
-    return Sample(**(fields | {"task": tasks[line.task]}))
+    def _sample(self, line: Line, tasks: dict[str, Task]) -> Sample:
+        if line.task not in tasks:
+            raise RecordError(
+                f"{self.folder / 'tasks.jsonl'} has no task {line.task!r}, which sample {line.id!r} names"
+            )
+        fields = {name: getattr(line, name) for name in Line.__struct_fields__}
+        return Sample(**(fields | {"task": tasks[line.task]}))

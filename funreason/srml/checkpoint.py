@@ -40,7 +40,9 @@ class Position(NamedTuple):
 
 def fingerprint(examples: Sequence[Example], settings: TrainSettings) -> str:
     """A sha256 over everything that decides the weights: the examples in order, and the settings that matter."""
-    decisive = msgspec.structs.replace(settings, micro_tokens=0, threads=None, checkpoint_every=0)
+    decisive = msgspec.structs.replace(
+        settings, micro_tokens=0, threads=None, checkpoint_every=0, gradient_checkpointing=False
+    )
     digest = hashlib.sha256(msgspec.json.encode(decisive))
     for example in examples:
         digest.update(msgspec.json.encode(example))
@@ -52,14 +54,24 @@ def save(folder: Path, model: PreTrainedModel, optimizer: Optimizer, position: P
     target = folder / NAME
     fresh = folder / f".{NAME}.new-{os.getpid()}"
     shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        _write(fresh, model, optimizer, position, print_)
+        replace_folder(fresh, target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise TrainingError(
+            f"{target}: the checkpoint cannot be written: {error}. The one before it stands."
+        ) from error
+
+
+def _write(fresh: Path, model: PreTrainedModel, optimizer: Optimizer, position: Position, print_: str) -> None:
     fresh.mkdir(parents=True)
-    weights = {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
+    weights = {name: parameter.detach().contiguous() for name, parameter in _learning(model).items()}
     save_file(weights, fresh / "model.safetensors")
     moments = _moments(model, optimizer) | {RANDOM_STATE: torch.get_rng_state()}
     save_file(moments, fresh / "optimizer.safetensors")
     state = {"step": position.step, "alpha": position.alpha, "fingerprint": print_}
     (fresh / "state.json").write_text(json.dumps(state))
-    replace_folder(fresh, target)
 
 
 def restore(folder: Path, model: PreTrainedModel, optimizer: Optimizer, print_: str) -> Position | None:
@@ -88,6 +100,11 @@ def forget(folder: Path) -> None:
     shutil.rmtree(folder / NAME, ignore_errors=True)
 
 
+def _learning(model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
+    # Weights that stay as they were loaded, as all but the adapters do, need no copy.
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def _moments(model: PreTrainedModel, optimizer: Optimizer) -> dict[str, Tensor]:
     return {
         f"{name}/{kind}": value.detach().contiguous()
@@ -105,7 +122,7 @@ def _load_moments(model: PreTrainedModel, optimizer: Optimizer, moments: dict[st
 
 
 def _load_weights(path: Path, model: PreTrainedModel, weights: dict[str, Tensor]) -> None:
-    parameters = dict(model.named_parameters())
+    parameters = _learning(model)
     if parameters.keys() != weights.keys():
         raise TrainingError(f"{path}: the checkpoint is of another architecture; delete it to begin anew.")
     with torch.no_grad():

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from funreason.calls.thinking import THINK_TAGS, Tags
+
 AlphaMode = Literal["fixed", "proportional", "learnable"]
 Average = Literal["sample", "token"]
 Schedule = Literal["linear", "cosine", "constant"]
@@ -22,6 +24,16 @@ class Example(msgspec.Struct, frozen=True):
     origin: str = ""
     round: int = 0
     attempt: int = 0
+
+
+class LoraSettings(msgspec.Struct, frozen=True):
+    """Low-rank adapters (arXiv 2106.09685): their rank, their scale `alpha / rank`, and the modules they stand on."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ()
+    """Names of linear modules, such as q_proj; none: every linear module but the head."""
 
 
 class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +61,11 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     alpha_bounds: tuple[float, float] = (0.1, 0.9)
     average: Average = "sample"
     max_length: int = 2048
+    think_tags: Tags = THINK_TAGS
+    gradient_checkpointing: bool = False
+    """Compute activations a second time instead of keeping them; no influence on the result."""
+    lora: LoraSettings | None = None
+    """Train adapters alone, merged into the weights at the end; None trains all weights."""
     seed: int = 0
     threads: int | None = None
     """CPU threads inside one operation; None leaves torch's own choice."""

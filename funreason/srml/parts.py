@@ -3,7 +3,8 @@
 Thinking has its tags; the result begins with the blank line behind the closing tag and ends with the end-of-turn
 token. Prompt and completion are tokenised apart, as they are when sampled, so no token joins them. Inside the
 completion a token may straddle the boundary (">\\n\\n" is one token in some vocabularies): it belongs to the result,
-for predicting it means deciding to begin the answer.
+for predicting it means deciding to begin the answer. Behind a prompt that ends the thinking itself, only the answer is
+learnt: there is no place for another thinking.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from funreason.calls.thinking import THINK_TAGS, join_thinking
-from funreason.models.prompts import opens_thinking
+from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
+from funreason.models.prompts import closes_thinking, opens_thinking
+from funreason.models.turns import end_of_turn
 from funreason.srml.errors import NoTrainableTokens, SampleTooLong, TrainingError, UnusableSample
 from funreason.srml.examples import Example, Refusal
 
@@ -40,13 +42,16 @@ def encode_sample(
     max_length: int = 2048,
     *,
     sample_id: str = "",
+    tags: Tags = THINK_TAGS,
+    end: int | None = None,
 ) -> Encoded:
     """Tokenise one sample, unshifted.
 
-    An empty answer leaves only thinking, and then no end of turn is taught. Raises NoTrainableTokens when there is
-    neither, SampleTooLong above `max_length` tokens (nothing is cut), TrainingError without a fast tokenizer.
+    `end` is the end-of-turn token, by default the one the tokenizer's template writes. An empty answer leaves only
+    thinking, and then no end of turn is taught. Raises NoTrainableTokens when there is neither, SampleTooLong above
+    `max_length` tokens (nothing is cut), TrainingError without a fast tokenizer.
     """
-    target, boundary = _target(prompt, thinking, answer)
+    target, boundary = _target(prompt, thinking, answer, tags)
     if not target:
         raise NoTrainableTokens(
             sample_id, "neither thinking nor answer has any text; leave it out of the training data."
@@ -58,7 +63,7 @@ def encode_sample(
     ids: list[int] = encoded["input_ids"]
     parts = [THINK if end <= boundary else RESULT for _, end in encoded["offset_mapping"]]
     if answer:
-        ids, parts = [*ids, _end_of_turn(tokenizer)], [*parts, RESULT]
+        ids, parts = [*ids, _end_of_turn(tokenizer) if end is None else end], [*parts, RESULT]
     if len(before) + len(ids) > max_length:
         raise SampleTooLong(
             sample_id,
@@ -69,19 +74,27 @@ def encode_sample(
 
 
 def encode_examples(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int, tags: Tags = THINK_TAGS
 ) -> tuple[list[Example], list[Encoded], list[Refusal]]:
     """The examples that can be trained on, their encodings, and the others with the reason.
 
     Raises TrainingError when none can.
     """
     usable, encoded, refused = [], [], []
+    end = _end_of_turn(tokenizer)
     for example in examples:
         if not 0 < example.weight < math.inf:
             raise TrainingError(f"sample {example.id}: weight is {example.weight}; it must be a finite number above 0.")
         try:
             sample = encode_sample(
-                example.prompt, example.thinking, example.answer, tokenizer, max_length, sample_id=example.id
+                example.prompt,
+                example.thinking,
+                example.answer,
+                tokenizer,
+                max_length,
+                sample_id=example.id,
+                tags=tags,
+                end=end,
             )
         except UnusableSample as error:
             refused.append(Refusal(example.id, error.reason, str(error)))
@@ -94,18 +107,18 @@ def encode_examples(
     return usable, encoded, refused
 
 
-def _target(prompt: str, thinking: str | None, answer: str) -> tuple[str, int]:
+def _target(prompt: str, thinking: str | None, answer: str, tags: Tags) -> tuple[str, int]:
     # The text to learn, and where in it the thinking ends. The boundary follows from how the text is made, so
     # closing tags inside the thinking (models do that) need no search.
-    opened = opens_thinking(prompt)
-    if thinking is None and not opened:
+    opened = opens_thinking(prompt, tags)
+    if (thinking is None and not opened) or closes_thinking(prompt, tags):
         return answer, 0
     if not thinking and not answer:
         return "", 0
-    whole = join_thinking(thinking or "", answer if answer else "")
-    boundary = len(THINK_TAGS[0]) + len(thinking or "") + len(THINK_TAGS[1])
+    whole = join_thinking(thinking or "", answer if answer else "", tags)
+    boundary = len(tags[0]) + len(thinking or "") + len(tags[1])
     whole = whole if answer else whole[:boundary]
-    skipped = len(THINK_TAGS[0]) if opened else 0
+    skipped = len(tags[0]) if opened else 0
     return whole[skipped:], boundary - skipped
 
 
@@ -117,7 +130,7 @@ def _checked(encoded: Encoded, sample_id: str) -> Encoded:
 
 
 def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
-    end = tokenizer.eos_token_id
-    if not isinstance(end, int):
+    end = end_of_turn(tokenizer)
+    if end is None:
         raise TrainingError(f"{tokenizer.name_or_path!r} names no end-of-turn token (eos_token); set it.")
     return end

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.srml import checkpoint
 from funreason.srml.accumulation import Accumulation
+from funreason.srml.adapters import adapted
 from funreason.srml.alpha import Weighting, weighting
 from funreason.srml.batches import plan_epoch
 from funreason.srml.errors import TrainingError
@@ -50,9 +51,9 @@ def train(
     """
     started = time.perf_counter()
     _require_sense(settings)
-    usable, encoded, refused = encode_examples(examples, tokenizer, settings.max_length)
-    training = Training(model, tokenizer, usable, encoded, settings, checkpoint_dir)
-    with _threads(settings.threads), _training(model):
+    usable, encoded, refused = encode_examples(examples, tokenizer, settings.max_length, settings.think_tags)
+    with _threads(settings.threads), adapted(model, settings), _training(model, settings):
+        training = Training(model, tokenizer, usable, encoded, settings, checkpoint_dir)
         resumed_from, finished = training.run(on_step, resume, stop)
     return TrainReport(
         steps=training.steps,
@@ -181,13 +182,18 @@ def _require_sense(settings: TrainSettings) -> None:
 
 
 @contextmanager
-def _training(model: PreTrainedModel) -> Iterator[None]:
+def _training(model: PreTrainedModel, settings: TrainSettings) -> Iterator[None]:
     was_training = model.training
     model.train()
+    if settings.gradient_checkpointing:
+        # The re-entrant way gives no gradient where the block's input needs none, as under frozen embeddings.
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     try:
         yield
     finally:
         model.train(was_training)
+        if settings.gradient_checkpointing:
+            model.gradient_checkpointing_disable()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def _marks(v: Vitals) -> list[Span]:
 
 def _facts(state: State, r: RoundState, v: Vitals) -> list[str]:
     end = v.now if running(state, v) else state.last_at
-    facts = [f"elapsed {duration(end - state.started_at)}"] if state.started_at else []
+    facts = [f"elapsed {duration(state.elapsed_s(end))}"] if state.started_at else []
     left = remaining(state, v.now) if running(state, v) else None
     facts += [f"ETA {duration(left)}"] if left is not None else []
     facts += [f"{v.per_s:,.1f} samples/s"] if v.per_s else []

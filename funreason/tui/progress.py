@@ -42,6 +42,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         self.state = State()
         self._reader = LogReader(folder.events)
         self._stop = Event()
+        self._unread = False
         self._thread = Thread(target=self._watch, name="progress", daemon=True)
         self._said: tuple[int, str] = (-1, "")
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
@@ -57,13 +58,22 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._refresh()
-        if self._live:
+        self._tell()
+        if self._live and not self._unread:
             self._live.stop()
 
     def _watch(self) -> None:
         while not self._stop.wait(REFRESH_S):
+            self._tell()
+
+    def _tell(self) -> None:
+        """Show what is new, for as long as somebody reads: a closed terminal or pipe must not stop the run."""
+        if self._unread:
+            return
+        try:
             self._refresh()
+        except OSError:
+            self._unread = True
 
     def _refresh(self) -> None:
         notes = len(self.state.notes)
@@ -82,7 +92,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
 def view(state: State, now: float) -> RenderableType:
     """One screen of the run as it stands at time `now`."""
     r = state.at_round(state.round)
-    seconds = now - state.started_at if state.started_at else 0.0
+    seconds = state.elapsed_s(now)
     head = Text.assemble(
         (plain(f"{state.run} "), "bold"),
         plain(f"· round {state.round}/{state.rounds_planned} · {PHASES.get(state.phase, state.phase or state.status)}"),

@@ -55,7 +55,7 @@ def summary(state: State, status: str) -> str:
     """The run in one sentence."""
     promoted = sum(1 for r in state.rounds.values() if r.gate and r.gate.decision == "promote")
     over = sum(1 for k, r in state.rounds.items() if k and r.ended)
-    took = duration(state.last_at - state.started_at) if state.started_at else "no time yet"
+    took = duration(state.elapsed_s(state.last_at)) if state.started_at else "no time yet"
     done = f"{over} of {state.rounds_planned} rounds over in {took}, {promoted} promoted"
     return f"{status}: {done}; weights {state.weights or '–'}."
 

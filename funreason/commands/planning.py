@@ -1,0 +1,147 @@
+"""`funreason plan`: will it fit, and how long will it take."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from funreason.commands import terminal
+from funreason.commands.settings import read_config
+from funreason.config import ConfigError
+from funreason.loops.planning import Assumed, Hardware, Phase, Plan, plan
+from funreason.models.footprint import PARTS
+from funreason.models.workload import CHIPS, Pace
+
+FITS, DOES_NOT = 0, 1
+GIB = 2**30
+
+
+class Asked(NamedTuple):
+    """The options of the command that are not the configuration's; None leaves the chip's own number."""
+
+    gpu: str
+    gpus: int | None
+    gpu_memory: float | None
+    tflops: float | None
+    bandwidth: float | None
+    prompt_tokens: int
+    answer_tokens: int
+    mfu: float
+
+
+def run_plan(name: str, model: str | None, asked: Asked, settings: list[str], *, as_json: bool) -> int:
+    """Print the plan; the exit code says whether everything fits."""
+    config = read_config(name, {"model.path": model} if model else {}, settings)
+    found = plan(config, _hardware(asked), _assumed(asked))
+    if as_json:
+        print(json.dumps(as_data(name, found), indent=2))
+    else:
+        _show(terminal.console(soft_wrap=True), name, found)
+    return DOES_NOT if found.problems else FITS
+
+
+def as_data(name: str, found: Plan) -> dict[str, Any]:
+    """The plan as plain data: bytes, tokens and seconds."""
+    model = found.model
+    return {
+        "config": name,
+        "model": {
+            "name": model.name,
+            "source": model.source,
+            "parameters": model.parameters,
+            "context": model.context,
+        },
+        "hardware": {"gpu": found.hardware.name, "gpus": found.hardware.gpus, **found.hardware.chip._asdict()},
+        "assumed": found.assumed._asdict() | {"pace": found.assumed.pace._asdict()},
+        "phases": [_phase_data(found, phase) for phase in found.phases],
+        "problems": found.problems,
+        "notes": found.notes,
+    }
+
+
+def _phase_data(found: Plan, phase: Phase) -> dict[str, Any]:
+    data = phase._asdict() | {"total": phase.total, "fits": found.fits(phase)}
+    return data | {"memory": {part: round(size) for part, size in phase.memory.items()}}
+
+
+def _hardware(asked: Asked) -> Hardware:
+    if asked.gpu not in CHIPS:
+        raise ConfigError(
+            f"--gpu {asked.gpu}: known are {', '.join(CHIPS)}. "
+            "For another, give --gpu-memory, --tflops and --bandwidth."
+        )
+    numbers = {"memory": asked.gpu_memory, "tflops": asked.tflops, "bandwidth": asked.bandwidth}
+    given = {key: value for key, value in numbers.items() if value is not None}
+    if any(value <= 0 for value in given.values()) or (asked.gpus is not None and asked.gpus < 1):
+        raise ConfigError("--gpus, --gpu-memory, --tflops and --bandwidth must be above 0")
+    return Hardware(asked.gpu, CHIPS[asked.gpu]._replace(**given), asked.gpus or 1)
+
+
+def _assumed(asked: Asked) -> Assumed:
+    if not 0 < asked.mfu <= 1 or min(asked.prompt_tokens, asked.answer_tokens) < 1:
+        raise ConfigError("--mfu must lie in (0, 1], --prompt-tokens and --answer-tokens above 0")
+    return Assumed(asked.prompt_tokens, asked.answer_tokens, Pace(mfu=asked.mfu))
+
+
+def _show(console: Console, name: str, found: Plan) -> None:
+    model, hardware = found.model, found.hardware
+    console.print(f"{name}: {model.name}, {_parameters(model.parameters)} parameters ({model.source})")
+    console.print(f"on {hardware.gpus} × {hardware.name}, {hardware.chip.memory:g} GiB each")
+    console.print()
+    console.print(_memory_table(found))
+    console.print()
+    console.print(_work_table(found))
+    console.print()
+    for note in found.notes:
+        console.print(f"· {note}")
+    for problem in found.problems:
+        console.print(f"✗ {problem}", style="bold red")
+    if not found.problems:
+        console.print("✓ everything fits", style="green")
+
+
+def _memory_table(found: Plan) -> Table:
+    table = _table("Memory of the fullest GPU, GiB", "", *(phase.name for phase in found.phases))
+    for part in (part for part in PARTS if any(part in phase.memory for phase in found.phases)):
+        table.add_row(part, *(_gib(phase.memory.get(part)) for phase in found.phases))
+    table.add_row("together", *(_gib(phase.total) for phase in found.phases), style="bold")
+    room = found.hardware.chip.memory * GIB
+    table.add_row("room left", *(_gib(room - phase.total) for phase in found.phases))
+    return table
+
+
+def _work_table(found: Plan) -> Table:
+    table = _table("Work of a round", "phase", "GPUs", "tokens", "time")
+    for phase in found.phases:
+        table.add_row(phase.name, str(phase.gpus), _count(phase.tokens), _time(phase.seconds))
+    rounds = [phase for phase in found.phases if phase.name != "warm-up"]
+    table.add_row("a round", "", _count(sum(p.tokens for p in rounds)), _time(sum(p.seconds for p in rounds)))
+    return table
+
+
+def _table(title: str, *heads: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="", box=None, pad_edge=False)
+    for at, head in enumerate(heads):
+        table.add_column(head, justify="right" if at else "left")
+    return table
+
+
+def _parameters(count: int) -> str:
+    return f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
+
+
+def _gib(size: float | None) -> str:
+    return "–" if size is None else f"{size / GIB:.1f}"
+
+
+def _count(tokens: float) -> str:
+    return f"{tokens / 1e6:.1f} M" if tokens >= 1e5 else f"{tokens:,.0f}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

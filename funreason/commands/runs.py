@@ -1,0 +1,105 @@
+"""`funreason runs`: what runs there are, whether their files are what they were, and what of them can go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from funreason.commands import terminal
+from funreason.record.folder import RecordError, RunFolder, open_run
+from funreason.record.manifest import verify
+from funreason.record.plain import plain
+from funreason.record.pruning import Spare, prune, size_of, spare
+from funreason.record.state import State
+
+OK, FAILED = 0, 1
+
+
+def list_runs(runs: Path) -> int:
+    """Print a line for each run under `runs`, the newest last."""
+    table = Table(box=None, pad_edge=False)
+    for name, side in (("run", "left"), ("status", "left"), ("rounds", "right"), ("accuracy", "right")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    table.add_column("size", justify="right")
+    for folder in all_runs(runs):
+        state, life = folder.state(), folder.life()
+        status = life.status if life else state.status
+        played = sum(1 for k, r in state.rounds.items() if k and r.ended)
+        cells = (
+            folder.name,
+            status,
+            f"{played}/{state.rounds_planned}",
+            _accuracy(state),
+            _megabytes(size_of(folder.path)),
+        )
+        table.add_row(*(Text(plain(cell)) for cell in cells))
+    terminal.console().print(table)
+    return OK
+
+
+def verify_runs(run: str | None, runs: Path) -> int:
+    """Compare the files of one run, or of all, with their hashes; the exit code is 1 when one does not match."""
+    code = OK
+    console = terminal.console(soft_wrap=True)
+    for folder in _chosen(run, runs):
+        found = verify(folder)
+        if found.wrong:
+            code = FAILED
+            more = f" ({len(found.wrong) - 1} more)" if len(found.wrong) > 1 else ""
+            console.print(plain(f"{folder.name}: {found.wrong[0]}{more}"))
+        else:
+            later = f"; {len(found.unlisted)} in no manifest yet: {found.unlisted[0]}, …" if found.unlisted else ""
+            console.print(plain(f"{folder.name}: {found.files} files are what they were{later}"))
+    return code
+
+
+def prune_runs(run: str | None, runs: Path, *, yes: bool) -> int:
+    """Remove what no run needs, with `yes`; else say what that would be."""
+    console = terminal.console(soft_wrap=True)
+    freed = 0
+    for folder in _chosen(run, runs):
+        try:
+            gone = prune(folder) if yes else spare(folder)
+        except RecordError as error:
+            if run is not None:
+                raise
+            console.print(plain(f"{folder.name}: left alone: {error}"))
+            continue
+        freed += sum(thing.bytes for thing in gone)
+        for thing in gone:
+            console.print(plain(_said(folder, thing)))
+    if yes:
+        console.print(f"{_megabytes(freed)} freed")
+    else:
+        console.print(f"{_megabytes(freed)} would be freed; nothing was removed. With --yes it is.")
+    return OK
+
+
+def all_runs(runs: Path) -> list[RunFolder]:
+    """Every run under `runs`, in the order they were written last; RecordError when there is none."""
+    found = sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise RecordError(f"no run in {runs}. Start one with `funreason loop`, or name the folder with --run-dir.")
+    return [RunFolder(path.parent) for path in found]
+
+
+def _chosen(run: str | None, runs: Path) -> list[RunFolder]:
+    return all_runs(runs) if run is None else [open_run(run, runs)]
+
+
+def _accuracy(state: State) -> str:
+    gates = [r.gate for _, r in sorted(state.rounds.items()) if r.gate is not None]
+    if not gates or not gates[-1].overall.total:
+        return "–"
+    score = gates[-1].overall
+    return f"{100 * (score.new if gates[-1].decision == 'promote' else score.old) / score.total:.1f} %"
+
+
+def _said(folder: RunFolder, thing: Spare) -> str:
+    return f"{folder.name}: {thing.path.relative_to(folder.path)}  {_megabytes(thing.bytes)}  {thing.why}"
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

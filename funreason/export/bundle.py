@@ -1,0 +1,91 @@
+"""A run as folders to publish: `model/`, `data/`, `llamafactory/`.
+
+It is built beside its place and renamed, so that a folder that is there is whole. The run is only read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from funreason.data.writers import write_sharegpt
+from funreason.export.cards import About, dataset_card, model_card
+from funreason.export.parquet import write_parquet
+from funreason.export.rows import refined, row
+from funreason.record.folder import RecordError, RunFolder
+from funreason.record.state import State
+
+DATASET = "funreason"
+
+
+class Exported(NamedTuple):
+    """What was written: rows of data, by origin, and which weights."""
+
+    folder: Path
+    rows: int
+    origins: Counter[str]
+    weights: str
+
+
+def export_run(run: RunFolder, to: Path, *, license: str | None = None, data_license: str | None = None) -> Exported:
+    """Write the accepted model and the refined data of `run` into the new folder `to`. RecordError when it cannot."""
+    if to.exists():
+        raise RecordError(f"--to {to} is there already; give a fresh folder")
+    state = run.state()
+    weights = accepted(run, state)
+    about = _about(run, weights.name, license, data_license)
+    draft = to.with_name(f".{to.name}.{os.getpid()}.part")
+    try:
+        shutil.copytree(weights, draft / "model", copy_function=shutil.copyfile)  # readable by all, as a new file is
+        (draft / "model" / "README.md").write_text(model_card(state, about), encoding="utf-8")
+        rows, origins = _write_data(run, state, draft, about)
+        draft.replace(to)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return Exported(to, rows, origins, weights.name)
+
+
+def accepted(run: RunFolder, state: State) -> Path:
+    """The folder of the weights that the run accepted last. RecordError when there are none."""
+    for path in (run.path / "model", run.weights / state.weights if state.weights else None):
+        if path is not None and path.is_dir():
+            return path.resolve()
+    raise RecordError(f"{run.path} has accepted no weights of its own yet: there is no model to export")
+
+
+def _write_data(run: RunFolder, state: State, draft: Path, about: About) -> tuple[int, Counter[str]]:
+    origins: Counter[str] = Counter()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for kind, sample in refined(run, state):
+            origins[sample.origin] += 1
+            yield row(kind, sample)
+
+    (draft / "data").mkdir()
+    count = write_parquet(draft / "data" / "train.parquet", rows())
+    (draft / "data" / "README.md").write_text(dataset_card(state, about, count, origins), encoding="utf-8")
+    file = draft / "llamafactory" / f"{DATASET}.jsonl"
+    write_sharegpt(file, (sample for _, sample in refined(run, state)))
+    (file.parent / "dataset_info.json").write_text(json.dumps(_dataset_info(file.name), indent=2))
+    return count, origins
+
+
+def _dataset_info(file: str) -> dict[str, Any]:
+    """What LLaMA-Factory asks of a data set (its data/README.md, "Sharegpt Format")."""
+    columns = {"messages": "conversations", "system": "system", "tools": "tools"}
+    return {DATASET: {"file_name": file, "formatting": "sharegpt", "columns": columns}}
+
+
+def _about(run: RunFolder, weights: str, license: str | None, data_license: str | None) -> About:
+    import yaml
+
+    path = run.path / "config.yaml"
+    config = yaml.safe_load(path.read_text()) if path.exists() else {}
+    base, tasks = (str(config.get(part, {}).get("path", "unknown")) for part in ("model", "tasks"))
+    return About(run.name, base, tasks, license, data_license, weights)

@@ -1,0 +1,89 @@
+"""Hashes of what a run has written for good, and whether the files still are what they were.
+
+`manifest.json` in the run's folder lists files that never change once they are listed: configuration, gate items and
+answers, weights, and, from the run's end on, its log. A round's texts have a manifest of their own in the round's
+folder. Both are written last, by rename, so that what they list was whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from funreason.record.folder import RunFolder, hash_file, write_json
+from funreason.record.texts import MANIFEST
+
+LASTING = ("config.yaml", "gate-items/**/*", "gate/**/*", "weights/*/*")
+LOG = ("events/*.jsonl",)
+"""A log is listed when the run has ended: until then its last file grows."""
+
+
+class Verified(NamedTuple):
+    """What a look at all hashes found: how many files were right, what is wrong, what no manifest lists."""
+
+    files: int
+    wrong: list[str]
+    unlisted: list[str]
+
+
+def seal_run(run: RunFolder, *, ended: bool = False) -> None:
+    """List what the run has written for good; what was listed before is not read again."""
+    known = _files(run.path / MANIFEST)
+    patterns = (*LASTING, *LOG) if ended else LASTING
+    listed = {name: known.get(name) or _entry(run.path / name) for name in _found(run.path, patterns)}
+    write_json(run.path / MANIFEST, {"files": listed})
+
+
+def unlist(run: RunFolder, removed: str) -> None:
+    """Take what lay in the folder `removed` (relative to the run) from the list: it was removed on purpose."""
+    known = _files(run.path / MANIFEST)
+    if known:
+        left = {name: entry for name, entry in known.items() if not name.startswith(f"{removed}/")}
+        write_json(run.path / MANIFEST, {"files": left})
+
+
+def verify(run: RunFolder) -> Verified:
+    """Compare every listed file with its hash. Rounds that ended must be listed, files that nobody lists are named."""
+    listed = {name: (entry, "manifest.json") for name, entry in _files(run.path / MANIFEST).items()}
+    wrong = []
+    for k, r in sorted(run.state().rounds.items()):
+        manifest = run.round(k) / MANIFEST
+        if k and r.ended and not manifest.exists():
+            wrong.append(f"{run.round(k).name}/{MANIFEST} is missing, though the round has ended")
+        for name, entry in _files(manifest).items():
+            listed[f"{run.round(k).name}/{name}"] = entry, f"{run.round(k).name}/{MANIFEST}"
+    wrong += [text for name, (entry, by) in listed.items() if (text := _mismatch(run.path, name, entry, by))]
+    present = set(_found(run.path, (*LASTING, *LOG, "round-*/*.jsonl")))
+    return Verified(len(listed) - len(wrong), wrong, sorted(present - listed.keys()))
+
+
+def _mismatch(root: Path, name: str, entry: dict[str, Any], by: str) -> str:
+    path = root / name
+    if not path.is_file():
+        return f"{name} is missing, but {by} lists it"
+    found = _entry(path)
+    if found["bytes"] != entry.get("bytes"):
+        return f"{name} has {found['bytes']} bytes, but {by} says {entry.get('bytes')}"
+    return "" if found == entry else f"{name} has other bytes than {by} says: sha256 {found['sha256'][:12]}"
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    return {"sha256": hash_file(path), "bytes": path.stat().st_size}
+
+
+def _files(manifest: Path) -> dict[str, dict[str, Any]]:
+    try:
+        found: dict[str, dict[str, Any]] = json.loads(manifest.read_text())["files"]
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def _found(root: Path, patterns: tuple[str, ...]) -> Iterator[str]:
+    for pattern in patterns:
+        for path in sorted(root.glob(pattern)):
+            name = path.relative_to(root).as_posix()
+            if path.is_file() and not any(part.startswith((".", "checkpoint-", "fresh-")) for part in name.split("/")):
+                yield name

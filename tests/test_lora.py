@@ -1,0 +1,145 @@
+"""Adapters: few weights learn, plain weights come out. And checkpointing: less memory, the same numbers."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import tiny_model, tiny_tokenizer
+
+from funreason.config import ConfigError, check_config
+from funreason.loops.updating import training_settings
+from funreason.models.loading import load_model, save_model, weights_id_of
+from funreason.srml import Example, TrainingError, TrainSettings, train
+from funreason.srml.examples import LoraSettings
+
+TOKENIZER = tiny_tokenizer()
+LORA = LoraSettings(rank=4, alpha=8.0, targets=("q_proj", "down_proj"))
+SETTINGS = TrainSettings(epochs=3, batch_size=4, lr=1e-2, alpha=0.5, lora=LORA)
+EXAMPLES = [
+    Example(f"s{i}", f"<|im_start|>user\nadd {i}<|im_end|>\n<|im_start|>assistant\n", "add", f"[add(n={i})]")
+    for i in range(8)
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def _peft():
+    if os.environ.get("CI"):
+        import peft  # noqa: F401
+    pytest.importorskip("peft", reason="the extra `lora` is not installed")
+
+
+def changed(**fields) -> TrainSettings:
+    return msgspec.structs.replace(SETTINGS, **fields)
+
+
+def weights_after(settings: TrainSettings, **more) -> dict[str, torch.Tensor]:
+    model = tiny_model()
+    train(model, TOKENIZER, EXAMPLES, settings, **more)
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.usefixtures("_peft")
+def test_only_what_the_adapters_stand_on_changes_and_it_learns():
+    before, steps = tiny_model().state_dict(), []
+    after = weights_after(changed(epochs=20), on_step=steps.append)
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.split(".")[-2] for name in moved} == {"q_proj", "down_proj"}
+    assert steps[-1].loss < 0.8 * steps[0].loss
+
+
+@pytest.mark.usefixtures("_peft")
+def test_what_comes_out_is_a_plain_model_whose_change_has_the_adapters_rank(tmp_path):
+    model, before = tiny_model(), tiny_model().state_dict()
+    train(model, TOKENIZER, EXAMPLES, SETTINGS)
+    saved_id = save_model(model, TOKENIZER, tmp_path / "m")
+    assert set(load_file(tmp_path / "m" / "model.safetensors")) <= set(before)
+    loaded = load_model(tmp_path / "m")
+    assert weights_id_of(loaded) == saved_id
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    name = "model.layers.0.self_attn.q_proj.weight"
+    assert torch.linalg.matrix_rank((loaded.state_dict()[name] - before[name]).double(), tol=1e-6) == LORA.rank
+
+
+@pytest.mark.usefixtures("_peft")
+def test_no_targets_mean_every_linear_module_but_the_head():
+    before, after = tiny_model().state_dict(), weights_after(changed(lora=LoraSettings(rank=2)))
+    moved = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+@pytest.mark.usefixtures("_peft")
+def test_a_training_of_adapters_that_was_interrupted_ends_with_the_same_weights(tmp_path):
+    whole = weights_after(SETTINGS)
+    calls = iter([False, False, True])
+    model = tiny_model()
+    report = train(model, TOKENIZER, EXAMPLES, SETTINGS, checkpoint_dir=tmp_path, stop=lambda: next(calls))
+    assert not report.finished
+    kept = sum(file.stat().st_size for file in tmp_path.rglob("*.safetensors"))
+    assert kept < 0.75 * sum(value.nbytes for value in whole.values())
+    resumed = weights_after(SETTINGS, checkpoint_dir=tmp_path)
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+@pytest.mark.usefixtures("_peft")
+def test_a_target_that_the_model_has_not_is_named():
+    with pytest.raises(TrainingError, match="query_proj"):
+        train(tiny_model(), TOKENIZER, EXAMPLES, changed(lora=LoraSettings(targets=("query_proj",))))
+
+
+@pytest.mark.usefixtures("_peft")
+def test_adapters_over_half_precision_learn_in_full_precision():
+    model = tiny_model().to(torch.bfloat16)
+    kinds = set()
+    train(
+        model, TOKENIZER, EXAMPLES, SETTINGS,
+        on_step=lambda step: kinds.update(p.dtype for p in model.parameters() if p.requires_grad),
+    )  # fmt: skip
+    assert kinds == {torch.float32}
+    assert model.dtype == torch.bfloat16
+
+
+@pytest.mark.usefixtures("_peft")
+def test_checkpointing_changes_no_number_with_adapters():
+    assert_same(weights_after(SETTINGS), weights_after(changed(gradient_checkpointing=True)))
+
+
+def test_checkpointing_changes_no_number():
+    plain = changed(lora=None, lr=1e-3)
+    assert_same(weights_after(plain), weights_after(msgspec.structs.replace(plain, gradient_checkpointing=True)))
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
+
+
+def test_the_configuration_reaches_the_training():
+    update = {
+        "warmup_ratio": 0.05, "micro_tokens": 512, "gradient_checkpointing": True,
+        "lora": {"rank": 8, "alpha": 16, "targets": ["q_proj"]},
+    }  # fmt: skip
+    data = {"train": {"update": update}, "model": {"think_tags": ["<r>", "</r>"]}}
+    config = check_config(data, "here")
+    found = training_settings(config.train.update, config, 1)
+    assert (found.warmup_steps, found.warmup_ratio, found.micro_tokens) == (None, 0.05, 512)
+    assert found.gradient_checkpointing
+    assert found.lora == LoraSettings(8, 16.0, 0.0, ("q_proj",))
+    assert found.think_tags == ("<r>", "</r>")
+
+
+@pytest.mark.parametrize("tags", [["<t>", "<t>"], ["", "</t>"], ["<t> ", "</t>"], ["t", "/t"]])
+def test_tags_that_cannot_be_told_apart_are_refused(tags):
+    with pytest.raises(ConfigError, match="two different tags"):
+        check_config({"model": {"think_tags": tags}}, "here")

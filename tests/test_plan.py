@@ -1,0 +1,292 @@
+"""`funreason plan`: what it computes is what transformers builds, and it needs nothing but a config.json."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from funreason.config import CONFIGS, check_config, find_config, load_config
+from funreason.loops.planning import Assumed, Hardware, plan
+from funreason.models import footprint
+from funreason.models.architecture import FAMILIES, read_architecture
+from funreason.models.errors import ModelError
+from funreason.models.footprint import Lora, UpdateShape
+from funreason.models.workload import CHIPS, Pace, decoding_rate, flops_per_token, update_seconds
+
+GIB = 2**30
+QWEN_7B = {
+    "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+    "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064, "max_position_embeddings": 32768,
+    "tie_word_embeddings": False,
+}  # fmt: skip
+LLAMA_3B = {
+    "model_type": "llama", "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28,
+    "num_attention_heads": 24, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128256,
+    "max_position_embeddings": 131072, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+def small(family: str, **more) -> dict:
+    sizes = {
+        "model_type": family, "hidden_size": 48, "intermediate_size": 112, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12, "vocab_size": 96,
+        "max_position_embeddings": 128, "tie_word_embeddings": False,
+    }  # fmt: skip
+    return sizes | more
+
+
+def built(config: dict):
+    # Random weights: none of them is drawn for a count, so they need no memory.
+    kind = AutoConfig.for_model(**config)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(kind)
+
+
+def architecture(tmp_path, config: dict):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config))
+    return read_architecture(file)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_parameters_are_those_transformers_builds(tmp_path, family, tied, bias):
+    config = small(family, tie_word_embeddings=tied, attention_bias=bias, mlp_bias=bias)
+    assert architecture(tmp_path, config).parameters == built(config).num_parameters()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    family=st.sampled_from(sorted(FAMILIES)),
+    heads=st.integers(1, 4).map(lambda n: 2 * n),
+    groups=st.sampled_from([1, 2]),
+    head_size=st.integers(1, 8).map(lambda n: 2 * n),
+    feed_forward=st.integers(1, 300),
+    layers=st.integers(1, 4),
+    vocabulary=st.integers(10, 500),
+)
+def test_parameters_are_right_at_any_size(
+    tmp_path_factory, family, heads, groups, head_size, feed_forward, layers, vocabulary
+):
+    config = small(
+        family, num_attention_heads=heads, num_key_value_heads=heads // groups, head_dim=head_size,
+        hidden_size=heads * head_size, intermediate_size=feed_forward, num_hidden_layers=layers,
+        vocab_size=vocabulary,
+    )  # fmt: skip
+    assert architecture(tmp_path_factory.mktemp("c"), config).parameters == built(config).num_parameters()
+
+
+@pytest.mark.parametrize(("config", "parameters"), [(QWEN_7B, 7_615_616_512), (LLAMA_3B, 3_212_749_824)])
+def test_known_models_have_their_known_sizes(tmp_path, config, parameters):
+    assert architecture(tmp_path, config).parameters == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "config"), [("Qwen2.5-Coder-7B-Instruct", QWEN_7B), ("Llama-3.2-3B-Instruct", LLAMA_3B)]
+)
+def test_a_model_that_is_not_here_yet_is_planned_from_its_published_sizes(tmp_path, name, config):
+    published = read_architecture(f"nowhere/{name}")
+    assert "not here" in published.source
+    assert published._replace(name="", source="") == architecture(tmp_path, config)._replace(name="", source="")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_activations_are_those_autograd_keeps(tmp_path, family, dtype, checkpointing):
+    """Two layers against one, so that what the model keeps once (embedding, positions) falls out."""
+    one, two = (
+        kept_per_token(small(family, num_hidden_layers=layers, sliding_window=None), dtype, checkpointing)
+        for layers in (1, 2)
+    )
+    model = architecture(tmp_path, small(family))
+    item = dtype.itemsize
+    expected = item * model.hidden if checkpointing else footprint.layer_activations(model, item)
+    assert two - one == expected
+
+
+def kept_per_token(config: dict, dtype: torch.dtype, checkpointing: bool, length: int = 64) -> float:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=dtype).train()
+    if checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.model(input_ids=torch.zeros(2, length, dtype=torch.long), use_cache=False)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / (2 * length)
+
+
+def test_adapters_are_counted_as_peft_makes_them(tmp_path):
+    peft = pytest.importorskip("peft", reason="the extra `lora` is not installed")
+    config = small("qwen2")
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+    for targets in ((), ("q_proj", "down_proj")):
+        made = peft.get_peft_model(model, peft.LoraConfig(r=3, target_modules=list(targets) or "all-linear"))
+        learning = sum(p.numel() for p in made.parameters() if p.requires_grad)
+        assert footprint.adapter_parameters(architecture(tmp_path, config), Lora(3, targets)) == learning
+        model = made.unload()
+
+
+def test_a_target_that_no_layer_has_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"query.*q_proj"):
+        footprint.adapter_parameters(architecture(tmp_path, QWEN_7B), Lora(8, ("query",)))
+
+
+def test_zero_3_divides_what_learns_among_the_processes(tmp_path):
+    model = architecture(tmp_path, QWEN_7B)
+    eight = footprint.update_memory(model, UpdateShape(4096, 2, strategy="zero3", processes=8))
+    one = footprint.update_memory(model, UpdateShape(4096, 2, strategy="zero3", processes=1))
+    for part in ("weights", "gradients", "optimiser"):
+        assert eight[part] == pytest.approx(one[part] / 8)
+    assert one["weights"] + one["gradients"] + one["optimiser"] == 16 * model.parameters
+
+
+def test_checkpointing_adapters_and_a_chunked_head_each_save_memory(tmp_path):
+    model = architecture(tmp_path, QWEN_7B)
+    plain = UpdateShape(4096, 2)
+    needs = [
+        sum(footprint.update_memory(model, shape).values())
+        for shape in (
+            plain,
+            plain._replace(checkpointing=True),
+            plain._replace(checkpointing=True, head_chunk=256),
+            plain._replace(checkpointing=True, head_chunk=256, lora=Lora(16)),
+        )
+    ]
+    assert needs == sorted(needs, reverse=True)
+    assert needs[-1] < 24 * GIB < needs[0]
+
+
+def test_training_a_token_takes_six_operations_per_weight_it_meets(tmp_path):
+    model = architecture(tmp_path, QWEN_7B)
+    assert flops_per_token(model, 0) == 6 * (model.parameters - model.embedding)
+    assert flops_per_token(model, 4096) > flops_per_token(model, 512)
+
+
+def test_twice_the_processes_take_half_the_time_and_checkpointing_a_third_more(tmp_path):
+    model, chip, pace = architecture(tmp_path, LLAMA_3B), CHIPS["h100"], Pace()
+
+    def seconds(shape):
+        return update_seconds(model, shape, chip, pace, tokens=1e6, length=800)
+
+    one = seconds(UpdateShape(4096, 2))
+    assert seconds(UpdateShape(4096, 2, processes=2, strategy="zero3")) == pytest.approx(one / 2)
+    assert seconds(UpdateShape(4096, 2, checkpointing=True)) == pytest.approx(one * 4 / 3)
+
+
+def test_more_rows_decode_more_tokens_but_each_row_fewer(tmp_path):
+    model = architecture(tmp_path, LLAMA_3B)
+    rates = [decoding_rate(model, CHIPS["l4"], Pace(), rows=n, length=600, item=2) for n in (1, 8, 64)]
+    assert rates == sorted(rates)
+    assert [rate / n for rate, n in zip(rates, (1, 8, 64), strict=True)] == sorted(
+        (rate / n for rate, n in zip(rates, (1, 8, 64), strict=True)), reverse=True
+    )
+
+
+def test_what_does_not_fit_is_said_with_what_to_change():
+    config = check_config(
+        {"model": {"path": "Qwen2.5-Coder-7B-Instruct", "device": "cuda", "dtype": "bfloat16"}, "rounds": 1}, "here"
+    )
+    found = plan(config, Hardware("l4", CHIPS["l4"], 1), Assumed())
+    (update,) = [problem for problem in found.problems if problem.startswith("update")]
+    assert "GiB more than a GPU has" in update
+    assert "gradient_checkpointing" in update
+    assert "lora" in update
+
+
+def test_answers_that_do_not_fit_the_context_are_said():
+    config = load_config("default", {"sample.max_new_tokens": 5000})
+    found = plan(config, Hardware("l4", CHIPS["l4"], 1), Assumed())
+    assert any("context is 4096" in problem for problem in found.problems)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "mamba"}, r"model_type is 'mamba'.*llama"),
+        (QWEN_7B | {"hidden_size": None}, "hidden_size is None"),
+        (QWEN_7B | {"vocab_size": "many"}, "vocab_size is 'many'"),
+        ([1], "must hold a mapping"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_refused_in_one_sentence(tmp_path, config, said):
+    with pytest.raises(ModelError, match=said):
+        architecture(tmp_path, config)
+
+
+def test_a_model_nobody_knows_is_refused_with_those_that_are_known():
+    with pytest.raises(ModelError, match=r"nobody/knows.*Llama-3\.2-3B-Instruct"):
+        read_architecture("nobody/knows")
+
+
+def funreason(*arguments):
+    command = [sys.executable, "-m", "funreason", "plan", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_command_prints_memory_work_and_a_verdict():
+    done = funreason("--config", "default", "--gpu", "l4")
+    assert done.returncode == 0, done.stderr
+    for said in ("0.95 M parameters", "keys and values", "a round", "everything fits"):
+        assert said in done.stdout
+
+
+def test_the_command_as_json_adds_up_and_exits_with_1_where_it_does_not_fit(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(QWEN_7B))
+    done = funreason("--config", "smoke", "--model", tmp_path, "--gpu-memory", "8", "--gpus", "1", "--json")
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert told["model"]["parameters"] == 7_615_616_512
+    for phase in told["phases"]:
+        assert sum(phase["memory"].values()) == pytest.approx(phase["total"], abs=len(phase["memory"]))
+        assert not phase["fits"]
+    assert told["problems"]
+
+
+def test_wrong_numbers_are_wrong_usage():
+    for wrong in (("--gpu", "abacus"), ("--gpus", "0"), ("--mfu", "2"), ("--prompt-tokens", "0")):
+        done = funreason(*wrong)
+        assert done.returncode == 2, wrong
+        assert wrong[0] in done.stderr
+
+
+def test_a_plan_loads_no_torch():
+    code = (
+        "import sys\nfrom funreason.cli import app\n"
+        "app(['plan', '--json'], result_action='return_value')\n"
+        "print([m for m in ('torch', 'transformers', 'peft') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml") if "models/" in path.read_text()))
+def test_a_configuration_for_gpus_fits_and_says_the_plans_own_numbers(name):
+    said = re.search(r"`funreason plan (.*?)`: at most ([\d.]+) of (\d+) GiB \(([\w-]+)\), (.*?) a round",
+                     find_config(name).read_text().replace("\n#", ""))  # fmt: skip
+    assert said is not None
+    done = funreason(*said[1].split())
+    assert done.returncode == 0, done.stdout
+    assert f"{said[3]} GiB each" in done.stdout
+    lines = {line.split("  ")[0]: line.split() for line in done.stdout.splitlines()}
+    assert said[2] == max(lines["together"][1:], key=float)
+    phases = done.stdout.splitlines()[4].split()
+    assert lines["together"][1 + phases.index(said[4])] == said[2]
+    assert " ".join(lines["a round"][-2:]) == said[5]
