@@ -62,7 +62,7 @@ def test_a_model_too_small_to_judge_stops_the_round_with_a_sentence_and_the_run_
     state = folder.state()
     assert any("shares its weights" in note.text for note in state.notes)
     r = state.rounds[1]
-    assert sum(n.outcomes["error"] for n in r.nodes.values()) == r.dead_reasons["judge.unreadable"] > 0
+    assert sum(n.outcomes["error"] for n in r.nodes.values()) >= r.dead_reasons["judge.unreadable"] > 0
     assert sum(a.unreadable for a in r.asked.values()) >= 2 * r.dead_reasons["judge.unreadable"]
     assert not (tmp_path / "cache").exists()
     put_back = funreason(tmp_path / "cache", "dlq", "requeue", folder.path, "--reason", "judge.*")
