@@ -118,7 +118,7 @@ def refined(samples, settings, panel):
     kept, dead, watching = Ends(), Ends(), Watching()
     regenerator = Regenerator(None, max_attempts=settings.max_attempts)
     agents = judges(settings, panel) | {"trainer": kept, "dead_letter": dead, "regenerator": regenerator}
-    bus = make_bus(refine_graph(settings), agents, settings, watching)
+    bus = make_bus(refine_graph(settings), agents, settings, watching.observe)
     return bus, kept.samples, dead.samples, watching.lines
 
 
