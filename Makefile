@@ -28,5 +28,5 @@ install-dev: .venv/installed-dev
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) -e '.[train,lora,bfcl,tui,serve,dev]'
+	$(INSTALL) -e '.[train,lora,bfcl,tui,serve,endpoint,dev]'
 	touch $@ .venv/installed

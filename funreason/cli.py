@@ -548,6 +548,8 @@ def agents_test(agent: str, /) -> int:
 def evaluate(
     *,
     model: str = "toolbox",
+    endpoint_model: str | None = None,
+    key_env: str | None = None,
     suite: str | None = None,
     outputs: Path | None = None,
     compare: Annotated[tuple[Path, Path] | None, Parameter(negative="")] = None,
@@ -568,7 +570,12 @@ def evaluate(
     Parameters
     ----------
     model
-        A model folder; `toolbox` is the embedded one.
+        A model folder, or the address of an OpenAI-compatible server (http://host:port/v1); `toolbox` is the
+        embedded one.
+    endpoint_model
+        The name the server knows the model by. Default: the only one it lists.
+    key_env
+        The NAME of the environment variable that holds the server's key.
     suite
         `bfcl-v4` (the default, see `funreason bfcl fetch`), `toolbox:new_gate` or another split, or a folder in
         BFCL's form. Results that are there already know their suite.
@@ -585,7 +592,7 @@ def evaluate(
     prompt
         `bfcl` as the leaderboard asks; `native`, `text` as the loop does. Default: bfcl for bfcl-v4, else native.
     max_new_tokens
-        Longest answer. Default: a quarter of the model's context, at most 4096.
+        Longest answer. Default: a quarter of the model's context, at most 4096; 4096 where a server does not say.
     out
         Where outputs and scores are written. Default: evals/<suite>-<model>.
     export
@@ -593,14 +600,16 @@ def evaluate(
     partial
         With --outputs, --compare or --export: accept categories that are not whole; what is missing is counted.
     set
-        Change one setting, such as --set model.device=cuda.
+        Change one setting, such as --set model.device=cuda or --set budget.requests=5000.
     """
+    from funreason.commands.contestants import Asked
     from funreason.commands.evaluating import run_eval
     from funreason.commands.results import Wanted
 
     chosen = [name.strip() for name in categories.split(",")] if categories is not None else None
     wanted = Wanted(suite, chosen, limit, live, prompt, max_new_tokens, out, export, partial)
-    return run_eval(model, wanted, outputs, compare, set or [])
+    asked = Asked(model, endpoint_model, key_env)
+    return run_eval(asked, wanted, outputs, compare, set or [])
 
 
 @bfcl.command(name="fetch")

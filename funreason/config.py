@@ -13,6 +13,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from rapidfuzz import process
 
+from funreason.models.address import Address
+from funreason.models.errors import ModelError
+
 CONFIGS = Path(__file__).parent / "configs"
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -54,6 +57,41 @@ class Model(Section):
         if not all(tag and tag == tag.strip() for tag in tags) or tags[0] in tags[1] or tags[1] in tags[0]:
             raise ValueError("expected two different tags without blanks around them, neither inside the other")
         return tags
+
+
+class Endpoint(Section):
+    """An OpenAI-compatible server that answers."""
+
+    url: str
+    """Its base address, usually ending with /v1."""
+    model: str | None = None
+    """The name the server knows the model by; by default the only one it lists."""
+    key_env: str | None = None
+    """The NAME of the environment variable that holds the key; the key itself stands nowhere."""
+    concurrency: Count = 16
+    """Requests on their way at once; several endpoints share the work by who has the least to do."""
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """How long one request may take before it is tried again."""
+    json_schema: bool | None = None
+    """Whether the server keeps to a JSON schema; by default yes for vLLM, no for others."""
+    extra: dict[str, Any] = {}
+    """Goes into the body of every request as it stands, for what only this server knows."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Endpoint:
+        try:
+            Address(self.url, key_env=self.key_env)
+        except ModelError as error:  # said here and not by pydantic, which would quote an address that holds a secret
+            raise ConfigError(str(error)) from None
+        return self
+
+
+class Budget(Section):
+    """What a run may spend at endpoints, retries included; reaching it stops the run, which can be taken up again."""
+
+    tokens: Count | None = None
+    """Prompt and answer tokens together."""
+    requests: Count | None = None
 
 
 class Tasks(Section):
@@ -142,6 +180,10 @@ class Sampling(Section):
     """Longest completion in tokens, while sampling and on the gate's items."""
     batch_tokens: Count = 131_072
     """Tokens whose keys and values are held at once while sampling: memory against speed."""
+    endpoints: list[Endpoint] = []
+    """Servers that answer in place of the model that learns; the gate still asks that one. Empty: it answers itself."""
+    render: Literal["server", "here"] = "server"
+    """Who makes prompts for endpoints: the server's chat template, or `here` the one of model.path (same model)."""
 
 
 class JudgeEntry(Section):
@@ -160,6 +202,21 @@ class JudgeEntry(Section):
 
     A way back costs the sample an attempt.
     """
+    stage: Literal["response", "query_tool", "cot", "parameters", "format"] | None = None
+    """The stage whose question it asks, and whose bad canaries it is tried on; null: on good ones only."""
+
+
+class Canaries(Section):
+    """Known good and known bad samples, made from references: the judges are tried on them before each round."""
+
+    share: Share = 0.02
+    """How many a round has, as a share of its samples, but at least ten good and ten bad ones a judge; 0: none."""
+    path: str = OWN_TASKS
+    """Where their references come from: `tasks`, the run's own; a data file; or `toolbox:<split>`."""
+    max_false_pass: Share | None = None
+    """A judge that lets a larger share of the bad ones pass stops the round; null: none does."""
+    max_false_drop: Share | None = None
+    """A judge that keeps a larger share of the good ones from passing stops the round; null: none does."""
 
 
 Judging = Literal["rules", "llm", "both"]
@@ -192,6 +249,8 @@ class LlmJudges(Section):
 
     model: str | None = None
     """A model folder, `toolbox`, or `self`: the model in use judges itself."""
+    endpoints: list[Endpoint] = []
+    """Servers to ask. Those of one model share its questions; each other model is a judge more."""
     temperature: Annotated[float, Field(ge=0)] = 0.1
     """0 takes the likeliest token each time."""
     max_tokens: Count = 2048
@@ -233,6 +292,9 @@ class Fcdr(Section):
     judges: list[JudgeEntry] = []
     error_limit: Share = 0.2
     """A judge that errs more often than this stops the round."""
+    canaries: Canaries = Canaries()
+    agreement: Share = 0.02
+    """The share of judgements that are made twice, to tell whether a judge agrees with itself; 0: none."""
     workers: Count = 64
 
 
@@ -313,6 +375,7 @@ class Config(Section):
     fcdr: Fcdr = Fcdr()
     train: Train = Train()
     gate: Gate = Gate()
+    budget: Budget = Budget()
 
 
 def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Config:

@@ -342,7 +342,7 @@ def test_a_suite_that_does_not_hold_together_is_named_with_file_and_line(
         (["--export", "tree", "--limit", "1"], "8 cases would be missing"),
         (["--suite", "no-such-suite"], "expected bfcl-v4"),
         (["--suite", "toolbox:nope"], "new_gate"),
-        (["--model", "https://example.org/v1"], "only model folders"),
+        (["--model", "ftp://example.org/v1"], "expected the base address of a server"),
         (["--outputs", "a", "--compare", "a", "b"], "give one of them"),
     ],
 )

@@ -17,7 +17,7 @@ FLOORS = {
     "config": 3, "loops": 3,
     "tui": 4, "trackers": 4, "export": 4, "commands": 5, "cli": 6, "__main__": 7,
 }  # fmt: skip
-HEAVY = ("torch", "transformers", "accelerate", "vllm", "textual", "deepspeed")
+HEAVY = ("torch", "transformers", "accelerate", "vllm", "textual", "deepspeed", "aiohttp", "tenacity")
 
 
 def imports() -> list[tuple[str, str]]:

@@ -26,7 +26,13 @@ class OwnJudge:
 
     async def __call__(self, sample: Sample) -> Any:
         """The agent's answer, as a verdict of this node where it is a verdict or a word."""
-        answer = await self.agent(sample)
+        return self._signed(await self.agent(sample))
+
+    async def afresh(self, sample: Sample) -> Any:
+        """The same from an agent that looks nothing up, where it has such a method."""
+        return self._signed(await getattr(self.agent, "afresh", self.agent)(sample))
+
+    def _signed(self, answer: Any) -> Any:
         if isinstance(answer, str):
             reason = "" if answer == Outcome.PASS else f"{self.node}.{answer}"
             return Verdict(self.node, answer, reason, judge="own")

@@ -6,8 +6,6 @@ another prompt are never mixed with it.
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +15,23 @@ from rich.progress import Progress
 from funreason.bfcl import Case
 from funreason.commands import terminal
 from funreason.commands.comparing import compare_results
+from funreason.commands.contestants import Asked, contestant, slug
 from funreason.commands.results import FACTS, OUTPUTS, Wanted, read_facts
 from funreason.commands.scoring import export, report, score_folder
-from funreason.commands.settings import read_config
 from funreason.config import ConfigError
-from funreason.loops.building import build_policy, model_path
 from funreason.loops.evaluation import Answer, answer_cases, answer_notes, prompter
 from funreason.loops.sources import TOOLBOX
 from funreason.loops.suites import OFFICIAL, Cases, Selection, digest, load_suite, select
+from funreason.models.chat import ChatError
 from funreason.models.policy import Policy
 from funreason.record.folder import RecordError, write_json
 
 EVALS = Path("evals")
-MOST_TOKENS, CONTEXT_SHARE = 4_096, 4
 OK, INTERRUPTED = 0, 130
 
 
 def run_eval(
-    model: str, wanted: Wanted, outputs: Path | None, compare: tuple[Path, Path] | None, settings: list[str]
+    asked: Asked, wanted: Wanted, outputs: Path | None, compare: tuple[Path, Path] | None, settings: list[str]
 ) -> int:
     """Score a model, or outputs that are there, or compare two results; the exit code."""
     if outputs is not None and compare is not None:
@@ -43,36 +40,38 @@ def run_eval(
         return compare_results(*compare, wanted)
     if outputs is not None:
         return score_folder(outputs, wanted)
-    return _evaluate(model, wanted, settings)
+    return _evaluate(asked, wanted, settings)
 
 
-def _evaluate(model: str, wanted: Wanted, settings: list[str]) -> int:
-    if "://" in model:
-        raise ConfigError(f"--model {model}: only model folders are evaluated, not addresses; give a folder")
+def _evaluate(asked: Asked, wanted: Wanted, settings: list[str]) -> int:
     suite = wanted.suite or OFFICIAL
-    out = wanted.out or EVALS / f"{_slug(suite)}-{_slug(str(Path(model).resolve().name))}"
+    out = wanted.out or EVALS / f"{slug(suite)}-{slug(asked.name)}"
     cases = load_suite(suite, out)
     chosen, notes = select(cases, wanted.categories, wanted.limit)
     _check_export(wanted, cases, chosen)
-    tokens = wanted.max_new_tokens or longest_answer(model_path(model))
-    config = read_config("default", {"model.path": model, "sample.max_new_tokens": tokens}, settings)
-    policy, base = build_policy(config)
+    who = contestant(asked, wanted.max_new_tokens, settings)
     facts = {
         "suite": suite if suite == OFFICIAL or suite.startswith(TOOLBOX) else str(Path(suite).resolve()),
         "suite_digest": digest(cases),
-        "model": str(model_path(model)),
-        "weights": base.weights_id,
+        "model": who.model,
+        "weights": who.weights,
         "prompt": wanted.prompt or ("bfcl" if suite == OFFICIAL else "native"),
-        "max_new_tokens": config.sample.max_new_tokens,
+        "max_new_tokens": who.max_new_tokens,
     }
     claim(out, facts)
     console = terminal.console(soft_wrap=True)
-    console.print(f"{len(chosen)} cases of {suite}, weights {base.weights_id}, into {out}", markup=False)
+    console.print(f"{len(chosen)} cases of {suite}, weights {who.weights}, into {out}", markup=False)
     try:
-        answers = _answers(console, policy, str(facts["prompt"]), list(chosen.values()), out)
+        answers = _answers(console, who.policy, str(facts["prompt"]), list(chosen.values()), out)
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on where this one stood")
         return INTERRUPTED
+    except ChatError:
+        console.print("stopped; the same command goes on where this one stood")
+        raise
+    finally:
+        if (cost := who.cost()) is not None:
+            console.print(cost, markup=False)
     texts = {answer.id: answer.output for answer in answers.values()}
     report(console, Selection(chosen, [*notes, *answer_notes(answers, chosen)]), texts, wanted, out, facts)
     export(console, wanted, cases, texts)
@@ -91,16 +90,6 @@ def claim(out: Path, facts: dict[str, Any]) -> None:
         raise RecordError(f"{out / OUTPUTS} is there, but no {FACTS} that says what made it; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / FACTS, facts)
-
-
-def longest_answer(folder: Path) -> int:
-    """A quarter of the model's context, at most 4,096 tokens: room for thinking, and for the functions."""
-    try:
-        data = json.loads((folder / "config.json").read_text())
-        context = data.get("text_config", data)["max_position_embeddings"]
-    except (OSError, ValueError, AttributeError, KeyError):
-        return MOST_TOKENS  # the loader is next, and says what is wrong with the folder
-    return min(MOST_TOKENS, int(context) // CONTEXT_SHARE)
 
 
 def _answers(console: Console, policy: Policy, style: str, cases: list[Case], out: Path) -> dict[str, Answer]:
@@ -126,7 +115,3 @@ def _check_export(wanted: Wanted, cases: Cases, selected: Cases) -> None:
     absent = sum(case.category in ran and case.id not in selected for case in cases.values())
     if absent and not wanted.partial:
         raise ConfigError(f"--export: {absent} cases would be missing, where the official command stops; add --partial")
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", text).strip("-")

@@ -19,6 +19,7 @@ KNOWN = {
     "TrackerError": FAILED,
     "TrainingError": FAILED,
     "BrokenAgent": FAILED,
+    "UnfitJudge": FAILED,
     "Interrupted": INTERRUPTED,
 }
 """Errors with a sentence of their own, by name: naming the classes would import what raises them."""

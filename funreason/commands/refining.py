@@ -14,7 +14,7 @@ from funreason.loops.interrupt import STOPPED, StopRequest
 from funreason.loops.refine import refine_file
 from funreason.record.folder import RecordError, RunFolder
 from funreason.tui.progress import LiveProgress
-from funreason.tui.table import account, asked_table, stage_table, yield_table
+from funreason.tui.table import account, asked_table, health_table, stage_table, yield_table
 
 
 def run_refine(file: Path, out: Path, name: str, given: dict[str, object], settings: list[str]) -> int:
@@ -38,8 +38,9 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
         stop.deafen()
     state = folder.state()
     console.print(stage_table(state))
-    if asked_table(state).row_count:
-        console.print(asked_table(state))
+    for table in (asked_table(state), health_table(state)):
+        if table.row_count:
+            console.print(table)
     console.print(yield_table(state))
     console.print(account(state))
     console.print(f"kept records: {out / 'refined-sharegpt.json'}, {out / 'refined-xlam.jsonl'}")

@@ -17,6 +17,7 @@ from funreason.agents.messages import Accepted
 from funreason.config import OWN_TASKS, Config, ConfigError, Gate
 from funreason.data.refusal import Refusal
 from funreason.loops.contamination import Finding, Screen
+from funreason.loops.endpoints import budget_of, endpoint_sampler, speaker_of
 from funreason.loops.gates import gate_suites
 from funreason.loops.graphs import loop_graph
 from funreason.loops.interrupt import StopRequest
@@ -46,6 +47,8 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *_held_out(held.gate)])
     screen = Screen([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
     pool = screened(pool, screen, _supervised(config))
+    budget = budget_of(config, past)
+    served = endpoint_sampler(config, budget)
     policy, base = build_policy(config)
     require_room_to_think(policy, pool, config)
     return World(
@@ -53,13 +56,14 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
         journal,
         stop,
         policy,
+        speaker_of(config, policy, served, journal.write),
         pool,
         Evaluator(policy, suites, rule_of(config.gate), folder.path / "gate", journal.write),
         Updating(policy, folder, journal.write, stop, config),
         base,
         past,
         screen,
-        build_panel(config, policy),
+        build_panel(config, policy, budget),
     )
 
 

@@ -2,12 +2,13 @@
 
 Answers are greedy. Everything up to the last `</think>` is cut when an answer is written, as the leaderboard's own
 handlers do, since a scorer must not see thinking. A prompt that leaves no room in the context gets an empty answer,
-marked as such: it fails where a call is wanted, and counts as "no call" where none is.
+marked as such: it fails where a call is wanted, and counts as "no call" where none is. A sampler that hands answers out
+one by one is asked for all at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,13 +20,15 @@ from funreason.bfcl import BfclError, Case
 from funreason.bfcl.prompting import case_messages, prompt_messages
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.calls.tools import ToolFormatError, normalise_tools
-from funreason.models.prompts import NO_VARIABLES, dialogue_text
-from funreason.models.protocol import Completion, Request, Sampler
+from funreason.models.prompts import NO_VARIABLES, dialogue_of, dialogue_text
+from funreason.models.protocol import Completion, Dialogue, Request, Sampler, Streaming
 
 CHUNK = 32
 """Cases answered between two writes: what an interruption costs at most."""
 
-PromptOf = Callable[[Case], str]
+PromptOf = Callable[[Case], str | Dialogue]
+Found = tuple[Case, Completion | None]
+"""A case with its answer; None where the prompt does not fit."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -41,7 +44,12 @@ class Answer(msgspec.Struct, frozen=True):
 def prompter(
     style: str, tokenizer: Any, *, tags: Tags = THINK_TAGS, variables: Mapping[str, Any] = NO_VARIABLES
 ) -> PromptOf:
-    """How a case becomes a prompt: `bfcl` as the leaderboard asks, `native` and `text` as the loop does."""
+    """How a case becomes a prompt: `bfcl` as the leaderboard asks, `native` and `text` as the loop does.
+
+    Without a tokenizer it becomes the dialogue, which the sampler's server renders.
+    """
+    if tokenizer is None:
+        return lambda case: _dialogue(case, style, tags, variables)
     render = partial(dialogue_text, tokenizer=tokenizer, tags=tags, variables=variables)
     if style == "bfcl":
         return lambda case: render(prompt_messages(case), [], style="plain", where=f"case {case.id}")
@@ -64,11 +72,10 @@ def answer_cases(
     path.parent.mkdir(parents=True, exist_ok=True)
     _cut_torn_line(path)
     answers = read_answers(path) if path.exists() else {}
-    todo = iter([case for case in cases if case.id not in answers])
-    on_progress(sum(case.id in answers for case in cases))
+    todo = [case for case in cases if case.id not in answers]
+    on_progress(len(cases) - len(todo))
     with path.open("ab", buffering=0) as file:
-        while chunk := list(islice(todo, CHUNK)):
-            fresh = _answer(sampler, prompt_of, chunk, tags)
+        for fresh in _fresh(sampler, prompt_of, todo, tags):
             file.write(b"".join(msgspec.json.encode(answer) + b"\n" for answer in fresh))
             answers |= {answer.id: answer for answer in fresh}
             on_progress(len(fresh))
@@ -124,17 +131,48 @@ def _tools(case: Case) -> list[dict[str, Any]]:
         raise BfclError(f"case {case.id!r}: {error}") from error
 
 
-def _answer(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case], tags: Tags) -> list[Answer]:
-    requests = [Request(id=case.id, prompt=prompt_of(case), n=1, seed=0, greedy=True) for case in cases]
-    short = [request for request in requests if not sampler.too_long(request)]
-    found = {request.id: answers[0] for request, answers in zip(short, sampler.sample(short), strict=True)}
-    return [_read(case, found.get(case.id), tags) for case in cases]
+def _dialogue(case: Case, style: str, tags: Tags, variables: Mapping[str, Any]) -> Dialogue:
+    if style == "bfcl":
+        return dialogue_of(prompt_messages(case), [], style="plain", variables=variables)
+    return dialogue_of(case_messages(case), _tools(case), style=style, tags=tags, variables=variables)
 
 
-def _read(case: Case, found: Completion | None, tags: Tags) -> Answer:
-    if found is None:
+def _fresh(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case], tags: Tags) -> Iterator[list[Answer]]:
+    if isinstance(sampler, Streaming):
+        found = _one_by_one(sampler, prompt_of, cases)
+    else:
+        found = _in_chunks(sampler, prompt_of, cases)
+    return ([_answer(*each, tags) for each in some] for some in found)
+
+
+def _in_chunks(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]) -> Iterator[list[Found]]:
+    todo = iter(cases)
+    while chunk := list(islice(todo, CHUNK)):
+        requests = [_request(case, prompt_of) for case in chunk]
+        short = [request for request in requests if not sampler.too_long(request)]
+        found = {request.id: answers[0] for request, answers in zip(short, sampler.sample(short), strict=True)}
+        yield [(case, found.get(case.id)) for case in chunk]
+
+
+def _one_by_one(sampler: Streaming, prompt_of: PromptOf, cases: Sequence[Case]) -> Iterator[list[Found]]:
+    unfit = set(range(len(cases)))
+    for place, (completion, *_) in sampler.answers([_request(case, prompt_of) for case in cases]):
+        unfit.remove(place)
+        yield [(cases[place], completion)]
+    yield [(cases[place], None) for place in sorted(unfit)]
+
+
+def _request(case: Case, prompt_of: PromptOf) -> Request:
+    prompt = prompt_of(case)
+    if isinstance(prompt, Dialogue):
+        return Request(id=case.id, prompt="", n=1, seed=0, greedy=True, dialogue=prompt)
+    return Request(id=case.id, prompt=prompt, n=1, seed=0, greedy=True)
+
+
+def _answer(case: Case, completion: Completion | None, tags: Tags) -> Answer:
+    if completion is None:
         return Answer(case.id, "", fits=False)
-    return Answer(case.id, cut_thinking(found.text, tags), found.text, truncated=found.truncated)
+    return Answer(case.id, cut_thinking(completion.text, tags), completion.text, truncated=completion.truncated)
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -14,11 +14,13 @@ from funreason.loops.building import model_path
 from funreason.loops.sources import HELD_OUT, HELD_OUT_MOST, TOOLBOX, TOOLBOX_PER_ROUND
 from funreason.models import footprint, workload
 from funreason.models.architecture import Architecture, read_architecture
+from funreason.models.errors import ModelError
 from funreason.models.footprint import Lora, Parts, SamplingShape, UpdateShape
-from funreason.models.workload import Chip, Pace
+from funreason.models.workload import CHIPS, Chip, Pace
 
 ITEM = {"float32": 4, "bfloat16": 2}
 MAX_ROWS = 512  # the most rows the in-process sampler decodes at once
+ANY_CHIP = "a100-80"  # speed does not matter where only memory is asked for
 SUITE_COUNT = 200  # cases of a suite whose size is not configured
 
 
@@ -84,6 +86,20 @@ def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
     found.problems.extend(_problems(config, found))
     found.notes.extend(_notes(config, found))
     return found
+
+
+def foreseen(config: Config) -> list[str]:
+    """What will not fit on the GPUs that a run is about to use; nothing on a CPU, or where no sizes can be known."""
+    if not config.model.device.startswith("cuda"):
+        return []
+    import torch
+
+    memory = torch.cuda.get_device_properties(config.model.device).total_memory / 2**30
+    chip = CHIPS[ANY_CHIP]._replace(memory=memory)
+    try:
+        return plan(config, Hardware("this GPU", chip, torch.cuda.device_count()), Assumed()).problems
+    except ModelError:  # a family whose sizes nobody counted: no reason not to try
+        return []
 
 
 def _sampling(config: Config, found: Plan) -> Phase:

@@ -1,4 +1,4 @@
-"""FCDR alone: judges and repairs the samples of a data file, without any model but the judges'.
+"""FCDR alone: judges and repairs the samples of a data file, without any model but judges' and endpoints'.
 
 The same graph as the loop's, from the first judge on. A record's own answer is the sample; nothing else is known
 of the right one, so stage 4 checks the schema and not equality.
@@ -7,25 +7,33 @@ of the right one, so stage 4 checks the schema and not equality.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from funreason.agents.ends import DeadLetter, End, Keeper
-from funreason.agents.regenerator import Regenerator
+from funreason.agents.generator import Generator
+from funreason.agents.llm_panel import Panel
+from funreason.agents.regenerator import Regenerator, Resample
 from funreason.bus.flow import Flow
 from funreason.bus.graph import Graph
 from funreason.config import Config
-from funreason.data.reading import read_samples
+from funreason.data.reading import SampleReading, read_samples
 from funreason.data.writers import write_sharegpt, write_xlam
+from funreason.loops.endpoints import Account, budget_of, endpoint_sampler, served_policy
 from funreason.loops.graphs import refine_graph
+from funreason.loops.health import Examiner, asked_twice
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import check_judges, judges, make_bus
-from funreason.loops.panels import build_panel, sitting
+from funreason.loops.panels import build_panel, opened, sitting
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RunFolder
 from funreason.record.manifest import seal_run
 from funreason.record.types import Sample, changed
+
+if TYPE_CHECKING:
+    from funreason.models.endpoint_sampler import EndpointSampler
 
 ROUND = 1
 """Refining is one round, so every reader of runs can read it."""
@@ -39,7 +47,21 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     reading = read_samples(file, strict=config.tasks.strict)
     graph = refine_graph(config.fcdr)
     check_judges(config.fcdr)
-    panel = build_panel(config, None)
+    budget = budget_of(config)
+    panel, served = build_panel(config, None, budget), endpoint_sampler(config, budget)
+    async with opened(panel):
+        return await _refine(config, reading, graph, panel, served, out, stop)
+
+
+async def _refine(
+    config: Config,
+    reading: SampleReading,
+    graph: Graph,
+    panel: Panel | None,
+    served: EndpointSampler | None,
+    out: RunFolder,
+    stop: StopRequest,
+) -> Flow:
     out.claim()
     journal = Journal(out)
     stop.on_leave(lambda: journal.end("interrupted"))
@@ -47,7 +69,8 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     journal.read(reading.refusals, reading.summary())
     try:
         with sitting(panel, journal.write):
-            flow = await _judge(config, journal, graph, judges(config.fcdr, panel), reading.samples, stop)
+            own, resample = judges(config.fcdr, panel), _resampler(config, served, journal)
+            flow = await _judge(config, journal, graph, own, reading.samples, stop, resample)
     except STOPPED:
         journal.end("interrupted")
         raise
@@ -63,24 +86,41 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
 
 
 async def _judge(
-    config: Config, journal: Journal, graph: Graph, own: Mapping[str, Any], samples: Sequence[Sample], stop: StopRequest
+    config: Config,
+    journal: Journal,
+    graph: Graph,
+    own: Mapping[str, Any],
+    samples: Sequence[Sample],
+    stop: StopRequest,
+    resample: Resample | None,
 ) -> Flow:
     texts = journal.folder.texts(ROUND)
     end = End(texts, journal.write)
-    order = tuple(how for how in config.fcdr.regenerate if how != "resample")
+    seated = {name: own[name] for name in graph.order if name in own}
     agents = {
-        **own,
-        "regenerator": Regenerator(None, order=order, max_attempts=config.fcdr.max_attempts),
+        **asked_twice(seated, config, journal.write),
+        "regenerator": Regenerator(resample, order=config.fcdr.regenerate, max_attempts=config.fcdr.max_attempts),
         "trainer": Keeper(end),
         "dead_letter": DeadLetter(end),
     }
     bus = make_bus(graph, agents, config.fcdr, journal.observe)
     async with journal.heartbeat():
         with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
+            examiner = Examiner(config, journal.write, stop)
+            await examiner.examine(seated, [sample.task for sample in samples], len(samples), ROUND, texts)
             flow = await bus.drain(_of_round(samples))
     if flow.stopped:
         raise Interrupted
     return flow
+
+
+def _resampler(config: Config, served: EndpointSampler | None, journal: Journal) -> Resample | None:
+    """Endpoints that answer anew what a judge sent back; no model of our own is asked here."""
+    if served is None:
+        return None
+    account = Account(served.pool.purse, "regenerator", journal.write)
+    policy = served_policy(config, served, None, partial(account.tell, ROUND))
+    return Generator(policy, journal.folder.texts(ROUND), 1).resample
 
 
 def _of_round(samples: Iterable[Sample]) -> Iterator[Sample]:

@@ -28,12 +28,13 @@ async def play_round(world: World, k: int) -> Accepted:
 
 
 async def sample_and_refine(world: World, bus: Bus, seeds: list[Sample], k: int) -> None:
-    """Draw answers to every seed and judge them. The two overlap: the bus finishes samples before it draws more."""
+    """Try the judges, then draw answers to every seed and judge them: the bus finishes samples before it draws more."""
     accepted = world.accepted
     with world.journal.phase(k, "sample", todo=len(seeds) * world.samples_per_task):
         # A gate that held, or a run taken up again, leaves other weights in the model than those accepted.
         await world.policy.load(accepted.folder, accepted.weights_id)
         world.warn_of_shared_weights(k)
+        await world.examine_judges(k, seeds)
         with world.stop.calling(bus.stop):
             flow = await bus.drain(held_back(seeds, world.stop))
         if flow.stopped:

@@ -17,7 +17,8 @@ from funreason.loops.building import build_world
 from funreason.loops.control import Doorbell
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
-from funreason.loops.panels import sitting
+from funreason.loops.panels import opened, sitting
+from funreason.loops.planning import foreseen
 from funreason.loops.round import play_round
 from funreason.loops.updating import trained_before
 from funreason.loops.world import World
@@ -134,13 +135,16 @@ async def _play(
     config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State, heard_at: float
 ) -> None:
     world = build_world(config, folder, journal, stop, past)
-    with sitting(world.panel, journal.write):
-        await _play_world(world, folder, past, heard_at)
+    async with opened(world.panel):
+        with sitting(world.panel, journal.write):
+            await _play_world(world, folder, past, heard_at)
 
 
 async def _play_world(world: World, folder: RunFolder, past: State, heard_at: float) -> None:
     config, journal, stop = world.config, world.journal, world.stop
     journal.write(_started(world, folder, past, heard_at))
+    for problem in foreseen(config):
+        journal.write(Noted(level="warning", text=f"the plan says: {problem}"))
     if not past.tasks_read:
         journal.read(world.pool.refusals, world.pool.summary)
     stop.check()

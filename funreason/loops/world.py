@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import Counter
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from funreason.agents.ends import DeadLetter, End, Keeper
@@ -23,7 +23,9 @@ from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.config import OWN_TASKS, Config, References
 from funreason.loops.contamination import Screen
+from funreason.loops.endpoints import SpeakerOf
 from funreason.loops.graphs import loop_graph
+from funreason.loops.health import Examiner, asked_twice
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import judges, make_bus
@@ -47,6 +49,7 @@ class World:
         journal: Journal,
         stop: StopRequest,
         policy: Policy,
+        speaker: SpeakerOf,
         pool: Pool,
         evaluator: Evaluator,
         updating: Updating,
@@ -59,6 +62,7 @@ class World:
         self.journal = journal
         self.stop = stop
         self.policy = policy
+        self.speaker = speaker
         self.pool = pool
         self.evaluator = evaluator
         self.updating = updating
@@ -92,7 +96,7 @@ class World:
         recall = Recall(self.journal, texts, k, self.past)
         generator, resample = self._generator(k)
         agents: dict[str, Any] = {
-            **self._judges(recall),
+            **self._recalling(recall),
             "generator": generator,
             "regenerator": Regenerator(
                 resample, order=tuple(self.config.fcdr.regenerate), max_attempts=self.config.fcdr.max_attempts
@@ -103,10 +107,26 @@ class World:
         }
         return make_bus(self.graph, agents, self.config.fcdr, recall.observe)
 
-    def _judges(self, recall: Recall) -> dict[str, Any]:
+    def _recalling(self, recall: Recall) -> dict[str, Any]:
+        """The judges, asked only for what the record does not hold."""
         batched = {node.name for node in self.graph.nodes if node.max_batch > 1}
-        found = judges(self.config.fcdr, self.panel)
+        found = asked_twice(self.judges, self.config, self.journal.write)
         return {name: recall.judge(name, agent, batched=name in batched) for name, agent in found.items()}
+
+    @cached_property
+    def judges(self) -> dict[str, Any]:
+        """The judges that stand in the graph, by node."""
+        found = judges(self.config.fcdr, self.panel)
+        return {name: found[name] for name in self.graph.order if name in found}
+
+    async def examine_judges(self, k: int, seeds: list[Sample]) -> None:
+        """Try the judges on canaries before round `k` draws samples; UnfitJudge stops the round."""
+        past = self.past.rounds.get(k)
+        if past is not None and "sample" in past.seconds:
+            return  # they have judged the whole round already
+        tasks, samples = [seed.task for seed in seeds], len(seeds) * self.samples_per_task
+        examiner = Examiner(self.config, self.journal.write, self.stop)
+        await examiner.examine(self.judges, tasks, samples, k, self.journal.folder.texts(k))
 
     def weights(self, weights_id: str) -> Accepted:
         """Weights by id: those of the start, or saved in the run's folder."""
@@ -148,7 +168,7 @@ class World:
 
     def warn_of_shared_weights(self, k: int) -> None:
         """Say so where a judge of round `k` has the very weights that are about to be judged."""
-        noted = shared_weights(self.panel, self.policy.weights_id, k) if self.panel is not None else None
+        noted = shared_weights(self.panel, self.speaker(k).weights_id, k) if self.panel is not None else None
         if noted is not None:
             self.journal.write(noted)
 
@@ -166,7 +186,7 @@ class World:
             return ReferenceGenerator(self.policy, ended), None
         texts = self.journal.folder.texts(k)
         generator = Generator(
-            self.policy,
+            self.speaker(k),
             texts,
             self.config.sample.k,
             drawn(texts.get("sampled")),

@@ -33,11 +33,17 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class ChatModel(Protocol):
-    """Answers a dialogue. `name` says which model answers, for the record and for cache keys."""
+    """Answers a dialogue."""
 
-    name: str
-    constrains: bool
-    """Whether `schema` is obeyed: where it is not, it is left out of the request."""
+    @property
+    def name(self) -> str:
+        """Which model answers, for the record and for cache keys."""
+        ...
+
+    @property
+    def constrains(self) -> bool:
+        """Whether `schema` is obeyed: where it is not, it is left out of the request."""
+        ...
 
     @property
     def weights_id(self) -> str:

@@ -16,7 +16,7 @@ import msgspec
 
 from funreason.calls.thinking import THINK_TAGS, Split, Tags, split_thinking
 from funreason.models.errors import ModelError
-from funreason.models.prompts import NO_VARIABLES, closes_thinking, prompt_text, whole_completion
+from funreason.models.prompts import NO_VARIABLES, closes_thinking, prompt_text, task_dialogue, whole_completion
 from funreason.models.protocol import Completion, Request, Sampler, Yielding
 from funreason.record.types import Task
 
@@ -44,6 +44,7 @@ class Policy:
     ) -> None:
         self.sampler = sampler
         self.tokenizer = tokenizer
+        """None where the sampler's server renders the prompts."""
         self.style = style
         self.seed = seed
         self.tags = tags
@@ -61,8 +62,8 @@ class Policy:
         return prompt_text(task, self.tokenizer, style=self.style, tags=self.tags, variables=self.variables)
 
     def leaves_no_thinking(self, task: Task) -> bool:
-        """Whether the chat template ends the thinking before the model can begin one."""
-        return closes_thinking(self.prompt(task), self.tags)
+        """Whether the chat template ends the thinking before the model can begin one; not known of a server's."""
+        return self.tokenizer is not None and closes_thinking(self.prompt(task), self.tags)
 
     def split(self, text: str) -> Split:
         """A completion's thinking and answer."""
@@ -74,13 +75,11 @@ class Policy:
 
     def fits(self, task: Task) -> bool:
         """Whether the prompt leaves room for an answer in the model's context."""
-        return not self.sampler.too_long(Request(id="", prompt=self.prompt(task), n=1, seed=0))
+        return not self.sampler.too_long(self._request(Ask("", task)))
 
     async def ask(self, asks: Sequence[Ask], *, greedy: bool = False) -> list[list[Completion]]:
         """The completions of each ask, in order, each with the opening tag even where its prompt wrote that."""
-        requests = [
-            Request(id=ask.id, prompt=self.prompt(ask.task), n=ask.n, seed=self.seed, greedy=greedy) for ask in asks
-        ]
+        requests = [self._request(ask, greedy=greedy) for ask in asks]
         async with self._turn:
             answers = await asyncio.to_thread(self.sampler.sample, requests)
         self.answered += sum(len(answer) for answer in answers)
@@ -114,3 +113,9 @@ class Policy:
         async with self._turn:
             if self.weights_id != weights_id:
                 await asyncio.to_thread(self.sampler.load_weights, folder, weights_id)
+
+    def _request(self, ask: Ask, *, greedy: bool = False) -> Request:
+        if self.tokenizer is None:
+            dialogue = task_dialogue(ask.task, style=self.style, tags=self.tags, variables=self.variables)
+            return Request(ask.id, "", ask.n, self.seed, greedy, dialogue)
+        return Request(ask.id, self.prompt(ask.task), ask.n, self.seed, greedy)

@@ -10,12 +10,13 @@ A template may begin the model's turn with an opening tag, or with a whole empty
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.models.errors import ModelError
+from funreason.models.protocol import Dialogue
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from funreason.record.types import Task
 
 Messages = list[dict[str, str]]
-Tools = list["dict[str, Any] | Callable[..., Any]"]
+Tools = list[dict[str, Any]]
 NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
 
 TEXT_INSTRUCTION = (
@@ -50,9 +51,8 @@ def prompt_text(
     """
     if style not in ("native", "text"):
         raise ModelError(f"prompt style is {style!r}; use 'native' (the template's own tools) or 'text'.")
-    messages = [{"role": "user", "content": task.query}]
     where = f"task {task.id}"
-    return dialogue_text(messages, task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables)
+    return dialogue_text(_asked(task), task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables)
 
 
 def dialogue_text(
@@ -71,10 +71,11 @@ def dialogue_text(
     Raises ModelError as `prompt_text` does.
     """
     require_chat_template(tokenizer)
-    shown, offered = _STYLES[style](list(messages), tools, tags)
+    shown = dialogue_of(messages, tools, style=style, tags=tags, variables=variables)
+    offered: Any = shown.tools
     try:
         rendered = tokenizer.apply_chat_template(
-            shown, tools=offered, add_generation_prompt=True, tokenize=False, **variables
+            shown.messages, tools=offered, add_generation_prompt=True, tokenize=False, **variables
         )
     except (TypeError, ValueError, _template_error()) as error:
         raise ModelError(
@@ -82,6 +83,25 @@ def dialogue_text(
             "Use the other prompt style, or mend the template."
         ) from error
     return str(rendered)
+
+
+def task_dialogue(
+    task: Task, *, style: str = "native", tags: Tags = THINK_TAGS, variables: Mapping[str, Any] = NO_VARIABLES
+) -> Dialogue:
+    """What the prompt for `task` is rendered from, for a server that renders it."""
+    return dialogue_of(_asked(task), task.tools, style=style, tags=tags, variables=variables)
+
+
+def dialogue_of(
+    messages: Sequence[dict[str, str]],
+    tools: Sequence[dict[str, Any]],
+    *,
+    style: str = "native",
+    tags: Tags = THINK_TAGS,
+    variables: Mapping[str, Any] = NO_VARIABLES,
+) -> Dialogue:
+    """A dialogue with normalised `tools` in one of the styles of `dialogue_text`."""
+    return Dialogue(*_STYLES[style](list(messages), tools, tags), dict(variables))
 
 
 def opens_thinking(prompt: str, tags: Tags = THINK_TAGS) -> bool:
@@ -107,6 +127,10 @@ def require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
             f"the tokenizer of {tokenizer.name_or_path!r} has no chat template, so no prompt can be made. "
             "Use an instruction-tuned model, or put a chat_template.jinja beside its tokenizer.json."
         )
+
+
+def _asked(task: Task) -> Messages:
+    return [{"role": "user", "content": task.query}]
 
 
 def _native(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:

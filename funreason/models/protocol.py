@@ -7,7 +7,7 @@ its batch; only the rounding of floating point can tell batches apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,14 +15,26 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 
+class Dialogue(msgspec.Struct, frozen=True):
+    """What a prompt is rendered from: messages `{"role", "content"}`, a chat template's tools and variables."""
+
+    messages: list[dict[str, str]]
+    tools: list[dict[str, Any]] | None = None
+    variables: dict[str, Any] = {}
+
+
 class Request(msgspec.Struct, frozen=True):
-    """`n` completions of one prompt. `prompt` is the finished text, chat template included; `id` names the draw."""
+    """`n` completions of one prompt. `prompt` is the finished text, chat template included; `id` names the draw.
+
+    A server that renders prompts itself gets the `dialogue` instead, and the prompt is empty.
+    """
 
     id: str
     prompt: str
     n: int
     seed: int
     greedy: bool = False
+    dialogue: Dialogue | None = None
 
 
 class Completion(msgspec.Struct, frozen=True):
@@ -51,7 +63,10 @@ class Yielding(Protocol):
 class Sampler(Protocol):
     """Completes prompts with one set of weights, named by `weights_id`."""
 
-    weights_id: str
+    @property
+    def weights_id(self) -> str:
+        """Which weights answer now."""
+        ...
 
     def sample(self, requests: Sequence[Request]) -> list[list[Completion]]:
         """One list of `request.n` completions per request, in the order given.
@@ -66,4 +81,13 @@ class Sampler(Protocol):
 
     def load_weights(self, model_or_path: Any | str | Path, weights_id: str) -> None:
         """Serve other weights of the same architecture from now on; nothing cached from the old ones survives."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A sampler that hands out answers one by one, as they come: an interruption then costs only those in flight."""
+
+    def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, list[Completion]]]:
+        """The place of each request with its completions, whichever comes first; none for one that does not fit."""
         ...

@@ -102,6 +102,33 @@ class Ended(Event, frozen=True, gc=False):
     category: str = ""
 
 
+class Examined(Event, frozen=True):
+    """What a judge said of a round's canaries: of `bad` ones it let `passed` go on, of `good` ones it kept `dropped`.
+
+    `errors` were answered neither way and are in neither count; `missed` says which faults passed, and how often.
+    """
+
+    round: int
+    node: str
+    bad: int
+    passed: int
+    good: int
+    dropped: int
+    errors: int = 0
+    missed: dict[str, int] = {}
+
+
+class AskedTwice(Event, frozen=True, gc=False):
+    """A judge was asked one sample twice: the outcome that counted, and the second one."""
+
+    round: int
+    sample: str
+    attempt: int
+    node: str
+    first: str
+    second: str
+
+
 class Chosen(Event, frozen=True):
     """What the trainer took out of all that was kept, and how many each rule left out."""
 
@@ -194,6 +221,22 @@ class Gated(Event, frozen=True):
     by_slice: dict[str, Score] = {}
 
 
+class Paid(Event, frozen=True):
+    """What `node` asked of endpoints since its last such line, and what it cost in prompt and answer tokens.
+
+    `requests` counts tries; `retries` those sent again, `failed` requests that were given up; `estimated` are the
+    tokens that servers did not count themselves.
+    """
+
+    round: int
+    node: str
+    requests: int
+    tokens: int
+    retries: int = 0
+    failed: int = 0
+    estimated: int = 0
+
+
 class RoundEnded(Event, frozen=True):
     """A round is over; `weights` are those the next one starts from."""
 
@@ -238,11 +281,14 @@ AnyEvent = (
     | Screened
     | Judged
     | Ended
+    | Examined
+    | AskedTwice
     | Chosen
     | Asked
     | Stepped
     | Updated
     | Gated
+    | Paid
     | RoundEnded
     | Noted
     | Requeued

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from funreason.record import events as ev
+from funreason.record.health import JudgeHealth
 
 RECENT_JUDGEMENTS = 5000
 """How many of a round's last judgements and ends are held one by one: what bounds a reader's memory."""
 RECENT_TIMES = 129
 RECENT_TIDINGS = 2000
+PAID = ("requests", "tokens", "retries", "failed", "estimated")
 FAILED = ("dropped", "dead")
 
 
@@ -91,10 +93,18 @@ class RoundState:
     steps: list[ev.Stepped] = field(default_factory=list)
     update: ev.Updated | None = None
     gate: ev.Gated | None = None
+    paid: dict[str, Counter[str]] = field(default_factory=dict)
+    """What each node asked of endpoints, in the words of `Paid`."""
     weights: str = ""
     ended: bool = False
     recent: deque[ev.Judged | ev.Ended] = field(default_factory=lambda: deque(maxlen=RECENT_JUDGEMENTS))
     in_hand: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
+    health: dict[str, JudgeHealth] = field(default_factory=dict)
+    """How well each judge judges, by node."""
+
+    def health_of(self, node: str) -> JudgeHealth:
+        """The health of a judge, made when first spoken of."""
+        return self.health.setdefault(node, JudgeHealth())
 
     def loss(self, part: str) -> float | None:
         """The round's mean loss of `think` or `result` over its tokens, in nats; None when nothing was trained."""
@@ -157,6 +167,10 @@ class State:
             self.apply(event)
         return self
 
+    def paid(self) -> Counter[str]:
+        """What the run asked of endpoints so far, in the words of `Paid`."""
+        return sum((spent for r in self.rounds.values() for spent in r.paid.values()), Counter())
+
     def elapsed_s(self, now: float) -> float:
         """How long the run has been played up to `now`, without the time it lay broken off."""
         return max(0.0, now - self.started_at - self.away_s) if self.started_at else 0.0
@@ -208,6 +222,7 @@ def _round_summary(r: RoundState) -> dict[str, Any]:
             }
             for name, n in r.nodes.items()
         },
+        "judges": {name: health.summary() for name, health in r.health.items()},
         "fates": dict(r.fates),
         "origins": dict(r.origins),
         "dead_reasons": dict(r.dead_reasons),
@@ -218,6 +233,7 @@ def _round_summary(r: RoundState) -> dict[str, Any]:
         "chosen": _plain(r.chosen),
         "screened": _plain(r.screened),
         "gate": _plain(r.gate),
+        "paid": {name: dict(spent) for name, spent in r.paid.items()},
         "weights": r.weights,
         "ended": r.ended,
     }
@@ -313,6 +329,14 @@ def _ended(state: State, event: ev.Ended) -> None:
     (r.dead_reasons if failed else r.origins)[fate.why] += 1
 
 
+def _examined(state: State, event: ev.Examined) -> None:
+    state.at_round(event.round).health_of(event.node).examined(event)
+
+
+def _asked_twice(state: State, event: ev.AskedTwice) -> None:
+    state.at_round(event.round).health_of(event.node).asked_twice(event)
+
+
 def _chosen(state: State, event: ev.Chosen) -> None:
     state.at_round(event.round).chosen = event
 
@@ -338,6 +362,12 @@ def _updated(state: State, event: ev.Updated) -> None:
 
 def _gated(state: State, event: ev.Gated) -> None:
     state.at_round(event.round).gate = event
+
+
+def _paid(state: State, event: ev.Paid) -> None:
+    spent = state.at_round(event.round).paid.setdefault(event.node, Counter())
+    for what in PAID:
+        spent[what] += getattr(event, what)
 
 
 def _round_ended(state: State, event: ev.RoundEnded) -> None:
@@ -388,17 +418,20 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.Screened: _screened,
     ev.Judged: _judged,
     ev.Ended: _ended,
+    ev.Examined: _examined,
+    ev.AskedTwice: _asked_twice,
     ev.Chosen: _chosen,
     ev.Asked: _asked,
     ev.Stepped: _stepped,
     ev.Updated: _updated,
     ev.Gated: _gated,
+    ev.Paid: _paid,
     ev.RoundEnded: _round_ended,
     ev.Noted: _noted,
     ev.Requeued: _requeued,
     ev.Paused: _paused,
     ev.RunEnded: _run_ended,
 }
-_COUNTED = frozenset((ev.Judged, ev.Ended, ev.Stepped, ev.Asked))
+_COUNTED = frozenset((ev.Judged, ev.Ended, ev.Stepped, ev.Asked, ev.AskedTwice))
 
 __all__ = ["AskCount", "Fate", "NodeCount", "RoundState", "State"]

@@ -78,10 +78,14 @@ class Texts:
 
     def forget_said(self) -> None:
         """Remove `judged.jsonl`: every sample has ended, and its end holds all its verdicts."""
-        file = self._files.pop(JUDGED, None)
+        self.forget(JUDGED)
+
+    def forget(self, kind: str) -> None:
+        """Remove `<kind>.jsonl`, so that it can be written anew."""
+        file = self._files.pop(kind, None)
         if file is not None:
             os.close(file)
-        (self.folder / f"{JUDGED}.jsonl").unlink(missing_ok=True)
+        (self.folder / f"{kind}.jsonl").unlink(missing_ok=True)
 
     def get(self, kind: str) -> Iterator[Sample]:
         """The samples of `<kind>.jsonl` in the order they were written."""

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from funreason.record.state import State
+from collections.abc import Sequence
+
+from funreason.record.health import JudgeHealth
+from funreason.record.state import NodeCount, RoundState, State
 from funreason.tui.figures import count, milliseconds, percent, share_of
 from funreason.tui.flow import SINKS, judges
 from funreason.tui.lines import Column, Page, Span, line, said, table
 from funreason.tui.look import Look
+
+HEALTH = (
+    Column("judge", 0),
+    Column("n", 6, right=True),
+    Column("err", 5, right=True),
+    Column("err %", 5, right=True),
+    Column("f.pass", 6, right=True),
+    Column("f.drop", 6, right=True),
+    Column("same%", 5, right=True),
+    Column("ms", 6, right=True),
+)
+WORK = ("judge", "n", "err", "err %", "ms")
+"""What a log without canaries can tell."""
+NARROW = ("judge", "err", "f.pass", "f.drop", "same%")
+"""What matters most where there is no room for all."""
+WIDE = 64
 
 
 def dead_page(state: State, look: Look, width: int) -> Page:
@@ -27,32 +46,42 @@ def dead_page(state: State, look: Look, width: int) -> Page:
 
 
 def health_page(state: State, look: Look, width: int) -> Page:
-    """Errors, error rate and time of each judge; canaries and agreement where a run has them."""
+    """Each judge's errors and time, its errors on canaries, and whether it agrees with itself when asked twice."""
     r = look.of(state)
     title = "judge health"
-    names = [n for n in r.nodes if n not in SINKS and judges(r.nodes[n])]
+    judging = [n for n in r.nodes if n not in SINKS and judges(r.nodes[n])]
+    names = [n for n in (*state.nodes, *judging) if n in judging or n in r.health]
     if not names:
         return said(title, "No judge has answered in this round yet.", width)
-    rows = [(f"node:{n}", _health_cells(state, look, n)) for n in names]
-    columns = (
-        Column("judge", 0),
-        Column("n", 6, right=True),
-        Column("err", 5, right=True),
-        Column("err %", 5, right=True),
-    )
-    page = table(title, (*columns, Column("ms", 6, right=True)), rows, width)
-    note = "canaries, agreement: none in this log"
+    columns = [c for c in HEALTH if c.name in _shown(r, width)]
+    rows = []
+    for n in dict.fromkeys(names):
+        cells = _health_cells(n, r.nodes.get(n) or NodeCount(), r.health.get(n) or JudgeHealth())
+        rows.append((f"node:{n}", [cells[column.name] for column in columns]))
+    page = table(title, columns, rows, width)
+    note = "f.: false on canaries, %; same: asked twice" if r.health else "canaries, agreement: none in this log"
     return page._replace(head=(line((note, "dim")), *page.head))
 
 
-def _health_cells(state: State, look: Look, name: str) -> list[str | Span]:
-    node = look.of(state).nodes[name]
-    errors = node.outcomes["error"]
-    mark: str | Span = (f"! {errors}", "bad") if errors else ("0", "dim")
-    return [
-        name,
-        count(node.answered),
-        mark,
-        percent(share_of(errors, node.answered)),
-        milliseconds(node.busy_us / node.answered if node.answered else None),
-    ]
+def _shown(r: RoundState, width: int) -> Sequence[str]:
+    if not r.health:
+        return WORK
+    return NARROW if width < WIDE else [column.name for column in HEALTH]
+
+
+def _health_cells(name: str, node: NodeCount, health: JudgeHealth) -> dict[str, str | Span]:
+    errors = node.outcomes["error"] + health.errors
+    return {
+        "judge": name,
+        "n": count(node.answered),
+        "err": (f"! {errors}", "bad") if errors else ("0", "dim"),
+        "err %": percent(share_of(node.outcomes["error"], node.answered)),
+        "f.pass": _wrong(health.false_pass),
+        "f.drop": _wrong(health.false_drop),
+        "same%": percent(health.agreement),
+        "ms": milliseconds(node.busy_us / node.answered if node.answered else None),
+    }
+
+
+def _wrong(share: float | None) -> Span:
+    return (f"!{percent(share)}", "bad") if share else (percent(share), "dim")

@@ -20,7 +20,9 @@ ABOUT = {
     "node, verdict or reason, or a pattern such as schema.*",
     "dead": "Why samples were dropped or died, and records that never became tasks. Enter narrows the samples to a "
     "reason. The palette (ctrl+p) puts a reason back into the queue of a run that nobody is writing.",
-    "health": "Judges by errors and time. An error is the judge's fault, never a verdict about the sample.",
+    "health": "Judges by errors and time. An error is the judge's fault, never a verdict about the sample. `f.pass`: "
+    "known bad samples that it let pass, %; `f.drop`: known good ones that it did not; `same%`: samples asked twice "
+    "that got the same word twice. Alone on the screen (z) it shows all columns.",
     "log": "What happened, newest first.",
     "compare": "The shown round beside the round before, or beside the same round of another run (ctrl+p).",
 }

@@ -143,6 +143,10 @@ def _tables(state: State) -> Iterator[tuple[str, Table]]:
     flow = [(a, o, b, str(r.nodes[a].outcomes[o])) for _, r in rounds[-1:] for a, o, b in state.edges if a in r.nodes]
     yield "Flow", (("from", "outcome", "to", "samples"), [row for row in flow if row[3] != "0"])
     yield "Stages", (("round", *judges), [(str(k), *(percent(pass_rate(r, n)) for n in judges)) for k, r in rounds])
+    yield (
+        "Judges",
+        (("round", "judge", "bad", "false pass %", "good", "false drop %", "twice", "same %"), _health(state)),
+    )
     origins = ("sampled", "rerendered", "resampled", "rewritten", "repaired")
     ends = [(str(k), *(str(r.fates[f]) for f in FATES), *(str(r.origins[o]) for o in origins)) for k, r in rounds]
     yield "Samples", (("round", *FATES, *origins), ends)
@@ -153,6 +157,23 @@ def _tables(state: State) -> Iterator[tuple[str, Table]]:
     yield "Gate", (columns, list(_gate_rows(state)))
     reasons = [(str(k), reason, str(n)) for k, r in rounds for reason, n in r.dead_reasons.most_common()]
     yield "Dropped and dead", (("round", "reason", "samples"), reasons)
+
+
+def _health(state: State) -> list[Sequence[str]]:
+    return [
+        (
+            str(k),
+            name,
+            str(h.bad),
+            percent(h.false_pass),
+            str(h.good),
+            percent(h.false_drop),
+            str(h.twice),
+            percent(h.agreement),
+        )
+        for k, r in sorted(state.rounds.items())
+        for name, h in r.health.items()
+    ]
 
 
 def _gate_rows(state: State) -> Iterator[Sequence[str]]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from funreason.record.events import Gated, Score
+from funreason.record.health import JudgeHealth
 from funreason.record.plain import plain
 from funreason.record.state import RoundState, State
 
@@ -24,7 +25,7 @@ MARKS = {"promote": ("▲", "green"), "hold": ("■", "yellow"), "rollback": ("�
 ORIGINS = ("sampled", "rerendered", "resampled", "rewritten", "repaired", "reference")
 RARE = ("rewritten", "reference")
 """Origins with a column only where there are any."""
-WORDS = frozenset({"suite", "stage", "decision", "category", "end", "reason", "the gate's reason"})
+WORDS = frozenset({"judge", "suite", "stage", "decision", "category", "end", "reason", "the gate's reason"})
 """Columns of words: aligned to the left, and folded where numbers need the room."""
 ROUNDS_SHOWN = 5
 """Rounds with a column of their own in the account; the earlier ones share one."""
@@ -32,12 +33,21 @@ SCORES = ("items", "old", "new", "CI 95", "any form", "won/lost", "p")
 GATE_NOTE = (
     "CI 95: of the new weights. won/lost: items only the new, only the old weights have right; p: McNemar, exact."
 )
+HEALTH = (
+    ("f.pass", "false_pass", "bad"),
+    ("f.drop", "false_drop", "good"),
+    ("same", "agreement", "twice"),
+)
+"""What is told of a judge's health: its name, its rate, and of how many it is the rate."""
+HEALTH_NOTE = (
+    "f.pass: known bad samples that passed; f.drop: known good ones that did not; same: one word, asked twice."
+)
 UNREADABLE = "An answer nobody can read passes stages 2 to 4, which find no call in it, and fails stage 5."
 
 
 def run_tables(state: State) -> RenderableType:
     """Everything about a run: stages, ends, losses, gate, seconds. A table with nothing to say is left out."""
-    tables = [stage_table(state), asked_table(state), yield_table(state), update_table(state)]
+    tables = [stage_table(state), asked_table(state), health_table(state), yield_table(state), update_table(state)]
     tables += [gate_table(state), gate_reasons(state)]
     last = max((k for k, r in state.rounds.items() if r.gate), default=None)
     if last is not None:
@@ -49,7 +59,7 @@ def run_tables(state: State) -> RenderableType:
 def stage_table(state: State) -> Table:
     """Per round, the share of judgements each stage passed, and how many it made."""
     table = _table("Stages: % of judgements passed, not an accuracy (how many)", note=UNREADABLE)
-    names = [*STAGES, *[n for n in state.nodes if n not in STAGES and _is_judge(state, n)]]
+    names = _judges(state)
     _columns(table, "round", *names, stacked=frozenset(names[len(STAGES) :]))
     between = " " if len(names) == len(STAGES) else "\n"
     for k, r in ((k, r) for k, r in _rounds(state) if r.nodes):
@@ -68,6 +78,21 @@ def asked_table(state: State) -> Table:
             errors = r.nodes[name].outcomes["error"] if name in r.nodes else 0
             numbers = (asked.requests, asked.tokens, asked.hits, asked.unreadable, errors)
             _row(table, str(k), name, *map(str, numbers))
+    return table
+
+
+def health_table(state: State) -> Table:
+    """Per round, how often each judge erred on canaries, how often it agreed with itself, and of how many."""
+    table = _table("Judges judged: % wrong on canaries, % same when asked twice (how many)", note=HEALTH_NOTE)
+    names = _judges(state)
+    _columns(table, "round", "judge", *names, stacked=frozenset(names[len(STAGES) :]))
+    between = " " if len(names) == len(STAGES) else "\n"
+    for k, r in sorted(state.rounds.items()):
+        for what, rate, asked in HEALTH if r.health else ():
+            cells = [_health(r.health.get(name), rate, asked, between) for name in names]
+            _row(table, str(k) if what == HEALTH[0][0] else "", what, *cells)
+        if any(health.errors for health in r.health.values()):
+            _row(table, "", "errors", *[str(r.health[name].errors) if name in r.health else "–" for name in names])
     return table
 
 
@@ -201,6 +226,11 @@ def _row(table: Table, *cells: str | Text) -> None:
     table.add_row(*[cell if isinstance(cell, Text) else Text(plain(cell, lines=True)) for cell in cells])
 
 
+def _judges(state: State) -> list[str]:
+    """The five stages, then the judges of one's own."""
+    return [*STAGES, *[n for n in state.nodes if n not in STAGES and _is_judge(state, n)]]
+
+
 def _is_judge(state: State, name: str) -> bool:
     counts = [r.nodes[name].outcomes for r in state.rounds.values() if name in r.nodes]
     return any("pass" in c or "drop" in c for c in counts) and name not in ("generator", "trainer", "regenerator")
@@ -211,6 +241,11 @@ def _share(r: RoundState, name: str, between: str) -> str:
     if node is None or node.pass_rate is None:
         return "–"
     return f"{100 * node.pass_rate:.1f}{between}({node.answered})"
+
+
+def _health(health: JudgeHealth | None, rate: str, asked: str, between: str) -> str:
+    share = getattr(health, rate, None)
+    return "–" if share is None else f"{100 * share:.1f}{between}({getattr(health, asked)})"
 
 
 def _loss(value: float | None) -> str:

@@ -65,6 +65,10 @@ def _of_the_round(event: ev.AnyEvent) -> Span:
         case ev.Screened():
             seen = f"{event.exact} tasks stand in the gate, {event.near} nearly"
             return (f"{seen}; {'left out' if event.dropped else 'trained on'}", "warn" if event.exact else "dim")
+        case ev.Examined():
+            told = f"judge {event.node}: {event.passed} of {event.bad} bad canaries passed, "
+            told += f"{event.dropped} of {event.good} good ones did not"
+            return (told, "warn" if event.passed or event.dropped or event.errors else "dim")
         case ev.Updated():
             return (f"new weights {event.weights}: {event.examples} examples, {event.steps} steps", "plain")
         case ev.Gated():
@@ -72,6 +76,10 @@ def _of_the_round(event: ev.AnyEvent) -> Span:
             o = event.overall
             was, now = percent(share_of(o.old, o.total)), percent(share_of(o.new, o.total))
             return (f"{sign} gate: {event.decision}, {was} → {now}. {event.reason}", role)
+        case ev.Paid():
+            trouble = f", {event.retries} sent again, {event.failed} given up" if event.retries + event.failed else ""
+            said = f"{event.node}: {event.requests:,} requests to endpoints, {event.tokens:,} tokens{trouble}"
+            return (said, "warn" if event.failed else "dim")
         case ev.RoundEnded():
             return (f"round {event.round} over; weights {event.weights}", "plain")
         case ev.Requeued():

@@ -1,0 +1,118 @@
+"""From settings to servers: the pool that samplers and judges ask, one budget for all, and what it cost, as events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from funreason.config import Config, Endpoint
+from funreason.models.address import Address
+from funreason.models.budget import Budget, Purse, Spent
+from funreason.models.errors import ModelError
+from funreason.models.policy import Ask, Policy
+from funreason.models.protocol import Completion
+from funreason.record.events import Paid
+from funreason.record.state import State
+
+if TYPE_CHECKING:
+    from funreason.models.endpoint_pool import EndpointPool
+    from funreason.models.endpoint_sampler import EndpointSampler
+
+SpeakerOf = Callable[[int], Policy]
+"""Who answers in a round."""
+NEEDED = ("aiohttp", "tenacity")
+
+
+class ServedPolicy(Policy):
+    """Answers come from endpoints: another model than the one that learns. `tell` is called when it was asked."""
+
+    def __init__(self, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None], **how: Any) -> None:
+        super().__init__(sampler, tokenizer, **how)
+        self.tell = tell
+
+    async def ask(self, asks: Sequence[Ask], *, greedy: bool = False) -> list[list[Completion]]:
+        """The completions of each ask, in order."""
+        try:
+            return await super().ask(asks, greedy=greedy)
+        finally:
+            self.tell()
+
+    async def load(self, folder: Path, weights_id: str) -> None:
+        """Nothing to do: new weights are the learner's alone."""
+
+
+class Account:
+    """Tells what was spent from a purse as an event of `node`, each time it is asked to."""
+
+    def __init__(self, purse: Purse, node: str, write: Callable[[Paid], None]) -> None:
+        self.purse, self.node, self.write = purse, node, write
+        self._told = purse.spent
+
+    def tell(self, round: int) -> None:
+        """Write what came on top since the last time, if anything did."""
+        spent = self.purse.spent
+        fresh, self._told = spent.since(self._told), spent
+        if fresh != Spent():
+            self.write(Paid(round=round, node=self.node, **msgspec.structs.asdict(fresh)))
+
+
+def budget_of(config: Config, past: State | None = None) -> Budget:
+    """The run's budget, less what its record says is spent."""
+    spent = Spent(**past.paid()) if past is not None else None
+    return Budget(config.budget.tokens, config.budget.requests, spent)
+
+
+def endpoint_pool(endpoints: Sequence[Endpoint], budget: Budget) -> EndpointPool:
+    """The servers of some settings as one. ModelError for a wrong address, a key that is not set, a missing extra."""
+    try:
+        from funreason.models.endpoint_pool import EndpointPool
+    except ModuleNotFoundError as error:
+        if error.name not in NEEDED:
+            raise
+        raise ModelError(f"endpoints need {error.name}: pip install 'funreason[endpoint]'") from error
+    return EndpointPool(
+        [Address(e.url, e.model, e.key_env, e.concurrency, e.timeout_s, e.json_schema, e.extra) for e in endpoints],
+        budget,
+    )
+
+
+def endpoint_sampler(config: Config, budget: Budget) -> EndpointSampler | None:
+    """A sampler over `sample.endpoints`, which were greeted; None when there are none. ModelError: none answers."""
+    sampling = config.sample
+    if not sampling.endpoints:
+        return None
+    pool = endpoint_pool(sampling.endpoints, budget)
+    from funreason.models.endpoint_sampler import EndpointSampler
+
+    sampler = EndpointSampler(
+        pool,
+        max_new_tokens=sampling.max_new_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        tags=config.model.think_tags,
+    )
+    sampler.greet()
+    return sampler
+
+
+def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None]) -> Policy:
+    """A policy that asks the servers; the `tokenizer` is used only where prompts are rendered here."""
+    own = tokenizer if config.sample.render == "here" else None
+    model = config.model
+    return ServedPolicy(
+        sampler, own, tell, style=model.prompt, seed=config.seed, tags=model.think_tags, variables=model.template
+    )
+
+
+def speaker_of(
+    config: Config, learner: Policy, sampler: EndpointSampler | None, write: Callable[[Paid], None]
+) -> SpeakerOf:
+    """Who answers the queries of each round: the model that learns, or endpoints in its place."""
+    if sampler is None:
+        return lambda round: learner
+    account = Account(sampler.pool.purse, "generator", write)
+    return lambda round: served_policy(config, sampler, learner.tokenizer, partial(account.tell, round))

@@ -1,0 +1,157 @@
+"""Judges are judged: before a round draws a sample, each judge is shown canaries, and one that errs too often stops it.
+
+The same agents that will sit on the bus are asked directly, so nothing they are shown can get into the flow. What each
+was shown and said stands in the round's `canaries.jsonl`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from funreason.agents.answers import word_of
+from funreason.agents.asked_twice import Twice
+from funreason.agents.canaries import Canary, Flock
+from funreason.bus.agent import ERROR
+from funreason.bus.answers import evidence
+from funreason.config import OWN_TASKS, Canaries, Config, References
+from funreason.loops.interrupt import StopRequest
+from funreason.loops.sources import can_be_scored, references
+from funreason.record.events import Event, Examined, Noted
+from funreason.record.texts import Texts
+from funreason.record.types import Outcome, Sample, Task, Verdict
+
+CANARIES = "canaries"
+LEAST = 10
+"""Good and bad canaries of each judge, however small a round is: a rate of fewer says nothing."""
+SPARE = 4
+"""Tasks per canary: not every reference can be spoilt in every way."""
+STAND_IN = "toolbox:new_dev"
+"""Where references come from when the run's own tasks have too few: a split nothing is trained on."""
+
+Judge = Callable[[Sample], Awaitable[Any]]
+
+
+class UnfitJudge(RuntimeError):
+    """A judge erred on more canaries than it may; the message says on which, and what to do."""
+
+
+class Said(NamedTuple):
+    """A canary and a judge's verdict on it."""
+
+    canary: Canary
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Examiner:
+    """Tries judges on canaries and writes down what came of it."""
+
+    config: Config
+    write: Callable[[Event], object]
+    stop: StopRequest
+
+    async def examine(
+        self, judges: Mapping[str, Judge], tasks: Sequence[Task], samples: int, k: int, texts: Texts
+    ) -> None:
+        """Try every judge of round `k`, which is to have so many samples of these tasks.
+
+        UnfitJudge when one errs more often than `fcdr.canaries` allows; Interrupted when the run is asked to stop.
+        """
+        settings = self.config.fcdr.canaries
+        if not settings.share or not judges:
+            return
+        count = max(LEAST, math.ceil(settings.share * samples / (2 * len(judges))))
+        flock = Flock(self._tasks(tasks, SPARE * count, k), self.config.seed, k)
+        texts.forget(CANARIES)  # of an attempt that was broken off
+        told = [await self._one(node, judge, flock, count, k, texts) for node, judge in judges.items()]
+        for event in told:
+            self.write(event)
+        for event in told:
+            require_fit(event, settings, texts)
+
+    async def _one(self, node: str, judge: Judge, flock: Flock, count: int, k: int, texts: Texts) -> Examined:
+        turns, stage = asyncio.Semaphore(self.config.fcdr.workers), self._stage(node)
+
+        async def ask(canary: Canary) -> Said | None:
+            async with turns:
+                await self.stop.wait()
+                return None if self.stop.asked else Said(canary, await _verdict(node, judge, canary.sample))
+
+        heard = await asyncio.gather(*map(ask, (*flock.good(stage, count), *flock.bad(stage, count))))
+        self.stop.check()
+        said = [each for each in heard if each is not None]
+        for each in said:
+            texts.put(CANARIES, each.canary.sample.judged(each.verdict))
+        return _examined(k, node, said)
+
+    def _stage(self, node: str) -> str:
+        """Whose question a judge asks: that of the stage it is named after, or that its entry names."""
+        return next((entry.stage for entry in self.config.fcdr.judges if entry.name == node and entry.stage), node)
+
+    def _tasks(self, own: Sequence[Task], count: int, k: int) -> list[Task]:
+        """At most `count` tasks with a reference that could be right."""
+        path = self.config.fcdr.canaries.path
+        if path != OWN_TASKS:
+            return references(References(path=path, count=count), self.config.seed, k)
+        able = [task for task in own if can_be_scored(task)]
+        if sum(bool(task.reference) for task in able) >= LEAST:
+            return able
+        text = f"the tasks have too few references for canaries, so the judges are tried on those of {STAND_IN}"
+        self.write(Noted(level="info", text=text, round=k))
+        return references(References(path=STAND_IN, count=count), self.config.seed, k)
+
+
+def asked_twice(judges: Mapping[str, Judge], config: Config, write: Callable[[Event], object]) -> dict[str, Judge]:
+    """The judges, each asking itself a share of the samples twice."""
+    if not config.fcdr.agreement:
+        return dict(judges)
+    return {node: Twice(node, judge, config.fcdr.agreement, config.seed, write) for node, judge in judges.items()}
+
+
+def require_fit(event: Examined, limits: Canaries, texts: Texts) -> None:
+    """Raise UnfitJudge when what was examined is over a limit."""
+    missed = ", ".join(f"{fault} {count}" for fault, count in event.missed.items())
+    for wrong, asked, most, key, what in (
+        (event.passed, event.bad, limits.max_false_pass, "max_false_pass", f"known bad samples pass ({missed})"),
+        (event.dropped, event.good, limits.max_false_drop, "max_false_drop", "known good samples not pass"),
+    ):
+        if most is not None and asked and wrong / asked > most:
+            raise UnfitJudge(
+                f"judge {event.node!r} let {wrong} of {asked} {what}: {100 * wrong / asked:.0f} %, where "
+                f"fcdr.canaries.{key} allows {100 * most:.0f} %. Round {event.round} was stopped before it drew a "
+                f"sample. What the judge was shown and said stands in {texts.folder / CANARIES}.jsonl. Mend it and "
+                "go on with --resume, or begin a run with another judge or limit."
+            )
+
+
+def _examined(k: int, node: str, said: Sequence[Said]) -> Examined:
+    heard = [(each.canary, each.verdict.outcome) for each in said if each.verdict.outcome != Outcome.ERROR]
+    wrong = [canary for canary, outcome in heard if canary.misjudged(outcome)]
+    missed = Counter(canary.fault for canary in wrong if canary.bad)
+    bad = sum(canary.bad for canary, _ in heard)
+    return Examined(
+        round=k,
+        node=node,
+        bad=bad,
+        passed=missed.total(),
+        good=len(heard) - bad,
+        dropped=len(wrong) - missed.total(),
+        errors=len(said) - len(heard),
+        missed=dict(missed),
+    )
+
+
+async def _verdict(node: str, judge: Judge, sample: Sample) -> Verdict:
+    """What a judge says, as a verdict of its node; a judge that fails has answered with an error."""
+    try:
+        answer = await judge(sample)
+    except Exception as error:
+        if getattr(error, "stops_run", False):
+            raise
+        return Verdict(node, ERROR, f"agent.{type(error).__name__}", evidence(error), judge="bus")
+    return answer if isinstance(answer, Verdict) else Verdict(node, word_of(answer))
