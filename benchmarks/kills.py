@@ -12,22 +12,20 @@ verdicts, ends, weights, gate numbers, counts and files, and no judgement twice 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lives import PHASES, Plan, after, live, load_libraries, phase_at_death
 from outcome import differences, outcome
 
-from funreason.record import events as ev
-from funreason.record.folder import RunFolder
+from funreason.config import CONFIGS
 from funreason.record.log import LogReader
 
 JUDGE = Path(__file__).with_name("slow_judge.py")
@@ -41,12 +39,12 @@ SETTINGS = [
     # Every update is accepted, so that each round is drawn by other weights than the one before.
     *("gate.min_gain=-100", "gate.max_guard_loss=100", "gate.max_category_loss=100"),
 ]
-PHASES = (
-    *("start", "base", "warm-up", "gate of the warm-up", "weight sync", "sample and judge", "train", "gate"),
-    *("between phases", "manifest", "last link", "report"),
-)
-KILLS_A_RUN = 5
-LONGEST_S = 120.0
+IN_ORDER = ("base", "warm-up", "gate of the warm-up", "weight sync", "sample and judge", "train", "gate")
+"""Phases that a run which has come further does not come to again (but for the second round)."""
+WEIGHTS = {"sample and judge": 4, "weight sync": 2, "train": 2}
+KILLS_A_RUN = 8
+FILES = 140
+"""About as many as a whole run touches."""
 
 
 class Kill(NamedTuple):
@@ -54,131 +52,6 @@ class Kill(NamedTuple):
 
     phase: str
     how: str
-
-
-class Plan(NamedTuple):
-    """When to kill: at the `file`-th file, or `wait` seconds into `phase`; never with neither."""
-
-    phase: str = ""
-    wait: float = 0.0
-    file: int = 0
-
-
-def load_libraries() -> None:
-    """Import what a run imports; without a parallel computation, so that children may be forked."""
-    from funreason.loops.building import wait_passively
-
-    wait_passively()
-    import torch
-    import transformers  # noqa: F401
-
-    import funreason.commands.looping
-    import funreason.commands.reporting
-    import funreason.models.huggingface
-    import funreason.srml.training  # noqa: F401
-
-    torch.set_num_threads(1)
-
-
-def live(folder: Path, play: Callable[[], int], plan: Plan) -> int:
-    """Play in a process of its own, killed as planned; its exit code, -9 when the kill landed."""
-    pid = os.fork()
-    if pid == 0:
-        _child(folder, play, plan.file)
-    if plan.phase:
-        _kill_in(pid, folder, plan)
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
-def _child(folder: Path, play: Callable[[], int], file: int) -> None:
-    code = 70
-    try:
-        said = os.open(folder.with_suffix(".out"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(said, 1)
-        os.dup2(said, 2)
-        if file:
-            _die_at(folder, file)
-        code = play()
-    except BaseException as error:  # a forked child must never come back into its parent's code
-        print(f"{type(error).__name__}: {error}", flush=True)
-    finally:
-        sys.stdout.flush()
-        os._exit(code)
-
-
-def _die_at(folder: Path, file: int) -> None:
-    """Kill this process when it is about to touch its `file`-th file of the run."""
-    left, inside = file, os.fsencode(folder)
-    touching = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.truncate"}
-
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal left
-        path = arguments[0] if event in touching and arguments else None
-        if isinstance(path, str | bytes | os.PathLike) and os.fsencode(path).startswith(inside):
-            left -= 1
-            if not left:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(watch)
-
-
-def _kill_in(pid: int, folder: Path, plan: Plan) -> None:
-    seen, before = LogReader(folder / "events"), len(list((folder / "events").glob("*.jsonl")))
-    phase, end = "start", time.monotonic() + LONGEST_S
-    while time.monotonic() < end and not _gone(pid):
-        if len(list((folder / "events").glob("*.jsonl"))) > before:
-            for event in seen.events():
-                phase = _after(phase, event)
-        else:
-            for _ in seen.events():
-                pass  # what earlier lives wrote
-        if phase == plan.phase:
-            time.sleep(plan.wait)
-            os.kill(pid, signal.SIGKILL)
-            return
-        time.sleep(0.001)
-
-
-def _gone(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _after(phase: str, event: ev.AnyEvent) -> str:
-    """The phase after `event`, in the words of the table."""
-    match event:
-        case ev.PhaseStarted(phase="warmup"):
-            return "warm-up"
-        case ev.PhaseStarted(phase="gate", round=0):
-            return "gate of the warm-up"
-        case ev.PhaseStarted(phase="sample"):
-            return "weight sync"
-        case ev.PhaseStarted():
-            return event.phase
-        case ev.PhaseEnded(phase="gate") if event.round:
-            return "manifest"
-        case ev.PhaseEnded() | ev.RunStarted():
-            return "between phases"
-        case ev.RoundEnded(round=2):
-            return "last link"
-        case ev.RoundEnded():
-            return "between phases"
-        case ev.Judged() | ev.Ended():
-            return "sample and judge"
-    return phase
-
-
-def phase_at_death(folder: Path, before: int) -> str:
-    """In which phase the last life ended; `before` is how many log files there were before it."""
-    logs = sorted((folder / "events").glob("*.jsonl"))
-    if len(logs) <= before:
-        return "start"
-    first = RunFolder(folder).events
-    phase, reader = "start", LogReader(first)
-    for event in reader.events():
-        phase = "start" if isinstance(event, ev.RunStarted) else phase
-        phase = _after(phase, event)
-    return phase
 
 
 class Trial:
@@ -189,14 +62,16 @@ class Trial:
         self.landed: Counter[Kill] = Counter()
         self.runs: list[tuple[list[Kill], list[str]]] = []
         self.seconds: dict[str, float] = {}
-        self.files = 0
+        self.graph = root / "graph.yaml"
+        # In small batches, so that drawing and judging go on at the same time for a while.
+        self.graph.write_text((CONFIGS / "fcdr.yaml").read_text().replace("max_batch: 128", "max_batch: 2"))
 
     def loop(self, folder: Path) -> Callable[[], int]:
         """What a life plays: a new run, or the one that is there."""
         from funreason.commands.looping import run_loop
 
         given: dict[str, object] = {"run_dir": str(folder.parent)}
-        settings = [*SETTINGS, f"name={folder.name}"]
+        settings = [*SETTINGS, f"name={folder.name}", f"fcdr.graph={self.graph}"]
         if (folder / "run.json").exists():
             return lambda: run_loop(None, given, [], str(folder))
         if folder.exists():  # killed before it was a run: a person would begin anew, too
@@ -218,17 +93,18 @@ class Trial:
         for event in LogReader(folder / "events").events():
             if since is not None:
                 self.seconds[phase] = self.seconds.get(phase, 0.0) + event.at - since
-            phase, since = _after(phase, event), event.at
+            phase, since = after(phase, event), event.at
 
-    def plan(self) -> Plan:
-        """The next moment, drawn: by the clock in a phase that had few kills, or at a file."""
-        if self.draw.random() < 0.5:
-            return Plan(file=self.draw.randrange(1, 140))
-        by_phase = Counter[str]()
+    def plan(self, hits: list[Kill]) -> Plan:
+        """The next moment, drawn: at a file, or by the clock in a phase to come that had few kills so far."""
+        if self.draw.random() < 0.4:
+            return Plan(file=self.draw.randrange(1, FILES))
+        had: Counter[str] = Counter(kill.phase for kill in hits)
         for kill, count in self.landed.items():
-            by_phase[kill.phase] += count
-        phases = [p for p in PHASES if p != "report"]
-        phase = min(phases, key=lambda p: (by_phase[p] + self.draw.random() * 4, p))
+            had[kill.phase] += count
+        reached = max((PHASES.index(kill.phase) for kill in hits if kill.phase in IN_ORDER), default=0)
+        phases = [p for p in PHASES[:-1] if p not in IN_ORDER or PHASES.index(p) >= reached]
+        phase = min(phases, key=lambda p: had[p] / WEIGHTS.get(p, 1) + self.draw.random() * 2)
         return Plan(phase, self.draw.uniform(0, max(0.002, self.seconds.get(phase, 0.0))))
 
     def play(self, number: int, expected: dict[str, Any], kills: int) -> None:
@@ -237,7 +113,7 @@ class Trial:
         folder.parent.mkdir()
         hits: list[Kill] = []
         while True:
-            plan = self.plan() if len(hits) < kills else Plan()
+            plan = self.plan(hits) if len(hits) < kills else Plan()
             before = len(list((folder / "events").glob("*.jsonl")))
             code = live(folder, self.loop(folder), plan)
             if code != -signal.SIGKILL:

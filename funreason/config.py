@@ -35,6 +35,23 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Vllm(Section):
+    """The vLLM engine; read only where `model.sampler` is `vllm`."""
+
+    max_model_len: Count | None = None
+    """Longest prompt and completion together, in tokens; by default the model's own context."""
+    max_num_seqs: Count = 256
+    """Completions decoded at once."""
+    kv_cache_gb: Annotated[float, Field(gt=0)] | None = None
+    """Memory for keys and values; by default 2 on a CPU, on a GPU what `gpu_memory_utilization` leaves."""
+    gpu_memory_utilization: Share = 0.5
+    """The engine's share of a GPU's memory; the trainer and the proof's copy of the model need the rest."""
+    enforce_eager: bool | None = None
+    """Compile and capture nothing; by default on a CPU only, where a compiler costs more seconds than it saves."""
+    tensor_parallel: Count = 1
+    """GPUs the engine's model is spread over."""
+
+
 class Model(Section):
     """Which model learns."""
 
@@ -50,6 +67,9 @@ class Model(Section):
     """Variables of the model's chat template, such as `enable_thinking: true` or a fixed `date_string`."""
     threads: int | None = None
     """CPU threads for sampling and training; by default as many as there are cores."""
+    sampler: Literal["huggingface", "vllm"] = "huggingface"
+    """Who writes completions: transformers in this process, or a vLLM engine that takes each round's weights alive."""
+    vllm: Vllm = Vllm()
 
     @field_validator("think_tags")
     @classmethod
@@ -180,6 +200,8 @@ class Sampling(Section):
     """Longest completion in tokens, while sampling and on the gate's items."""
     batch_tokens: Count = 131_072
     """Tokens whose keys and values are held at once while sampling: memory against speed."""
+    max_staleness: Annotated[int, Field(ge=0)] | None = 0
+    """How many updates old the weights behind a sample may be for it to be trained on; null: any weights at all."""
     endpoints: list[Endpoint] = []
     """Servers that answer in place of the model that learns; the gate still asks that one. Empty: it answers itself."""
     render: Literal["server", "here"] = "server"
@@ -197,6 +219,8 @@ class JudgeEntry(Section):
     """The node behind which it stands."""
     edge: str = "pass"
     """The outcome of that node whose edge it stands on; its own `pass` goes on to where that edge led."""
+    seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How long it may take over a sample; then it has failed on it."""
     outcomes: dict[str, str] = {}
     """Its outcomes beyond pass, drop and error, and the node each leads to; also for those three, to lead elsewhere.
 

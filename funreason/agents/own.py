@@ -1,11 +1,13 @@
 """A judge of one's own, in its seat: whatever it says gets into the record under the name of its node.
 
 A bare word becomes a verdict with a reason, `<node>.<word>`, because a dead letter without a reason could not be told
-from another. The verdict's stage is the node, so that its reason is counted there.
+from another. The verdict's stage is the node, so that its reason is counted there. A judge that does not answer in time
+has failed on the sample; one that computes without ever awaiting cannot be broken off.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,30 +17,44 @@ from funreason.record.types import Outcome, Sample, Verdict
 
 USUAL: tuple[str, ...] = (Outcome.PASS, Outcome.DROP, Outcome.ERROR)
 """The outcomes that every judge's node has; others are declared."""
+REASON_CHARS, EVIDENCE_CHARS = 200, 4_000
+"""What is kept of a verdict's words: reasons are counted and stand in the log, which holds no texts."""
 
 
 class OwnJudge:
     """Asks `agent` and signs its answer with the name of the node."""
 
-    def __init__(self, node: str, agent: Callable[[Sample], Awaitable[Any]]) -> None:
+    def __init__(self, node: str, agent: Callable[[Sample], Awaitable[Any]], limit_s: float = 60.0) -> None:
         self.node = node
         self.agent = agent
+        self.limit_s = limit_s
 
     async def __call__(self, sample: Sample) -> Any:
         """The agent's answer, as a verdict of this node where it is a verdict or a word."""
-        return self._signed(await self.agent(sample))
+        return self._signed(await self._in_time(self.agent(sample)))
 
     async def afresh(self, sample: Sample) -> Any:
         """The same from an agent that looks nothing up, where it has such a method."""
-        return self._signed(await getattr(self.agent, "afresh", self.agent)(sample))
+        return self._signed(await self._in_time(getattr(self.agent, "afresh", self.agent)(sample)))
+
+    async def _in_time(self, answer: Awaitable[Any]) -> Any:
+        try:
+            async with asyncio.timeout(self.limit_s):
+                return await answer
+        except TimeoutError as error:
+            raise TimeoutError(f"{self.node} gave no answer within {self.limit_s:g} s") from error
 
     def _signed(self, answer: Any) -> Any:
         if isinstance(answer, str):
             reason = "" if answer == Outcome.PASS else f"{self.node}.{answer}"
             return Verdict(self.node, answer, reason, judge="own")
-        if isinstance(answer, Verdict) and answer.stage != self.node:
-            return msgspec.structs.replace(answer, stage=self.node)
-        return answer
+        return self._short(answer) if isinstance(answer, Verdict) else answer
+
+    def _short(self, verdict: Verdict) -> Verdict:
+        reason, evidence = verdict.reason[:REASON_CHARS], verdict.evidence[:EVIDENCE_CHARS]
+        if (verdict.stage, verdict.reason, verdict.evidence) == (self.node, reason, evidence):
+            return verdict
+        return msgspec.structs.replace(verdict, stage=self.node, reason=reason, evidence=evidence)
 
 
 def declared(agent: object) -> frozenset[str]:

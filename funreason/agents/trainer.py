@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.selection import Selection, select, solved_tasks
+from funreason.agents.staleness import StaleError, fresh_only, staleness
 from funreason.record.events import Chosen, Event, Noted, Updated
 from funreason.record.texts import Texts
 from funreason.record.types import Sample
@@ -28,6 +29,8 @@ class Diet:
     counts: dict[str, int] | None
     most_solved: float
     seed: int
+    weights: frozenset[str] | None = None
+    """Only samples that these weights made are trained on (references are nobody's); None: those of any weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +77,17 @@ class Trainer:
     async def on_signal(self, name: str, round: int) -> tuple[str, Candidate]:
         """Choose, train, save. With nothing to train on, the candidate is the accepted weights themselves."""
         kept = await asyncio.to_thread(self._kept)
-        chosen = await asyncio.to_thread(self._choose, kept)
+        fresh, stale = fresh_only(kept, self.diet.weights)
+        self._note_stale(round, fresh, stale)
+        chosen = await asyncio.to_thread(self._choose, fresh)
         self._note_missing(round, chosen)
         if not chosen.samples:
-            self.write(_chosen(round, len(kept), chosen, 0, []))
+            self.write(_chosen(round, len(kept), len(stale), chosen, 0, []))
             self.write(Noted(level="warning", text="no sample was kept, so nothing was trained", round=round))
             return "updated", Candidate(round, self.accepted.weights_id, self.accepted.folder)
         lesson = Lesson(round, chosen.samples, self.replay, self.start)
         weights, updated, refused = await asyncio.to_thread(self.update, lesson)
-        self.write(_chosen(round, len(kept), chosen, refused, self.replay))
+        self.write(_chosen(round, len(kept), len(stale), chosen, refused, self.replay))
         self.write(updated)
         return "updated", Candidate(round, weights.weights_id, weights.folder)
 
@@ -93,6 +98,15 @@ class Trainer:
         return select(
             kept, per_task=diet.per_task, quotas=diet.quotas, solved=solved, counts=diet.counts, seed=diet.seed
         )
+
+    def _note_stale(self, round: int, fresh: list[Sample], stale: list[Sample]) -> None:
+        """Say which samples are refused; StaleError when that leaves nothing, since no later round would have more."""
+        if not stale:
+            return
+        text = staleness(stale, self.diet.weights or ())
+        if not fresh:
+            raise StaleError(text)
+        self.write(Noted(level="warning", text=text, round=round))
 
     def _note_missing(self, round: int, chosen: Selection) -> None:
         """A control that cannot have as many samples as asked is no fair control: say so."""
@@ -115,7 +129,7 @@ class Trainer:
         return list({s.id: s for kind in ("kept", "text") for s in self.texts.get(kind)}.values())
 
 
-def _chosen(round: int, kept: int, chosen: Selection, refused: int, replay: list[Sample]) -> Chosen:
+def _chosen(round: int, kept: int, stale: int, chosen: Selection, refused: int, replay: list[Sample]) -> Chosen:
     return Chosen(
         round=round,
         kept=kept,
@@ -126,6 +140,7 @@ def _chosen(round: int, kept: int, chosen: Selection, refused: int, replay: list
         duplicates=chosen.duplicates,
         over_count=chosen.over_count,
         refused=refused,
+        stale=stale,
         replay=len(replay),
         by_category=dict(Counter(s.task.category for s in chosen.samples)),
         by_origin=dict(Counter(s.origin for s in chosen.samples)),

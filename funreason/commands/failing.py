@@ -18,6 +18,7 @@ KNOWN = {
     "BfclError": FAILED,
     "TrackerError": FAILED,
     "TrainingError": FAILED,
+    "StaleError": FAILED,
     "BrokenAgent": FAILED,
     "UnfitJudge": FAILED,
     "Interrupted": INTERRUPTED,

@@ -10,6 +10,7 @@ import os
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from funreason.agents.evaluator import Evaluator
 from funreason.agents.gate import Rule
@@ -28,6 +29,8 @@ from funreason.loops.sources import Pool, hold_out, read_pool, references
 from funreason.loops.updating import Updating
 from funreason.loops.world import World
 from funreason.models.policy import Policy
+from funreason.models.protocol import Sampler, Sync
+from funreason.models.vllm_environment import prepare
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.record.types import Task
@@ -39,6 +42,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     """Everything a run needs; ConfigError, DataError, GraphError, PluginError or ModelError say what is wrong."""
     loop_graph(config.fcdr)
     check_judges(config.fcdr)
+    require_learnable(config)
     pool = read_pool(config.tasks, config.rounds, config.seed)
     held = hold_out(pool, config.gate.suites.values())
     suites = gate_suites(config.gate.suites, held.gate, folder.gate_items)
@@ -70,7 +74,8 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
 def build_policy(config: Config) -> tuple[Policy, Accepted]:
     """The model in use, and which weights those are."""
     wait_passively()
-    from funreason.models.huggingface import HuggingFaceSampler
+    if config.model.sampler == "vllm":
+        prepare(config.model.device, compiled=config.model.vllm.enforce_eager is False)
     from funreason.models.loading import load_model, load_tokenizer, weights_id_of
     from funreason.models.threads import use_threads
 
@@ -79,15 +84,7 @@ def build_policy(config: Config) -> tuple[Policy, Accepted]:
     model = load_model(path, config.model.device, config.model.dtype)
     tokenizer = load_tokenizer(path, model)
     base = Accepted(weights_id_of(model), path)
-    sampler = HuggingFaceSampler(
-        model,
-        tokenizer,
-        weights_id=base.weights_id,
-        max_new_tokens=config.sample.max_new_tokens,
-        temperature=config.sample.temperature,
-        top_p=config.sample.top_p,
-        token_budget=config.sample.batch_tokens,
-    )
+    sampler, started = _sampler(config, base, model, tokenizer)
     policy = Policy(
         sampler,
         tokenizer,
@@ -95,8 +92,41 @@ def build_policy(config: Config) -> tuple[Policy, Accepted]:
         seed=config.seed,
         tags=config.model.think_tags,
         variables=config.model.template,
+        started=started,
     )
     return policy, base
+
+
+def _sampler(config: Config, base: Accepted, model: Any, tokenizer: Any) -> tuple[Sampler, Sync | None]:
+    settings, sampling = config.model, config.sample
+    given: dict[str, Any] = {
+        "weights_id": base.weights_id,
+        "max_new_tokens": sampling.max_new_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+    }
+    if settings.sampler == "huggingface":
+        from funreason.models.huggingface import HuggingFaceSampler
+
+        return HuggingFaceSampler(model, tokenizer, token_budget=sampling.batch_tokens, **given), None
+    from funreason.models.vllm import VllmSampler
+    from funreason.models.vllm_engine import EngineSettings
+
+    engine = EngineSettings(**settings.vllm.model_dump())
+    sampler = VllmSampler(
+        base.folder, model, tokenizer, device=settings.device, dtype=settings.dtype, settings=engine, **given
+    )
+    return sampler, sampler.started
+
+
+def require_learnable(config: Config) -> None:
+    """ConfigError when another model answers, and only samples of the learning model's weights may be learnt."""
+    if config.sample.endpoints and config.sample.max_staleness is not None:
+        raise ConfigError(
+            f"sample.endpoints answer in place of the model that learns, and sample.max_staleness is "
+            f"{config.sample.max_staleness}: every sample would be refused as stale. To learn from another model's "
+            "samples: --set sample.max_staleness=null."
+        )
 
 
 def require_room_to_think(policy: Policy, pool: Pool, config: Config) -> None:

@@ -15,6 +15,7 @@ from threading import Event, Lock, Thread
 
 from funreason.bus.agent import ENDED
 from funreason.data.refusal import Refusal
+from funreason.models.protocol import Sync
 from funreason.record import events as ev
 from funreason.record.errors import RecordError
 from funreason.record.folder import HEARTBEAT_S, RunFolder
@@ -33,6 +34,7 @@ class Journal:
         self.log = EventLog(folder.events)
         self.write = self.log.write
         self.ended = False
+        self.round = 0
         self._pulse = Lock()
         self._missed = 0
 
@@ -40,6 +42,7 @@ class Journal:
     def phase(self, round: int, name: str, todo: int = 0) -> Iterator[None]:
         """A phase of a round, with its wall time; an interrupted phase gets no end."""
         self.require_folder()
+        self.round = round
         self.write(ev.PhaseStarted(round=round, phase=name, todo=todo))
         started = time.perf_counter()
         yield
@@ -107,6 +110,20 @@ class Journal:
             self._missed += 1
             if self._missed == 1:
                 print(f"funreason: no heartbeat: {error}", file=sys.stderr)
+
+    def synced(self, weights_id: str, sync: Sync) -> None:
+        """An engine took weights, or started with them."""
+        seconds, proof = round_seconds(sync.seconds), round_seconds(sync.proof_seconds)
+        self.write(
+            ev.Synced(
+                round=self.round,
+                weights=weights_id,
+                seconds=seconds,
+                proof_seconds=proof,
+                proved=sync.proved,
+                started=sync.started,
+            )
+        )
 
     def read(self, refusals: Sequence[Refusal], summary: str) -> None:
         """The records that never became a task, what was read in a sentence, and, last, that this was all of it."""

@@ -57,7 +57,7 @@ def own_judge(entry: JudgeEntry) -> OwnJudge:
             f"fcdr.judges: {entry.name} may answer {', '.join(map(repr, loose))}, and nothing says where that leads. "
             f"Name a node for each, such as `outcomes: {{{loose[0]}: regenerator}}`."
         )
-    return OwnJudge(entry.name, agent)
+    return OwnJudge(entry.name, agent, entry.seconds)
 
 
 def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:

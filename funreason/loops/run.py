@@ -143,6 +143,7 @@ async def _play(
 async def _play_world(world: World, folder: RunFolder, past: State, heard_at: float) -> None:
     config, journal, stop = world.config, world.journal, world.stop
     journal.write(_started(world, folder, past, heard_at))
+    world.policy.listen(journal.synced)
     for problem in foreseen(config):
         journal.write(Noted(level="warning", text=f"the plan says: {problem}"))
     if not past.tasks_read:

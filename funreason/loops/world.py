@@ -18,6 +18,7 @@ from funreason.agents.llm_panel import Panel
 from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.references import replay_samples, usable_references
 from funreason.agents.regenerator import Regenerator
+from funreason.agents.staleness import Lineage
 from funreason.agents.trainer import Diet, Lesson, Trainer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
@@ -71,6 +72,7 @@ class World:
         self.screen = screen
         self.panel = panel
         self.graph: Graph = loop_graph(config.fcdr)
+        self.lineage = Lineage([base.weights_id, *[r.weights for _, r in sorted(past.rounds.items()) if r.ended]])
 
     @property
     def accepted(self) -> Accepted:
@@ -122,7 +124,7 @@ class World:
     async def examine_judges(self, k: int, seeds: list[Sample]) -> None:
         """Try the judges on canaries before round `k` draws samples; UnfitJudge stops the round."""
         past = self.past.rounds.get(k)
-        if past is not None and "sample" in past.seconds:
+        if past is not None and "sample" in past.whole:
             return  # they have judged the whole round already
         tasks, samples = [seed.task for seed in seeds], len(seeds) * self.samples_per_task
         examiner = Examiner(self.config, self.journal.write, self.stop)
@@ -203,6 +205,7 @@ class World:
         return self.config.fcdr.max_attempts + self.past.requeues[k, sample] - 1
 
     def _trainer(self, k: int, keeper: Keeper) -> Trainer:
+        self.lineage.add(self.accepted.weights_id)
         settings = self.config.train
         counts = settings.counts[k - 1] if 1 <= k <= len(settings.counts) else None
         start = self.accepted if settings.init_from == "accepted" else self.base
@@ -213,6 +216,7 @@ class World:
             counts,
             settings.most_solved,
             self.config.seed,
+            self.lineage.youngest(self.config.sample.max_staleness),
         )
         return Trainer(
             keeper,

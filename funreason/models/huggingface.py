@@ -17,13 +17,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.models.decoding import Decoding, Settings
-from funreason.models.errors import ModelError
 from funreason.models.loading import load_model, require_same_vocabulary
 from funreason.models.prefill import prefill, require_plain_attention
 from funreason.models.protocol import Completion, Request
 from funreason.models.shared_prefix import attending_with_shared_prefix
 from funreason.models.threads import side_by_side
-from funreason.models.turns import end_of_turn
+from funreason.models.vocabulary import Context, end_ids, known_ids, require_distribution
 
 SHARED_ROWS = 16
 """The most rows that requests of one prompt share a prefix with: each prompt of a batch gets slots for as many."""
@@ -67,14 +66,10 @@ class HuggingFaceSampler:
     ) -> None:
         require_same_vocabulary(model, tokenizer)
         require_plain_attention(model)
-        if temperature <= 0 or not 0 < top_p <= 1:
-            raise ModelError(
-                f"temperature is {temperature}, top_p {top_p}; they must lie above 0 and in (0, 1]. "
-                "For greedy decoding set `greedy` on the request."
-            )
+        require_distribution(temperature, top_p)
         self.model, self.tokenizer, self.weights_id = model, tokenizer, weights_id
         self.max_rows, self.token_budget = max_rows, token_budget
-        self.settings = Settings(max_new_tokens, temperature, top_p, _end_ids(model, tokenizer), _known_ids(tokenizer))
+        self.settings = Settings(max_new_tokens, temperature, top_p, end_ids(model, tokenizer), known_ids(tokenizer))
         self._one_at_a_time = threading.Lock()
 
     def drawing(self, temperature: float, max_new_tokens: int) -> HuggingFaceSampler:
@@ -91,7 +86,7 @@ class HuggingFaceSampler:
 
     def too_long(self, request: Request) -> bool:
         """Whether the prompt leaves less than `max_new_tokens` of the model's context."""
-        return len(self._encode([request.prompt])[0]) > self._longest_prompt()
+        return self._context().too_long(request)
 
     def load_weights(self, model_or_path: PreTrainedModel | str | Path, weights_id: str) -> None:
         """Sample from this model (or folder) from now on; the tokenizer stays."""
@@ -132,30 +127,12 @@ class HuggingFaceSampler:
         return answers
 
     def _prepare(self, requests: Sequence[Request]) -> list[Prepared]:
-        encoded = self._encode([request.prompt for request in requests])
-        for request, ids in zip(requests, encoded, strict=True):
-            self._require_usable(request, ids)
-        return [Prepared(*triple) for triple in zip(range(len(requests)), requests, encoded, strict=True)]
+        triples = zip(range(len(requests)), requests, self._context().encode(requests), strict=True)
+        return [Prepared(*triple) for triple in triples]
 
-    def _require_usable(self, request: Request, ids: list[int]) -> None:
-        if not ids or request.n < 0:
-            raise ModelError(f"request {request.id}: {len(ids)} prompt tokens, n = {request.n}; neither may be that.")
-        if len(ids) > self._longest_prompt():
-            raise ModelError(
-                f"request {request.id}: the prompt has {len(ids)} tokens; at most {self._longest_prompt()} leave room "
-                f"for {self.settings.max_new_tokens} new ones. Ask too_long() first, or lower max_new_tokens."
-            )
-
-    def _encode(self, prompts: list[str]) -> list[list[int]]:
-        if not prompts:
-            return []
-        # Not verbose: its warning about long prompts would contradict what `too_long` makes of them.
-        ids: list[list[int]] = self.tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]
-        return ids
-
-    def _longest_prompt(self) -> int:
-        context: int = self.model.config.get_text_config().max_position_embeddings
-        return context - self.settings.max_new_tokens
+    def _context(self) -> Context:
+        tokens: int = self.model.config.get_text_config().max_position_embeddings
+        return Context(self.tokenizer, tokens, self.settings.max_new_tokens)
 
     def _batches(self, prepared: list[Prepared]) -> Iterator[list[Group]]:
         # Longest first: when memory is short, the first batch says so, not the last.
@@ -206,17 +183,3 @@ class _evaluating:
 
     def __exit__(self, *_: object) -> None:
         self.model.train(self.was_training)
-
-
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    stated = getattr(model.generation_config, "eos_token_id", None)
-    ends = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id, end_of_turn(tokenizer)}
-    found = tuple(sorted(end for end in ends if end is not None))
-    if not found:
-        raise ModelError(f"{tokenizer.name_or_path!r}: neither tokenizer nor generation config names an end token.")
-    return found
-
-
-def _known_ids(tokenizer: PreTrainedTokenizerBase) -> int:
-    # Embeddings are often padded beyond the vocabulary; a drawn padding id would decode to nothing.
-    return max(tokenizer.get_vocab().values()) + 1

@@ -7,7 +7,7 @@ call at a time: the event loop stays free for signals and the heartbeat while th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ import msgspec
 from funreason.calls.thinking import THINK_TAGS, Split, Tags, split_thinking
 from funreason.models.errors import ModelError
 from funreason.models.prompts import NO_VARIABLES, closes_thinking, prompt_text, task_dialogue, whole_completion
-from funreason.models.protocol import Completion, Request, Sampler, Yielding
+from funreason.models.protocol import Completion, Request, Sampler, Sync, Yielding
 from funreason.record.types import Task
 
 
@@ -41,6 +41,7 @@ class Policy:
         seed: int = 0,
         tags: Tags = THINK_TAGS,
         variables: Mapping[str, Any] = NO_VARIABLES,
+        started: Sync | None = None,
     ) -> None:
         self.sampler = sampler
         self.tokenizer = tokenizer
@@ -50,12 +51,20 @@ class Policy:
         self.tags = tags
         self.variables = variables
         self.answered = 0
+        self._started = started
+        self._hear: Callable[[str, Sync], None] | None = None
         self._turn = asyncio.Lock()
 
     @property
     def weights_id(self) -> str:
         """Which weights answer now."""
         return self.sampler.weights_id
+
+    def listen(self, hear: Callable[[str, Sync], None]) -> None:
+        """Tell `hear` of each sync from now on, and of the engine's start, if there was one."""
+        self._hear = hear
+        if self._started is not None:
+            hear(self.weights_id, self._started)
 
     def prompt(self, task: Task) -> str:
         """The text the model sees for a task."""
@@ -112,7 +121,9 @@ class Policy:
         """Answer with the weights in `folder` from now on."""
         async with self._turn:
             if self.weights_id != weights_id:
-                await asyncio.to_thread(self.sampler.load_weights, folder, weights_id)
+                sync = await asyncio.to_thread(self.sampler.load_weights, folder, weights_id)
+                if sync is not None and self._hear is not None:
+                    self._hear(weights_id, sync)
 
     def _request(self, ask: Ask, *, greedy: bool = False) -> Request:
         if self.tokenizer is None:

@@ -51,6 +51,18 @@ class Completion(msgspec.Struct, frozen=True):
     logprob_sum: float | None = None
 
 
+class Sync(msgspec.Struct, frozen=True):
+    """What it cost an engine to take weights (or to start), and that it was proved to answer with them.
+
+    `proof_seconds` are on top of `seconds`; `proved` counts the greedy tokens that agreed with the trainer's own model.
+    """
+
+    seconds: float
+    proof_seconds: float
+    proved: int
+    started: bool = False
+
+
 @runtime_checkable
 class Yielding(Protocol):
     """A sampler that can give its accelerator's memory to somebody else for a while."""
@@ -79,8 +91,12 @@ class Sampler(Protocol):
         """Whether prompt and completion together would not fit the model's context."""
         ...
 
-    def load_weights(self, model_or_path: Any | str | Path, weights_id: str) -> None:
-        """Serve other weights of the same architecture from now on; nothing cached from the old ones survives."""
+    def load_weights(self, model_or_path: Any | str | Path, weights_id: str) -> Sync | None:
+        """Serve other weights of the same architecture from now on; nothing cached from the old ones survives.
+
+        None where the sampler runs the trainer's own kind of model, so that there is nothing to prove. Raises
+        ModelError when the weights cannot be served.
+        """
         ...
 
 

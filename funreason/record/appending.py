@@ -1,10 +1,17 @@
-"""Adds whole lines to a file: all of a line or nothing of it, and an error that names the file."""
+"""Adds whole lines to a file: all of a line or nothing of it, and an error that names the file.
+
+A lone surrogate (half a character, which JSON may spell but no file can hold) is written as U+FFFD: a sample must not
+be lost for it.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from funreason.record.errors import RecordError
 
@@ -23,6 +30,22 @@ def append(file: int, line: bytes | bytearray, path: Path) -> None:
         if error.errno == errno.EBADF:
             raise
         raise unwritable(path, error) from error
+
+
+def as_line(thing: msgspec.Struct) -> bytes:
+    """`thing` as one line of JSON."""
+    try:
+        return msgspec.json.encode(thing) + b"\n"
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_whole_characters(msgspec.to_builtins(thing))) + b"\n"
+
+
+def _whole_characters(data: Any) -> Any:
+    if isinstance(data, str):
+        return data.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(data, dict):
+        return {_whole_characters(key): _whole_characters(value) for key, value in data.items()}
+    return [_whole_characters(each) for each in data] if isinstance(data, list | tuple) else data
 
 
 def unwritable(path: Path, error: OSError) -> RecordError:

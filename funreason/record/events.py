@@ -141,6 +141,7 @@ class Chosen(Event, frozen=True):
     duplicates: int = 0
     over_count: int = 0
     refused: int = 0
+    stale: int = 0
     replay: int = 0
     by_category: dict[str, int] = {}
     by_origin: dict[str, int] = {}
@@ -206,6 +207,20 @@ class Score(msgspec.Struct, frozen=True):
     high: float = 1.0
     old_any: int = 0
     new_any: int = 0
+
+
+class Synced(Event, frozen=True):
+    """A sampling engine took the weights `weights` (at its start: `started`) in `seconds`.
+
+    `proved` counts the greedy tokens that agreed with the trainer's own model, which took `proof_seconds` more.
+    """
+
+    round: int
+    weights: str
+    seconds: float
+    proof_seconds: float = 0.0
+    proved: int = 0
+    started: bool = False
 
 
 class Gated(Event, frozen=True):
@@ -287,6 +302,7 @@ AnyEvent = (
     | Asked
     | Stepped
     | Updated
+    | Synced
     | Gated
     | Paid
     | RoundEnded

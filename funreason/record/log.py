@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from funreason.record.appending import append
+from funreason.record.appending import append, as_line
 from funreason.record.events import AnyEvent, Event, decode_event, decode_events
 
 PIECE = 1 << 18
@@ -62,13 +62,17 @@ class EventLog:
         """Append one event, stamped with the time unless it has one. Any thread, or a signal's handler, may."""
         if not event.at:
             event = msgspec.structs.replace(event, at=self.now())
-        append(self._fd, msgspec.json.encode(event) + b"\n", self.path)
+        append(self._fd, as_line(event), self.path)
 
     def append(self, event: Event) -> None:
         """Append an event that carries its own time: the hot path, for one thread only, since it reuses a buffer."""
         buffer = self._buffer
-        self._encoder.encode_into(event, buffer)
-        buffer += b"\n"
+        try:
+            self._encoder.encode_into(event, buffer)
+        except UnicodeEncodeError:
+            buffer[:] = as_line(event)
+        else:
+            buffer += b"\n"
         append(self._fd, buffer, self.path)
 
     def sync(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from funreason.record.appending import append
+from funreason.record.appending import append, as_line
 from funreason.record.errors import RecordError
 from funreason.record.types import Origin, Sample, Task, Verdict
 
@@ -126,7 +126,7 @@ class Texts:
         file = self._files.get(kind)
         if file is None:
             file = self._files[kind] = self._open(kind)
-        append(file, msgspec.json.encode(thing) + b"\n", self.folder / f"{kind}.jsonl")
+        append(file, as_line(thing), self.folder / f"{kind}.jsonl")
 
     def _open(self, kind: str) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,7 @@ SCORES = ("items", "old", "new", "CI 95", "any form", "won/lost", "p")
 GATE_NOTE = (
     "CI 95: of the new weights. won/lost: items only the new, only the old weights have right; p: McNemar, exact."
 )
+SYNC_NOTE = "sync: new weights into the engine, proved (how many times); part of the phases."
 HEALTH = (
     ("f.pass", "false_pass", "bad"),
     ("f.drop", "false_drop", "good"),
@@ -112,14 +113,17 @@ def yield_table(state: State) -> Table:
 
 def update_table(state: State) -> Table:
     """Per round, what the update saw and how well it fitted it."""
-    table = _table("Update: mean loss in nats per token", note="in gate: tasks that the gate asks too")
-    _columns(table, "round", "samples", "replay", "in gate", "steps", "L_think", "L_result")
+    stale = any(r.chosen.stale for r in state.rounds.values() if r.chosen)
+    note = "in gate: tasks that the gate asks too" + ("; stale: made by other weights, refused" if stale else "")
+    table = _table("Update: mean loss in nats per token", note=note)
+    _columns(table, "round", "samples", *["stale"] * stale, "replay", "in gate", "steps", "L_think", "L_result")
     for k, r in _rounds(state):
         if r.chosen:
             _row(
                 table,
                 _round_name(k),
                 str(r.chosen.trained),
+                *[str(r.chosen.stale)] * stale,
                 str(r.chosen.replay),
                 _contamination(r),
                 str(len(r.steps)),
@@ -164,10 +168,12 @@ def category_table(state: State, k: int) -> Table:
 def seconds_table(state: State) -> Table:
     """Per round, the wall time of each phase."""
     phases = ("base", "warmup", "sample", "train", "gate")
-    table = _table("Seconds")
-    _columns(table, "round", *phases)
+    synced = any(r.syncs for r in state.rounds.values())
+    table = _table("Seconds", note=SYNC_NOTE if synced else None)
+    _columns(table, "round", *phases, *["sync"] * synced)
     for k, r in sorted(state.rounds.items()):
-        _row(table, _round_name(k), *[f"{r.seconds[p]:.1f}" if p in r.seconds else "–" for p in phases])
+        spent = [f"{r.seconds[p]:.1f}" if p in r.seconds else "–" for p in phases]
+        _row(table, _round_name(k), *spent, *[_sync(r)] * synced)
     return table
 
 
@@ -241,6 +247,12 @@ def _share(r: RoundState, name: str, between: str) -> str:
     if node is None or node.pass_rate is None:
         return "–"
     return f"{100 * node.pass_rate:.1f}{between}({node.answered})"
+
+
+def _sync(r: RoundState) -> str:
+    """Seconds of the round's syncs and proofs; the engine's start is none of them."""
+    taken = [sync.seconds + sync.proof_seconds for sync in r.syncs if not sync.started]
+    return f"{sum(taken):.2f} ({len(taken)})" if taken else "–"
 
 
 def _health(health: JudgeHealth | None, rate: str, asked: str, between: str) -> str:

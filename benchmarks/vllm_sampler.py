@@ -1,0 +1,159 @@
+"""The vLLM sampler: seconds to start, seconds to take new weights, tokens per CPU-second against transformers.
+
+All in one process and one run: 64 prompts of 400 tokens, 128 new tokens each whatever is said (no turn ends early), by
+the embedded model. The engine's start is measured in a process of its own, imports included, as a restart would be.
+
+    OMP_NUM_THREADS=1 .venv-vllm/bin/python benchmarks/vllm_sampler.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from funreason.models.vllm_environment import prepare
+
+prepare("cpu", compiled=False)
+
+import torch  # noqa: E402  # behind the environment it reads
+from transformers import GenerationConfig  # noqa: E402
+
+from funreason.data.toolbox import BASE, generate  # noqa: E402
+from funreason.models.huggingface import HuggingFaceSampler  # noqa: E402
+from funreason.models.loading import load_model, load_tokenizer, save_model  # noqa: E402
+from funreason.models.prompts import prompt_text  # noqa: E402
+from funreason.models.protocol import Request  # noqa: E402
+from funreason.models.vllm import VllmSampler  # noqa: E402
+
+PROMPTS, PROMPT_TOKENS, NEW = 64, 400, 128
+NO_END = 1279
+"""An id of the embedded model that is never said: turns end at the limit, so that all sides decode the same."""
+
+
+def started() -> VllmSampler:
+    model = load_model(BASE)
+    return VllmSampler(BASE, model, load_tokenizer(BASE, model), weights_id="base", max_new_tokens=NEW)
+
+
+def moved(tokenizer: Any, folder: Path) -> Path:
+    """The embedded model a little further on, as after an update."""
+    model = load_model(BASE)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.01)
+    save_model(model, tokenizer, folder)
+    return folder
+
+
+def prompts(tokenizer: Any) -> list[str]:
+    """Texts of exactly 400 tokens, cut from real prompts that follow each other."""
+    ids = tokenizer("".join(prompt_text(t, tokenizer) for t in generate("new_gate", 400, 0)), verbose=False)[
+        "input_ids"
+    ]
+    texts = []
+    while len(texts) < PROMPTS:
+        piece, ids = ids[:PROMPT_TOKENS], ids[PROMPT_TOKENS:]
+        text = tokenizer.decode(piece, skip_special_tokens=False)
+        if len(tokenizer(text)["input_ids"]) == PROMPT_TOKENS:
+            texts.append(text)
+    return texts
+
+
+def timed(work: Callable[[], int]) -> tuple[int, float, float]:
+    cpu, wall = time.process_time(), time.perf_counter()
+    tokens = work()
+    return tokens, time.process_time() - cpu, time.perf_counter() - wall
+
+
+def by_sampler(sampler: Any, texts: list[str]) -> int:
+    requests = [Request(f"p{i}", text, 1, 0) for i, text in enumerate(texts)]
+    return sum(completion.tokens for answer in sampler.sample(requests) for completion in answer)
+
+
+def by_generate(model: Any, tokenizer: Any, texts: list[str]) -> int:
+    settings = GenerationConfig(do_sample=True, max_new_tokens=NEW, eos_token_id=NO_END, pad_token_id=0, top_k=0)
+    inputs = tokenizer(texts, return_tensors="pt")
+    with torch.inference_mode():
+        output = model.generate(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], generation_config=settings
+        )
+    return (output.shape[1] - inputs["input_ids"].shape[1]) * len(texts)
+
+
+def restart() -> tuple[float, float]:
+    """Wall and CPU seconds from an empty process to the first proved engine."""
+    before, wall = os.times(), time.perf_counter()
+    code = "import sys; sys.path.insert(0, 'benchmarks'); import vllm_sampler as b; b.started()"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - wall, cpu
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--syncs", type=int, default=10)
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"load average before: {os.getloadavg()[0]:.1f}")
+    wall, cpu = restart()
+    sampler = started()
+    print(f"start in a fresh process: {wall:.1f} s ({cpu:.1f} CPU-s); engine alone {sampler.started.seconds:.1f} s")
+    sync(sampler, options.syncs, cpu)
+    throughput(sampler, options.runs)
+    print(f"load average after: {os.getloadavg()[0]:.1f}")
+
+
+def sync(sampler: VllmSampler, count: int, start: float) -> None:
+    """Weights there and back; the ratio is of CPU seconds, which a loaded machine does not stretch."""
+    spent, weights, proofs = [], [], []
+    with TemporaryDirectory() as aside:
+        folders = [moved(sampler.tokenizer, Path(aside) / "moved"), BASE]
+        for i in range(count):
+            before = time.process_time()
+            done = sampler.load_weights(folders[i % 2], f"w{i}")
+            spent.append(time.process_time() - before)
+            weights.append(done.seconds)
+            proofs.append(done.proof_seconds)
+    whole, alone, proof = (statistics.median(x) for x in (spent, weights, proofs))
+    print(f"sync {alone:.3f} s, proof {proof:.3f} s; both and the reference read {whole:.3f} CPU-s (median of {count})")
+    print(f"start over sync: {start / alone:.0f} ×; start over sync with proof: {start / whole:.0f} ×")
+
+
+def throughput(sampler: VllmSampler, runs: int) -> None:
+    model = load_model(BASE)
+    model.generation_config.eos_token_id = NO_END
+    tokenizer = sampler.tokenizer
+    texts = prompts(tokenizer)
+    sampler.load_weights(BASE, "base")
+    sampler.end_ids = (NO_END,)
+    ours = HuggingFaceSampler(model, tokenizer, weights_id="base", max_new_tokens=NEW)
+    ours.settings = ours.settings._replace(end_ids=(NO_END,))
+    ways: dict[str, Callable[[], int]] = {
+        "transformers generate, one static batch": lambda: by_generate(model, tokenizer, texts),
+        "HuggingFaceSampler": lambda: by_sampler(ours, texts),
+        "VllmSampler": lambda: by_sampler(sampler, [*texts]),
+    }
+    print(f"{'sampler':42} {'tokens':>8} {'CPU-s':>7} {'tokens per CPU-s':>17}")
+    for name, work in ways.items():
+        work()
+        found = []
+        for _ in range(runs):
+            sampler.load_weights(BASE, "base")  # empties the prefix cache: each run reads its prompts
+            found.append(timed(work))
+        tokens, cpu, _ = min(found, key=lambda run: run[1])
+        print(f"{name:42} {tokens:8} {cpu:7.2f} {tokens / cpu:17.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""One round as a log tells it: what its nodes answered, how its samples ended, what was learnt and what the gate said.
+
+Only the reducer (`funreason/record/state.py`) changes these; everybody else reads them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from funreason.record import events as ev
+from funreason.record.health import JudgeHealth
+
+RECENT_JUDGEMENTS = 2000
+"""How many of a round's last judgements and ends are held one by one: what bounds a reader's memory, and its
+speed: the longer the window, the colder the memory it frees."""
+RECENT_TIMES = 129
+PAID = ("requests", "tokens", "retries", "failed", "estimated")
+FAILED = ("dropped", "dead")
+
+
+class Fate(NamedTuple):
+    """How a sample ended: `kept`, `text`, `dropped` or `dead`; `why` is the origin, or why it failed."""
+
+    fate: str
+    why: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is a dead letter."""
+        return self.fate in FAILED
+
+
+@dataclass(slots=True)
+class NodeCount:
+    """What one node did in one round."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    busy_us: float = 0.0
+    recent_us: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_TIMES))
+
+    @property
+    def median_us(self) -> float | None:
+        """The median time of the last answers, in microseconds; None before the first."""
+        return sorted(self.recent_us)[len(self.recent_us) // 2] if self.recent_us else None
+
+    @property
+    def answered(self) -> int:
+        """How many messages the node answered."""
+        return self.outcomes.total()
+
+    @property
+    def pass_rate(self) -> float | None:
+        """The share of passes among judgements that were not errors; None before the first."""
+        judged = self.answered - self.outcomes["error"]
+        return (self.outcomes["pass"] + self.outcomes["keep_text"]) / judged if judged else None
+
+
+@dataclass(slots=True)
+class AskCount:
+    """What the LLM judges of one node cost in one round."""
+
+    requests: int = 0
+    tokens: int = 0
+    hits: int = 0
+    unreadable: int = 0
+
+
+@dataclass(slots=True)
+class RoundState:
+    """One round, or round 0: measuring the start and the warm-up.
+
+    `in_hand` holds, for each sample that has not ended, the attempts and nodes it was judged at: a run that is taken up
+    again asks no judge twice, and what an older version wrote twice must not count twice.
+    """
+
+    nodes: dict[str, NodeCount] = field(default_factory=dict)
+    fates: Counter[str] = field(default_factory=Counter)
+    origins: Counter[str] = field(default_factory=Counter)
+    dead_reasons: Counter[str] = field(default_factory=Counter)
+    asked: dict[str, AskCount] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+    """The phases that came to their end; `seconds` has broken-off ones, too."""
+    todo: int = 0
+    chosen: ev.Chosen | None = None
+    screened: ev.Screened | None = None
+    steps: list[ev.Stepped] = field(default_factory=list)
+    update: ev.Updated | None = None
+    syncs: list[ev.Synced] = field(default_factory=list)
+    gate: ev.Gated | None = None
+    paid: dict[str, Counter[str]] = field(default_factory=dict)
+    """What each node asked of endpoints, in the words of `Paid`."""
+    weights: str = ""
+    ended: bool = False
+    recent: deque[ev.Judged | ev.Ended] = field(default_factory=lambda: deque(maxlen=RECENT_JUDGEMENTS))
+    in_hand: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    health: dict[str, JudgeHealth] = field(default_factory=dict)
+    """How well each judge judges, by node."""
+
+    def health_of(self, node: str) -> JudgeHealth:
+        """The health of a judge, made when first spoken of."""
+        return self.health.setdefault(node, JudgeHealth())
+
+    def loss(self, part: str) -> float | None:
+        """The round's mean loss of `think` or `result` over its tokens, in nats; None when nothing was trained."""
+        pairs = [(getattr(s, part), getattr(s, f"{part}_tokens")) for s in self.steps]
+        known = [(loss, tokens) for loss, tokens in pairs if loss is not None and tokens]
+        total = sum(tokens for _, tokens in known)
+        return sum(loss * tokens for loss, tokens in known) / total if total else None
+
+
+def round_summary(r: RoundState) -> dict[str, Any]:
+    """A round as plain JSON data."""
+    return {
+        "stages": {
+            name: {
+                "answered": n.answered,
+                "pass_rate": n.pass_rate,
+                "outcomes": dict(n.outcomes),
+                "reasons": dict(n.reasons),
+            }
+            for name, n in r.nodes.items()
+        },
+        "judges": {name: health.summary() for name, health in r.health.items()},
+        "fates": dict(r.fates),
+        "origins": dict(r.origins),
+        "dead_reasons": dict(r.dead_reasons),
+        "asked": {name: asdict(count) for name, count in r.asked.items()},
+        "seconds": dict(r.seconds),
+        "loss_think": r.loss("think"),
+        "loss_result": r.loss("result"),
+        "chosen": _plain(r.chosen),
+        "screened": _plain(r.screened),
+        "syncs": [_plain(sync) for sync in r.syncs],
+        "gate": _plain(r.gate),
+        "paid": {name: dict(spent) for name, spent in r.paid.items()},
+        "weights": r.weights,
+        "ended": r.ended,
+    }
+
+
+def _plain(event: ev.Chosen | ev.Screened | ev.Synced | ev.Gated | None) -> Any:
+    return None if event is None else msgspec.to_builtins(event)
+
+
+def _screened(r: RoundState, event: ev.Screened) -> None:
+    r.screened = event
+
+
+def _examined(r: RoundState, event: ev.Examined) -> None:
+    r.health_of(event.node).examined(event)
+
+
+def _asked_twice(r: RoundState, event: ev.AskedTwice) -> None:
+    r.health_of(event.node).asked_twice(event)
+
+
+def _chosen(r: RoundState, event: ev.Chosen) -> None:
+    r.chosen = event
+
+
+def _asked(r: RoundState, event: ev.Asked) -> None:
+    count = r.asked.setdefault(event.node, AskCount())
+    count.requests += event.requests
+    count.tokens += event.tokens
+    count.hits += event.hits
+    count.unreadable += event.unreadable
+
+
+def _stepped(r: RoundState, event: ev.Stepped) -> None:
+    steps = r.steps
+    while steps and steps[-1].step >= event.step:  # a resumed update repeats the steps behind its last checkpoint
+        steps.pop()
+    steps.append(event)
+
+
+def _updated(r: RoundState, event: ev.Updated) -> None:
+    r.update = event
+
+
+def _synced(r: RoundState, event: ev.Synced) -> None:
+    r.syncs.append(event)
+
+
+def _gated(r: RoundState, event: ev.Gated) -> None:
+    r.gate = event
+
+
+def _paid(r: RoundState, event: ev.Paid) -> None:
+    spent = r.paid.setdefault(event.node, Counter())
+    for what in PAID:
+        spent[what] += getattr(event, what)
+
+
+ROUND_FOLDS: dict[type, Callable[[RoundState, Any], None]] = {
+    ev.Screened: _screened,
+    ev.Examined: _examined,
+    ev.AskedTwice: _asked_twice,
+    ev.Chosen: _chosen,
+    ev.Asked: _asked,
+    ev.Stepped: _stepped,
+    ev.Updated: _updated,
+    ev.Synced: _synced,
+    ev.Gated: _gated,
+    ev.Paid: _paid,
+}
+"""How the events that concern their round alone are folded into it."""

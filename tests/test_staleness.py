@@ -1,0 +1,120 @@
+"""Which weights a sample was made by, and whether a round may learn from it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from funreason.agents.messages import Accepted
+from funreason.agents.staleness import Lineage, StaleError
+from funreason.agents.trainer import Diet, Trainer
+from funreason.config import ConfigError, check_config
+from funreason.record.events import Chosen, Noted, Stepped, Synced, Updated
+from funreason.record.state import State
+from funreason.record.texts import Texts
+from funreason.record.types import Call, Sample, Task
+from funreason.tui.table import seconds_table, update_table
+
+
+def sample(i: int, weights_id: str, **more) -> Sample:
+    task = Task(id=f"t{i}", query="do f", tools=[], reference=[Call("f", {"x": i})], category="simple")
+    return Sample(id=f"r1/t{i}/0", task=task, answer=f"[f(x={i})]", round=1, weights_id=weights_id, **more)
+
+
+@pytest.fixture
+def drained(tmp_path):
+    """A trainer that was handed samples and is told the round is over: what it learnt from, and its events."""
+
+    def run(samples: list[Sample], allowed: frozenset[str] | None) -> tuple[list[Sample], list]:
+        texts, learnt, events = Texts(tmp_path), [], []
+        for each in samples:
+            texts.put("kept", each)
+
+        def update(lesson):
+            learnt.extend(lesson.samples)
+            return Accepted("w2", tmp_path), Updated(round=1, weights="w2", examples=1, steps=1), 0
+
+        diet = Diet("judged", 9, {}, None, 1.0, 0, allowed)
+        here = Accepted("w1", tmp_path)
+        asyncio.run(Trainer(texts.put, texts, diet, [], here, here, update, events.append).on_signal("drained", 1))
+        return learnt, events
+
+    return run
+
+
+def test_samples_of_the_weights_in_use_are_learnt_and_none_is_refused(drained):
+    learnt, events = drained([sample(1, "w1"), sample(2, "w1")], frozenset({"w1"}))
+    assert len(learnt) == 2
+    assert [event.stale for event in events if isinstance(event, Chosen)] == [0]
+
+
+def test_samples_of_other_weights_are_refused_counted_and_named(drained):
+    learnt, events = drained([sample(1, "w1"), sample(2, "w0"), sample(3, "endpoint:big")], frozenset({"w1"}))
+    assert [s.id for s in learnt] == ["r1/t1/0"]
+    (chosen,) = [event for event in events if isinstance(event, Chosen)]
+    assert (chosen.kept, chosen.stale, chosen.trained) == (3, 2, 1)
+    (note,) = [event.text for event in events if isinstance(event, Noted)]
+    assert "stale.weights" in note
+    assert "1 by w0" in note
+    assert "1 by endpoint:big" in note
+
+
+def test_a_round_of_nothing_but_stale_samples_stops_with_a_sentence(drained):
+    with pytest.raises(StaleError, match=r"2 samples not trained on, stale\.weights: made 2 by w0.*max_staleness"):
+        drained([sample(1, "w0"), sample(2, "w0")], frozenset({"w1"}))
+
+
+def test_a_sample_that_names_no_weights_is_stale_and_a_reference_never_is(drained):
+    learnt, _ = drained([sample(1, ""), sample(2, "", origin="reference")], frozenset({"w1"}))
+    assert [s.origin for s in learnt] == ["reference"]
+
+
+def test_without_a_limit_samples_of_any_weights_are_learnt(drained):
+    learnt, _ = drained([sample(1, "w0"), sample(2, "endpoint:big")], None)
+    assert len(learnt) == 2
+
+
+def test_the_limit_is_a_count_of_updates_or_null():
+    assert check_config({}, "here").sample.max_staleness == 0
+    assert check_config({"sample": {"max_staleness": None}}, "here").sample.max_staleness is None
+    with pytest.raises(ConfigError, match="max_staleness"):
+        check_config({"sample": {"max_staleness": -1}}, "here")
+
+
+def test_weights_age_by_accepted_updates_not_by_rounds():
+    lineage = Lineage(["base", "warm", "warm"])
+    lineage.add("warm")
+    lineage.add("w1")
+    assert lineage.youngest(0) == {"w1"}
+    assert lineage.youngest(1) == {"w1", "warm"}
+    assert lineage.youngest(9) == {"base", "warm", "w1"}
+    assert lineage.youngest(None) is None
+
+
+def test_the_rounds_table_counts_stale_samples_where_there_are_any():
+    told = [Stepped(round=1, step=1, steps=1, loss=1.0), Chosen(round=1, kept=9, trained=8, stale=7)]
+    assert [column.header.plain for column in update_table(State().fold(told)).columns][2] == "stale"
+    fresh = [told[0], Chosen(round=1, kept=9, trained=9)]
+    assert "stale" not in [column.header.plain for column in update_table(State().fold(fresh)).columns]
+
+
+def test_what_an_engine_took_is_told_in_seconds_and_in_the_summary():
+    started = Synced(round=0, weights="base", seconds=9.0, proof_seconds=0.2, proved=128, started=True)
+    later = [Synced(round=1, weights=w, seconds=0.03, proof_seconds=0.2, proved=128) for w in ("w1", "base")]
+    state = State().fold([started, *later, Chosen(round=1, kept=1, trained=1)])
+    (seconds,) = [column for column in seconds_table(state).columns if column.header.plain == "sync"]
+    assert [cell.plain for cell in seconds.cells] == ["–", "0.46 (2)"]
+    assert [sync["weights"] for sync in state.summary()["rounds"][1]["syncs"]] == ["w1", "base"]
+    assert "sync" not in [column.header.plain for column in seconds_table(State()).columns]
+
+
+def test_endpoints_that_answer_for_the_model_need_a_word_that_their_samples_may_be_learnt(tmp_path):
+    settings = ["--set", "sample.endpoints=[{url: 'http://127.0.0.1:9/v1'}]", "--run-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "funreason", "loop", "--config", "smoke", *settings]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "sample.max_staleness=null" in done.stderr
+    assert not list(tmp_path.iterdir())
