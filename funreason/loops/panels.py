@@ -145,7 +145,8 @@ def _served(settings: LlmJudges, budget: Budget) -> list[ChatModel]:
 def _own_policy(config: Config, path: str) -> Policy:
     from funreason.loops.building import build_policy
 
-    model = config.model.model_copy(update={"path": path})
+    # Two vLLM engines cannot live in one process, and the first belongs to the model in use.
+    model = config.model.model_copy(update={"path": path, "sampler": "huggingface"})
     return build_policy(config.model_copy(update={"model": model}))[0]
 
 
