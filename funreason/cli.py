@@ -74,7 +74,8 @@ def loop(
     set
         Change one setting: --set sample.k=8. Can be given several times.
     resume
-        Go on with an interrupted run: its name or folder. Only --rounds and --run-dir may stand beside it.
+        Go on with an interrupted run: its name or folder. Beside it may stand --rounds, --run-dir,
+        --set budget.… and --set sample.endpoints=….
     no_cache
         Ask the LLM judges everything anew: no verdict is read from the cache, none is kept.
     tui

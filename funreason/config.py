@@ -140,6 +140,22 @@ class References(Section):
     """Shares of the categories, embedded domain only; by default equal."""
 
 
+class Launch(Section):
+    """In how many processes an update runs. They are started for it and end with it."""
+
+    processes: Count = 1
+    """One for each GPU, as a rule; on a CPU they share the threads."""
+    strategy: Literal["none", "ddp", "fsdp2", "zero2", "zero3"] = "none"
+    """How the model lies over them. `ddp`: each has all of it. `zero2`: gradients and moments in slices. `zero3`,
+    `fsdp2`: the weights too. `zero2` and `zero3` need DeepSpeed. `none`: one process, the one that runs the loop."""
+
+    @model_validator(mode="after")
+    def _several_need_a_strategy(self) -> Launch:
+        if self.processes > 1 and self.strategy == "none":
+            raise ValueError(f"{self.processes} processes need a strategy: ddp, fsdp2, zero2 or zero3")
+        return self
+
+
 class Lora(Section):
     """Low-rank adapters: few weights learn, on one small GPU; they are merged into plain weights at the end."""
 
@@ -170,7 +186,15 @@ class Update(Section):
     max_length: Count = 2048
     """Longer samples are refused, not cut."""
     micro_tokens: Count = 4096
-    """Padded tokens per forward pass: memory against speed, no influence on the result."""
+    """Tokens per forward pass, padding included: memory against speed, no influence on the result."""
+    head: Literal["auto", "naive", "chunked"] = "auto"
+    """The vocabulary head: `chunked` never holds all logits at once, `naive` does; `auto` is chunked where the model
+    allows. No influence on the result."""
+    head_chunk: Count | None = None
+    """Tokens whose logits are held at a time; by default as many as fill 80 MiB, on a GPU 512 MiB."""
+    pack: Literal["auto", "never", "always"] = "auto"
+    """Samples one behind the other in one row, none seeing another, instead of padding those of like length. `auto`:
+    under flash and flex attention. No influence on the result."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: a third slower, a fraction of the memory."""
     lora: Lora | None = None
@@ -179,6 +203,7 @@ class Update(Section):
     """Steps between two checkpoints: what a kill costs at most. 0 saves one only when the run is asked to stop."""
     replay: References | None = None
     """Old references mixed in against forgetting."""
+    launch: Launch = Launch()
 
 
 class Warmup(Section):

@@ -3,6 +3,8 @@
 import asyncio
 import io
 import json
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -104,11 +106,15 @@ def test_errors_are_neither_a_pass_nor_a_drop(tmp_path):
     assert "no server" in verdicts[0].evidence
 
 
-@pytest.mark.parametrize(("judge", "limit"), [(passes, "max_false_pass"), (drops, "max_false_drop")])
-def test_over_a_limit_the_round_stops_with_a_sentence_that_says_what_to_do(tmp_path, judge, limit):
-    with pytest.raises(
-        UnfitJudge, match=rf"judge 'cot' let 10 of 10 known .*100 %.*{limit} allows 50 %.*canaries\.jsonl"
-    ):
+@pytest.mark.parametrize(
+    ("judge", "limit", "said"),
+    [
+        (passes, "max_false_pass", r"passed 10 of 10 known bad samples \(other_function 5, foreign_thinking 5\)"),
+        (drops, "max_false_drop", "did not pass 10 of 10 known good samples"),
+    ],
+)
+def test_over_a_limit_the_round_stops_with_a_sentence_that_says_what_to_do(tmp_path, judge, limit, said):
+    with pytest.raises(UnfitJudge, match=rf"judge 'cot' {said}: 100 %.*{limit} allows 50 %.*canaries\.jsonl"):
         examined(tmp_path, {"cot": judge}, canaries=Canaries(**{limit: 0.5}))
     assert sum(1 for _ in Texts(tmp_path / "round-1").get("canaries")) == 20
     examined(tmp_path / "again", {"cot": judge}, canaries=Canaries(**{limit: 1.0}))
@@ -286,10 +292,39 @@ def test_an_unfit_judge_ends_the_run_before_a_sample_is_judged(tmp_path):
     judge = tmp_path / "mine.py"
     judge.write_text("async def lenient(sample):\n    return 'pass'\n")
     entry = f"{{name: mine, agent: '{judge}:lenient', after: cot, stage: cot}}"
-    with pytest.raises(UnfitJudge, match="judge 'mine' let 10 of 10 known bad samples pass"):
+    with pytest.raises(UnfitJudge, match="judge 'mine' passed 10 of 10 known bad samples"):
         refined(tmp_path, f"fcdr.judges=[{entry}]", "fcdr.canaries.max_false_pass=0.2")
     state = RunFolder(tmp_path / "out").state()
     assert state.status == "failed"
     assert "judge 'mine'" in state.reason
     assert not state.rounds[1].nodes
     assert health(state, "mine").false_pass == 1
+
+
+@pytest.mark.slow
+def test_a_loop_stopped_by_an_unfit_judge_goes_on_once_that_is_mended_and_trains_on_no_canary(tmp_path):
+    judge = tmp_path / "mine.py"
+    judge.write_text("async def mine(sample):\n    return 'pass'\n")
+    entry = f"fcdr.judges=[{{name: mine, agent: '{judge}:mine', after: cot, stage: format}}]"
+    small = ["tasks.per_round=8", "warmup.references.count=16", "gate.suites.new.count=8", "gate.suites.old.count=4"]
+    settings = [*small, entry, "fcdr.canaries.max_false_pass=0.5", "name=run", "rounds=1", "sample.max_new_tokens=48"]
+    runs = ["--run-dir", str(tmp_path)]
+    done = loop("--config", "smoke", *runs, *(part for setting in settings for part in ("--set", setting)))
+    folder = RunFolder(tmp_path / "run")
+    assert done.returncode == 1
+    assert "judge 'mine' passed 10 of 10 known bad samples" in done.stderr
+    assert not folder.state().rounds[1].nodes
+    judge.write_text("from funreason.agents.format import judge_format as mine\n")
+    assert loop("--resume", "run", *runs).returncode in (0, 3), done.stderr
+    r, texts = folder.state().rounds[1], folder.texts(1)
+    assert r.health["mine"].false_pass == 0
+    assert {sample.id.split("/")[0] for sample in texts.get("canaries")} == {"canary"}
+    assert sum(1 for _ in texts.get("canaries")) == 10 * 2 * 6
+    assert not [s.id for end in (*ENDS, "sampled") for s in texts.get(end) if s.id.startswith("canary/")]
+    assert r.chosen.trained <= r.fates["kept"] + r.fates["text"]
+    assert r.update is None or r.update.examples <= r.chosen.trained + r.chosen.replay
+
+
+def loop(*arguments):
+    command = [sys.executable, "-m", "funreason", "loop", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -215,3 +215,33 @@ def test_every_sample_is_in_one_batch_and_one_micro_batch_of_an_epoch(lengths, b
         pieces = cut(batch, lengths, micro_tokens=micro_tokens)
         assert sorted(index for piece in pieces for index in piece) == sorted(batch)
         assert all(len(p) == 1 or len(p) * max(lengths[i] for i in p) <= micro_tokens for p in pieces)
+
+
+def small_machine(model, tokens: int) -> None:
+    """Lets `model` run out of memory as a GPU does, in any pass of more than `tokens` tokens."""
+
+    def refuse(module, args, kwargs):
+        if kwargs["input_ids"].numel() > tokens:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    model.register_forward_pre_hook(refuse, with_kwargs=True)
+
+
+def test_memory_that_runs_out_halves_the_pass_once_and_changes_no_number():
+    settings, steps, model = changed(micro_tokens=240), [], tiny_model()
+    small_machine(model, 130)
+    train(model, TOKENIZER, examples(), settings, on_step=steps.append)
+    assert [step.halved_to for step in steps] == [120, *[None] * (len(steps) - 1)]
+    assert not any(step.refused for step in steps)
+    whole = weights_after(settings)
+    assert all(torch.allclose(model.state_dict()[name], whole[name], atol=2e-5) for name in whole)
+
+
+def test_memory_that_runs_out_again_is_the_end_and_the_checkpoint_stays(tmp_path):
+    settings, model, calls = changed(micro_tokens=240), tiny_model(), iter([False, True])
+    train(model, TOKENIZER, examples(), settings, checkpoint_dir=tmp_path, stop=lambda: next(calls))
+    again = tiny_model()
+    small_machine(again, 20)
+    with pytest.raises(TrainingError, match=r"out of memory with 120 padded tokens.*micro_tokens"):
+        train(again, TOKENIZER, examples(), settings, checkpoint_dir=tmp_path)
+    assert weights_after(settings, checkpoint_dir=tmp_path).keys() == weights_after(settings).keys()

@@ -44,10 +44,21 @@ class Generator:
         """k samples for each seed, without those that have ended; a task that does not fit is dropped."""
         owed = [seed for seed in seeds if seed.id not in self.ended and not self._all_drawn(seed)]
         fitting = [seed for seed in owed if self.policy.fits(seed.task)]
-        found = await self.policy.ask([Ask(seed.id, seed.task, self.k) for seed in fitting])
+        found = await self._ask(fitting)
         made = {seed.id: self._read_all(seed, answers) for seed, answers in zip(fitting, found, strict=True)}
         again = await self._draw_again(seeds)
         return [self._emit(seed, made.get(seed.id), again) for seed in seeds]
+
+    async def _ask(self, seeds: list[Sample]) -> list[list[Completion]]:
+        asks = [Ask(seed.id, seed.task, self.k) for seed in seeds]
+        try:
+            return await self.policy.ask(asks)
+        except Exception as fault:
+            if getattr(fault, "stops_run", False):  # the run ends here: what was paid for is for whoever takes it up
+                for seed, answers in zip(seeds, self.policy.paid(asks), strict=True):
+                    if answers:
+                        self._read_all(seed, answers)
+            raise
 
     async def resample(self, samples: list[Sample]) -> list[Sample]:
         """A new answer for each sample, at the attempt it now stands at."""

@@ -12,7 +12,7 @@ from funreason.commands import terminal
 from funreason.commands.settings import read_config
 from funreason.commands.tracking import require_known, tracked
 from funreason.commands.viewing import CONSOLE, require_terminal, speak_into, viewed
-from funreason.config import Config, ConfigError
+from funreason.config import Config, ConfigError, parse_setting
 from funreason.loops.interrupt import STOPPED, StopRequest
 from funreason.loops.run import START, config_of, new_run, play
 from funreason.record.folder import RunFolder, open_run
@@ -24,6 +24,8 @@ OK, REFUSED, INTERRUPTED = 0, 3, 130
 OPTIONS = {"tasks.path": "--tasks", "tasks.strict": "--strict", "model.path": "--model", "seed": "--seed"}
 OPTIONS |= {"fcdr.llm.cache": "--no-cache"}
 """Options that only a new run can have, by the setting they change."""
+OUTSIDE = ("budget.", "sample.endpoints=")
+"""Settings that a run which goes on may be given anew: what it may still spend, and where its servers are by now."""
 
 
 def run_loop(
@@ -43,7 +45,7 @@ def run_loop(
         config, folder = _fresh(name, given, settings)
     else:
         _require_nothing_new(name, given, settings)
-        config, folder = _taken_up(resume, given)
+        config, folder = _taken_up(resume, given, settings)
     console = terminal.console()
     stop = StopRequest()
     stop.listen()
@@ -101,17 +103,17 @@ def _require_nothing_new(name: str | None, given: Mapping[str, object], settings
     """Raise ConfigError for what a run that has begun can no longer change."""
     said = ["--config"] if name is not None else []
     said += [option for key, option in OPTIONS.items() if key in given]
-    said += ["--set"] if settings else []
+    said += [f"--set {text}" for text in settings if not text.startswith(OUTSIDE)]
     if said:
         raise ConfigError(
             f"--resume goes on with the settings that the run began with, so {', '.join(said)} cannot be given. "
-            "Only --rounds may change; anything else is a new run."
+            "Only --rounds, budget.* and sample.endpoints may change; anything else is a new run."
         )
 
 
-def _taken_up(name: str, given: Mapping[str, object]) -> tuple[Config, RunFolder]:
+def _taken_up(name: str, given: Mapping[str, object], settings: list[str]) -> tuple[Config, RunFolder]:
     folder = open_run(name, Path(str(given.get("run_dir", "runs"))))
-    config, state = config_of(folder), folder.state()
+    config, state = config_of(folder, dict(map(parse_setting, settings))), folder.state()
     done = max((k for k, r in state.rounds.items() if r.ended), default=START)
     rounds = given.get("rounds", state.rounds_planned or config.rounds)
     if not isinstance(rounds, int) or rounds < max(1, done):

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from funreason.commands import terminal
 from funreason.commands.settings import read_config
-from funreason.config import ConfigError
+from funreason.config import Config, ConfigError
 from funreason.loops.planning import Assumed, Hardware, Phase, Plan, plan
 from funreason.models.footprint import PARTS
 from funreason.models.workload import CHIPS, Pace
@@ -35,7 +35,7 @@ class Asked(NamedTuple):
 def run_plan(name: str, model: str | None, asked: Asked, settings: list[str], *, as_json: bool) -> int:
     """Print the plan; the exit code says whether everything fits."""
     config = read_config(name, {"model.path": model} if model else {}, settings)
-    found = plan(config, _hardware(asked), _assumed(asked))
+    found = plan(config, _hardware(asked, config), _assumed(asked))
     if as_json:
         print(json.dumps(as_data(name, found), indent=2))
     else:
@@ -67,7 +67,7 @@ def _phase_data(found: Plan, phase: Phase) -> dict[str, Any]:
     return data | {"memory": {part: round(size) for part, size in phase.memory.items()}}
 
 
-def _hardware(asked: Asked) -> Hardware:
+def _hardware(asked: Asked, config: Config) -> Hardware:
     if asked.gpu not in CHIPS:
         raise ConfigError(
             f"--gpu {asked.gpu}: known are {', '.join(CHIPS)}. "
@@ -77,7 +77,8 @@ def _hardware(asked: Asked) -> Hardware:
     given = {key: value for key, value in numbers.items() if value is not None}
     if any(value <= 0 for value in given.values()) or (asked.gpus is not None and asked.gpus < 1):
         raise ConfigError("--gpus, --gpu-memory, --tflops and --bandwidth must be above 0")
-    return Hardware(asked.gpu, CHIPS[asked.gpu]._replace(**given), asked.gpus or 1)
+    wanted = max(config.train.update.launch.processes, config.warmup.update.launch.processes)
+    return Hardware(asked.gpu, CHIPS[asked.gpu]._replace(**given), asked.gpus or wanted)
 
 
 def _assumed(asked: Asked) -> Assumed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from funreason.commands.settings import read_config
 from funreason.commands.terminal import console
 from funreason.data.reading import read_tasks
 from funreason.loops.building import build_policy
-from funreason.loops.updating import training_settings
+from funreason.loops.updating import update_job
 from funreason.models.policy import Policy
 from funreason.record.folder import RecordError
 from funreason.record.plain import plain
@@ -20,8 +21,7 @@ from funreason.srml.examples import Example, StepReport
 
 def run_train(file: Path, out: Path, model: str | None, name: str, preview: int, settings: list[str]) -> int:
     """Train on the references of `file` and save into `out`; the exit code."""
-    from funreason.models.loading import load_model, save_model
-    from funreason.srml.training import train
+    from funreason.srml.update import update
 
     config = read_config(name, {"model.path": model} if model else {}, settings)
     if out.exists() and any(out.iterdir()):
@@ -33,14 +33,15 @@ def run_train(file: Path, out: Path, model: str | None, name: str, preview: int,
     policy, base = build_policy(config)
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
     _preview(screen, examples[:preview], policy)
-    student = load_model(base.folder, config.model.device, config.model.dtype)
-    update = training_settings(config.train.update, config, 0)
-    report = train(student, policy.tokenizer, examples, update, on_step=lambda step: _say(screen, step))
-    weights_id = save_model(student, policy.tokenizer, out)
+    job, work = update_job(config.train.update, config, base.folder, out), out.with_name(f".{out.name}.update")
+    with policy.aside():
+        report, weights_id = update(job, examples, policy.tokenizer, work, on_step=lambda step: _say(screen, step))
+    shutil.rmtree(work, ignore_errors=True)
     screen.print(
         f"trained on {report.examples} samples ({len(report.refused)} refused) in {report.steps} steps: "
         f"L_think {_loss(report.think)}, L_result {_loss(report.result)}. Weights {weights_id} in {plain(out)}"
     )
+    screen.print(plain(f"computed with {report.how}"))
     for refusal in report.refused[:10]:
         screen.print(plain(f"refused {refusal.message}"))
     return 0
@@ -68,6 +69,8 @@ def _preview(screen: Console, examples: list[Example], policy: Policy) -> None:
 
 
 def _say(screen: Console, step: StepReport) -> None:
+    if step.halved_to is not None:
+        screen.print(f"memory ran out: from here on at most {step.halved_to} tokens in a forward pass")
     if step.step % 10 == 0 or step.step == step.steps:
         screen.print(f"step {step.step}/{step.steps}  L_think {_loss(step.think)}  L_result {_loss(step.result)}")
 

@@ -117,15 +117,15 @@ def require_fit(event: Examined, limits: Canaries, texts: Texts) -> None:
     """Raise UnfitJudge when what was examined is over a limit."""
     missed = ", ".join(f"{fault} {count}" for fault, count in event.missed.items())
     for wrong, asked, most, key, what in (
-        (event.passed, event.bad, limits.max_false_pass, "max_false_pass", f"known bad samples pass ({missed})"),
-        (event.dropped, event.good, limits.max_false_drop, "max_false_drop", "known good samples not pass"),
+        (event.passed, event.bad, limits.max_false_pass, "max_false_pass", f"passed {{}} known bad samples ({missed})"),
+        (event.dropped, event.good, limits.max_false_drop, "max_false_drop", "did not pass {} known good samples"),
     ):
         if most is not None and asked and wrong / asked > most:
             raise UnfitJudge(
-                f"judge {event.node!r} let {wrong} of {asked} {what}: {100 * wrong / asked:.0f} %, where "
+                f"judge {event.node!r} {what.format(f'{wrong} of {asked}')}: {100 * wrong / asked:.0f} %, where "
                 f"fcdr.canaries.{key} allows {100 * most:.0f} %. Round {event.round} was stopped before it drew a "
-                f"sample. What the judge was shown and said stands in {texts.folder / CANARIES}.jsonl. Mend it and "
-                "go on with --resume, or begin a run with another judge or limit."
+                f"sample. What the judge was shown and said stands in {texts.folder / CANARIES}.jsonl. Mend it "
+                "and begin again (a loop goes on with --resume), or begin with another judge or limit."
             )
 
 

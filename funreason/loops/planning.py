@@ -20,6 +20,7 @@ from funreason.models.workload import CHIPS, Chip, Pace
 
 ITEM = {"float32": 4, "bfloat16": 2}
 MAX_ROWS = 512  # the most rows the in-process sampler decodes at once
+HEAD_CHUNK_BYTES = 2**29
 ANY_CHIP = "a100-80"  # speed does not matter where only memory is asked for
 SUITE_COUNT = 200  # cases of a suite whose size is not configured
 
@@ -74,7 +75,8 @@ def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
     """The plan of a configuration; ModelError when its model's sizes cannot be known."""
     model = read_architecture(model_path(config.model.path))
     found = Plan(model, hardware, assumed, [], [], [])
-    found.phases.append(_sampling(config, found))
+    if not config.sample.endpoints:
+        found.phases.append(_sampling(config, found))
     if config.warmup.references is not None:
         update = config.warmup.update
         count = config.warmup.references.count + _replay(update)
@@ -113,7 +115,15 @@ def _sampling(config: Config, found: Plan) -> Phase:
     return Phase("sample", footprint.sampling_memory(model, shape), 1, written + read, seconds)
 
 
+def _engine(config: Config) -> bool:
+    """Whether a vLLM engine samples on the GPU."""
+    return config.model.sampler == "vllm" and config.model.device.startswith("cuda")
+
+
 def _sampling_shape(config: Config, assumed: Assumed, item: int) -> SamplingShape:
+    if _engine(config):  # pages hold what is there, not the longest there may be
+        rows = config.model.vllm.max_num_seqs
+        return SamplingShape(rows * (assumed.prompt_tokens + assumed.answer_tokens), rows, item)
     # A batch is filled up to its token budget, and every row counts with the longest completion there may be.
     k, longest = config.sample.k, config.sample.max_new_tokens
     per_task = assumed.prompt_tokens + k * longest
@@ -136,21 +146,34 @@ def _gate(config: Config, found: Plan) -> Phase:
 
 def _update(name: str, config: Config, update: Update, samples: int, found: Plan) -> Phase:
     model, hardware, assumed = found.model, found.hardware, found.assumed
-    shape = _update_shape(config, update)
+    shape = _update_shape(config, update, model)
+    memory = footprint.update_memory(model, shape)
+    if _engine(config):  # it keeps its share while others work
+        memory["engine"] = config.model.vllm.gpu_memory_utilization * hardware.chip.memory * 2**30
     length = assumed.prompt_tokens + assumed.answer_tokens
     tokens = float(samples * update.epochs * length)
     seconds = workload.update_seconds(model, shape, hardware.chip, assumed.pace, tokens=tokens, length=length)
-    return Phase(name, footprint.update_memory(model, shape), shape.processes, tokens, seconds)
+    return Phase(name, memory, shape.processes, tokens, seconds)
 
 
-def _update_shape(config: Config, update: Update) -> UpdateShape:
+def _update_shape(config: Config, update: Update, model: Architecture) -> UpdateShape:
     lora = None if update.lora is None else Lora(update.lora.rank, tuple(update.lora.targets))
     return UpdateShape(
         tokens=max(update.micro_tokens, update.max_length),  # a sample longer than the budget stands alone
         item=ITEM[config.model.dtype],
         checkpointing=update.gradient_checkpointing,
         lora=lora,
+        strategy=update.launch.strategy,
+        processes=update.launch.processes,
+        head_chunk=_head_chunk(update, model),
     )
+
+
+def _head_chunk(update: Update, model: Architecture) -> int | None:
+    # What `srml.head` takes at a time on a GPU by default; asking it would load torch.
+    if update.head == "naive":
+        return None
+    return update.head_chunk or max(32, HEAD_CHUNK_BYTES // (4 * model.vocabulary) // 32 * 32)
 
 
 def _tasks(config: Config) -> int:
@@ -174,7 +197,18 @@ def _problems(config: Config, found: Plan) -> list[str]:
             over = phase.total / 2**30 - memory
             said.append(f"{phase.name} needs {over:.1f} GiB more than a GPU has: {_advice(config, phase)}")
         if phase.gpus > found.hardware.gpus:
-            said.append(f"{phase.name} asks for {phase.gpus} processes, and there are {found.hardware.gpus} GPUs.")
+            there = (
+                f"there is {found.hardware.gpus} GPU"
+                if found.hardware.gpus == 1
+                else f"there are {found.hardware.gpus} GPUs"
+            )
+            said.append(f"{phase.name} asks for {phase.gpus} processes, and {there}.")
+    if _engine(config):
+        room = config.model.vllm.gpu_memory_utilization * memory
+        if found.model.parameters * ITEM[config.model.dtype] / config.model.vllm.tensor_parallel > room * 2**30:
+            said.append(
+                f"the engine's {room:.1f} GiB do not hold the weights: raise model.vllm.gpu_memory_utilization."
+            )
     longest = found.assumed.prompt_tokens + config.sample.max_new_tokens
     if longest > found.model.context:
         said.append(f"a prompt and an answer take {longest} tokens, and the model's context is {found.model.context}.")
@@ -184,10 +218,12 @@ def _problems(config: Config, found: Plan) -> list[str]:
 def _advice(config: Config, phase: Phase) -> str:
     largest = max(phase.memory, key=lambda part: phase.memory[part])
     update = config.warmup.update if phase.name == "warm-up" else config.train.update
+    if phase.name in ("sample", "gate") and _engine(config):
+        return "lower model.vllm.max_num_seqs, or raise model.vllm.tensor_parallel."
     if phase.name in ("sample", "gate"):
         lower = "lower sample.batch_tokens, sample.k or sample.max_new_tokens"
         return f"{lower}." if largest == "keys and values" else f"{lower}, or use model.dtype=bfloat16."
-    tries = []
+    tries = ["lower model.vllm.gpu_memory_utilization"] if _engine(config) else []
     if config.model.dtype == "float32":
         tries.append("use model.dtype=bfloat16")
     if not update.gradient_checkpointing:
@@ -198,6 +234,8 @@ def _advice(config: Config, phase: Phase) -> str:
         tries.append("lower max_length")
     if largest in ("weights", "gradients", "optimiser") and update.lora is None:
         tries.append("train adapters (lora)")
+        if update.launch.strategy not in ("zero3", "fsdp2"):
+            tries.append("lie over several GPUs (launch: {strategy: zero3, processes: 8})")
     return (", or ".join(tries) or "take a larger GPU, or a smaller model") + "."
 
 
@@ -213,9 +251,15 @@ def _notes(config: Config, found: Plan) -> list[str]:
     ]
     if config.tasks.per_round is None and not config.tasks.path.startswith(TOOLBOX):
         notes.append(f"tasks.per_round is not set: counted with {TOOLBOX_PER_ROUND} tasks a round")
+    if _engine(config):
+        share = config.model.vllm.gpu_memory_utilization
+        notes.append(f"the engine keeps its {share:.0%} of the first GPU's memory while updates run")
+    if config.sample.endpoints:
+        notes.append("answers come from endpoints: sampling is their machines' work and is not counted")
     references = config.warmup.references
     if references is not None and references.path == OWN_TASKS:
         notes.append("the warm-up is counted with as many references as it asks for")
-    if config.model.dtype == "bfloat16" and config.train.update.lora is None:
+    update = config.train.update
+    if config.model.dtype == "bfloat16" and update.lora is None and update.launch.strategy == "none":
         notes.append("in one process weights and moments are bfloat16 too, which loses small changes of weights")
     return notes

@@ -1,7 +1,8 @@
 """One round: sample, refine, train, gate.
 
 Agents never import this module and never call each other; they answer messages on the bus.
-A sample that fails stays in the record as data; only a broken judge stops the round.
+A sample that fails stays in the record as data; only a broken judge stops the round. An update whose loss stays not
+finite ends its round with a rollback.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from funreason.bus.scheduler import Bus
 from funreason.loops.interrupt import Interrupted, held_back
 from funreason.loops.updating import trained_before
 from funreason.loops.world import World
+from funreason.models.errors import BrokenWeights
 from funreason.record.events import RoundEnded
 from funreason.record.types import Sample
+from funreason.srml.errors import NotFinite
 
 
 async def play_round(world: World, k: int) -> Accepted:
@@ -20,8 +23,10 @@ async def play_round(world: World, k: int) -> Accepted:
     seeds = world.seeds(k)
     bus = world.bus(k)
     await sample_and_refine(world, bus, seeds, k)
-    candidate = await train(world, bus, k)
-    accepted = await gate(world, bus, candidate)
+    try:
+        accepted = await gate(world, bus, await train(world, bus, k))
+    except (NotFinite, BrokenWeights) as error:  # the update broke the weights: the round is lost, not the run
+        accepted = await world.evaluator.refuse(k, f"the update failed: {error}")
     world.finish_round(k)
     world.journal.write(RoundEnded(round=k, weights=accepted.weights_id))
     return accepted

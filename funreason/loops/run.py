@@ -10,9 +10,10 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from funreason.agents.messages import Accepted
-from funreason.config import Config, ConfigError, check_config, dump_config
+from funreason.config import Config, ConfigError, dump_config, load_config
 from funreason.loops.building import build_world
 from funreason.loops.control import Doorbell
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
@@ -66,14 +67,12 @@ def _taken(folder: RunFolder) -> str:
     return f"{folder.path} exists already and is no run. Choose another name; nothing in it was touched."
 
 
-def config_of(folder: RunFolder) -> Config:
-    """The configuration a run was started with."""
-    import yaml
-
+def config_of(folder: RunFolder, changes: dict[str, Any] | None = None) -> Config:
+    """The configuration a run was started with; `changes` maps dotted keys to what they are now."""
     path = folder.path / "config.yaml"
     if not path.exists():
         raise RecordError(f"{folder.path} has no config.yaml, so the run cannot be taken up again")
-    return check_config(yaml.safe_load(path.read_text()), str(path))
+    return load_config(path, changes)
 
 
 async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: bool = False) -> State:

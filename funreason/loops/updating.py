@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -21,11 +20,13 @@ from funreason.config import Config, Lora, Update
 from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.models.policy import Policy
 from funreason.models.prompts import closes_thinking
-from funreason.record.events import Event, Noted, Stepped, Updated
+from funreason.record.events import Crashed, Event, Noted, Stepped, Updated
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.record.types import Sample
+from funreason.srml.errors import NotFinite, OtherTrainingError, WorkersFailed
 from funreason.srml.examples import Example, LoraSettings, StepReport, TrainReport, TrainSettings
+from funreason.srml.job import Job, Launch, Outcome
 
 
 class Updating:
@@ -47,21 +48,19 @@ class Updating:
             return self._update(settings, lesson)
 
     def _update(self, settings: Update, lesson: Lesson) -> tuple[Accepted, Updated, int]:
-        from funreason.models.loading import load_model, save_model
-
-        model = load_model(lesson.start.folder, self.config.model.device, self.config.model.dtype)
-        checkpoints = self.folder.checkpoint(lesson.round)
-        report = self._train(model, settings, lesson, checkpoints)
+        job, work = self._job(settings, lesson), self.weights / f"update-round-{lesson.round}"
+        outcome = self._train(job, lesson, work)
+        report, weights_id = outcome.report, outcome.weights_id
         if not report.finished:
             raise Interrupted
+        self.write(Noted(level="info", text=f"update: {report.how}", round=lesson.round))
         self._note_refused(report, lesson.round)
-        fresh = self.weights / f"fresh-round-{lesson.round}"
-        weights_id = save_model(model, self.policy.tokenizer, fresh)
         folder = self.weights / weights_id
         if folder.exists():  # the same bytes, saved by a run that was interrupted just behind this line
-            shutil.rmtree(fresh)
+            shutil.rmtree(job.out)
         else:
-            fresh.rename(folder)
+            job.out.rename(folder)
+        shutil.rmtree(work, ignore_errors=True)
         updated = Updated(
             round=lesson.round,
             weights=weights_id,
@@ -72,30 +71,39 @@ class Updating:
         )
         return Accepted(weights_id, folder), updated, len(report.refused)
 
-    def _train(self, model: Any, settings: Update, lesson: Lesson, checkpoints: Path) -> TrainReport:
+    def _job(self, settings: Update, lesson: Lesson) -> Job:
+        out, checkpoints = self.weights / f"fresh-round-{lesson.round}", self.folder.checkpoint(lesson.round)
+        return update_job(settings, self.config, lesson.start.folder, out, checkpoints, lesson.round)
+
+    def _train(self, job: Job, lesson: Lesson, work: Path) -> Outcome:
         """Train from the checkpoint, if any; anew where it is of another lesson, as after a requeue or an upgrade."""
-        from funreason.srml.errors import OtherTrainingError
-        from funreason.srml.training import train
+        from funreason.srml.update import update
 
         examples = [self._example(s, lesson.round) for s in (*lesson.samples, *lesson.replay)]
         self._note_unthought(examples, lesson.round)
         go = partial(
-            train,
-            model,
-            self.policy.tokenizer,
+            update,
+            job,
             examples,
-            training_settings(settings, self.config, lesson.round),
+            self.policy.tokenizer,
+            work,
             on_step=lambda step: self._on_step(lesson.round, step),
-            checkpoint_dir=checkpoints,
-            stop=self.stop.asked_after_waiting,
+            pace=self.stop,
         )
         try:
             return go()
-        except OtherTrainingError:  # raised before the model was touched
+        except OtherTrainingError:  # raised before any weight was touched
             text = "the update begins anew: its checkpoint was made with other samples or settings"
             self.write(Noted(level="warning", text=text, round=lesson.round))
-            shutil.rmtree(checkpoints)
+            shutil.rmtree(self.folder.checkpoint(lesson.round))
             return go()
+        except NotFinite:  # going on from there would only repeat it
+            shutil.rmtree(self.folder.checkpoint(lesson.round), ignore_errors=True)
+            raise
+        except WorkersFailed as error:
+            processes = job.launch.processes
+            self.write(Crashed(round=lesson.round, reason=str(error), processes=processes, lines=error.lines))
+            raise
 
     def _note_unthought(self, examples: list[Example], round: int) -> None:
         tags = self.config.model.think_tags
@@ -123,6 +131,9 @@ class Updating:
         )
 
     def _on_step(self, round: int, step: StepReport) -> None:
+        if step.halved_to is not None:
+            text = f"memory ran out at step {step.step}: from here on at most {step.halved_to} tokens in a forward pass"
+            self.write(Noted(level="warning", text=text, round=round))
         self.write(
             Stepped(
                 round=round,
@@ -150,6 +161,22 @@ def trained_before(past: State, k: int, weights: Path) -> Candidate | None:
     return Candidate(k, done.update.weights, weights / done.update.weights)
 
 
+def update_job(
+    settings: Update, config: Config, model: Path, out: Path, checkpoints: Path | None = None, round: int = 0
+) -> Job:
+    """The job of making weights in `out` from those in `model`, as configured."""
+    # Absolute paths: the processes that may read this need not stand where this one does.
+    return Job(
+        model=model.resolve(),
+        out=out.resolve(),
+        checkpoints=None if checkpoints is None else checkpoints.resolve(),
+        settings=training_settings(settings, config, round),
+        launch=Launch(settings.launch.processes, settings.launch.strategy),
+        device=config.model.device,
+        dtype=config.model.dtype,
+    )
+
+
 def training_settings(settings: Update, config: Config, round: int) -> TrainSettings:
     """The configuration in the trainer's terms; each round shuffles anew."""
     return TrainSettings(
@@ -164,6 +191,9 @@ def training_settings(settings: Update, config: Config, round: int) -> TrainSett
         average=settings.average,
         max_length=settings.max_length,
         micro_tokens=settings.micro_tokens,
+        head=settings.head,
+        head_chunk=settings.head_chunk,
+        pack=settings.pack,
         think_tags=config.model.think_tags,
         gradient_checkpointing=settings.gradient_checkpointing,
         lora=_lora(settings.lora),

@@ -92,6 +92,10 @@ class EndpointSampler:
             self._paid.pop(key, None)
         return found
 
+    def paid(self, request: Request) -> list[Completion]:
+        """What a call that failed had brought for one of its requests; empty when it had brought nothing."""
+        return self._paid.get(_draw_key(request), [])
+
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[Place, list[Completion]]]:
         """Place and completions of each request, whichever comes first; none for a prompt that does not fit.
 

@@ -16,14 +16,14 @@ Parts = dict[str, float]
 """Bytes by what they are for."""
 PARTS = (
     "weights", "gradients", "optimiser", "gathered", "activations", "backward", "head", "keys and values", "logits",
-    "allowance",
+    "engine", "allowance",
 )  # fmt: skip
 
 ALLOWANCE = 1.5 * 2**30  # CUDA context, fragments and workspace: 1 to 2 GiB on the cards people report
 BACKWARD = 0.5  # of a layer's activations: the gradients that are alive while that layer is gone back through
 DRAWING = 16 * 2**24  # the block that `models.draws` works in: float32 twice and float64 once per element
 HEAD_ALIVE = 2  # copies of the logits in the model's own type: the logits and their trained rows, or their gradients
-HEAD_PRECISE = 8  # bytes beside them in float32: log-probabilities and their gradient
+HEAD_PRECISE = 8  # bytes beside them in float32: log-probabilities and their gradient; half of it in chunks
 
 
 class Lora(NamedTuple):
@@ -137,6 +137,10 @@ def _gathered(model: Architecture, shape: UpdateShape) -> float:
 
 
 def _head(model: Architecture, shape: UpdateShape) -> float:
-    rows = shape.tokens if shape.head_chunk is None else min(shape.tokens, shape.head_chunk)
-    logits = rows * model.vocabulary * (HEAD_ALIVE * shape.item + HEAD_PRECISE)
-    return float(logits + shape.tokens * model.hidden * shape.item)
+    hidden = shape.tokens * model.hidden * shape.item
+    if shape.head_chunk is None:
+        return float(hidden + shape.tokens * model.vocabulary * (HEAD_ALIVE * shape.item + HEAD_PRECISE))
+    rows = min(shape.tokens, shape.head_chunk)
+    chunk = rows * model.vocabulary * (HEAD_ALIVE * shape.item + HEAD_PRECISE / 2)
+    # The head's own gradient is summed in float32 over the chunks, unless it stays as it was loaded.
+    return hidden + chunk + (0 if shape.lora is not None else 4 * model.embedding)

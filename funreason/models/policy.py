@@ -86,6 +86,11 @@ class Policy:
         """Whether the prompt leaves room for an answer in the model's context."""
         return not self.sampler.too_long(self._request(Ask("", task)))
 
+    def paid(self, asks: Sequence[Ask]) -> list[list[Completion]]:
+        """What each ask of a call that failed had brought all the same; nothing where the sampler keeps nothing."""
+        keeps = getattr(self.sampler, "paid", None)
+        return [keeps(self._request(ask)) if keeps else [] for ask in asks]
+
     async def ask(self, asks: Sequence[Ask], *, greedy: bool = False) -> list[list[Completion]]:
         """The completions of each ask, in order, each with the opening tag even where its prompt wrote that."""
         requests = [self._request(ask, greedy=greedy) for ask in asks]

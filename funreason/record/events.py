@@ -190,6 +190,15 @@ class Updated(Event, frozen=True):
     result: float | None = None
 
 
+class Crashed(Event, frozen=True):
+    """The processes of an update failed: why, and the last lines of each one's log, by the log's name."""
+
+    round: int
+    reason: str
+    processes: int
+    lines: dict[str, list[str]] = {}
+
+
 class Score(msgspec.Struct, frozen=True):
     """One category, or all, on the same items under old and new weights: counts of correct answers.
 
@@ -302,6 +311,7 @@ AnyEvent = (
     | Asked
     | Stepped
     | Updated
+    | Crashed
     | Synced
     | Gated
     | Paid

@@ -219,6 +219,10 @@ def _ended(state: State, event: ev.Ended) -> None:
     (r.dead_reasons if failed else r.origins)[fate.why] += 1
 
 
+def _crashed(state: State, event: ev.Crashed) -> None:
+    state.notes.append(ev.Noted(at=event.at, level="error", text=event.reason, round=event.round))
+
+
 def _round_ended(state: State, event: ev.RoundEnded) -> None:
     r = state.at_round(event.round)
     r.weights, r.ended = event.weights, True
@@ -265,6 +269,7 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.TaskRefused: _task_refused,
     ev.TasksRead: _tasks_read,
     ev.Ended: _ended,
+    ev.Crashed: _crashed,
     ev.RoundEnded: _round_ended,
     ev.Noted: _noted,
     ev.Requeued: _requeued,

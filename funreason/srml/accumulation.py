@@ -1,8 +1,8 @@
 """The gradient of one effective batch, gathered piece by piece and over all processes.
 
 Denominators are those of the whole batch and known before the first backward pass, and gradients are added up, never
-averaged. So neither the cut into micro-batches nor the number of processes shows in the result. The model is not
-wrapped for that: each process holds all of it.
+averaged. So neither the cut into micro-batches nor the number of processes shows in the result. Where processes work in
+step with each other, one that has fewer micro-batches than the others runs idle passes, which add nothing.
 """
 
 from __future__ import annotations
@@ -10,84 +10,97 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]
-from accelerate.utils import gather_object  # type: ignore[import-untyped]
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from funreason.srml.alpha import Weighting
-from funreason.srml.batches import collate, cut
+from funreason.srml.batches import Batch, collate, cut, deal, pack
 from funreason.srml.examples import Example, TrainSettings
-from funreason.srml.loss import Normaliser, SrmlLoss, part_sums, weigh
+from funreason.srml.layout import Layout
+from funreason.srml.loss import Normaliser, Places, SrmlLoss, token_weights, weigh
 from funreason.srml.parts import Encoded
+from funreason.srml.processes import Processes
 from funreason.srml.tally import Tally
+from funreason.srml.vocabulary import Vocabulary
 
 
 class Accumulation:
-    """Leaves the gradient of whole batches in `model`, and in the weighting if it learns."""
+    """Leaves the gradient of whole batches in the layout, and in the weighting if it learns."""
 
-    def __init__(self, model: PreTrainedModel, weighting: Weighting, settings: TrainSettings, pad_id: int) -> None:
-        self.model, self.weighting, self.settings, self.pad_id = model, weighting, settings, pad_id
-        self.accelerator = Accelerator(cpu=model.device.type == "cpu")
+    def __init__(
+        self,
+        layout: Layout,
+        processes: Processes,
+        vocabulary: Vocabulary,
+        weighting: Weighting,
+        settings: TrainSettings,
+        *,
+        pad_id: int,
+        packed: bool = False,
+    ) -> None:
+        self.layout, self.processes, self.vocabulary, self.weighting = layout, processes, vocabulary, weighting
+        self.settings, self.pad_id, self.packed = settings, pad_id, packed
 
     def gather(self, examples: Sequence[Example], encoded: Sequence[Encoded]) -> tuple[Tensor, Tally]:
         """Backward over one batch; its loss [total, think, result] and its tally, the same in every process."""
         whole = Normaliser(0.0, 0.0, 0.0, 0.0, 0.0)
         for example, sample in zip(examples, encoded, strict=True):
             whole += Normaliser.of_sample(sample.parts, example.weight)
-        loss = torch.zeros(3, dtype=torch.float64, device=self.model.device)
+        loss = torch.zeros(3, dtype=torch.float64, device=self.processes.device)
         tally = Tally()
-        for piece in self._own_pieces(encoded):
-            mine = [examples[index] for index in piece]
-            share = self._backward(mine, [encoded[index] for index in piece], whole, tally)
+        pieces = self._own_pieces(encoded)
+        for number, piece in enumerate(pieces, start=1):
+            with self.layout.piece(last=number == len(pieces)):
+                if not piece:
+                    self._idle()
+                    continue
+                mine = [examples[index] for index in piece]
+                share = self._backward(mine, [encoded[index] for index in piece], whole, tally)
             loss += torch.stack([share.total, share.think, share.result]).detach()
-        self._add_up_gradients()
-        reduced: Tensor = self.accelerator.reduce(loss, "sum")
-        return reduced, self._everyones(tally)
-
-    def any_says(self, stop: bool) -> bool:
-        """Whether any process says so: all must take the same number of steps."""
-        if self.accelerator.num_processes == 1:
-            return stop
-        votes = self.accelerator.reduce(torch.tensor(float(stop), device=self.model.device), "sum")
-        return bool(votes > 0)
+        self._add_up_alpha()
+        return self.processes.add_up(loss), self._everyones(tally)
 
     def _own_pieces(self, encoded: Sequence[Encoded]) -> list[list[int]]:
         lengths = [len(sample.ids) for sample in encoded]
-        pieces = cut(range(len(encoded)), lengths, micro_tokens=self.settings.micro_tokens)
-        return pieces[self.accelerator.process_index :: self.accelerator.num_processes]
+        shares = deal(range(len(encoded)), lengths, hands=self.processes.size)
+        budget = self.settings.micro_tokens
+        pieces = [cut(share, lengths, micro_tokens=budget, packed=self.packed) for share in shares]
+        own = pieces[self.processes.rank]
+        most = max(len(each) for each in pieces)
+        return [*own, *[[]] * (most - len(own))] if self.layout.lockstep else own
 
     def _backward(
         self, examples: Sequence[Example], encoded: Sequence[Encoded], whole: Normaliser, tally: Tally
     ) -> SrmlLoss:
-        weights = [example.weight for example in examples]
-        batch = collate(encoded, weights, pad_id=self.pad_id, device=self.model.device)
+        batch = self._batch(encoded, [example.weight for example in examples])
         start = max(batch.first_trained - 1, 0)  # no logits for the prompt: nothing there is learnt
-        labels, parts = batch.labels[:, start:], batch.parts[:, start:]
-        output = self.model(input_ids=batch.ids, use_cache=False, logits_to_keep=labels.shape[1])
-        sums = part_sums(output.logits, labels, parts)
-        alpha, average = self.weighting.for_loss(), self.settings.average
+        places = Places.of(batch.labels[:, start:], batch.parts[:, start:], batch.owners[:, start:], len(examples))
+        kept, alpha, average = batch.ids.shape[1] - start, self.weighting.for_loss(), self.settings.average
+        weights = token_weights(places, alpha=alpha, normaliser=whole, average=average, weights=batch.weights)
+        sums = places.sums(
+            self.vocabulary.losses(lambda: self.layout.logits(batch.ids, kept, batch.positions), places, weights)
+        )
         share = weigh(sums, alpha=alpha, normaliser=whole, average=average, weights=batch.weights)
-        self.accelerator.backward(share.total)
+        self.layout.backward(share.total * self.layout.scale)
         tally.add(examples, sums)
         return share
 
+    def _batch(self, encoded: Sequence[Encoded], weights: Sequence[float]) -> Batch:
+        device = self.processes.device
+        if self.packed and len(encoded) > 1:
+            return pack(encoded, weights, device=device)
+        return collate(encoded, weights, pad_id=self.pad_id, device=device)
+
+    def _idle(self) -> None:
+        ids = torch.full((1, 2), self.pad_id, device=self.processes.device)
+        self.layout.backward(self.layout.logits(ids, 1).sum() * 0.0)
+
     def _everyones(self, tally: Tally) -> Tally:
-        if self.accelerator.num_processes == 1:
-            return tally
         together = Tally()
-        for part in gather_object([tally]):
+        for part in self.processes.collect(tally):
             together.merge(part)
         return together
 
-    def _add_up_gradients(self) -> None:
-        if self.accelerator.num_processes == 1:
-            return
-        own = [self.weighting.gradient()]
-        for parameter in self.model.parameters():
-            if parameter.requires_grad and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)  # a process without a piece must take part all the same
-            own.append(parameter.grad)
-        for gradient in own:
-            if gradient is not None:
-                gradient.copy_(self.accelerator.reduce(gradient, "sum"))
+    def _add_up_alpha(self) -> None:
+        gradient = self.weighting.gradient()
+        if gradient is not None:
+            gradient.copy_(self.processes.add_up(gradient) / self.layout.scale)

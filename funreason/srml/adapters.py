@@ -23,8 +23,10 @@ ALL_LINEAR = "all-linear"  # peft's word for every linear module but the head
 
 
 @contextmanager
-def adapted(model: PreTrainedModel, settings: TrainSettings) -> Iterator[None]:
+def adapted(model: PreTrainedModel, settings: TrainSettings, *, merge: bool = True) -> Iterator[None]:
     """With `settings.lora`, only adapters learn inside the block, and they are merged into the weights behind it.
+
+    Without `merge` they stay: a model that lies over several processes has no whole weights to merge them into.
 
     Raises TrainingError when peft is not installed, or when no module of the model has a name that is asked for.
     """
@@ -36,7 +38,8 @@ def adapted(model: PreTrainedModel, settings: TrainSettings) -> Iterator[None]:
     try:
         yield
     finally:
-        adapters.merge_and_unload()
+        if merge:
+            adapters.merge_and_unload()
         for parameter in learnt:
             parameter.requires_grad_(True)
 

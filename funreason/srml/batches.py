@@ -1,4 +1,4 @@
-"""How examples become batches: which go together in a step, how a step is cut, how a cut is padded.
+"""How examples become batches: which go together in a step, how a step is cut, how a cut is padded or packed.
 
 A step always holds `batch_size` samples (the last one of an epoch may hold fewer), whatever their length. Cutting it
 into micro-batches is a matter of memory and speed alone; the loss does not see the cut. Everything follows from
@@ -8,8 +8,9 @@ into micro-batches is a matter of memory and speed alone; the loss does not see 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -23,12 +24,18 @@ POOL_BATCHES = (
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One forward pass: ids, labels, parts [B, T], padded on the right, and weights [B] (float64)."""
+    """One forward pass over S samples: ids, labels, parts [B, T] and weights [S] (float64).
+
+    `owners` [B, T] says whose each position is. Padded on the right, a sample a row; or packed, one row of all
+    samples, and `positions` [1, T] begin anew with each.
+    """
 
     ids: Tensor
     labels: Tensor
     parts: Tensor
+    owners: Tensor
     weights: Tensor
+    positions: Tensor | None = None
 
     @property
     def first_trained(self) -> int:
@@ -50,16 +57,42 @@ def plan_epoch(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int
     return batches
 
 
-def cut(batch: Sequence[int], lengths: Sequence[int], *, micro_tokens: int) -> list[list[int]]:
-    """`batch` in micro-batches of at most `micro_tokens` padded tokens; a longer sample stands alone."""
+def deal(batch: Sequence[int], lengths: Sequence[int], *, hands: int) -> list[list[int]]:
+    """`batch` shared out among `hands` processes, longest first and one by one, so that each has about as much."""
+    order = sorted(batch, key=lambda index: -lengths[index])
+    return [order[hand::hands] for hand in range(hands)]
+
+
+def cut(batch: Sequence[int], lengths: Sequence[int], *, micro_tokens: int, packed: bool = False) -> list[list[int]]:
+    """`batch` in micro-batches of at most `micro_tokens` tokens, padding included; a longer sample stands alone."""
     pieces: list[list[int]] = []
     for index in sorted(batch, key=lambda index: -lengths[index]):
         # Longest first, so the first of a piece says how wide all of it will be padded.
-        if pieces and (len(pieces[-1]) + 1) * lengths[pieces[-1][0]] <= micro_tokens:
+        if pieces and _size([*pieces[-1], index], lengths, packed) <= micro_tokens:
             pieces[-1].append(index)
         else:
             pieces.append([index])
     return pieces
+
+
+def _size(piece: Sequence[int], lengths: Sequence[int], packed: bool) -> int:
+    return sum(lengths[index] for index in piece) if packed else len(piece) * lengths[piece[0]]
+
+
+def pack(samples: Sequence[Encoded], weights: Sequence[float], *, device: torch.device) -> Batch:
+    """All samples in one row, for attention that keeps apart what begins at position 0."""
+
+    def row(values: Iterable[int]) -> Tensor:
+        return torch.tensor([list(values)], dtype=torch.long, device=device)
+
+    return Batch(
+        row(chain.from_iterable(sample.ids for sample in samples)),
+        row(chain.from_iterable(sample.labels for sample in samples)),
+        row(chain.from_iterable(sample.parts for sample in samples)),
+        row(chain.from_iterable([number] * len(sample.ids) for number, sample in enumerate(samples))),
+        torch.tensor(weights, dtype=torch.float64, device=device),
+        row(chain.from_iterable(range(len(sample.ids)) for sample in samples)),
+    )
 
 
 def collate(samples: Sequence[Encoded], weights: Sequence[float], *, pad_id: int, device: torch.device) -> Batch:
@@ -74,5 +107,6 @@ def collate(samples: Sequence[Encoded], weights: Sequence[float], *, pad_id: int
         padded(0, pad_id),
         padded(1, IGNORE),
         padded(2, NONE),
+        torch.arange(len(samples), device=device).unsqueeze(1).expand(-1, longest),
         torch.tensor(weights, dtype=torch.float64, device=device),
     )

@@ -2,7 +2,8 @@
 
 Tensors are safetensors, the rest is JSON; nothing is pickled. A checkpoint appears by rename, so an interrupted one
 is never met. It carries a fingerprint of settings and examples: resuming with others would give weights that no
-uninterrupted training could have given, so it is refused.
+uninterrupted training could have given, so it is refused. Of the processes and their layout it knows nothing, so a
+training may go on with others.
 """
 
 from __future__ import annotations
@@ -13,20 +14,24 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.optim import Optimizer
-from transformers import PreTrainedModel
 
 from funreason.models.loading import replace_folder
 from funreason.srml.errors import OtherTrainingError, TrainingError
 from funreason.srml.examples import Example, TrainSettings
+from funreason.srml.layout import Layout, Named
 
+INDECISIVE: dict[str, Any] = {
+    "micro_tokens": 0, "threads": None, "checkpoint_every": 0, "gradient_checkpointing": False,
+    "head": "auto", "head_chunk": None, "pack": "auto",
+}  # fmt: skip
+"""Settings that decide how the weights are computed, not which they are."""
 NAME = "checkpoint"
 RANDOM_STATE = "random_state"
 
@@ -49,13 +54,16 @@ def fingerprint(examples: Sequence[Example], settings: TrainSettings) -> str:
     return digest.hexdigest()
 
 
-def save(folder: Path, model: PreTrainedModel, optimizer: Optimizer, position: Position, print_: str) -> None:
-    """Replace the checkpoint in `folder` by the present state."""
+def save(folder: Path, layout: Layout, position: Position, print_: str, *, write: bool = True) -> None:
+    """Replace the checkpoint in `folder` by the present state. All processes take part, one may `write`."""
+    weights, moments = _kept(layout.weights(), write), _kept(layout.moments(), write)
+    if not write:
+        return
     target = folder / NAME
     fresh = folder / f".{NAME}.new-{os.getpid()}"
     shutil.rmtree(fresh, ignore_errors=True)
     try:
-        _write(fresh, model, optimizer, position, print_)
+        _write(fresh, weights, moments, position, print_)
         replace_folder(fresh, target)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -64,18 +72,18 @@ def save(folder: Path, model: PreTrainedModel, optimizer: Optimizer, position: P
         ) from error
 
 
-def _write(fresh: Path, model: PreTrainedModel, optimizer: Optimizer, position: Position, print_: str) -> None:
+def _write(
+    fresh: Path, weights: dict[str, Tensor], moments: dict[str, Tensor], position: Position, print_: str
+) -> None:
     fresh.mkdir(parents=True)
-    weights = {name: parameter.detach().contiguous() for name, parameter in _learning(model).items()}
     save_file(weights, fresh / "model.safetensors")
-    moments = _moments(model, optimizer) | {RANDOM_STATE: torch.get_rng_state()}
-    save_file(moments, fresh / "optimizer.safetensors")
+    save_file(moments | {RANDOM_STATE: torch.get_rng_state()}, fresh / "optimizer.safetensors")
     state = {"step": position.step, "alpha": position.alpha, "fingerprint": print_}
     (fresh / "state.json").write_text(json.dumps(state))
 
 
-def restore(folder: Path, model: PreTrainedModel, optimizer: Optimizer, print_: str) -> Position | None:
-    """Bring model, optimiser and random state to the checkpoint in `folder`; None when there is none.
+def restore(folder: Path, layout: Layout, print_: str) -> Position | None:
+    """Bring layout and random state to the checkpoint in `folder`; None when there is none.
 
     Raises TrainingError when it belongs to another training or cannot be read.
     """
@@ -89,9 +97,10 @@ def restore(folder: Path, model: PreTrainedModel, optimizer: Optimizer, print_: 
         raise TrainingError(f"{path}: the checkpoint cannot be read ({error}); delete it to begin anew.") from error
     if state.get("fingerprint") != print_:
         raise OtherTrainingError(f"{path}: the checkpoint was made with other examples or settings; delete it.")
-    _load_weights(path, model, weights)
+    if weights.keys() != layout.names():
+        raise TrainingError(f"{path}: the checkpoint is of another architecture; delete it to begin anew.")
     torch.set_rng_state(moments.pop(RANDOM_STATE))
-    _load_moments(model, optimizer, moments)
+    layout.load(weights, moments)
     return Position(int(state["step"]), state["alpha"])
 
 
@@ -100,31 +109,6 @@ def forget(folder: Path) -> None:
     shutil.rmtree(folder / NAME, ignore_errors=True)
 
 
-def _learning(model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
-    # Weights that stay as they were loaded, as all but the adapters do, need no copy.
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-def _moments(model: PreTrainedModel, optimizer: Optimizer) -> dict[str, Tensor]:
-    return {
-        f"{name}/{kind}": value.detach().contiguous()
-        for name, parameter in model.named_parameters()
-        for kind, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def _load_moments(model: PreTrainedModel, optimizer: Optimizer, moments: dict[str, Tensor]) -> None:
-    parameters = dict(model.named_parameters())
-    for key, value in moments.items():
-        name, _, kind = key.rpartition("/")
-        device = "cpu" if kind == "step" else parameters[name].device
-        optimizer.state[parameters[name]][kind] = value.to(device)
-
-
-def _load_weights(path: Path, model: PreTrainedModel, weights: dict[str, Tensor]) -> None:
-    parameters = _learning(model)
-    if parameters.keys() != weights.keys():
-        raise TrainingError(f"{path}: the checkpoint is of another architecture; delete it to begin anew.")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
+def _kept(tensors: Named, keep: bool) -> dict[str, Tensor]:
+    # Those that are not kept are asked for all the same: to put one together takes every process.
+    return {name: value.cpu().contiguous() for name, value in tensors if keep}

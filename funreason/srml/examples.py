@@ -11,6 +11,9 @@ from funreason.calls.thinking import THINK_TAGS, Tags
 AlphaMode = Literal["fixed", "proportional", "learnable"]
 Average = Literal["sample", "token"]
 Schedule = Literal["linear", "cosine", "constant"]
+HeadChoice = Literal["auto", "naive", "chunked"]
+Pack = Literal["auto", "never", "always"]
+Strategy = Literal["none", "ddp", "fsdp2", "zero2", "zero3"]
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -45,7 +48,13 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int = 1
     batch_size: int = 32
     micro_tokens: int = 4096
-    """Padded tokens per forward pass; no influence on the result."""
+    """Tokens per forward pass, padding included; no influence on the result."""
+    head: HeadChoice = "auto"
+    """How the vocabulary head is taken; no influence on the result. See `srml.vocabulary`."""
+    head_chunk: int | None = None
+    """Tokens whose logits are held at a time; None: as many as fill 80 MiB on a CPU, 512 MiB on a GPU."""
+    pack: Pack = "auto"
+    """Whether samples share rows; no influence on the result. See `srml.packing`."""
     lr: float = 4e-5
     warmup_ratio: float = 0.05
     warmup_steps: int | None = None
@@ -102,6 +111,8 @@ class StepReport(msgspec.Struct, frozen=True):
     by_attempt: dict[int, PartLoss]
     refused: tuple[str, ...] = ()
     """Ids of the batch when its loss or gradient was not finite and the step was not taken."""
+    halved_to: int | None = None
+    """Padded tokens per forward pass from here on, when memory ran out in this step."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -131,3 +142,5 @@ class TrainReport(msgspec.Struct, frozen=True):
     seconds: float
     resumed_from: int = 0
     finished: bool = True
+    how: str = ""
+    """In words: how the head was taken, how samples were put together, on how many threads."""

@@ -83,6 +83,44 @@ class Normaliser:
         return cls(*(float((scale * count).sum()) for count in (*present, think, result)))
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The N tokens that learn, in a batch of B samples: where each is predicted, what it is and whose.
+
+    `where` [N] counts positions of the flattened [B, T]; `targets`, `part` and `sample` [N] belong to the token
+    behind it; `tokens` [2, B] (float64) says how many thinking and result tokens each sample has.
+    """
+
+    where: Tensor
+    targets: Tensor
+    part: Tensor
+    sample: Tensor
+    tokens: Tensor
+
+    @classmethod
+    def of(cls, labels: Tensor, parts: Tensor, owners: Tensor | None = None, samples: int | None = None) -> Places:
+        """From labels and parts [B, T], unshifted. `owners` [B, T] says to which of `samples` a position belongs.
+
+        Without owners each row is a sample. What begins a sample counts nowhere.
+        """
+        rows = torch.arange(len(labels), device=labels.device).unsqueeze(1).expand_as(labels)
+        owners = rows if owners is None else owners
+        learns = (parts != NONE) & (labels != IGNORE)
+        learns = learns[:, 1:] & (owners[:, 1:] == owners[:, :-1])
+        where = functional.pad(learns, (0, 1)).flatten().nonzero().squeeze(-1)
+        behind = where + 1
+        part, sample = parts.flatten()[behind], owners.flatten()[behind]
+        count = len(labels) if samples is None else samples
+        tokens = [torch.bincount(sample[part == kind], minlength=count).double() for kind in (THINK, RESULT)]
+        return cls(where, labels.flatten()[behind], part, sample, torch.stack(tokens))
+
+    def sums(self, losses: Tensor) -> PartSums:
+        """The tokens' losses [N], summed per sample and part in float64."""
+        wide, count = losses.double(), self.tokens.shape[1]
+        think, result = (_sums_per_sample(wide, self.sample, self.part == kind, count) for kind in (THINK, RESULT))
+        return PartSums(think, result, self.tokens[0], self.tokens[1])
+
+
 def srml_loss(logits: Tensor, labels: Tensor, parts: Tensor, *, alpha: Alpha, average: Average = "sample") -> SrmlLoss:
     """The loss of one whole batch: logits [B, T, V], labels and parts [B, T], all unshifted.
 
@@ -116,19 +154,27 @@ def srml_sums(
 def part_sums(logits: Tensor, labels: Tensor, parts: Tensor) -> PartSums:
     """Cross-entropy [B, T, V] against labels [B, T], summed per sample and part; prompt positions are never read."""
     _require_shapes(logits, labels, parts)
-    next_labels, next_parts = (functional.pad(values[:, 1:], (0, 1), value=fill) for values, fill in
-                               ((labels, IGNORE), (parts, NONE)))  # fmt: skip
-    trained = (_tokens_of(next_labels, next_parts, THINK) | _tokens_of(next_labels, next_parts, RESULT)).flatten()
-    where = trained.nonzero().squeeze(-1)
-    chosen = logits.flatten(0, 1)[where]
-    if chosen.dtype != torch.float64:
-        chosen = chosen.float()
-    losses = functional.cross_entropy(chosen, next_labels.flatten()[where], reduction="none").double()
-    sample, part = where // labels.shape[1], next_parts.flatten()[where]
-    think = _sums_per_sample(losses, sample, part == THINK, labels.shape[0])
-    result = _sums_per_sample(losses, sample, part == RESULT, labels.shape[0])
-    counts = [_tokens_of(next_labels, next_parts, kind).sum(1).double() for kind in (THINK, RESULT)]
-    return PartSums(think, result, *counts)
+    places = Places.of(labels, parts)
+    chosen = logits.flatten(0, 1)[places.where]
+    chosen = chosen.to(torch.promote_types(chosen.dtype, torch.float32))
+    return places.sums(functional.cross_entropy(chosen, places.targets, reduction="none"))
+
+
+def token_weights(
+    places: Places,
+    *,
+    alpha: Alpha,
+    normaliser: Normaliser,
+    average: Average = "sample",
+    weights: Tensor | None = None,
+) -> Tensor:
+    """What each token's loss weighs in the total of `srml_sums` [N], float64: known before any loss is."""
+    with torch.enable_grad():
+        # The total is linear in the losses, so its gradient is the same wherever it is taken.
+        losses = torch.zeros(len(places.where), dtype=torch.float64, device=places.where.device, requires_grad=True)
+        fixed = alpha.detach() if isinstance(alpha, Tensor) else alpha
+        loss = weigh(places.sums(losses), alpha=fixed, normaliser=normaliser, average=average, weights=weights)
+        return torch.autograd.grad(loss.total, losses)[0]
 
 
 def weigh(

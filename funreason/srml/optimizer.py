@@ -27,6 +27,11 @@ def optimizer_for(model: PreTrainedModel, settings: TrainSettings) -> torch.opti
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
 
 
+def learning(model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
+    """The parameters that learn, by name. Under adapters the others stay as they were loaded."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def rate(step: int, steps: int, settings: TrainSettings) -> float:
     """The learning rate of `step` (1 … steps): a linear warm-up, then the schedule down to `final_lr_ratio`."""
     asked = settings.warmup_steps

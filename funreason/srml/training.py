@@ -8,25 +8,32 @@ spin while waiting cost a loaded machine most of its speed.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.srml import checkpoint
 from funreason.srml.accumulation import Accumulation
 from funreason.srml.adapters import adapted
-from funreason.srml.alpha import Weighting, weighting
+from funreason.srml.alpha import weighting
 from funreason.srml.batches import plan_epoch
-from funreason.srml.errors import TrainingError
-from funreason.srml.examples import Example, StepReport, TrainReport, TrainSettings
-from funreason.srml.optimizer import optimizer_for, rate
+from funreason.srml.errors import NotFinite, TrainingError
+from funreason.srml.examples import Example, StepReport, Strategy, TrainReport, TrainSettings
+from funreason.srml.layout import Layout, layout_for
+from funreason.srml.optimizer import rate
+from funreason.srml.packing import packs
 from funreason.srml.parts import Encoded, encode_examples
+from funreason.srml.processes import Processes, join
 from funreason.srml.progress import Progress, part_fields
 from funreason.srml.tally import Tally
+from funreason.srml.vocabulary import Vocabulary
 
 REFUSED_IN_A_ROW = 3  # one bad batch may be chance; three mean that the weights or the rate are broken
 
@@ -41,20 +48,36 @@ def train(
     checkpoint_dir: Path | None = None,
     resume: bool = True,
     stop: Callable[[], bool] | None = None,
+    strategy: Strategy = "none",
+    compute: str = "float32",
+    keep: Callable[[Layout, Processes], None] | None = None,
 ) -> TrainReport:
     """Train `model` in place on `examples`, and report.
 
     `on_step` hears of every step. With `checkpoint_dir`, a training that was interrupted goes on where it stood and
     ends with the same weights (on one thread, to the bit). `stop` is asked after each step; True saves and returns a
     report with `finished` False. Examples that cannot be used are listed in the report; TrainingError when none can,
-    when the settings make no sense, or when the loss stays not finite.
+    when the settings make no sense; NotFinite when the loss stays so.
+
+    In processes that a launcher started, all call this alike; `strategy` says how the model lies over them, and
+    `compute` in what precision it is run there (see `layout_for`). Under one, `model` is taken over and of no use
+    afterwards: `keep` is called in every process when the training has finished, to take the weights out.
     """
     started = time.perf_counter()
     _require_sense(settings)
     usable, encoded, refused = encode_examples(examples, tokenizer, settings.max_length, settings.think_tags)
-    with _threads(settings.threads), adapted(model, settings), _training(model, settings):
-        training = Training(model, tokenizer, usable, encoded, settings, checkpoint_dir)
+    processes, alone = join(model.device), strategy == "none"
+    with _threads(settings.threads), adapted(model, settings, merge=alone), _training(model, settings):
+        vocabulary, packed = Vocabulary(model, settings), packs(model, settings)
+        layout = layout_for(strategy, model, settings, processes, compute)
+        pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
+        alpha = weighting(settings)
+        accumulation = Accumulation(layout, processes, vocabulary, alpha, settings, pad_id=pad_id, packed=packed)
+        training = Training(accumulation, usable, encoded, settings, checkpoint_dir)
+        how = _how(vocabulary, packed, settings)
         resumed_from, finished = training.run(on_step, resume, stop)
+        if finished and keep is not None:
+            keep(layout, processes)
     return TrainReport(
         steps=training.steps,
         examples=len(usable),
@@ -64,6 +87,7 @@ def train(
         seconds=time.perf_counter() - started,
         resumed_from=resumed_from,
         finished=finished,
+        how=how,
         **part_fields(training.progress.means(), training.progress.tally),
     )
 
@@ -73,23 +97,21 @@ class Training:
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        accumulation: Accumulation,
         examples: list[Example],
         encoded: list[Encoded],
         settings: TrainSettings,
         checkpoint_dir: Path | None,
     ) -> None:
-        self.model, self.examples, self.encoded, self.settings = model, examples, encoded, settings
+        self.accumulation, self.layout, self.processes = accumulation, accumulation.layout, accumulation.processes
+        self.weighting = accumulation.weighting
+        self.examples, self.encoded, self.settings = examples, encoded, settings
         self.folder = checkpoint_dir
-        self.weighting: Weighting = weighting(settings)
-        pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
-        self.accumulation = Accumulation(model, self.weighting, settings, pad_id)
-        self.optimizer = optimizer_for(model, settings)
         self.lengths = [len(sample.ids) for sample in encoded]
         self.steps = settings.epochs * math.ceil(len(encoded) / settings.batch_size)
         self.print = checkpoint.fingerprint(examples, settings)
         self.progress = Progress()
+        self.halved_to: int | None = None
 
     def run(
         self, on_step: Callable[[StepReport], None] | None, resume: bool, stop: Callable[[], bool] | None
@@ -103,7 +125,7 @@ class Training:
             if on_step is not None:
                 on_step(report)
             self._note(report, tally)
-            stopped = step < self.steps and self.accumulation.any_says(stop is not None and stop())
+            stopped = step < self.steps and self.processes.any_says(stop is not None and stop())
             self._save(step, stopped)
             if stopped:
                 return begun, False
@@ -117,34 +139,55 @@ class Training:
     def _step(self, step: int, batch: list[int]) -> tuple[StepReport, Tally]:
         started = time.perf_counter()
         examples = [self.examples[index] for index in batch]
-        loss, tally = self.accumulation.gather(examples, [self.encoded[index] for index in batch])
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip))
-        taken = math.isfinite(norm) and bool(torch.isfinite(loss).all())
-        self._move(step, taken)
+        whole = self.halved_to is None
+        loss, tally = self._gather(examples, [self.encoded[index] for index in batch])
+        now, sound = rate(step, self.steps, self.settings), bool(torch.isfinite(loss).all())
+        norm = self.layout.step(now, sound)
+        taken = sound and math.isfinite(norm)
+        self.weighting.step(taken)
         report = StepReport(
             step=step,
             steps=self.steps,
             alpha=self.weighting.number(),
-            lr=rate(step, self.steps, self.settings),
+            lr=now,
             grad_norm=norm,
             seconds=time.perf_counter() - started,
             refused=() if taken else tuple(example.id for example in examples),
+            halved_to=self.halved_to if whole else None,
             **part_fields(loss.tolist(), tally),
         )
         return report, tally
 
-    def _move(self, step: int, taken: bool) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate(step, self.steps, self.settings)
-        if taken:
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.weighting.step(taken)
+    def _gather(self, examples: list[Example], encoded: list[Encoded]) -> tuple[Tensor, Tally]:
+        try:
+            return self.accumulation.gather(examples, encoded)
+        except torch.OutOfMemoryError as error:
+            self._halve(error)
+        # Behind the handler: the error holds the frames whose tensors must go first.
+        return self._gather(examples, encoded)
+
+    def _halve(self, error: torch.OutOfMemoryError) -> None:
+        """Forget what the batch had gathered, and go on in passes of half the tokens. TrainingError the second time.
+
+        Processes that work in step cannot halve one by one, so with several the first time is the end.
+        """
+        tokens = self.accumulation.settings.micro_tokens
+        if self.halved_to is not None or self.processes.size > 1:
+            raise TrainingError(
+                f"out of memory with {tokens} padded tokens in a forward pass; the last checkpoint is kept. "
+                "Lower update.micro_tokens or update.max_length, or ask `funreason plan` what fits."
+            ) from error
+        self.layout.step(0.0, False)
+        self.weighting.step(False)
+        self.halved_to = max(1, tokens // 2)
+        self.accumulation.settings = msgspec.structs.replace(self.settings, micro_tokens=self.halved_to)
+        if self.processes.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _note(self, report: StepReport, tally: Tally) -> None:
         self.progress.add(report, tally)
         if self.progress.refused_in_a_row == REFUSED_IN_A_ROW:
-            raise TrainingError(
+            raise NotFinite(
                 f"steps {report.step - REFUSED_IN_A_ROW + 1} to {report.step}: loss or gradient not finite "
                 f"(last batch: {', '.join(report.refused[:8])}). "
                 f"Lower lr (now {self.settings.lr}) or check the weights."
@@ -154,9 +197,10 @@ class Training:
         if self.folder is None:
             return 0
         if not resume:
-            checkpoint.forget(self.folder)
+            if self.processes.first:
+                checkpoint.forget(self.folder)
             return 0
-        position = checkpoint.restore(self.folder, self.model, self.optimizer, self.print)
+        position = checkpoint.restore(self.folder, self.layout, self.print)
         if position is None:
             return 0
         self.weighting.restore(position.alpha)
@@ -165,9 +209,18 @@ class Training:
     def _save(self, step: int, stopped: bool) -> None:
         every = self.settings.checkpoint_every
         due = stopped or step == self.steps or (every > 0 and step % every == 0)
-        if self.folder is not None and due and self.accumulation.accelerator.is_main_process:
+        if self.folder is not None and due:
             position = checkpoint.Position(step, self.weighting.state())
-            checkpoint.save(self.folder, self.model, self.optimizer, position, self.print)
+            checkpoint.save(self.folder, self.layout, position, self.print, write=self.processes.first)
+
+
+def _how(vocabulary: Vocabulary, packed: bool, settings: TrainSettings) -> str:
+    rows = "packed" if packed else "of like length padded"
+    waits = os.environ.get("OMP_WAIT_POLICY", "not set")
+    return (
+        f"head: {vocabulary.said}; samples {rows}, up to {settings.micro_tokens:,} tokens a pass; "
+        f"{torch.get_num_threads()} threads, OMP_WAIT_POLICY {waits}"
+    )
 
 
 def _require_sense(settings: TrainSettings) -> None:

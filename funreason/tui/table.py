@@ -86,12 +86,14 @@ def health_table(state: State) -> Table:
     """Per round, how often each judge erred on canaries, how often it agreed with itself, and of how many."""
     table = _table("Judges judged: % wrong on canaries, % same when asked twice (how many)", note=HEALTH_NOTE)
     names = _judges(state)
+    names += [n for n in state.nodes if n not in names and any(n in r.health for r in state.rounds.values())]
     _columns(table, "round", "judge", *names, stacked=frozenset(names[len(STAGES) :]))
     between = " " if len(names) == len(STAGES) else "\n"
     for k, r in sorted(state.rounds.items()):
-        for what, rate, asked in HEALTH if r.health else ():
+        told = [row for row in HEALTH if any(getattr(health, row[2]) for health in r.health.values())]
+        for what, rate, asked in told:
             cells = [_health(r.health.get(name), rate, asked, between) for name in names]
-            _row(table, str(k) if what == HEALTH[0][0] else "", what, *cells)
+            _row(table, str(k) if what == told[0][0] else "", what, *cells)
         if any(health.errors for health in r.health.values()):
             _row(table, "", "errors", *[str(r.health[name].errors) if name in r.health else "–" for name in names])
     return table

@@ -71,6 +71,8 @@ def _of_the_round(event: ev.AnyEvent) -> Span:
             return (told, "warn" if event.passed or event.dropped or event.errors else "dim")
         case ev.Updated():
             return (f"new weights {event.weights}: {event.examples} examples, {event.steps} steps", "plain")
+        case ev.Crashed():
+            return (f"✗ {event.reason}", "bad")
         case ev.Synced():
             took = f"{'started with' if event.started else 'took'} weights {event.weights} in {event.seconds:.2f} s"
             return (f"engine {took}; {event.proved} greedy tokens agree with the trainer's model", "plain")

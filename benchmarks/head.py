@@ -1,0 +1,103 @@
+"""CPU time and peak memory of the vocabulary head, forward and backward, by the ways `srml.head` knows.
+
+    OMP_NUM_THREADS=1 python benchmarks/head.py [--out benchmarks/results/head.md]
+
+Each way runs in a process of its own, since a process's peak never falls; memory is what the peak rises above the
+inputs' own. All ways get the same tensors; their losses and gradients are compared by checksums. Liger needs a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+WAYS = ("naive", "chunked", "torch")
+
+
+def measure(way: str, options: argparse.Namespace) -> dict[str, object]:
+    import torch
+
+    from funreason.srml.head import Head, chunk_for, token_losses
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    hidden = torch.randn(options.tokens, options.hidden, requires_grad=True)
+    weight = torch.empty(options.vocabulary, options.hidden).normal_(std=0.02).requires_grad_()
+    targets = torch.randint(0, options.vocabulary, (options.tokens,))
+    weights = torch.rand(options.tokens)
+    warm = [t[:8].detach().requires_grad_() for t in (hidden, weight)]
+    token_losses(*warm, targets[:8] % 8, weights=weights[:8], head=Head(way)).backward(weights[:8])
+    before, start = present(), time.process_time()
+    losses = token_losses(hidden, weight, targets, weights=weights, head=Head(way, options.chunk))
+    (losses * weights).sum().backward()
+    seconds, risen = time.process_time() - start, peak() - before
+    sums = [
+        float(losses.detach().double().sum()),
+        float(hidden.grad.double().norm()),
+        float(weight.grad.double().norm()),
+    ]
+    chunk = None if way == "naive" else options.chunk or chunk_for(options.vocabulary, weight.device)
+    return {"way": way, "chunk": chunk, "seconds": seconds, "gib": risen, "sums": sums}
+
+
+def present() -> float:
+    """The process's memory now, GiB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**30
+
+
+def peak() -> float:
+    """The process's highest memory so far, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    naive = rows[0]
+    lines = [
+        "| way | tokens at a time | CPU-s | × naive | peak GiB above the inputs | × naive |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        time_ratio, memory = (float(row[k]) / float(naive[k]) for k in ("seconds", "gib"))  # type: ignore[arg-type]
+        lines.append(
+            f"| {row['way']} | {row['chunk'] or 'all'} | {row['seconds']:.1f} | {time_ratio:.2f} "
+            f"| {row['gib']:.2f} | {memory:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokens", type=int, default=2048)
+    parser.add_argument("--vocabulary", type=int, default=151_936)
+    parser.add_argument("--hidden", type=int, default=896)
+    parser.add_argument("--chunk", type=int)
+    parser.add_argument("--ways", nargs="*", default=list(WAYS))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--one", choices=WAYS, help="measure one way in this process")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one, options)))
+        return
+    rows = []
+    for way in options.ways:
+        done = subprocess.run([sys.executable, *sys.argv, "--one", way], capture_output=True, text=True, check=True)
+        rows.append(json.loads(done.stdout))
+        print(rows[-1], flush=True)
+    worst = max(abs(x / y - 1) for row in rows for x, y in zip(row["sums"], rows[0]["sums"], strict=True))
+    text = (
+        f"# The vocabulary head: {options.tokens:,} tokens × {options.vocabulary:,}, hidden {options.hidden}, float32, "
+        f"one thread, forward and backward\n\n{table(rows)}\n\n"
+        f"Summed losses and norms of both gradients agree to {worst:.1e} (relative).\n"
+    )
+    print(text)
+    if options.out:
+        options.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
