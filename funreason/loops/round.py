@@ -38,6 +38,7 @@ async def sample_and_refine(world: World, bus: Bus, seeds: list[Sample], k: int)
     with world.journal.phase(k, "sample", todo=len(seeds) * world.samples_per_task):
         # A gate that held, or a run taken up again, leaves other weights in the model than those accepted.
         await world.policy.load(accepted.folder, accepted.weights_id)
+        world.warn_of_shared_weights(k)
         await world.examine_judges(k, seeds)
         with world.stop.calling(bus.stop):
             flow = await bus.drain(held_back(seeds, world.stop))
