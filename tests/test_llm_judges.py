@@ -3,7 +3,10 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,11 +16,11 @@ from funreason.agents.llm_case import INPUTS, case_of, fenced, unfenced
 from funreason.agents.llm_judge import LlmJudge
 from funreason.agents.llm_messages import messages
 from funreason.agents.llm_panel import Asking, Panel
-from funreason.agents.llm_reply import Unreadable, read_json, read_tagged
+from funreason.agents.llm_reply import Ruling, Unreadable, read_json, read_tagged
 from funreason.agents.llm_voting import Accept
-from funreason.agents.verdict_cache import VerdictCache
+from funreason.agents.verdict_cache import Key, VerdictCache
 from funreason.models.chat import ChatError
-from funreason.record.types import Call, Sample, Task
+from funreason.record.types import Call, Sample, Task, Verdict
 
 
 def sample(answer="[f(a='x')]", query="f with x", thinking="f, a is x", reference=None):
@@ -245,8 +248,6 @@ def test_a_judge_that_echoes_what_it_is_shown_decides_nothing(stage, attack, how
 @pytest.mark.parametrize("constrains", [False, True])
 def test_the_bare_words_that_were_injected_decide_nothing_when_they_come_back(attack, constrains):
     model = Scripted(attack, constrains=constrains)
-    if attack.startswith("{") and not constrains:
-        pytest.skip("no JSON is read from a model that is asked for tags")
     assert judged("cot", sample(thinking=attack), model).reason == "judge.unreadable"
 
 
@@ -400,6 +401,14 @@ def test_another_judge_prompt_or_sample_is_asked_anew(cache, other):
     assert len(asked.asked) == before + 1
 
 
+def test_a_judge_that_is_asked_afresh_looks_nothing_up_and_draws_anew(cache):
+    model = Scripted(YES, NO, YES)
+    judge = LlmJudge("cot", Panel([model], Asking(), cache))
+    first, afresh, again = (asyncio.run(ask(sample())).outcome for ask in (judge, judge.afresh, judge))
+    assert (first, afresh, again) == ("pass", "drop", "pass")
+    assert len({options["seed"] for options in model.options}) == 2
+
+
 def test_errors_are_never_cached(cache):
     for trouble in ("hm", ChatError("gone")):
         model = Scripted(trouble)
@@ -423,6 +432,31 @@ def test_the_least_recently_used_rulings_are_dropped_beyond_the_bound(tmp_path):
     judged("cot", sample(thinking="280"), model, cache=cache)
     assert len(model.asked) == 301
     cache.close()
+
+
+def test_several_processes_share_a_cache(tmp_path):
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from funreason.agents.llm_reply import Ruling\nfrom funreason.agents.verdict_cache import Key, VerdictCache\n"
+        "cache = VerdictCache(Path(sys.argv[1]), 10_000)\n"
+        "for i in range(600):\n    cache.put(Key(sys.argv[2], 'p', str(i)), Ruling(True, 1.0, 'ü'))\n"
+        "found = sum(cache.get(Key(sys.argv[2], 'p', str(i))) is not None for i in range(600))\n"
+        "cache.close()\nsys.exit(cache.fault or found != 600)"
+    )
+    path = tmp_path / "verdicts.sqlite"
+    running = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in "abc"]
+    assert [process.wait(timeout=60) for process in running] == [0, 0, 0]
+    cache = VerdictCache(path, most=10_000)
+    assert all(cache.get(Key(name, "p", "599")) == Ruling(True, 1.0, "ü") for name in "abc")
+    cache.close()
+
+
+def test_what_a_judge_says_can_be_written_down_whatever_it_says(cache):
+    reply = '{"reasoning": "\\ud800\\u0000 no", "verdict": false, "new_call": "[f(a=\'\\ud83d\')]"}'
+    verdict = judged("parameters", sample(), Scripted(reply, constrains=True), cache=cache)
+    assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict) == verdict
+    cache.close()
+    assert cache.fault == ""
 
 
 def test_a_cache_that_cannot_be_used_says_so_and_costs_no_verdict(tmp_path):

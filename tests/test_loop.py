@@ -221,3 +221,16 @@ def test_a_broken_judge_is_named_with_its_own_error(tmp_path):
     done = funreason("config", "check", "--set", f"fcdr.judges=[{{name: mine, agent: '{judge}:x'}}]")
     assert done.returncode == 2
     assert "nowhere_to_be_found" in done.stderr
+
+
+@pytest.mark.parametrize(("lr", "samples"), [(1e30, 10), (1e30, 40)], ids=["in the last steps", "early"])
+def test_an_update_that_breaks_the_weights_ends_its_round_with_a_rollback(lr, samples, tmp_path):
+    broken = ["tasks.path=toolbox:old_dev", "warmup.references=null", f"train.update.lr={lr}", "name=broken"]
+    broken += ["train.update.replay={path: toolbox:old_replay, count: " + str(samples) + "}"]
+    settings = [*SMALL, *[word for setting in broken for word in ("--set", setting)]]
+    done = funreason("loop", "--config", "smoke", "--rounds", "1", "--run-dir", tmp_path, *settings)
+    assert done.returncode == 3, done.stderr
+    state = RunFolder(tmp_path / "broken").state()
+    assert (state.status, state.rounds[1].gate.decision) == ("refused", "rollback")
+    assert "not finite" in state.rounds[1].gate.reason
+    assert state.rounds[1].weights == state.rounds[0].weights

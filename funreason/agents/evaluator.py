@@ -70,6 +70,15 @@ class Evaluator:
             self.accepted = new
         return "gated", self.accepted or old
 
+    async def refuse(self, round: int, reason: str) -> Accepted:
+        """Say `rollback` for an update that gave no weights to measure; the answer is which weights to go on with."""
+        here = self.accepted
+        if here is None:
+            raise RuntimeError("the evaluator was asked to refuse before `measure_start`")
+        marks = await self.measure(here)
+        self.write(self._gated(round, here.weights_id, here.weights_id, marks, marks, ("rollback", reason)))
+        return here
+
     async def measure_start(self, weights: Accepted) -> None:
         """Take `weights` as those to beat, and as the height guards are held to."""
         self.start = await self.measure(weights)

@@ -89,9 +89,14 @@ def digest(*parts: str) -> str:
 
 
 def fenced(text: str) -> str:
-    """`text` with markup as entities; what no request could carry (lone surrogates, null bytes) is replaced."""
-    sendable = text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return _MARKUP.sub(lambda found: _ENTITIES[found[0]], sendable)
+    """`text` with markup as entities."""
+    return _MARKUP.sub(lambda found: _ENTITIES[found[0]], sendable(text))
+
+
+def sendable(text: str) -> str:
+    """`text` without what neither a request nor the record could hold: lone surrogates and null bytes."""
+    whole = text.replace("\0", "\ufffd")
+    return whole if whole.isascii() else whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def unfenced(text: str) -> str:

@@ -19,6 +19,7 @@ from funreason.record.types import Outcome, Sample, Verdict
 
 MAX_CHARS = 60_000
 """Longer inputs are not judged: a verdict on part of them would be none, and no judge's context holds more."""
+SHOWN_CHARS = 240
 REASONS = {
     "response": (Outcome.KEEP_TEXT, "llm.text"),
     "query_tool": (Outcome.DROP, "llm.cannot_be_solved"),
@@ -40,11 +41,18 @@ class LlmJudge:
         """The stage's verdict. Reasons: those of `REASONS`, `response.text_where_calls_expected`, and for an `error`
         `judge.unreadable`, `judge.unreachable`, `judge.too_long`.
         """
+        return await self._judged(sample, afresh=False)
+
+    async def afresh(self, sample: Sample) -> Verdict:
+        """The same with other seeds, nothing looked up: tells how often a judge agrees with itself."""
+        return await self._judged(sample, afresh=True)
+
+    async def _judged(self, sample: Sample, *, afresh: bool) -> Verdict:
         case = case_of(self.stage, sample, self.panel.seed)
         if case.chars > MAX_CHARS:
             evidence = f"the inputs have {case.chars} characters; a judge is shown {MAX_CHARS} at most"
             return failed(self.stage, Outcome.ERROR, "judge.too_long", evidence, self.panel.name)
-        votes = await self.panel.votes(case, sample.round)
+        votes = await self.panel.votes(case, sample.round, afresh=afresh)
         rulings = [vote for vote in votes if isinstance(vote, Ruling)]
         true = self._decided(case, rulings, len(votes) - len(rulings))
         if true is None:
@@ -66,6 +74,12 @@ class LlmJudge:
         outcome, reason = REASONS[self.stage]
         if outcome == Outcome.KEEP_TEXT and sample.task.reference:
             outcome, reason = Outcome.DROP, "response.text_where_calls_expected"
-        verdict = failed(self.stage, outcome, reason, against[0].reasoning, self.panel.name)
+        verdict = failed(self.stage, outcome, reason, _conclusion(against[0].reasoning), self.panel.name)
         answer = next((ruling.answer for ruling in against if ruling.answer), None)
         return structs.replace(verdict, answer=answer) if outcome == Outcome.REGENERATE else verdict
+
+
+def _conclusion(reasoning: str) -> str:
+    """The end of a reasoning: that is where it says what is wrong."""
+    line = " ".join(reasoning.split())
+    return line if len(line) <= SHOWN_CHARS else "…" + line[1 - SHOWN_CHARS :]

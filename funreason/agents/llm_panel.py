@@ -59,14 +59,14 @@ class Panel:
         """Who judges, for verdicts."""
         return "llm:" + "+".join(model.name for model in self.models)
 
-    async def votes(self, case: Case, round: int = 0) -> list[Ruling | Unheard]:
-        """One ruling from each draw of each model, or why there is none."""
-        voters = list(product(self.models, range(self.asking.draws)))
+    async def votes(self, case: Case, round: int = 0, *, afresh: bool = False) -> list[Ruling | Unheard]:
+        """One ruling from each draw of each model, or why there is none; `afresh`: other draws, past the cache."""
+        draws = range(self.asking.draws * afresh, self.asking.draws * (1 + afresh))
+        ask = self._ask if afresh else self._vote
+        voters = list(product(self.models, draws))
         if len(voters) == 1:
-            return [await self._vote(*voters[0], case, round)]
-        heard = await asyncio.gather(
-            *(self._vote(model, draw, case, round) for model, draw in voters), return_exceptions=True
-        )
+            return [await ask(*voters[0], case, round)]
+        heard = await asyncio.gather(*(ask(model, draw, case, round) for model, draw in voters), return_exceptions=True)
         for vote in heard:
             if isinstance(vote, BaseException):
                 raise vote

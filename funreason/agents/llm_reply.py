@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from funreason.agents.llm_case import Case, unfenced
+from funreason.agents.llm_case import Case, sendable, unfenced
 from funreason.calls.thinking import split_thinking
 
 EVEN = 0.5
@@ -92,9 +92,9 @@ def schema(case: Case, *, scored: bool, rewrites: bool) -> dict[str, Any]:
 def _ruling(true: bool, score: float | None, reasoning: str, answer: str | None) -> Ruling:
     if score is not None and score != EVEN and (score > EVEN) != true:
         raise Unreadable(f"its score of {score:g} contradicts its verdict of {true}")
-    written = unfenced(answer).strip() if answer and not true else None
+    written = sendable(unfenced(answer)).strip() if answer and not true else None
     sure = float(true) if score is None else float(score)
-    return Ruling(true, sure, reasoning[-_REASONING_CHARS:].strip(), written or None)
+    return Ruling(true, sure, sendable(reasoning[-_REASONING_CHARS:]).strip(), written or None)
 
 
 def _without_call(text: str, case: Case) -> tuple[str, str | None]:

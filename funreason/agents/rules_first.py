@@ -8,26 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from funreason.agents.llm_judge import LlmJudge
 from funreason.agents.reading_calls import calls_in
 from funreason.record.types import Outcome, Sample, Verdict
 
 Judge = Callable[[Sample], Awaitable[Verdict]]
 Settled = Callable[[Sample, Verdict], bool]
+DECIDABLE = ("response", "format")
+"""Stages of which a rule can tell everything."""
 CUT_OFF = ("response.truncated", "response.empty", "response.unclosed_thinking")
 
 
 class RulesFirst:
     """Answers with the rule's verdict where it is `settled` by it, else with the model's."""
 
-    def __init__(self, rule: Judge, model: Judge, settled: Settled) -> None:
+    def __init__(self, rule: Judge, model: LlmJudge, settled: Settled) -> None:
         self.rule = rule
         self.model = model
         self.settled = settled
 
     async def __call__(self, sample: Sample) -> Verdict:
         """One verdict; the model is not asked where the rule settles it."""
+        return await self._judged(sample, self.model)
+
+    async def afresh(self, sample: Sample) -> Verdict:
+        """The same from a model that looks nothing up."""
+        return await self._judged(sample, self.model.afresh)
+
+    async def _judged(self, sample: Sample, model: Judge) -> Verdict:
         verdict = await self.rule(sample)
-        return verdict if self.settled(sample, verdict) else await self.model(sample)
+        return verdict if self.settled(sample, verdict) else await model(sample)
 
 
 def _by_rule(sample: Sample, verdict: Verdict) -> bool:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +19,14 @@ import msgspec
 
 from funreason.agents.llm_reply import Ruling
 
-EVERY = 256
-"""Rows written between two looks at how many there are: by so many a process may exceed the bound."""
+EVERY = 64
+"""Rulings put or used between two writes."""
 WAIT_S = 5.0
 """How long to wait for another process that writes."""
-_TABLE = (
+# A lost cache costs questions, not data: no wait for the disk.
+_OPENING = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = OFF",
     "CREATE TABLE IF NOT EXISTS rulings (judge TEXT, prompt TEXT, sample TEXT, ruling BLOB, used REAL, "
     "PRIMARY KEY (judge, prompt, sample)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS by_use ON rulings (used)",
@@ -44,61 +49,74 @@ class Key(NamedTuple):
 
 
 class VerdictCache:
-    """Rulings by key. `fault` is why it cannot be used, empty while it can."""
+    """Rulings by key. `fault` is why it cannot be used, empty while it can.
+
+    What is put or used goes to the file in lots of `EVERY`, and the rest when it is closed: a kill costs at most a lot.
+    """
 
     def __init__(self, path: Path, most: int) -> None:
         self.path = path
         self.most = most
         self.fault = ""
-        self._puts = 0
+        self._fresh: dict[Key, Ruling] = {}
+        self._used: dict[Key, float] = {}
         self._file: sqlite3.Connection | None = None
-        try:
+        with self._trying():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _opened(path)
-            self._file.execute(_OLDEST, (most,))
-        except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
+            self._file = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
+            for line in _OPENING:
+                self._file.execute(line)
 
     def get(self, key: Key) -> Ruling | None:
         """The ruling under `key`, which counts as used now; None when there is none."""
-        if self._file is None:
-            return None
-        try:
-            row = self._file.execute(_GET, key).fetchone()
-            if row is None:
-                return None
-            self._file.execute(_USE, (time.time(), *key))
-            return msgspec.json.decode(row[0], type=Ruling)
-        except (sqlite3.Error, msgspec.DecodeError) as error:
-            self._give_up(error)
-            return None
+        found = self._fresh.get(key)
+        if found is None and self._file is not None:
+            with self._trying():
+                row = self._file.execute(_GET, key).fetchone()
+                found = msgspec.json.decode(row[0], type=Ruling) if row is not None else None
+        if found is not None:
+            self._used[key] = time.time()
+            self._write_lot()
+        return found
 
     def put(self, key: Key, ruling: Ruling) -> None:
         """Keep a ruling."""
-        if self._file is None:
-            return
-        try:
-            self._file.execute(_PUT, (*key, msgspec.json.encode(ruling), time.time()))
-            self._puts += 1
-            if self._puts % EVERY == 0:
-                self._file.execute(_OLDEST, (self.most,))
-        except (sqlite3.Error, UnicodeEncodeError) as error:
-            self._give_up(error)
+        if self._file is not None:
+            self._fresh[key] = ruling
+            self._used[key] = time.time()
+            self._write_lot()
 
     def close(self) -> None:
-        """Drop what is beyond the bound and let go of the file."""
+        """Write what is not written yet, drop what is beyond the bound, and let go of the file."""
+        self._write()
+        self._let_go()
+
+    def _write_lot(self) -> None:
+        if len(self._used) >= EVERY:
+            self._write()
+
+    def _write(self) -> None:
         if self._file is None:
             return
-        try:
+        with self._trying():
+            self._file.execute("BEGIN IMMEDIATE")
+            rows = [(*key, msgspec.json.encode(ruling), 0.0) for key, ruling in self._fresh.items()]
+            self._file.executemany(_PUT, rows)
+            self._file.executemany(_USE, [(at, *key) for key, at in self._used.items()])
             self._file.execute(_OLDEST, (self.most,))
-        except sqlite3.Error as error:
-            self._give_up(error)
-        else:
-            self._file.close()
-            self._file = None
+            self._file.execute("COMMIT")
+        self._fresh.clear()
+        self._used.clear()
 
-    def _give_up(self, error: Exception) -> None:
-        self.fault = f"the verdict cache {self.path} cannot be used, so every judge is asked: {error}"
+    @contextmanager
+    def _trying(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error, msgspec.DecodeError) as error:
+            self.fault = f"the verdict cache {self.path} cannot be used, so every judge is asked: {error}"
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -108,11 +126,3 @@ def default_path() -> Path:
     """In the user's cache folder: verdicts outlive a run, and several runs share them."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "funreason" / "verdicts.sqlite"
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    file = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
-    # A lost cache costs questions, not data: no wait for the disk.
-    for line in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = OFF", *_TABLE):
-        file.execute(line)
-    return file

@@ -44,13 +44,13 @@ def show_graph(name: str, settings: list[str], *, mermaid: bool) -> int:
     """Draw the graph of a configuration; a graph that cannot run is a GraphError."""
     from funreason.bus.drawing import to_mermaid, to_text
     from funreason.loops.graphs import loop_graph
-    from funreason.loops.panels import asks_models
+    from funreason.loops.panels import asks_models, judged_by
 
     fcdr = read_config(name, {}, settings).fcdr
     graph = loop_graph(fcdr)
     print(plain(to_mermaid(graph) if mermaid else to_text(graph), lines=True))
     if asks_models(fcdr) and not mermaid:
-        print(plain(f"  judged by  {' · '.join(f'{k}: {by}' for k, by in fcdr.judging.model_dump().items())}"))
+        print("\n".join(plain(f"judge of {stage}: {who}") for stage, who in judged_by(fcdr).items()))
     return 0
 
 

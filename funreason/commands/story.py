@@ -67,7 +67,10 @@ def _attempt(k: int, sample: Sample | None, before: Sample | None, verdicts: Seq
             yield from _changes(before, sample)
     for v in verdicts:
         style = "" if v.outcome == Outcome.PASS else "yellow"
-        yield Text(plain(f"  {v.stage}: {v.outcome} {v.reason}  {v.evidence}").rstrip(), style=style)
+        by = f" [{v.judge}]" if v.judge.startswith("llm:") else ""
+        yield Text(plain(f"  {v.stage}: {v.outcome} {v.reason}{by}  {v.evidence}").rstrip(), style=style)
+        if v.answer:
+            yield Text(plain(f"    offered instead: {v.answer}"), style="dim")
 
 
 def _changes(old: Sample, new: Sample) -> Iterator[Text]:

@@ -51,7 +51,8 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *_held_out(held.gate)])
     screen = Screen([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
     pool = screened(pool, screen, _supervised(config))
-    served = endpoint_sampler(config, budget_of(config, past))
+    budget = budget_of(config, past)
+    served = endpoint_sampler(config, budget)
     policy, base = build_policy(config)
     require_room_to_think(policy, pool, config)
     return World(
@@ -66,7 +67,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
         base,
         past,
         screen,
-        build_panel(config, policy),
+        build_panel(config, policy, budget),
     )
 
 

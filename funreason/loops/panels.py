@@ -5,17 +5,24 @@ Built once for a run, after its model; a run whose stages are judged by rules al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
 
 from funreason.agents.llm_panel import Asking, Panel
 from funreason.agents.llm_voting import Accept
+from funreason.agents.rules_first import DECIDABLE
 from funreason.agents.verdict_cache import VerdictCache, default_path
-from funreason.config import Config, ConfigError, Fcdr, LlmJudges
+from funreason.config import Config, ConfigError, Endpoint, Fcdr, LlmJudges
+from funreason.loops.endpoints import Account, endpoint_pool
+from funreason.models.budget import Budget
 from funreason.models.chat import ChatModel
 from funreason.models.local_chat import LocalChat
 from funreason.models.policy import Policy
-from funreason.record.events import Event, Noted
+from funreason.record.events import Asked, Event, Noted
+
+if TYPE_CHECKING:
+    from funreason.models.endpoint_pool import EndpointPool
 
 SELF = "self"
 
@@ -25,38 +32,63 @@ def asks_models(fcdr: Fcdr) -> bool:
     return any(word != "rules" for word in fcdr.judging.model_dump().values())
 
 
+def judged_by(fcdr: Fcdr) -> dict[str, str]:
+    """Who judges each stage, in words."""
+    models = " and ".join(_names(fcdr.llm)) or "no model"
+    words = {"rules": "rules", "llm": models, "both": f"rules, then {models} for what rules cannot tell"}
+    told = fcdr.judging.model_dump()
+    return {stage: words["rules" if by == "both" and stage in DECIDABLE else by] for stage, by in told.items()}
+
+
 def require_judges(fcdr: Fcdr) -> None:
     """Raise ConfigError when a stage is to be judged by a model and none is named."""
-    if not asks_models(fcdr) or fcdr.llm.model:
+    if not asks_models(fcdr) or _names(fcdr.llm):
         return
     stages = ", ".join(name for name, word in fcdr.judging.model_dump().items() if word != "rules")
     raise ConfigError(
         f"fcdr.judging has a language model judge {stages}, but fcdr.llm names none. Set fcdr.llm.model to a model "
-        "folder or to `self`."
+        "folder or to `self`, or fcdr.llm.endpoints to servers, such as [{url: http://localhost:8000/v1}]."
     )
 
 
-def build_panel(config: Config, policy: Policy | None) -> Panel | None:
+def build_panel(config: Config, policy: Policy | None, budget: Budget) -> Panel | None:
     """The panel of a run, or None where rules judge alone; `policy` is the model in use, if one is.
 
-    ConfigError when no judge is named, ModelError when one cannot be loaded.
+    ConfigError when no judge is named, ModelError when one cannot be loaded or its address cannot be used.
     """
     require_judges(config.fcdr)
     if not asks_models(config.fcdr):
         return None
     settings = config.fcdr.llm
-    models = _models(config, policy)
+    models = [*_local(config, policy), *_served(settings, budget)]
     cache = VerdictCache(default_path(), settings.cache_entries) if settings.cache else None
     return Panel(models, _asking(settings, config.seed), cache)
 
 
+@asynccontextmanager
+async def opened(panel: Panel | None) -> AsyncIterator[None]:
+    """While the panel's servers may be asked. ModelError when one does not answer at all."""
+    async with AsyncExitStack() as stack:
+        for pool in _pools(panel):
+            await stack.enter_async_context(pool)
+            await pool.greet()
+        yield
+
+
 @contextmanager
-def sitting(panel: Panel | None, write: Callable[[Event], object]) -> Iterator[None]:
-    """While a panel sits, what it asks is told to `write`; behind that its cache is closed."""
+def sitting(panel: Panel | None, write: Callable[[Event], None]) -> Iterator[None]:
+    """While a panel sits, what it asks and pays is told to `write`; behind that its cache is closed."""
     if panel is None:
         yield
         return
-    panel.tally.write = write
+    accounts = [Account(pool.purse, "judges", write) for pool in _pools(panel)]
+
+    def tell(asked: Asked) -> None:
+        write(asked)
+        for account in accounts:
+            account.tell(asked.round)
+
+    panel.tally.write = tell
     try:
         yield
     finally:
@@ -79,18 +111,42 @@ def shared_weights(panel: Panel, weights_id: str, round: int) -> Noted | None:
     return Noted(level="warning", text=text, round=round)
 
 
-def _models(config: Config, policy: Policy | None) -> list[ChatModel]:
+def _names(settings: LlmJudges) -> list[str]:
+    servers = dict.fromkeys(each.model or each.url for each in settings.endpoints)
+    return [*([settings.model] if settings.model else []), *servers]
+
+
+def _pools(panel: Panel | None) -> list[EndpointPool]:
+    models = panel.models if panel is not None else ()
+    return [model.pool for model in models if hasattr(model, "pool")]
+
+
+def _local(config: Config, policy: Policy | None) -> list[ChatModel]:
     name = config.fcdr.llm.model
-    assert name is not None
+    if name is None:
+        return []
     if name == SELF and policy is not None:
         return [LocalChat(policy, f"self ({config.model.path})")]
     return [LocalChat(_own_policy(config, config.model.path if name == SELF else name), name)]
 
 
+def _served(settings: LlmJudges, budget: Budget) -> list[ChatModel]:
+    by_model: dict[str | None, list[Endpoint]] = {}
+    for endpoint in settings.endpoints:
+        by_model.setdefault(endpoint.model, []).append(endpoint)
+    pools = [endpoint_pool(each, budget) for each in by_model.values()]
+    if not pools:
+        return []
+    from funreason.models.endpoint_chat import EndpointChat
+
+    return [EndpointChat(pool) for pool in pools]
+
+
 def _own_policy(config: Config, path: str) -> Policy:
     from funreason.loops.building import build_policy
 
-    model = config.model.model_copy(update={"path": path})
+    # Two vLLM engines cannot live in one process, and the first belongs to the model in use.
+    model = config.model.model_copy(update={"path": path, "sampler": "huggingface"})
     return build_policy(config.model_copy(update={"model": model}))[0]
 
 

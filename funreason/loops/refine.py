@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from funreason.agents.ends import DeadLetter, End, Keeper
 from funreason.agents.generator import Generator
+from funreason.agents.llm_panel import Panel
 from funreason.agents.regenerator import Regenerator, Resample
 from funreason.bus.flow import Flow
 from funreason.bus.graph import Graph
 from funreason.config import Config
-from funreason.data.reading import read_samples
+from funreason.data.reading import SampleReading, read_samples
 from funreason.data.writers import write_sharegpt, write_xlam
 from funreason.loops.endpoints import Account, budget_of, endpoint_sampler, served_policy
 from funreason.loops.graphs import refine_graph
@@ -25,7 +26,7 @@ from funreason.loops.health import Examiner, asked_twice
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import check_judges, judges, make_bus
-from funreason.loops.panels import build_panel, sitting
+from funreason.loops.panels import build_panel, opened, sitting
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RunFolder
 from funreason.record.manifest import seal_run
@@ -46,8 +47,21 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     reading = read_samples(file, strict=config.tasks.strict)
     graph = refine_graph(config.fcdr)
     check_judges(config.fcdr)
-    panel = build_panel(config, None)
-    served = endpoint_sampler(config, budget_of(config))
+    budget = budget_of(config)
+    panel, served = build_panel(config, None, budget), endpoint_sampler(config, budget)
+    async with opened(panel):
+        return await _refine(config, reading, graph, panel, served, out, stop)
+
+
+async def _refine(
+    config: Config,
+    reading: SampleReading,
+    graph: Graph,
+    panel: Panel | None,
+    served: EndpointSampler | None,
+    out: RunFolder,
+    stop: StopRequest,
+) -> Flow:
     out.claim()
     journal = Journal(out)
     stop.on_leave(lambda: journal.end("interrupted"))

@@ -1,7 +1,8 @@
 """One round: sample, refine, train, gate.
 
 Agents never import this module and never call each other; they answer messages on the bus.
-A sample that fails stays in the record as data; only a broken judge stops the round.
+A sample that fails stays in the record as data; only a broken judge stops the round. An update whose loss stays not
+finite ends its round with a rollback.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from funreason.bus.scheduler import Bus
 from funreason.loops.interrupt import Interrupted, held_back
 from funreason.loops.updating import trained_before
 from funreason.loops.world import World
+from funreason.models.errors import BrokenWeights
 from funreason.record.events import RoundEnded
 from funreason.record.types import Sample
+from funreason.srml.errors import NotFinite
 
 
 async def play_round(world: World, k: int) -> Accepted:
@@ -20,8 +23,10 @@ async def play_round(world: World, k: int) -> Accepted:
     seeds = world.seeds(k)
     bus = world.bus(k)
     await sample_and_refine(world, bus, seeds, k)
-    candidate = await train(world, bus, k)
-    accepted = await gate(world, bus, candidate)
+    try:
+        accepted = await gate(world, bus, await train(world, bus, k))
+    except (NotFinite, BrokenWeights) as error:  # the update broke the weights: the round is lost, not the run
+        accepted = await world.evaluator.refuse(k, f"the update failed: {error}")
     world.finish_round(k)
     world.journal.write(RoundEnded(round=k, weights=accepted.weights_id))
     return accepted
@@ -33,6 +38,7 @@ async def sample_and_refine(world: World, bus: Bus, seeds: list[Sample], k: int)
     with world.journal.phase(k, "sample", todo=len(seeds) * world.samples_per_task):
         # A gate that held, or a run taken up again, leaves other weights in the model than those accepted.
         await world.policy.load(accepted.folder, accepted.weights_id)
+        world.warn_of_shared_weights(k)
         await world.examine_judges(k, seeds)
         with world.stop.calling(bus.stop):
             flow = await bus.drain(held_back(seeds, world.stop))

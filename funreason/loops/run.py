@@ -18,7 +18,7 @@ from funreason.loops.building import build_world
 from funreason.loops.control import Doorbell
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
-from funreason.loops.panels import sitting
+from funreason.loops.panels import opened, sitting
 from funreason.loops.planning import foreseen
 from funreason.loops.round import play_round
 from funreason.loops.updating import trained_before
@@ -134,8 +134,9 @@ async def _play(
     config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State, heard_at: float
 ) -> None:
     world = build_world(config, folder, journal, stop, past)
-    with sitting(world.panel, journal.write):
-        await _play_world(world, folder, past, heard_at)
+    async with opened(world.panel):
+        with sitting(world.panel, journal.write):
+            await _play_world(world, folder, past, heard_at)
 
 
 async def _play_world(world: World, folder: RunFolder, past: State, heard_at: float) -> None:

@@ -24,7 +24,7 @@ from funreason.record.events import Crashed, Event, Noted, Stepped, Updated
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.record.types import Sample
-from funreason.srml.errors import OtherTrainingError, WorkersFailed
+from funreason.srml.errors import NotFinite, OtherTrainingError, WorkersFailed
 from funreason.srml.examples import Example, LoraSettings, StepReport, TrainReport, TrainSettings
 from funreason.srml.job import Job, Launch, Outcome
 
@@ -97,6 +97,9 @@ class Updating:
             self.write(Noted(level="warning", text=text, round=lesson.round))
             shutil.rmtree(self.folder.checkpoint(lesson.round))
             return go()
+        except NotFinite:  # going on from there would only repeat it
+            shutil.rmtree(self.folder.checkpoint(lesson.round), ignore_errors=True)
+            raise
         except WorkersFailed as error:
             processes = job.launch.processes
             self.write(Crashed(round=lesson.round, reason=str(error), processes=processes, lines=error.lines))

@@ -96,7 +96,6 @@ class World:
         end = End(texts, self.journal.write)
         tell_ends(end, self.past, k, self._requeued(k))
         recall = Recall(self.journal, texts, k, self.past)
-        self._warn_of_shared_weights(k)
         generator, resample = self._generator(k)
         agents: dict[str, Any] = {
             **self._recalling(recall),
@@ -169,6 +168,12 @@ class World:
         """Every sample of the round has ended: the verdicts on those in flight are of no more use."""
         self.journal.folder.texts(k).forget_said()
 
+    def warn_of_shared_weights(self, k: int) -> None:
+        """Say so where a judge of round `k` has the very weights that are about to be judged."""
+        noted = shared_weights(self.panel, self.speaker(k).weights_id, k) if self.panel is not None else None
+        if noted is not None:
+            self.journal.write(noted)
+
     def finish_round(self, k: int) -> None:
         """Seal the round's texts and the weights; what judging it cost is told, its checkpoint is of no more use."""
         if self.panel is not None:
@@ -176,11 +181,6 @@ class World:
         shutil.rmtree(self.journal.folder.checkpoint(k), ignore_errors=True)
         self.journal.folder.seal(k)
         seal_run(self.journal.folder)
-
-    def _warn_of_shared_weights(self, k: int) -> None:
-        noted = shared_weights(self.panel, self.accepted.weights_id, k) if self.panel is not None else None
-        if noted is not None:
-            self.journal.write(noted)
 
     def _generator(self, k: int) -> tuple[Any, Any]:
         ended = {sample for round, sample in self.past.ended if round == k}

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.models.draws import Keys, draw, row_key, uniforms
-from funreason.models.errors import ModelError
+from funreason.models.errors import BrokenWeights
 from funreason.models.protocol import Completion, Request
 from funreason.models.shared_prefix import OwnLayer, Prefix, own_cache
 
@@ -122,7 +122,7 @@ class Decoding:
 
     def _choose(self, logits: Tensor, rows: Rows, step: int) -> Tensor:
         if not bool(torch.isfinite(logits.amax(-1)).all()):  # a NaN anywhere is the maximum of its row
-            raise ModelError(
+            raise BrokenWeights(
                 "the model gave logits that are not finite; its weights are broken. Load the last good ones."
             )
         if bool(rows.greedy.all()):

@@ -67,7 +67,14 @@ class LocalChat:
 
     def _prompt(self, messages: Sequence[Mapping[str, str]]) -> str:
         try:
-            return dialogue_text([dict(m) for m in messages], [], self.policy.tokenizer, style="plain", where=self.name)
+            return dialogue_text(
+                [dict(message) for message in messages],
+                [],
+                self.policy.tokenizer,
+                style="plain",
+                where=self.name,
+                variables=self.policy.variables,
+            )
         except ModelError as error:
             raise ChatError(str(error)) from error
 

@@ -11,6 +11,10 @@ class OtherTrainingError(TrainingError):
     """The checkpoint found is of a training on other examples, or with other settings."""
 
 
+class NotFinite(TrainingError):
+    """Several steps in a row had a loss or gradient that is not finite: the weights or the rate are broken."""
+
+
 class WorkersFailed(TrainingError):
     """A process of an update failed or died; `lines` are the last ones of each log, by the log's name."""
 

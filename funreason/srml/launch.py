@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from funreason.srml.errors import OtherTrainingError, WorkersFailed
+from funreason.srml.errors import NotFinite, OtherTrainingError, WorkersFailed
 from funreason.srml.examples import Example, StepReport
 from funreason.srml.job import Job, JobFolder, Outcome
 from funreason.srml.lifeline import held
@@ -124,8 +124,9 @@ def _pass_on(pace: Pace, folder: JobFolder) -> None:
 
 def _failure(job: Job, folder: JobFolder, code: int) -> Exception:
     failures = folder.failures()
-    if failures and failures[0].kind == OtherTrainingError.__name__:
-        return OtherTrainingError(failures[0].message)
+    for kind in (OtherTrainingError, NotFinite):
+        if failures and failures[0].kind == kind.__name__:
+            return kind(failures[0].message)
     who = f"the update in {job.launch.processes} processes ({job.launch.strategy})"
     if failures:
         first = failures[0]

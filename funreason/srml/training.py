@@ -24,7 +24,7 @@ from funreason.srml.accumulation import Accumulation
 from funreason.srml.adapters import adapted
 from funreason.srml.alpha import weighting
 from funreason.srml.batches import plan_epoch
-from funreason.srml.errors import TrainingError
+from funreason.srml.errors import NotFinite, TrainingError
 from funreason.srml.examples import Example, StepReport, Strategy, TrainReport, TrainSettings
 from funreason.srml.layout import Layout, layout_for
 from funreason.srml.optimizer import rate
@@ -57,7 +57,7 @@ def train(
     `on_step` hears of every step. With `checkpoint_dir`, a training that was interrupted goes on where it stood and
     ends with the same weights (on one thread, to the bit). `stop` is asked after each step; True saves and returns a
     report with `finished` False. Examples that cannot be used are listed in the report; TrainingError when none can,
-    when the settings make no sense, or when the loss stays not finite.
+    when the settings make no sense; NotFinite when the loss stays so.
 
     In processes that a launcher started, all call this alike; `strategy` says how the model lies over them, and
     `compute` in what precision it is run there (see `layout_for`). Under one, `model` is taken over and of no use
@@ -187,7 +187,7 @@ class Training:
     def _note(self, report: StepReport, tally: Tally) -> None:
         self.progress.add(report, tally)
         if self.progress.refused_in_a_row == REFUSED_IN_A_ROW:
-            raise TrainingError(
+            raise NotFinite(
                 f"steps {report.step - REFUSED_IN_A_ROW + 1} to {report.step}: loss or gradient not finite "
                 f"(last batch: {', '.join(report.refused[:8])}). "
                 f"Lower lr (now {self.settings.lr}) or check the weights."
