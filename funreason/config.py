@@ -160,7 +160,7 @@ class Lora(Section):
     """Low-rank adapters: few weights learn, on one small GPU; they are merged into plain weights at the end."""
 
     rank: Count = 16
-    alpha: Annotated[float, Field(gt=0)] = 32.0
+    alpha: Count = 32
     """The adapters' scale is alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     targets: list[str] = []

@@ -52,7 +52,7 @@ def records(path: Path, count: int = 400) -> Path:
 
 
 def refine(data: Path, out: Path, **options) -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, "refine", str(data), "--out", str(out)]
+    command = [*COMMAND, "refine", str(data), "--out", str(out), "--set", "fcdr.canaries.share=0"]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
@@ -178,9 +178,10 @@ def claims(path: Path, go, won) -> None:
     try:
         folder.claim()
     except RecordError:
+        won.put(None)
         return
     won.put(os.getpid())
-    time.sleep(1)
+    time.sleep(30)  # whoever has it lives until all have asked
 
 
 def test_of_many_processes_that_claim_a_run_at_once_one_gets_it(tmp_path):
@@ -191,12 +192,11 @@ def test_of_many_processes_that_claim_a_run_at_once_one_gets_it(tmp_path):
         for rival in rivals:
             rival.start()
         go.set()
-        first = won.get(timeout=10)
-        assert RunFolder(tmp_path / str(attempt)).life().pid == first
+        winners = [pid for pid in [won.get(timeout=20) for _ in rivals] if pid is not None]
+        assert [RunFolder(tmp_path / str(attempt)).life().pid] == winners
         for rival in rivals:
             rival.kill()
             rival.join()
-        assert won.empty()
 
 
 def test_a_clock_that_is_set_back_makes_no_event_earlier_than_the_one_before(tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ class LoraSettings(msgspec.Struct, frozen=True):
     """Low-rank adapters (arXiv 2106.09685): their rank, their scale `alpha / rank`, and the modules they stand on."""
 
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
     dropout: float = 0.0
     targets: tuple[str, ...] = ()
     """Names of linear modules, such as q_proj; none: every linear module but the head."""
