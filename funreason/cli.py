@@ -95,16 +95,20 @@ def loop(
 
 @app.command
 def refine(
-    file: Path,
+    file: Path | None = None,
     /,
     *,
-    out: Path,
-    config: str = "own-data",
+    out: Path | None = None,
+    replay: str | None = None,
+    config: str | None = None,
     strict: bool = False,
     no_cache: Annotated[bool, Parameter(negative="")] = False,
     set: Setting = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Judge and repair the samples of a data file with the five stages (FCDR), by default without any model.
+
+    With --replay: what other settings would have made of a run's verdicts. No model is asked, nothing is written.
 
     Parameters
     ----------
@@ -112,19 +116,29 @@ def refine(
         xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz.
     out
         A new folder for what is kept, what is not and why.
+    replay
+        A run, by name or folder, in place of FILE and --out: its verdicts are routed again as --set says, such as
+        --set fcdr.threshold=0.8, --set fcdr.skip=[cot] or --set fcdr.move={query_tool: cot}.
     config
-        A YAML file, or a name in configs/; its `fcdr` part is used.
+        A YAML file, or a name in configs/; its `fcdr` part is used. Default: `own-data`, with --replay the run's own.
     strict
         Refuse a file with one malformed record, instead of leaving that record out.
     no_cache
         Ask the LLM judges everything anew: no verdict is read from the cache, none is kept.
     set
         Change one setting, such as --set fcdr.require_thinking=true.
+    json
+        With --replay: the numbers as JSON.
     """
     from funreason.commands.refining import run_refine
+    from funreason.commands.rerouting import check_options, run_replay
 
     given: dict[str, object] = {"tasks.strict": True} if strict else {}
-    return run_refine(file, out, config, given | ({"fcdr.llm.cache": False} if no_cache else {}), set or [])
+    given |= {"fcdr.llm.cache": False} if no_cache else {}
+    check_options(replay, {"FILE": file, "--out": out}, {"--strict": strict, "--no-cache": no_cache}, as_json=json)
+    if replay is not None or file is None or out is None:
+        return run_replay(replay, RUNS, config, set or [], as_json=json)
+    return run_refine(file, out, config or "own-data", given, set or [])
 
 
 @app.command

@@ -325,6 +325,10 @@ class Fcdr(Section):
 
     graph: str = "fcdr"
     """The graph file: a name in configs/ or a path."""
+    skip: list[str] = []
+    """Stages left out of the graph: what led to one leads to where its `pass` went."""
+    move: dict[str, str] = {}
+    """Stages set elsewhere, each behind the `pass` of the one named: `{query_tool: cot}`."""
     max_attempts: Count = 3
     regenerate: list[Literal["rerender", "rewrite", "resample", "repair"]] = [
         "rerender",
@@ -345,6 +349,15 @@ class Fcdr(Section):
     agreement: Share = 0.02
     """The share of judgements that are made twice, to tell whether a judge agrees with itself; 0: none."""
     workers: Count = 64
+
+    @model_validator(mode="before")
+    @classmethod
+    def _votes_in_short(cls, data: Any) -> Any:
+        """`fcdr.accept` and `fcdr.threshold` say the same as those of `fcdr.llm`."""
+        short = {key: data[key] for key in ("accept", "threshold") if key in data} if isinstance(data, dict) else {}
+        if not short or not isinstance(data.get("llm", {}), dict):
+            return data
+        return {key: value for key, value in data.items() if key not in short} | {"llm": data.get("llm", {}) | short}
 
 
 class Train(Section):

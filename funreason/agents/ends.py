@@ -12,6 +12,9 @@ from funreason.record.events import Ended
 from funreason.record.texts import Texts
 from funreason.record.types import Outcome, Sample
 
+Ending = Callable[[Sample, str], object]
+"""Takes a sample and its fate: `kept`, `text`, `dropped` or `dead`."""
+
 
 class End:
     """Writes a sample's end."""
@@ -45,7 +48,7 @@ class End:
 class DeadLetter:
     """Keeps what failed: `dropped` by a judge, or `dead` when attempts were spent or an agent failed."""
 
-    def __init__(self, end: End) -> None:
+    def __init__(self, end: Ending) -> None:
         self.end = end
 
     async def __call__(self, sample: Sample) -> None:
@@ -57,7 +60,7 @@ class DeadLetter:
 class Keeper:
     """Keeps what passed: `text` when stage 1 saved it as ordinary text, `kept` otherwise."""
 
-    def __init__(self, end: End) -> None:
+    def __init__(self, end: Ending) -> None:
         self.end = end
 
     async def __call__(self, sample: Sample) -> None:

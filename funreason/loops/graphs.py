@@ -17,6 +17,7 @@ from funreason.bus.errors import GraphError, Problem
 from funreason.bus.graph import Edge, Graph, Node
 from funreason.bus.shape import reachable
 from funreason.config import CONFIGS, Fcdr, JudgeEntry
+from funreason.record.types import Outcome
 
 STAGES = ("response", "query_tool", "cot", "parameters", "format")
 """The paper's five stages, in its order."""
@@ -41,17 +42,34 @@ def read_graph_file(name: str) -> Graph:
 
 def loop_graph(fcdr: Fcdr) -> Graph:
     """The checked graph of a loop."""
-    return _with_judges(read_graph_file(fcdr.graph), fcdr).checked()
+    return _whole(fcdr).checked()
 
 
 def refine_graph(fcdr: Fcdr) -> Graph:
     """The checked graph of FCDR alone: from the first judge to trainer (which only keeps) or dead letter."""
-    whole = _with_judges(read_graph_file(fcdr.graph), fcdr)
+    whole = _whole(fcdr)
     gone = {"generator", "evaluator"}
     entry = next((e.target for e in whole.edges if e.source == "generator" and e.outcome == "sampled"), whole.start)
     nodes = tuple(replace(n, outcomes=()) if n.name == "trainer" else n for n in whole.nodes if n.name not in gone)
     edges = tuple(e for e in whole.edges if not e.signal and e.source not in gone and e.target not in gone)
     return Graph(nodes, edges, entry).checked()
+
+
+def _whole(fcdr: Fcdr) -> Graph:
+    graph = _with_judges(read_graph_file(fcdr.graph), fcdr)
+    for name, after in fcdr.move.items():
+        onward = next((e.target for e in graph.edges_from(after) if e.outcome == Outcome.PASS), "")
+        graph = graph.moved(name, (after, onward))
+    for name in fcdr.skip:
+        graph = graph.without(name)
+    return _reachable(graph) if fcdr.skip else graph
+
+
+def _reachable(graph: Graph) -> Graph:
+    """Without what only a stage that was left out had led to, such as the regenerator."""
+    found = reachable(graph.names, graph.edges, graph.start)
+    nodes = tuple(node for node in graph.nodes if node.name in found)
+    return Graph(nodes, tuple(edge for edge in graph.edges if edge.source in found), graph.start)
 
 
 def _with_judges(graph: Graph, fcdr: Fcdr) -> Graph:

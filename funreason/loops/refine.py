@@ -17,7 +17,7 @@ from funreason.agents.llm_panel import Panel
 from funreason.agents.regenerator import Regenerator, Resample
 from funreason.bus.flow import Flow
 from funreason.bus.graph import Graph
-from funreason.config import Config
+from funreason.config import Config, dump_config
 from funreason.data.reading import SampleReading, read_samples
 from funreason.data.writers import write_sharegpt, write_xlam
 from funreason.loops.endpoints import Account, budget_of, endpoint_sampler, served_policy
@@ -28,7 +28,7 @@ from funreason.loops.journal import Journal
 from funreason.loops.judging import check_judges, judges, make_bus
 from funreason.loops.panels import build_panel, opened, sitting
 from funreason.record.events import RoundEnded, RunStarted
-from funreason.record.folder import RunFolder
+from funreason.record.folder import RunFolder, write_whole
 from funreason.record.manifest import seal_run
 from funreason.record.types import Sample, changed
 
@@ -49,8 +49,9 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     check_judges(config.fcdr)
     budget = budget_of(config)
     panel, served = build_panel(config, None, budget), endpoint_sampler(config, budget)
+    about = config.model_copy(update={"tasks": config.tasks.model_copy(update={"path": str(file)})})
     async with opened(panel):
-        return await _refine(config, reading, graph, panel, served, out, stop)
+        return await _refine(about, reading, graph, panel, served, out, stop)
 
 
 async def _refine(
@@ -63,6 +64,7 @@ async def _refine(
     stop: StopRequest,
 ) -> Flow:
     out.claim()
+    write_whole(out.path / "config.yaml", dump_config(config))
     journal = Journal(out)
     stop.on_leave(lambda: journal.end("interrupted"))
     journal.write(RunStarted(run=out.name, rounds=1, seed=config.seed, nodes=list(graph.order)))

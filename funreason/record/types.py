@@ -60,6 +60,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     judge: str = ""
     answer: str | None = None
     """A regenerated answer, where the judge offers one."""
+    votes: tuple[float | None, ...] = ()
+    """What each vote of language models scored, 0 to 1; None for one that was not heard."""
 
 
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
