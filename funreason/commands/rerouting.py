@@ -33,7 +33,7 @@ def check_options(
     if replay is None:
         missing = [name for name, value in needed.items() if value is None]
         if missing:
-            raise ConfigError(f"refine needs FILE and --out, or --replay RUN alone; {' and '.join(missing)} is missing")
+            raise ConfigError(f"refine needs FILE and --out, or --replay RUN alone. Missing: {', '.join(missing)}.")
         if as_json:
             raise ConfigError("--json belongs to --replay; what was refined, `funreason status OUT --json` tells")
         return
@@ -59,18 +59,20 @@ def run_replay(run: str | None, runs: Path, name: str | None, settings: list[str
 
 
 def _show(console: Console, recorded: Recorded, found: WhatIf, notes: list[str]) -> None:
+    told = f"{recorded.name}: {found.samples} samples, their recorded verdicts routed again; no model was asked"
+    console.print(plain(told), soft_wrap=True)
+    console.print()
     console.print(_stages(found))
     console.print()
     console.print(_fates(found))
     console.print()
-    console.print(plain(_yield(found)))
-    for note in notes:
-        console.print(plain(note))
+    for line in (*_sums(found), *notes):
+        console.print(plain(line), soft_wrap=True)
 
 
 def _stages(found: WhatIf) -> Table:
     then, now = found.then.stages, found.now.stages
-    table = _table(f"What if: {found.samples} samples of the record, routed again; no model was asked")
+    table = _table("Stages: judgements and % of them passed, then and now")
     asked = any(stage.spent.requests for stage in (*then.values(), *now.values()))
     names = ["stage", "judged", "now", "% passed", "now", "unknown", *["tokens", "now"] * asked]
     for i, name in enumerate(names):
@@ -112,7 +114,7 @@ def _tokens(stage: Stage | None) -> str:
     return f"{stage.spent.tokens:.0f}" if stage else "–"
 
 
-def _yield(found: WhatIf) -> str:
+def _sums(found: WhatIf) -> tuple[str, str]:
     then, now = (way.fates["kept"] + way.fates["text"] for way in (found.then, found.now))
     total, unknown = found.samples or 1, found.now.fates[UNKNOWN]
     least, most = 100 * now / total, 100 * (now + unknown) / total
@@ -122,7 +124,7 @@ def _yield(found: WhatIf) -> str:
     if old["requests"] or new["requests"]:
         cost += f"; requests to models: {old['requests']} → about {new['requests']}"
         cost += f"; tokens: {old['tokens']} → about {new['tokens']}"
-    return f"yield, text included: {100 * then / total:.1f} → {span}\n{cost}"
+    return f"yield, text included: {100 * then / total:.1f} → {span}", cost
 
 
 def _total(way: Way) -> dict[str, int]:
