@@ -18,6 +18,7 @@ from funreason.commands import terminal
 from funreason.commands.settings import read_config
 from funreason.config import Config, ConfigError
 from funreason.loops.recorded import Recorded
+from funreason.loops.refine import SETTINGS
 from funreason.loops.whatif import UNKNOWN, Stage, Way, WhatIf, what_if
 from funreason.record.folder import RunFolder, open_run
 from funreason.record.plain import plain
@@ -37,7 +38,7 @@ def check_options(
         if as_json:
             raise ConfigError("--json belongs to --replay; what was refined, `funreason status OUT --json` tells")
         return
-    given = [name for name, value in (needed | refused).items() if value]
+    given = [name for name, value in {**needed, **refused}.items() if value]
     if given:
         raise ConfigError(f"--replay judges no file and writes none: leave {' and '.join(given)} out")
 
@@ -45,9 +46,9 @@ def check_options(
 def run_replay(run: str | None, runs: Path, name: str | None, settings: list[str], *, as_json: bool) -> int:
     """Route the verdicts of a run again; the exit code."""
     folder = open_run(run, runs)
-    own = folder.path / "config.yaml"
-    old = read_config(str(own) if own.exists() else name or DEFAULT, {}, [])
-    new = read_config(name or (str(own) if own.exists() else DEFAULT), {}, settings)
+    own = _own_config(folder)
+    old = read_config(own or name or DEFAULT, {}, [])
+    new = read_config(name or own or DEFAULT, {}, settings)
     recorded = Recorded(folder)
     found = asyncio.run(what_if(recorded, old, new))
     notes = list(_notes(folder, recorded, old, new, found, name or DEFAULT))
@@ -56,6 +57,12 @@ def run_replay(run: str | None, runs: Path, name: str | None, settings: list[str
     else:
         _show(terminal.console(), recorded, found, notes)
     return 0
+
+
+def _own_config(folder: RunFolder) -> str:
+    """The file with a run's configuration; empty when it has none."""
+    files = (folder.path / name for name in ("config.yaml", SETTINGS))
+    return next((str(file) for file in files if file.exists()), "")
 
 
 def _show(console: Console, recorded: Recorded, found: WhatIf, notes: list[str]) -> None:
@@ -72,7 +79,7 @@ def _show(console: Console, recorded: Recorded, found: WhatIf, notes: list[str])
 
 def _stages(found: WhatIf) -> Table:
     then, now = found.then.stages, found.now.stages
-    table = _table("Stages: judgements and % of them passed, then and now")
+    table = _table("Stages: judged and passed, then and now")
     asked = any(stage.spent.requests for stage in (*then.values(), *now.values()))
     names = ["stage", "judged", "now", "% passed", "now", "unknown", *["tokens", "now"] * asked]
     for i, name in enumerate(names):
@@ -137,8 +144,8 @@ def _total(way: Way) -> dict[str, int]:
 
 
 def _notes(folder: RunFolder, recorded: Recorded, old: Config, new: Config, found: WhatIf, base: str) -> Iterator[str]:
-    if not (folder.path / "config.yaml").exists():
-        yield f"{folder.path} holds no config.yaml: it is taken to have been made with {base}"
+    if not _own_config(folder):
+        yield f"{folder.path} holds no configuration: it is taken to have been made with {base}"
     if old.fcdr == new.fcdr:
         yield "no setting of fcdr is changed, so every way is as it was"
     if new.fcdr.llm.threshold != old.fcdr.llm.threshold and new.fcdr.llm.accept != "mean":

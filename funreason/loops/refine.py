@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 ROUND = 1
 """Refining is one round, so every reader of runs can read it."""
+SETTINGS = "refine.yaml"
+"""The configuration. It has a name of its own: what is `config.yaml` a loop could be asked to go on with."""
 
 
 async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequest) -> Flow:
@@ -49,9 +51,8 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     check_judges(config.fcdr)
     budget = budget_of(config)
     panel, served = build_panel(config, None, budget), endpoint_sampler(config, budget)
-    about = config.model_copy(update={"tasks": config.tasks.model_copy(update={"path": str(file)})})
     async with opened(panel):
-        return await _refine(about, reading, graph, panel, served, out, stop)
+        return await _refine(config, reading, graph, panel, served, out, stop)
 
 
 async def _refine(
@@ -64,7 +65,7 @@ async def _refine(
     stop: StopRequest,
 ) -> Flow:
     out.claim()
-    write_whole(out.path / "config.yaml", dump_config(config))
+    write_whole(out.path / SETTINGS, dump_config(config))
     journal = Journal(out)
     stop.on_leave(lambda: journal.end("interrupted"))
     journal.write(RunStarted(run=out.name, rounds=1, seed=config.seed, nodes=list(graph.order)))

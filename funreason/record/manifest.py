@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from funreason.record.folder import RunFolder, hash_file, write_json
 from funreason.record.texts import MANIFEST
 
-LASTING = ("config.yaml", "gate-items/**/*", "gate/**/*", "weights/*/*")
+LASTING = ("config.yaml", "refine.yaml", "gate-items/**/*", "gate/**/*", "weights/*/*")
 LOG = ("events/*.jsonl",)
 """A log is listed when the run has ended: until then its last file grows."""
 
