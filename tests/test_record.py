@@ -66,6 +66,19 @@ def test_an_event_of_a_newer_version_is_counted_and_passed_over(tmp_path):
     assert reader.unknown == 1
 
 
+def test_a_log_of_an_older_version_folds(tmp_path):
+    lines = [
+        '{"kind":"runstarted","at":1.0,"run":"r","rounds":1,"nodes":["response"]}',
+        '{"kind":"judged","at":2.0,"round":1,"sample":"a","attempt":0,"node":"response","outcome":"pass"}',
+        '{"kind":"chosen","at":3.0,"round":1,"kept":1,"trained":1}',
+        '{"kind":"roundended","at":4.0,"round":1,"weights":"w1"}',
+    ]
+    (tmp_path / "loop-000.jsonl").write_text("\n".join(lines) + "\n")
+    reader = LogReader(tmp_path)
+    state = State().fold(reader.events())
+    assert (reader.unknown, state.weights, state.rounds[1].nodes["response"].pass_rate) == (0, "w1", 1.0)
+
+
 def test_each_writer_gets_a_file_of_its_own(tmp_path):
     first, second = EventLog(tmp_path), EventLog(tmp_path)
     assert first.path != second.path

@@ -14,6 +14,7 @@ from test_srml_training import changed, examples
 from tiny import tiny_model, tiny_tokenizer
 
 from funreason.srml import TrainSettings, train
+from funreason.srml.processes import leave
 
 MICRO_TOKENS = (100, 100_000)  # several pieces each; one piece in all, so that a process has nothing to do
 
@@ -57,6 +58,7 @@ def main(folder: Path) -> None:
         weights = {name: value.detach().clone() for name, value in model.named_parameters()}
         save_file(weights, folder / f"{micro_tokens}-{torch.distributed.get_rank()}.safetensors")
         (folder / f"{micro_tokens}-tokens").write_text(f"{report.think_tokens} {report.result_tokens}")
+    leave()  # threads of the group that outlive it would abort the process now and then
 
 
 if __name__ == "__main__":

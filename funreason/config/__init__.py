@@ -1,0 +1,49 @@
+"""The configuration: what a YAML file may say, in the order of a round.
+
+Unknown keys are refused with the nearest known one. Every field has one sentence saying what changes with it;
+`funreason config show` prints the whole with these sentences' values resolved.
+"""
+
+from __future__ import annotations
+
+from funreason.config.gate import Contamination, Gate, Suite
+from funreason.config.judges import Canaries, Fcdr, JudgedBy, JudgeEntry, Judging, LlmJudges
+from funreason.config.models import Budget, Endpoint, Model, References, Sampling, Tasks, Vllm
+from funreason.config.reading import check_config, dump_config, find_config, load_config, parse_setting
+from funreason.config.section import CONFIGS, OWN_TASKS, ConfigError, Section
+from funreason.config.updates import Launch, Lora, Train, Update, Warmup
+from funreason.config.whole import Config
+
+__all__ = [
+    "CONFIGS",
+    "OWN_TASKS",
+    "Budget",
+    "Canaries",
+    "Config",
+    "ConfigError",
+    "Contamination",
+    "Endpoint",
+    "Fcdr",
+    "Gate",
+    "JudgeEntry",
+    "JudgedBy",
+    "Judging",
+    "Launch",
+    "LlmJudges",
+    "Lora",
+    "Model",
+    "References",
+    "Sampling",
+    "Section",
+    "Suite",
+    "Tasks",
+    "Train",
+    "Update",
+    "Vllm",
+    "Warmup",
+    "check_config",
+    "dump_config",
+    "find_config",
+    "load_config",
+    "parse_setting",
+]

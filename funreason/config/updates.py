@@ -1,0 +1,102 @@
+"""How weights are changed, and what a round learns from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from funreason.config.models import References
+from funreason.config.section import Count, Section, Share
+
+
+class Launch(Section):
+    """In how many processes an update runs. They are started for it and end with it."""
+
+    processes: Count = 1
+    """One for each GPU, as a rule; on a CPU they share the threads."""
+    strategy: Literal["none", "ddp", "fsdp2", "zero2", "zero3"] = "none"
+    """How the model lies over them. `ddp`: each has all of it. `zero2`: gradients and moments in slices. `zero3`,
+    `fsdp2`: the weights too. `zero2` and `zero3` need DeepSpeed. `none`: one process, the one that runs the loop."""
+
+    @model_validator(mode="after")
+    def _several_need_a_strategy(self) -> Launch:
+        if self.processes > 1 and self.strategy == "none":
+            raise ValueError(f"{self.processes} processes need a strategy: ddp, fsdp2, zero2 or zero3")
+        return self
+
+
+class Lora(Section):
+    """Low-rank adapters: few weights learn, on one small GPU; they are merged into plain weights at the end."""
+
+    rank: Count = 16
+    alpha: Count = 32
+    """The adapters' scale is alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: list[str] = []
+    """Names of linear modules, such as q_proj; by default every linear module but the head."""
+
+
+class Update(Section):
+    """How weights are changed; used by warm-up and by every round."""
+
+    lr: Annotated[float, Field(gt=0)] = 3e-4
+    epochs: Count = 1
+    batch: Count = 16
+    """Samples per optimiser step."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 8
+    """Steps over which the rate rises to `lr`."""
+    warmup_ratio: Share | None = None
+    """The same as a share of all steps; where given, `warmup_steps` is not asked."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    alpha: Share = 0.7
+    """The weight of thinking in the loss; 1 - alpha is the weight of the result."""
+    alpha_mode: Literal["fixed", "proportional", "learnable"] = "fixed"
+    average: Literal["sample", "token"] = "sample"
+    max_length: Count = 2048
+    """Longer samples are refused, not cut."""
+    micro_tokens: Count = 4096
+    """Tokens per forward pass, padding included: memory against speed, no influence on the result."""
+    head: Literal["auto", "naive", "chunked"] = "auto"
+    """The vocabulary head: `chunked` never holds all logits at once, `naive` does; `auto` is chunked where the model
+    allows. No influence on the result."""
+    head_chunk: Count | None = None
+    """Tokens whose logits are held at a time; by default as many as fill 80 MiB, on a GPU 512 MiB."""
+    pack: Literal["auto", "never", "always"] = "auto"
+    """Samples one behind the other in one row, none seeing another, instead of padding those of like length. `auto`:
+    under flash and flex attention. No influence on the result."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: a third slower, a fraction of the memory."""
+    lora: Lora | None = None
+    """Train adapters instead of all weights; needs the extra `lora`."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 20
+    """Steps between two checkpoints: what a kill costs at most. 0 saves one only when the run is asked to stop."""
+    replay: References | None = None
+    """Old references mixed in against forgetting."""
+    launch: Launch = Launch()
+
+
+class Warmup(Section):
+    """The first training, on references, before any sampling (the paper's own order)."""
+
+    references: References | None = None
+    """None: no warm-up."""
+    update: Update = Update()
+
+
+class Train(Section):
+    """What a round learns from."""
+
+    learn_from: Literal["judged", "unfiltered", "references"] = "judged"
+    """`unfiltered` (own first attempts as they came) and `references` are controls; `counts` makes them fair."""
+    init_from: Literal["accepted", "base"] = "accepted"
+    """Start each round's update from the weights accepted last, or anew from the first ones."""
+    per_task: Count = 2
+    """At most this many kept samples of one task are trained on."""
+    most_solved: Share = 1.0
+    """Leave out tasks of which a larger share of first attempts was kept: they teach next to nothing new."""
+    counts: list[dict[str, Annotated[int, Field(ge=0)]]] = []
+    """For controls: train round k on counts[k-1][category] samples of each category. Empty: on all."""
+    quotas: dict[str, Share] = {}
+    """The largest share of a round's samples each category may have; keeps the easiest class from taking over."""
+    update: Update = Update()
