@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from threading import Event, Lock, Thread
+from threading import Event, RLock, Thread
 
 from funreason.bus.agent import ENDED
 from funreason.data.refusal import Refusal
@@ -35,7 +35,8 @@ class Journal:
         self.write = self.log.write
         self.ended = False
         self.round = 0
-        self._pulse = Lock()
+        self._pulse = RLock()
+        self._status = ""
         self._missed = 0
 
     @contextmanager
@@ -146,8 +147,10 @@ class Journal:
         Where one of them cannot be written any more, that is said, and the others are tried.
         """
         if self.ended:
+            if self._status:  # a signal in the midst of the end below: the process may leave before its last line
+                self._last_beat(self._status)
             return
-        self.ended = True
+        self.ended, self._status = True, status
         line = ev.RunEnded(status=status, reason=reason)
         for act in (self.folder.close, partial(self.write, line), self.log.close, partial(self._last_beat, status)):
             try:
