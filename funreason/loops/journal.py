@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from threading import Event, RLock, Thread
@@ -146,13 +146,15 @@ class Journal:
 
         Where one of them cannot be written any more, that is said, and the others are tried.
         """
-        if self.ended:
-            if self._status:  # a signal in the midst of the end below: the process may leave before its last line
-                self._last_beat(self._status)
+        if self.ended:  # maybe by a signal in the midst of the end below: the process may leave before its last beat
+            self._try([partial(self._last_beat, self._status)] if self._status else [])
             return
         self.ended, self._status = True, status
         line = ev.RunEnded(status=status, reason=reason)
-        for act in (self.folder.close, partial(self.write, line), self.log.close, partial(self._last_beat, status)):
+        self._try([self.folder.close, partial(self.write, line), self.log.close, partial(self._last_beat, status)])
+
+    def _try(self, acts: Sequence[Callable[[], None]]) -> None:
+        for act in acts:
             try:
                 act()
             except (RecordError, OSError) as error:
