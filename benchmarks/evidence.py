@@ -39,7 +39,8 @@ def main() -> None:
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [row for seed in options.seeds for row in one_seed(seed, options)]
-    (options.out / "evidence.json").write_text(json.dumps(rows, indent=1))
+    kept = [{name: value for name, value in row.items() if name != "warm_folder"} for row in rows]
+    (options.out / "evidence.json").write_text(json.dumps(kept, indent=1))
     text = "\n\n".join([command(options), table(rows), verdicts(rows)])
     (options.out / "evidence.md").write_text(text + "\n")
     print(text)
