@@ -10,6 +10,7 @@ from typing import Any
 
 from funreason.agents.llm_judge import recounted
 from funreason.agents.llm_voting import Accept
+from funreason.agents.regenerator import resampling_yields
 from funreason.agents.rules_first import DECIDABLE
 from funreason.agents.verdicts import passed
 from funreason.config import Config, LlmJudges
@@ -59,7 +60,8 @@ class Standing:
             return "fcdr.regenerate is another"
         if bool(self.old.sample.endpoints) != bool(self.new.sample.endpoints):
             return "sample.endpoints are others"
-        if _last(sample, old.max_attempts) != _last(sample, new.max_attempts) and _waits(new.regenerate):
+        yields = {resampling_yields(new.regenerate, sample.attempt, fcdr.max_attempts) for fcdr in (old, new)}
+        if len(yields) > 1:
             return "with another fcdr.max_attempts it is another turn that waits for the repair"
         return ""
 
@@ -104,12 +106,3 @@ def _asking(config: Config) -> dict[str, Any]:
 
 def _own(config: Config) -> dict[str, str]:
     return {entry.name: entry.agent for entry in config.fcdr.judges}
-
-
-def _last(sample: Sample, max_attempts: int) -> bool:
-    return sample.attempt >= max_attempts - 1
-
-
-def _waits(order: list[Any]) -> bool:
-    """Whether a repair stands behind resampling and so waits for the last attempt."""
-    return "resample" in order and "repair" in order[order.index("resample") :]
