@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.references import usable_references
@@ -31,8 +32,6 @@ SETTINGS = [
     *("train.learn_from=unfiltered", "train.quotas={}"),  # so few samples that judging might keep none
 ]
 INT, TERM, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGKILL
-PATIENCE_S = 600
-"""For a process that hangs, and for no other: how slow a loaded machine may be is none of these tests' business."""
 
 
 def start(*arguments) -> subprocess.Popen[str]:

@@ -78,7 +78,7 @@ def crashed(path) -> RunFolder:
 def stale(path) -> RunFolder:
     run = Recording(path)
     run.sampling(1, 5)
-    return run.life("running", heartbeat=time.time() - 42)
+    return run.life("running", heartbeat=time.time() - 42 * 3600 - 15)  # told in minutes, so it stands for a while
 
 
 def torn(path) -> RunFolder:
@@ -107,7 +107,7 @@ WORLDS = {
     empty: ("● RUNNING", "No graph yet"),
     mid_run: ("round 2/3 · sampling and judging 7/7", "● RUNNING"),
     crashed: ("✗ CRASHED", "round 1/3"),
-    stale: ("? STALE 42 s", "round 1/3"),
+    stale: ("? STALE 1 d 18:00", "round 1/3"),
     torn: ("✓ FINISHED", "round 2/2"),
     finished: ("✓ FINISHED", "▲ promote"),
     all_rejected: ("■ REFUSED", "response.truncated"),
