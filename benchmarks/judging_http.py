@@ -2,14 +2,13 @@
 
     python benchmarks/judging_http.py [--samples 2000] [--judging llm both] [--runs 3] [--set …] [--profile FILE]
 
-A server of its own process on loopback answers each question 50 ms after the last byte of it came, over connections
-that stay open, and says yes to everything: with `llm` each sample then meets all five stages, the most questions that
-there can be. 64 questions may be under way at once. The ideal is what 64 lanes that never wait would need: questions
-times 50 ms over 64. Questions are those the server answered; asking twice and canaries are left as they are set by
-default, the verdict cache is on and begins empty. `wall` is the whole command, from its start to its end: `before` the
-first question, `asking` until the last answer, as the server saw it, and `after` that. `busy` is how many questions the
-server had in its hands on average while asking. `bare` are the same bodies sent over 64 plain sockets: what the server and the
-machine allow.
+A server in a process of its own on loopback answers each question 50 ms after its last byte came, over connections that
+stay open, and says yes to everything: with `llm` each sample then meets all five stages, the most questions there can
+be. 64 questions may be under way at once. The ideal is what 64 lanes that never wait would need: questions times 50 ms
+over 64. Questions are those the server answered; asking twice and canaries are left as they are set by default, and the
+verdict cache is on and begins empty. `wall` is the whole command: `before` the first question, `asking` until the last
+answer, as the server saw it, and `after` that. `busy` is how many questions the server had in its hands on average while
+asking. `bare` is as many questions over 64 plain sockets: what the server and the machine allow.
 """
 
 from __future__ import annotations
@@ -50,9 +49,11 @@ class Server(asyncio.Protocol):
     first = last = area = marked = 0.0
 
     def connection_made(self, transport: Any) -> None:
+        """Begin."""
         self.transport, self.buffer = transport, b""
 
     def data_received(self, data: bytes) -> None:
+        """Take a question, once it is whole."""
         self.buffer += data
         head = self.buffer.find(b"\r\n\r\n")
         if head < 0:
@@ -70,6 +71,7 @@ class Server(asyncio.Protocol):
         asyncio.get_running_loop().call_later(LATENCY_S, self.answer, ANSWERS.setdefault(tag, _ruling(tag)))
 
     def answer(self, response: bytes) -> None:
+        """Answer it."""
         self.count(-1)
         self.transport.write(response)
 
@@ -190,9 +192,9 @@ def refine(file: Path, folder: Path, judging: str, more: list[str], profile: str
         for setting in (f"fcdr.judging={judging}", f"fcdr.llm.endpoints={endpoint}", *more):
             command += ["--set", setting]
         started = time.perf_counter()
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
-        )
+        environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
         ended = time.perf_counter()
     assert status == 0, f"refine ended with {os.waitstatus_to_exitcode(status)}"
@@ -206,7 +208,7 @@ def require_whole(folder: Path, count: int, judging: str, run: Run) -> None:
     assert fates["all"] == fates.get("kept", 0) + fates.get("text", 0) == count, fates
     asked, paid = sum(each.requests for each in found.asked.values()), found.paid["judges"]
     assert asked == paid["requests"] == run.seen.questions, (asked, paid, run.seen)
-    assert not (paid["retries"] or paid["failed"] or sum(each.unreadable for each in found.asked.values()))
+    assert paid["retries"] == paid["failed"] == sum(each.unreadable for each in found.asked.values()) == 0
     assert judging != "llm" or asked >= 5 * count, asked
 
 

@@ -64,7 +64,8 @@ class EndpointPool:
     @property
     def name(self) -> str:
         """Which model answers; several, joined, where the servers have different ones."""
-        return "+".join(sorted({server.name for server in self.servers if server.name}))
+        names = {server.name for server in self.servers if server.name}
+        return names.pop() if len(names) == 1 else "+".join(sorted(names))
 
     @property
     def constrains(self) -> bool:
