@@ -7,8 +7,8 @@ stay open, and says yes to everything: with `llm` each sample then meets all fiv
 be. 64 questions may be under way at once. The ideal is what 64 lanes that never wait would need: questions times 50 ms
 over 64. Questions are those the server answered; asking twice and canaries are left as they are set by default, and the
 verdict cache is on and begins empty. `wall` is the whole command: `before` the first question, `asking` until the last
-answer, as the server saw it, and `after` that. `busy` is how many questions the server had in its hands on average while
-asking. `bare` is as many questions over 64 plain sockets: what the server and the machine allow.
+answer, as the server saw it, and `after` that. `busy` is how many questions the server had in its hands on average
+while asking. `bare` is as many questions over 64 plain sockets: what the server and the machine allow.
 """
 
 from __future__ import annotations
