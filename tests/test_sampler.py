@@ -261,3 +261,18 @@ def test_other_families_with_plain_attention_are_sampled_right(family):
 def test_a_distribution_that_cannot_be_is_refused(more):
     with pytest.raises(ModelError, match="temperature"):
         sampler(**more)
+
+
+def test_a_batch_is_shared_out_over_the_lanes_and_gives_what_it_gives_whole(monkeypatch):
+    asked = [Request(f"r{i}", PROMPTS[i % len(PROMPTS)] + " a" * i, 8, seed=5) for i in range(24)]
+    whole = [texts(answer) for answer in sampler(PRECISE).sample(asked)]
+    torch.set_num_threads(2)
+    shared = sampler(PRECISE, max_rows=80)
+    sizes = []
+    complete = shared._complete
+    monkeypatch.setattr(shared, "_complete", lambda batch: sizes.append(sum(g.rows for g in batch)) or complete(batch))
+    assert [texts(answer) for answer in shared.sample(asked)] == whole
+    assert len(sizes) == 4  # three would fit the bound, and leave one lane waiting
+    assert sum(sizes) == 24 * 8
+    assert max(sizes) <= 80
+    assert max(sizes) - min(sizes) <= 16
