@@ -10,7 +10,7 @@ A pool belongs to the event loop it was opened in, what it knows of its servers 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain, repeat
@@ -148,9 +148,9 @@ class EndpointPool:
 
     async def _retried(self, ask: Callable[[], Awaitable[T]], tries: int) -> T:
         try:
-            return await ask()  # nearly always the end of it: the machinery below costs as much as the request itself
+            return await ask()  # nearly always the end of it, without the price of the machinery below
         except Mishap as mishap:
-            turns = chain([partial(_failing, mishap)], repeat(ask))
+            turns: Iterator[Callable[[], Awaitable[T]]] = chain([partial(_failing, mishap)], repeat(ask))
 
         async def again() -> T:
             return await next(turns)()
