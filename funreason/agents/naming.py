@@ -20,6 +20,7 @@ from funreason.agents.words import CAMEL, MOST_PARTS, WORD, has_weight, of_anoth
 _NUMBER = re.compile(r"([-+]?)[$€£¥]?(\d[\d,]*(?:\.\d+)?|\.\d+)\s*(%|[^\W\d_]{0,12})")
 _DATE_OR_TIME = re.compile(r"[\d\s:/.,+tzapm-]+|[a-z\d\s,.]*\b(?:19|20)\d\d")
 _SHORT_FORMS = {name[:3]: name for name in (*MONTHS, *WEEKDAYS)}
+_BETWEEN = 4
 _LONG = 60
 
 
@@ -76,10 +77,12 @@ class Naming:
             return False
         if len(words) == 1 and not (words[0][0].isdecimal() or words[0][-1].isdecimal()):
             return True
-        row = r"[\W_]{0,4}".join(map(re.escape, words))
-        before = r"(?<![\w.−-])(?<!\d,)" if words[0][0].isdecimal() else r"(?<![^\W_])"
-        after = r"(?!\w)(?![-.,]\d)" if words[-1][-1].isdecimal() else r"(?![^\W_])"
-        return re.search(before + row + after, self.text) is not None
+        at = self.text.find(words[0])
+        while at >= 0:
+            if _begins(self.text, at) and _ends(self.text, _row_end(self.text, at, words)):
+                return True
+            at = self.text.find(words[0], at + 1)
+        return False
 
     def _names_form(self, low: str) -> bool:
         """Numbers, days and times that come as strings."""
@@ -128,6 +131,42 @@ def unnamed(naming: Naming, value: Any, depth: int = 0) -> Any:
         parts = value.values() if isinstance(value, dict) else value
         return next((found for part in parts if (found := unnamed(naming, part, depth + 1)) is not None), None)
     return None if isinstance(value, list | tuple | dict) or naming.names(value) else value
+
+
+# By hand and not by patterns: there would be another one for each value, and compiling it costs more than all the rest.
+
+
+def _row_end(text: str, at: int, words: list[str]) -> int:
+    """Where the words end that stand in a row from `at` on, at most `_BETWEEN` signs between two; -1 if they do not."""
+    at += len(words[0])
+    for word in words[1:]:
+        most = at + _BETWEEN
+        while at < most and at < len(text) and not text[at].isalnum():
+            at += 1
+        if not text.startswith(word, at):
+            return -1
+        at += len(word)
+    return at
+
+
+def _begins(text: str, at: int) -> bool:
+    """Whether a whole token begins at `at`; a number has no sign, point or digit group before it."""
+    before = text[at - 1] if at else ""
+    if not text[at].isdecimal():
+        return not before.isalnum()
+    in_number = before == "," and at > 1 and text[at - 2].isdecimal()
+    return not (before.isalnum() or (before and before in "_.−-") or in_number)
+
+
+def _ends(text: str, at: int) -> bool:
+    """Whether a whole token ends before `at`; a number goes on behind a point, a comma or a dash, if digits do."""
+    if at < 0:
+        return False
+    behind = text[at : at + 1]
+    if not text[at - 1].isdecimal():
+        return not behind.isalnum()
+    goes_on = behind and behind in "-.," and text[at + 1 : at + 2].isdecimal()
+    return not (behind.isalnum() or behind == "_" or goes_on)
 
 
 def _apart(text: str) -> str:
