@@ -45,15 +45,16 @@ def completion(text: str = "[f(a=1)]", n: int = 1, tokens: int = 4, why: str = "
 class ScriptedServer:
     """Answers with what `script` says to each request; `most` is how many it had in its hands at once."""
 
-    def __init__(self, script: Script | None = None, models: Any = ("small",)) -> None:
+    def __init__(self, script: Script | None = None, models: Any = ("small",), port: int = 0) -> None:
         self.script = script or (lambda heard: completion(n=heard.body.get("n", 1)))
         self.models = models
+        self.port = port
         self.heard: list[Heard] = []
         self.connections = self.now = self.most = 0
 
     def __enter__(self) -> ScriptedServer:
         self._loop = asyncio.new_event_loop()
-        self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self.port))
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
         self._thread = Thread(target=self._loop.run_forever)
         self._thread.start()

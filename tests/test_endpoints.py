@@ -209,6 +209,19 @@ def test_connections_are_pooled_and_no_more_requests_are_out_than_allowed():
     assert server.connections <= 6
 
 
+def test_a_proxy_of_the_environment_is_asked_unless_the_environment_says_otherwise(monkeypatch):
+    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+    with ScriptedServer() as proxy, ScriptedServer() as server:
+        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+        asked(pool_of(server))
+        assert [heard.path for heard in proxy.heard] == [f"{server.url}/completions"]
+        assert server.heard == []
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        asked(pool_of(server))
+    assert (len(proxy.heard), len(server.heard)) == (1, 1)
+
+
 @pytest.mark.parametrize("names", [(), ("a", "b")])
 def test_which_model_is_meant_must_be_clear(names):
     with ScriptedServer(models=names) as server:

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -432,6 +434,18 @@ def test_the_least_recently_used_rulings_are_dropped_beyond_the_bound(tmp_path):
     judged("cot", sample(thinking="280"), model, cache=cache)
     assert len(model.asked) == 301
     cache.close()
+
+
+def test_a_cache_is_bounded_while_it_is_in_use_too(tmp_path):
+    path = tmp_path / "verdicts.sqlite"
+    cache = VerdictCache(path, most=1000)
+    for i in range(5000):
+        cache.put(Key("j", "p", str(i)), Ruling(True, 1.0, ""))
+    with closing(sqlite3.connect(path)) as file:
+        assert 900 < file.execute("SELECT count(*) FROM rulings").fetchone()[0] <= 1050 + 64
+    cache.close()
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT count(*) FROM rulings").fetchone()[0] == 1000
 
 
 def test_several_processes_share_a_cache(tmp_path):

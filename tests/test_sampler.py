@@ -24,20 +24,13 @@ from funreason.models.huggingface import HuggingFaceSampler
 from funreason.models.loading import save_model, weights_id_of
 from funreason.models.protocol import Request, Sampler
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TOKENIZER = tiny_tokenizer()
 MODEL = tiny_model(scale=0.12)
 # Where batches of different shape are compared, in double precision: in single, another processor's matrix product may
 # round a logit across a draw, about once in 70,000 tokens.
 PRECISE = tiny_model(scale=0.12).double()
 PROMPTS = ["hello there, what is this", "x", "add 1 and 2 please", "one two", "a" * 40]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def sampler(model: Qwen2ForCausalLM = MODEL, **more: object) -> HuggingFaceSampler:
@@ -261,3 +254,18 @@ def test_other_families_with_plain_attention_are_sampled_right(family):
 def test_a_distribution_that_cannot_be_is_refused(more):
     with pytest.raises(ModelError, match="temperature"):
         sampler(**more)
+
+
+def test_a_batch_is_shared_out_over_the_lanes_and_gives_what_it_gives_whole(monkeypatch):
+    asked = [Request(f"r{i}", PROMPTS[i % len(PROMPTS)] + " a" * i, 8, seed=5) for i in range(24)]
+    whole = [texts(answer) for answer in sampler(PRECISE).sample(asked)]
+    torch.set_num_threads(2)
+    shared = sampler(PRECISE, max_rows=80)
+    sizes = []
+    complete = shared._complete
+    monkeypatch.setattr(shared, "_complete", lambda batch: sizes.append(sum(g.rows for g in batch)) or complete(batch))
+    assert [texts(answer) for answer in shared.sample(asked)] == whole
+    assert len(sizes) == 4  # three would fit the bound, and leave one lane waiting
+    assert sum(sizes) == 24 * 8
+    assert max(sizes) <= 80
+    assert max(sizes) - min(sizes) <= 16

@@ -27,10 +27,12 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
     "format": ("query", "tools", "answer"),
 }
 """What each stage sees, as the paper's table has it (arXiv 2505.20192, FCDR)."""
+_JSON = json.JSONEncoder(ensure_ascii=False)
 _MARKUP = re.compile(r"<(?=[^\s\d=])|\[(?=/?[A-Z][A-Z_]+\])|&(?=(?:lt|amp|#91);)")
 _ENTITIES = {"<": "&lt;", "[": "&#91;", "&": "&amp;"}
 _ENTITY = re.compile("&(?:lt|#91|amp);")
-_SPEAKS_OF_JUDGING = re.compile("judge|verdict|newfc")
+_OF_JUDGING = ("judge", "verdict", "newfc")
+_NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
 _IN_CODE = re.compile(r"\\[ux]|&#|%[46-7]")
 """Letters written as codes: what they spell could be a verdict to whoever decodes them."""
 
@@ -67,7 +69,7 @@ def case_of(stage: str, sample: Sample, seed: int = 0) -> Case:
     """The case of a stage for a sample. The same inputs make the same case, whoever's they are."""
     shown = {"query": sample.task.query, "answer": sample.answer, "thinking": sample.thinking or ""}
     if "tools" in INPUTS[stage]:
-        shown["tools"] = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in sample.task.tools)
+        shown["tools"] = "\n".join(map(_JSON.encode, sample.task.tools))
     inputs = tuple((name, shown[name]) for name in INPUTS[stage])
     number = digest(str(seed), stage, *(text for _, text in inputs))[:12]
     return Case(stage, inputs, number, any(_speaks_of_judging(text) for _, text in inputs))
@@ -108,5 +110,8 @@ def unfenced(text: str) -> str:
 def _speaks_of_judging(text: str) -> bool:
     if _IN_CODE.search(text):
         return True
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    return _SPEAKS_OF_JUDGING.search("".join(c for c in plain if c.isalpha())) is not None
+    if text.isascii():
+        letters = text.lower().encode().translate(None, _NO_LETTERS).decode()
+    else:
+        letters = "".join(filter(str.isalpha, unicodedata.normalize("NFKC", text).casefold()))
+    return any(word in letters for word in _OF_JUDGING)

@@ -5,6 +5,8 @@ No text here holds a verdict in its tags, so that a reply which only repeats wha
 
 from __future__ import annotations
 
+from functools import cache
+
 from funreason.agents.llm_case import Case, question
 
 REWRITING = ("parameters", "format")
@@ -22,9 +24,14 @@ def messages(case: Case, *, scored: bool, constrained: bool, fault: str = "") ->
     again = [f"Your last reply could not be used: {fault}. Judge again, and mind the form."] if fault else []
     user = "\n\n".join([case.sections(), form, *again])
     return [
-        {"role": "system", "content": f"{question(case.stage).strip()}\n\n{MATERIAL}"},
+        {"role": "system", "content": _system(case.stage)},
         {"role": "user", "content": user},
     ]
+
+
+@cache
+def _system(stage: str) -> str:
+    return f"{question(stage).strip()}\n\n{MATERIAL}"
 
 
 def _tag_form(case: Case, scored: bool) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -20,6 +21,7 @@ from funreason.agents.llm_voting import Accept
 from funreason.agents.verdict_cache import Key, VerdictCache
 from funreason.models.chat import ChatError, ChatModel, Reply
 
+Messages = list[dict[str, str]]
 _SHOWN = 120
 
 
@@ -51,6 +53,7 @@ class Panel:
         self.cache = cache
         self.tally = Tally()
         self.accept, self.seed = asking.accept, asking.seed
+        self._scored = asking.accept.rule == "mean"
         self._turns = asyncio.Semaphore(asking.concurrency)
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
@@ -75,7 +78,8 @@ class Panel:
     async def _vote(self, model: ChatModel, draw: int, case: Case, round: int) -> Ruling | Unheard:
         if self.cache is None:
             return await self._ask(model, draw, case, round)
-        key = self._key(model, draw, case)
+        asked = self._messages(model, case)
+        key = self._key(model, draw, case, asked)
         # Equal answers to one task are judged at the same time: the first asks, the others find its ruling.
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
@@ -83,16 +87,21 @@ class Panel:
             if found is not None:
                 self.tally.hit(round, case.stage)
                 return found
-            vote = await self._ask(model, draw, case, round)
+            vote = await self._ask(model, draw, case, round, asked)
             if isinstance(vote, Ruling):
                 self.cache.put(key, vote)
             return vote
 
-    async def _ask(self, model: ChatModel, draw: int, case: Case, round: int) -> Ruling | Unheard:
+    async def _ask(
+        self, model: ChatModel, draw: int, case: Case, round: int, asked: Messages | None = None
+    ) -> Ruling | Unheard:
+        """A ruling on `case`; `asked` are its messages, where they are made already."""
         fault, ended = "", ""
         for ask in range(self.asking.asks):
+            if fault or asked is None:
+                asked = self._messages(model, case, fault)
             try:
-                reply = await self._reply(model, case, fault, self.seed + draw * self.asking.asks + ask)
+                reply = await self._reply(model, case, asked, self.seed + draw * self.asking.asks + ask)
             except ChatError as error:
                 if error.stops_run:
                     raise
@@ -109,10 +118,10 @@ class Panel:
                 return ruling
         return Unheard("judge.unreadable", f"{model.name}, asked {self.asking.asks} times: {fault}; it ends {ended!r}")
 
-    async def _reply(self, model: ChatModel, case: Case, fault: str, seed: int) -> Reply:
-        scored = self.accept.rule == "mean"
-        asked = messages(case, scored=scored, constrained=model.constrains, fault=fault)
-        form = schema(case, scored=scored, rewrites=case.stage in REWRITING) if model.constrains else None
+    async def _reply(self, model: ChatModel, case: Case, asked: Messages, seed: int) -> Reply:
+        form = None
+        if model.constrains:
+            form = schema(case, scored=self._scored, rewrites=case.stage in REWRITING)
         async with self._turns:
             return await model.reply(
                 asked,
@@ -122,9 +131,16 @@ class Panel:
                 seed=seed,
             )
 
-    def _key(self, model: ChatModel, draw: int, case: Case) -> Key:
+    def _messages(self, model: ChatModel, case: Case, fault: str = "") -> Messages:
+        return messages(case, scored=self._scored, constrained=model.constrains, fault=fault)
+
+    def _key(self, model: ChatModel, draw: int, case: Case, asked: Messages) -> Key:
         a = self.asking
         settings = (a.temperature, a.max_tokens, a.asks, a.seed, draw, model.constrains)
-        version = digest(question(case.stage), repr(settings), model.name, model.weights_id)
-        asked = messages(case, scored=a.accept.rule == "mean", constrained=model.constrains)
+        version = _version(case.stage, repr(settings), model.name, model.weights_id)
         return Key(version, digest(*(m["content"] for m in asked)), digest(*(text for _, text in case.inputs)))
+
+
+@lru_cache
+def _version(stage: str, settings: str, name: str, weights_id: str) -> str:
+    return digest(question(stage), settings, name, weights_id)

@@ -13,18 +13,15 @@ from functools import cached_property
 from typing import Any
 
 from funreason.agents.aliases import CODES, MONTHS, WEEKDAYS
-from funreason.agents.dates import Day, agrees, clocks_in, days_in
-from funreason.agents.grounding import COMPACT_DATES, has_weight, of_another_script
+from funreason.agents.dates import COMPACT_DATES, Day, agrees, clocks_in, days_in
 from funreason.agents.numbers import named_numbers
+from funreason.agents.words import CAMEL, MOST_PARTS, WORD, has_weight, of_another_script
 
-_WORD = re.compile(r"[^\W_]+")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NUMBER = re.compile(r"([-+]?)[$€£¥]?(\d[\d,]*(?:\.\d+)?|\.\d+)\s*(%|[^\W\d_]{0,12})")
 _DATE_OR_TIME = re.compile(r"[\d\s:/.,+tzapm-]+|[a-z\d\s,.]*\b(?:19|20)\d\d")
 _SHORT_FORMS = {name[:3]: name for name in (*MONTHS, *WEEKDAYS)}
+_BETWEEN = 4
 _LONG = 60
-_PARTS = 200
-"""Of a text of thousands of words, enough are asked for to judge in bounded time."""
 
 
 class Naming:
@@ -32,7 +29,7 @@ class Naming:
 
     def __init__(self, text: str) -> None:
         self.text = text.casefold()
-        self.words = frozenset(_WORD.findall(self.text)) | frozenset(map(str.casefold, _WORD.findall(_apart(text))))
+        self.words = frozenset(WORD.findall(self.text)) | frozenset(map(str.casefold, WORD.findall(_apart(text))))
 
     @cached_property
     def numbers(self) -> frozenset[float]:
@@ -62,7 +59,7 @@ class Naming:
 
     def _names_text(self, value: str) -> bool:
         low = value.casefold()
-        words = _WORD.findall(low)[:_PARTS]
+        words = WORD.findall(low)[:MOST_PARTS]
         if not words:
             return low in self.text
         if self._phrase(words) or self._names_form(low):
@@ -71,7 +68,7 @@ class Naming:
             return True
         if not _is_code(low):
             return self._has_words(value, words)
-        several = [part for part in low.split(",")[:_PARTS] if part]
+        several = [part for part in low.split(",")[:MOST_PARTS] if part]
         return len(several) > 1 and all(map(self._names_text, several))
 
     def _phrase(self, words: list[str]) -> bool:
@@ -80,10 +77,12 @@ class Naming:
             return False
         if len(words) == 1 and not (words[0][0].isdecimal() or words[0][-1].isdecimal()):
             return True
-        row = r"[\W_]{0,4}".join(map(re.escape, words))
-        before = r"(?<![\w.−-])(?<!\d,)" if words[0][0].isdecimal() else r"(?<![^\W_])"
-        after = r"(?!\w)(?![-.,]\d)" if words[-1][-1].isdecimal() else r"(?![^\W_])"
-        return re.search(before + row + after, self.text) is not None
+        at = self.text.find(words[0])
+        while at >= 0:
+            if _begins(self.text, at) and _ends(self.text, _row_end(self.text, at, words)):
+                return True
+            at = self.text.find(words[0], at + 1)
+        return False
 
     def _names_form(self, low: str) -> bool:
         """Numbers, days and times that come as strings."""
@@ -107,7 +106,7 @@ class Naming:
         return _SHORT_FORMS.get(low) in self.words or (low in _SHORT_FORMS.values() and low[:3] in self.words)
 
     def _has_words(self, value: str, words: list[str]) -> bool:
-        parts = [part for part in map(str.casefold, _WORD.findall(_apart(value))) if has_weight(part)][:_PARTS]
+        parts = [part for part in map(str.casefold, WORD.findall(_apart(value))) if has_weight(part)][:MOST_PARTS]
         found = [self._has_word(part) for part in parts or words]
         return sum(found) >= len(found) * (0.5 if len(value) > _LONG else 1.0)
 
@@ -134,9 +133,45 @@ def unnamed(naming: Naming, value: Any, depth: int = 0) -> Any:
     return None if isinstance(value, list | tuple | dict) or naming.names(value) else value
 
 
+# By hand and not by patterns: there would be another one for each value, and compiling it costs more than all the rest.
+
+
+def _row_end(text: str, at: int, words: list[str]) -> int:
+    """Where the words end that stand in a row from `at` on, at most `_BETWEEN` signs between two; -1 if they do not."""
+    at += len(words[0])
+    for word in words[1:]:
+        most = at + _BETWEEN
+        while at < most and at < len(text) and not text[at].isalnum():
+            at += 1
+        if not text.startswith(word, at):
+            return -1
+        at += len(word)
+    return at
+
+
+def _begins(text: str, at: int) -> bool:
+    """Whether a whole token begins at `at`; a number has no sign, point or digit group before it."""
+    before = text[at - 1] if at else ""
+    if not text[at].isdecimal():
+        return not before.isalnum()
+    in_number = before == "," and at > 1 and text[at - 2].isdecimal()
+    return not (before.isalnum() or (before and before in "_.−-") or in_number)
+
+
+def _ends(text: str, at: int) -> bool:
+    """Whether a whole token ends before `at`; a number goes on behind a point, a comma or a dash, if digits do."""
+    if at < 0:
+        return False
+    behind = text[at : at + 1]
+    if not text[at - 1].isdecimal():
+        return not behind.isalnum()
+    goes_on = behind and behind in "-.," and text[at + 1 : at + 2].isdecimal()
+    return not (behind.isalnum() or behind == "_" or goes_on)
+
+
 def _apart(text: str) -> str:
     """The text with camelCase names taken apart."""
-    return _CAMEL.sub(" ", text)
+    return CAMEL.sub(" ", text)
 
 
 def _is_code(low: str) -> bool:

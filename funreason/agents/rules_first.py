@@ -1,7 +1,7 @@
 """Rules before models: a stage's rule judge speaks first, and the model is asked only where rules cannot tell.
 
-`facts` is for a stage that is judged by the model alone: what no judgement is needed for (an answer that was cut off,
-a thinking that is not there) stays with the rule, since the model is not even shown it.
+Facts are for a stage that is judged by the model alone: what no judgement is needed for (an answer that was cut off,
+a thinking that is not there) stays with the rule, since the model is not even shown it. The rule is asked only then.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from funreason.record.types import Outcome, Sample, Verdict
 
 Judge = Callable[[Sample], Awaitable[Verdict]]
 Settled = Callable[[Sample, Verdict], bool]
+Fact = Callable[[Sample], bool]
 DECIDABLE = ("response", "format")
 """Stages of which a rule can tell everything."""
-CUT_OFF = ("response.truncated", "response.empty", "response.unclosed_thinking")
 
 
 class RulesFirst:
@@ -40,6 +40,17 @@ class RulesFirst:
         return verdict if self.settled(sample, verdict) else await model(sample)
 
 
+class FactsFirst(RulesFirst):
+    """Answers with the rule's verdict where the sample leaves nothing to judge, else with the model's."""
+
+    def __init__(self, rule: Judge, model: LlmJudge, fact: Fact) -> None:
+        super().__init__(rule, model, lambda sample, verdict: True)
+        self.fact = fact
+
+    async def _judged(self, sample: Sample, model: Judge) -> Verdict:
+        return await (self.rule if self.fact(sample) else model)(sample)
+
+
 def _by_rule(sample: Sample, verdict: Verdict) -> bool:
     return True
 
@@ -50,7 +61,7 @@ def _solvable(sample: Sample, verdict: Verdict) -> bool:
 
 
 def _thought(sample: Sample, verdict: Verdict) -> bool:
-    return verdict.outcome != Outcome.PASS or _nothing_thought(sample, verdict)
+    return verdict.outcome != Outcome.PASS or _nothing_thought(sample)
 
 
 def _compared(sample: Sample, verdict: Verdict) -> bool:
@@ -59,11 +70,11 @@ def _compared(sample: Sample, verdict: Verdict) -> bool:
     return verdict.outcome != Outcome.PASS or sample.task.reference is not None or unread
 
 
-def _cut_off(sample: Sample, verdict: Verdict) -> bool:
-    return verdict.reason in CUT_OFF
+def _cut_off(sample: Sample) -> bool:
+    return sample.truncated or not sample.answer.strip()
 
 
-def _nothing_thought(sample: Sample, verdict: Verdict) -> bool:
+def _nothing_thought(sample: Sample) -> bool:
     return not (sample.thinking or "").strip()
 
 
@@ -75,5 +86,5 @@ BOTH: dict[str, Settled] = {
     "format": _by_rule,
 }
 """What the rule settles when both judge a stage."""
-FACTS: dict[str, Settled] = {"response": _cut_off, "cot": _nothing_thought}
-"""What the rule settles even when a stage is the model's alone."""
+FACTS: dict[str, Fact] = {"response": _cut_off, "cot": _nothing_thought}
+"""What the rule tells even when a stage is the model's alone."""

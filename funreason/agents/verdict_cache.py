@@ -1,8 +1,8 @@
 """Rulings that were heard before: an SQLite file that several processes may use at once.
 
 A key says who judged (prompt, settings, model, weights), what was asked and about what; change any and it is another
-key. Beyond `most` rows the least recently used are dropped. A file that cannot be used only costs its benefit: the
-cache closes itself and says why, and every judge is asked.
+key. Beyond `most` rows (a twentieth more while it is in use) the least recently used are dropped. A file that cannot
+be used only costs its benefit: the cache closes itself and says why, and every judge is asked.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from funreason.agents.llm_reply import Ruling
 
 EVERY = 64
 """Rulings put or used between two writes."""
+PRUNED_AFTER = 1 / 20
+"""Rulings put between two looks for those beyond the bound, as a share of it: each look counts all rows."""
 WAIT_S = 5.0
 """How long to wait for another process that writes."""
 # A lost cache costs questions, not data: no wait for the disk.
@@ -60,6 +62,7 @@ class VerdictCache:
         self.fault = ""
         self._fresh: dict[Key, Ruling] = {}
         self._used: dict[Key, float] = {}
+        self._grown = 0
         self._file: sqlite3.Connection | None = None
         with self._trying():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +91,7 @@ class VerdictCache:
 
     def close(self) -> None:
         """Write what is not written yet, drop what is beyond the bound, and let go of the file."""
+        self._grown = self.most  # however little was put: another process may have filled the file
         self._write()
         self._let_go()
 
@@ -100,10 +104,13 @@ class VerdictCache:
             return
         with self._trying():
             self._file.execute("BEGIN IMMEDIATE")
-            rows = [(*key, msgspec.json.encode(ruling), 0.0) for key, ruling in self._fresh.items()]
-            self._file.executemany(_PUT, rows)
-            self._file.executemany(_USE, [(at, *key) for key, at in self._used.items()])
-            self._file.execute(_OLDEST, (self.most,))
+            used = self._used
+            self._file.executemany(_PUT, [(*k, msgspec.json.encode(r), used[k]) for k, r in self._fresh.items()])
+            self._file.executemany(_USE, [(at, *key) for key, at in used.items() if key not in self._fresh])
+            self._grown += len(self._fresh)
+            if self._grown > self.most * PRUNED_AFTER:
+                self._file.execute(_OLDEST, (self.most,))
+                self._grown = 0
             self._file.execute("COMMIT")
         self._fresh.clear()
         self._used.clear()

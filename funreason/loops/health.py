@@ -68,14 +68,22 @@ class Examiner:
         count = max(LEAST, math.ceil(settings.share * samples / (2 * len(judges))))
         flock = Flock(self._tasks(tasks, SPARE * count, k), self.config.seed, k)
         texts.forget(CANARIES)  # of an attempt that was broken off
-        told = [await self._one(node, judge, flock, count, k, texts) for node, judge in judges.items()]
+        turns = asyncio.Semaphore(self.config.fcdr.workers)
+        heard = await asyncio.gather(*(self._asked(*each, flock, count, turns) for each in judges.items()))
+        self.stop.check()
+        told = []
+        for node, said in zip(judges, heard, strict=True):
+            for each in said:
+                texts.put(CANARIES, each.canary.sample.judged(each.verdict))
+            told.append(_examined(k, node, said))
         for event in told:
             self.write(event)
         for event in told:
             require_fit(event, settings, texts)
 
-    async def _one(self, node: str, judge: Judge, flock: Flock, count: int, k: int, texts: Texts) -> Examined:
-        turns, stage = asyncio.Semaphore(self.config.fcdr.workers), self._stage(node)
+    async def _asked(self, node: str, judge: Judge, flock: Flock, count: int, turns: asyncio.Semaphore) -> list[Said]:
+        """What a judge says of its canaries; less than all once the run was asked to stop."""
+        stage = self._stage(node)
 
         async def ask(canary: Canary) -> Said | None:
             async with turns:
@@ -83,11 +91,7 @@ class Examiner:
                 return None if self.stop.asked else Said(canary, await _verdict(node, judge, canary.sample))
 
         heard = await asyncio.gather(*map(ask, (*flock.good(stage, count), *flock.bad(stage, count))))
-        self.stop.check()
-        said = [each for each in heard if each is not None]
-        for each in said:
-            texts.put(CANARIES, each.canary.sample.judged(each.verdict))
-        return _examined(k, node, said)
+        return [each for each in heard if each is not None]
 
     def _stage(self, node: str) -> str:
         """Whose question a judge asks: that of the stage it is named after, or that its entry names."""

@@ -14,7 +14,7 @@ from funreason.agents.parameters import judge_parameters
 from funreason.agents.plugins import load_agent
 from funreason.agents.query_tool import judge_query_tool
 from funreason.agents.response import judge_response
-from funreason.agents.rules_first import BOTH, FACTS, RulesFirst
+from funreason.agents.rules_first import BOTH, FACTS, FactsFirst, RulesFirst
 from funreason.bus.agent import Observer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
@@ -64,8 +64,10 @@ def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:
     if by == "rules":
         return rule
     assert panel is not None, f"{stage} is judged by {by}, so it takes a panel"
-    model, settled = LlmJudge(stage, panel), (BOTH if by == "both" else FACTS).get(stage)
-    return model if settled is None else RulesFirst(rule, model, settled)
+    model = LlmJudge(stage, panel)
+    if by == "both":
+        return RulesFirst(rule, model, BOTH[stage])
+    return FactsFirst(rule, model, FACTS[stage]) if stage in FACTS else model
 
 
 def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, observe: Observer) -> Bus:

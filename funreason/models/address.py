@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
@@ -46,6 +47,16 @@ class Address(msgspec.Struct, frozen=True):
     def base(self) -> str:
         """The address without a slash at its end."""
         return self.url.rstrip("/")
+
+    @property
+    def proxied(self) -> bool:
+        """Whether the environment (`HTTPS_PROXY`, `NO_PROXY`) has a proxy for it.
+
+        Worth knowing: aiohttp looks for one in a thread of its own with each request, which costs more than the rest of
+        the request does.
+        """
+        parts = urlsplit(self.url)
+        return parts.scheme in getproxies() and not proxy_bypass(parts.hostname or "")
 
     def key(self) -> str | None:
         """The key, from the environment. ModelError when the variable is not set, or cannot be a key."""

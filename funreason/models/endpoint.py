@@ -20,7 +20,6 @@ from funreason.models.endpoint_wire import Models
 
 MOST_BYTES = 64 << 20
 """The longest body that is read: a server that goes on and on must not fill the memory."""
-READ_BYTES = 1 << 16
 FAILURES_BEFORE_REST = 3
 LONGEST_REST_S = 20.0
 UNLISTED = frozenset({400, 404, 405, 500, 501})
@@ -103,7 +102,7 @@ class Server:
                     method, url, data=sent, headers=self._headers, allow_redirects=False
                 ) as response:
                     text = self.scrubbed(await _read(url, response))
-                    return Answered(response.status, {k.lower(): v for k, v in response.headers.items()}, text)
+                    return Answered(response.status, response.headers, text)
         except TimeoutError:
             raise Mishap(f"{url} did not answer within {self.address.timeout_s:g} s") from None
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
@@ -127,7 +126,7 @@ def _for_vllm(body: Mapping[str, Any]) -> dict[str, Any]:
 async def _read(url: str, response: aiohttp.ClientResponse) -> str:
     parts: list[bytes] = []
     size = 0
-    async for part in response.content.iter_chunked(READ_BYTES):
+    while part := await response.content.readany():
         size += len(part)
         if size > MOST_BYTES:
             raise Mishap(f"{url} answered with more than {MOST_BYTES >> 20} MB")

@@ -42,7 +42,7 @@ class PromptTooLong(ChatError):
 
 
 class Answered(NamedTuple):
-    """An HTTP answer: status, headers in lower case, and the text with secrets taken out."""
+    """An HTTP answer: status, headers that are found in lower case, and the text with secrets taken out."""
 
     status: int
     headers: Mapping[str, str]

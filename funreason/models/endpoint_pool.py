@@ -10,9 +10,10 @@ A pool belongs to the event loop it was opened in, what it knows of its servers 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain, repeat
 from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
@@ -63,7 +64,8 @@ class EndpointPool:
     @property
     def name(self) -> str:
         """Which model answers; several, joined, where the servers have different ones."""
-        return "+".join(sorted({server.name for server in self.servers if server.name}))
+        names = {server.name for server in self.servers if server.name}
+        return names.pop() if len(names) == 1 else "+".join(sorted(names))
 
     @property
     def constrains(self) -> bool:
@@ -84,7 +86,7 @@ class EndpointPool:
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=True,
+            trust_env=any(server.address.proxied for server in self.servers),
         )
         return self
 
@@ -145,6 +147,14 @@ class EndpointPool:
             raise self._given_up(str(last), alone=False) from None
 
     async def _retried(self, ask: Callable[[], Awaitable[T]], tries: int) -> T:
+        try:
+            return await ask()  # nearly always the end of it, without the price of the machinery below
+        except Mishap as mishap:
+            turns: Iterator[Callable[[], Awaitable[T]]] = chain([partial(_failing, mishap)], repeat(ask))
+
+        async def again() -> T:
+            return await next(turns)()
+
         half, longest = self.patience.first_wait_s / 2, self.patience.longest_wait_s / 2
         retrying = AsyncRetrying(
             sleep=asyncio.sleep,
@@ -154,7 +164,7 @@ class EndpointPool:
             before_sleep=self._note_retry,
             reraise=True,
         )
-        return await retrying(ask)
+        return await retrying(again)
 
     def _note_retry(self, _: RetryCallState) -> None:
         self.purse.note(retries=1)
@@ -222,6 +232,10 @@ class _Enough(stop_base):
         fault = retry_state.outcome.exception() if retry_state.outcome else None
         self.left -= not (isinstance(fault, Mishap) and fault.after_s)
         return self.left <= 0 or (retry_state.seconds_since_start or 0) > LONGEST_WAIT_S
+
+
+async def _failing(fault: Mishap) -> Any:
+    raise fault
 
 
 def _now() -> float:

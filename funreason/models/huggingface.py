@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +22,14 @@ from funreason.models.loading import load_model, require_same_vocabulary
 from funreason.models.prefill import prefill, require_plain_attention
 from funreason.models.protocol import Completion, Request
 from funreason.models.shared_prefix import attending_with_shared_prefix
-from funreason.models.threads import side_by_side
+from funreason.models.threads import lanes, side_by_side
 from funreason.models.vocabulary import Context, end_ids, known_ids, require_distribution
 
 SHARED_ROWS = 16
 """The most rows that requests of one prompt share a prefix with: each prompt of a batch gets slots for as many."""
+
+LANE_ROWS = 64
+"""Rows that are worth a lane of their own: with fewer, a step costs as much as Python's way through the model."""
 
 
 class Prepared(NamedTuple):
@@ -48,8 +52,8 @@ class HuggingFaceSampler:
     """Sampler over a transformers causal language model. One `sample` runs at a time; others wait for it.
 
     `max_new_tokens` bounds a completion; `max_rows` and `token_budget` (prompt tokens plus rows times
-    max_new_tokens) bound a batch. One request is never split, so a single one may exceed both. On a CPU as many batches
-    are decoded at once as torch has threads.
+    max_new_tokens) bound a batch. One request is never split, so a single one may exceed both. On a CPU
+    batches are decoded side by side (`threads.lanes`), in shares of about the same work.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class HuggingFaceSampler:
         max_new_tokens: int = 128,
         temperature: float = 1.0,
         top_p: float = 1.0,
-        max_rows: int = 512,
+        max_rows: int = 640,
         token_budget: int = 131_072,
     ) -> None:
         require_same_vocabulary(model, tokenizer)
@@ -119,7 +123,7 @@ class HuggingFaceSampler:
     def sample(self, requests: Sequence[Request]) -> list[list[Completion]]:
         """`request.n` completions for each request, in the order given. ModelError for a prompt that does not fit."""
         answers: list[list[Completion]] = [[] for _ in requests]
-        batches = list(self._batches(self._prepare(requests)))
+        batches = self._batches(self._prepare(requests))
         with self._one_at_a_time, _evaluating(self.model), attending_with_shared_prefix(self.model):
             for completed in side_by_side(self._complete, batches, self.model.device):
                 for place, completions in completed:
@@ -134,19 +138,30 @@ class HuggingFaceSampler:
         tokens: int = self.model.config.get_text_config().max_position_embeddings
         return Context(self.tokenizer, tokens, self.settings.max_new_tokens)
 
-    def _batches(self, prepared: list[Prepared]) -> Iterator[list[Group]]:
+    def _batches(self, prepared: list[Prepared]) -> list[list[Group]]:
+        """Prompts of like length together, within the bounds, and for several lanes in as many shares of like work."""
         # Longest first: when memory is short, the first batch says so, not the last.
-        batch: list[Group] = []
-        rows = cost = 0
-        for group in sorted(_groups(prepared), key=lambda g: (-len(g.ids), g.members[0].place)):
+        groups = sorted(_groups(prepared), key=lambda g: (-len(g.ids), g.members[0].place))
+        side, rows = lanes(self.model.device), sum(group.rows for group in groups)
+        if side == 1 or rows < side * LANE_ROWS:
+            return self._cut(groups, 1)
+        # A share that breaks a bound leaves a remainder, and one lane would wait for it: smaller shares then.
+        cuts = ((shares, self._cut(groups, shares)) for shares in count(side, side))
+        return next(batches for shares, batches in cuts if len(batches) <= shares)
+
+    def _cut(self, groups: list[Group], shares: int) -> list[list[Group]]:
+        total = sum(map(_effort, groups))
+        batches: list[list[Group]] = []
+        rows = cost = done = 0
+        for group in groups:
             more = len(group.ids) + group.rows * self.settings.max_new_tokens
-            if batch and (rows + group.rows > self.max_rows or cost + more > self.token_budget):
-                yield batch
-                batch, rows, cost = [], 0, 0
-            batch.append(group)
-            rows, cost = rows + group.rows, cost + more
-        if batch:
-            yield batch
+            full = rows + group.rows > self.max_rows or cost + more > self.token_budget
+            if not batches or full or done * shares >= total * len(batches):
+                batches.append([])
+                rows = cost = 0
+            batches[-1].append(group)
+            rows, cost, done = rows + group.rows, cost + more, done + _effort(group)
+        return batches
 
     @torch.inference_mode()
     def _complete(self, batch: list[Group]) -> list[tuple[int, list[Completion]]]:
@@ -158,6 +173,11 @@ class HuggingFaceSampler:
         decoding.run([group.ids[-1] for group in batch], [len(group.ids) for group in batch])
         completed = decoding.completions(self.tokenizer)
         return [(member.place, answers) for (_, member), answers in zip(members, completed, strict=True)]
+
+
+def _effort(group: Group) -> int:
+    # In no unit, as measured on the embedded model: a row's own tokens, its look at the prompt, and the prompt's read.
+    return group.rows * (90 + len(group.ids)) + 8 * len(group.ids)
 
 
 def _groups(prepared: list[Prepared]) -> Iterator[Group]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Part = TypeVar("Part")
 Done = TypeVar("Done")
 
+MOST_LANES = 4
+
 
 def use_threads(count: int | None) -> None:
     """Let torch use `count` threads from now on; None leaves its own choice."""
@@ -26,20 +28,28 @@ def use_threads(count: int | None) -> None:
     torch.set_num_threads(count)
 
 
-def side_by_side(work: Callable[[Part], Done], parts: Sequence[Part], device: torch.device) -> list[Done]:
-    """`work` of each part, in order. On a CPU torch's threads are shared out among parts that run at once.
+def lanes(device: torch.device) -> int:
+    """How many parts of a work may run at once: on a CPU up to one a thread, elsewhere one.
 
-    Small operations gain little from a second thread and much from a second batch: two batches of 512 rows of the
-    embedded model, one thread each, took 0.75 of the wall time of one after the other with two (the numbers stand in
-    benchmarks/README.md).
+    At most MOST_LANES, for each lane needs Python's one lock between its operations.
+    """
+    import torch
+
+    return min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 1
+
+
+def side_by_side(work: Callable[[Part], Done], parts: Sequence[Part], device: torch.device) -> list[Done]:
+    """`work` of each part, in order, as many at once as there are `lanes`, which share out torch's threads.
+
+    Small operations gain little from a second thread and much from a second batch (benchmarks/README.md).
     """
     import torch
 
     threads = torch.get_num_threads()
-    lanes = min(threads, len(parts)) if device.type == "cpu" else 1
-    if lanes <= 1:
+    count = min(lanes(device), len(parts))
+    if count <= 1:
         return [work(part) for part in parts]
-    with ThreadPoolExecutor(lanes, initializer=lambda: torch.set_num_threads(threads // lanes)) as pool:
+    with ThreadPoolExecutor(count, initializer=lambda: torch.set_num_threads(threads // count)) as pool:
         try:
             return list(pool.map(work, parts))
         finally:

@@ -7,7 +7,7 @@ step with each other, one that has fewer micro-batches than the others runs idle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from torch import Tensor
 from funreason.srml.alpha import Weighting
 from funreason.srml.batches import Batch, collate, cut, deal, pack
 from funreason.srml.examples import Example, TrainSettings
+from funreason.srml.lanes import Forward, Lanes, Passed
 from funreason.srml.layout import Layout
-from funreason.srml.loss import Normaliser, Places, SrmlLoss, token_weights, weigh
+from funreason.srml.loss import Normaliser, Places, token_weights, weigh
 from funreason.srml.parts import Encoded
 from funreason.srml.processes import Processes
 from funreason.srml.tally import Tally
@@ -36,9 +37,12 @@ class Accumulation:
         *,
         pad_id: int,
         packed: bool = False,
+        lanes: Lanes | None = None,
     ) -> None:
+        """`lanes` are for a process that is alone and holds the whole model; without them pieces come one by one."""
         self.layout, self.processes, self.vocabulary, self.weighting = layout, processes, vocabulary, weighting
         self.settings, self.pad_id, self.packed = settings, pad_id, packed
+        self.lanes = lanes or Lanes(1, [], processes.device)
 
     def gather(self, examples: Sequence[Example], encoded: Sequence[Encoded]) -> tuple[Tensor, Tally]:
         """Backward over one batch; its loss [total, think, result] and its tally, the same in every process."""
@@ -47,42 +51,54 @@ class Accumulation:
             whole += Normaliser.of_sample(sample.parts, example.weight)
         loss = torch.zeros(3, dtype=torch.float64, device=self.processes.device)
         tally = Tally()
-        pieces = self._own_pieces(encoded)
+
+        def forward(piece: Sequence[int]) -> Forward:
+            return self._forward([examples[at].weight for at in piece], [encoded[at] for at in piece], whole)
+
+        for piece, (share, sums) in self._passes(encoded, forward):
+            loss += torch.stack([share.total, share.think, share.result]).detach()
+            tally.add([examples[at] for at in piece], sums)
+        self._add_up_alpha()
+        return self.processes.add_up(loss), self._everyones(tally)
+
+    def _passes(self, encoded: Sequence[Encoded], forward: Callable[[Sequence[int]], Forward]) -> Iterator[Passed]:
+        """Forward and backward of each of this process's pieces: one by one, or as many at once as there are lanes."""
+        lengths = [len(sample.ids) for sample in encoded]
+        if self.lanes.count > 1:
+            yield from self.lanes.passes(self._shares(lengths, self.lanes.count), forward)
+            return
+        pieces = self._own_pieces(lengths)
         for number, piece in enumerate(pieces, start=1):
             with self.layout.piece(last=number == len(pieces)):
                 if not piece:
                     self._idle()
                     continue
-                mine = [examples[index] for index in piece]
-                share = self._backward(mine, [encoded[index] for index in piece], whole, tally)
-            loss += torch.stack([share.total, share.think, share.result]).detach()
-        self._add_up_alpha()
-        return self.processes.add_up(loss), self._everyones(tally)
+                passed = forward(piece)
+                self.layout.backward(passed.loss.total * self.layout.scale)
+            yield piece, passed
 
-    def _own_pieces(self, encoded: Sequence[Encoded]) -> list[list[int]]:
-        lengths = [len(sample.ids) for sample in encoded]
-        shares = deal(range(len(encoded)), lengths, hands=self.processes.size)
-        budget = self.settings.micro_tokens
-        pieces = [cut(share, lengths, micro_tokens=budget, packed=self.packed) for share in shares]
+    def _own_pieces(self, lengths: Sequence[int]) -> list[list[int]]:
+        pieces = self._shares(lengths, self.processes.size)
         own = pieces[self.processes.rank]
         most = max(len(each) for each in pieces)
         return [*own, *[[]] * (most - len(own))] if self.layout.lockstep else own
 
-    def _backward(
-        self, examples: Sequence[Example], encoded: Sequence[Encoded], whole: Normaliser, tally: Tally
-    ) -> SrmlLoss:
-        batch = self._batch(encoded, [example.weight for example in examples])
+    def _shares(self, lengths: Sequence[int], hands: int) -> list[list[list[int]]]:
+        """The pieces of each hand. Lanes run in one memory, so together they hold no more than one pass may."""
+        budget = max(1, self.settings.micro_tokens // self.lanes.count)
+        shares = deal(range(len(lengths)), lengths, hands=hands)
+        return [cut(share, lengths, micro_tokens=budget, packed=self.packed) for share in shares]
+
+    def _forward(self, weights: Sequence[float], encoded: Sequence[Encoded], whole: Normaliser) -> Forward:
+        batch = self._batch(encoded, weights)
         start = max(batch.first_trained - 1, 0)  # no logits for the prompt: nothing there is learnt
-        places = Places.of(batch.labels[:, start:], batch.parts[:, start:], batch.owners[:, start:], len(examples))
+        places = Places.of(batch.labels[:, start:], batch.parts[:, start:], batch.owners[:, start:], len(encoded))
         kept, alpha, average = batch.ids.shape[1] - start, self.weighting.for_loss(), self.settings.average
-        weights = token_weights(places, alpha=alpha, normaliser=whole, average=average, weights=batch.weights)
+        by_token = token_weights(places, alpha=alpha, normaliser=whole, average=average, weights=batch.weights)
         sums = places.sums(
-            self.vocabulary.losses(lambda: self.layout.logits(batch.ids, kept, batch.positions), places, weights)
+            self.vocabulary.losses(lambda: self.layout.logits(batch.ids, kept, batch.positions), places, by_token)
         )
-        share = weigh(sums, alpha=alpha, normaliser=whole, average=average, weights=batch.weights)
-        self.layout.backward(share.total * self.layout.scale)
-        tally.add(examples, sums)
-        return share
+        return Forward(weigh(sums, alpha=alpha, normaliser=whole, average=average, weights=batch.weights), sums)
 
     def _batch(self, encoded: Sequence[Encoded], weights: Sequence[float]) -> Batch:
         device = self.processes.device

@@ -31,6 +31,10 @@ class Weighting(Protocol):
         """The present weight, for the report; None when every sample has its own."""
         ...
 
+    def learning(self) -> list[Tensor]:
+        """The tensors that backward passes leave gradients in."""
+        ...
+
     def gradient(self) -> Tensor | None:
         """What backward passes have gathered, so that processes can add theirs up; None when nothing learns."""
         ...
@@ -73,6 +77,10 @@ class FixedAlpha:
     def number(self) -> float | None:
         """The number."""
         return self.alpha
+
+    def learning(self) -> list[Tensor]:
+        """Nothing."""
+        return []
 
     def gradient(self) -> Tensor | None:
         """None: nothing learns."""
@@ -119,6 +127,10 @@ class LearnableAlpha:
     def number(self) -> float | None:
         """The present weight."""
         return float(torch.sigmoid(self.theta.detach()))
+
+    def learning(self) -> list[Tensor]:
+        """Theta."""
+        return [self.theta]
 
     def gradient(self) -> Tensor | None:
         """dL/dtheta, summed over this process's micro-batches; zero when there was none."""

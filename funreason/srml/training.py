@@ -26,8 +26,9 @@ from funreason.srml.alpha import weighting
 from funreason.srml.batches import plan_epoch
 from funreason.srml.errors import NotFinite, TrainingError
 from funreason.srml.examples import Example, StepReport, Strategy, TrainReport, TrainSettings
+from funreason.srml.lanes import Lanes, lanes_for
 from funreason.srml.layout import Layout, layout_for
-from funreason.srml.optimizer import rate
+from funreason.srml.optimizer import learning, rate
 from funreason.srml.packing import packs
 from funreason.srml.parts import Encoded, encode_examples
 from funreason.srml.processes import Processes, join
@@ -72,9 +73,13 @@ def train(
         layout = layout_for(strategy, model, settings, processes, compute)
         pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
         alpha = weighting(settings)
-        accumulation = Accumulation(layout, processes, vocabulary, alpha, settings, pad_id=pad_id, packed=packed)
+        count = lanes_for(model) if alone and processes.size == 1 else 1
+        lanes = Lanes(count, [*learning(model).values(), *alpha.learning()], processes.device)
+        accumulation = Accumulation(
+            layout, processes, vocabulary, alpha, settings, pad_id=pad_id, packed=packed, lanes=lanes
+        )
         training = Training(accumulation, usable, encoded, settings, checkpoint_dir)
-        how = _how(vocabulary, packed, settings)
+        how = _how(vocabulary, packed, lanes, settings)
         resumed_from, finished = training.run(on_step, resume, stop)
         if finished and keep is not None:
             keep(layout, processes)
@@ -214,12 +219,12 @@ class Training:
             checkpoint.save(self.folder, self.layout, position, self.print, write=self.processes.first)
 
 
-def _how(vocabulary: Vocabulary, packed: bool, settings: TrainSettings) -> str:
+def _how(vocabulary: Vocabulary, packed: bool, lanes: Lanes, settings: TrainSettings) -> str:
     rows = "packed" if packed else "of like length padded"
     waits = os.environ.get("OMP_WAIT_POLICY", "not set")
     return (
         f"head: {vocabulary.said}; samples {rows}, up to {settings.micro_tokens:,} tokens a pass; "
-        f"{torch.get_num_threads()} threads, OMP_WAIT_POLICY {waits}"
+        f"{torch.get_num_threads()} threads in {lanes.count} lane{'s' * (lanes.count > 1)}, OMP_WAIT_POLICY {waits}"
     )
 
 

@@ -1,12 +1,14 @@
 """The vocabulary head of a model, brought to answer with losses where it would answer with logits.
 
 The model runs as ever, wrappers, hooks and gathered weights included; only the head's own `forward` is another one for
-the length of a pass. So what a model does to its logits behind the head (soft caps, scales) would be skipped: whether
-it does anything is tried once, with logits that every such thing would change, and then the logits are made in full.
+the length of a pass. Passes may run side by side, each in its own thread. What a model does to its logits behind the
+head (soft caps, scales) would be skipped: whether it does anything is tried once, with logits that every such thing
+would change, and then the logits are made in full.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -38,6 +40,7 @@ class Vocabulary:
             self.said = f"all logits at once ({why})"
             return
         way: Way = best_way(self.linear.weight.device)
+        self.answers = _Answers(self.linear)
         self.head = Head(way, settings.head_chunk or chunk_for(self.linear.out_features, self.linear.weight.device))
         self.said = "Liger's fused kernel" if way == "liger" else f"{self.head.chunk:,} tokens' logits at a time"
 
@@ -59,7 +62,7 @@ class Vocabulary:
             )
             return losses.view(1, -1, 1)
 
-        with _forward(linear, spoken):
+        with self.answers.by(spoken):
             return logits().flatten()
 
 
@@ -81,6 +84,40 @@ def plain_head(model: PreTrainedModel) -> tuple[nn.Linear | None, str]:
     if found.shape != tried.shape or not torch.equal(found.to(tried), tried):
         return None, "the model changes its logits behind the head"
     return head, ""
+
+
+class _Answers:
+    """A module that answers each thread with what that thread has set, and every other as it always did."""
+
+    def __init__(self, module: nn.Linear) -> None:
+        self.module, self.answering, self.lock = module, 0, threading.Lock()
+        self.mine = threading.local()
+        self.as_ever, self.changed = module.forward, _forward(module, self._answer)
+
+    @contextmanager
+    def by(self, answer: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Answer this thread with `answer` inside the block."""
+        self.mine.answer = answer
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+            del self.mine.answer
+
+    def _answer(self, hidden: Tensor) -> Tensor:
+        answer: Callable[[Tensor], Tensor] = getattr(self.mine, "answer", self.as_ever)
+        return answer(hidden)
+
+    def _count(self, more: int) -> None:
+        # The first thread in changes the module, the last one out restores it.
+        with self.lock:
+            before, self.answering = self.answering, self.answering + more
+            if before == 0:
+                self.as_ever, self.changed = self.module.forward, _forward(self.module, self._answer)
+                self.changed.__enter__()
+            elif self.answering == 0:
+                self.changed.__exit__(None, None, None)
 
 
 @contextmanager
