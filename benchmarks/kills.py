@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import shutil
 import signal
 import sys
@@ -64,7 +65,9 @@ class Trial:
         self.seconds: dict[str, float] = {}
         self.graph = root / "graph.yaml"
         # In small batches, so that drawing and judging go on at the same time for a while.
-        self.graph.write_text((CONFIGS / "fcdr.yaml").read_text().replace("max_batch: 128", "max_batch: 2"))
+        graph, found = re.subn(r"(generator: .*max_batch:) \d+", r"\1 2", (CONFIGS / "fcdr.yaml").read_text())
+        assert found == 1, "the generator's max_batch is not where it was"
+        self.graph.write_text(graph)
 
     def loop(self, folder: Path) -> Callable[[], int]:
         """What a life plays: a new run, or the one that is there."""
