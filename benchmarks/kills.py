@@ -30,7 +30,7 @@ from funreason.record.log import LogReader
 
 JUDGE = Path(__file__).with_name("slow_judge.py")
 SETTINGS = [
-    "fcdr.workers=3",
+    *("fcdr.workers=3", "fcdr.agreement=0.3"),
     *("tasks.path=toolbox:old_replay", "tasks.per_round=6", "warmup.references.count=12", "model.threads=1"),
     *("gate.suites.new.count=4", "gate.suites.old.count=4", "rounds=2", "fcdr.max_attempts=3"),
     *("warmup.update.checkpoint_every=1", "train.update.checkpoint_every=1", "train.update.batch=4", "train.quotas={}"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from funreason.loops.health import CANARIES
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder, hash_file
 from funreason.record.log import LogReader
@@ -41,6 +42,8 @@ def outcome(path: Path) -> dict[str, Any]:
         k = int(folder_k.name.removeprefix("round-"))
         for kind in ("sampled", *ENDS):
             found[f"round {k} {kind}"] = sorted(map(msgspec.json.encode, folder.texts(k).get(kind)))
+        found[f"round {k} canaries"] = sorted(map(msgspec.json.encode, folder.texts(k).get(CANARIES)))
+        found[f"round {k} judges"] = {name: health.summary() for name, health in state.rounds[k].health.items()}
         found[f"round {k} stages"] = {n: (dict(c.outcomes), dict(c.reasons)) for n, c in state.rounds[k].nodes.items()}
         found[f"round {k} fates"] = dict(state.rounds[k].fates)
     for log in sorted((path / "gate").glob("*.jsonl")):

@@ -1,6 +1,7 @@
 """Fixtures every test may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,14 @@ def shared_data() -> Path:
             pytest.fail(f"{folder} is absent, and CI may not skip the tests that read it")
         pytest.skip(f"{folder} is absent: the real records are not part of the project")
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch computes with one thread and gets back how many it had."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

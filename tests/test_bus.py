@@ -381,9 +381,19 @@ def test_stop_ends_the_wait_for_an_async_source():
             yield sample(0)
             await asyncio.Event().wait()
 
-        bus = Bus(line("a"), {"a": passing, "end": ending})
-        asyncio.get_running_loop().call_later(0.02, bus.stop)
-        return await asyncio.wait_for(bus.drain(source()), 5)
+        async def stop_when_only_the_wait_is_left():
+            await ended.wait()
+            for _ in range(100):  # turns of the loop, not time: however slow the machine is, the bus has its turn
+                await asyncio.sleep(0)
+            bus.stop()
+
+        async def last(message):
+            ended.set()
+
+        ended = asyncio.Event()
+        bus = Bus(line("a"), {"a": passing, "end": last})
+        flow, _ = await asyncio.wait_for(asyncio.gather(bus.drain(source()), stop_when_only_the_wait_is_left()), 60)
+        return flow
 
     flow = asyncio.run(play())
     assert (flow.pulled, flow.ended, flow.stopped) == (1, 1, True)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from funreason.record import events as ev
 from funreason.record import log
@@ -149,18 +150,29 @@ def test_a_folder_that_is_removed_under_a_run_ends_it_with_a_sentence(living):
     process, folder = living
     while folder.path.exists():  # a heartbeat may put its file back between two removals
         shutil.rmtree(folder.path, ignore_errors=True)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert f"{folder.path} is gone" in err
     assert "Traceback" not in err
     assert not folder.path.exists()
 
 
+def test_a_run_whose_file_was_removed_blames_no_other_process(living):
+    """What a removal of the whole folder looks like to a heartbeat that comes in the midst of it."""
+    process, folder = living
+    while process.poll() is None:
+        (folder.path / "run.json").unlink(missing_ok=True)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    assert f"{folder.path} is gone" in err
+    assert "taken over" not in err
+
+
 def test_a_closed_terminal_is_a_request_to_stop_however_often_it_is_told(living):
     process, folder = living
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGHUP)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out.split(), err) == (0, ["asked", "ended"], "")
     assert folder.state().status == folder.life().status == "interrupted"
 

@@ -16,6 +16,7 @@ from funreason.models.loading import load_model, save_model, weights_id_of
 from funreason.srml import Example, TrainingError, TrainSettings, train
 from funreason.srml.examples import LoraSettings
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TOKENIZER = tiny_tokenizer()
 LORA = LoraSettings(rank=4, alpha=8.0, targets=("q_proj", "down_proj"))
 SETTINGS = TrainSettings(epochs=3, batch_size=4, lr=1e-2, alpha=0.5, lora=LORA)
@@ -23,14 +24,6 @@ EXAMPLES = [
     Example(f"s{i}", f"<|im_start|>user\nadd {i}<|im_end|>\n<|im_start|>assistant\n", "add", f"[add(n={i})]")
     for i in range(8)
 ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

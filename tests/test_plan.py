@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from funreason.config import CONFIGS, check_config, find_config, load_config
-from funreason.loops.planning import Assumed, Hardware, plan
+from funreason.loops.planned import Assumed, Hardware
+from funreason.loops.planning import plan
 from funreason.models import footprint
 from funreason.models.architecture import FAMILIES, read_architecture
 from funreason.models.errors import ModelError

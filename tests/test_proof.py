@@ -7,6 +7,7 @@ import torch
 from tiny import tiny_model, tiny_tokenizer
 from transformers import Qwen2ForCausalLM
 
+from funreason.models.errors import BrokenWeights
 from funreason.models.proof import TOLERANCES, Said, find_mismatch, proof_prompts, refusal
 
 TOKENIZER = tiny_tokenizer()
@@ -50,7 +51,9 @@ def test_an_engine_with_other_weights_is_found_and_both_texts_are_named(answers)
     other = tiny(1)
     found = find_mismatch(other, answers, len(TOKENIZER), EXACT)
     assert found is not None
-    error = str(refusal(other, found, TOKENIZER, "w1"))
+    refused = refusal(other, found, TOKENIZER, "w1")
+    assert not isinstance(refused, BrokenWeights), "the engine is wrong here: no round of the run may go on"
+    error = str(refused)
     assert "weights w1" in error
     assert f"engine: {TOKENIZER.decode(found.said.tokens)!r}" in error
     assert f"model:  {TOKENIZER.decode(said(other, proof_prompts(TOKENIZER)[0]).tokens)!r}" in error
@@ -86,3 +89,14 @@ def test_a_model_of_broken_numbers_proves_nothing(answers):
     found = find_mismatch(broken, answers, len(TOKENIZER), EXACT)
     assert found is not None
     assert "not finite" in found.why
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_of_broken_numbers_are_refused_as_such_so_that_their_round_is_lost_and_not_the_run(answers, value):
+    broken = tiny()
+    with torch.no_grad():
+        broken.model.embed_tokens.weight[:] = value
+    found = find_mismatch(broken, answers, len(TOKENIZER), EXACT)
+    assert found is not None
+    with pytest.raises(BrokenWeights, match="not finite with weights w1"):
+        raise refusal(broken, found, TOKENIZER, "w1")

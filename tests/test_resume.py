@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.references import usable_references
@@ -49,7 +50,7 @@ def phases(folder: RunFolder) -> int:
 
 def stop_in(process: subprocess.Popen[str], folder: RunFolder, k: int, phase: str, signals) -> tuple[int, str]:
     """Send `signals` once a phase that was not under way before has begun; the exit code and all that was said."""
-    before, deadline = phases(folder), time.monotonic() + 60
+    before, deadline = phases(folder), time.monotonic() + PATIENCE_S
     while True:
         state = folder.state()
         if phases(folder) > before and (state.round, state.phase) == (k, phase):
@@ -60,7 +61,7 @@ def stop_in(process: subprocess.Popen[str], folder: RunFolder, k: int, phase: st
     for number in signals:
         process.send_signal(number)
         time.sleep(0.1)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out + err
 
 
@@ -88,7 +89,7 @@ def test_a_run_stopped_in_every_phase_comes_to_the_end_of_one_that_never_was(tmp
             put_back(folder, "*")
         arguments = ["--resume", folder.path]
     last = start(*arguments)
-    out, err = last.communicate(timeout=120)
+    out, err = last.communicate(timeout=PATIENCE_S)
     assert last.returncode in (0, 3), err
     state = folder.state()
     assert state.status == folder.life().status == {0: "finished", 3: "refused"}[last.returncode]

@@ -24,20 +24,13 @@ from funreason.models.huggingface import HuggingFaceSampler
 from funreason.models.loading import save_model, weights_id_of
 from funreason.models.protocol import Request, Sampler
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TOKENIZER = tiny_tokenizer()
 MODEL = tiny_model(scale=0.12)
 # Where batches of different shape are compared, in double precision: in single, another processor's matrix product may
 # round a logit across a draw, about once in 70,000 tokens.
 PRECISE = tiny_model(scale=0.12).double()
 PROMPTS = ["hello there, what is this", "x", "add 1 and 2 please", "one two", "a" * 40]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def sampler(model: Qwen2ForCausalLM = MODEL, **more: object) -> HuggingFaceSampler:

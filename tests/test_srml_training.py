@@ -14,16 +14,9 @@ from funreason.srml.alpha import LearnableAlpha
 from funreason.srml.batches import cut, plan_epoch
 from funreason.srml.optimizer import rate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TOKENIZER = tiny_tokenizer()
 SETTINGS = TrainSettings(epochs=2, batch_size=4, lr=3e-3, warmup_steps=1, alpha=0.3)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def examples(count: int = 10) -> list[Example]:

@@ -9,6 +9,8 @@ import time
 
 import pytest
 from recorded import HOSTILE, Recording, finished
+from textual.events import Resize
+from textual.geometry import Size
 
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
@@ -76,7 +78,7 @@ def crashed(path) -> RunFolder:
 def stale(path) -> RunFolder:
     run = Recording(path)
     run.sampling(1, 5)
-    return run.life("running", heartbeat=time.time() - 42)
+    return run.life("running", heartbeat=time.time() - 42 * 3600 - 15)  # told in minutes, so it stands for a while
 
 
 def torn(path) -> RunFolder:
@@ -105,7 +107,7 @@ WORLDS = {
     empty: ("● RUNNING", "No graph yet"),
     mid_run: ("round 2/3 · sampling and judging 7/7", "● RUNNING"),
     crashed: ("✗ CRASHED", "round 1/3"),
-    stale: ("? STALE 42 s", "round 1/3"),
+    stale: ("? STALE 1 d 18:00", "round 1/3"),
     torn: ("✓ FINISHED", "round 2/2"),
     finished: ("✓ FINISHED", "▲ promote"),
     all_rejected: ("■ REFUSED", "response.truncated"),
@@ -186,7 +188,9 @@ def test_a_held_view_stands_still_until_space_is_pressed_again(tmp_path):
 
     async def drive() -> None:
         async with app.run_test(size=(120, 40)) as pilot:
-            await pilot.pause(0.3)
+            while app.feed.opening is not None:
+                app.tick()
+                await pilot.pause()
             await pilot.press("space")
             seen = app.feed.state.events
             run(ev.Noted(level="info", text="meanwhile"))
@@ -197,6 +201,22 @@ def test_a_held_view_stands_still_until_space_is_pressed_again(tmp_path):
             assert app.feed.state.events == seen + 1
 
     asyncio.run(drive())
+
+
+def test_what_was_due_when_the_screen_was_taken_down_is_let_go(tmp_path):
+    """Textual clears its screens before it stops an app's timers: a tick may come in between."""
+    app = dashboard(finished(tmp_path / "run"))
+
+    async def drive() -> int:
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+        seen = app.feed.state.events
+        app.tick()
+        app.paint()
+        app.on_resize(Resize(Size(80, 24), Size(80, 24)))
+        return seen
+
+    assert asyncio.run(drive()) == app.feed.state.events
 
 
 def test_a_table_is_exported_whole(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from tiny import tiny_tokenizer
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from funreason.data.toolbox import BASE, generate
-from funreason.models.errors import ModelError
+from funreason.models.errors import BrokenWeights, ModelError
 from funreason.models.huggingface import HuggingFaceSampler
 from funreason.models.loading import load_model, load_tokenizer, save_model
 from funreason.models.prompts import prompt_text
@@ -192,6 +192,28 @@ def test_an_engine_that_failed_its_proof_samples_nothing_until_it_is_given_weigh
     assert len(tied.sample(small())) == 4
 
 
+def test_weights_of_broken_numbers_are_named_as_such_and_the_engine_goes_on_with_good_ones(tied):
+    broken = qwen(1, tied=True)
+    with torch.no_grad():
+        broken.model.norm.weight[0] = float("nan")
+    with pytest.raises(BrokenWeights, match="not finite with weights nan"):
+        tied.load_weights(broken, "nan")
+    assert tied.weights_id == ""
+    tied.load_weights(qwen(0, tied=True), "good")
+    assert len(tied.sample(small())) == 4
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_broken_numbers_that_the_proof_did_not_meet_are_named_where_they_are_met(greedy, tmp_path):
+    unseen, broken = "\x07", qwen(1, tied=False)
+    [letter] = TINY(unseen, add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        broken.model.embed_tokens.weight[letter] = float("nan")
+    alive = engine(broken, tmp_path / "w0")
+    with pytest.raises(BrokenWeights, match=r"request met: .* not finite"):
+        alive.sample([Request("met", f"ab{unseen}", 1, 0, greedy)])
+
+
 def test_a_folder_without_weights_is_named(tied, tmp_path):
     with pytest.raises(ModelError, match="nowhere"):
         tied.load_weights(tmp_path / "nowhere", "w9")
@@ -255,3 +277,20 @@ def test_the_loop_runs_two_rounds_on_the_engine_and_every_change_of_weights_is_p
     for k in (1, 2):
         assert {s.weights_id for s in folder.texts(k).get("sampled")} == {state.rounds[k].gate.old_weights} <= known
         assert state.rounds[k].chosen.stale == 0
+
+
+@pytest.mark.slow
+def test_an_update_that_breaks_the_weights_ends_its_round_with_a_rollback_on_the_engine_too(tmp_path):
+    settings = ["model.sampler=vllm", "name=broken", "tasks.path=toolbox:old_dev", "tasks.per_round=6"]
+    settings += ["warmup.references=null", "train.update.lr=1e30", "gate.suites.new.count=12"]
+    settings += ["gate.suites.old.count=4", "train.update.replay={path: toolbox:old_replay, count: 10}"]
+    command = [sys.executable, "-m", "funreason", "loop", "--config", "smoke", "--rounds", "1", "--run-dir", tmp_path]
+    command += [word for setting in settings for word in ("--set", setting)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 3, done.stderr
+    state = RunFolder(tmp_path / "broken").state()
+    assert (state.status, state.rounds[1].gate.decision) == ("refused", "rollback")
+    assert "not finite" in state.rounds[1].gate.reason
+    assert state.rounds[1].weights == state.rounds[0].weights

@@ -16,6 +16,8 @@ from funreason.agents.llm_panel import Asking, Panel
 from funreason.agents.llm_voting import Accept
 from funreason.config import ConfigError, check_config
 from funreason.loops.graphs import refine_graph
+from funreason.loops.recorded import Again
+from funreason.loops.standing import Standing
 from funreason.record.folder import RunFolder
 from funreason.record.types import Sample, Task, Verdict
 
@@ -202,6 +204,24 @@ def _judge(stage, made, votes, accept) -> Verdict:
     models = [Scripted(said(score), name=str(i)) for i, score in enumerate(votes)]
     panel = Panel(models, Asking(accept=Accept(*accept)))
     return asyncio.run(LlmJudge(stage, panel)(made))
+
+
+@pytest.mark.parametrize(
+    ("attempt", "order", "stands"),
+    [
+        (0, ["rerender", "resample", "repair"], True),
+        (1, ["rerender", "resample", "repair"], False),
+        (2, ["rerender", "resample", "repair"], True),
+        (1, ["repair", "resample"], True),
+        (1, ["rerender", "resample"], True),
+    ],
+)
+def test_an_answer_drawn_anew_stands_unless_another_turn_waits_for_the_repair_now(attempt, order, stands):
+    old, new = (check_config({"fcdr": {"max_attempts": most, "regenerate": order}}, "here") for most in (2, 3))
+    made = Sample("s", Task("t", "q", []), "a", attempt=attempt, verdicts=(Verdict("format", "regenerate"),))
+    why = Standing(old, new).regenerated(made, Again("format", "fresh"))
+    assert (why == "") is stands
+    assert stands or "another fcdr.max_attempts" in why
 
 
 def test_a_graph_can_go_without_stages_and_what_only_they_led_to():

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from funreason.agents.aliases import MONTHS
 
+COMPACT_DATES = (19_000_101, 21_001_231)
+"""Integers between these may be days written as 20230317."""
 _MONTH_OF = {name[:3]: place for place, name in enumerate(MONTHS, start=1)}
 _MONTH = rf"({'|'.join(MONTHS)}|{'|'.join(name[:3] for name in MONTHS)}|sept)\b\.?"
 _ORDINAL = r"(?:st|nd|rd|th)?"

@@ -15,11 +15,19 @@ from typing import Any
 from rapidfuzz import fuzz
 
 from funreason.agents.aliases import CODES, MONTHS
-from funreason.agents.dates import Day, agrees, days_in
+from funreason.agents.dates import COMPACT_DATES, Day, agrees, days_in
 from funreason.agents.numbers import numbers_in, scaled, times_in
+from funreason.agents.words import (
+    CAMEL,
+    MOST_PARTS,
+    WORD,
+    has_weight,
+    is_initials,
+    of_another_script,
+    shortens,
+    stem,
+)
 
-_ALNUM = re.compile(r"[^\W_]+")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NUMBER = re.compile(r"\s*[-+]?[$€£¥]?\s*[-+]?(\d[\d,]*\.?\d*|\.\d+)\s*([^\d\s]{0,12})\s*$")
 _TIME = re.compile(
     r"(?:^|[\sT])(\d{1,2})(?::(\d{2})(?::\d{2}(?:\.\d+)?)?\s*(?:[ap]\.?m\.?|z|[+-]\d\d:?\d\d)?|\s*[ap]\.?m\.?)\s*$",
@@ -37,37 +45,10 @@ _RELATIVE = re.compile(
     r"|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b|\bago\b|\bfrom now\b|\bnew year"
 )
 """Words that place a date no rule can work out, because nobody says what day the query was asked."""
-_EMPTY_WORDS = frozenset(
-    [
-        "the",
-        "and",
-        "for",
-        "with",
-        "from",
-        "into",
-        "that",
-        "this",
-        "are",
-        "was",
-        "has",
-        "have",
-        "its",
-        "all",
-        "any",
-        "http",
-        "https",
-        "www",
-        "com",
-    ]
-)
 _FEW_EXEMPT = frozenset({0.0, 1.0, -1.0})
 _LONG = 60
 _FUZZY = 83.0
-COMPACT_DATES = (19_000_101, 21_001_231)
-"""Integers between these may be days written as 20230317."""
 _CACHED_CHARS = 20_000
-_PARTS = 200
-"""Of a text of thousands of words, enough are asked for to judge in bounded time."""
 
 
 class Evidence:
@@ -75,8 +56,8 @@ class Evidence:
 
     def __init__(self, text: str) -> None:
         self.text = text.casefold()
-        self.words = frozenset(_ALNUM.findall(self.text))
-        self.squashed = "".join(_ALNUM.findall(self.text))
+        self.words = frozenset(WORD.findall(self.text))
+        self.squashed = "".join(WORD.findall(self.text))
         self._stems: frozenset[str] | None = None
         self._numbers: frozenset[float] | None = None
         self._scaled: frozenset[float] | None = None
@@ -131,7 +112,7 @@ class Evidence:
 
     def _supports_text(self, value: str) -> bool:
         low = value.casefold()
-        words = _ALNUM.findall(low)
+        words = WORD.findall(low)
         if not words or low in self.words:
             return True
         if self._has_squashed("".join(words)):
@@ -199,15 +180,15 @@ class Evidence:
             return True
         if not (2 <= len(low) <= 4 and low.isalpha()):
             return False
-        return any(_shortens(low, word) for word in self.words) or _is_initials(low, self.text)
+        return any(shortens(low, word) for word in self.words) or is_initials(low, self.text)
 
     def _supports_words(self, value: str, words: list[str], low: str) -> bool:
         if of_another_script(low, self.text):
             return True
         # An id such as 6Hk0q7 is one word; only a name without digits is taken apart at its capitals.
-        apart = value if any(char.isdecimal() for char in value) else _CAMEL.sub(" ", value)
-        parts = [part for part in map(str.casefold, _ALNUM.findall(apart)) if has_weight(part)]
-        parts = (parts or words)[:_PARTS]
+        apart = value if any(char.isdecimal() for char in value) else CAMEL.sub(" ", value)
+        parts = [part for part in map(str.casefold, WORD.findall(apart)) if has_weight(part)]
+        parts = (parts or words)[:MOST_PARTS]
         if any(map(self._has_part, parts)):
             return True
         if not 5 <= len(low) <= _LONG or any(char.isdecimal() for char in low):  # image2 is not nearly image3
@@ -244,40 +225,6 @@ def unsupported(evidence: Evidence, value: Any, depth: int = 0) -> Any:
                 return found
         return None
     return None if evidence.supports(value) else value
-
-
-def of_another_script(value: str, text: str) -> bool:
-    """Whether value and text are written in different scripts, so that only a translator could compare them."""
-    foreign = [char for char in value if not char.isascii() and char.isalpha()]
-    if foreign:
-        return not any(char in text for char in foreign)
-    letters = [char for char in text if char.isalnum()]
-    return 3 * sum(not char.isascii() for char in letters) > len(letters)
-
-
-def stem(word: str) -> str:
-    """The word without a plural's or a verb's ending: crude, and the same for both sides of a comparison."""
-    for ending in ("ingly", "ations", "ation", "ings", "ing", "ies", "ers", "ed", "er", "es", "ly", "y", "s", "e"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word[: -len(ending)]
-    return word
-
-
-def has_weight(part: str) -> bool:
-    """Whether a word says something of its own, unlike `the` or `of`."""
-    return (len(part) > 2 or part.isdecimal() or not part.isascii()) and part not in _EMPTY_WORDS
-
-
-def _shortens(code: str, word: str) -> bool:
-    if len(word) <= len(code) or word[0] != code[0]:
-        return False
-    letters = iter(word)
-    return all(letter in letters for letter in code)
-
-
-def _is_initials(code: str, text: str) -> bool:
-    pattern = r"\b" + r"\w*[\s-]+(?:of |the |and )?".join(map(re.escape, code)) + r"\w*"
-    return re.search(pattern, text) is not None
 
 
 def _rounds(exact: float, short: float) -> bool:

@@ -13,19 +13,15 @@ from functools import cached_property
 from typing import Any
 
 from funreason.agents.aliases import CODES, MONTHS, WEEKDAYS
-from funreason.agents.dates import Day, agrees, clocks_in, days_in
-from funreason.agents.grounding import COMPACT_DATES, has_weight, of_another_script
+from funreason.agents.dates import COMPACT_DATES, Day, agrees, clocks_in, days_in
 from funreason.agents.numbers import named_numbers
+from funreason.agents.words import CAMEL, MOST_PARTS, WORD, has_weight, of_another_script
 
-_WORD = re.compile(r"[^\W_]+")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NUMBER = re.compile(r"([-+]?)[$€£¥]?(\d[\d,]*(?:\.\d+)?|\.\d+)\s*(%|[^\W\d_]{0,12})")
 _DATE_OR_TIME = re.compile(r"[\d\s:/.,+tzapm-]+|[a-z\d\s,.]*\b(?:19|20)\d\d")
 _SHORT_FORMS = {name[:3]: name for name in (*MONTHS, *WEEKDAYS)}
 _BETWEEN = 4
 _LONG = 60
-_PARTS = 200
-"""Of a text of thousands of words, enough are asked for to judge in bounded time."""
 
 
 class Naming:
@@ -33,7 +29,7 @@ class Naming:
 
     def __init__(self, text: str) -> None:
         self.text = text.casefold()
-        self.words = frozenset(_WORD.findall(self.text)) | frozenset(map(str.casefold, _WORD.findall(_apart(text))))
+        self.words = frozenset(WORD.findall(self.text)) | frozenset(map(str.casefold, WORD.findall(_apart(text))))
 
     @cached_property
     def numbers(self) -> frozenset[float]:
@@ -63,7 +59,7 @@ class Naming:
 
     def _names_text(self, value: str) -> bool:
         low = value.casefold()
-        words = _WORD.findall(low)[:_PARTS]
+        words = WORD.findall(low)[:MOST_PARTS]
         if not words:
             return low in self.text
         if self._phrase(words) or self._names_form(low):
@@ -72,7 +68,7 @@ class Naming:
             return True
         if not _is_code(low):
             return self._has_words(value, words)
-        several = [part for part in low.split(",")[:_PARTS] if part]
+        several = [part for part in low.split(",")[:MOST_PARTS] if part]
         return len(several) > 1 and all(map(self._names_text, several))
 
     def _phrase(self, words: list[str]) -> bool:
@@ -110,7 +106,7 @@ class Naming:
         return _SHORT_FORMS.get(low) in self.words or (low in _SHORT_FORMS.values() and low[:3] in self.words)
 
     def _has_words(self, value: str, words: list[str]) -> bool:
-        parts = [part for part in map(str.casefold, _WORD.findall(_apart(value))) if has_weight(part)][:_PARTS]
+        parts = [part for part in map(str.casefold, WORD.findall(_apart(value))) if has_weight(part)][:MOST_PARTS]
         found = [self._has_word(part) for part in parts or words]
         return sum(found) >= len(found) * (0.5 if len(value) > _LONG else 1.0)
 
@@ -175,7 +171,7 @@ def _ends(text: str, at: int) -> bool:
 
 def _apart(text: str) -> str:
     """The text with camelCase names taken apart."""
-    return _CAMEL.sub(" ", text)
+    return CAMEL.sub(" ", text)
 
 
 def _is_code(low: str) -> bool:

@@ -49,7 +49,7 @@ class Regenerator:
         """The first way that works; None when it is the sampler's turn."""
         for way in self.order:
             if way == "resample":
-                if not self._waits_for_repair(sample):
+                if not self._yields_to_repair(sample):
                     return None
                 continue
             emit = _WITHOUT_MODEL[way](sample)
@@ -57,10 +57,13 @@ class Regenerator:
                 return emit
         return Emit("spent", sample)
 
-    def _waits_for_repair(self, sample: Sample) -> bool:
-        if sample.attempt < self.max_attempts - 1 or "repair" not in self.order[self.order.index("resample") :]:
-            return False
-        return repaired(sample) is not None
+    def _yields_to_repair(self, sample: Sample) -> bool:
+        return resampling_yields(self.order, sample.attempt, self.max_attempts) and repaired(sample) is not None
+
+
+def resampling_yields(order: Sequence[str], attempt: int, max_attempts: int) -> bool:
+    """Whether resampling makes room for the repair behind it in the order, if there is one: on the last attempt."""
+    return attempt >= max_attempts - 1 and "resample" in order and "repair" in order[order.index("resample") :]
 
 
 def rerendered(sample: Sample) -> Emit | None:

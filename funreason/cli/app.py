@@ -28,4 +28,19 @@ app.command(runs_app)
 app.command(config_app)
 app.command(bfcl)
 
+RunName = Annotated[str | None, Parameter(help="The run's name or folder. Default: the newest.")]
+AnyRun = Annotated[str | None, Parameter(help="The run's name or folder. Default: all.")]
+RunDir = Annotated[Path, Parameter(help="Where runs lie.")]
+Reason = Annotated[str, Parameter(help="Only reasons like this, for example 'schema.*'.")]
+ConfigName = Annotated[str, Parameter(help="A YAML file, or a name in configs/.")]
+DataFile = Annotated[Path, Parameter(help="xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz.")]
+Strict = Annotated[bool, Parameter(help="Refuse a file with one malformed record, instead of leaving that record out.")]
+NoCache = Annotated[
+    bool,
+    Parameter(negative="", help="Ask the LLM judges everything anew: no verdict is read from the cache, none is kept."),
+]
 Setting = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
+"""One changed setting; a command that has an example of its own says it in its docstring."""
+AnySetting = Annotated[
+    Setting, Parameter(help="Change one setting, such as --set sample.k=8. Can be given several times.")
+]

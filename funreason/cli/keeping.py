@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from funreason.cli.app import RUNS, dlq, runs_app
+from funreason.cli.app import RUNS, AnyRun, Reason, RunDir, RunName, dlq, runs_app
 
 
 @dlq.command(name="list")
-def dlq_list(run: str | None = None, /, *, reason: str = "*", run_dir: Path = RUNS) -> int:
-    """Dead letters by reason.
-
-    Parameters
-    ----------
-    run
-        The run's name or folder. Default: the newest.
-    reason
-        Only reasons like this, for example 'schema.*'.
-    run_dir
-        Where runs lie.
-    """
+def dlq_list(run: RunName = None, /, *, reason: Reason = "*", run_dir: RunDir = RUNS) -> int:
+    """Dead letters by reason."""
     from funreason.commands.dead_letters import list_dead
 
     return list_dead(run, run_dir, reason)
 
 
 @dlq.command(name="show")
-def dlq_show(run: str | None = None, /, *, reason: str = "*", limit: int = 3, run_dir: Path = RUNS) -> int:
+def dlq_show(run: RunName = None, /, *, reason: Reason = "*", limit: int = 3, run_dir: RunDir = RUNS) -> int:
     """The whole story of dead letters: query, tools, each attempt, every verdict.
 
     Parameters
     ----------
-    run
-        The run's name or folder. Default: the newest.
-    reason
-        Only reasons like this, for example 'schema.*'.
     limit
         At most so many of each reason.
-    run_dir
-        Where runs lie.
     """
     from funreason.commands.dead_letters import show_dead
 
@@ -49,48 +32,24 @@ def dlq_show(run: str | None = None, /, *, reason: str = "*", limit: int = 3, ru
 
 
 @dlq.command(name="requeue")
-def dlq_requeue(run: str | None = None, /, *, reason: str = "*", run_dir: Path = RUNS) -> int:
-    """Put the tasks of dead letters back, to be sampled again when the run goes on.
-
-    Parameters
-    ----------
-    run
-        The run's name or folder. Default: the newest.
-    reason
-        Only reasons like this, for example 'schema.*'.
-    run_dir
-        Where runs lie.
-    """
+def dlq_requeue(run: RunName = None, /, *, reason: Reason = "*", run_dir: RunDir = RUNS) -> int:
+    """Put the tasks of dead letters back, to be sampled again when the run goes on."""
     from funreason.commands.dead_letters import requeue
 
     return requeue(run, run_dir, reason)
 
 
 @runs_app.command(name="list")
-def runs_list(*, run_dir: Path = RUNS) -> int:
-    """Every run: name, status, rounds, accuracy of the weights accepted last, size.
-
-    Parameters
-    ----------
-    run_dir
-        Where runs lie.
-    """
+def runs_list(*, run_dir: RunDir = RUNS) -> int:
+    """Every run: name, status, rounds, accuracy of the weights accepted last, size."""
     from funreason.commands.runs import list_runs
 
     return list_runs(run_dir)
 
 
 @runs_app.command(name="verify")
-def runs_verify(run: str | None = None, /, *, run_dir: Path = RUNS) -> int:
-    """Compare a run's files with the hashes in its manifests; names the first file that does not match.
-
-    Parameters
-    ----------
-    run
-        Its name or folder. Default: all.
-    run_dir
-        Where runs lie.
-    """
+def runs_verify(run: AnyRun = None, /, *, run_dir: RunDir = RUNS) -> int:
+    """Compare a run's files with the hashes in its manifests; names the first file that does not match."""
     from funreason.commands.runs import verify_runs
 
     return verify_runs(run, run_dir)
@@ -98,18 +57,14 @@ def runs_verify(run: str | None = None, /, *, run_dir: Path = RUNS) -> int:
 
 @runs_app.command(name="prune")
 def runs_prune(
-    run: str | None = None, /, *, yes: Annotated[bool, Parameter(negative="")] = False, run_dir: Path = RUNS
+    run: AnyRun = None, /, *, yes: Annotated[bool, Parameter(negative="")] = False, run_dir: RunDir = RUNS
 ) -> int:
     """Remove weights that no gate let through, and what broken-off updates left. Without --yes: only say which.
 
     Parameters
     ----------
-    run
-        Its name or folder. Default: all.
     yes
         Remove them.
-    run_dir
-        Where runs lie.
     """
     from funreason.commands.runs import prune_runs
 

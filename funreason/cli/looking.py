@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from funreason.cli.app import RUNS, Setting, app
+from funreason.cli.app import RUNS, AnySetting, ConfigName, RunDir, RunName, app
 
 
 @app.command
-def status(run: str | None = None, /, *, json: bool = False, run_dir: Path = RUNS) -> int:
+def status(run: RunName = None, /, *, json: bool = False, run_dir: RunDir = RUNS) -> int:
     """Where a run stands: the newest one, or one by name or folder.
 
     Parameters
     ----------
-    run
-        Its name or folder. Default: the newest.
     json
         Print everything as JSON.
-    run_dir
-        Where runs lie.
     """
     from funreason.commands.looking import show_status
 
@@ -27,28 +23,24 @@ def status(run: str | None = None, /, *, json: bool = False, run_dir: Path = RUN
 
 @app.command
 def watch(
-    run: str | None = None,
+    run: RunName = None,
     /,
     *,
     against: str | None = None,
     serve: bool = False,
     port: int = 8023,
-    run_dir: Path = RUNS,
+    run_dir: RunDir = RUNS,
 ) -> int:
     """The dashboard: watch a live or finished run think. It only reads; quitting it leaves the run alone.
 
     Parameters
     ----------
-    run
-        Its name or folder. Default: the newest.
     against
         Another run to compare with.
     serve
         Serve it to a browser on this machine instead of this terminal.
     port
         The port for --serve, on localhost only.
-    run_dir
-        Where runs lie.
     """
     if serve:
         from funreason.commands.serving import serve as serve_it
@@ -60,17 +52,13 @@ def watch(
 
 
 @app.command
-def replay(run: str | None = None, /, *, speed: float = 1.0, run_dir: Path = RUNS) -> int:
+def replay(run: RunName = None, /, *, speed: float = 1.0, run_dir: RunDir = RUNS) -> int:
     """The dashboard over a recorded run, played like a film.
 
     Parameters
     ----------
-    run
-        Its name or folder. Default: the newest.
     speed
         How many times faster than it was.
-    run_dir
-        Where runs lie.
     """
     from funreason.commands.watching import replay as play
 
@@ -78,17 +66,13 @@ def replay(run: str | None = None, /, *, speed: float = 1.0, run_dir: Path = RUN
 
 
 @app.command
-def report(run: str | None = None, /, *, out: Path | None = None, run_dir: Path = RUNS) -> int:
+def report(run: RunName = None, /, *, out: Path | None = None, run_dir: RunDir = RUNS) -> int:
     """Write a run as pictures: one HTML file that needs no network, and Markdown for a repository.
 
     Parameters
     ----------
-    run
-        Its name or folder. Default: the newest.
     out
         Where report.html and report.md are written. Default: the run's folder.
-    run_dir
-        Where runs lie.
     """
     from funreason.commands.reporting import write_report
 
@@ -96,17 +80,13 @@ def report(run: str | None = None, /, *, out: Path | None = None, run_dir: Path 
 
 
 @app.command
-def graph(*, config: str = "default", mermaid: bool = False, set: Setting = None) -> int:
+def graph(*, config: ConfigName = "default", mermaid: bool = False, set: AnySetting = None) -> int:
     """Check the graph of agents and draw it.
 
     Parameters
     ----------
-    config
-        A YAML file, or a name in configs/.
     mermaid
         As Mermaid text instead of a drawing for the terminal.
-    set
-        Change one setting.
     """
     from funreason.commands.looking import show_graph
 
@@ -114,17 +94,13 @@ def graph(*, config: str = "default", mermaid: bool = False, set: Setting = None
 
 
 @app.command
-def show(sample: str, /, *, run: str | None = None, run_dir: Path = RUNS) -> int:
+def show(sample: str, /, *, run: RunName = None, run_dir: RunDir = RUNS) -> int:
     """The whole story of a sample: query, tools, thinking and call of each attempt, every verdict.
 
     Parameters
     ----------
     sample
         Its id, or the end of it.
-    run
-        The run's name or folder. Default: the newest.
-    run_dir
-        Where runs lie.
     """
     from funreason.commands.looking import show_sample
 

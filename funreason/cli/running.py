@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from funreason.cli.app import RUNS, Setting, app
+from funreason.cli.app import RUNS, AnySetting, ConfigName, DataFile, NoCache, Setting, Strict, app
 
 
 @app.command
@@ -20,9 +20,9 @@ def loop(
     run_dir: Path | None = None,
     seed: int | None = None,
     strict: bool = False,
-    set: Setting = None,
+    set: AnySetting = None,
     resume: str | None = None,
-    no_cache: Annotated[bool, Parameter(negative="")] = False,
+    no_cache: NoCache = False,
     tui: Annotated[bool, Parameter(negative="")] = False,
     track: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
 ) -> int:
@@ -44,13 +44,9 @@ def loop(
         The seed of everything random.
     strict
         Refuse a task file with one malformed record, instead of leaving that record out.
-    set
-        Change one setting: --set sample.k=8. Can be given several times.
     resume
         Go on with an interrupted run: its name or folder. Beside it may stand --rounds, --run-dir,
         --set budget.… and --set sample.endpoints=….
-    no_cache
-        Ask the LLM judges everything anew: no verdict is read from the cache, none is kept.
     tui
         Show the run in the dashboard, as `funreason watch` does. Quitting it leaves the run going.
     track
@@ -68,14 +64,14 @@ def loop(
 
 @app.command
 def refine(
-    file: Path | None = None,
+    file: DataFile | None = None,
     /,
     *,
     out: Path | None = None,
     replay: str | None = None,
     config: str | None = None,
-    strict: bool = False,
-    no_cache: Annotated[bool, Parameter(negative="")] = False,
+    strict: Strict = False,
+    no_cache: NoCache = False,
     set: Setting = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -85,8 +81,6 @@ def refine(
 
     Parameters
     ----------
-    file
-        xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz.
     out
         A new folder for what is kept, what is not and why.
     replay
@@ -94,10 +88,6 @@ def refine(
         --set fcdr.threshold=0.8, --set fcdr.skip=[cot] or --set fcdr.move={query_tool: cot}.
     config
         A YAML file, or a name in configs/; its `fcdr` part is used. Default: `own-data`, with --replay the run's own.
-    strict
-        Refuse a file with one malformed record, instead of leaving that record out.
-    no_cache
-        Ask the LLM judges everything anew: no verdict is read from the cache, none is kept.
     set
         Change one setting, such as --set fcdr.require_thinking=true.
     json
@@ -150,7 +140,7 @@ def train(
 @app.command
 def plan(
     *,
-    config: str = "default",
+    config: ConfigName = "default",
     model: str | None = None,
     gpu: str = "a100-80",
     gpus: int | None = None,
@@ -169,8 +159,6 @@ def plan(
 
     Parameters
     ----------
-    config
-        A YAML file, or a name in configs/.
     model
         A model folder or a config.json, instead of the configuration's.
     gpu

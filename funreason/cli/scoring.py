@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from funreason.cli.app import Setting, app, bfcl
+from funreason.cli.app import Setting, Strict, app, bfcl
 
 
 @app.command(name="eval")
@@ -93,7 +93,7 @@ def bfcl_fetch(*, wheel: Path | None = None) -> int:
 
 
 @bfcl.command(name="make")
-def bfcl_make(file: Path, /, *, out: Path, prefix: str = "USER", strict: bool = False) -> int:
+def bfcl_make(file: Path, /, *, out: Path, prefix: str = "USER", strict: Strict = False) -> int:
     """Turn records with reference answers into a suite in BFCL's form.
 
     Parameters
@@ -104,8 +104,6 @@ def bfcl_make(file: Path, /, *, out: Path, prefix: str = "USER", strict: bool = 
         The folder of the suite.
     prefix
         What stands before the category in the files' names.
-    strict
-        Refuse a file with one malformed record, instead of leaving that record out.
     """
     from funreason.commands.bfcl_suites import run_make
 

@@ -7,31 +7,27 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from funreason.cli.app import RUNS, app
+from funreason.cli.app import RUNS, DataFile, RunDir, RunName, Strict, app
 
 
 @app.command
 def track(
-    run: str | None = None,
+    run: RunName = None,
     /,
     *,
     to: str,
     follow: Annotated[bool, Parameter(negative="")] = False,
     pid: Annotated[int | None, Parameter(show=False)] = None,
-    run_dir: Path = RUNS,
+    run_dir: RunDir = RUNS,
 ) -> int:
     """Show a run in an experiment tracker, from its record: losses by step, rates and gate by round.
 
     Parameters
     ----------
-    run
-        Its name or folder. Default: the newest.
     to
         `tensorboard`, `wandb` or `trackio`; each is an extra of the same name.
     follow
         Go on until the run ends.
-    run_dir
-        Where runs lie.
     """
     from funreason.commands.tracking import run_track
 
@@ -40,28 +36,24 @@ def track(
 
 @app.command
 def export(
-    run: str | None = None,
+    run: RunName = None,
     /,
     *,
     to: Path,
     license: str | None = None,
     data_license: str | None = None,
-    run_dir: Path = RUNS,
+    run_dir: RunDir = RUNS,
 ) -> int:
     """Write a run for others: the accepted model with a card, the refined data as Parquet and for LLaMA-Factory.
 
     Parameters
     ----------
-    run
-        Its name or folder. Default: the newest.
     to
         A new folder.
     license
         The model's licence, for its card.
     data_license
         The data's licence, for its card.
-    run_dir
-        Where runs lie.
     """
     from funreason.commands.exporting import run_export
 
@@ -70,20 +62,16 @@ def export(
 
 @app.command
 def convert(
-    file: Path, /, *, to: Literal["xlam", "sharegpt", "openai", "bfcl"], out: Path, strict: bool = False
+    file: DataFile, /, *, to: Literal["xlam", "sharegpt", "openai", "bfcl"], out: Path, strict: Strict = False
 ) -> int:
     """Write a data file in another form; a record that would not come back the same is rejected and counted.
 
     Parameters
     ----------
-    file
-        xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz.
     to
         The form to write.
     out
         A new file; for bfcl a folder, which gets possible_answer/ as well.
-    strict
-        Refuse a file with one malformed record, instead of leaving that record out.
     """
     from funreason.commands.converting import run_convert
 

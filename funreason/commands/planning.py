@@ -11,7 +11,8 @@ from rich.table import Table
 from funreason.commands import terminal
 from funreason.commands.settings import read_config
 from funreason.config import Config, ConfigError
-from funreason.loops.planning import Assumed, Hardware, Phase, Plan, plan
+from funreason.loops.planned import Assumed, Hardware, Phase, Plan
+from funreason.loops.planning import plan
 from funreason.models.footprint import PARTS
 from funreason.models.workload import CHIPS, Pace
 

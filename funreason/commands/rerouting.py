@@ -18,10 +18,10 @@ from funreason.commands import terminal
 from funreason.commands.settings import read_config
 from funreason.config import Config, ConfigError
 from funreason.loops.recorded import Recorded
-from funreason.loops.refine import SETTINGS
 from funreason.loops.whatif import UNKNOWN, Stage, Way, WhatIf, what_if
 from funreason.record.folder import RunFolder, open_run
 from funreason.record.plain import plain
+from funreason.record.settings import settings_file
 
 FATES = ("kept", "text", "dropped", "dead", UNKNOWN)
 DEFAULT = "own-data"
@@ -46,9 +46,9 @@ def check_options(
 def run_replay(run: str | None, runs: Path, name: str | None, settings: list[str], *, as_json: bool) -> int:
     """Route the verdicts of a run again; the exit code."""
     folder = open_run(run, runs)
-    own = _own_config(folder)
-    old = read_config(own or name or DEFAULT, {}, [])
-    new = read_config(name or own or DEFAULT, {}, settings)
+    own = settings_file(folder)
+    old = read_config(str(own or name or DEFAULT), {}, [])
+    new = read_config(str(name or own or DEFAULT), {}, settings)
     recorded = Recorded(folder)
     found = asyncio.run(what_if(recorded, old, new))
     notes = list(_notes(folder, recorded, old, new, found, name or DEFAULT))
@@ -57,12 +57,6 @@ def run_replay(run: str | None, runs: Path, name: str | None, settings: list[str
     else:
         _show(terminal.console(), recorded, found, notes)
     return 0
-
-
-def _own_config(folder: RunFolder) -> str:
-    """The file with a run's configuration; empty when it has none."""
-    files = (folder.path / name for name in ("config.yaml", SETTINGS))
-    return next((str(file) for file in files if file.exists()), "")
 
 
 def _show(console: Console, recorded: Recorded, found: WhatIf, notes: list[str]) -> None:
@@ -144,7 +138,7 @@ def _total(way: Way) -> dict[str, int]:
 
 
 def _notes(folder: RunFolder, recorded: Recorded, old: Config, new: Config, found: WhatIf, base: str) -> Iterator[str]:
-    if not _own_config(folder):
+    if settings_file(folder) is None:
         yield f"{folder.path} holds no configuration: it is taken to have been made with {base}"
     if old.fcdr == new.fcdr:
         yield "no setting of fcdr is changed, so every way is as it was"

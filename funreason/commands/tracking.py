@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 
 from funreason.commands import terminal
 from funreason.record.folder import RunFolder, open_run
+from funreason.record.settings import read_settings
 from funreason.trackers.adapters import KNOWN, TrackerError, open_tracker
 from funreason.trackers.following import send
 
@@ -33,7 +34,7 @@ class Child(NamedTuple):
 def run_track(run: str | None, runs: Path, to: str, *, follow: bool, pid: int | None = None) -> int:
     """Send a run's record to a tracker; the exit code. TrackerError says what failed."""
     folder = open_run(run, runs) if pid is None else RunFolder(Path(str(run)))
-    tracker = open_tracker(to, folder.path / "trackers", folder.name, _config(folder))
+    tracker = open_tracker(to, folder.path / "trackers", folder.name, read_settings(folder))
     try:
         sent = send(folder, tracker, follow=follow, pid=pid)
     except KeyboardInterrupt:
@@ -85,11 +86,3 @@ def _wait(child: Child, console: Console) -> None:
     if code:
         lines = child.log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
         console.print(f"warning: {child.name}: {lines[-1]} (see {child.log})", markup=False)
-
-
-def _config(folder: RunFolder) -> dict[str, Any]:
-    import yaml
-
-    path = folder.path / "config.yaml"
-    found = yaml.safe_load(path.read_text()) if path.exists() else {}
-    return found if isinstance(found, dict) else {}

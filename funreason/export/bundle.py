@@ -18,6 +18,7 @@ from funreason.export.cards import About, dataset_card, model_card
 from funreason.export.parquet import write_parquet
 from funreason.export.rows import refined, row
 from funreason.record.folder import RecordError, RunFolder
+from funreason.record.settings import read_settings
 from funreason.record.state import State
 
 DATASET = "funreason"
@@ -83,9 +84,6 @@ def _dataset_info(file: str) -> dict[str, Any]:
 
 
 def _about(run: RunFolder, weights: str, license: str | None, data_license: str | None) -> About:
-    import yaml
-
-    path = run.path / "config.yaml"
-    config = yaml.safe_load(path.read_text()) if path.exists() else {}
+    config = read_settings(run)
     base, tasks = (str(config.get(part, {}).get("path", "unknown")) for part in ("model", "tasks"))
     return About(run.name, base, tasks, license, data_license, weights)

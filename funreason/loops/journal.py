@@ -101,10 +101,9 @@ class Journal:
     def _beat(self) -> None:
         """One heartbeat; leaves the process when the run is no longer its own."""
         try:
-            if not self.folder.path.exists():
-                _leave(gone(self.folder))
             if not self.folder.mine():  # after a long sleep, say: whatever is written now would be written twice
-                _leave(f"{self.folder.path} was taken over by another process")
+                removed = self.folder.life() is None  # maybe in this moment, when the folder itself is still there
+                _leave(gone(self.folder) if removed else f"{self.folder.path} was taken over by another process")
             self.folder.beat("running")
             self._missed = 0
         except RecordError as error:  # a full disk may have room again; the run's own next line decides
@@ -167,7 +166,7 @@ class Journal:
 
 
 def gone(folder: RunFolder) -> str:
-    """What to tell of a run whose folder is no more."""
+    """What to tell of a run whose folder is no more, or nothing in it that says whose run it is."""
     return f"{folder.path} is gone: it was removed or moved while the run went on, and nothing more can be kept."
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from funreason.agents.ends import End
+from funreason.agents.verdicts import passed
 from funreason.loops.journal import Journal
 from funreason.record.events import Judged
 from funreason.record.log import LogReader
@@ -21,7 +22,6 @@ from funreason.record.types import Outcome, Sample, Verdict
 
 Key = tuple[str, int, str]
 """A judgement: sample, attempt, node."""
-RULES = "rules"
 
 
 class Recall:
@@ -88,16 +88,12 @@ def _logged(journal: Journal, k: int, past: State) -> dict[Key, str]:
 
 
 def _verdicts(texts: Texts, told: Mapping[Key, str], ended: set[str]) -> dict[Key, Verdict]:
-    plain = {key: _plain_pass(key[2]) for key, outcome in told.items() if outcome == Outcome.PASS}
+    plain = {key: passed(key[2]) for key, outcome in told.items() if outcome == Outcome.PASS}
     return plain | {(s.id, s.attempt, s.node): s.verdict for s in texts.said() if s.id not in ended}
 
 
 def _plain(verdict: Verdict) -> bool:
-    return verdict == _plain_pass(verdict.stage)
-
-
-def _plain_pass(node: str) -> Verdict:
-    return Verdict(node, Outcome.PASS, judge=RULES)
+    return verdict == passed(verdict.stage)
 
 
 __all__ = ["Recall", "tell_ends"]

@@ -30,6 +30,7 @@ from funreason.loops.panels import build_panel, opened, sitting
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RunFolder, write_whole
 from funreason.record.manifest import seal_run
+from funreason.record.settings import REFINED
 from funreason.record.types import Sample, changed
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 ROUND = 1
 """Refining is one round, so every reader of runs can read it."""
-SETTINGS = "refine.yaml"
-"""The configuration. It has a name of its own: what is `config.yaml` a loop could be asked to go on with."""
 
 
 async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequest) -> Flow:
@@ -65,7 +64,7 @@ async def _refine(
     stop: StopRequest,
 ) -> Flow:
     out.claim()
-    write_whole(out.path / SETTINGS, dump_config(config))
+    write_whole(out.path / REFINED, dump_config(config))
     journal = Journal(out)
     stop.on_leave(lambda: journal.end("interrupted"))
     journal.write(RunStarted(run=out.name, rounds=1, seed=config.seed, nodes=list(graph.order)))

@@ -26,6 +26,7 @@ from funreason.loops.world import World
 from funreason.record.events import Noted, RoundEnded, RunStarted
 from funreason.record.folder import Life, RecordError, RunFolder
 from funreason.record.manifest import seal_run
+from funreason.record.settings import LOOP
 from funreason.record.state import State
 
 START = 0
@@ -35,7 +36,7 @@ START = 0
 def new_run(config: Config) -> RunFolder:
     """A fresh folder for a run. ConfigError when its name is none for a folder, RecordError when it is taken."""
     folder = _named(config.run_dir, config.name) if config.name is not None else _dated(config.run_dir)
-    (folder.path / "config.yaml").write_text(dump_config(config))
+    (folder.path / LOOP).write_text(dump_config(config))
     return folder
 
 
@@ -69,9 +70,9 @@ def _taken(folder: RunFolder) -> str:
 
 def config_of(folder: RunFolder, changes: dict[str, Any] | None = None) -> Config:
     """The configuration a run was started with; `changes` maps dotted keys to what they are now."""
-    path = folder.path / "config.yaml"
+    path = folder.path / LOOP
     if not path.exists():
-        raise RecordError(f"{folder.path} has no config.yaml, so the run cannot be taken up again")
+        raise RecordError(f"{folder.path} has no {LOOP}, so the run cannot be taken up again")
     return load_config(path, changes)
 
 
@@ -123,7 +124,7 @@ def _remove(folder: RunFolder, journal: Journal) -> None:
     """Take back what a run that never began has made: an empty run would only be in the way."""
     journal.abandon()
     shutil.rmtree(folder.gate_items, ignore_errors=True)
-    for name in ("run.json", "config.yaml"):
+    for name in ("run.json", LOOP):
         (folder.path / name).unlink(missing_ok=True)
     for path in (folder.events, folder.path):
         if not any(path.iterdir()):

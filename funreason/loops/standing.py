@@ -10,7 +10,9 @@ from typing import Any
 
 from funreason.agents.llm_judge import recounted
 from funreason.agents.llm_voting import Accept
+from funreason.agents.regenerator import resampling_yields
 from funreason.agents.rules_first import DECIDABLE
+from funreason.agents.verdicts import passed
 from funreason.config import Config, LlmJudges
 from funreason.loops.graphs import STAGES
 from funreason.loops.recorded import Again
@@ -19,7 +21,6 @@ from funreason.record.types import Outcome, Sample, Verdict
 UNTHOUGHT = ("cot.missing", "cot.empty")
 COUNTING = {"accept", "threshold", "concurrency", "cache", "cache_entries"}
 """Settings of the LLM judges that change nothing about what a model answers."""
-RULES = "rules"
 
 
 class Standing:
@@ -40,12 +41,12 @@ class Standing:
             same = self._own[0].get(node) == self._own[1].get(node)
             return verdict if same else "another agent judges there now"
         before, now = (by[node] for by in self._by)
-        if before == now or ({before, now} == {RULES, "both"} and node in DECIDABLE):
+        if before == now or ({before, now} == {"rules", "both"} and node in DECIDABLE):
             return self._same(sample, verdict)
-        if (before, now) == ("both", RULES):  # a model was only asked where the rule had found nothing
-            ruled = Verdict(node, Outcome.PASS, judge=RULES) if _by_model(verdict) else verdict
+        if (before, now) == ("both", "rules"):  # a model was only asked where the rule had found nothing
+            ruled = passed(node) if _by_model(verdict) else verdict
             return self._same(sample, ruled)
-        if (before, now) == (RULES, "both") and verdict.outcome != Outcome.PASS:
+        if (before, now) == ("rules", "both") and verdict.outcome != Outcome.PASS:
             return self._same(sample, verdict)
         return f"fcdr.judging.{node} was {before} and is {now}"
 
@@ -59,7 +60,8 @@ class Standing:
             return "fcdr.regenerate is another"
         if bool(self.old.sample.endpoints) != bool(self.new.sample.endpoints):
             return "sample.endpoints are others"
-        if _last(sample, old.max_attempts) != _last(sample, new.max_attempts) and _waits(new.regenerate):
+        yields = {resampling_yields(new.regenerate, sample.attempt, fcdr.max_attempts) for fcdr in (old, new)}
+        if len(yields) > 1:
             return "with another fcdr.max_attempts it is another turn that waits for the repair"
         return ""
 
@@ -69,7 +71,7 @@ class Standing:
             return self._of_models(sample, verdict)
         required = self.old.fcdr.require_thinking, self.new.fcdr.require_thinking
         if verdict.stage == "cot" and required == (True, False) and verdict.reason in UNTHOUGHT:
-            return Verdict("cot", Outcome.PASS, judge=RULES)
+            return passed("cot")
         if verdict.stage == "cot" and required == (False, True) and verdict.outcome == Outcome.PASS:
             return "fcdr.require_thinking asks for thinking that may not be there"
         return verdict
@@ -104,12 +106,3 @@ def _asking(config: Config) -> dict[str, Any]:
 
 def _own(config: Config) -> dict[str, str]:
     return {entry.name: entry.agent for entry in config.fcdr.judges}
-
-
-def _last(sample: Sample, max_attempts: int) -> bool:
-    return sample.attempt >= max_attempts - 1
-
-
-def _waits(order: list[Any]) -> bool:
-    """Whether a repair stands behind resampling and so waits for the last attempt."""
-    return "resample" in order and "repair" in order[order.index("resample") :]

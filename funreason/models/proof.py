@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from funreason.models.errors import ModelError
+from funreason.models.errors import BrokenWeights, ModelError
 from funreason.models.prompts import dialogue_text
 
 NEW_TOKENS = 16
@@ -61,10 +61,11 @@ class Said(NamedTuple):
 
 
 class Mismatch(NamedTuple):
-    """Why one answer is not the model's own."""
+    """Why one answer is not the model's own; `broken` when the model has none, its logits not being finite."""
 
     said: Said
     why: str
+    broken: bool = False
 
 
 def proof_prompts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -82,7 +83,10 @@ def find_mismatch(
 ) -> Mismatch | None:
     """The first answer that `model` would not have given greedily; None when all are its own."""
     for said in answers:
-        why = _compare(_logprobs(model, said, known_ids), said, tolerance)
+        logprobs = _logprobs(model, said, known_ids)
+        if not bool(torch.isfinite(logprobs).any(-1).all()) or bool(torch.isnan(logprobs).any()):
+            return Mismatch(said, "the model's logits are not finite", broken=True)
+        why = _compare(logprobs, said, tolerance)
         if why:
             return Mismatch(said, why)
     return None
@@ -90,7 +94,11 @@ def find_mismatch(
 
 @torch.inference_mode()
 def refusal(model: PreTrainedModel, found: Mismatch, tokenizer: PreTrainedTokenizerBase, weights_id: str) -> ModelError:
-    """The error that stops a run: the prompt, and what each of the two answers."""
+    """The error: the prompt, and what each of the two answers, which stops a run; or BrokenWeights, a round's end."""
+    if found.broken:
+        return BrokenWeights(
+            f"{found.why} with weights {weights_id}, so there is nothing to answer with. Load the last good ones."
+        )
     ids = torch.tensor([found.said.ids], device=model.device)
     own = model.generate(  # type: ignore[operator]  # a mixin's method, lost in the stubs
         ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=len(found.said.tokens)
@@ -106,8 +114,6 @@ def refusal(model: PreTrainedModel, found: Mismatch, tokenizer: PreTrainedTokeni
 
 
 def _compare(logprobs: torch.Tensor, said: Said, tolerance: Tolerance) -> str:
-    if not bool(torch.isfinite(logprobs).any(-1).all()) or bool(torch.isnan(logprobs).any()):
-        return "the model's logits are not finite"
     chosen = logprobs.gather(-1, torch.tensor(said.tokens, device=logprobs.device)[:, None])[:, 0]
     gaps = logprobs.amax(-1) - chosen
     far = (gaps > tolerance.gap).nonzero()

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from copy import copy
+from math import isnan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.models.draws import row_key
-from funreason.models.errors import ModelError
+from funreason.models.errors import BrokenWeights, ModelError
 from funreason.models.loading import load_model, require_same_vocabulary, save_model
 from funreason.models.proof import NEW_TOKENS, TOLERANCES, Said, find_mismatch, proof_prompts, refusal
 from funreason.models.protocol import Completion, Request, Sync
@@ -83,7 +84,7 @@ class VllmSampler:
     def load_weights(self, model_or_path: PreTrainedModel | str | Path, weights_id: str) -> Sync:
         """Give the live engine this folder's (or model's) weights, forget what is cached, and prove it.
 
-        ModelError when the engine cannot take them or does not answer with them.
+        ModelError when the engine cannot take them or does not answer with them, BrokenWeights when none could.
         """
         if isinstance(model_or_path, PreTrainedModel):
             with TemporaryDirectory() as aside:
@@ -92,7 +93,10 @@ class VllmSampler:
         return self._take(Path(model_or_path), load_model(model_or_path, self.device, self.dtype), weights_id)
 
     def sample(self, requests: Sequence[Request]) -> list[list[Completion]]:
-        """`request.n` completions for each request, in the order given. ModelError for a prompt that does not fit."""
+        """`request.n` completions for each request, in the order given.
+
+        ModelError for a prompt that does not fit, BrokenWeights when the logits are not finite.
+        """
         encoded = self.context.encode(requests)
         asked = [(request, ids) for request, ids in zip(requests, encoded, strict=True) if request.n]
         with self._one_at_a_time:
@@ -168,6 +172,11 @@ class VllmSampler:
     def _completion(self, request: Request, part: Any) -> Completion:
         if part.finish_reason not in ("stop", "length"):
             raise ModelError(f"request {request.id}: vLLM ended a completion for the reason {part.finish_reason!r}.")
+        if isnan(part.cumulative_logprob):  # vLLM draws all the same, and the proof's prompts may not have met it
+            raise BrokenWeights(
+                f"request {request.id}: the model gave logits that are not finite; its weights are broken. "
+                "Load the last good ones."
+            )
         ended = part.finish_reason == "stop"
         ids = list(part.token_ids)
         text = self.tokenizer.decode(

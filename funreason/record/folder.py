@@ -134,7 +134,7 @@ class RunFolder:
         status = found["status"]
         if status == "running":
             here = found["host"] == socket.gethostname()
-            if here and not _alive(found["pid"]):
+            if here and not alive(found["pid"]):
                 status = "crashed"
             elif silent > STALE_AFTER_S:
                 status = "stale"
@@ -198,6 +198,17 @@ def open_run(name: str | Path | None, runs: Path) -> RunFolder:
     raise RecordError(f"no run called {name}: neither {Path(name)} nor {runs / str(name)} holds a run.json")
 
 
+def alive(pid: int) -> bool:
+    """Whether this host has a process of that number, be it somebody else's."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write JSON by rename, so that a reader never sees half a file."""
     write_whole(path, json.dumps(data, indent=1))
@@ -232,13 +243,3 @@ def _lock(handle: int) -> None:
 
 def _mine(life: Life) -> bool:
     return (life.pid, life.host) == (os.getpid(), socket.gethostname())
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -5,10 +5,9 @@ It only reads. Whatever a tracker does, the run cannot notice: the first failure
 
 from __future__ import annotations
 
-import os
 import time
 
-from funreason.record.folder import RunFolder
+from funreason.record.folder import RunFolder, alive
 from funreason.record.log import LogReader
 from funreason.trackers.adapters import Tracker, TrackerError
 from funreason.trackers.points import Points
@@ -31,7 +30,7 @@ def send(run: RunFolder, tracker: Tracker, *, follow: bool, pid: int | None = No
                 for point in points.of(event):
                     tracker.write(point)
                     sent += 1
-            if not follow or not (running or (not begun and _lives(pid))):
+            if not follow or not (running or (not begun and pid is not None and alive(pid))):
                 break
             time.sleep(POLL_S)
         tracker.close()
@@ -43,13 +42,3 @@ def send(run: RunFolder, tracker: Tracker, *, follow: bool, pid: int | None = No
 def _running(run: RunFolder) -> bool:
     life = run.life()
     return life is not None and life.status in ("running", "stale")
-
-
-def _lives(pid: int | None) -> bool:
-    if pid is None:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

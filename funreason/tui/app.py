@@ -106,8 +106,12 @@ class Dashboard(Acting, App[None]):
     # -- painting ---------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Fold what is due and repaint when something changed; the clock in the header moves once a second."""
-        if not self.main_screen.query("#head"):  # a last tick while the screen is taken down
+        """Fold what is due and repaint when something changed; the clock in the header moves once a second.
+
+        Nothing once the dashboard is being left: Textual takes the screens down before it stops the timers and before
+        it drops what was to be called later, so a last tick, paint or arrangement may find no panels.
+        """
+        if not self.is_running:
             return
         changed = False if self.held and not isinstance(self.feed, ReplayFeed) else self.feed.poll(BUDGET_S)
         now = self.clock()
@@ -122,7 +126,9 @@ class Dashboard(Acting, App[None]):
             self.paint()
 
     def paint(self) -> None:
-        """Make the pages of the panels on the screen anew."""
+        """Make the pages of the panels on the screen anew; nothing once the dashboard is being left."""
+        if not self.is_running:
+            return
         self.sheet("head").show(self._head())
         for name in self._visible():
             sheet = self.sheet(name)
@@ -165,7 +171,9 @@ class Dashboard(Acting, App[None]):
         return (self.active,) if self.single else PANELS[:-1]
 
     def _arrange(self) -> None:
-        """Show one panel or all of them."""
+        """Show one panel or all of them; nothing once the dashboard is being left."""
+        if not self.is_running:
+            return
         self.main_screen.query_one("#panels").set_class(self.single, "single")
         self.sheet("head").styles.height = 3 if self.single else 2
         for name in PANELS:
