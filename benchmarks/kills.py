@@ -65,7 +65,7 @@ class Trial:
         self.seconds: dict[str, float] = {}
         self.graph = root / "graph.yaml"
         # In small batches, so that drawing and judging go on at the same time for a while.
-        graph, found = re.subn(r"(generator: .*max_batch:) \d+", r"\1 2", (CONFIGS / "fcdr.yaml").read_text())
+        graph, found = re.subn(r"(\n  generator: .*max_batch:) \d+", r"\1 2", (CONFIGS / "fcdr.yaml").read_text())
         assert found == 1, "the generator's max_batch is not where it was"
         self.graph.write_text(graph)
 
