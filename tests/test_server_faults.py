@@ -74,7 +74,7 @@ BOTH = pytest.mark.parametrize("asker", [sampled, judged], ids=["sampler", "judg
 TROUBLES = {
     "500": lambda good: Said({"error": "internal"}, status=500),
     "429 with Retry-After": lambda good: Said("", status=429, headers={"Retry-After": "1"}),
-    "dropped before an answer": lambda good: Said(b"", cut=0),
+    "dropped before an answer": lambda good: Said(good, cut=0),
     "dropped mid-answer": lambda good: Said(good, cut=40),
     "stalled stream": lambda good: Said(good, trickle_s=0.1),
     "never answers": lambda good: Said(good, after_s=4),
