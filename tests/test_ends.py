@@ -170,6 +170,8 @@ def test_a_run_whose_file_was_removed_blames_no_other_process(living):
 
 def test_a_closed_terminal_is_a_request_to_stop_however_often_it_is_told(living):
     process, folder = living
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        pytest.skip("this session ignores SIGHUP, as under nohup, and its children inherit that")
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGHUP)
     out, err = process.communicate(timeout=PATIENCE_S)
