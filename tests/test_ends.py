@@ -139,7 +139,9 @@ asyncio.run(main())
 def living(tmp_path):
     """A process that holds a run, does nothing in it, and stops when asked."""
     folder = tmp_path / "run"
-    process = subprocess.Popen([sys.executable, "-c", LIVING, str(folder)], stdout=-1, stderr=-1, text=True)
+    command = [sys.executable, "-c", LIVING, str(folder)]
+    # A child inherits that hangups are ignored, as under nohup; a terminal's does not.
+    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, preexec_fn=_hang_up_as_ever)
     assert process.stdout.readline() == "ready\n"
     yield process, RunFolder(folder)
     process.kill()
@@ -168,10 +170,12 @@ def test_a_run_whose_file_was_removed_blames_no_other_process(living):
     assert "taken over" not in err
 
 
+def _hang_up_as_ever():
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def test_a_closed_terminal_is_a_request_to_stop_however_often_it_is_told(living):
     process, folder = living
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        pytest.skip("this session ignores SIGHUP, as under nohup, and its children inherit that")
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGHUP)
     out, err = process.communicate(timeout=PATIENCE_S)
