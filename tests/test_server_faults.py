@@ -217,7 +217,7 @@ def test_500s_for_30_seconds_are_outlasted_with_the_settings_that_a_run_has_by_d
     assert set(found.values()) == {"[f(a=1)]"}
     assert len(served.heard) == 100 + sampling.refused == pool.purse.spent.requests
     assert pool.purse.spent.failed == 0
-    assert min(judging.refused, sampling.refused) > 10
+    assert min(judging.refused, sampling.refused) > 0
     assert run.returncode == 0, told
     folder = RunFolder(tmp_path / "out")
     state = folder.state()

@@ -7,10 +7,10 @@ import threading
 import msgspec
 import pytest
 import torch
-from tiny import tiny_model, tiny_tokenizer
+from tiny import examples, tiny_model, tiny_tokenizer
 
 from funreason.models.threads import lanes, side_by_side
-from funreason.srml import Example, TrainSettings, train
+from funreason.srml import TrainSettings, train
 from funreason.srml.lanes import LANE_BYTES, lanes_for
 
 TOKENIZER = tiny_tokenizer()
@@ -25,23 +25,9 @@ def threads():
     torch.set_num_threads(before)
 
 
-def examples(count: int = 14) -> list[Example]:
-    return [
-        Example(
-            id=f"s{i}",
-            prompt="<|im_start|>user\n" + "add " * (i % 7) + f"{i}<|im_end|>\n<|im_start|>assistant\n",
-            thinking=None if i % 5 == 4 else "add " + "it " * (i % 4),
-            answer=f"[add(n={i})]",
-            weight=2.0 if i == 1 else 1.0,
-            origin="repaired" if i % 2 else "sampled",
-        )
-        for i in range(count)
-    ]
-
-
 def trained(settings: TrainSettings = SETTINGS) -> tuple[dict[str, torch.Tensor], list]:
     model, steps = tiny_model().double(), []
-    train(model, TOKENIZER, examples(), settings, on_step=steps.append)
+    train(model, TOKENIZER, examples(14), settings, on_step=steps.append)
     return model.state_dict(), [msgspec.structs.replace(step, seconds=0.0) for step in steps]
 
 
@@ -79,9 +65,9 @@ def test_lanes_are_cut_into_as_many_passes_as_the_bound_on_tokens_asks(threads):
 
 def test_the_report_says_how_many_lanes_there_were(threads):
     threads(2)
-    assert "in 2 lanes" in train(tiny_model(), TOKENIZER, examples(), SETTINGS).how
+    assert "in 2 lanes" in train(tiny_model(), TOKENIZER, examples(14), SETTINGS).how
     threads(1)
-    assert "in 1 lane," in train(tiny_model(), TOKENIZER, examples(), SETTINGS).how
+    assert "in 1 lane," in train(tiny_model(), TOKENIZER, examples(14), SETTINGS).how
 
 
 def test_a_model_that_drops_at_random_has_one_lane(threads):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_srml_training import changed, examples
-from tiny import tiny_model, tiny_tokenizer
+from test_srml_training import changed
+from tiny import examples, tiny_model, tiny_tokenizer
 
 from funreason.srml import TrainSettings, train
 from funreason.srml.processes import leave

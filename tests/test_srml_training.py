@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_model, tiny_tokenizer
+from tiny import examples, tiny_model, tiny_tokenizer
 
 from funreason.srml import Example, TrainingError, TrainSettings, train
 from funreason.srml.alpha import LearnableAlpha
@@ -17,22 +17,6 @@ from funreason.srml.optimizer import rate
 pytestmark = pytest.mark.usefixtures("one_thread")
 TOKENIZER = tiny_tokenizer()
 SETTINGS = TrainSettings(epochs=2, batch_size=4, lr=3e-3, warmup_steps=1, alpha=0.3)
-
-
-def examples(count: int = 10) -> list[Example]:
-    return [
-        Example(
-            id=f"s{i}",
-            prompt="<|im_start|>user\n" + "add " * (i % 3) + f"{i}<|im_end|>\n<|im_start|>assistant\n",
-            thinking=None if i % 5 == 4 else "add " + "it " * (i % 4),
-            answer=f"[add(n={i})]",
-            weight=2.0 if i == 1 else 1.0,
-            origin="repaired" if i % 2 else "sampled",
-            round=i % 3,
-            attempt=i % 2,
-        )
-        for i in range(count)
-    ]
 
 
 def weights_after(settings: TrainSettings, **more: object) -> dict[str, torch.Tensor]:

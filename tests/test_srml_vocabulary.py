@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 import torch
-from test_srml_training import SETTINGS, examples
-from tiny import tiny_model, tiny_tokenizer
+from test_srml_training import changed
+from tiny import examples, tiny_model, tiny_tokenizer
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
@@ -19,7 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from funreason.srml import TrainingError, TrainSettings, train
+from funreason.srml import TrainingError, train
 from funreason.srml.loss import Normaliser, Places, srml_sums, token_weights
 from funreason.srml.packing import keeps_apart
 from funreason.srml.vocabulary import plain_head
@@ -30,10 +29,6 @@ SMALL = {
     "num_key_value_heads": 2, "head_dim": 12, "max_position_embeddings": 512, "pad_token_id": 0, "eos_token_id": 2,
     "bos_token_id": None,
 }  # fmt: skip
-
-
-def changed(**fields: object) -> TrainSettings:
-    return msgspec.structs.replace(SETTINGS, **fields)
 
 
 def losses_of(model: PreTrainedModel, **fields: object) -> tuple[list[tuple[float, ...]], str]:

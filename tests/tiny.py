@@ -1,10 +1,12 @@
-"""Small worlds for tests: a word-level tokenizer with a chat template, and a random Qwen2 of 0.1M parameters."""
+"""Small worlds for tests: a tokenizer with a chat template, a random Qwen2 of 0.1M parameters, samples to train on."""
 
 from __future__ import annotations
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from funreason.srml import Example
 
 CHAT_TEMPLATE = (
     "{%- if tools %}<|im_start|>system\n{% for tool in tools %}{{ tool.function | tojson }}\n{% endfor %}<|im_end|>\n"
@@ -50,3 +52,20 @@ def tiny_model(seed: int = 0, *, vocabulary: int = 259, context: int = 512, scal
         bos_token_id=None,
     )
     return Qwen2ForCausalLM(config).eval()
+
+
+def examples(count: int = 10) -> list[Example]:
+    """Samples of uneven lengths: some without thinking, half of them repaired, one that weighs more."""
+    return [
+        Example(
+            id=f"s{i}",
+            prompt="<|im_start|>user\n" + "add " * (i % 7) + f"{i}<|im_end|>\n<|im_start|>assistant\n",
+            thinking=None if i % 5 == 4 else "add " + "it " * (i % 4),
+            answer=f"[add(n={i})]",
+            weight=2.0 if i == 1 else 1.0,
+            origin="repaired" if i % 2 else "sampled",
+            round=i % 3,
+            attempt=i % 2,
+        )
+        for i in range(count)
+    ]

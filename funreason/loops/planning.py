@@ -15,10 +15,9 @@ from funreason.loops.sources import HELD_OUT, HELD_OUT_MOST, TOOLBOX_PER_ROUND
 from funreason.models import footprint, workload
 from funreason.models.architecture import Architecture, read_architecture
 from funreason.models.errors import ModelError
-from funreason.models.footprint import Lora, SamplingShape, UpdateShape
+from funreason.models.footprint import MOST_ROWS, Lora, SamplingShape, UpdateShape
 from funreason.models.workload import CHIPS
 
-MAX_ROWS = 512  # the most rows the in-process sampler decodes at once
 HEAD_CHUNK_BYTES = 2**29
 ANY_CHIP = "a100-80"  # speed does not matter where only memory is asked for
 SUITE_COUNT = 200  # cases of a suite whose size is not configured
@@ -75,7 +74,7 @@ def _sampling_shape(config: Config, assumed: Assumed, item: int) -> SamplingShap
     # A batch is filled up to its token budget, and every row counts with the longest completion there may be.
     k, longest = config.sample.k, config.sample.max_new_tokens
     per_task = assumed.prompt_tokens + k * longest
-    tasks = max(1, min(config.sample.batch_tokens // per_task, MAX_ROWS // k))
+    tasks = max(1, min(config.sample.batch_tokens // per_task, MOST_ROWS // k))
     return SamplingShape(tokens=tasks * per_task, rows=tasks * k, item=item)
 
 

@@ -19,6 +19,7 @@ PARTS = (
     "engine", "allowance",
 )  # fmt: skip
 
+MOST_ROWS = 640  # that the in-process sampler decodes at once, unless it is told otherwise
 ALLOWANCE = 1.5 * 2**30  # CUDA context, fragments and workspace: 1 to 2 GiB on the cards people report
 BACKWARD = 0.5  # of a layer's activations: the gradients that are alive while that layer is gone back through
 DRAWING = 16 * 2**24  # the block that `models.draws` works in: float32 twice and float64 once per element

@@ -18,6 +18,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.models.decoding import Decoding, Settings
+from funreason.models.footprint import MOST_ROWS
 from funreason.models.loading import load_model, require_same_vocabulary
 from funreason.models.prefill import prefill, require_plain_attention
 from funreason.models.protocol import Completion, Request
@@ -65,7 +66,7 @@ class HuggingFaceSampler:
         max_new_tokens: int = 128,
         temperature: float = 1.0,
         top_p: float = 1.0,
-        max_rows: int = 640,
+        max_rows: int = MOST_ROWS,
         token_budget: int = 131_072,
     ) -> None:
         require_same_vocabulary(model, tokenizer)

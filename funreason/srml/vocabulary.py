@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -90,34 +90,31 @@ class _Answers:
     """A module that answers each thread with what that thread has set, and every other as it always did."""
 
     def __init__(self, module: nn.Linear) -> None:
-        self.module, self.answering, self.lock = module, 0, threading.Lock()
-        self.mine = threading.local()
-        self.as_ever, self.changed = module.forward, _forward(module, self._answer)
+        self.module, self.as_ever = module, module.forward
+        self.mine, self.inside, self.lock = threading.local(), 0, threading.Lock()
+        self.changed = ExitStack()
 
     @contextmanager
     def by(self, answer: Callable[[Tensor], Tensor]) -> Iterator[None]:
-        """Answer this thread with `answer` inside the block."""
+        """Answer this thread with `answer` inside: the first in changes the module, the last out restores it."""
         self.mine.answer = answer
-        self._count(1)
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.as_ever = self.module.forward
+                self.changed.enter_context(_forward(self.module, self._answer))
         try:
             yield
         finally:
-            self._count(-1)
+            with self.lock:
+                self.inside -= 1
+                if not self.inside:
+                    self.changed.close()
             del self.mine.answer
 
     def _answer(self, hidden: Tensor) -> Tensor:
         answer: Callable[[Tensor], Tensor] = getattr(self.mine, "answer", self.as_ever)
         return answer(hidden)
-
-    def _count(self, more: int) -> None:
-        # The first thread in changes the module, the last one out restores it.
-        with self.lock:
-            before, self.answering = self.answering, self.answering + more
-            if before == 0:
-                self.as_ever, self.changed = self.module.forward, _forward(self.module, self._answer)
-                self.changed.__enter__()
-            elif self.answering == 0:
-                self.changed.__exit__(None, None, None)
 
 
 @contextmanager
