@@ -13,7 +13,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -27,6 +27,8 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
     "format": ("query", "tools", "answer"),
 }
 """What each stage sees, as the paper's table has it (arXiv 2505.20192, FCDR)."""
+RECENT = 512
+"""Texts whose fencing is remembered: several stages are shown the same query and tools."""
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _MARKUP = re.compile(r"<(?=[^\s\d=])|\[(?=/?[A-Z][A-Z_]+\])|&(?=(?:lt|amp|#91);)")
 _ENTITIES = {"<": "&lt;", "[": "&#91;", "&": "&amp;"}
@@ -90,6 +92,7 @@ def digest(*parts: str) -> str:
     return found.hexdigest()
 
 
+@lru_cache(RECENT)
 def fenced(text: str) -> str:
     """`text` with markup as entities."""
     return _MARKUP.sub(lambda found: _ENTITIES[found[0]], sendable(text))
@@ -107,6 +110,7 @@ def unfenced(text: str) -> str:
     return _ENTITY.sub(lambda found: written[found[0]], text)
 
 
+@lru_cache(RECENT)
 def _speaks_of_judging(text: str) -> bool:
     if _IN_CODE.search(text):
         return True

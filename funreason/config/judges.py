@@ -125,7 +125,13 @@ class Fcdr(Section):
     canaries: Canaries = Canaries()
     agreement: Share = 0.02
     """The share of judgements that are made twice, to tell whether a judge agrees with itself; 0: none."""
-    workers: Count = 64
+    workers: Count | None = None
+    """Samples under way at once; null: two for each question that may be, so that one is ready for each free lane."""
+
+    @property
+    def samples_at_once(self) -> int:
+        """`workers`, or what it is by itself."""
+        return self.workers or 2 * self.llm.concurrency
 
     @model_validator(mode="before")
     @classmethod

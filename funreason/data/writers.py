@@ -15,6 +15,8 @@ from funreason.calls.parse import CallSyntaxError, parse_calls
 from funreason.calls.thinking import join_thinking
 from funreason.record.types import Sample
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def write_sharegpt(path: str | Path, samples: Iterable[Sample], *, system: str = "") -> int:
     """One `{"conversations", "system", "tools"}` a line, thinking in its tags; returns how many were written."""
@@ -34,19 +36,19 @@ def _sharegpt(sample: Sample, system: str) -> dict[str, Any]:
         {"from": "human", "value": sample.task.query},
         {"from": "gpt", "value": join_thinking(sample.thinking, sample.answer)},
     ]
-    tools = json.dumps(sample.task.tools, ensure_ascii=False)
+    tools = _encode(sample.task.tools)
     return {"id": sample.id, "conversations": turns, "system": system, "tools": tools}
 
 
 def _xlam(sample: Sample) -> dict[str, Any]:
     record: dict[str, Any] = {"id": sample.id, "query": sample.task.query}
-    record["tools"] = json.dumps(sample.task.tools, ensure_ascii=False)
+    record["tools"] = _encode(sample.task.tools)
     try:
         calls = [{"name": call.name, "arguments": call.arguments} for call in parse_calls(sample.answer)]
     except CallSyntaxError:
         calls = []
         record["response"] = sample.answer
-    record["answers"] = json.dumps(calls, ensure_ascii=False)
+    record["answers"] = _encode(calls)
     if sample.thinking:
         record["cot"] = sample.thinking
     return record
@@ -64,7 +66,7 @@ def write_records(path: Path, records: Iterable[dict[str, Any]]) -> int:
     count = 0
     with draft.open("w", encoding="utf-8") as stream:
         for record in records:
-            stream.write((between if count else first) + json.dumps(record, ensure_ascii=False))
+            stream.write((between if count else first) + _encode(record))
             count += 1
         stream.write(last if count else "[]\n" if first else "")
     draft.replace(path)

@@ -68,7 +68,7 @@ class Examiner:
         count = max(LEAST, math.ceil(settings.share * samples / (2 * len(judges))))
         flock = Flock(self._tasks(tasks, SPARE * count, k), self.config.seed, k)
         texts.forget(CANARIES)  # of an attempt that was broken off
-        turns = asyncio.Semaphore(self.config.fcdr.workers)
+        turns = asyncio.Semaphore(self.config.fcdr.samples_at_once)
         heard = await asyncio.gather(*(self._asked(*each, flock, count, turns) for each in judges.items()))
         self.stop.check()
         told = []

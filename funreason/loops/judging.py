@@ -76,7 +76,7 @@ def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, observe: Obser
     return Bus(
         graph,
         present,
-        workers=fcdr.workers,
+        workers=fcdr.samples_at_once,
         max_attempts=fcdr.max_attempts,
         observe=observe,
         error_limit=fcdr.error_limit,

@@ -35,6 +35,8 @@ class Server:
         self.context: int | None = None
         """Tokens of the model's context, where the server says."""
         self.is_vllm = False
+        self.constrains = bool(address.constrains)
+        """Whether it obeys a JSON schema."""
         self.known = False
         self.in_flight = 0
         self.failures = 0
@@ -44,11 +46,6 @@ class Server:
         key = address.key()
         self._secrets = {key, quote(key, safe="")} if key else set()
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
-
-    @property
-    def constrains(self) -> bool:
-        """Whether it obeys a JSON schema."""
-        return self.is_vllm if self.address.constrains is None else self.address.constrains
 
     def free(self, now: float) -> bool:
         """Whether it may be asked now; one that has rested is asked by a single request first."""
@@ -80,6 +77,8 @@ class Server:
         own = next((each for each in listed if each.id == self.name), None)
         if own is not None:
             self.context, self.is_vllm = own.max_model_len, own.owned_by == "vllm"
+            if self.address.constrains is None:
+                self.constrains = self.is_vllm
         self.known = True
 
     async def post(self, session: aiohttp.ClientSession, path: str, body: Mapping[str, Any], kind: type[Any]) -> Any:
