@@ -95,6 +95,15 @@ def test_prose_as_an_answer_means_that_no_call_is_right(tmp_path):
     assert read_samples(path).samples[0].answer == "I have no tool for that."
 
 
+@pytest.mark.parametrize("required", [[["a"], {"b": 1}, None, 3, "a"], [[]] * 3 + ["a", "gone"]])
+def test_only_the_names_among_a_schemas_required_count(tmp_path, required):
+    parameters = {"type": "object", "properties": {"a": {"type": "int"}}, "required": required}
+    path = lines(tmp_path / "t.jsonl", xlam("t1", tools=[TOOL | {"parameters": parameters}]), xlam("t2"))
+    [first, second] = read_tasks(path).tasks
+    assert first.tools[0]["parameters"]["required"] == ["a"]
+    assert second.id == "t2"
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".jsonl.gz", ".json.gz"])
 def test_lines_and_lists_packed_or_not_read_alike(tmp_path, suffix):
     records = [xlam("t1"), xlam("t2")]

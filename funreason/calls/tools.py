@@ -74,7 +74,8 @@ def _nested(raw: dict[str, Any], where: str, depth: int) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {name: _property(schema, f"{where}.{name}", depth) for name, schema in properties.items()},
-        "required": [name for name in required if name in properties],
+        # A name may be anything in a broken schema, a list too, which no dict can be asked for.
+        "required": [name for name in required if isinstance(name, str) and name in properties],
     }
 
 
