@@ -1,5 +1,7 @@
 """Tools in one form, calls against their tool, calls against a reference."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +99,74 @@ def test_no_type_spelling_makes_the_reader_raise(spelling):
 def test_tools_nobody_can_understand_are_refused_with_the_place(raw, where):
     with pytest.raises(ToolFormatError, match=where):
         normalise_tools(raw)
+
+
+def nested(**properties):
+    [made] = normalise_tools([{"name": "f", "parameters": {"type": "object", "properties": properties}}])
+    return made
+
+
+def test_the_options_of_a_parameter_are_read_as_schemas():
+    made = nested(a={"anyOf": ["str", {"type": "List[int]"}]})
+    assert made["parameters"]["properties"]["a"] == {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "integer"}}]
+    }
+    assert normalise_tools([made]) == [made]
+    assert [check_call(Call("f", {"a": value}), made) for value in ("x", [1])] == [[], []]
+    assert [p.code for p in check_call(Call("f", {"a": ["x"]}), made)] == ["schema.type"]
+
+
+@pytest.mark.parametrize("options", [None, 3, "string", [], ["string", 3], [{"type": "string"}, True]])
+def test_options_nobody_can_understand_constrain_nothing(options):
+    made = nested(a={"anyOf": options, "description": "d"})
+    assert made["parameters"]["properties"] == {"a": {"description": "d"}}
+    assert check_call(Call("f", {"a": 3}), made) == []
+
+
+def test_an_option_may_be_broken_inside_and_is_refused_with_the_place():
+    made = nested(a={"anyOf": [{"type": "object", "properties": {"z": "str"}, "required": 7}]}, b="int")
+    assert [p.evidence for p in check_call(Call("f", {"a": {"z": 1}}), made)] == [
+        "f.a fits none of its types, got {'z': 1}"
+    ]
+    with pytest.raises(ToolFormatError, match=r"\(f\)\.parameters\.a\.anyOf\[1\]\.type"):
+        nested(a={"anyOf": ["str", {"type": 3}]})
+    deep = {"type": "string"}
+    for _ in range(40):
+        deep = {"anyOf": [deep]}
+    with pytest.raises(ToolFormatError, match="nests deeper"):
+        nested(a=deep)
+
+
+schema_words = st.sampled_from(["string", "int", "object", "array", "List[int]", "a", "optional"])
+schemas = st.recursive(
+    schema_words | st.none() | st.booleans() | st.integers(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["type", "anyOf", "enum", "choices", "required", "items", "properties", "default", "description", "a"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@given(schemas, values)
+@settings(max_examples=300, deadline=None)
+def test_no_schema_makes_its_reader_or_a_check_against_it_raise(schema, value):
+    for parameters in (schema, {"a": schema}, {"type": "object", "properties": {"a": schema}, "required": ["a"]}):
+        with suppress(ToolFormatError):
+            [made] = normalise_tools([{"name": "f", "parameters": parameters}])
+            assert normalise_tools([made]) == [made]
+            check_call(Call("f", {"a": value}), made)
 
 
 TYPES = {

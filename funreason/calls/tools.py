@@ -108,7 +108,7 @@ def _property(raw: Any, where: str, depth: int) -> dict[str, Any]:
     if depth > _MAX_DEPTH:
         raise ToolFormatError(f"{where} nests deeper than {_MAX_DEPTH}")
     out = {key: value for key, value in raw.items() if key not in ("type", "required", "items", "properties")}
-    out |= _type_part(raw.get("type"), where)
+    out |= _options(out.pop("anyOf", None), where, depth) | _type_part(raw.get("type"), where)
     enum = next((raw[key] for key in _KEPT_LISTS if isinstance(raw.get(key), list) and raw[key]), None)
     out.pop("enum", None)
     if enum is not None:
@@ -119,6 +119,13 @@ def _property(raw: Any, where: str, depth: int) -> dict[str, Any]:
         inner = _nested(raw, where, depth + 1)
         out |= {"properties": inner["properties"], "required": inner["required"]}
     return out
+
+
+def _options(raw: Any, where: str, depth: int) -> dict[str, Any]:
+    # One option that nobody knows could be anything (JSON Schema's `true` is), so it makes the whole unknown.
+    if not isinstance(raw, list) or not raw or not all(isinstance(option, dict | str) for option in raw):
+        return {}
+    return {"anyOf": [_property(option, f"{where}.anyOf[{i}]", depth + 1) for i, option in enumerate(raw)]}
 
 
 def _type_part(spelling: Any, where: str) -> dict[str, Any]:
