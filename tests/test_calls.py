@@ -118,10 +118,17 @@ def test_the_empty_list_is_no_call():
         ("[f(a=1" + "+1" * 40_000 + ")]", "form.syntax"),
         ("[a" + ".a" * 45_000 + "(b=1)]", "form.syntax"),
         ("[f(a=" + "9" * 5_000 + ")]", "form.syntax"),
+        ("[f(a=0x" + "f" * 4_000 + ")]", "value.too_long"),
+        ("[f(a={'k': [-0b1" + "0" * 14_285 + "]})]", "value.too_long"),
     ],
 )
 def test_a_failure_of_form_has_its_own_reason(text, reason):
     assert reason_of(text) == reason
+
+
+def test_the_longest_number_that_can_be_written_is_read_and_written():
+    longest = "9" * 4_300
+    assert render_calls(parse_calls(f"[f(a={longest}, b=-0xff)]")) == f"[f(a={longest}, b=-255)]"
 
 
 def test_brackets_inside_strings_do_not_count_as_depth():
@@ -147,6 +154,7 @@ def test_an_unknown_escape_is_read_without_a_warning():
         Call("f", {"a": float("nan")}),
         Call("f", {"a": object()}),
         Call("f", {"a": "\ud800"}),
+        Call("f", {"a": [10**4_300]}),
     ],
 )
 def test_a_call_that_could_not_be_read_back_is_not_written(call):

@@ -323,6 +323,12 @@ def test_no_sample_makes_a_judge_raise(answer, query, thinking, value):
             asyncio.run(judge(sample(text, query, thinking, a=STR, b=INT, c=FLOAT)))
 
 
+@pytest.mark.parametrize("number", ["0x" + "f" * 4_000, "-0b1" + "0" * 14_285, "[0o7" + "0" * 9_000 + "]"])
+def test_a_number_too_long_to_be_written_is_a_failure_of_form_and_of_nothing_else(number):
+    made = sample(f"[f(a={number})]", "do f", "f it is", reference=[Call("f", {"a": 1})], a=INT)
+    assert [judged(judge, made) for judge in JUDGES] == [("pass", "")] * 4 + [("regenerate", "value.too_long")]
+
+
 HUGE = {
     "digits": "9" * 4_000,
     "separators": "1," * 40_000,

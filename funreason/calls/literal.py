@@ -2,7 +2,8 @@
 
 Nothing is evaluated. Numbers, strings, True, False, None, and lists, tuples and dicts of them are read; anything that
 would need running (names, operators, calls, f-strings) is refused. Infinity and lone surrogates are refused too,
-because neither JSON nor UTF-8 could carry them further.
+because neither JSON nor UTF-8 could carry them further, and so is an integer that Python reads in hexadecimal and
+will not write in decimals.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from typing import Any
 from funreason.calls.bounds import CallSyntaxError
 
 NO_WORDS: Mapping[str, Any] = {}
+_SURE_BITS = 14_000
+"""Any integer of so many bits has fewer than 4,300 digits, CPython's limit for writing one."""
 
 
 def read_literal(node: ast.expr, words: Mapping[str, Any] = NO_WORDS) -> Any:
     """The value of a literal node; `words` are bare names with a value (`true` in a lenient reader).
 
-    Raises CallSyntaxError with code `value.not_literal`, `value.not_finite`, `value.surrogate` or `value.repeated_key`.
+    Raises CallSyntaxError with code `value.not_literal`, `value.not_finite`, `value.surrogate`, `value.too_long` or
+    `value.repeated_key`.
     """
     if isinstance(node, ast.Constant):
         return _constant(node)
@@ -37,6 +41,16 @@ def read_literal(node: ast.expr, words: Mapping[str, Any] = NO_WORDS) -> Any:
     raise _not_literal(node)
 
 
+def can_be_written(number: int) -> bool:
+    """Whether `repr` gives the number's digits: it raises beyond CPython's limit (4,300 unless set otherwise)."""
+    if number.bit_length() > _SURE_BITS:
+        try:
+            repr(number)
+        except ValueError:
+            return False
+    return True
+
+
 def _constant(node: ast.Constant) -> Any:
     value = node.value
     if isinstance(value, str):
@@ -45,7 +59,10 @@ def _constant(node: ast.Constant) -> Any:
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise CallSyntaxError("value.not_finite", "a number too large for a float", node.col_offset)
-    elif value is not None and not isinstance(value, int):
+    elif isinstance(value, int):
+        if not can_be_written(value):
+            raise CallSyntaxError("value.too_long", f"an integer of {value.bit_length()} bits", node.col_offset)
+    elif value is not None:
         raise _not_literal(node)
     return value
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from funreason.calls.bounds import MAX_CHARS, MAX_DEPTH
+from funreason.calls.literal import can_be_written
 from funreason.record.types import Call
 
 
@@ -55,7 +56,7 @@ def _is_identifier(name: object) -> bool:
 def _render_value(value: Any, where: str, depth: int) -> str:
     if depth >= MAX_DEPTH:
         raise CallRenderError(f"{where}: nested deeper than {MAX_DEPTH}")
-    if value is None or isinstance(value, bool | int):
+    if value is None or (isinstance(value, int) and can_be_written(value)):
         return repr(value)
     if isinstance(value, float) and math.isfinite(value):
         return repr(value)
@@ -75,4 +76,6 @@ def _render_container(value: Any, where: str, depth: int) -> str:
             raise CallRenderError(f"{where}: the key of a dict must be a plain value")
         pairs = (f"{_render_value(k, where, depth)}: {_render_value(v, where, depth)}" for k, v in value.items())
         return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, int):
+        raise CallRenderError(f"{where}: an integer of {value.bit_length()} bits has more digits than can be written")
     raise CallRenderError(f"{where}: {type(value).__name__} {value!r} has no literal form")
