@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -19,6 +20,12 @@ VALUES: list[Any] = [
     *("class", "None", "lambda", "import", "__class__", None, True, False, [], {}, 0, -1, 2**63, 10**400, 1e308),
     *(-0.0, 0.1, [[]], {"": ""}, {"a": {"b": {"c": []}}}),
 ]
+SCHEMA_VALUES: list[Any] = [None, 7, "string", [["a"]], ["string", 3], [{"properties": {"a": "str"}, "required": 7}]]
+SCHEMA_VALUES += [[{"type": ["string", None]}], {"a": {"anyOf": 3}}, [True], []]
+SCHEMA_KEYS = ["type", "anyOf", "enum", "required", "items", "properties", "default", "description"]
+"""What a reader of schemas looks at; few records hold all of them."""
+VALUE = re.compile(r"=(?:'[^']*'|[^,()\[\]]+)")
+"""A value in a call, which makes room for a number that Python reads and will not write."""
 HUGE = 10_000_000
 DEEP = 3_000
 
@@ -38,6 +45,9 @@ def mutated_record(text: str, draw: random.Random) -> bytes:
     raw: list[str] = []
     for _ in range(draw.randint(1, 3)):
         _damage(data, draw, raw)
+    schemas = _schemas(data)
+    if schemas and draw.random() < 0.3:
+        draw.choice(schemas)[draw.choice(SCHEMA_KEYS)] = deepcopy(draw.choice(SCHEMA_VALUES))
     line = json.dumps(data, ensure_ascii=draw.random() < 0.5)
     for each in raw:
         line = line.replace(json.dumps(MARK, ensure_ascii=False), each, 1).replace(json.dumps(MARK), each, 1)
@@ -58,6 +68,7 @@ def damaged(text: str, draw: random.Random) -> str:
             text[:i] + strange + text[j:],
             text[:i] + draw.choice("()[]{}'\"=,:\\") + text[i:],
             text[:i] + draw.choice("([{") * draw.choice([70, DEEP]) + text[i:],
+            VALUE.sub("=" + draw.choice(["0x" + "f" * 4_000, "-0b1" + "0" * 14_285, "9" * 4_300]), text, count=1),
         ]
     )
 
@@ -90,6 +101,13 @@ def _damage(data: Any, draw: random.Random, raw: list[str]) -> None:
         place[key] = damaged(place[key], draw)
     else:
         place[key] = deepcopy(draw.choice(VALUES))
+
+
+def _schemas(data: Any) -> list[dict[str, Any]]:
+    """The objects of a record that say of which type something is."""
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    found = [schema for each in inner for schema in _schemas(each)]
+    return [data, *found] if isinstance(data, dict) and "type" in data else found
 
 
 def _one_line(text: str) -> bytes:
