@@ -183,6 +183,19 @@ def test_the_thinking_must_lead_to_the_call(thinking, answer, reason):
     assert judged(CotJudge(), sample(answer, "", thinking, **CITY)) == expected
 
 
+@pytest.mark.parametrize("answer", ["[f('Oslo')]", "[f(a=Oslo)]", "[f(a='Oslo'"])
+def test_a_thinking_that_ends_in_a_call_is_held_against_no_answer_that_nobody_can_read(answer):
+    made = sample(answer, "do f with Oslo", "f fits, so I call [f(a='Oslo')]", **CITY)
+    found = [judged(judge, made) for judge in JUDGES]
+    assert found[:4] == [("pass", "")] * 4
+    assert found[4][0] == "regenerate"
+
+
+def test_a_thinking_that_ends_in_a_call_leads_to_no_answer_without_one():
+    made = sample("[]", "", "f fits, so I call [f(a='Oslo')]", **CITY)
+    assert judged(CotJudge(), made) == ("drop", "cot.ends_in_another_call")
+
+
 @pytest.mark.parametrize(
     ("said", "value"),
     [

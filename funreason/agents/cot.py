@@ -17,7 +17,10 @@ class CotJudge:
         self.require = require
 
     async def __call__(self, sample: Sample) -> Verdict:
-        """`pass` or `drop`, with `cot.missing`, `cot.empty` or a reason of `thinking_problem`."""
+        """`pass` or `drop`, with `cot.missing`, `cot.empty` or a reason of `thinking_problem`.
+
+        What a thinking leads to cannot be told of an answer that nobody can read: it passes, for stage 5 to send back.
+        """
         thinking = (sample.thinking or "").strip()
         if not thinking:
             if not self.require:
@@ -25,7 +28,8 @@ class CotJudge:
             if sample.thinking is None:
                 return failed(STAGE, Outcome.DROP, "cot.missing", "the answer comes without thinking")
             return failed(STAGE, Outcome.DROP, "cot.empty", "the thinking is empty")
-        problem = thinking_problem(thinking, calls_in(sample.answer) or (), sample.task.tools)
+        calls = calls_in(sample.answer)
+        problem = thinking_problem(thinking, calls, sample.task.tools) if calls is not None else None
         if problem is None:
             return passed(STAGE)
         return failed(STAGE, Outcome.DROP, problem.code, problem.evidence)
