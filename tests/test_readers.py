@@ -205,6 +205,38 @@ def test_a_truncated_gzip_keeps_what_could_be_unpacked(tmp_path, name):
     assert [refusal.reason for refusal in reading.refusals] == ["file.truncated"]
 
 
+def _wrong_checksum(packed):
+    return packed[:-8] + bytes([packed[-8] ^ 1]) + packed[-7:]
+
+
+@pytest.mark.parametrize("damage", [_wrong_checksum, lambda packed: packed + b"garbage", lambda packed: packed[:-4]])
+@pytest.mark.parametrize("name", ["t.jsonl.gz", "t.json.gz"])
+@pytest.mark.parametrize("count", [1, 40, 4000])
+def test_a_gzip_damaged_at_its_end_keeps_its_records_and_tells_the_damage(tmp_path, name, count, damage):
+    records = [xlam(f"t{i}") for i in range(count)]
+    text = json.dumps(records, indent=1) if name == "t.json.gz" else "".join(json.dumps(r) + "\n" for r in records)
+    packed = damage(gzip.compress(text.encode()))
+    (tmp_path / name).write_bytes(packed)
+    reading = read_tasks(tmp_path / name)
+    assert [task.id for task in reading.tasks] == [f"t{i}" for i in range(count)]
+    ends_early = len(packed) < len(gzip.compress(text.encode()))
+    [(line, reason)] = reasons(reading)
+    assert reason == ("file.truncated" if ends_early else "file.damaged")
+    assert line == text.count("\n") + 1
+
+
+def test_a_gzip_damaged_in_the_middle_keeps_what_came_before(tmp_path):
+    texts = ["".join(json.dumps(xlam(f"t{k}/{i}")) + "\n" for i in range(2000)) for k in range(2)]
+    first, second = (gzip.compress(text.encode()) for text in texts)
+    path = tmp_path / "t.jsonl.gz"
+    path.write_bytes(first + second[:20] + b"\xff" * 40 + second[60:])
+    reading = read_tasks(path)
+    assert len(reading.tasks) >= 2000
+    assert reading.refusals[-1].reason == "file.damaged"
+    with pytest.raises(DataError, match=r"line \d+: "):
+        read_tasks(path, strict=True)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -1,17 +1,18 @@
 """Pulls raw records out of a file: `.jsonl`, `.json` holding a list (or lines, as BFCL's do), `.gz` of both.
 
 Reads by the line, so that a file larger than memory can be read and one bad byte costs one record. What breaks in
-the middle (a truncated gzip, a list cut short) is reported behind the records that could still be read.
+the middle (a truncated or damaged gzip, a list cut short) is reported behind the records that could still be read.
 """
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from funreason.data.refusal import DataError, RecordRefused
 
@@ -19,7 +20,10 @@ MAX_RECORD_BYTES = 1_000_000
 _MARK = b"\xef\xbb\xbf"
 """A byte-order mark: at the start of a file, or of a line where files were joined."""
 
-Stream = BinaryIO | gzip.GzipFile
+Stream = io.BufferedReader | gzip.GzipFile
+_HEAD_BYTES = 1024
+_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
+"""What unpacking raises: the data ends early, cannot be unpacked, or has a wrong checksum or garbage behind it."""
 
 
 class RawRecord(NamedTuple):
@@ -58,12 +62,14 @@ def _is_one_document(path: Path, stream: Stream) -> bool:
     # A list, or an object over several lines. `.json` alone tells nothing: BFCL's files are lines under that name.
     if ".jsonl" in path.suffixes:
         return False
+    head = b""
     try:
-        head = stream.read(1024)
-        stream.seek(0)
-    except (EOFError, zlib.error):
-        stream.seek(0)
-        return False
+        # read1 gives what could be unpacked before it raises, which `read` would throw away.
+        while len(head) < _HEAD_BYTES and (piece := stream.read1(_HEAD_BYTES)):
+            head += piece
+    except _BROKEN:
+        pass  # told when it is read in earnest
+    stream.seek(0)
     head = head.removeprefix(_MARK).lstrip()
     return head[:1] == b"[" or head.partition(b"\n")[0].strip() == b"{"
 
@@ -77,8 +83,10 @@ def _by_line(stream: Stream) -> Iterator[RawRecord]:
             oversize = len(line) > MAX_RECORD_BYTES and not line.endswith(b"\n")
             if oversize:
                 _skip_line(stream)
-        except (EOFError, zlib.error) as error:
-            yield RawRecord(number, refused=RecordRefused("file.truncated", f"the gzip data ends early: {error}"))
+        except _BROKEN as error:
+            if number == 1 and isinstance(error, gzip.BadGzipFile):
+                raise
+            yield RawRecord(number, refused=_break(error))
             return
         if not line:
             return
@@ -152,11 +160,18 @@ def _sized(line: int, text: str) -> RawRecord:
 def _read_all(stream: Stream) -> tuple[bytes, RecordRefused | None]:
     pieces = []
     try:
-        while piece := stream.read(1 << 16):
+        while piece := stream.read1(1 << 16):
             pieces.append(piece)
-    except (EOFError, zlib.error) as error:
-        return b"".join(pieces), RecordRefused("file.truncated", f"the gzip data ends early: {error}")
+    except _BROKEN as error:
+        return b"".join(pieces), _break(error)
     return b"".join(pieces), None
+
+
+def _break(error: Exception) -> RecordRefused:
+    if isinstance(error, EOFError):
+        return RecordRefused("file.truncated", f"the gzip data ends early: {error}")
+    message = f"the gzip data is damaged here, the rest is not read, and records before it may be wrong: {error}"
+    return RecordRefused("file.damaged", message)
 
 
 def _text_of(data: bytes) -> tuple[str, RecordRefused | None]:
