@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mutations import damaged, huge, mutated_record
+from mutations import NESTED, damaged, huge, mutated_record
 from rich.console import Console
 
 from funreason.agents.ends import DeadLetter, End, Keeper
@@ -122,7 +122,8 @@ def fuzz_outputs(
     tasks: list[Task], outputs: list[str], count: int, draw: random.Random, root: Path, found: Found
 ) -> None:
     """Damaged outputs as samples of real tasks, references known, through the judges and the regenerator."""
-    made = [_sample(i, draw.choice(tasks), _output(tasks, outputs, draw, i), draw) for i in range(count)]
+    drawn = [draw.choice(tasks) for _ in range(count)]
+    made = [_sample(i, task, _output(task, outputs, draw, i), draw) for i, task in enumerate(drawn)]
     folder = RunFolder(root / "outputs")
     asyncio.run(judge(made, folder))
     found.look(folder, count)
@@ -145,11 +146,11 @@ async def judge(samples: Iterable[Sample], folder: RunFolder) -> None:
     journal.end("finished")
 
 
-def _output(tasks: list[Task], outputs: list[str], draw: random.Random, i: int) -> str:
+def _output(task: Task, outputs: list[str], draw: random.Random, i: int) -> str:
     text = draw.choice(outputs)
     if draw.random() < 0.5:
         try:
-            text = render_calls(draw.choice(tasks).reference or [])
+            text = render_calls(task.reference or [])  # its own, or no stage behind the second would see it
         except CallRenderError:
             text = draw.choice(outputs)
     if draw.random() < 0.5:
@@ -177,6 +178,7 @@ def fuzz(shared: Path, mutations: int, seed: int, root: Path) -> Found:
     asyncio.run(refine_file(Config(), real / "nasty.jsonl", nasty, StopRequest()))
     found.look(nasty, len(lines))
     whole = lines + read_lines(real / "open-dev.jsonl.gz", 2000) + read_lines(real / "open-nested.jsonl.gz", 300)
+    whole += [NESTED] * 300
     fuzz_records(whole, mutations // 2, draw, root, found)
     tasks = read_tasks(real / "open-dev.jsonl.gz").tasks
     parity = read_lines(shared / "data" / "bfcl" / "parity_open.jsonl.gz", 5000)

@@ -24,6 +24,27 @@ SCHEMA_VALUES: list[Any] = [None, 7, "string", [["a"]], ["string", 3], [{"proper
 SCHEMA_VALUES += [[{"type": ["string", None]}], {"a": {"anyOf": 3}}, [True], []]
 SCHEMA_KEYS = ["type", "anyOf", "enum", "required", "items", "properties", "default", "description"]
 """What a reader of schemas looks at; few records hold all of them."""
+NESTED = json.dumps(
+    {
+        "query": "Book a table for 4 at 7 pm in Bonn.",
+        "tools": [
+            {
+                "name": "book",
+                "description": "Books a table.",
+                "parameters": {
+                    "type": "object",
+                    "properties": {
+                        "place": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+                        "people": {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "string"}}]},
+                    },
+                    "required": ["place", "people"],
+                },
+            }
+        ],
+        "answers": [{"name": "book", "arguments": {"place": {"city": "Bonn"}, "people": 4}}],
+    }
+)
+"""A record with all that a schema may hold: real ones are nearly all flat."""
 VALUE = re.compile(r"=(?:'[^']*'|[^,()\[\]]+)")
 """A value in a call, which makes room for a number that Python reads and will not write."""
 HUGE = 10_000_000
@@ -47,7 +68,11 @@ def mutated_record(text: str, draw: random.Random) -> bytes:
         _damage(data, draw, raw)
     schemas = _schemas(data)
     if schemas and draw.random() < 0.3:
-        draw.choice(schemas)[draw.choice(SCHEMA_KEYS)] = deepcopy(draw.choice(SCHEMA_VALUES))
+        outer = [schema for schema in schemas if "required" in schema]
+        if outer and draw.random() < 0.5:
+            draw.choice(outer)["required"] = deepcopy(draw.choice(SCHEMA_VALUES))
+        else:
+            draw.choice(schemas)[draw.choice(SCHEMA_KEYS)] = deepcopy(draw.choice(SCHEMA_VALUES))
     line = json.dumps(data, ensure_ascii=draw.random() < 0.5)
     for each in raw:
         line = line.replace(json.dumps(MARK, ensure_ascii=False), each, 1).replace(json.dumps(MARK), each, 1)
