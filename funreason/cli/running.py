@@ -46,7 +46,7 @@ def loop(
         Refuse a task file with one malformed record, instead of leaving that record out.
     resume
         Go on with an interrupted run: its name or folder. Beside it may stand --rounds, --run-dir,
-        --set budget.… and --set sample.endpoints=….
+        --set budget.…, sample.endpoints=… and fcdr.llm.endpoints=….
     tui
         Show the run in the dashboard, as `funreason watch` does. Quitting it leaves the run going.
     track
