@@ -109,7 +109,7 @@ def train(
     file: Path,
     /,
     *,
-    out: Path,
+    out: Path | None = None,
     model: str | None = None,
     config: str = "default",
     preview: int = 2,
@@ -122,7 +122,7 @@ def train(
     file
         Records with answers; their reference is learnt.
     out
-        A new folder for the model.
+        A new folder for the model. Default: the file's name and `-model`, here.
     model
         A model folder. Default: the embedded one.
     config
