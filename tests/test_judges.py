@@ -183,6 +183,22 @@ def test_the_thinking_must_lead_to_the_call(thinking, answer, reason):
     assert judged(CotJudge(), sample(answer, "", thinking, **CITY)) == expected
 
 
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "[f(a='{}'),\n f(a='Oslo')\n]",
+        "```python\n[\n  f(a='{}')\n]\n```",
+        '{{"name": "f", "arguments": {{"a": "{}"}}}}',
+        '[\n  {{"name": "f", "arguments": {{\n    "a": "{}"}}\n  }}\n]',
+        '<tool_call>\n{{"name": "f", "arguments": {{"a": "{}"}}}}\n</tool_call>',
+    ],
+)
+def test_the_call_that_a_thinking_ends_in_is_read_in_other_clothes_too(ending):
+    for place, expected in (("Lima", ("drop", "cot.ends_in_another_call")), ("Oslo", ("pass", ""))):
+        made = sample("[f(a='Oslo')]", "", f"f of Oslo or Lima?\n[It is f.]\nSo:\n{ending.format(place)}", **CITY)
+        assert judged(CotJudge(), made) == expected
+
+
 @pytest.mark.parametrize("answer", ["[f('Oslo')]", "[f(a=Oslo)]", "[f(a='Oslo'"])
 def test_a_thinking_that_ends_in_a_call_is_held_against_no_answer_that_nobody_can_read(answer):
     made = sample(answer, "do f with Oslo", "f fits, so I call [f(a='Oslo')]", **CITY)

@@ -19,7 +19,10 @@ from funreason.record.types import Call
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _LAST_CALL = re.compile(r"\[?[A-Za-z_][\w.]*\([^\n]*\)\]?$")
+_LAST_BLOCK = re.compile(r"^[ \t]*(?:<tool_call>|[\[{])", re.MULTILINE)
 _TAIL_CHARS = 2000
+_BLOCKS = 8
+"""How many lines that open a bracket are tried, from the last on, as the start of an ending over several lines."""
 
 
 def thinking_problem(thinking: str, calls: Sequence[Call], tools: list[dict[str, Any]]) -> Problem | None:
@@ -67,17 +70,31 @@ def _missing_value(call: Call, tool: dict[str, Any] | None, naming: Naming) -> s
 
 
 def _other_end(thinking: str, calls: Sequence[Call], tools: list[dict[str, Any]]) -> Problem | None:
-    last = thinking[-_TAIL_CHARS:].rstrip(" \n\t.`*").rsplit("\n", 1)[-1]
-    found = _LAST_CALL.search(last)
-    if not found:
-        return None
-    text = found[0] if found[0].startswith("[") == found[0].endswith("]") else found[0].strip("[]")
-    try:
-        ending = parse_any(text)
-    except CallSyntaxError:
-        return None
+    text, ending = _last_calls(thinking[-_TAIL_CHARS:].rstrip(" \n\t.`*"))
     for call in ending:
         tool = tool_named(tools, call.name)
         if tool is not None and all(same_call(other, call, tool) is not None for other in calls):
             return Problem("cot.ends_in_another_call", f"the thinking ends in {text[:120]}")
     return None
+
+
+def _last_calls(tail: str) -> tuple[str, list[Call]]:
+    """The calls that a text ends in, with their own text: a list or JSON over lines, a tagged call, or a line's end."""
+    if tail.endswith(("]", "}", "</tool_call>")):
+        starts = [match.start() for match in _LAST_BLOCK.finditer(tail)]
+        for start in reversed(starts[-_BLOCKS:]):
+            calls = _read(tail[start:].strip())
+            if calls:
+                return tail[start:].strip(), calls
+    found = _LAST_CALL.search(tail.rsplit("\n", 1)[-1])
+    if not found:
+        return "", []
+    text = found[0] if found[0].startswith("[") == found[0].endswith("]") else found[0].strip("[]")
+    return text, _read(text)
+
+
+def _read(text: str) -> list[Call]:
+    try:
+        return parse_any(text)
+    except CallSyntaxError:
+        return []
