@@ -32,6 +32,12 @@ def test_a_wrong_value_is_named_with_what_was_expected():
         check_config({"train": {"update": {"alpha": 1.5}}}, "x.yaml")
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_a_judge_without_a_name_is_refused(name):
+    with pytest.raises(ConfigError, match=r"fcdr\.judges\.0\.name is '.?': .*expected a name for its node"):
+        check_config({"fcdr": {"judges": [{"name": name, "agent": "x:y"}]}}, "x.yaml")
+
+
 def test_all_mistakes_are_named_at_once():
     with pytest.raises(ConfigError) as error:
         check_config({"round": 3, "sed": 1}, "x.yaml")
