@@ -72,6 +72,38 @@ async def waits(sample):
     if sample.id == "nasty/prose":
         await asyncio.sleep(3600)
     return "pass"
+
+async def tires(sample):
+    if times_asked(sample) > 2:
+        raise RuntimeError("the server is tired")
+    return "pass"
+
+async def stalls(sample):
+    if times_asked(sample) > 2:
+        await asyncio.sleep(3600)
+    return "pass"
+
+async def wants_two(sample, other):
+    return "pass"
+
+async def cancels(sample):
+    raise asyncio.CancelledError
+
+class Odd(BaseException):
+    pass
+
+async def odd(sample):
+    raise Odd("no exception of the usual kind")
+
+async def impatient(sample):
+    async with asyncio.timeout(0):
+        await asyncio.sleep(3600)
+
+counts = {}
+
+def times_asked(sample):
+    counts[sample.id] = counts.get(sample.id, 0) + 1
+    return counts[sample.id]
 '''
 
 
@@ -126,6 +158,11 @@ def test_the_five_judges_keep_the_contract(stage):
         ("encodes", "answers"),
         ("silent", "answers"),
         ("leaves", "answers"),
+        ("tires", "answers"),
+        ("wants_two", "answers"),
+        ("cancels", "answers"),
+        ("odd", "answers"),
+        ("impatient", "answers"),
         ("undeclared", "outcomes"),
         ("moody", "deterministic"),
         ("blocks", "event loop"),
@@ -143,6 +180,30 @@ def test_a_judge_that_never_answers_is_cut_and_named(file, name, monkeypatch):
     found = {clause.name: clause for clause in asyncio.run(clauses(load_agent(f"{file}:{name}")))}
     assert found["answers"].sign == "broken"
     assert "nasty/prose" in found["answers"].said
+
+
+def test_a_judge_that_stalls_only_when_its_speed_is_taken_is_cut_and_named(file, monkeypatch):
+    monkeypatch.setattr("funreason.agents.contract.LIMIT_S", 0.5)
+    found = {clause.name: clause for clause in asyncio.run(clauses(load_agent(f"{file}:stalls")))}
+    assert found["answers"].sign == "broken"
+    assert "asked again: no answer within" in found["answers"].said
+
+
+def test_a_judge_that_raises_a_timeout_of_its_own_is_not_said_to_be_late(file):
+    found = {clause.name: clause for clause in asyncio.run(clauses(load_agent(f"{file}:impatient")))}
+    assert "all 81 samples asked" in found["answers"].said
+    assert "no answer within" not in found["answers"].said
+
+
+def test_breaking_off_the_contract_test_is_no_fault_of_the_judge(file):
+    async def broken_off():
+        under_way = asyncio.create_task(clauses(load_agent(f"{file}:waits")))
+        await asyncio.sleep(0.5)
+        under_way.cancel()
+        await under_way
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(broken_off())
 
 
 def test_thirty_kinds_of_nasty_samples_are_tried_and_each_has_a_name_of_its_own():

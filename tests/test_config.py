@@ -32,6 +32,12 @@ def test_a_wrong_value_is_named_with_what_was_expected():
         check_config({"train": {"update": {"alpha": 1.5}}}, "x.yaml")
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_a_judge_without_a_name_is_refused(name):
+    with pytest.raises(ConfigError, match=r"fcdr\.judges\.0\.name is '.?': .*expected a name for its node"):
+        check_config({"fcdr": {"judges": [{"name": name, "agent": "x:y"}]}}, "x.yaml")
+
+
 def test_all_mistakes_are_named_at_once():
     with pytest.raises(ConfigError) as error:
         check_config({"round": 3, "sed": 1}, "x.yaml")
@@ -64,3 +70,46 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
 def test_what_is_shown_can_be_loaded_again():
     config = load_config("default")
     assert check_config(yaml.safe_load(dump_config(config)), "shown") == config
+
+
+JUDGE = "fcdr: {judges: [{name: a, agent: 'mine.py:judge'}, {name: b, agent: 'package.module:judge'}]}\n"
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """A folder with a configuration that names a judge's file, and another one, in which we stand."""
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    (there / "c.yaml").write_text(JUDGE)
+    monkeypatch.chdir(here)
+    return there, here
+
+
+def agents(config):
+    return [entry.agent for entry in config.fcdr.judges]
+
+
+@pytest.mark.parametrize("lie_in", [["there"], ["there", "here"], []])
+def test_a_judges_file_is_looked_for_beside_the_configuration_and_written_whole(folders, lie_in):
+    there, here = folders
+    for name in lie_in:
+        (here.parent / name / "mine.py").touch()
+    config = load_config("../there/c.yaml")
+    assert agents(config) == [f"{there}/mine.py:judge", "package.module:judge"]
+    (here / "config.yaml").write_text(dump_config(config))
+    assert load_config(here / "config.yaml") == config
+
+
+def test_a_judges_file_that_lies_only_in_the_working_directory_is_found_there(folders):
+    _, here = folders
+    (here / "mine.py").touch()
+    assert agents(load_config("../there/c.yaml"))[0] == f"{here}/mine.py:judge"
+
+
+def test_a_judges_file_named_on_the_command_line_lies_in_the_working_directory(folders):
+    there, here = folders
+    for folder in folders:
+        (folder / "mine.py").touch()
+    changes = dict([parse_setting("fcdr.judges=[{name: a, agent: 'mine.py:judge'}]")])
+    assert agents(load_config(there / "c.yaml", changes)) == [f"{here}/mine.py:judge"]

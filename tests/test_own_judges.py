@@ -79,6 +79,41 @@ def test_a_bare_word_is_recorded_as_a_verdict_of_the_judges_node():
     ]
 
 
+def test_a_judges_own_timeout_is_not_told_as_the_limit_of_its_seat():
+    async def own(sample):
+        async with asyncio.timeout(0):
+            await asyncio.sleep(3600)
+
+    async def late(sample):
+        await asyncio.sleep(3600)
+
+    sample = Sample(id="s", task=Task("t", "q", []), answer="[f()]")
+    with pytest.raises(TimeoutError, match=r"^$"):
+        asyncio.run(OwnJudge("mine", own)(sample))
+    with pytest.raises(TimeoutError, match=r"mine gave no answer within 0\.01 s"):
+        asyncio.run(OwnJudge("mine", late, 0.01)(sample))
+
+
+def test_a_judge_that_cancels_itself_has_failed_and_one_that_is_cancelled_has_not():
+    async def cancels(sample):
+        raise asyncio.CancelledError
+
+    async def waits(sample):
+        await asyncio.sleep(3600)
+
+    async def cancelled():
+        under_way = asyncio.create_task(OwnJudge("mine", waits)(sample))
+        await asyncio.sleep(0)
+        under_way.cancel()
+        await under_way
+
+    sample = Sample(id="s", task=Task("t", "q", []), answer="[f()]")
+    with pytest.raises(RuntimeError, match="mine raised CancelledError, and nobody had cancelled it"):
+        asyncio.run(OwnJudge("mine", cancels)(sample))
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())
+
+
 def test_samples_sent_back_by_a_judge_of_ones_own_have_their_attempts_and_then_die(tmp_path):
     judge = tmp_path / "mine.py"
     judge.write_text("async def again(sample):\n    return 'regenerate'\n")

@@ -1,6 +1,9 @@
 """Agents of one's own: loaded when a run starts, refused with their own error."""
 
 import asyncio
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -96,3 +99,71 @@ def test_a_module_that_leaves_at_import_is_refused_like_any_other(tmp_path):
     path.write_text("raise SystemExit(3)\n")
     with pytest.raises(PluginError, match="SystemExit: 3"):
         load_agent(f"{path}:x")
+
+
+def test_a_file_may_hold_a_dataclass_whose_annotations_are_read_late(tmp_path):
+    path = tmp_path / "late.py"
+    head = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    path.write_text(
+        f"{head}@dataclass\nclass Late:\n    word: str = 'pass'\n    async def __call__(self, sample):\n"
+        "        return self.word\n"
+    )
+    assert asyncio.run(load_agent(f"{path}:Late")(sample("[]"))) == "pass"
+
+
+def test_two_files_of_one_name_are_two_modules(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(f"async def judge(sample):\n    return {folder!r}\n")
+    one, two = (load_agent(f"{tmp_path / folder / 'mine.py'}:judge") for folder in ("one", "two"))
+    assert [sys.modules[agent.__module__].judge for agent in (one, two)] == [one, two]
+
+
+def test_a_file_that_fails_leaves_no_module_behind(tmp_path):
+    path = tmp_path / "half_made.py"
+    path.write_text("1 / 0\n")
+    with pytest.raises(PluginError):
+        load_agent(f"{path}:x")
+    assert not [name for name in sys.modules if "half_made" in name]
+
+
+def test_a_traceback_begins_with_the_plug_ins_own_line(tmp_path):
+    path = tmp_path / "settings.py"
+    path.write_text("import json\nSETTINGS = json.loads('{oops')\n")
+    with pytest.raises(PluginError) as error:
+        load_agent(f"{path}:x")
+    lines = [line.strip() for line in str(error.value).splitlines()]
+    assert lines[1] == "Traceback (most recent call last):"
+    assert lines[2].startswith(f'File "{path}", line 2')
+    assert lines[3] == "SETTINGS = json.loads('{oops')"
+    assert lines[-1].startswith("json.decoder.JSONDecodeError: ")
+
+
+def test_a_very_deep_traceback_is_told_by_its_two_ends(tmp_path):
+    path = tmp_path / "deep.py"
+    path.write_text("def a():\n    b()\n\ndef b():\n    a()\n\na()\n")
+    with pytest.raises(PluginError) as error:
+        load_agent(f"{path}:x")
+    assert f'File "{path}", line 7' in str(error.value)
+    assert "lines left out" in str(error.value)
+    assert "RecursionError" in str(error.value)
+    assert len(str(error.value).splitlines()) < 50
+
+
+def console(cwd, spec):
+    """`funreason agents test` as its console script runs it, which has no working directory to import from."""
+    code = "import sys; sys.argv[0] = 'funreason'; from funreason.cli import main; main()"
+    command = [sys.executable, "-P", "-c", code, "agents", "test", spec]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=os.environ)
+
+
+def test_a_module_may_lie_in_the_working_directory_and_a_file_beside_its_helpers(tmp_path):
+    (tmp_path / "beside_the_judge.py").write_text("WORD = 'pass'\n")
+    judge = (
+        "from beside_the_judge import WORD\nclass Mine:\n    async def __call__(self, sample):\n        return WORD\n"
+    )
+    (tmp_path / "judge_from_here.py").write_text(judge)
+    (tmp_path / "elsewhere").mkdir()
+    for cwd, spec in ((tmp_path, "judge_from_here:Mine"), (tmp_path / "elsewhere", "../judge_from_here.py:Mine")):
+        done = console(cwd, spec)
+        assert done.returncode == 0, done.stdout + done.stderr

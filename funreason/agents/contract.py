@@ -6,20 +6,17 @@ It asks the judge itself, outside any run, so it says nothing about whether the 
 
 from __future__ import annotations
 
-import asyncio
-import copy
 import statistics
-import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 from funreason.agents.answers import outcomes_of
-from funreason.agents.holding import HeldTooLong, Timed
 from funreason.agents.nasty import nasty_samples
 from funreason.agents.own import declared
 from funreason.agents.references import reference_sample
+from funreason.agents.trial import Trial, put
 from funreason.data.toolbox import generate
 from funreason.record.types import Sample
 
@@ -49,17 +46,6 @@ class Clause(NamedTuple):
     said: str
 
 
-class Asked(NamedTuple):
-    """What one judgement came to: an answer, or the fault in its place."""
-
-    sample: Sample
-    answer: Any
-    fault: str
-    held_s: float
-    changed: bool
-    late: bool
-
-
 async def clauses(agent: Any, outcomes: Iterable[str] = ()) -> list[Clause]:
     """Every clause, tried on `agent`, which has passed `load_agent`.
 
@@ -70,13 +56,14 @@ async def clauses(agent: Any, outcomes: Iterable[str] = ()) -> list[Clause]:
     first = await _ask_all(agent, samples)
     # In another order: an agent that keeps count must not look as if it kept its word.
     second = await _ask_all(agent, [asked.sample for asked in reversed(first) if not asked.fault])
+    timed = await _ask_for_speed(agent, [asked.sample for asked in first[:ORDINARY] if not asked.fault])
     return [
-        _answers(first, len(samples)),
+        _answers(first, [*second, *timed], len(samples)),
         _outcomes(declared(agent) | {*outcomes}, first),
         _determinism(agent, first, second),
         await _loop(agent, first),
         _untouched(first),
-        await _speed(agent, [asked.sample for asked in first[:ORDINARY] if not asked.fault]),
+        _speed(timed),
     ]
 
 
@@ -85,50 +72,27 @@ def broken(found: Sequence[Clause]) -> bool:
     return any(clause.sign == "broken" for clause in found)
 
 
-async def _ask_all(agent: Any, samples: Sequence[Sample]) -> list[Asked]:
+async def _ask_all(agent: Any, samples: Sequence[Sample]) -> list[Trial]:
     """The samples one by one, until the judge is late once or the time is over."""
-    asked: list[Asked] = []
+    asked: list[Trial] = []
     until = perf_counter() + BUDGET_S
     for sample in samples:
-        asked.append(await _ask(agent, sample))
+        asked.append(await put(agent, sample, LIMIT_S))
         if asked[-1].late or perf_counter() > until:
             break
     return asked
 
 
-async def _ask(agent: Any, sample: Sample) -> Asked:
-    before, timed = copy.deepcopy(sample), Timed(agent(sample), LIMIT_S)
-    answer, fault, late = None, "", True
-    try:
-        async with asyncio.timeout(LIMIT_S):
-            answer = await timed
-        late = False
-    except TimeoutError:
-        fault = f"no answer within {LIMIT_S:.0f} s"
-    except HeldTooLong:
-        fault = f"held the event loop for {LIMIT_S:.0f} s"
-    except (Exception, SystemExit) as error:
-        fault, late = "".join(traceback.format_exception(error)[-2:]).strip(), False
-    return Asked(sample, answer, fault or _unreadable(answer), timed.longest_s, sample != before, late)
-
-
-def _unreadable(answer: Any) -> str:
-    words = outcomes_of(answer)
-    if words is None:
-        return f"answered with {type(answer).__name__}; expected a Verdict, a word, an Emit or a list of Emit"
-    wrong = [word for word in words if not isinstance(word, str)]
-    return f"answered with the outcome {wrong[0]!r}, which is no word" if wrong else ""
-
-
-def _answers(asked: Sequence[Asked], wanted: int) -> Clause:
+def _answers(asked: Sequence[Trial], again: Sequence[Trial], wanted: int) -> Clause:
     faults = [f"{each.sample.id}: {each.fault}" for each in asked if each.fault]
+    faults += [f"{each.sample.id}, asked again: {each.fault}" for each in again if each.fault]
     most = f"{len(asked)} of {wanted} samples asked" if len(asked) < wanted else f"all {wanted} samples asked"
     if not faults:
         return Clause("answers", "kept", f"{most}, nasty ones too, and none without an answer")
     return Clause("answers", "broken", _some(f"{most}, {len(faults)} without a usable answer", faults))
 
 
-def _outcomes(known: Set[str], asked: Sequence[Asked]) -> Clause:
+def _outcomes(known: Set[str], asked: Sequence[Trial]) -> Clause:
     counts = Counter[str]()
     for each in asked:
         counts.update([] if each.fault else map(str, outcomes_of(each.answer) or []))
@@ -140,7 +104,7 @@ def _outcomes(known: Set[str], asked: Sequence[Asked]) -> Clause:
     return Clause("outcomes", "broken", f"{told}its entry in fcdr.judges a node for each")
 
 
-def _determinism(agent: Any, first: Sequence[Asked], second: Sequence[Asked]) -> Clause:
+def _determinism(agent: Any, first: Sequence[Trial], second: Sequence[Trial]) -> Clause:
     again = {each.sample.id: each for each in second}
     pairs = [(one, again[one.sample.id]) for one in first if one.sample.id in again]
     differ = [one.sample.id for one, two in pairs if two.fault or one.answer != two.answer]
@@ -151,13 +115,17 @@ def _determinism(agent: Any, first: Sequence[Asked], second: Sequence[Asked]) ->
     return Clause("deterministic", "broken", _some(told, differ)) if differ else Clause("deterministic", "kept", told)
 
 
-async def _loop(agent: Any, asked: Sequence[Asked]) -> Clause:
+async def _loop(agent: Any, asked: Sequence[Trial]) -> Clause:
     held = {each.sample.id: each.held_s for each in asked}
     for each in asked:
-        for _ in range(TRIES if not each.late else 0):
-            if held[each.sample.id] <= HOLDS_S:
+        last = each
+        for _ in range(TRIES):
+            if last.late or held[each.sample.id] <= HOLDS_S:
                 break
-            held[each.sample.id] = min(held[each.sample.id], (await _ask(agent, each.sample)).held_s)
+            last = await put(agent, each.sample, LIMIT_S)
+            held[each.sample.id] = min(held[each.sample.id], last.held_s)
+        if last.late:  # one that no longer answers would take the limit with each sample to come
+            break
     name = max(held, key=lambda name: held[name])
     told = f"held for {1000 * held[name]:.1f} ms at most, by {name}; the limit is {1000 * HOLDS_S:.0f} ms"
     if held[name] <= HOLDS_S:
@@ -165,21 +133,26 @@ async def _loop(agent: Any, asked: Sequence[Asked]) -> Clause:
     return Clause("event loop", "broken", f"{told}. Put blocking work into `await asyncio.to_thread(...)`")
 
 
-def _untouched(asked: Sequence[Asked]) -> Clause:
+def _untouched(asked: Sequence[Trial]) -> Clause:
     touched = [each.sample.id for each in asked if each.changed]
     if not touched:
         return Clause("samples", "kept", "left as they were")
     return Clause("samples", "broken", _some(f"{len(touched)} were changed in place; answer with an Emit", touched))
 
 
-async def _speed(agent: Any, samples: Sequence[Sample]) -> Clause:
-    times = []
+async def _ask_for_speed(agent: Any, samples: Sequence[Sample]) -> list[Trial]:
+    """The samples again and again, until one is without an answer or the time is over."""
+    timed: list[Trial] = []
+    until = perf_counter() + LIMIT_S
     for sample in list(samples) * TIMED:
-        started = perf_counter()
-        await agent(sample)
-        times.append(perf_counter() - started)
-        if sum(times) > LIMIT_S:
+        timed.append(await put(agent, sample, LIMIT_S))
+        if timed[-1].fault or perf_counter() > until:
             break
+    return timed
+
+
+def _speed(timed: Sequence[Trial]) -> Clause:
+    times = [each.took_s for each in timed if not each.fault]
     if not times:
         return Clause("speed", "told", "no ordinary sample got an answer")
     return Clause("speed", "told", f"{1e6 * statistics.median(times):,.1f} µs per judgement (median of {len(times)})")

@@ -23,10 +23,12 @@ class HeldTooLong(BaseException):
 
 
 class Timed:
-    """Awaits an agent's answer; afterwards `longest_s` is its longest step in seconds."""
+    """Awaits an agent's answer; afterwards `longest_s` is its longest step in seconds, `took_s` all with waiting."""
 
     def __init__(self, answer: Coroutine[Any, Any, Any], limit_s: float) -> None:
         self.longest_s = 0.0
+        self.took_s = 0.0
+        self._began: float | None = None
         self._answer = answer
         self._limit_s = limit_s
 
@@ -47,11 +49,18 @@ class Timed:
         started = _Moment.now()
         try:
             with _alarm(self._limit_s):
-                return False, self._answer.send(None) if fault is None else self._answer.throw(fault)
+                return False, self._send(fault)
         except StopIteration as end:
             return True, end.value
         finally:
             self.longest_s = max(self.longest_s, started.held_s())
+
+    def _send(self, fault: BaseException | None) -> Any:
+        began = self._began = self._began if self._began is not None else perf_counter()
+        try:
+            return self._answer.send(None) if fault is None else self._answer.throw(fault)
+        finally:
+            self.took_s = perf_counter() - began
 
 
 class _Moment(NamedTuple):

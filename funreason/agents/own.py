@@ -38,11 +38,20 @@ class OwnJudge:
         return self._signed(await self._in_time(getattr(self.agent, "afresh", self.agent)(sample)))
 
     async def _in_time(self, answer: Awaitable[Any]) -> Any:
+        limit = asyncio.timeout(self.limit_s)
         try:
-            async with asyncio.timeout(self.limit_s):
+            async with limit:
                 return await answer
         except TimeoutError as error:
+            if not limit.expired():
+                raise
             raise TimeoutError(f"{self.node} gave no answer within {self.limit_s:g} s") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Let through, it would pass for the user's interrupt, and the run would end without a reason.
+            raise RuntimeError(f"{self.node} raised CancelledError, and nobody had cancelled it") from error
 
     def _signed(self, answer: Any) -> Any:
         if isinstance(answer, str):

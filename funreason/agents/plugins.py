@@ -7,23 +7,15 @@ its own error, and nothing else is affected, not even when its module calls `sys
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-import traceback
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from funreason.agents.importing import FAULTS, PluginError, import_file, import_named, own_lines
 from funreason.agents.installed import offers
 from funreason.bus.agent import check_agent
 
-FAULTS = (Exception, SystemExit)
-"""What somebody else's code may raise without taking the command down with it."""
-
-
-class PluginError(Exception):
-    """A plug-in that cannot be found, imported or used; the message holds its traceback's end."""
+__all__ = ["PluginError", "load_agent"]
 
 
 def load_agent(spec: str) -> Any:
@@ -31,7 +23,10 @@ def load_agent(spec: str) -> Any:
     where, found, name = (spec if ":" in spec else _offered(spec)).rpartition(":")
     if not found or not where or not name:
         raise PluginError(f"agent {spec!r}: expected `module:name` or `path/to/file.py:name`")
-    module = _load_file(Path(where), spec) if where.endswith(".py") else _load_module(where, spec)
+    if where.endswith(".py"):
+        module = import_file(Path(where), spec)
+    else:  # what an installed package offers must not come out of the working directory
+        module = import_named(where, spec, from_here=":" in spec)
     agent = getattr(module, name, None)
     if agent is None:
         there = ", ".join(n for n in vars(module) if not n.startswith("_"))
@@ -66,31 +61,5 @@ def _built(agent: type[Any], spec: str) -> Any:
         return agent()
     except FAULTS as error:
         raise PluginError(
-            f"agent {spec!r}: the class is built without arguments, and {agent.__name__}() failed:\n{_tail(error)}"
+            f"agent {spec!r}: the class is built without arguments, and {agent.__name__}() failed:\n{own_lines(error)}"
         ) from error
-
-
-def _load_module(name: str, spec: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except FAULTS as error:
-        raise PluginError(f"agent {spec!r}: importing {name} failed:\n{_tail(error)}") from error
-
-
-def _load_file(path: Path, spec: str) -> ModuleType:
-    if not path.is_file():
-        raise PluginError(f"agent {spec!r}: there is no file {path.resolve()}")
-    found = importlib.util.spec_from_file_location(f"funreason_plugin_{path.stem}", path)
-    if found is None or found.loader is None:
-        raise PluginError(f"agent {spec!r}: {path} is not a Python file")
-    module = importlib.util.module_from_spec(found)
-    try:
-        found.loader.exec_module(module)
-    except FAULTS as error:
-        raise PluginError(f"agent {spec!r}: running {path} failed:\n{_tail(error)}") from error
-    return module
-
-
-def _tail(error: BaseException) -> str:
-    """The end of a traceback: where it happened, and what."""
-    return "".join(traceback.format_exception(error)[-3:]).rstrip()

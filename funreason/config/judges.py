@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from funreason.config.models import Endpoint
 from funreason.config.section import OWN_TASKS, Count, Section, Share
@@ -30,6 +30,13 @@ class JudgeEntry(Section):
     """
     stage: Literal["response", "query_tool", "cot", "parameters", "format"] | None = None
     """The stage whose question it asks, and whose bad canaries it is tried on; null: on good ones only."""
+
+    @field_validator("name")
+    @classmethod
+    def _a_name(cls, name: str) -> str:
+        if not name.strip():
+            raise ValueError("expected a name for its node, such as no_pii: tables and reasons show it")
+        return name
 
 
 class Canaries(Section):

@@ -9,12 +9,16 @@ import yaml
 from pydantic import ValidationError
 from rapidfuzz import process
 
+from funreason.config.places import with_places
 from funreason.config.section import CONFIGS, ConfigError, Section
 from funreason.config.whole import Config
 
 
 def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Config:
-    """Read a configuration by path or by its name in configs/; `changes` maps dotted keys to values and wins."""
+    """Read a configuration by path or by its name in configs/; `changes` maps dotted keys to values and wins.
+
+    The files of judges are looked for beside the configuration, those that `changes` names in the working directory.
+    """
     file = find_config(path)
     try:
         data = yaml.safe_load(file.read_text())
@@ -24,7 +28,8 @@ def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Conf
         raise ConfigError(f"{file} must hold a mapping of settings, found {type(data).__name__}")
     for key, value in (changes or {}).items():
         _set(data, key, value)
-    return check_config(data, str(file))
+    here = not {"fcdr", "fcdr.judges"}.isdisjoint(changes or {})
+    return with_places(check_config(data, str(file)), Path.cwd() if here else file.resolve().parent)
 
 
 def find_config(path: str | Path) -> Path:
