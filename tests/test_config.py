@@ -64,3 +64,35 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
 def test_what_is_shown_can_be_loaded_again():
     config = load_config("default")
     assert check_config(yaml.safe_load(dump_config(config)), "shown") == config
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("tasks", "mix"),
+        ("warmup", "references", "mix"),
+        ("warmup", "update", "replay", "mix"),
+        ("train", "update", "replay", "mix"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("mix", "told"),
+    [({"irelevance": 0.3}, "Did you mean irrelevance"), ({"simple": 0}, "no category has a share above 0")],
+)
+def test_a_mix_that_could_not_be_drawn_is_refused_by_name(keys, mix, told):
+    data = {"path": "toolbox:new_train", "count": 3, "mix": mix} if keys[0] != "tasks" else {"mix": mix}
+    for key in reversed(keys[:-1]):
+        data = {key: data}
+    with pytest.raises(ConfigError, match=rf"x\.yaml: {'.'.join(keys)} is .*{told}"):
+        check_config(data, "x.yaml")
+
+
+def test_a_quota_for_a_category_that_the_embedded_tasks_cannot_have_is_refused_by_name():
+    data = {"tasks": {"path": "toolbox:new_train"}, "train": {"quotas": {"irelevance": 0.3}}}
+    with pytest.raises(ConfigError, match=r"^x\.yaml: train\.quotas is .*toolbox:new_train.*Did you mean irrelevance"):
+        check_config(data, "x.yaml")
+
+
+def test_records_of_ones_own_may_have_quotas_for_categories_of_their_own():
+    data = {"tasks": {"path": "mine.jsonl"}, "train": {"quotas": {"weather": 0.3}}}
+    assert check_config(data, "x.yaml").train.quotas == {"weather": 0.3}

@@ -75,6 +75,8 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
 
 def _sentence(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"])
+    if not key:  # about the whole: the sentence names its settings itself
+        return str(error["ctx"]["error"]) if "ctx" in error else str(error["msg"])
     if error["type"] != "extra_forbidden":
         return f"{key} is {error['input']!r}: {error['msg']}"
     known = _known_keys(error["loc"][:-1])

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from funreason.calls.schema import check_call
+from funreason.config import TOOLBOX as TOOLBOX
 from funreason.config import ConfigError, References, Suite, Tasks
 from funreason.data.reading import read_tasks
 from funreason.data.refusal import DataError, Refusal
 from funreason.record.types import Task
 
-TOOLBOX = "toolbox:"
 HELD_OUT = "tasks:held_out"
 HELD_OUT_SHARE = 0.1
 HELD_OUT_MOST = 200
