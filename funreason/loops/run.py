@@ -116,7 +116,8 @@ def _go_on(folder: RunFolder) -> str:
 
 
 def _taken_over(dead: Life) -> Noted:
-    text = f"taken over from process {dead.pid} on {dead.host}, which was silent for {dead.silent_s:.0f} s"
+    died = " and is dead" if dead.status == "crashed" else ""
+    text = f"taken over from process {dead.pid} on {dead.host}, which was silent for {dead.silent_s:.0f} s{died}"
     return Noted(level="warning", text=text)
 
 
