@@ -138,6 +138,13 @@ def test_a_judge_of_the_configuration_may_sit_at_a_node_of_its_own_name():
     assert "judge9" in refine_graph(Fcdr(judges=[judge])).names
 
 
+def test_a_node_that_stands_twice_in_a_graph_file_is_refused_with_both_lines(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("start: a\nnodes:\n  a: {}\n  a: {outcomes: [pass]}\nedges: []\n")
+    (message,) = problems(loop_graph, str(path))
+    assert f"{path}: a is written twice in one group, in lines 3 and 4" in message
+
+
 @pytest.mark.parametrize("command", [["graph"], ["config", "check"]])
 def test_what_a_run_would_refuse_is_not_called_fine_beforehand(file, capsys, command):
     name = file(with_node("judge9"))

@@ -9,15 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from funreason.agents.own import USUAL
 from funreason.bus.agent import SPENT
 from funreason.bus.checks import check_graph
 from funreason.bus.errors import GraphError, Problem
 from funreason.bus.graph import Edge, Graph, Node
 from funreason.bus.shape import reachable
-from funreason.config import CONFIGS, Fcdr, JudgeEntry
+from funreason.config import CONFIGS, ConfigError, Fcdr, JudgeEntry, read_yaml_file
 from funreason.loops.seats import END, LOOP_ONLY, STAGES, check_agents, check_seats
 from funreason.record.types import Outcome
 
@@ -30,9 +28,9 @@ def read_graph_file(name: str) -> Graph:
     else:
         raise GraphError([Problem("no_file", f"no graph file {name}: neither a path nor a name in {CONFIGS}")])
     try:
-        data = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise GraphError([Problem("not_yaml", f"{path} is not readable YAML: {error}")]) from error
+        data = read_yaml_file(path)
+    except ConfigError as error:
+        raise GraphError([Problem("not_yaml", str(error))]) from error
     if not isinstance(data, dict):
         raise GraphError([Problem("not_a_graph", f"{path} must hold `start`, `nodes` and `edges`")])
     return Graph.from_mapping(data)
