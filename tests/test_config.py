@@ -113,3 +113,89 @@ def test_a_judges_file_named_on_the_command_line_lies_in_the_working_directory(f
         (folder / "mine.py").touch()
     changes = dict([parse_setting("fcdr.judges=[{name: a, agent: 'mine.py:judge'}]")])
     assert agents(load_config(there / "c.yaml", changes)) == [f"{here}/mine.py:judge"]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("tasks", "mix"),
+        ("warmup", "references", "mix"),
+        ("warmup", "update", "replay", "mix"),
+        ("train", "update", "replay", "mix"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("mix", "told"),
+    [({"irelevance": 0.3}, "Did you mean irrelevance"), ({"simple": 0}, "no category has a share above 0")],
+)
+def test_a_mix_that_could_not_be_drawn_is_refused_by_name(keys, mix, told):
+    data = {"path": "toolbox:new_train", "count": 3, "mix": mix} if keys[0] != "tasks" else {"mix": mix}
+    for key in reversed(keys[:-1]):
+        data = {key: data}
+    with pytest.raises(ConfigError, match=rf"x\.yaml: {'.'.join(keys)} is .*{told}"):
+        check_config(data, "x.yaml")
+
+
+def test_a_quota_for_a_category_that_the_embedded_tasks_cannot_have_is_refused_by_name():
+    data = {"tasks": {"path": "toolbox:new_train"}, "train": {"quotas": {"irelevance": 0.3}}}
+    with pytest.raises(ConfigError, match=r"^x\.yaml: train\.quotas is .*toolbox:new_train.*Did you mean irrelevance"):
+        check_config(data, "x.yaml")
+
+
+def test_records_of_ones_own_may_have_quotas_for_categories_of_their_own():
+    data = {"tasks": {"path": "mine.jsonl"}, "train": {"quotas": {"weather": 0.3}}}
+    assert check_config(data, "x.yaml").train.quotas == {"weather": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("sample.kk", 3, "unknown key sample.kk. Did you mean k?"),
+        ("rounds", 0, "rounds is 0"),
+        ("gate.suites.new", {"pth": "x"}, "unknown key gate.suites.new.pth"),
+        ("fcdr.accept", "most", "fcdr.llm.accept is 'most'"),
+        ("train.quotas", {"irelevance": 0.3}, "train.quotas is {'irelevance': 0.3}"),
+    ],
+)
+def test_a_wrong_setting_is_not_blamed_on_the_file(tmp_path, key, value, told):
+    file = tmp_path / "c.yaml"
+    file.write_text("rounds: 2\nfcdr: {llm: {accept: majority}}\n")
+    with pytest.raises(ConfigError) as error:
+        load_config(file, {key: value})
+    assert told in str(error.value)
+    assert all(line.startswith("the command line: ") for line in str(error.value).splitlines())
+
+
+def test_what_a_file_says_wrong_stays_the_files(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("sed: 1\nrounds: 0\n")
+    with pytest.raises(ConfigError) as error:
+        load_config(file, {"rounds": -1, "gate.p": 0.1})
+    lines = sorted(str(error.value).splitlines())
+    assert [line.split(": ")[0] for line in lines] == [str(file), "the command line"]
+    assert "unknown key sed" in lines[0]
+    assert "rounds is -1" in lines[1]
+
+
+def test_a_graph_is_neither_offered_nor_taken_as_a_configuration():
+    with pytest.raises(ConfigError) as unknown:
+        load_config("nope")
+    assert "fcdr" not in str(unknown.value).replace(str(CONFIGS), "")
+    with pytest.raises(ConfigError, match=r"is a graph and no configuration.*default.*--set fcdr\.graph=fcdr"):
+        load_config("fcdr")
+
+
+def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("sample:\n  k: 2\n  top_p: 0.5\n  k: 3\n")
+    with pytest.raises(ConfigError, match=rf"{file}: k is written twice in one group, in lines 2 and 4: keep one"):
+        load_config(file)
+    with pytest.raises(ConfigError, match=r"--set tasks\.mix=.*simple is written twice"):
+        parse_setting("tasks.mix={simple: 0.1, simple: 0.2}")
+
+
+def test_the_same_key_in_two_groups_or_over_a_merged_one_is_no_key_twice(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("train: {update: &u {lr: 0.1, epochs: 2}}\nwarmup: {update: {<<: *u, lr: 0.2}}\n")
+    config = load_config(file)
+    assert (config.train.update.lr, config.warmup.update.lr, config.warmup.update.epochs) == (0.1, 0.2, 2)

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from funreason.config import ConfigError, References, Suite, Tasks
+from funreason.config import Config, ConfigError, Contamination, References, Suite, Tasks, check_config, load_config
 from funreason.data.refusal import DataError
+from funreason.loops.building import require_something_to_learn
+from funreason.loops.contamination import Screen
 from funreason.loops.sources import HELD_OUT, Pool, hold_out, read_pool, references, toolbox_tasks
 from funreason.record.types import Call, Task
 
@@ -81,5 +83,45 @@ def test_a_small_file_still_holds_one_task_out():
 
 
 def test_a_file_without_references_says_what_to_name_instead():
-    with pytest.raises(DataError, match=r"gate\.suites\.held_out\.path"):
+    with pytest.raises(DataError, match=r"gate\.suites\.held_out\.path=FOLDER --set warmup\.references=null"):
         hold_out(Pool([task(0)]), [Suite(path=HELD_OUT)])
+
+
+def screen(*queries: str) -> Screen:
+    return Screen(queries, Contamination())
+
+
+def own_records(**warmup) -> Config:
+    return check_config({"tasks": {"path": "mine.jsonl"}, "warmup": {"references": warmup or None}}, "x.yaml")
+
+
+def test_a_warm_up_on_records_without_references_is_refused_with_how_to_go_without():
+    config, pool = own_records(path="tasks", count=400), Pool([task(0), task(1)])
+    with pytest.raises(ConfigError, match=r"of the 2 tasks to train on none has.*--set warmup\.references=null"):
+        require_something_to_learn(config, pool, screen())
+    require_something_to_learn(own_records(), pool, screen())
+    require_something_to_learn(config, Pool([*pool.tasks, task(2, reference=[Call("f", {})])]), screen())
+
+
+def test_a_warm_up_that_the_gate_leaves_nothing_is_refused_beforehand():
+    config, pool = own_records(path="tasks", count=400), Pool([task(0), task(1, reference=[Call("f", {})])])
+    with pytest.raises(ConfigError, match="none has a reference"):
+        require_something_to_learn(config, pool, screen("query 1"))
+
+
+def test_a_warm_up_on_a_file_without_references_is_refused_beforehand(tmp_path):
+    file = tmp_path / "old.jsonl"
+    tools = [{"name": "f", "parameters": {"x": {"type": "int"}}}]
+    file.write_text(json.dumps({"id": 1, "query": "q", "tools": tools}))
+    with pytest.raises(ConfigError, match=r"old\.jsonl, and of its records none has a reference"):
+        require_something_to_learn(own_records(path=str(file), count=4), Pool([task(0)]), screen())
+
+
+def test_a_run_that_has_no_task_left_for_its_rounds_is_refused_beforehand():
+    with pytest.raises(DataError, match=r"1 record.*no task is left to train on"):
+        require_something_to_learn(own_records(), Pool([], summary="1 record"), screen())
+
+
+def test_a_configuration_for_ones_own_records_says_how_to_name_them():
+    with pytest.raises(ConfigError, match="give --tasks FILE"):
+        read_pool(load_config("own-data").tasks, 1, 0)

@@ -70,6 +70,8 @@ def test_quotas_are_met_and_unknown_names_are_refused() -> None:
         generate("new", 1, seed=1)
     with pytest.raises(ValueError, match="category 'hard' is none of simple"):
         generate("new_dev", 1, seed=1, quotas={"hard": 1.0})
+    with pytest.raises(ValueError, match="no category could be drawn"):
+        generate("new_train", 10, seed=0, quotas={"simple": 0.0})
 
 
 @given(st.integers(0, 10_000), st.sampled_from(sorted(SPLITS)), st.integers(0, 40))

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from funreason.config.categories import Mix
 from funreason.config.section import ConfigError, Count, Section, Share
 from funreason.models.address import Address
 from funreason.models.errors import ModelError
@@ -100,7 +101,7 @@ class Tasks(Section):
 
     By default all records of a file, or 500 of the embedded domain.
     """
-    mix: dict[str, Share] = {}
+    mix: Mix = {}
     """Shares of the categories, embedded domain only; by default equal."""
     strict: bool = False
     """Refuse the whole file when one record is malformed, instead of leaving that record out."""
@@ -112,7 +113,7 @@ class References(Section):
     path: str
     """`toolbox:<split>`, a data file, or (for the warm-up) `tasks`: the run's own tasks that have a reference."""
     count: Annotated[int, Field(ge=0)]
-    mix: dict[str, Share] = {}
+    mix: Mix = {}
     """Shares of the categories, embedded domain only; by default equal."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Container
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +12,43 @@ from pydantic import ValidationError
 from rapidfuzz import process
 
 from funreason.config.places import with_places
+from funreason.config.plain_data import read_yaml, read_yaml_file
 from funreason.config.section import CONFIGS, ConfigError, Section
 from funreason.config.whole import Config
+
+COMMAND_LINE = "the command line"
 
 
 def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Config:
     """Read a configuration by path or by its name in configs/; `changes` maps dotted keys to values and wins.
 
     The files of judges are looked for beside the configuration, those that `changes` names in the working directory.
+    ConfigError tells what the file says wrong from what the changes do, which came from the command line.
     """
     file = find_config(path)
-    try:
-        data = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not readable YAML: {error}") from error
+    data = read_yaml_file(file)
     if not isinstance(data, dict):
         raise ConfigError(f"{file} must hold a mapping of settings, found {type(data).__name__}")
-    for key, value in (changes or {}).items():
-        _set(data, key, value)
+    if _is_graph(data):
+        raise ConfigError(
+            f"{file} is a graph and no configuration: give one of {', '.join(_names())}, and the graph by "
+            f"--set fcdr.graph={path}"
+        )
     here = not {"fcdr", "fcdr.judges"}.isdisjoint(changes or {})
-    return with_places(check_config(data, str(file)), Path.cwd() if here else file.resolve().parent)
+    config = _changed(data, changes, str(file)) if changes else check_config(data, str(file))
+    return with_places(config, Path.cwd() if here else file.resolve().parent)
+
+
+def _changed(data: dict[str, Any], changes: dict[str, Any], file: str) -> Config:
+    changed = deepcopy(data)
+    for key, value in changes.items():
+        _set(changed, key, value)
+    try:
+        return Config.model_validate(changed)
+    except ValidationError as error:
+        own = _faults(data)
+        lines = [f"{_source(e, changes, own, file)}: {_sentence(e)}" for e in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
 
 
 def find_config(path: str | Path) -> Path:
@@ -37,8 +56,7 @@ def find_config(path: str | Path) -> Path:
     for file in (Path(path), CONFIGS / f"{path}.yaml"):
         if file.is_file():
             return file
-    known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.yaml")))
-    raise ConfigError(f"no configuration {path}: neither a file nor one of {known}")
+    raise ConfigError(f"no configuration {path}: neither a file nor one of {', '.join(_names())}")
 
 
 def check_config(data: dict[str, Any], where: str) -> Config:
@@ -55,15 +73,39 @@ def parse_setting(text: str) -> tuple[str, Any]:
     key, found, value = text.partition("=")
     if not found:
         raise ConfigError(f"--set {text}: expected key=value, such as sample.k=8")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text}: the value is not readable YAML: {error}") from error
+    return key.strip(), read_yaml(value, f"--set {text}: the value")
 
 
 def dump_config(config: Config) -> str:
     """The configuration as YAML, every default spelled out."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=120)
+
+
+def _names() -> list[str]:
+    """The configurations in configs/, where graphs lie as well."""
+    return sorted(p.stem for p in CONFIGS.glob("*.yaml") if not _is_graph(read_yaml_file(p)))
+
+
+def _is_graph(data: Any) -> bool:
+    return isinstance(data, dict) and {"nodes", "edges"} <= data.keys()
+
+
+def _faults(data: dict[str, Any]) -> set[tuple[tuple[Any, ...], str]]:
+    """Where and how plain data is wrong."""
+    try:
+        Config.model_validate(data)
+    except ValidationError as error:
+        return {(e["loc"], e["type"]) for e in error.errors()}
+    except ConfigError:
+        pass  # a sentence of its own, and none of those looked for
+    return set()
+
+
+def _source(error: Any, changes: Collection[str], own: Container[Any], file: str) -> str:
+    """Who said what is wrong: the file, unless the key was changed or is only wrong since something was."""
+    key = ".".join(str(part) for part in error["loc"])
+    changed = any(f"{key}.".startswith(f"{change}.") for change in changes)
+    return COMMAND_LINE if changed or (error["loc"], error["type"]) not in own else file
 
 
 def _set(data: dict[str, Any], key: str, value: Any) -> None:
@@ -80,8 +122,10 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
 
 def _sentence(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"])
+    if not key:  # about the whole: the sentence names its settings itself
+        return str(error["ctx"]["error"]) if "ctx" in error else str(error["msg"])
     if error["type"] != "extra_forbidden":
-        return f"{key} is {error['input']!r}: {error['msg']}"
+        return f"{key} is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
     known = _known_keys(error["loc"][:-1])
     best = process.extractOne(str(error["loc"][-1]), known)
     nearest = f" Did you mean {best[0]}?" if best and best[1] >= 55 else ""

@@ -12,6 +12,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
+TOOLBOX = "toolbox:"
+"""How a path into the embedded domain begins."""
 OWN_TASKS = "tasks"
 """As a source of references: the run's own tasks, without those held back for the gate."""
 

@@ -15,8 +15,9 @@ from typing import Any
 from funreason.agents.evaluator import Evaluator
 from funreason.agents.gate import Rule
 from funreason.agents.messages import Accepted
+from funreason.agents.references import usable_references
 from funreason.config import OWN_TASKS, Config, ConfigError, Gate
-from funreason.data.refusal import Refusal
+from funreason.data.refusal import DataError, Refusal
 from funreason.loops.contamination import Finding, Screen
 from funreason.loops.endpoints import budget_of, endpoint_sampler, speaker_of
 from funreason.loops.gates import gate_suites
@@ -25,7 +26,7 @@ from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import check_judges
 from funreason.loops.panels import build_panel
-from funreason.loops.sources import Pool, hold_out, read_pool, references
+from funreason.loops.sources import Pool, hold_out, read_pool, references, warmup_tasks
 from funreason.loops.updating import Updating
 from funreason.loops.world import World
 from funreason.models.policy import Policy
@@ -51,6 +52,7 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *_held_out(held.gate)])
     screen = Screen([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
     pool = screened(pool, screen, _supervised(config))
+    require_something_to_learn(config, pool, screen)
     budget = budget_of(config, past)
     served = endpoint_sampler(config, budget)
     policy, base = build_policy(config)
@@ -126,6 +128,28 @@ def require_learnable(config: Config) -> None:
             f"sample.endpoints answer in place of the model that learns, and sample.max_staleness is "
             f"{config.sample.max_staleness}: every sample would be refused as stale. To learn from another model's "
             "samples: --set sample.max_staleness=null."
+        )
+
+
+def require_something_to_learn(config: Config, pool: Pool, screen: Screen) -> None:
+    """DataError when no task is left for the rounds, ConfigError when the warm-up would have no reference."""
+    if not pool.tasks:
+        raise DataError(
+            f"{pool.summary or config.tasks.path}: no task is left to train on, since all are held back for the "
+            "gate or ask what it asks. Give more records, or name a suite of your own in gate.suites."
+        )
+    source, replay = config.warmup.references, config.warmup.update.replay
+    if source is None or (replay is not None and replay.count):
+        return
+    samples, unusable = usable_references(screen.clean(warmup_tasks(source, pool, config.seed)), 0)
+    if not samples:
+        own = source.path == OWN_TASKS
+        raise ConfigError(
+            f"warmup.references.path is {source.path}, and "
+            + (f"of the {len(pool.tasks)} tasks to train on " if own else "of its records ")
+            + "none has a reference answer to learn from"
+            + (f" ({unusable} have one that is neither a call nor a text)" if unusable else "")
+            + ". Go without a warm-up: --set warmup.references=null"
         )
 
 

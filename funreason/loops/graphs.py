@@ -9,19 +9,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from funreason.agents.own import USUAL
 from funreason.bus.agent import SPENT
+from funreason.bus.checks import check_graph
 from funreason.bus.errors import GraphError, Problem
 from funreason.bus.graph import Edge, Graph, Node
 from funreason.bus.shape import reachable
-from funreason.config import CONFIGS, Fcdr, JudgeEntry
+from funreason.config import CONFIGS, ConfigError, Fcdr, JudgeEntry, read_yaml_file
+from funreason.loops.seats import END, LOOP_ONLY, STAGES, check_agents, check_seats
 from funreason.record.types import Outcome
-
-STAGES = ("response", "query_tool", "cot", "parameters", "format")
-"""The paper's five stages, in its order."""
-END = "dead_letter"
 
 
 def read_graph_file(name: str) -> Graph:
@@ -32,31 +28,43 @@ def read_graph_file(name: str) -> Graph:
     else:
         raise GraphError([Problem("no_file", f"no graph file {name}: neither a path nor a name in {CONFIGS}")])
     try:
-        data = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise GraphError([Problem("not_yaml", f"{path} is not readable YAML: {error}")]) from error
+        data = read_yaml_file(path)
+    except ConfigError as error:
+        raise GraphError([Problem("not_yaml", str(error))]) from error
     if not isinstance(data, dict):
         raise GraphError([Problem("not_a_graph", f"{path} must hold `start`, `nodes` and `edges`")])
     return Graph.from_mapping(data)
 
 
 def loop_graph(fcdr: Fcdr) -> Graph:
-    """The checked graph of a loop."""
-    return _whole(fcdr).checked()
+    """The graph of a loop; GraphError says everything that would keep a loop from running it."""
+    return _checked(_whole(fcdr), fcdr, loop=True)
 
 
 def refine_graph(fcdr: Fcdr) -> Graph:
-    """The checked graph of FCDR alone: from the first judge to trainer (which only keeps) or dead letter."""
+    """The graph of FCDR alone: from the first judge to trainer (which only keeps) or dead letter; GraphError as above.
+
+    A graph without generator, evaluator and signals serves as well.
+    """
     whole = _whole(fcdr)
-    gone = {"generator", "evaluator"}
     entry = next((e.target for e in whole.edges if e.source == "generator" and e.outcome == "sampled"), whole.start)
-    nodes = tuple(replace(n, outcomes=()) if n.name == "trainer" else n for n in whole.nodes if n.name not in gone)
-    edges = tuple(e for e in whole.edges if not e.signal and e.source not in gone and e.target not in gone)
-    return Graph(nodes, edges, entry).checked()
+    nodes = tuple(replace(n, outcomes=()) if n.name == "trainer" else n for n in whole.nodes if n.name not in LOOP_ONLY)
+    edges = tuple(e for e in whole.edges if not e.signal and e.source not in LOOP_ONLY and e.target not in LOOP_ONLY)
+    return _checked(Graph(nodes, edges, entry), fcdr, loop=False)
+
+
+def _checked(graph: Graph, fcdr: Fcdr, *, loop: bool) -> Graph:
+    own = [entry.name for entry in fcdr.judges]
+    if problems := [*check_graph(graph), *check_seats(graph, own, fcdr.graph, loop=loop)]:
+        raise GraphError(problems)
+    return graph
 
 
 def _whole(fcdr: Fcdr) -> Graph:
-    graph = _with_judges(read_graph_file(fcdr.graph), fcdr)
+    graph = read_graph_file(fcdr.graph)
+    if problems := check_agents(graph, fcdr.graph):
+        raise GraphError(problems)
+    graph = _with_judges(graph, fcdr)
     for name, after in fcdr.move.items():
         onward = next((e.target for e in graph.edges_from(after) if e.outcome == Outcome.PASS), "")
         graph = graph.moved(name, (after, onward))

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from funreason.calls.schema import check_call
-from funreason.config import ConfigError, References, Suite, Tasks
+from funreason.config import OWN_TASKS, ConfigError, References, Suite, Tasks
+from funreason.config import TOOLBOX as TOOLBOX
 from funreason.data.reading import read_tasks
 from funreason.data.refusal import DataError, Refusal
 from funreason.record.types import Task
 
-TOOLBOX = "toolbox:"
 HELD_OUT = "tasks:held_out"
 HELD_OUT_SHARE = 0.1
 HELD_OUT_MOST = 200
@@ -61,15 +61,18 @@ class Pool:
 
 
 def read_pool(settings: Tasks, rounds: int, seed: int) -> Pool:
-    """The tasks of a run in the order its rounds take them. DataError when a file has none that can be used.
+    """The tasks of a run in the order its rounds take them.
 
-    More rounds only add tasks at the end, so a run can be taken up again with another number of them.
+    More rounds only add tasks at the end, so a run can be taken up again with another number of them. DataError when
+    a file has none that can be used, ConfigError when no file is named.
     """
     if settings.path.startswith(TOOLBOX):
         each = settings.per_round or TOOLBOX_PER_ROUND
         seeds = [_seed(seed, k) for k in range(1, rounds + 1)]
         tasks = [task for own in seeds for task in toolbox_tasks(settings.path, each, own, settings.mix)]
         return Pool(tasks, per_round=each)
+    if not settings.path:
+        raise ConfigError("tasks.path names no data file, and this configuration learns from yours: give --tasks FILE.")
     reading = read_tasks(Path(settings.path), strict=settings.strict)
     tasks = sorted(reading.tasks, key=lambda t: _rank(seed, t.id))
     return Pool(tasks, reading.refusals, reading.summary(), per_round=settings.per_round)
@@ -86,6 +89,13 @@ def references(source: References, seed: int, round: int) -> list[Task]:
     known.sort(key=lambda t: _rank(seed, t.id))
     first = round * source.count
     return [known[i % len(known)] for i in range(first, first + min(source.count, len(known)))]
+
+
+def warmup_tasks(source: References, pool: Pool, seed: int) -> list[Task]:
+    """The tasks with a reference that the warm-up learns: of `pool` where the source is the run's own tasks."""
+    if source.path != OWN_TASKS:
+        return references(source, seed, 0)
+    return [task for task in pool.tasks if task.reference is not None][: source.count]
 
 
 def toolbox_tasks(path: str, count: int, seed: int, mix: Mapping[str, float] | None = None) -> list[Task]:
@@ -107,7 +117,8 @@ def hold_out(pool: Pool, suites: Collection[Suite]) -> Held:
     if not able:
         raise DataError(
             f"{pool.summary or 'the tasks'}: no record has a reference answer that could be scored, so nothing can be "
-            "held out for the gate. Name a suite of your own: --set gate.suites.held_out.path=FOLDER"
+            "held out for the gate. Name a suite of your own, and go without a warm-up, which learns from references: "
+            "--set gate.suites.held_out.path=FOLDER --set warmup.references=null"
         )
     count = asking.count or min(HELD_OUT_MOST, max(1, int(len(able) * HELD_OUT_SHARE)))
     chosen = {task.id for task in able[:count]}

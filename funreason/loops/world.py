@@ -22,7 +22,7 @@ from funreason.agents.staleness import Lineage
 from funreason.agents.trainer import Diet, Lesson, Trainer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
-from funreason.config import OWN_TASKS, Config, References
+from funreason.config import Config
 from funreason.loops.contamination import Screen
 from funreason.loops.endpoints import SpeakerOf
 from funreason.loops.graphs import loop_graph
@@ -32,7 +32,7 @@ from funreason.loops.journal import Journal
 from funreason.loops.judging import judges, make_bus
 from funreason.loops.panels import shared_weights
 from funreason.loops.recall import Recall, tell_ends
-from funreason.loops.sources import Pool, references
+from funreason.loops.sources import Pool, references, warmup_tasks
 from funreason.loops.updating import Updating
 from funreason.models.policy import Policy
 from funreason.record.events import Chosen, Screened
@@ -140,7 +140,8 @@ class World:
         """Train on references before any sampling; the candidate for the first gate."""
         settings = self.config.warmup
         assert settings.references is not None
-        found, replay = self._warmup_tasks(settings.references), settings.update.replay
+        found = warmup_tasks(settings.references, self.pool, self.config.seed)
+        replay = settings.update.replay
         again = references(replay, self.config.seed, round) if replay else []
         self._note_screened(round, [*found, *again])
         tasks, old = self.screen.clean(found), self.screen.clean(again)
@@ -158,11 +159,6 @@ class World:
         )
         self.journal.write(updated)
         return Candidate(round, weights.weights_id, weights.folder)
-
-    def _warmup_tasks(self, source: References) -> list[Task]:
-        if source.path != OWN_TASKS:
-            return references(source, self.config.seed, 0)
-        return [task for task in self.pool.tasks if task.reference is not None][: source.count]
 
     def finish_sampling(self, k: int) -> None:
         """Every sample of the round has ended: the verdicts on those in flight are of no more use."""

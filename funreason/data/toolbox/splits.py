@@ -58,7 +58,7 @@ def generate(split: str, n: int, seed: int, *, quotas: dict[str, float] | None =
     """`n` tasks of `split`, the same for the same seed, no query twice.
 
     `quotas` are shares of the categories (default: equal); they are met exactly, up to rounding. Raises ValueError
-    for an unknown split or category.
+    for an unknown split or category, and for shares that add up to nothing.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
@@ -101,6 +101,8 @@ def _categories(n: int, quotas: dict[str, float], rng: random.Random) -> list[st
     if unknown:
         raise ValueError(f"category {sorted(unknown)[0]!r} is none of {', '.join(CATEGORIES)}")
     total = sum(quotas.values())
+    if total <= 0:
+        raise ValueError(f"the shares {quotas} add up to {total}, so no category could be drawn; give one more than 0")
     drawn: list[str] = []
     reached = 0.0
     for category, share in quotas.items():
