@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -10,11 +11,19 @@ from rich.console import Console
 from funreason.commands import terminal
 from funreason.commands.settings import read_config
 from funreason.commands.viewing import CONSOLE, speak_into
+from funreason.config import Config, ConfigError
 from funreason.loops.interrupt import STOPPED, StopRequest
+from funreason.loops.records import records_file
 from funreason.loops.refine import refine_file
-from funreason.record.folder import RecordError, RunFolder
+from funreason.models.budget import BudgetSpent
+from funreason.record.folder import RecordError, RunFolder, open_run
+from funreason.record.settings import REFINED, resuming
+from funreason.record.texts import MANIFEST
 from funreason.tui.progress import LiveProgress
 from funreason.tui.table import account, asked_table, health_table, stage_table, yield_table
+
+OUTSIDE = ("budget.", "sample.endpoints=", "fcdr.llm.endpoints=")
+"""Settings that may be given anew: what may still be spent, and where servers are by now."""
 
 
 def run_refine(file: Path, out: Path, name: str, given: dict[str, object], settings: list[str]) -> int:
@@ -22,18 +31,60 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
     config = read_config(name, given, settings)
     folder = RunFolder(out)
     if (out / "run.json").exists():
-        raise RecordError(f"{out} holds a run already; choose another --out")
-    console = terminal.console()
+        raise RecordError(f"{out} holds a run already; choose another --out, or go on with it: {resuming(folder)}")
+    return _refine(config, file, folder, resume=False)
+
+
+def resume_refine(run: str, runs: Path, file: Path | None, refused: Mapping[str, object], settings: list[str]) -> int:
+    """Go on with a run that was stopped, its records in `file` by now if that is given; the exit code."""
+    said = [name for name, value in refused.items() if value]
+    said += [f"--set {text}" for text in settings if not text.startswith(OUTSIDE)]
+    if said:
+        raise ConfigError(
+            f"--resume goes on with the settings and the folder that the run began with, so {', '.join(said)} cannot "
+            "be given. Only FILE, where it was moved, budget.*, sample.endpoints and fcdr.llm.endpoints may change."
+        )
+    folder = open_run(run, runs)
+    lay = records_file(folder)
+    life, whole = folder.life(), (folder.path / MANIFEST).exists()
+    if whole and life is not None and life.status == "finished":
+        raise RecordError(f"{folder.path} is finished: every sample has ended, and what was kept is written.")
+    old, config = (read_config(str(folder.path / REFINED), {}, changes) for changes in ([], settings))
+    _require_same_judges(old, config)
+    return _refine(config, file or lay, folder, resume=True)
+
+
+def _require_same_judges(old: Config, new: Config) -> None:
+    """Raise ConfigError when the judges' servers are to have other models: half of the verdicts would be another's."""
+    before, now = ({each.model for each in config.fcdr.llm.endpoints} for config in (old, new))
+    if before != now:
+        raise ConfigError(
+            f"fcdr.llm.endpoints has the models {_names(now)} and had {_names(before)}: a run goes on with the judges "
+            "it began with. Only their addresses and keys may change; other judges are a new run."
+        )
+
+
+def _names(models: set[str | None]) -> str:
+    return ", ".join(sorted(model or "(unnamed)" for model in models)) or "none"
+
+
+def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> int:
+    out, console = folder.path, terminal.console()
     stop = StopRequest()
     stop.listen()
     stop.on_hangup(lambda: speak_into(out / CONSOLE))
-    stop.on_leave(lambda: _say_interrupted(console, out))
+    stop.on_leave(lambda: _say_interrupted(console, folder))
     try:
         with LiveProgress(folder, console):
-            asyncio.run(refine_file(config, file, folder, stop))
+            asyncio.run(refine_file(config, file, folder, stop, resume=resume))
     except STOPPED:
-        _say_interrupted(console, out)
+        _say_interrupted(console, folder)
         return 130
+    except BaseException as error:
+        if folder.mine():
+            more = _more_budget(config) if isinstance(error, BudgetSpent) else ""
+            console.print(f"it can be taken up again: {resuming(folder)}{more}", soft_wrap=True)
+        raise
     finally:
         stop.deafen()
     state = folder.state()
@@ -47,6 +98,14 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
     return 0
 
 
-def _say_interrupted(console: Console, out: Path) -> None:
+def _more_budget(config: Config) -> str:
+    """What to add to the command where the budget was reached."""
+    bounds = config.budget.model_dump(exclude_none=True)
+    return "".join(f" --set budget.{what}=MORE" for what in bounds)
+
+
+def _say_interrupted(console: Console, folder: RunFolder) -> None:
     console.show_cursor()
-    console.print(f"interrupted; what was judged lies in {out}", soft_wrap=True)
+    begun = (folder.path / "run.json").exists()
+    told = f"what was judged lies in {folder.path}. Go on with: {resuming(folder)}" if begun else "nothing was begun"
+    console.print(f"interrupted; {told}", soft_wrap=True)
