@@ -277,3 +277,49 @@ def test_a_resampled_answer_that_was_drawn_before_a_stop_is_not_drawn_again(tmp_
         assert drawn > 0
         assert len(server.heard) - before == 12 - drawn
     assert folder.state().rounds[1].fates.total() == 12
+
+
+def dlq(*arguments):
+    line = [sys.executable, "-m", "funreason", "dlq", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def test_dead_letters_that_were_put_back_are_judged_once_more_when_a_refining_goes_on(records, tmp_path):
+    folder = RunFolder(tmp_path / "out")
+
+    def script(heard):
+        expired = Said({"error": {"message": "Your key has expired."}}, status=401)
+        return expired if heard.number >= 16 else completion("hm") if heard.number < 3 else verdict_of(heard)
+
+    with ScriptedServer(script) as server:
+        given = [*judged_by(server), "--set", "fcdr.llm.asks=1"]
+        assert refine(records, "--out", folder.path, *given).returncode == 1
+    r = folder.state().rounds[1]
+    assert r.dead_reasons["judge.unreadable"] == 3
+    others = r.fates.total() - 3
+    done = dlq("requeue", folder.path, "--reason", "judge.*")
+    assert done.returncode == 0, done.stderr
+    assert f"3 samples put back. Go on with: funreason refine --resume {folder.path}" in done.stdout
+    assert folder.state().rounds[1].fates.total() == others
+    with ScriptedServer(verdict_of) as server:
+        endpoints = json.dumps([{"url": server.url}])
+        done = refine("--resume", folder.path, "--set", f"fcdr.llm.endpoints={endpoints}")
+    assert done.returncode == 0, done.stderr
+    state = folder.state()
+    assert state.rounds[1].fates == {"kept": MANY - 3, "dropped": 3}
+    assert not state.requeued
+    for name in ("refined-sharegpt.json", "refined-xlam.jsonl"):
+        rows = rows_of(folder.path / name)
+        assert len({row["id"] for row in rows}) == len(rows) == MANY - 3
+
+
+def test_a_finished_refining_takes_nothing_back_and_does_not_speak_of_training(tmp_path):
+    records = write_records(tmp_path / "tasks.jsonl", 3)
+    records.write_text(records.read_text().replace("add 2", "call somebody"))
+    folder = RunFolder(tmp_path / "out")
+    assert refine(records, "--out", folder.path).returncode == 0
+    assert folder.state().rounds[1].fates["dropped"] == 1
+    done = dlq("requeue", folder.path)
+    assert done.returncode == 1
+    assert "refine the records anew into another --out" in done.stderr
+    assert "trained" not in done.stderr
