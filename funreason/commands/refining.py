@@ -73,6 +73,7 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
     stop = StopRequest()
     stop.listen()
     stop.on_hangup(lambda: speak_into(out / CONSOLE))
+    stop.on_stop(lambda: console.print("finishing what is in flight, then saving; once more to stop now"))
     stop.on_leave(lambda: _say_interrupted(console, folder))
     try:
         with LiveProgress(folder, console):

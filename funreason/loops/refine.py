@@ -20,7 +20,7 @@ from funreason.bus.graph import Graph
 from funreason.config import Config, dump_config
 from funreason.data.reading import read_samples
 from funreason.data.writers import write_sharegpt, write_xlam
-from funreason.loops.endpoints import Account, budget_of, endpoint_sampler, served_policy
+from funreason.loops.endpoints import Account, budget_of, greeted_sampler, served_policy
 from funreason.loops.graphs import refine_graph
 from funreason.loops.health import Examiner, asked_twice
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
@@ -59,8 +59,8 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     if resume:
         require_same(out, file, reading.samples, past)
     budget = budget_of(config, past)
-    panel, served = build_panel(config, None, budget), endpoint_sampler(config, budget)
-    async with opened(panel):
+    panel, served = build_panel(config, None, budget), await greeted_sampler(config, budget, stop)
+    async with opened(panel, stop):
         heard_at = out.heard_at()
         dead = out.claim(take_over=resume)
         if resume:

@@ -132,7 +132,7 @@ async def _play(
     config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State, heard_at: float
 ) -> None:
     world = build_world(config, folder, journal, stop, past)
-    async with opened(world.panel):
+    async with opened(world.panel, stop):
         with sitting(world.panel, journal.write):
             await _play_world(world, folder, past, heard_at)
 
