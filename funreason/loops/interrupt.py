@@ -149,7 +149,11 @@ class StopRequest:
 async def unless_asked(waiting: Coroutine[Any, Any, T], stop: StopRequest) -> T:
     """What `waiting` comes to; it is broken off by a request to stop, which raises Interrupted."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(waiting)
-    with stop.calling(lambda: loop.call_soon_threadsafe(task.cancel)):  # a signal does not wake the loop by itself
+
+    def break_off() -> None:
+        loop.call_soon_threadsafe(task.cancel)  # a signal's handler does not wake the loop by itself
+
+    with stop.calling(break_off):
         try:
             await asyncio.wait([task])
         finally:
