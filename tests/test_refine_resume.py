@@ -323,3 +323,38 @@ def test_a_finished_refining_takes_nothing_back_and_does_not_speak_of_training(t
     assert done.returncode == 1
     assert "refine the records anew into another --out" in done.stderr
     assert "trained" not in done.stderr
+
+
+def test_a_judge_that_only_errs_stops_a_small_refining_whose_samples_can_be_put_back(tmp_path):
+    """Twelve answers, fewer than the twenty from which on the share of errors is looked at all along."""
+    records = write_records(tmp_path / "tasks.jsonl", 12)
+    folder = RunFolder(tmp_path / "out")
+    with ScriptedServer(lambda heard: Said({"error": "not this one"}, status=400)) as server:
+        done = refine(records, "--out", folder.path, *judged_by(server))
+        assert done.returncode == 1, done.stdout
+        assert "agent 'query_tool' is broken: 12 of 12 answers were errors" in done.stderr
+        assert "not this one" in done.stderr
+        put_back = f"funreason dlq requeue {folder.path} --reason 'judge.unreachable'"
+        assert put_back in done.stdout
+        assert f"it can be taken up again: funreason refine --resume {folder.path}" in done.stdout
+    assert folder.state().status == "failed"
+    assert dlq("requeue", folder.path, "--reason", "judge.unreachable").returncode == 0
+    with ScriptedServer(verdict_of) as server:
+        endpoints = json.dumps([{"url": server.url}])
+        done = refine("--resume", folder.path, "--set", f"fcdr.llm.endpoints={endpoints}")
+    assert done.returncode == 0, done.stderr
+    assert folder.state().rounds[1].fates == {"kept": 11, "dropped": 1}
+    assert "warning: nothing was judged" not in done.stdout
+
+
+def test_a_refining_that_is_ended_with_a_judge_that_only_erred_says_so_in_its_exit_code(tmp_path):
+    records = write_records(tmp_path / "tasks.jsonl", 12)
+    with ScriptedServer(lambda heard: Said({"error": "not this one"}, status=400)) as server:
+        assert refine(records, "--out", tmp_path / "out", *judged_by(server)).returncode == 1
+        done = refine("--resume", tmp_path / "out")
+        assert done.returncode == 3, done.stderr
+        told = "warning: nothing was judged by 'query_tool': 12 of 12 answers were errors (judge.unreachable)"
+        assert told in done.stdout
+        allowed = refine(records, "--out", tmp_path / "two", *judged_by(server), "--set", "fcdr.error_limit=1")
+    assert allowed.returncode == 0, allowed.stderr
+    assert RunFolder(tmp_path / "two").state().rounds[1].fates == {"dead": 12}

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
+from funreason.bus.errors import BrokenAgent
 from funreason.commands import terminal
 from funreason.commands.settings import read_config
 from funreason.commands.viewing import CONSOLE, speak_into
 from funreason.config import Config, ConfigError
 from funreason.loops.interrupt import STOPPED, StopRequest
 from funreason.loops.records import records_file
-from funreason.loops.refine import refine_file
+from funreason.loops.refine import ROUND, refine_file
 from funreason.models.budget import BudgetSpent
 from funreason.record.folder import RecordError, RunFolder, open_run
+from funreason.record.plain import plain
 from funreason.record.settings import REFINED, resuming
+from funreason.record.state import State
 from funreason.record.texts import MANIFEST
 from funreason.tui.progress import LiveProgress
 from funreason.tui.table import account, asked_table, health_table, stage_table, yield_table
 
+UNJUDGED = 3
+"""The exit code of a refining that ended with a judge which answered nothing but errors."""
 OUTSIDE = ("budget.", "sample.endpoints=", "fcdr.llm.endpoints=")
 """Settings that may be given anew: what may still be spent, and where servers are by now."""
 
@@ -85,6 +90,9 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
         if folder.mine():
             more = _more_budget(config) if isinstance(error, BudgetSpent) else ""
             console.print(f"it can be taken up again: {resuming(folder)}{more}", soft_wrap=True)
+            if isinstance(error, BrokenAgent):
+                back = f"funreason dlq requeue {out}{_why(error)}"
+                console.print(f"what it failed on is put back before that by: {back}", soft_wrap=True)
         raise
     finally:
         stop.deafen()
@@ -96,7 +104,26 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
     console.print(yield_table(state))
     console.print(account(state))
     console.print(f"kept records: {out / 'refined-sharegpt.json'}, {out / 'refined-xlam.jsonl'}")
-    return 0
+    unheard = list(_unheard(state, config.fcdr.error_limit))
+    for line in unheard:
+        console.print(plain(line), soft_wrap=True)
+    return UNJUDGED if unheard else 0
+
+
+def _unheard(state: State, limit: float) -> Iterator[str]:
+    """A sentence for each node that answered with nothing but errors, where these are more than may be."""
+    r = state.rounds[ROUND]
+    for name, node in r.nodes.items():
+        errors = node.outcomes["error"]
+        if errors == node.answered and errors > limit * r.fates.total():
+            why = ", ".join(reason for reason, _ in node.reasons.most_common(3))
+            yield f"warning: nothing was judged by {name!r}: {errors} of {errors} answers were errors ({why})"
+
+
+def _why(error: BrokenAgent) -> str:
+    """The option that chooses what an agent failed on, where its last error has a code."""
+    code = error.evidence.partition(" ")[0]
+    return f" --reason '{code}'" if code.startswith(("judge.", "agent.")) else ""
 
 
 def _more_budget(config: Config) -> str:
