@@ -1,6 +1,7 @@
 """Servers that answer, misbehave, come back or stay away: what a run makes of each."""
 
 import asyncio
+import json
 import logging
 import socket
 import time
@@ -377,6 +378,44 @@ def test_the_key_is_sent_and_stands_nowhere_else_even_when_a_server_echoes_it(sc
     told += repr([vars(each)["address"] for each in pool.servers]) + "".join(capfd.readouterr())
     assert KEY not in told
     assert KEY[:20] not in told
+
+
+ODD_KEY = "sk-aB+cd/EFgh0123456789/zz+Q=="
+
+
+@pytest.mark.parametrize(
+    "spelt", [{}, {"/": "\\/"}, {"+": "\\u002B"}, {"+": "\\u002b", "=": "\\u003D", "k": "\\u006b"}]
+)
+@pytest.mark.parametrize("status", [200, 400, 401])
+def test_a_key_is_found_however_json_spells_it(status, spelt, monkeypatch):
+    monkeypatch.setenv("SMALL_KEY", ODD_KEY)
+    key = "".join(spelt.get(char, char) for char in ODD_KEY)
+    body = completion("Bearer KEY") if status == 200 else {"error": {"message": "bad Bearer KEY"}}
+    with ScriptedServer(lambda heard: Said(json.dumps(body).replace("KEY", key).encode(), status=status)) as server:
+        pool = pool_of(server, key_env="SMALL_KEY")
+        if status == 200:
+            ((found,),) = sampler_of(pool=pool).sample(requests(1))
+            assert found.text == "Bearer ***"
+            return
+        with pytest.raises(ChatError, match=r"Bearer \*\*\*"):
+            asked(pool)
+
+
+def test_a_key_that_is_a_word_changes_no_answer_and_is_hidden_in_errors(monkeypatch):
+    monkeypatch.setenv("SMALL_KEY", "test")
+    said = iter([completion('[run_test(name="latest")]'), Said({"error": "who is test? the latest"}, status=400)])
+    with ScriptedServer(lambda heard: next(said)) as server:
+        pool = pool_of(server, key_env="SMALL_KEY")
+        ((found,),) = sampler_of(pool=pool).sample(requests(1))
+        assert found.text == '[run_test(name="latest")]'
+        with pytest.raises(ChatError, match=r"who is \*\*\*\? the latest"):
+            asked(pool)
+
+
+def test_a_key_put_where_its_variables_name_belongs_is_not_shown(monkeypatch):
+    with pytest.raises(ModelError, match="variable's NAME") as caught:
+        EndpointPool([Address("http://127.0.0.1:1/v1", key_env="hf_abcDEF123456")])
+    assert "hf_abc" not in str(caught.value)
 
 
 def test_a_key_in_an_answer_does_not_reach_a_sample(monkeypatch):

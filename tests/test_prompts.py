@@ -126,6 +126,16 @@ def test_a_folder_without_tokenizer_is_refused(tmp_path):
         load_tokenizer(tmp_path)
 
 
+def test_a_folder_that_lacks_weights_is_refused_by_the_first_that_is_missing(tmp_path):
+    save_model(tiny_model(), tiny_tokenizer(), tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    deeper = {key: value for key, value in config.items() if key != "layer_types"}
+    deeper["num_hidden_layers"] += 1
+    (tmp_path / "model" / "config.json").write_text(json.dumps(deeper))
+    with pytest.raises(ModelError, match=r"lack \d+ of the tensors.*model\.layers\.2\."):
+        load_model(tmp_path / "model")
+
+
 def test_a_tokenizer_larger_than_the_embedding_is_refused(tmp_path):
     small = tiny_model(vocabulary=100)
     tiny_tokenizer().save_pretrained(tmp_path)

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 
-def funreason(*arguments):
+def funreason(*arguments, **where):
     command = [sys.executable, "-m", "funreason", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, **where)
 
 
 @pytest.fixture
@@ -40,6 +40,12 @@ def test_it_shows_the_mask_trains_and_saves_safetensors(records, tmp_path):
     assert "trained on 6 samples" in done.stdout
     assert (tmp_path / "model" / "model.safetensors").exists()
     assert not list((tmp_path / "model").glob("*.bin"))
+
+
+def test_without_a_folder_the_model_is_named_after_the_file(records, tmp_path):
+    done = funreason("train", records, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "records-model" / "model.safetensors").exists()
 
 
 def test_it_does_not_write_over_a_folder_that_holds_something(records, tmp_path):

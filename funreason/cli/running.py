@@ -46,7 +46,7 @@ def loop(
         Refuse a task file with one malformed record, instead of leaving that record out.
     resume
         Go on with an interrupted run: its name or folder. Beside it may stand --rounds, --run-dir,
-        --set budget.… and --set sample.endpoints=….
+        --set budget.…, sample.endpoints=… and fcdr.llm.endpoints=….
     tui
         Show the run in the dashboard, as `funreason watch` does. Quitting it leaves the run going.
     track
@@ -117,7 +117,7 @@ def train(
     file: Path,
     /,
     *,
-    out: Path,
+    out: Path | None = None,
     model: str | None = None,
     config: str = "default",
     preview: int = 2,
@@ -130,7 +130,7 @@ def train(
     file
         Records with answers; their reference is learnt.
     out
-        A new folder for the model.
+        A new folder for the model. Default: the file's name and `-model`, here.
     model
         A model folder. Default: the embedded one.
     config

@@ -19,11 +19,12 @@ from funreason.record.plain import plain
 from funreason.srml.examples import Example, StepReport
 
 
-def run_train(file: Path, out: Path, model: str | None, name: str, preview: int, settings: list[str]) -> int:
-    """Train on the references of `file` and save into `out`; the exit code."""
+def run_train(file: Path, out: Path | None, model: str | None, name: str, preview: int, settings: list[str]) -> int:
+    """Train on the references of `file` and save into `out`, by default `<file>-model` here; the exit code."""
     from funreason.srml.update import update
 
     config = read_config(name, {"model.path": model} if model else {}, settings)
+    out = out or Path(f"{file.name.partition('.')[0]}-model")
     if out.exists() and any(out.iterdir()):
         raise RecordError(f"{out} is not empty; choose another --out")
     screen = console()
@@ -32,7 +33,7 @@ def run_train(file: Path, out: Path, model: str | None, name: str, preview: int,
     screen.print(plain(f"{reading.summary()}; {unusable} without a reference that can be written"))
     policy, base = build_policy(config)
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
-    _preview(screen, examples[:preview], policy)
+    _preview(screen, examples[:preview], policy, config.train.update.max_length)
     job, work = update_job(config.train.update, config, base.folder, out), out.with_name(f".{out.name}.update")
     with policy.aside():
         report, weights_id = update(job, examples, policy.tokenizer, work, on_step=lambda step: _say(screen, step))
@@ -47,7 +48,7 @@ def run_train(file: Path, out: Path, model: str | None, name: str, preview: int,
     return 0
 
 
-def _preview(screen: Console, examples: list[Example], policy: Policy) -> None:
+def _preview(screen: Console, examples: list[Example], policy: Policy, max_length: int) -> None:
     from funreason.srml.errors import UnusableSample
     from funreason.srml.parts import encode_sample
     from funreason.srml.preview import mask_preview
@@ -59,6 +60,7 @@ def _preview(screen: Console, examples: list[Example], policy: Policy) -> None:
                 example.thinking,
                 example.answer,
                 policy.tokenizer,
+                max_length,
                 sample_id=example.id,
                 tags=policy.tags,
             )

@@ -127,7 +127,8 @@ class Journal:
 
     def taken_over(self, dead: Life) -> None:
         """The process that wrote the run before is taken to be dead."""
-        text = f"taken over from process {dead.pid} on {dead.host}, which was silent for {dead.silent_s:.0f} s"
+        died = " and is dead" if dead.status == "crashed" else ""
+        text = f"taken over from process {dead.pid} on {dead.host}, which was silent for {dead.silent_s:.0f} s{died}"
         self.write(ev.Noted(level="warning", text=text))
 
     def read(self, refusals: Sequence[Refusal], summary: str) -> None:

@@ -64,7 +64,11 @@ class Address(msgspec.Struct, frozen=True):
             return None
         key = os.environ.get(self.key_env, "").strip()
         if not key:
-            raise ModelError(f"{self.base}: key_env is {self.key_env}, but that variable is not set. Export the key.")
+            name = self.key_env if self.key_env.isupper() else "given"  # anything else may be the key itself
+            raise ModelError(
+                f"{self.base}: key_env is {name}, but that variable is not set. Export the key, and give key_env the "
+                "variable's NAME."
+            )
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise ModelError(f"{self.base}: what {self.key_env} holds cannot be a key: blanks or unprintable signs")
         return key

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -17,6 +16,7 @@ import msgspec
 from funreason.models.address import Address
 from funreason.models.endpoint_errors import Answered, EndpointGone, Mishap, quoted, refusal
 from funreason.models.endpoint_wire import Models
+from funreason.models.scrubbing import Scrubber
 
 MOST_BYTES = 64 << 20
 """The longest body that is read: a server that goes on and on must not fill the memory."""
@@ -44,7 +44,7 @@ class Server:
         self.rests_until = 0.0
         self._first_rest_s = first_rest_s
         key = address.key()
-        self._secrets = {key, quote(key, safe="")} if key else set()
+        self._scrub = Scrubber(key)
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
 
     def free(self, now: float) -> bool:
@@ -88,26 +88,21 @@ class Server:
         sent = msgspec.json.encode({"model": self.name, **own, **body, **self.address.extra})
         return _decoded(kind, url, await self._exchange(session, "POST", url, sent))
 
-    def scrubbed(self, text: str) -> str:
-        """`text` without the key."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
-
     async def _exchange(self, session: aiohttp.ClientSession, method: str, url: str, sent: bytes | None) -> Answered:
         try:
             async with asyncio.timeout(self.address.timeout_s):
                 async with session.request(
                     method, url, data=sent, headers=self._headers, allow_redirects=False
                 ) as response:
-                    text = self.scrubbed(await _read(url, response))
-                    return Answered(response.status, response.headers, text)
+                    text = await _read(url, response)
+                    scrub = self._scrub.answer if response.ok else self._scrub.error
+                    return Answered(response.status, response.headers, scrub(text))
         except TimeoutError:
             raise Mishap(f"{url} did not answer within {self.address.timeout_s:g} s") from None
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-            raise EndpointGone(f"{url} is no address: {self.scrubbed(str(error))}") from None
+            raise EndpointGone(f"{url} is no address: {self._scrub.error(str(error))}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Mishap(f"{url}: {quoted(self.scrubbed(str(error) or type(error).__name__))}") from None
+            raise Mishap(f"{url}: {quoted(self._scrub.error(str(error) or type(error).__name__))}") from None
 
 
 def _for_vllm(body: Mapping[str, Any]) -> dict[str, Any]:

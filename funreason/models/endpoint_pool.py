@@ -210,7 +210,8 @@ class EndpointPool:
     def _given_up(self, last: str, *, alone: bool) -> ChatError:
         if alone:
             return ChatError(
-                f"{last.rstrip('.')}. Tried {self.patience.tries} times, while other requests were answered."
+                f"{last.rstrip('.')}. Tried {self.patience.tries} times, or for {LONGEST_WAIT_S:.0f} s, while other "
+                "requests were answered."
             )
         return EndpointGone(
             f"{last.rstrip('.')}. Nothing was answered by {self._addresses}: is the server running, and is that its "

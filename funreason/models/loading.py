@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from funreason.models.errors import ModelError
 
@@ -27,8 +27,8 @@ WEIGHTS_ID_LENGTH = 12
 def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") -> PreTrainedModel:
     """The causal language model in folder `path`, in eval mode, on `device`, as `dtype` ("float32", "bfloat16", …).
 
-    Raises ModelError when the folder is missing, has no config or no safetensors, or the model cannot be built or
-    put on the device.
+    Raises ModelError when the folder is missing, has no config, no safetensors or not all weights, or the model cannot
+    be built or put on the device.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -39,11 +39,22 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
         raise ModelError(f"{folder}: no *.safetensors weights here. Other formats are not read: they can run code.")
     try:
         with _no_progress_bars():
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=_dtype(dtype), use_safetensors=True, local_files_only=True, trust_remote_code=False
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=_dtype(dtype),
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: the model could not be built: {error}") from error
+    model, found = loaded  # its stub knows only the model
+    if missing := sorted(found["missing_keys"]):  # what is missing would be drawn at random
+        raise ModelError(
+            f"{folder}: the weights lack {len(missing)} of the tensors that config.json tells of, the first is "
+            f"{missing[0]}. They do not belong together, or a file is missing: copy the model's folder whole."
+        )
     return _placed(model, device)
 
 

@@ -66,9 +66,9 @@ class RunFolder:
         return self.weights / f"checkpoint-round-{k}"
 
     def claim(self, *, take_over: bool = False) -> Life | None:
-        """Become the one writer; RecordError names the process that already is.
+        """Become the one writer; RecordError names the process that already is, the answer one that died as such.
 
-        With `take_over`, one that said nothing for `TAKE_OVER_AFTER_S` is put aside; then the answer is who that was.
+        With `take_over`, one that said nothing for `TAKE_OVER_AFTER_S` is put aside, and is the answer then.
         A process on another host, or one whose number another process has by now, cannot be told dead otherwise.
         """
         self.path.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ class RunFolder:
                     f"--resume takes over after {TAKE_OVER_AFTER_S:.0f} s of silence."
                 )
             self.beat("running")
-        return life if taken else None
+        return life if life and (taken or life.status == "crashed") else None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -143,7 +143,7 @@ class RunFolder:
     def _read_life(self) -> dict[str, Any]:
         try:
             found: dict[str, Any] = json.loads((self.path / "run.json").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # renamed into place, so only a loss of power can have torn it
             return {}
         return found
 

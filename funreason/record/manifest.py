@@ -16,9 +16,12 @@ from funreason.record.folder import RunFolder, hash_file, write_json
 from funreason.record.settings import LOOP, REFINED
 from funreason.record.texts import MANIFEST
 
-LASTING = (LOOP, REFINED, "gate-items/**/*", "gate/**/*", "weights/*/*")
+LASTING = (LOOP, REFINED, "refined-*", "gate-items/**/*", "gate/**/*", "weights/*/*")
 LOG = ("events/*.jsonl",)
 """A log is listed when the run has ended: until then its last file grows."""
+WHOLE = ("finished", "refused")
+"""How runs end that are listed whole."""
+TORN = "it is written in one piece, so a loss of power or another hand has changed it"
 
 
 class Verified(NamedTuple):
@@ -31,7 +34,7 @@ class Verified(NamedTuple):
 
 def seal_run(run: RunFolder, *, ended: bool = False) -> None:
     """List what the run has written for good; what was listed before is not read again."""
-    known = _files(run.path / MANIFEST)
+    known = _files(run.path / MANIFEST) or {}
     patterns = (*LASTING, *LOG) if ended else LASTING
     listed = {name: known.get(name) or _entry(run.path / name) for name in _found(run.path, patterns)}
     write_json(run.path / MANIFEST, {"files": listed})
@@ -39,22 +42,24 @@ def seal_run(run: RunFolder, *, ended: bool = False) -> None:
 
 def unlist(run: RunFolder, removed: str) -> None:
     """Take what lay in the folder `removed` (relative to the run) from the list: it was removed on purpose."""
-    known = _files(run.path / MANIFEST)
+    known = _files(run.path / MANIFEST) or {}
     if known:
         left = {name: entry for name, entry in known.items() if not name.startswith(f"{removed}/")}
         write_json(run.path / MANIFEST, {"files": left})
 
 
 def verify(run: RunFolder) -> Verified:
-    """Compare every listed file with its hash. Rounds that ended must be listed, files that nobody lists are named."""
-    listed = {name: (entry, "manifest.json") for name, entry in _files(run.path / MANIFEST).items()}
-    wrong = []
-    for k, r in sorted(run.state().rounds.items()):
-        manifest = run.round(k) / MANIFEST
-        if k and r.ended and not manifest.exists():
-            wrong.append(f"{run.round(k).name}/{MANIFEST} is missing, though the round has ended")
-        for name, entry in _files(manifest).items():
-            listed[f"{run.round(k).name}/{name}"] = entry, f"{run.round(k).name}/{MANIFEST}"
+    """Compare every listed file with its hash. What ended must be listed, files that nobody lists are named."""
+    state, listed, wrong = run.state(), dict[str, tuple[dict[str, Any], str]](), list[str]()
+    owed = [(run.path, "", state.status in WHOLE)]
+    owed += [(run.round(k), f"{run.round(k).name}/", bool(k and r.ended)) for k, r in sorted(state.rounds.items())]
+    for folder, prefix, ended in owed:
+        files = _files(folder / MANIFEST)
+        if files is None:
+            wrong.append(f"{prefix}{MANIFEST} cannot be read: {TORN}")
+        elif ended and not (folder / MANIFEST).exists():
+            wrong.append(f"{prefix}{MANIFEST} is missing, though the {'round' if prefix else 'run'} has ended")
+        listed |= {f"{prefix}{name}": (entry, f"{prefix}{MANIFEST}") for name, entry in (files or {}).items()}
     wrong += [text for name, (entry, by) in listed.items() if (text := _mismatch(run.path, name, entry, by))]
     present = set(_found(run.path, (*LASTING, *LOG, "round-*/*.jsonl")))
     return Verified(len(listed) - len(wrong), wrong, sorted(present - listed.keys()))
@@ -74,11 +79,14 @@ def _entry(path: Path) -> dict[str, Any]:
     return {"sha256": hash_file(path), "bytes": path.stat().st_size}
 
 
-def _files(manifest: Path) -> dict[str, dict[str, Any]]:
+def _files(manifest: Path) -> dict[str, dict[str, Any]] | None:
+    """What a manifest lists, nothing when there is none; None for one that cannot be read."""
     try:
         found: dict[str, dict[str, Any]] = json.loads(manifest.read_text())["files"]
     except FileNotFoundError:
         return {}
+    except (ValueError, KeyError, TypeError):
+        return None
     return found
 
 

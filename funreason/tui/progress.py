@@ -137,7 +137,8 @@ def _update(r: RoundState) -> RenderableType:
     parts = [
         f"{name} {value:.3f}" for name, value in (("L_think", s.think), ("L_result", s.result)) if value is not None
     ]
-    return Text(f"update  step {s.step}/{s.steps} · {' · '.join(parts)} · alpha {s.alpha or 0:.2f} · lr {s.lr:.1e}")
+    parts += [] if s.alpha is None else [f"alpha {s.alpha:.2f}"]
+    return Text(f"update  step {s.step}/{s.steps} · {' · '.join(parts)} · lr {s.lr:.1e}")
 
 
 def _gates(state: State) -> RenderableType:
