@@ -130,7 +130,7 @@ def test_a_key_that_was_mended_lets_a_refining_go_on_from_where_it_stopped(recor
         other = json.dumps([{"url": server.url, "model": "another", "key_env": "NEW_KEY"}])
         done = refine("--resume", folder.path, "--set", f"fcdr.llm.endpoints={other}")
         assert done.returncode == 2
-        assert "a run goes on with the judges it began with" in done.stderr
+        assert "fcdr.llm.endpoints name the models another" in done.stderr
         same = json.dumps([{"url": server.url, "key_env": "NEW_KEY"}])
         done = refine("--resume", folder.path, "--set", f"fcdr.llm.endpoints={same}")
     assert done.returncode == 0, done.stderr

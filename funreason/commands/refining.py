@@ -10,7 +10,7 @@ from rich.console import Console
 
 from funreason.bus.errors import BrokenAgent
 from funreason.commands import terminal
-from funreason.commands.settings import read_config
+from funreason.commands.settings import OUTSIDE, read_config, require_same_judges
 from funreason.commands.viewing import CONSOLE, speak_into
 from funreason.config import Config, ConfigError
 from funreason.loops.interrupt import STOPPED, StopRequest
@@ -27,8 +27,6 @@ from funreason.tui.table import account, asked_table, health_table, stage_table,
 
 UNJUDGED = 3
 """The exit code of a refining that ended with a judge which answered nothing but errors."""
-OUTSIDE = ("budget.", "sample.endpoints=", "fcdr.llm.endpoints=")
-"""Settings that may be given anew: what may still be spent, and where servers are by now."""
 
 
 def run_refine(file: Path, out: Path, name: str, given: dict[str, object], settings: list[str]) -> int:
@@ -55,22 +53,8 @@ def resume_refine(run: str, runs: Path, file: Path | None, refused: Mapping[str,
     if whole and life is not None and life.status == "finished":
         raise RecordError(f"{folder.path} is finished: every sample has ended, and what was kept is written.")
     old, config = (read_config(str(folder.path / REFINED), {}, changes) for changes in ([], settings))
-    _require_same_judges(old, config)
+    require_same_judges(old, config)
     return _refine(config, file or lay, folder, resume=True)
-
-
-def _require_same_judges(old: Config, new: Config) -> None:
-    """Raise ConfigError when the judges' servers are to have other models: half of the verdicts would be another's."""
-    before, now = ({each.model for each in config.fcdr.llm.endpoints} for config in (old, new))
-    if before != now:
-        raise ConfigError(
-            f"fcdr.llm.endpoints has the models {_names(now)} and had {_names(before)}: a run goes on with the judges "
-            "it began with. Only their addresses and keys may change; other judges are a new run."
-        )
-
-
-def _names(models: set[str | None]) -> str:
-    return ", ".join(sorted(model or "(unnamed)" for model in models)) or "none"
 
 
 def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> int:
