@@ -115,10 +115,14 @@ def test_a_server_that_accepts_and_never_answers_does_not_hold_up_who_wants_to_s
             text=True,
             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
-        connection, _ = silent.accept()
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
-        connection.close()
+        try:
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(number)
+                out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.communicate()
     assert (process.returncode, err) == (130, "")
     if number == signal.SIGINT:
         assert "finishing what is in flight" in out
