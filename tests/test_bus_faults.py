@@ -205,6 +205,43 @@ def test_a_few_errors_below_the_limit_do_not_stop_the_run():
     assert world.drain(samples(200)).nodes["judge"].errors == len(world.dead) == 20
 
 
+@pytest.mark.parametrize("count", [1, 12])
+def test_an_agent_whose_every_answer_was_an_error_is_broken_also_below_the_floor(count):
+    async def judge(message):
+        return Verdict("judge", "error", "judge.unreachable", "nobody there")
+
+    world = World(judge, settings={"last_look": True})
+    with pytest.raises(BrokenAgent, match=rf"{count} of {count} answers(.|\n)*unreachable nobody there") as caught:
+        world.drain(samples(count))
+    assert caught.value.unfinished == []
+    assert len(world.dead) == count
+    assert World(judge, settings={"last_look": True, "error_limit": 1.0}).drain(samples(count)).ended == count
+
+
+def test_an_agent_that_was_asked_about_few_of_many_and_erred_is_not_broken():
+    async def judge(message):
+        return "pass" if int(message.id) else "regenerate"
+
+    async def seldom(message):
+        raise RuntimeError("rare")
+
+    nodes = {
+        "judge": {"outcomes": ["pass", "regenerate", "error"]},
+        "seldom": {"outcomes": ["pass", "error"]},
+        "end": {},
+        "dead": {},
+    }
+    edges = ["judge pass end", "judge regenerate seldom", "judge error dead", "seldom pass end", "seldom error dead"]
+
+    async def end(message):
+        return None
+
+    agents = {"judge": judge, "seldom": seldom, "end": end, "dead": end}
+    bus = Bus(Graph.from_mapping({"start": "judge", "nodes": nodes, "edges": edges}), agents, last_look=True)
+    flow = asyncio.run(bus.drain(samples(10)))
+    assert (flow.ended, flow.nodes["seldom"].errors, flow.nodes["seldom"].entered) == (10, 1, 1)
+
+
 def test_an_error_that_an_agent_answers_counts_like_one_it_raises():
     async def judge(message):
         return Verdict("judge", "error", "judge.unreadable", "no verdict in the reply")

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -87,5 +88,43 @@ def test_refining_can_be_interrupted_once_to_finish_what_is_in_flight_and_twice_
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, out + err
     assert "interrupted; what was judged lies in" in out
+    assert f"Go on with: funreason refine --resume {tmp_path / 'out'}" in out
+    assert "finishing what is in flight, then saving; once more to stop now" in out
     assert folder.state().status == folder.life().status == "interrupted"
     assert err == ""
+
+
+SILENT = {
+    "judges": ["--set", "fcdr.judging=both", "--set", "fcdr.llm.endpoints=[{url: URL}]"],
+    "resampling": ["--set", "sample.endpoints=[{url: URL}]"],
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("who", SILENT)
+def test_a_server_that_accepts_and_never_answers_does_not_hold_up_who_wants_to_stop(shared_data, tmp_path, who, number):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        options = [word.replace("URL", f"'{url}'") for word in SILENT[who]]
+        command = [sys.executable, "-m", "funreason", "refine", str(shared_data / "real" / "nasty.jsonl")]
+        process = subprocess.Popen(
+            [*command, "--out", str(tmp_path / "out"), "--no-cache", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        )
+        try:
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(number)
+                out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.communicate()
+    assert (process.returncode, err) == (130, "")
+    if number == signal.SIGINT:
+        assert "finishing what is in flight" in out
+        assert "interrupted; nothing was begun" in out
+    assert not (tmp_path / "out").exists()

@@ -66,11 +66,19 @@ class Drain:
             task.result()
         for message in await self._intake.leftover():
             self._place(message)
+        if self._limits.last_look and not self._stopped:
+            self._look_back()
         self._raise_what_went_wrong()
         ended = sum(lane.end.taken for lane in self._lanes.values())
         return Flow(
             node_flows(self._lanes.values()), self._pulled, self._forked, ended, self._peak, stopped=self._stopped
         )
+
+    def _look_back(self) -> None:
+        ended = sum(lane.end.taken for lane in self._lanes.values())
+        for lane in self._lanes.values():
+            if lane.errors == lane.entered and lane.errors > self._limits.error_limit * ended:
+                self._broken = self._broken or (lane, self._told(lane))
 
     def _raise_what_went_wrong(self) -> None:
         if self._broken is not None:
@@ -242,9 +250,15 @@ class Drain:
 
     def _note_error(self, lane: Lane, after: Any) -> None:
         lane.errors += 1
+        lane.failed = after
         entered, limits = lane.entered, self._limits
         if entered >= limits.error_floor and lane.errors > limits.error_limit * entered:
-            self._break(lane, told_reason(after) or evidence(lane.last_fault))
+            self._break(lane, self._told(lane))
+
+    @staticmethod
+    def _told(lane: Lane) -> str:
+        """What the lane's last error was."""
+        return told_reason(lane.failed) or evidence(lane.last_fault)
 
     def _give_up(self, lane: Lane, message: Any) -> None:
         # A sink has no edge for errors: the message goes back to it, and is among the unfinished.

@@ -43,8 +43,12 @@ class BrokenAgent(RuntimeError):
     def __init__(self, node: str, errors: int, answers: int, evidence: str, unfinished: Sequence[At]) -> None:
         self.node, self.errors, self.answers = node, errors, answers
         self.evidence, self.unfinished = evidence, list(unfinished)
+        left = (
+            f"{len(self.unfinished)} messages are unfinished. Mend the agent and go on with them."
+            if self.unfinished
+            else "every message has ended, those it failed on by error. Mend the agent and try these again."
+        )
         super().__init__(
             f"agent {node!r} is broken: {errors} of {answers} answers were errors, so the run was stopped rather than "
-            f"blaming the samples; {len(self.unfinished)} messages are unfinished. Mend the agent and go on with "
-            f"them. Its last error:\n{evidence}"
+            f"blaming the samples; {left} Its last error:\n{evidence}"
         )

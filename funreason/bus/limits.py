@@ -10,7 +10,9 @@ class Limits:
     """How many workers, how many attempts, and when an agent counts as broken.
 
     An agent is broken once more than `error_limit` of its answers are errors, looked at from `error_floor`
-    answers on, so that one early failure does not stop a run.
+    answers on, so that one early failure does not stop a run. With `last_look` it is looked at once more when all is
+    done: an agent whose every answer was an error is broken, however few they were, when these errors are more than
+    `error_limit` of all messages that ended.
 
     Raises:
         ValueError: a number out of its range.
@@ -20,6 +22,7 @@ class Limits:
     max_attempts: int = 3
     error_limit: float = 0.2
     error_floor: int = 20
+    last_look: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("workers", self.workers), ("max_attempts", self.max_attempts)):

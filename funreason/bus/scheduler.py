@@ -37,6 +37,7 @@ class Bus:
         observe: Observer | None = None,
         error_limit: float = 0.2,
         error_floor: int = 20,
+        last_look: bool = False,
     ) -> None:
         """Put `agents`, by node name, at the nodes of `graph`.
 
@@ -47,7 +48,7 @@ class Bus:
             ValueError: a limit is out of its range.
         """
         self.graph = graph.checked()
-        self._limits = Limits(workers, max_attempts, error_limit, error_floor)
+        self._limits = Limits(workers, max_attempts, error_limit, error_floor, last_look)
         self._agents = _seated(graph, agents)
         self._observe = observe or _unobserved
         self._signals = {(e.source, e.outcome): e.target for e in graph.edges if e.signal}

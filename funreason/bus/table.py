@@ -32,6 +32,7 @@ class Lane:
     """A node at work: its agent, its routes, who waits and how much is under way.
 
     `plain` are the routes that cost nothing but the move: neither counted nor for errors.
+    `failed` is the message that left by `error` last.
     `bit` stands for the lane in the masks of `Ready`; a deeper lane has a higher bit.
     """
 
@@ -40,6 +41,7 @@ class Lane:
         "bit",
         "end",
         "errors",
+        "failed",
         "forked",
         "last_fault",
         "limit",
@@ -68,6 +70,7 @@ class Lane:
         self.running = self.errors = self.retried = self.forked = 0
         self.seconds = 0.0
         self.last_fault: Exception | None = None
+        self.failed: Any = None
 
     @property
     def entered(self) -> int:

@@ -68,6 +68,7 @@ def refine(
     /,
     *,
     out: Path | None = None,
+    resume: str | None = None,
     replay: str | None = None,
     config: str | None = None,
     strict: Strict = False,
@@ -83,6 +84,9 @@ def refine(
     ----------
     out
         A new folder for what is kept, what is not and why.
+    resume
+        Go on with a run that was stopped: its folder, in place of FILE and --out. Beside it may stand FILE, where
+        that was moved, --set budget.…, --set sample.endpoints=… and --set fcdr.llm.endpoints=….
     replay
         A run, by name or folder, in place of FILE and --out: its verdicts are routed again as --set says, such as
         --set fcdr.threshold=0.8, --set fcdr.skip=[cot] or --set fcdr.move={query_tool: cot}.
@@ -93,9 +97,13 @@ def refine(
     json
         With --replay: the numbers as JSON.
     """
-    from funreason.commands.refining import run_refine
+    from funreason.commands.refining import resume_refine, run_refine
     from funreason.commands.rerouting import check_options, run_replay
 
+    if resume is not None:
+        refused = {"--out": out, "--replay": replay, "--config": config, "--strict": strict}
+        refused |= {"--no-cache": no_cache, "--json": json}
+        return resume_refine(resume, RUNS, file, refused, set or [])
     given: dict[str, object] = {"tasks.strict": True} if strict else {}
     given |= {"fcdr.llm.cache": False} if no_cache else {}
     check_options(replay, {"FILE": file, "--out": out}, {"--strict": strict, "--no-cache": no_cache}, as_json=json)

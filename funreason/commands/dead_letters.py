@@ -17,6 +17,7 @@ from funreason.record.events import Requeued
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import EventLog
 from funreason.record.plain import plain
+from funreason.record.settings import REFINED, resuming
 from funreason.record.state import FAILED
 from funreason.record.types import Sample
 
@@ -69,9 +70,7 @@ def requeue(run: str | None, runs: Path, pattern: str) -> int:
     """Give dead letters back to their round: a resumed run samples them again."""
     folder = open_run(run, runs)
     count = put_back(folder, pattern)
-    terminal.console().print(
-        f"{count} samples put back. Go on with: funreason loop --resume {folder.path}", soft_wrap=True
-    )
+    terminal.console().print(f"{count} samples put back. Go on with: {resuming(folder)}", soft_wrap=True)
     return 0
 
 
@@ -90,7 +89,7 @@ def _put_back(folder: RunFolder, pattern: str) -> int:
     if not chosen:
         raise RecordError(
             f"nothing to requeue in {folder.path}: no dead letter of a round that is still open matches {pattern!r}. "
-            "A round that has ended has been trained on already."
+            + _why_closed(folder)
         )
     log = EventLog(folder.events, "requeue")
     for sample in chosen:
@@ -99,6 +98,13 @@ def _put_back(folder: RunFolder, pattern: str) -> int:
     for k in {sample.round for sample in chosen}:  # begun without the samples that may now be kept
         shutil.rmtree(folder.checkpoint(k), ignore_errors=True)
     return len(chosen)
+
+
+def _why_closed(folder: RunFolder) -> str:
+    """Why a round that has ended takes nothing back."""
+    if (folder.path / REFINED).exists():
+        return "A refining that has ended has written what it kept: refine the records anew into another --out."
+    return "A round that has ended has been trained on already."
 
 
 def dead(folder: RunFolder, pattern: str) -> Iterator[Sample]:

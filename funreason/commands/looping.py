@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from funreason.commands import terminal
-from funreason.commands.settings import read_config
+from funreason.commands.settings import OUTSIDE, read_config, require_same_judges
 from funreason.commands.tracking import require_known, tracked
 from funreason.commands.viewing import CONSOLE, require_terminal, speak_into, viewed
 from funreason.config import Config, ConfigError, parse_setting
@@ -24,8 +24,6 @@ OK, REFUSED, INTERRUPTED = 0, 3, 130
 OPTIONS = {"tasks.path": "--tasks", "tasks.strict": "--strict", "model.path": "--model", "seed": "--seed"}
 OPTIONS |= {"fcdr.llm.cache": "--no-cache"}
 """Options that only a new run can have, by the setting they change."""
-OUTSIDE = ("budget.", "sample.endpoints=", "fcdr.llm.endpoints=")
-"""Settings that a run which goes on may be given anew: what it may still spend, and where its servers are by now."""
 
 
 def run_loop(
@@ -111,21 +109,10 @@ def _require_nothing_new(name: str | None, given: Mapping[str, object], settings
         )
 
 
-def _require_same_judges(old: Config, new: Config) -> None:
-    """Raise ConfigError when other models would judge: where they are served may change, who they are may not."""
-    before, after = ({each.model for each in config.fcdr.llm.endpoints} for config in (old, new))
-    if before != after:
-        named = [", ".join(sorted(map(str, models))) or "none" for models in (before, after)]
-        raise ConfigError(
-            f"fcdr.llm.endpoints name the models {named[1]}, but the run's are {named[0]}: give each its model's name. "
-            "Other judges are another run."
-        )
-
-
 def _taken_up(name: str, given: Mapping[str, object], settings: list[str]) -> tuple[Config, RunFolder]:
     folder = open_run(name, Path(str(given.get("run_dir", "runs"))))
     config, state = config_of(folder, dict(map(parse_setting, settings))), folder.state()
-    _require_same_judges(config_of(folder), config)
+    require_same_judges(config_of(folder), config)
     done = max((k for k, r in state.rounds.items() if r.ended), default=START)
     rounds = given.get("rounds", state.rounds_planned or config.rounds)
     if not isinstance(rounds, int) or rounds < max(1, done):

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
+from funreason.bus.errors import BrokenAgent
 from funreason.commands import terminal
-from funreason.commands.settings import read_config
+from funreason.commands.settings import OUTSIDE, read_config, require_same_judges
 from funreason.commands.viewing import CONSOLE, speak_into
+from funreason.config import Config, ConfigError
 from funreason.loops.interrupt import STOPPED, StopRequest
-from funreason.loops.refine import refine_file
-from funreason.record.folder import RecordError, RunFolder
+from funreason.loops.records import records_file
+from funreason.loops.refine import ROUND, refine_file
+from funreason.models.budget import BudgetSpent
+from funreason.record.folder import RecordError, RunFolder, open_run
+from funreason.record.plain import plain
+from funreason.record.settings import REFINED, resuming
+from funreason.record.state import State
+from funreason.record.texts import MANIFEST
 from funreason.tui.progress import LiveProgress
 from funreason.tui.table import account, asked_table, health_table, stage_table, yield_table
+
+UNJUDGED = 3
+"""The exit code of a refining that ended with a judge which answered nothing but errors."""
 
 
 def run_refine(file: Path, out: Path, name: str, given: dict[str, object], settings: list[str]) -> int:
@@ -22,18 +34,50 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
     config = read_config(name, given, settings)
     folder = RunFolder(out)
     if (out / "run.json").exists():
-        raise RecordError(f"{out} holds a run already; choose another --out")
-    console = terminal.console()
+        raise RecordError(f"{out} holds a run already; choose another --out, or go on with it: {resuming(folder)}")
+    return _refine(config, file, folder, resume=False)
+
+
+def resume_refine(run: str, runs: Path, file: Path | None, refused: Mapping[str, object], settings: list[str]) -> int:
+    """Go on with a run that was stopped, its records in `file` by now if that is given; the exit code."""
+    said = [name for name, value in refused.items() if value]
+    said += [f"--set {text}" for text in settings if not text.startswith(OUTSIDE)]
+    if said:
+        raise ConfigError(
+            f"--resume goes on with the settings and the folder that the run began with, so {', '.join(said)} cannot "
+            "be given. Only FILE, where it was moved, budget.*, sample.endpoints and fcdr.llm.endpoints may change."
+        )
+    folder = open_run(run, runs)
+    lay = records_file(folder)
+    life, whole = folder.life(), (folder.path / MANIFEST).exists()
+    if whole and life is not None and life.status == "finished":
+        raise RecordError(f"{folder.path} is finished: every sample has ended, and what was kept is written.")
+    old, config = (read_config(str(folder.path / REFINED), {}, changes) for changes in ([], settings))
+    require_same_judges(old, config)
+    return _refine(config, file or lay, folder, resume=True)
+
+
+def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> int:
+    out, console = folder.path, terminal.console()
     stop = StopRequest()
     stop.listen()
     stop.on_hangup(lambda: speak_into(out / CONSOLE))
-    stop.on_leave(lambda: _say_interrupted(console, out))
+    stop.on_stop(lambda: console.print("finishing what is in flight, then saving; once more to stop now"))
+    stop.on_leave(lambda: _say_interrupted(console, folder))
     try:
         with LiveProgress(folder, console):
-            asyncio.run(refine_file(config, file, folder, stop))
+            asyncio.run(refine_file(config, file, folder, stop, resume=resume))
     except STOPPED:
-        _say_interrupted(console, out)
+        _say_interrupted(console, folder)
         return 130
+    except BaseException as error:
+        if folder.mine():
+            more = _more_budget(config) if isinstance(error, BudgetSpent) else ""
+            console.print(f"it can be taken up again: {resuming(folder)}{more}", soft_wrap=True)
+            if isinstance(error, BrokenAgent):
+                back = f"funreason dlq requeue {out}{_why(error)}"
+                console.print(f"what it failed on is put back before that by: {back}", soft_wrap=True)
+        raise
     finally:
         stop.deafen()
     state = folder.state()
@@ -44,9 +88,36 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
     console.print(yield_table(state))
     console.print(account(state))
     console.print(f"kept records: {out / 'refined-sharegpt.json'}, {out / 'refined-xlam.jsonl'}")
-    return 0
+    unheard = list(_unheard(state, config.fcdr.error_limit))
+    for line in unheard:
+        console.print(plain(line), soft_wrap=True)
+    return UNJUDGED if unheard else 0
 
 
-def _say_interrupted(console: Console, out: Path) -> None:
+def _unheard(state: State, limit: float) -> Iterator[str]:
+    """A sentence for each node that answered with nothing but errors, where these are more than may be."""
+    r = state.rounds[ROUND]
+    for name, node in r.nodes.items():
+        errors = node.outcomes["error"]
+        if errors == node.answered and errors > limit * r.fates.total():
+            why = ", ".join(reason for reason, _ in node.reasons.most_common(3))
+            yield f"warning: nothing was judged by {name!r}: {errors} of {errors} answers were errors ({why})"
+
+
+def _why(error: BrokenAgent) -> str:
+    """The option that chooses what an agent failed on, where its last error has a code."""
+    code = error.evidence.partition(" ")[0]
+    return f" --reason '{code}'" if code.startswith(("judge.", "agent.")) else ""
+
+
+def _more_budget(config: Config) -> str:
+    """What to add to the command where the budget was reached."""
+    bounds = config.budget.model_dump(exclude_none=True)
+    return "".join(f" --set budget.{what}=MORE" for what in bounds)
+
+
+def _say_interrupted(console: Console, folder: RunFolder) -> None:
     console.show_cursor()
-    console.print(f"interrupted; what was judged lies in {out}", soft_wrap=True)
+    begun = (folder.path / "run.json").exists()
+    told = f"what was judged lies in {folder.path}. Go on with: {resuming(folder)}" if begun else "nothing was begun"
+    console.print(f"interrupted; {told}", soft_wrap=True)

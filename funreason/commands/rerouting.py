@@ -34,7 +34,9 @@ def check_options(
     if replay is None:
         missing = [name for name, value in needed.items() if value is None]
         if missing:
-            raise ConfigError(f"refine needs FILE and --out, or --replay RUN alone. Missing: {', '.join(missing)}.")
+            raise ConfigError(
+                f"refine needs FILE and --out, or --resume OUT, or --replay RUN alone. Missing: {', '.join(missing)}."
+            )
         if as_json:
             raise ConfigError("--json belongs to --replay; what was refined, `funreason status OUT --json` tells")
         return

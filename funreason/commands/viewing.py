@@ -64,8 +64,14 @@ def _show(terminal: tuple[int, int], folder: RunFolder, console: Console, done: 
 
 
 def speak_into(path: Path) -> None:
-    """Send standard output and error of this process to the end of the file `path` from now on."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    """Send standard output and error of this process to the end of the file `path` from now on.
+
+    Nobody hears them where there is no such folder: a run that has not begun has none, and must not be given one.
+    """
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except FileNotFoundError:
+        file = os.open(os.devnull, os.O_WRONLY)
     with suppress(OSError):  # a terminal that was closed takes nothing any more
         sys.stdout.flush()
         sys.stderr.flush()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from funreason.record.folder import RecordError, RunFolder, open_run
+from funreason.record.settings import resuming
 
 OK = 0
 EXTRA = "the dashboard needs the extra `tui`: pip install 'funreason[tui]'"
@@ -58,7 +59,7 @@ def _putting_back(folder: RunFolder, reason: str) -> str:
     from funreason.commands.dead_letters import put_back
 
     try:
-        return f"{put_back(folder, reason)} samples put back. Go on with: funreason loop --resume {folder.path}"
+        return f"{put_back(folder, reason)} samples put back. Go on with: {resuming(folder)}"
     except RecordError as error:
         return str(error)
 

@@ -128,7 +128,7 @@ class Fcdr(Section):
     llm: LlmJudges = LlmJudges()
     judges: list[JudgeEntry] = []
     error_limit: Share = 0.2
-    """A judge that errs more often than this stops the round."""
+    """A judge that errs more often than this in twenty answers or more, or in all it gave, stops the round; 1: none."""
     canaries: Canaries = Canaries()
     agreement: Share = 0.02
     """The share of judgements that are made twice, to tell whether a judge agrees with itself; 0: none."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from funreason.config import Config, Endpoint
+from funreason.loops.interrupt import StopRequest, unless_asked
 from funreason.models.address import Address
 from funreason.models.budget import Budget, Purse, Spent
 from funreason.models.errors import ModelError
@@ -82,21 +83,35 @@ def endpoint_pool(endpoints: Sequence[Endpoint], budget: Budget) -> EndpointPool
 
 def endpoint_sampler(config: Config, budget: Budget) -> EndpointSampler | None:
     """A sampler over `sample.endpoints`, which were greeted; None when there are none. ModelError: none answers."""
+    sampler = _sampler(config, budget)
+    if sampler is not None:
+        sampler.greet()
+    return sampler
+
+
+async def greeted_sampler(config: Config, budget: Budget, stop: StopRequest) -> EndpointSampler | None:
+    """As `endpoint_sampler`; Interrupted when a stop is asked for before the servers have answered."""
+    sampler = _sampler(config, budget)
+    if sampler is not None:
+        async with sampler.pool as pool:
+            await unless_asked(pool.greet(), stop)
+    return sampler
+
+
+def _sampler(config: Config, budget: Budget) -> EndpointSampler | None:
     sampling = config.sample
     if not sampling.endpoints:
         return None
     pool = endpoint_pool(sampling.endpoints, budget)
     from funreason.models.endpoint_sampler import EndpointSampler
 
-    sampler = EndpointSampler(
+    return EndpointSampler(
         pool,
         max_new_tokens=sampling.max_new_tokens,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         tags=config.model.think_tags,
     )
-    sampler.greet()
-    return sampler
 
 
 def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None]) -> Policy:

@@ -129,7 +129,7 @@ def require_fit(event: Examined, limits: Canaries, texts: Texts) -> None:
                 f"judge {event.node!r} {what.format(f'{wrong} of {asked}')}: {100 * wrong / asked:.0f} %, where "
                 f"fcdr.canaries.{key} allows {100 * most:.0f} %. Round {event.round} was stopped before it drew a "
                 f"sample. What the judge was shown and said stands in {texts.folder / CANARIES}.jsonl. Mend it "
-                "and begin again (a loop goes on with --resume), or begin with another judge or limit."
+                "and go on with --resume, or begin anew with another judge or limit."
             )
 
 

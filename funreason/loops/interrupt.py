@@ -15,10 +15,10 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 EXIT_INTERRUPTED = 130
 LOOK_S = 0.1
@@ -144,6 +144,23 @@ class StopRequest:
             traceback.print_exc()
         finally:
             os._exit(EXIT_INTERRUPTED)
+
+
+async def unless_asked(waiting: Coroutine[Any, Any, T], stop: StopRequest) -> T:
+    """What `waiting` comes to; it is broken off by a request to stop, which raises Interrupted."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(waiting)
+
+    def break_off() -> None:
+        loop.call_soon_threadsafe(task.cancel)  # a signal's handler does not wake the loop by itself
+
+    with stop.calling(break_off):
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
+    if task.cancelled():
+        raise Interrupted
+    return task.result()
 
 
 async def held_back(things: Iterable[T], stop: StopRequest) -> AsyncIterator[T]:

@@ -18,7 +18,7 @@ from funreason.data.refusal import Refusal
 from funreason.models.protocol import Sync
 from funreason.record import events as ev
 from funreason.record.errors import RecordError
-from funreason.record.folder import HEARTBEAT_S, RunFolder
+from funreason.record.folder import HEARTBEAT_S, Life, RunFolder
 from funreason.record.log import EventLog
 from funreason.record.types import Sample
 
@@ -124,6 +124,12 @@ class Journal:
                 started=sync.started,
             )
         )
+
+    def taken_over(self, dead: Life) -> None:
+        """The process that wrote the run before is taken to be dead."""
+        died = " and is dead" if dead.status == "crashed" else ""
+        text = f"taken over from process {dead.pid} on {dead.host}, which was silent for {dead.silent_s:.0f} s{died}"
+        self.write(ev.Noted(level="warning", text=text))
 
     def read(self, refusals: Sequence[Refusal], summary: str) -> None:
         """The records that never became a task, what was read in a sentence, and, last, that this was all of it."""

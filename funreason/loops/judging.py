@@ -80,4 +80,5 @@ def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, observe: Obser
         max_attempts=fcdr.max_attempts,
         observe=observe,
         error_limit=fcdr.error_limit,
+        last_look=True,
     )

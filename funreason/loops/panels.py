@@ -15,6 +15,7 @@ from funreason.agents.rules_first import DECIDABLE
 from funreason.agents.verdict_cache import VerdictCache, default_path
 from funreason.config import Config, ConfigError, Endpoint, Fcdr, LlmJudges
 from funreason.loops.endpoints import Account, endpoint_pool
+from funreason.loops.interrupt import StopRequest, unless_asked
 from funreason.models.budget import Budget
 from funreason.models.chat import ChatModel
 from funreason.models.local_chat import LocalChat
@@ -66,12 +67,15 @@ def build_panel(config: Config, policy: Policy | None, budget: Budget) -> Panel 
 
 
 @asynccontextmanager
-async def opened(panel: Panel | None) -> AsyncIterator[None]:
-    """While the panel's servers may be asked. ModelError when one does not answer at all."""
+async def opened(panel: Panel | None, stop: StopRequest) -> AsyncIterator[None]:
+    """While the panel's servers may be asked. ModelError when one does not answer at all.
+
+    Interrupted when a stop is asked for before they have answered, which may take minutes.
+    """
     async with AsyncExitStack() as stack:
         for pool in _pools(panel):
             await stack.enter_async_context(pool)
-            await pool.greet()
+            await unless_asked(pool.greet(), stop)
         yield
 
 

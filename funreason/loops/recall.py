@@ -74,6 +74,11 @@ def tell_ends(end: End, past: State, k: int, first_attempt: Mapping[str, int]) -
                 past.apply(end.tell(sample, fate))
 
 
+def first_attempts(past: State, k: int, max_attempts: int) -> dict[str, int]:
+    """Of the samples of round `k` that were put back, the attempt each begins at: behind all it may have had."""
+    return {s: max_attempts + past.requeues[round, s] - 1 for round, s in past.requeued if round == k}
+
+
 def _logged(journal: Journal, k: int, past: State) -> dict[Key, str]:
     """The outcome of each judgement in the log whose sample has not ended; errors are none."""
     in_hand = past.rounds[k].in_hand if k in past.rounds else {}
@@ -96,4 +101,4 @@ def _plain(verdict: Verdict) -> bool:
     return verdict == passed(verdict.stage)
 
 
-__all__ = ["Recall", "tell_ends"]
+__all__ = ["Recall", "first_attempts", "tell_ends"]

@@ -24,9 +24,9 @@ from funreason.loops.round import play_round
 from funreason.loops.updating import trained_before
 from funreason.loops.world import World
 from funreason.record.events import Noted, RoundEnded, RunStarted
-from funreason.record.folder import Life, RecordError, RunFolder
+from funreason.record.folder import RecordError, RunFolder
 from funreason.record.manifest import seal_run
-from funreason.record.settings import LOOP
+from funreason.record.settings import LOOP, resuming, settings_file
 from funreason.record.state import State
 
 START = 0
@@ -71,6 +71,8 @@ def _taken(folder: RunFolder) -> str:
 def config_of(folder: RunFolder, changes: dict[str, Any] | None = None) -> Config:
     """The configuration a run was started with; `changes` maps dotted keys to what they are now."""
     path = folder.path / LOOP
+    if settings_file(folder) not in (None, path):
+        raise RecordError(f"{folder.path} is no loop's run but was written by `refine`; go on with: {resuming(folder)}")
     if not path.exists():
         raise RecordError(f"{folder.path} has no {LOOP}, so the run cannot be taken up again")
     return load_config(path, changes)
@@ -90,7 +92,7 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
     try:
         async with journal.heartbeat(), Doorbell(folder.path, stop, journal.write):
             if dead is not None:
-                journal.write(_taken_over(dead))
+                journal.taken_over(dead)
             await _play(config, folder, journal, stop, past, heard_at)
     except STOPPED:
         journal.end("interrupted", _go_on(folder))
@@ -112,13 +114,7 @@ def promoted(state: State) -> bool:
 
 
 def _go_on(folder: RunFolder) -> str:
-    return f"go on with: funreason loop --resume {folder.path}"
-
-
-def _taken_over(dead: Life) -> Noted:
-    died = " and is dead" if dead.status == "crashed" else ""
-    text = f"taken over from process {dead.pid} on {dead.host}, which was silent for {dead.silent_s:.0f} s{died}"
-    return Noted(level="warning", text=text)
+    return f"go on with: {resuming(folder)}"
 
 
 def _remove(folder: RunFolder, journal: Journal) -> None:
@@ -136,7 +132,7 @@ async def _play(
     config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State, heard_at: float
 ) -> None:
     world = build_world(config, folder, journal, stop, past)
-    async with opened(world.panel):
+    async with opened(world.panel, stop):
         with sitting(world.panel, journal.write):
             await _play_world(world, folder, past, heard_at)
 

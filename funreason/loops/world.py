@@ -31,7 +31,7 @@ from funreason.loops.interrupt import StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import judges, make_bus
 from funreason.loops.panels import shared_weights
-from funreason.loops.recall import Recall, tell_ends
+from funreason.loops.recall import Recall, first_attempts, tell_ends
 from funreason.loops.sources import Pool, references, warmup_tasks
 from funreason.loops.updating import Updating
 from funreason.models.policy import Policy
@@ -194,11 +194,7 @@ class World:
         return generator, generator.resample
 
     def _requeued(self, k: int) -> dict[str, int]:
-        return {sample: self._next_draw(k, sample) for round, sample in self.past.requeued if round == k}
-
-    def _next_draw(self, k: int, sample: str) -> int:
-        """The attempt at which a requeued sample is drawn: behind all it may have had, one more each time."""
-        return self.config.fcdr.max_attempts + self.past.requeues[k, sample] - 1
+        return first_attempts(self.past, k, self.config.fcdr.max_attempts)
 
     def _trainer(self, k: int, keeper: Keeper) -> Trainer:
         self.lineage.add(self.accepted.weights_id)

@@ -18,6 +18,11 @@ def settings_file(run: RunFolder) -> Path | None:
     return next((file for file in files if file.exists()), None)
 
 
+def resuming(run: RunFolder) -> str:
+    """The command that goes on with a run."""
+    return f"funreason {'refine' if (run.path / REFINED).exists() else 'loop'} --resume {run.path}"
+
+
 def read_settings(run: RunFolder) -> dict[str, Any]:
     """A run's configuration as plain data; empty when it has none, or one that holds no keys."""
     import yaml  # here: most who read a record do without
