@@ -14,11 +14,9 @@ from typing import Any
 import msgspec
 
 from funreason.record.folder import RecordError, RunFolder, write_json
-from funreason.record.settings import REFINED
+from funreason.record.settings import RECORDS, REFINED
 from funreason.record.state import State
 from funreason.record.types import Sample
-
-RECORDS = "records.json"
 
 
 def note_records(out: RunFolder, file: Path, samples: Sequence[Sample]) -> None:

@@ -50,10 +50,7 @@ def check_seats(graph: Plan, own: Collection[str], name: str, *, loop: bool) -> 
     if loop:
         problems += [_unsignalled(edge, name) for edge in SIGNALS if edge not in graph.edges]
         if START in graph.names and graph.start in graph.names and graph.start != START:
-            text = (
-                f"the graph {name} starts at {graph.start!r}, but samples are drawn at {START!r}: set `start: {START}`."
-            )
-            problems.append(Problem("wrong_start", text))
+            problems.append(_enters_late(graph.start, name))
     return problems
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from funreason.record.folder import RunFolder
 
 LOOP = "config.yaml"
+RECORDS = "records.json"
+"""Where the records lie that `refine` was given, and a hash of what was read."""
 REFINED = "refine.yaml"
 """What `refine` was configured with. Its own name: what is `config.yaml` a loop could be asked to go on with."""
 
