@@ -25,7 +25,7 @@ from funreason.record.texts import MANIFEST
 from funreason.tui.progress import LiveProgress
 from funreason.tui.table import account, asked_table, health_table, stage_table, yield_table
 
-UNJUDGED = 3
+UNJUDGED = 1
 """The exit code of a refining that ended with a judge which answered nothing but errors."""
 
 
