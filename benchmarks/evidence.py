@@ -152,8 +152,8 @@ def of_category(marks: list[list[Any]], category: str) -> list[bool]:
 
 
 def command(options: argparse.Namespace) -> str:
-    seeds = " ".join(str(s) for s in options.seeds)
-    return f"`python benchmarks/evidence.py --seeds {seeds}`, configuration `{options.config}`"
+    said = " ".join(["--seeds", *map(str, options.seeds), *(f"--set {key}={value}" for key, value in options.set)])
+    return f"`python benchmarks/evidence.py {said}`, configuration `{options.config}`"
 
 
 def parse() -> argparse.Namespace:
