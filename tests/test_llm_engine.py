@@ -91,7 +91,7 @@ def test_a_file_is_refined_with_a_model_in_this_process_and_no_cache(tmp_path):
     file = tmp_path / "tasks.jsonl"
     file.write_text("".join(json.dumps(record | {"id": i}) + "\n" for i in range(6)))
     settings = {"fcdr.judging": "both", "fcdr.llm.model": "toolbox", "fcdr.llm.max_tokens": 16}
-    settings |= {"fcdr.canaries.share": 0, "fcdr.agreement": 0}
+    settings |= {"fcdr.canaries.share": 0, "fcdr.agreement": 0, "fcdr.error_limit": 1}  # it is too small to be read
     done = funreason(tmp_path / "cache", "refine", file, "--out", tmp_path / "out", "--no-cache", **settings)
     assert done.returncode == 0, done.stderr
     assert "LLM judges: what was asked" in done.stdout
