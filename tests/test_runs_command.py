@@ -78,6 +78,22 @@ def test_a_round_that_ended_without_a_manifest_is_named(folder):
     assert verify(folder).wrong == ["round-2/manifest.json is missing, though the round has ended"]
 
 
+def test_a_run_that_ended_without_a_manifest_is_named(folder):
+    (folder.path / "manifest.json").unlink()
+    assert verify(folder).wrong == ["manifest.json is missing, though the run has ended"]
+
+
+def test_a_manifest_that_a_loss_of_power_tore_is_named(folder):
+    (folder.round(1) / "manifest.json").write_text("")
+    assert verify(folder).wrong[0].startswith("round-1/manifest.json cannot be read")
+
+
+def test_a_run_whose_life_a_loss_of_power_tore_is_listed_among_the_others(folder, capsys):
+    (folder.path / "run.json").write_text("")
+    assert list_runs(folder.path.parent) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["a", "finished", "2/2"]
+
+
 def test_pruning_says_what_would_go_and_removes_it_only_when_told(folder, capsys):
     before = folder.state().summary()
     assert prune_runs(None, folder.path.parent, yes=False) == 0
