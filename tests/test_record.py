@@ -296,3 +296,15 @@ def test_losses_are_weighted_by_tokens_and_a_resumed_update_replaces_its_own_ste
 def test_a_summary_is_plain_json_data():
     state = State().fold([ev.RunStarted(run="r", rounds=1), judged("cot", "pass"), ev.RunEnded(status="finished")])
     assert json.loads(json.dumps(state.summary()))["status"] == "finished"
+
+
+def test_who_claims_the_run_of_a_dead_process_is_told_whose_it_was(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    assert folder.claim() is None
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    life = json.loads((folder.path / "run.json").read_text())
+    (folder.path / "run.json").write_text(json.dumps(life | {"pid": gone.pid}))
+    dead = folder.claim()
+    assert dead is not None
+    assert (dead.status, dead.pid) == ("crashed", gone.pid)
