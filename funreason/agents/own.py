@@ -47,8 +47,7 @@ class OwnJudge:
                 raise
             raise TimeoutError(f"{self.node} gave no answer within {self.limit_s:g} s") from error
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_broken_off():
                 raise
             # Let through, it would pass for the user's interrupt, and the run would end without a reason.
             raise RuntimeError(f"{self.node} raised CancelledError, and nobody had cancelled it") from error
@@ -69,3 +68,9 @@ class OwnJudge:
 def declared(agent: object) -> frozenset[str]:
     """The outcomes an agent may answer with: the usual ones, and those in its attribute `outcomes`."""
     return frozenset(USUAL) | frozenset(getattr(agent, "outcomes", ()))
+
+
+def is_broken_off() -> bool:
+    """Whether the task under way is being cancelled from outside, and it is not an agent that cancels itself."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from funreason.agents.answers import outcomes_of
 from funreason.agents.holding import HeldTooLong, Timed
+from funreason.agents.own import is_broken_off
 from funreason.record.types import Sample
 
 
@@ -37,19 +38,13 @@ async def put(agent: Any, sample: Sample, limit_s: float) -> Trial:
     except HeldTooLong:
         fault, cut = f"held the event loop for {limit_s:.0f} s", True
     except BaseException as error:
-        if _is_ours(error):
+        if isinstance(error, asyncio.CancelledError) and is_broken_off():
             raise
         fault = _end_of(error)
     if limit.expired():  # whatever it made of being told so
         fault, cut = f"no answer within {limit_s:.0f} s", True
     took_s, held_s = (timed.took_s, timed.longest_s) if timed is not None else (0.0, 0.0)
     return Trial(sample, answer, fault or _unreadable(answer), took_s, held_s, sample != before, cut)
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether it is the command that is being broken off, and not an agent that cancels itself."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _end_of(error: BaseException) -> str:

@@ -69,15 +69,16 @@ class Drain:
         if self._limits.last_look and not self._stopped:
             self._look_back()
         self._raise_what_went_wrong()
-        ended = sum(lane.end.taken for lane in self._lanes.values())
-        return Flow(
-            node_flows(self._lanes.values()), self._pulled, self._forked, ended, self._peak, stopped=self._stopped
-        )
+        flows = node_flows(self._lanes.values())
+        return Flow(flows, self._pulled, self._forked, self._ended(), self._peak, stopped=self._stopped)
+
+    def _ended(self) -> int:
+        return sum(lane.end.taken for lane in self._lanes.values())
 
     def _look_back(self) -> None:
-        ended = sum(lane.end.taken for lane in self._lanes.values())
+        ended = self._ended()
         for lane in self._lanes.values():
-            if lane.errors == lane.entered and lane.errors > self._limits.error_limit * ended:
+            if self._limits.only_errs(lane.errors, lane.entered, ended):
                 self._broken = self._broken or (lane, self._told(lane))
 
     def _raise_what_went_wrong(self) -> None:

@@ -24,6 +24,10 @@ class Limits:
     error_floor: int = 20
     last_look: bool = False
 
+    def only_errs(self, errors: int, answers: int, ended: int) -> bool:
+        """Whether an agent's every answer was an error, and these are too many of all messages that ended."""
+        return errors == answers and errors > self.error_limit * ended
+
     def __post_init__(self) -> None:
         for name, value in (("workers", self.workers), ("max_attempts", self.max_attempts)):
             if value < 1:

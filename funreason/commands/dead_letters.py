@@ -17,7 +17,7 @@ from funreason.record.events import Requeued
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import EventLog
 from funreason.record.plain import plain
-from funreason.record.settings import REFINED, resuming
+from funreason.record.settings import is_refining, resuming
 from funreason.record.state import FAILED
 from funreason.record.types import Sample
 
@@ -102,7 +102,7 @@ def _put_back(folder: RunFolder, pattern: str) -> int:
 
 def _why_closed(folder: RunFolder) -> str:
     """Why a round that has ended takes nothing back."""
-    if (folder.path / REFINED).exists():
+    if is_refining(folder):
         return "A refining that has ended has written what it kept: refine the records anew into another --out."
     return "A round that has ended has been trained on already."
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from funreason.bus.errors import BrokenAgent
+from funreason.bus.limits import Limits
 from funreason.commands import terminal
 from funreason.commands.settings import OUTSIDE, read_config, require_same_judges
 from funreason.commands.viewing import CONSOLE, speak_into
@@ -96,10 +97,10 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
 
 def _unheard(state: State, limit: float) -> Iterator[str]:
     """A sentence for each node that answered with nothing but errors, where these are more than may be."""
-    r = state.rounds[ROUND]
+    r, limits = state.rounds[ROUND], Limits(error_limit=limit)
     for name, node in r.nodes.items():
         errors = node.outcomes["error"]
-        if errors == node.answered and errors > limit * r.fates.total():
+        if limits.only_errs(errors, node.answered, r.fates.total()):
             why = ", ".join(reason for reason, _ in node.reasons.most_common(3))
             yield f"warning: nothing was judged by {name!r}: {errors} of {errors} answers were errors ({why})"
 

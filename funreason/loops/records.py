@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from funreason.record.folder import RecordError, RunFolder, write_json
-from funreason.record.settings import RECORDS, REFINED
+from funreason.record.settings import RECORDS, REFINED, is_refining
 from funreason.record.state import State
 from funreason.record.types import Sample
 
@@ -47,7 +47,7 @@ def require_same(out: RunFolder, file: Path, samples: Sequence[Sample], past: St
 
 def _noted(out: RunFolder) -> dict[str, Any]:
     path = out.path / RECORDS
-    if not path.exists() or not (out.path / REFINED).exists():
+    if not path.exists() or not is_refining(out):
         raise RecordError(
             f"{out.path} has no {REFINED} and {RECORDS}, so there is no refining to go on with. A loop goes on with "
             "`funreason loop --resume`; else refine the file into another --out."

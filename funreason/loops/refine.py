@@ -32,7 +32,7 @@ from funreason.loops.records import note_records, require_same
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RecordError, RunFolder, write_whole
 from funreason.record.manifest import seal_run
-from funreason.record.settings import REFINED, resuming
+from funreason.record.settings import REFINED, go_on
 from funreason.record.state import State
 from funreason.record.types import Sample, changed
 
@@ -88,11 +88,6 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
         if not past.tasks_read:
             journal.read(reading.refusals, reading.summary())
         return await _refine(config, journal, graph, panel, served, reading.samples, past, stop)
-
-
-def go_on(out: RunFolder) -> str:
-    """What to do with a run that was stopped."""
-    return f"go on with: {resuming(out)}"
 
 
 async def _refine(

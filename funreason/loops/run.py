@@ -26,7 +26,7 @@ from funreason.loops.world import World
 from funreason.record.events import Noted, RoundEnded, RunStarted
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.manifest import seal_run
-from funreason.record.settings import LOOP, resuming, settings_file
+from funreason.record.settings import LOOP, go_on, resuming, settings_file
 from funreason.record.state import State
 
 START = 0
@@ -88,14 +88,14 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
     folder.sweep()
     past = folder.state()
     journal = Journal(folder)
-    stop.on_leave(lambda: journal.end("interrupted", _go_on(folder)))
+    stop.on_leave(lambda: journal.end("interrupted", go_on(folder)))
     try:
         async with journal.heartbeat(), Doorbell(folder.path, stop, journal.write):
             if dead is not None:
                 journal.taken_over(dead)
             await _play(config, folder, journal, stop, past, heard_at)
     except STOPPED:
-        journal.end("interrupted", _go_on(folder))
+        journal.end("interrupted", go_on(folder))
         raise
     except BaseException as error:
         if not resume and not folder.state().events:
@@ -111,10 +111,6 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
 def promoted(state: State) -> bool:
     """Whether any round's weights were promoted; what the warm-up gained is none of theirs."""
     return any(k > START and r.gate is not None and r.gate.decision == "promote" for k, r in state.rounds.items())
-
-
-def _go_on(folder: RunFolder) -> str:
-    return f"go on with: {resuming(folder)}"
 
 
 def _remove(folder: RunFolder, journal: Journal) -> None:

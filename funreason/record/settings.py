@@ -20,9 +20,19 @@ def settings_file(run: RunFolder) -> Path | None:
     return next((file for file in files if file.exists()), None)
 
 
+def is_refining(run: RunFolder) -> bool:
+    """Whether `refine` wrote it, and not a loop."""
+    return (run.path / REFINED).exists()
+
+
 def resuming(run: RunFolder) -> str:
     """The command that goes on with a run."""
-    return f"funreason {'refine' if (run.path / REFINED).exists() else 'loop'} --resume {run.path}"
+    return f"funreason {'refine' if is_refining(run) else 'loop'} --resume {run.path}"
+
+
+def go_on(run: RunFolder) -> str:
+    """What to do with a run that was stopped, as its record tells it."""
+    return f"go on with: {resuming(run)}"
 
 
 def read_settings(run: RunFolder) -> dict[str, Any]:
