@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from funreason.record.types import Sample
+from funreason.record.types import Sample, Task
 
 INPUTS: Mapping[str, tuple[str, ...]] = {
     "response": ("answer",),
@@ -28,24 +28,30 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
 }
 """What each stage sees, as the paper's table has it (arXiv 2505.20192, FCDR)."""
 RECENT = 512
-"""Texts whose fencing is remembered: several stages are shown the same query and tools."""
+"""Texts whose fencing, and tasks whose tools as text, are remembered: several stages are shown the same ones."""
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _MARKUP = re.compile(r"<(?=[^\s\d=])|\[(?=/?[A-Z][A-Z_]+\])|&(?=(?:lt|amp|#91);)")
 _ENTITIES = {"<": "&lt;", "[": "&#91;", "&": "&amp;"}
 _ENTITY = re.compile("&(?:lt|#91|amp);")
 _OF_JUDGING = ("judge", "verdict", "newfc")
 _NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
+_TOOLS: dict[int, tuple[Task, str]] = {}
 _IN_CODE = re.compile(r"\\[ux]|&#|%[46-7]")
 """Letters written as codes: what they spell could be a verdict to whoever decodes them."""
 
 
 class Case(NamedTuple):
-    """The inputs of one stage for one sample, as they are. `marked`: they speak of judging."""
+    """The inputs of one stage for one sample, as they are, and their hash. `marked`: they speak of judging."""
 
     stage: str
     inputs: tuple[tuple[str, str], ...]
-    number: str
+    hash: str
     marked: bool
+
+    @property
+    def number(self) -> str:
+        """What the tags carry."""
+        return self.hash[:12]
 
     @property
     def chars(self) -> int:
@@ -71,10 +77,10 @@ def case_of(stage: str, sample: Sample, seed: int = 0) -> Case:
     """The case of a stage for a sample. The same inputs make the same case, whoever's they are."""
     shown = {"query": sample.task.query, "answer": sample.answer, "thinking": sample.thinking or ""}
     if "tools" in INPUTS[stage]:
-        shown["tools"] = "\n".join(map(_JSON.encode, sample.task.tools))
+        shown["tools"] = _tools(sample.task)
     inputs = tuple((name, shown[name]) for name in INPUTS[stage])
-    number = digest(str(seed), stage, *(text for _, text in inputs))[:12]
-    return Case(stage, inputs, number, any(_speaks_of_judging(text) for _, text in inputs))
+    found = digest(str(seed), stage, *(text for _, text in inputs))
+    return Case(stage, inputs, found, any(_speaks_of_judging(text) for _, text in inputs))
 
 
 @cache
@@ -90,6 +96,16 @@ def digest(*parts: str) -> str:
         data = part.encode("utf-8", "surrogatepass")
         found.update(len(data).to_bytes(8, "big") + data)
     return found.hexdigest()
+
+
+def _tools(task: Task) -> str:
+    # By identity: a task cannot be hashed, and is the same object from stage to stage.
+    known = _TOOLS.get(id(task))
+    if known is None:
+        if len(_TOOLS) >= RECENT:
+            _TOOLS.clear()
+        known = _TOOLS[id(task)] = task, "\n".join(map(_JSON.encode, task.tools))
+    return known[1]
 
 
 @lru_cache(RECENT)

@@ -55,6 +55,9 @@ class Panel:
         self.accept, self.seed = asking.accept, asking.seed
         self._scored = asking.accept.rule == "mean"
         self._turns = asyncio.Semaphore(asking.concurrency)
+        self._first, self._again = (
+            list(product(self.models, range(asking.draws * later, asking.draws * (1 + later)))) for later in (0, 1)
+        )
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     @property
@@ -64,9 +67,7 @@ class Panel:
 
     async def votes(self, case: Case, round: int = 0, *, afresh: bool = False) -> list[Ruling | Unheard]:
         """One ruling from each draw of each model, or why there is none; `afresh`: other draws, past the cache."""
-        draws = range(self.asking.draws * afresh, self.asking.draws * (1 + afresh))
-        ask = self._ask if afresh else self._vote
-        voters = list(product(self.models, draws))
+        ask, voters = (self._ask, self._again) if afresh else (self._vote, self._first)
         if len(voters) == 1:
             return [await ask(*voters[0], case, round)]
         heard = await asyncio.gather(*(ask(model, draw, case, round) for model, draw in voters), return_exceptions=True)
@@ -138,7 +139,7 @@ class Panel:
         a = self.asking
         settings = (a.temperature, a.max_tokens, a.asks, a.seed, draw, model.constrains)
         version = _version(case.stage, repr(settings), model.name, model.weights_id)
-        return Key(version, digest(*(m["content"] for m in asked)), digest(*(text for _, text in case.inputs)))
+        return Key(version, digest(*(m["content"] for m in asked)), case.hash)
 
 
 @lru_cache

@@ -30,7 +30,7 @@ _OPENING = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = OFF",
     "CREATE TABLE IF NOT EXISTS rulings (judge TEXT, prompt TEXT, sample TEXT, ruling BLOB, used REAL, "
-    "PRIMARY KEY (judge, prompt, sample)) WITHOUT ROWID",
+    "PRIMARY KEY (judge, prompt, sample))",
     "CREATE INDEX IF NOT EXISTS by_use ON rulings (used)",
 )
 _GET = "SELECT ruling FROM rulings WHERE judge = ? AND prompt = ? AND sample = ?"

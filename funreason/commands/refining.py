@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
+from funreason.bus import turns
 from funreason.bus.errors import BrokenAgent
 from funreason.bus.limits import Limits
 from funreason.commands import terminal
@@ -67,7 +67,7 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
     stop.on_leave(lambda: _say_interrupted(console, folder))
     try:
         with LiveProgress(folder, console):
-            asyncio.run(refine_file(config, file, folder, stop, resume=resume))
+            turns.run(refine_file(config, file, folder, stop, resume=resume))
     except STOPPED:
         _say_interrupted(console, folder)
         return 130

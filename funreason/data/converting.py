@@ -45,7 +45,7 @@ def convert(tasks: Iterable[Task], form: str, path: Path) -> tuple[int, list[Ref
 
 def _checked(task: Task, form: Form) -> dict[str, Any]:
     record = form.write(task)
-    again = form.read(json.loads(json.dumps(record)), 1).task
+    again = form.read(json.loads(json.dumps(record)), 1).whole()
     changed = [part for part in PARTS if getattr(again, part) != getattr(task, part)]
     if changed:
         raise RecordRefused("convert.changed", f"{', '.join(changed)} would not come back the same")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from funreason.calls.anyformat import calls_from_json
+import msgspec
+
+from funreason.calls.anyformat import calls_from_json, parse_any
+from funreason.calls.attempt import looks_like_calls
 from funreason.calls.bounds import CallSyntaxError
 from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.calls.tools import ToolFormatError, normalise_tools
@@ -16,10 +19,31 @@ _BAD_ID = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class RecordRead(NamedTuple):
-    """One record read: its task, and the answer's own text where the record holds text rather than calls."""
+    """One record read: its task, and the answer's own text where the record holds text rather than calls.
+
+    `spoken` says that the task's reference is what `answer` stands for, and has not been read from it yet.
+    """
 
     task: Task
     answer: str | None = None
+    spoken: bool = False
+
+    def whole(self) -> Task:
+        """The task with its reference."""
+        if not self.spoken or self.answer is None:
+            return self.task
+        reference, text = reference_of(self.answer)
+        return msgspec.structs.replace(self.task, reference=reference, reference_text=text)
+
+
+def reference_of(answer: str) -> tuple[list[Call] | None, str | None]:
+    """What an answer stands for: its calls, or no call and its prose; (None, None) for a call nobody can read."""
+    try:
+        return parse_any(answer), None
+    except CallSyntaxError:
+        if looks_like_calls(answer) or not answer:
+            return None, None
+    return [], answer
 
 
 def record_id(record: dict[str, Any], line: int) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from funreason.calls.thinking import split_thinking
+from funreason.calls.thinking import Split, split_thinking
 from funreason.data.form import RecordRead, calls_field, query_text, record_id, tools_field
 from funreason.data.refusal import RecordRefused
-from funreason.data.sharegpt import dialogue, reference_of
+from funreason.data.sharegpt import dialogue
 from funreason.record.types import Call, Task
 
 
@@ -24,32 +24,31 @@ def read(record: dict[str, Any], line: int) -> RecordRead:
     """The record's task and the answer's own text; raises RecordRefused."""
     messages = _messages(record["messages"])
     last = messages.pop() if messages[-1]["role"] == "assistant" else None
-    reference, text, thinking, answer = _answer(last)
+    reference, thinking, answer = _answer(last)
     task = Task(
         id=record_id(record, line),
         query=query_text(dialogue([(message["role"], _content(message)) for message in messages])),
         tools=tools_field(record.get("tools", record.get("functions"))),
         reference=reference,
-        reference_text=text,
         reference_thinking=thinking,
         category=str(record.get("category") or ""),
         source=str(record.get("source") or ""),
     )
-    return RecordRead(task, answer)
+    return RecordRead(task, answer.answer, spoken=answer.closed) if answer else RecordRead(task)
 
 
-def _answer(message: dict[str, Any] | None) -> tuple[list[Call] | None, str | None, str | None, str | None]:
+def _answer(message: dict[str, Any] | None) -> tuple[list[Call] | None, str | None, Split | None]:
+    """The calls an answer is given as, its thinking, and the text it is given as otherwise."""
     if message is None:
-        return None, None, None, None
+        return None, None, None
     content = split_thinking(_content(message))
     thinking = content.thinking or message.get("reasoning_content") or None
     if not isinstance(thinking, str | None):
         raise RecordRefused("cot.bad", f"reasoning_content must be text, found {type(thinking).__name__}")
     if message.get("tool_calls"):
         spoken = content.answer if content.closed else None
-        return calls_field(message["tool_calls"], "tool_calls"), None, thinking or spoken or None, None
-    reference, text = reference_of(content.answer) if content.closed else (None, None)
-    return reference, text, thinking, content.answer
+        return calls_field(message["tool_calls"], "tool_calls"), thinking or spoken or None, None
+    return None, thinking, content
 
 
 def _messages(found: Any) -> list[dict[str, Any]]:

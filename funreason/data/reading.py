@@ -54,7 +54,7 @@ def read_tasks(path: str | Path, *, format: str = "auto", strict: bool = False) 
     tasks, refusals = [], []
     for entry in read_entries(Path(path), format):
         if entry.read is not None:
-            tasks.append(entry.read.task)
+            tasks.append(entry.read.whole())
         if entry.refusal is not None:
             refusals.append(entry.refusal)
             _refuse_if(strict, path, entry.refusal)

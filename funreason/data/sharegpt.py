@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from funreason.calls.anyformat import parse_any
-from funreason.calls.attempt import looks_like_calls
-from funreason.calls.bounds import CallSyntaxError
 from funreason.calls.thinking import split_thinking
 from funreason.data.form import RecordRead, query_text, record_id, tools_field
 from funreason.data.refusal import RecordRefused
-from funreason.record.types import Call, Task
+from funreason.record.types import Task
 
 _ANSWERING = frozenset({"gpt", "assistant", "function_call"})
 _ASKING = frozenset({"human", "user"})
@@ -32,28 +29,15 @@ def read(record: dict[str, Any], line: int) -> RecordRead:
     answered = turns[-1][0] in _ANSWERING
     raw = turns.pop()[1] if answered else None
     split = split_thinking(raw) if raw is not None else None
-    reference, text = reference_of(split.answer) if split and split.closed else (None, None)
     task = Task(
         id=record_id(record, line),
         query=query_text(dialogue(turns)),
         tools=tools_field(record.get("tools")),
-        reference=reference,
-        reference_text=text,
         reference_thinking=split.thinking if split else None,
         category=str(record.get("category") or ""),
         source=str(record.get("source") or ""),
     )
-    return RecordRead(task, split.answer if split else None)
-
-
-def reference_of(answer: str) -> tuple[list[Call] | None, str | None]:
-    """What an answer stands for: its calls, or no call and its prose; (None, None) for a call nobody can read."""
-    try:
-        return parse_any(answer), None
-    except CallSyntaxError:
-        if looks_like_calls(answer) or not answer:
-            return None, None
-    return [], answer
+    return RecordRead(task, split.answer, spoken=split.closed) if split else RecordRead(task)
 
 
 def dialogue(turns: list[tuple[str, str]]) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -54,6 +55,12 @@ class Examiner:
     config: Config
     write: Callable[[Event], object]
     stop: StopRequest
+
+    @property
+    def decides(self) -> bool:
+        """Whether what is found may stop the round, so that it has to be known before."""
+        limits = self.config.fcdr.canaries
+        return limits.max_false_pass is not None or limits.max_false_drop is not None
 
     async def examine(
         self, judges: Mapping[str, Judge], tasks: Sequence[Task], samples: int, k: int, texts: Texts
@@ -108,6 +115,24 @@ class Examiner:
         text = f"the tasks have too few references for canaries, so the judges are tried on those of {STAND_IN}"
         self.write(Noted(level="info", text=text, round=k))
         return references(References(path=STAND_IN, count=count), self.config.seed, k)
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None], give_up: Callable[[], None], *, first: bool) -> AsyncIterator[None]:
+    """While the block lasts, `work` is done too, or before it with `first`.
+
+    Where work fails beside the block, `give_up` is to end the block early, and the failure is raised behind it.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        if first:
+            await task
+        task.add_done_callback(lambda done: None if done.cancelled() or done.exception() is None else give_up())
+        yield
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def asked_twice(judges: Mapping[str, Judge], config: Config, write: Callable[[Event], object]) -> dict[str, Judge]:

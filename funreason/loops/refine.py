@@ -22,7 +22,7 @@ from funreason.data.reading import read_samples
 from funreason.data.writers import write_sharegpt, write_xlam
 from funreason.loops.endpoints import Account, budget_of, greeted_sampler, served_policy
 from funreason.loops.graphs import refine_graph
-from funreason.loops.health import Examiner, asked_twice
+from funreason.loops.health import Examiner, asked_twice, beside
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import check_judges, judges, make_bus
@@ -147,10 +147,10 @@ async def _judge(
     bus = make_bus(graph, agents, config.fcdr, recall.observe)
     async with journal.heartbeat():
         with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
-            if owed:
-                examiner = Examiner(config, journal.write, stop)
-                await examiner.examine(seated, [sample.task for sample in samples], len(samples), ROUND, texts)
-            flow = await bus.drain(changed(sample, round=ROUND, attempt=again.get(sample.id, 0)) for sample in owed)
+            examiner, tasks = Examiner(config, journal.write, stop), [sample.task for sample in samples]
+            examining = examiner.examine(seated if owed else {}, tasks, len(samples), ROUND, texts)
+            async with beside(examining, bus.stop, first=examiner.decides):
+                flow = await bus.drain(changed(sample, round=ROUND, attempt=again.get(sample.id, 0)) for sample in owed)
     if flow.stopped:
         raise Interrupted
     texts.forget_said()

@@ -29,13 +29,22 @@ class Spent(msgspec.Struct, frozen=True):
     failed: int = 0
     estimated: int = 0
 
-    def plus(self, **more: int) -> Spent:
+    def plus(self, more: Spent) -> Spent:
         """This and some more."""
-        return msgspec.structs.replace(self, **{name: getattr(self, name) + count for name, count in more.items()})
+        return Spent(
+            self.requests + more.requests,
+            self.tokens + more.tokens,
+            self.retries + more.retries,
+            self.failed + more.failed,
+            self.estimated + more.estimated,
+        )
 
     def since(self, before: Spent) -> Spent:
         """What was spent between `before` and this."""
         return Spent(*(now - then for now, then in zip(_fields(self), _fields(before), strict=True)))
+
+
+_ONE = Spent(requests=1)
 
 
 class Budget:
@@ -51,12 +60,12 @@ class Budget:
         with self._lock:
             self._require("requests", self.spent.requests, self.requests)
             self._require("tokens", self.spent.tokens, self.tokens)
-            self.spent = self.spent.plus(requests=1)
+            self.spent = self.spent.plus(_ONE)
 
-    def add(self, **more: int) -> None:
-        """Something else was spent, in the words of `Spent`."""
+    def add(self, more: Spent) -> None:
+        """Something else was spent."""
         with self._lock:
-            self.spent = self.spent.plus(**more)
+            self.spent = self.spent.plus(more)
 
     @staticmethod
     def _require(what: str, spent: int, most: int | None) -> None:
@@ -77,19 +86,19 @@ class Purse:
     def take(self) -> None:
         """One request is about to be sent. BudgetSpent when it may not be."""
         self.budget.take()
-        self.spent = self.spent.plus(requests=1)
+        self.spent = self.spent.plus(_ONE)
 
     def pay(self, tokens: int, *, estimated: bool = False) -> None:
         """A request was answered at the cost of `tokens`; `estimated` where the server did not say."""
-        self._add(tokens=tokens, estimated=tokens if estimated else 0)
+        self._add(Spent(tokens=tokens, estimated=tokens if estimated else 0))
 
     def note(self, *, retries: int = 0, failed: int = 0) -> None:
         """Requests were sent again, or given up."""
-        self._add(retries=retries, failed=failed)
+        self._add(Spent(retries=retries, failed=failed))
 
-    def _add(self, **more: int) -> None:
-        self.budget.add(**more)
-        self.spent = self.spent.plus(**more)
+    def _add(self, more: Spent) -> None:
+        self.budget.add(more)
+        self.spent = self.spent.plus(more)
 
 
 def _fields(spent: Spent) -> tuple[int, ...]:

@@ -55,22 +55,16 @@ class EndpointPool:
         self.servers = [Server(address, self.patience.first_rest_s) for address in addresses]
         self.purse = Purse(budget or Budget())
         self.answered = 0
+        self.name = ""
+        """Which model answers; several, joined, where the servers have different ones."""
+        self.constrains = False
+        """Whether every server obeys a JSON schema; known once they were greeted."""
+        self._take_stock()
 
     @property
     def lanes(self) -> int:
         """How many requests may be on their way at once."""
         return sum(server.address.concurrency for server in self.servers)
-
-    @property
-    def name(self) -> str:
-        """Which model answers; several, joined, where the servers have different ones."""
-        names = {server.name for server in self.servers if server.name}
-        return names.pop() if len(names) == 1 else "+".join(sorted(names))
-
-    @property
-    def constrains(self) -> bool:
-        """Whether every server obeys a JSON schema; known once they were greeted."""
-        return all(server.constrains for server in self.servers)
 
     @property
     def context(self) -> int | None:
@@ -118,7 +112,7 @@ class EndpointPool:
         server = await self._take()
         try:
             if not server.known:
-                await server.learn(self._session)
+                await self._learn(server)
             self.purse.take()
             answer: Answer = await server.post(self._session, path, body, Answer)
             server.works()
@@ -142,9 +136,18 @@ class EndpointPool:
         if server.known:
             return
         try:
-            await self._retried(partial(server.learn, self._session), tries)
+            await self._retried(partial(self._learn, server), tries)
         except Mishap as last:
             raise self._given_up(str(last), alone=False) from None
+
+    async def _learn(self, server: Server) -> None:
+        await server.learn(self._session)
+        self._take_stock()
+
+    def _take_stock(self) -> None:
+        names = {server.name for server in self.servers if server.name}
+        self.name = "+".join(sorted(names))
+        self.constrains = all(server.constrains for server in self.servers)
 
     async def _retried(self, ask: Callable[[], Awaitable[T]], tries: int) -> T:
         try:

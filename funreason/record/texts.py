@@ -26,7 +26,7 @@ MANIFEST = "manifest.json"
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A sample as it lies on disk: like `Sample`, with the task's id in place of the task."""
+    """A sample as it lies on disk: the fields of `Sample` in their order, with the task's id in place of the task."""
 
     id: str
     task: str
@@ -38,6 +38,9 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     weights_id: str = ""
     truncated: bool = False
     verdicts: tuple[Verdict, ...] = ()
+
+
+assert Line.__struct_fields__ == Sample.__struct_fields__
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -54,7 +57,7 @@ class Texts:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._files: dict[str, int] = {}
+        self._files: dict[str, tuple[int, Path]] = {}
         self._known: dict[str, Task] = {}
 
     def put(self, kind: str, sample: Sample) -> None:
@@ -65,8 +68,8 @@ class Texts:
         if task.id not in self._known:
             self._known[task.id] = task
             self._write("tasks", task)
-        fields: dict[str, Any] = {name: getattr(sample, name) for name in Line.__struct_fields__}
-        self._write(kind, Line(**(fields | {"task": task.id})))
+        id, _, *more = msgspec.structs.astuple(sample)
+        self._write(kind, Line(id, task.id, *more))
 
     def say(self, said: Said) -> None:
         """Append a verdict to `judged.jsonl`."""
@@ -82,9 +85,8 @@ class Texts:
 
     def forget(self, kind: str) -> None:
         """Remove `<kind>.jsonl`, so that it can be written anew."""
-        file = self._files.pop(kind, None)
-        if file is not None:
-            os.close(file)
+        if kind in self._files:
+            os.close(self._files.pop(kind)[0])
         (self.folder / f"{kind}.jsonl").unlink(missing_ok=True)
 
     def get(self, kind: str) -> Iterator[Sample]:
@@ -113,25 +115,25 @@ class Texts:
 
     def sync(self) -> None:
         """Make everything put so far survive a power loss."""
-        for file in list(self._files.values()):
+        for file, _ in list(self._files.values()):
             os.fsync(file)
 
     def close(self) -> None:
         """Sync and close every file; the next `put` opens them again."""
         self.sync()
         while self._files:
-            os.close(self._files.popitem()[1])
+            os.close(self._files.popitem()[1][0])
 
     def _write(self, kind: str, thing: msgspec.Struct) -> None:
-        file = self._files.get(kind)
-        if file is None:
-            file = self._files[kind] = self._open(kind)
-        append(file, as_line(thing), self.folder / f"{kind}.jsonl")
+        if kind not in self._files:
+            path = self.folder / f"{kind}.jsonl"
+            self._files[kind] = self._open(path), path
+        file, path = self._files[kind]
+        append(file, as_line(thing), path)
 
-    def _open(self, kind: str) -> int:
+    def _open(self, path: Path) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / MANIFEST).unlink(missing_ok=True)
-        path = self.folder / f"{kind}.jsonl"
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         size = os.fstat(file).st_size
         if size and os.pread(file, 1, size - 1) != b"\n":  # torn by a kill: drop the half line, it is owed again
@@ -165,5 +167,5 @@ class Texts:
             raise RecordError(
                 f"{self.folder / 'tasks.jsonl'} has no task {line.task!r}, which sample {line.id!r} names"
             )
-        fields = {name: getattr(line, name) for name in Line.__struct_fields__}
-        return Sample(**(fields | {"task": tasks[line.task]}))
+        id, task, *more = msgspec.structs.astuple(line)
+        return Sample(id, tasks[task], *more)
