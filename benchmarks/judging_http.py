@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import json
 import os
+import selectors
 import signal
 import statistics
 import subprocess
@@ -46,7 +47,7 @@ class Server(asyncio.Protocol):
     """One connection: a request at a time, as HTTP clients send them; each is answered `LATENCY_S` later."""
 
     questions = inside = most = 0
-    first = last = area = marked = 0.0
+    first = last = area = marked = took = 0.0
 
     def connection_made(self, transport: Any) -> None:
         """Begin."""
@@ -58,8 +59,8 @@ class Server(asyncio.Protocol):
         head = self.buffer.find(b"\r\n\r\n")
         if head < 0:
             return
-        at = self.buffer.lower().find(b"content-length: ", 0, head)
-        length = int(self.buffer[at + 16 : self.buffer.index(b"\r", at)]) if at >= 0 else 0
+        _, _, told = self.buffer[:head].lower().partition(b"content-length: ")
+        length = int(told.split(b"\r", 1)[0]) if told else 0
         if len(self.buffer) < head + 4 + length:
             return
         request, self.buffer = self.buffer, b""
@@ -68,12 +69,15 @@ class Server(asyncio.Protocol):
             return
         self.count(1)
         tag = request[request.rindex(b"between <judge") + 9 :].split(b">", 1)[0].decode()
-        asyncio.get_running_loop().call_later(LATENCY_S, self.answer, ANSWERS.setdefault(tag, _ruling(tag)))
+        loop = asyncio.get_running_loop()
+        came = loop.time()
+        loop.call_at(came + LATENCY_S, self.answer, came, ANSWERS.get(tag) or ANSWERS.setdefault(tag, _ruling(tag)))
 
-    def answer(self, response: bytes) -> None:
+    def answer(self, came: float, response: bytes) -> None:
         """Answer it."""
         self.count(-1)
         self.transport.write(response)
+        Server.took += asyncio.get_running_loop().time() - came
 
     def count(self, change: int) -> None:
         """Note that a question came or was answered."""
@@ -95,6 +99,8 @@ class Seen(NamedTuple):
     first: float
     last: float
     busy: float
+    took: float
+    """Seconds until a question was answered, on average."""
     cpu_s: float
 
 
@@ -145,10 +151,12 @@ def serve() -> None:
         await over.wait()
         own = Server
         busy = own.area / (own.last - own.first)
-        seen = Seen(own.questions, own.most, own.first, own.last, busy, time.process_time())
+        seen = Seen(own.questions, own.most, own.first, own.last, busy, own.took / own.questions, time.process_time())
         print(json.dumps(seen), flush=True)
 
-    asyncio.run(run())
+    # By `select`, since `epoll` waits whole milliseconds, and an answer would come one too late.
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
+        runner.run(run())
 
 
 class Serving:
@@ -259,7 +267,7 @@ def told(name: str, run: Run) -> str:
     return (
         f"{name:5} {seen.questions:9d} {run.ideal_s:6.2f} {run.wall_s:6.2f} {seen.first - run.started:7.2f} "
         f"{run.asking_s:7.2f} {run.ended - seen.last:6.2f} {run.wall_s / run.ideal_s:7.3f} "
-        f"{run.asking_s / run.ideal_s:8.3f} {seen.busy:6.1f} {run.cpu_s:6.2f} {run.cpu_s * each:6.0f} "
+        f"{run.asking_s / run.ideal_s:8.3f} {seen.busy:6.1f} {1000 * seen.took:6.2f} {run.cpu_s:6.2f} {run.cpu_s * each:6.0f} "
         f"{seen.cpu_s * each:7.0f}"
     )
 
@@ -279,7 +287,7 @@ def main() -> None:
     where = f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}"
     print(f"$ python {' '.join(sys.argv)}   ({where})\n")
     print(f"{given.samples} samples; seconds; CPU and us/q are the command's, server's us/q last\n")
-    print("      questions  ideal   wall  before  asking  after   wall/  asking/   busy    CPU   us/q  server")
+    print("      questions  ideal   wall  before  asking  after   wall/  asking/   busy  took    CPU   us/q  server")
     with tempfile.TemporaryDirectory() as root:
         write_records(Path(root) / "records.jsonl", given.samples)
         print(told("bare", bare(5 * given.samples)), flush=True)

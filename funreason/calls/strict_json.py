@@ -28,7 +28,7 @@ def read_json(text: str) -> Any:
     `json.surrogate`, `json.null_byte`, `json.too_deep`.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float)
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         message = f"not JSON: {error.msg} at character {error.pos}"
         raise JsonRefused("json.broken", message, error.pos) from error
@@ -61,6 +61,9 @@ def _float(digits: str) -> float:
     if not math.isfinite(value):
         raise JsonRefused("json.not_finite", f"{digits[:40]} does not fit a float")
     return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float)
 
 
 def _check(value: Any, depth: int = 0) -> None:

@@ -17,6 +17,7 @@ from funreason.config import Config, ConfigError
 from funreason.loops.interrupt import STOPPED, StopRequest
 from funreason.loops.records import records_file
 from funreason.loops.refine import ROUND, refine_file
+from funreason.loops.refined import SHAREGPT, XLAM
 from funreason.models.budget import BudgetSpent
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.plain import plain
@@ -88,7 +89,7 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
             console.print(table)
     console.print(yield_table(state))
     console.print(account(state))
-    console.print(f"kept records: {out / 'refined-sharegpt.json'}, {out / 'refined-xlam.jsonl'}")
+    console.print(f"kept records: {out / SHAREGPT}, {out / XLAM}")
     unheard = list(_unheard(state, config.fcdr.error_limit))
     for line in unheard:
         console.print(plain(line), soft_wrap=True)

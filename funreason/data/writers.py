@@ -7,12 +7,14 @@ reader never meets half a file.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from funreason.calls.parse import CallSyntaxError, parse_calls
 from funreason.calls.thinking import join_thinking
+from funreason.record.appending import unwritable, whole_characters
 from funreason.record.types import Sample
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -20,7 +22,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 def write_sharegpt(path: str | Path, samples: Iterable[Sample], *, system: str = "") -> int:
     """One `{"conversations", "system", "tools"}` a line, thinking in its tags; returns how many were written."""
-    return _write(Path(path), samples, lambda sample: _sharegpt(sample, system))
+    return write_records(Path(path), (as_sharegpt(sample, system) for sample in samples))
 
 
 def write_xlam(path: str | Path, samples: Iterable[Sample]) -> int:
@@ -28,10 +30,11 @@ def write_xlam(path: str | Path, samples: Iterable[Sample]) -> int:
 
     An answer that is ordinary text becomes `answers: []` with the text under `response`; thinking goes to `cot`.
     """
-    return _write(Path(path), samples, _xlam)
+    return write_records(Path(path), map(as_xlam, samples))
 
 
-def _sharegpt(sample: Sample, system: str) -> dict[str, Any]:
+def as_sharegpt(sample: Sample, system: str = "") -> dict[str, Any]:
+    """A sample in share-gpt's form."""
     turns = [
         {"from": "human", "value": sample.task.query},
         {"from": "gpt", "value": join_thinking(sample.thinking, sample.answer)},
@@ -40,7 +43,8 @@ def _sharegpt(sample: Sample, system: str) -> dict[str, Any]:
     return {"id": sample.id, "conversations": turns, "system": system, "tools": tools}
 
 
-def _xlam(sample: Sample) -> dict[str, Any]:
+def as_xlam(sample: Sample) -> dict[str, Any]:
+    """A sample in xLAM's form."""
     record: dict[str, Any] = {"id": sample.id, "query": sample.task.query}
     record["tools"] = _encode(sample.task.tools)
     try:
@@ -54,20 +58,56 @@ def _xlam(sample: Sample) -> dict[str, Any]:
     return record
 
 
-def _write(path: Path, samples: Iterable[Sample], form: Callable[[Sample], dict[str, Any]]) -> int:
-    return write_records(path, map(form, samples))
-
-
 def write_records(path: Path, records: Iterable[dict[str, Any]]) -> int:
     """Write records as one list (`.json`) or one a line; returns how many there were."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".part")
-    first, between, last = ("[\n", ",\n", "\n]\n") if path.suffix == ".json" else ("", "\n", "\n")
-    count = 0
-    with draft.open("w", encoding="utf-8") as stream:
+    with RecordsFile(path) as file:
         for record in records:
-            stream.write((between if count else first) + _encode(record))
-            count += 1
-        stream.write(last if count else "[]\n" if first else "")
-    draft.replace(path)
-    return count
+            file.put(record)
+    return file.count
+
+
+class RecordsFile:
+    """Records written one by one, as one list (`.json`) or one a line; the file is there when the block has ended well.
+
+    RecordError when it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._draft = path.with_name(path.name + ".part")
+        self._first, self._between, self._last = ("[\n", ",\n", "\n]\n") if path.suffix == ".json" else ("", "\n", "\n")
+
+    def __enter__(self) -> RecordsFile:
+        with self._writing():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._draft.open("wb")
+        return self
+
+    def put(self, record: dict[str, Any]) -> None:
+        """Write one record."""
+        text = (self._between if self.count else self._first) + _encode(record)
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:
+            data = whole_characters(text).encode()
+        with self._writing():
+            self._stream.write(data)
+        self.count += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            with suppress(OSError):
+                self._stream.close()
+            return
+        with self._writing():
+            self._stream.write((self._last if self.count else "[]\n" if self._first else "").encode())
+            self._stream.close()
+            self._draft.replace(self.path)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise unwritable(self._draft, error) from error

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -59,6 +62,17 @@ class Account:
         fresh, self._told = spent.since(self._told), spent
         if fresh != Spent():
             self.write(Paid(round=round, node=self.node, **msgspec.structs.asdict(fresh)))
+
+
+def begin_to_import(config: Config) -> None:
+    """Import what servers are asked with, where some are to be, in a thread: much of it is reading certificates."""
+    if config.fcdr.llm.endpoints or config.sample.endpoints:
+        Thread(target=_import_quietly, args=NEEDED[:1], daemon=True).start()
+
+
+def _import_quietly(name: str) -> None:
+    with suppress(ImportError):  # whoever needs it says what to install
+        import_module(name)
 
 
 def budget_of(config: Config, past: State | None = None) -> Budget:

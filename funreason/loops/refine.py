@@ -19,8 +19,7 @@ from funreason.bus.flow import Flow
 from funreason.bus.graph import Graph
 from funreason.config import Config, dump_config
 from funreason.data.reading import read_samples
-from funreason.data.writers import write_sharegpt, write_xlam
-from funreason.loops.endpoints import Account, budget_of, greeted_sampler, served_policy
+from funreason.loops.endpoints import Account, begin_to_import, budget_of, greeted_sampler, served_policy
 from funreason.loops.graphs import refine_graph
 from funreason.loops.health import Examiner, asked_twice, beside
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
@@ -29,6 +28,7 @@ from funreason.loops.judging import check_judges, judges, make_bus
 from funreason.loops.panels import build_panel, opened, sitting
 from funreason.loops.recall import Recall, first_attempts, tell_ends
 from funreason.loops.records import note_records, require_same
+from funreason.loops.refined import refined_files
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RecordError, RunFolder, write_whole
 from funreason.record.manifest import seal_run
@@ -52,6 +52,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     DataError when nothing is usable, GraphError or PluginError when nothing could judge it, RecordError when the
     records are others than those the run began with: then `out` is not begun, or left as it was.
     """
+    begin_to_import(config)
     reading = read_samples(file, strict=config.tasks.strict)
     graph = refine_graph(config.fcdr)
     check_judges(config.fcdr)
@@ -105,7 +106,6 @@ async def _refine(
         with sitting(panel, journal.write):
             own, resample = judges(config.fcdr, panel), _resampler(config, served, journal)
             flow = await _judge(config, journal, graph, own, samples, past, stop, resample)
-        _write_refined(out)
         out.seal(ROUND)
     except STOPPED:
         journal.end("interrupted", go_on(out))
@@ -140,19 +140,19 @@ async def _judge(
     agents = {
         **{name: recall.judge(name, agent, batched=name in batched) for name, agent in asked.items()},
         "regenerator": Regenerator(resample, order=config.fcdr.regenerate, max_attempts=config.fcdr.max_attempts),
-        "trainer": Keeper(end),
         "dead_letter": DeadLetter(end),
     }
     owed = [sample for sample in samples if (ROUND, sample.id) not in past.ended]
-    bus = make_bus(graph, agents, config.fcdr, recall.observe)
-    async with journal.heartbeat():
-        with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
-            examiner, tasks = Examiner(config, journal.write, stop), [sample.task for sample in samples]
-            examining = examiner.examine(seated if owed else {}, tasks, len(samples), ROUND, texts)
-            async with beside(examining, bus.stop, first=examiner.decides):
-                flow = await bus.drain(changed(sample, round=ROUND, attempt=again.get(sample.id, 0)) for sample in owed)
-    if flow.stopped:
-        raise Interrupted
+    examiner, tasks = Examiner(config, journal.write, stop), [sample.task for sample in samples]
+    with refined_files(journal.folder, texts, end) as ended:
+        bus = make_bus(graph, {**agents, "trainer": Keeper(ended)}, config.fcdr, recall.observe)
+        async with journal.heartbeat():
+            with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
+                examining = examiner.examine(seated if owed else {}, tasks, len(samples), ROUND, texts)
+                async with beside(examining, bus.stop, first=examiner.decides):
+                    flow = await bus.drain(changed(s, round=ROUND, attempt=again.get(s.id, 0)) for s in owed)
+        if flow.stopped:
+            raise Interrupted
     texts.forget_said()
     return flow
 
@@ -166,10 +166,3 @@ def _resampler(config: Config, served: EndpointSampler | None, journal: Journal)
     texts = journal.folder.texts(ROUND)
     drawn = {(sample.id, sample.attempt): sample for sample in texts.get("sampled")}
     return Generator(policy, texts, 1, drawn).resample
-
-
-def _write_refined(out: RunFolder) -> None:
-    texts = out.texts(ROUND)
-    kept = [sample for kind in ("kept", "text") for sample in texts.get(kind)]
-    write_sharegpt(out.path / "refined-sharegpt.json", kept)
-    write_xlam(out.path / "refined-xlam.jsonl", kept)

@@ -40,9 +40,14 @@ def as_line(thing: msgspec.Struct) -> bytes:
         return msgspec.json.encode(_whole_characters(msgspec.to_builtins(thing))) + b"\n"
 
 
+def whole_characters(text: str) -> str:
+    """`text` with U+FFFD for each lone surrogate."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _whole_characters(data: Any) -> Any:
     if isinstance(data, str):
-        return data.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return whole_characters(data)
     if isinstance(data, dict):
         return {_whole_characters(key): _whole_characters(value) for key, value in data.items()}
     return [_whole_characters(each) for each in data] if isinstance(data, list | tuple) else data
