@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import json
 import os
+import select
 import selectors
 import signal
 import statistics
@@ -41,6 +42,17 @@ REASONING = (
     "tool declares for it. 3. Nothing that is required is left out, and nothing was added that nobody spoke of. 4. The "
     "steps follow one from another, and the last of them leads to what is answered. All criteria hold."
 )
+
+
+class Punctual(selectors.EpollSelector):
+    """Waits to the microsecond, where `epoll` waits whole milliseconds and answers would come up to one too late."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """The files that are ready."""
+        if timeout is not None and timeout > 0:
+            select.select([self], [], [], timeout)
+            timeout = 0
+        return super().select(timeout)
 
 
 class Server(asyncio.Protocol):
@@ -154,8 +166,7 @@ def serve() -> None:
         seen = Seen(own.questions, own.most, own.first, own.last, busy, own.took / own.questions, time.process_time())
         print(json.dumps(seen), flush=True)
 
-    # By `select`, since `epoll` waits whole milliseconds, and an answer would come one too late.
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(Punctual())) as runner:
         runner.run(run())
 
 

@@ -20,7 +20,7 @@ from funreason.agents.llm_messages import messages
 from funreason.agents.llm_panel import Asking, Panel
 from funreason.agents.llm_reply import Ruling, Unreadable, read_json, read_tagged
 from funreason.agents.llm_voting import Accept
-from funreason.agents.verdict_cache import Key, VerdictCache
+from funreason.agents.verdict_cache import EVERY, Key, VerdictCache
 from funreason.models.chat import ChatError
 from funreason.record.types import Call, Sample, Task, Verdict
 
@@ -463,6 +463,28 @@ def test_several_processes_share_a_cache(tmp_path):
     cache = VerdictCache(path, most=10_000)
     assert all(cache.get(Key(name, "p", "599")) == Ruling(True, 1.0, "ü") for name in "abc")
     cache.close()
+
+
+def test_a_judge_nobody_knew_is_found_in_the_cache_once_another_process_has_put_it_there(tmp_path):
+    one, other = (VerdictCache(tmp_path / "verdicts.sqlite", most=1000) for _ in "ab")
+    ruling = Ruling(True, 1.0, "")
+    assert one.get(Key("j", "p", "0")) is None
+    other.put(Key("j", "p", "0"), ruling)
+    other.close()
+    for i in range(1, EVERY + 1):
+        one.put(Key("j", "p", str(i)), ruling)
+    assert all(one.get(Key("j", "p", str(i))) == ruling for i in range(EVERY + 1))
+    assert one.get(Key("j", "p", "new")) is None
+    one.close()
+
+
+def test_a_ruling_put_before_the_first_look_is_found_after_it(cache):
+    ruling = Ruling(True, 1.0, "")
+    cache.put(Key("j", "p", "0"), ruling)
+    assert cache.get(Key("j", "p", "other")) is None
+    for i in range(1, 2 * EVERY):
+        cache.put(Key("j", "p", str(i)), ruling)
+    assert cache.get(Key("j", "p", "0")) == ruling
 
 
 def test_what_a_judge_says_can_be_written_down_whatever_it_says(cache):

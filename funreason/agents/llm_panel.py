@@ -124,13 +124,15 @@ class Panel:
         if model.constrains:
             form = schema(case, scored=self._scored, rewrites=case.stage in REWRITING)
         async with self._turns:
-            return await model.reply(
+            reply = await model.reply(
                 asked,
                 temperature=self.asking.temperature,
                 max_tokens=self.asking.max_tokens,
                 schema=form,
                 seed=seed,
             )
+        await asyncio.sleep(0)  # whoever waits for a turn asks before this reply is read
+        return reply
 
     def _messages(self, model: ChatModel, case: Case, fault: str = "") -> Messages:
         return messages(case, scored=self._scored, constrained=model.constrains, fault=fault)

@@ -33,6 +33,7 @@ _OPENING = (
     "PRIMARY KEY (judge, prompt, sample))",
     "CREATE INDEX IF NOT EXISTS by_use ON rulings (used)",
 )
+_ANY = "SELECT 1 FROM rulings WHERE judge = ? LIMIT 1"
 _GET = "SELECT ruling FROM rulings WHERE judge = ? AND prompt = ? AND sample = ?"
 _USE = "UPDATE rulings SET used = ? WHERE judge = ? AND prompt = ? AND sample = ?"
 _PUT = "INSERT OR REPLACE INTO rulings VALUES (?, ?, ?, ?, ?)"
@@ -62,6 +63,9 @@ class VerdictCache:
         self.fault = ""
         self._fresh: dict[Key, Ruling] = {}
         self._used: dict[Key, float] = {}
+        self._own: dict[str, set[int] | None] = {}
+        """By judge, hashes of the keys put here, where the file held none of that judge before: no other is there."""
+        self._changes = 0
         self._grown = 0
         self._file: sqlite3.Connection | None = None
         with self._trying():
@@ -69,14 +73,14 @@ class VerdictCache:
             self._file = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
             for line in _OPENING:
                 self._file.execute(line)
+            self._notice_others(self._file)
 
     def get(self, key: Key) -> Ruling | None:
         """The ruling under `key`, which counts as used now; None when there is none."""
         found = self._fresh.get(key)
-        if found is None and self._file is not None:
+        if found is None and self._file is not None and self._may_hold(key):
             with self._trying():
-                row = self._file.execute(_GET, key).fetchone()
-                found = msgspec.json.decode(row[0], type=Ruling) if row is not None else None
+                found = self._look_up(self._file, key)
         if found is not None:
             self._used[key] = time.time()
             self._write_lot()
@@ -87,6 +91,8 @@ class VerdictCache:
         if self._file is not None:
             self._fresh[key] = ruling
             self._used[key] = time.time()
+            if (own := self._own.get(key.judge)) is not None:
+                own.add(hash(key))
             self._write_lot()
 
     def close(self) -> None:
@@ -94,6 +100,24 @@ class VerdictCache:
         self._grown = self.most  # however little was put: another process may have filled the file
         self._write()
         self._let_go()
+
+    def _may_hold(self, key: Key) -> bool:
+        own = self._own.get(key.judge)
+        return own is None or hash(key) in own
+
+    def _look_up(self, file: sqlite3.Connection, key: Key) -> Ruling | None:
+        if key.judge not in self._own:
+            there = file.execute(_ANY, key[:1]).fetchone()
+            self._own[key.judge] = None if there else {hash(k) for k in self._fresh if k.judge == key.judge}
+        row = file.execute(_GET, key).fetchone()
+        return msgspec.json.decode(row[0], type=Ruling) if row is not None else None
+
+    def _notice_others(self, file: sqlite3.Connection) -> None:
+        """Another process has written: what it put is found from now on."""
+        (changes,) = file.execute("PRAGMA data_version").fetchone()
+        if changes != self._changes:
+            self._own.clear()
+            self._changes = changes
 
     def _write_lot(self) -> None:
         if len(self._used) >= EVERY:
@@ -103,6 +127,9 @@ class VerdictCache:
         if self._file is None:
             return
         with self._trying():
+            for judge, own in self._own.items():
+                if own is not None and len(own) > self.most:
+                    self._own[judge] = None
             self._file.execute("BEGIN IMMEDIATE")
             used = self._used
             self._file.executemany(_PUT, [(*k, msgspec.json.encode(r), used[k]) for k, r in self._fresh.items()])
@@ -112,6 +139,7 @@ class VerdictCache:
                 self._file.execute(_OLDEST, (self.most,))
                 self._grown = 0
             self._file.execute("COMMIT")
+            self._notice_others(self._file)
         self._fresh.clear()
         self._used.clear()
 

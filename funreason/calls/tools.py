@@ -15,6 +15,7 @@ from funreason.calls.typewords import is_optional, type_schema
 
 _NESTED_TYPES = frozenset({"object", "dict"})
 _KEPT_LISTS = ("enum", "choices")
+_MORE_THAN_A_TYPE = frozenset({"required", "items", "properties", "anyOf", "enum", *_KEPT_LISTS})
 _MAX_DEPTH = 16
 
 
@@ -107,6 +108,9 @@ def _property(raw: Any, where: str, depth: int) -> dict[str, Any]:
         raise ToolFormatError(f"{where} must be an object or a type's name, found {type(raw).__name__}")
     if depth > _MAX_DEPTH:
         raise ToolFormatError(f"{where} nests deeper than {_MAX_DEPTH}")
+    if _MORE_THAN_A_TYPE.isdisjoint(raw):
+        out = dict(raw)
+        return out | _type_part(out.pop("type", None), where)
     out = {key: value for key, value in raw.items() if key not in ("type", "required", "items", "properties")}
     out |= _options(out.pop("anyOf", None), where, depth) | _type_part(raw.get("type"), where)
     enum = next((raw[key] for key in _KEPT_LISTS if isinstance(raw.get(key), list) and raw[key]), None)

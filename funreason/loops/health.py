@@ -73,7 +73,7 @@ class Examiner:
         if not settings.share or not judges:
             return
         count = max(LEAST, math.ceil(settings.share * samples / (2 * len(judges))))
-        flock = Flock(self._tasks(tasks, SPARE * count, k), self.config.seed, k)
+        flock = await asyncio.to_thread(self._flock, tasks, count, k)  # which takes a while, and others may go on
         texts.forget(CANARIES)  # of an attempt that was broken off
         turns = asyncio.Semaphore(self.config.fcdr.samples_at_once)
         heard = await asyncio.gather(*(self._asked(*each, flock, count, turns) for each in judges.items()))
@@ -103,6 +103,9 @@ class Examiner:
     def _stage(self, node: str) -> str:
         """Whose question a judge asks: that of the stage it is named after, or that its entry names."""
         return next((entry.stage for entry in self.config.fcdr.judges if entry.name == node and entry.stage), node)
+
+    def _flock(self, tasks: Sequence[Task], count: int, k: int) -> Flock:
+        return Flock(self._tasks(tasks, SPARE * count, k), self.config.seed, k)
 
     def _tasks(self, own: Sequence[Task], count: int, k: int) -> list[Task]:
         """At most `count` tasks with a reference that could be right."""
