@@ -17,9 +17,6 @@ import argparse
 import asyncio
 import json
 import os
-import select
-import selectors
-import signal
 import statistics
 import subprocess
 import sys
@@ -28,92 +25,18 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import judging_server
+from judging_server import LATENCY_S, Seen
+
 from funreason.calls.render import render_calls
 from funreason.calls.thinking import join_thinking
 from funreason.data.toolbox import generate
 from funreason.record.folder import RunFolder
 from funreason.record.types import Task
 
-LATENCY_S, LANES = 0.050, 64
+LANES = 64
 CALLS = {"simple": 0.2, "multiple": 0.2, "parallel": 0.6}
 """Categories of the toolbox whose answer is a call."""
-REASONING = (
-    "1. The inputs are complete and can be read. 2. Each value that is given was asked for, and has the type that the "
-    "tool declares for it. 3. Nothing that is required is left out, and nothing was added that nobody spoke of. 4. The "
-    "steps follow one from another, and the last of them leads to what is answered. All criteria hold."
-)
-
-
-class Punctual(selectors.EpollSelector):
-    """Waits to the microsecond, where `epoll` waits whole milliseconds and answers would come up to one too late."""
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """The files that are ready."""
-        if timeout is not None and timeout > 0:
-            select.select([self], [], [], timeout)
-            timeout = 0
-        return super().select(timeout)
-
-
-class Server(asyncio.Protocol):
-    """One connection: a request at a time, as HTTP clients send them; each is answered `LATENCY_S` later."""
-
-    questions = inside = most = 0
-    first = last = area = marked = took = 0.0
-
-    def connection_made(self, transport: Any) -> None:
-        """Begin."""
-        self.transport, self.buffer = transport, b""
-
-    def data_received(self, data: bytes) -> None:
-        """Take a question, once it is whole."""
-        self.buffer += data
-        head = self.buffer.find(b"\r\n\r\n")
-        if head < 0:
-            return
-        _, _, told = self.buffer[:head].lower().partition(b"content-length: ")
-        length = int(told.split(b"\r", 1)[0]) if told else 0
-        if len(self.buffer) < head + 4 + length:
-            return
-        request, self.buffer = self.buffer, b""
-        if request.startswith(b"GET"):
-            self.transport.write(_response({"data": [{"id": "judge"}]}))
-            return
-        self.count(1)
-        tag = request[request.rindex(b"between <judge") + 9 :].split(b">", 1)[0].decode()
-        loop = asyncio.get_running_loop()
-        came = loop.time()
-        loop.call_at(came + LATENCY_S, self.answer, came, ANSWERS.get(tag) or ANSWERS.setdefault(tag, _ruling(tag)))
-
-    def answer(self, came: float, response: bytes) -> None:
-        """Answer it."""
-        self.count(-1)
-        self.transport.write(response)
-        Server.took += asyncio.get_running_loop().time() - came
-
-    def count(self, change: int) -> None:
-        """Note that a question came or was answered."""
-        now, own = time.perf_counter(), Server
-        own.first = own.first or now
-        own.area += own.inside * (now - own.marked)
-        own.inside, own.marked, own.last = own.inside + change, now, now
-        own.most, own.questions = max(own.most, own.inside), own.questions + (change < 0)
-
-
-ANSWERS: dict[str, bytes] = {}
-
-
-class Seen(NamedTuple):
-    """What the server saw."""
-
-    questions: int
-    most: int
-    first: float
-    last: float
-    busy: float
-    took: float
-    """Seconds until a question was answered, on average."""
-    cpu_s: float
 
 
 class Run(NamedTuple):
@@ -140,41 +63,11 @@ class Run(NamedTuple):
         return self.seen.questions * LATENCY_S / LANES
 
 
-def _response(data: Any) -> bytes:
-    body = json.dumps(data).encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-
-
-def _ruling(tag: str) -> bytes:
-    message = {"role": "assistant", "content": f"{REASONING} <{tag}>True</{tag}>"}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 700, "completion_tokens": 90, "total_tokens": 790}
-    return _response({"id": "c", "object": "chat.completion", "model": "judge", "choices": [choice], "usage": usage})
-
-
-def serve() -> None:
-    """Answer until told to stop, then print what was seen."""
-
-    async def run() -> None:
-        over, loop = asyncio.Event(), asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, over.set)
-        server = await loop.create_server(Server, "127.0.0.1", 0)
-        print(server.sockets[0].getsockname()[1], flush=True)
-        await over.wait()
-        own = Server
-        busy = own.area / (own.last - own.first)
-        seen = Seen(own.questions, own.most, own.first, own.last, busy, own.took / own.questions, time.process_time())
-        print(json.dumps(seen), flush=True)
-
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(Punctual())) as runner:
-        runner.run(run())
-
-
 class Serving:
     """The server's process while the block lasts; `seen` afterwards."""
 
     def __enter__(self) -> Serving:
-        command = [sys.executable, __file__, "--serve"]
+        command = [sys.executable, judging_server.__file__]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
@@ -278,8 +171,8 @@ def told(name: str, run: Run) -> str:
     return (
         f"{name:5} {seen.questions:9d} {run.ideal_s:6.2f} {run.wall_s:6.2f} {seen.first - run.started:7.2f} "
         f"{run.asking_s:7.2f} {run.ended - seen.last:6.2f} {run.wall_s / run.ideal_s:7.3f} "
-        f"{run.asking_s / run.ideal_s:8.3f} {seen.busy:6.1f} {1000 * seen.took:6.2f} {run.cpu_s:6.2f} {run.cpu_s * each:6.0f} "
-        f"{seen.cpu_s * each:7.0f}"
+        f"{run.asking_s / run.ideal_s:8.3f} {seen.busy:6.1f} {1000 * seen.took:6.2f} {run.cpu_s:6.2f} "
+        f"{run.cpu_s * each:6.0f} {seen.cpu_s * each:7.0f}"
     )
 
 
@@ -290,11 +183,7 @@ def main() -> None:
     arguments.add_argument("--runs", type=int, default=3)
     arguments.add_argument("--set", action="append", default=[], help="a setting more, as `funreason refine` takes it")
     arguments.add_argument("--profile", help="write the profile of one run there")
-    arguments.add_argument("--serve", action="store_true", help="be the server")
     given = arguments.parse_args()
-    if given.serve:
-        serve()
-        return
     where = f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}"
     print(f"$ python {' '.join(sys.argv)}   ({where})\n")
     print(f"{given.samples} samples; seconds; CPU and us/q are the command's, server's us/q last\n")

@@ -26,6 +26,9 @@ from funreason.bus.ready import Ready
 from funreason.bus.table import Lane, Route
 from funreason.record.types import Verdict
 
+AT_ONCE = 8
+"""Workers that start in one turn of the event loop: what the first ask is on its way before the last have begun."""
+
 
 class Drain:
     """The state of one `Bus.drain`; used once."""
@@ -52,8 +55,12 @@ class Drain:
 
     async def run(self) -> Flow:
         """Carry everything to its end."""
-        tasks = [asyncio.create_task(self._work()) for _ in range(self._limits.workers)]
+        tasks: list[asyncio.Task[None]] = []
         try:
+            while len(tasks) < self._limits.workers:
+                tasks.append(asyncio.create_task(self._work()))
+                if len(tasks) % AT_ONCE == 0:
+                    await asyncio.sleep(0)
             # `wait` and not `gather`: a KeyboardInterrupt leaves the loop by itself, and raised here a second time it
             # would break the loop's own closing.
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)

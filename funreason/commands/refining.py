@@ -67,7 +67,7 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
     stop.on_stop(lambda: console.print("finishing what is in flight, then saving; once more to stop now"))
     stop.on_leave(lambda: _say_interrupted(console, folder))
     try:
-        with LiveProgress(folder, console):
+        with LiveProgress(folder, console) as shown:
             turns.run(refine_file(config, file, folder, stop, resume=resume))
     except STOPPED:
         _say_interrupted(console, folder)
@@ -82,7 +82,7 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
         raise
     finally:
         stop.deafen()
-    state = folder.state()
+    state = shown.state
     console.print(stage_table(state))
     for table in (asked_table(state), health_table(state)):
         if table.row_count:

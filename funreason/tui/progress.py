@@ -35,7 +35,10 @@ PHASES = {
 
 
 class LiveProgress(AbstractContextManager["LiveProgress"]):
-    """Shows a run while it goes on. On something that is no terminal it prints one line per phase instead."""
+    """Shows a run while it goes on. On something that is no terminal it prints one line per phase instead.
+
+    `state` is what the log says; behind the block, all of it.
+    """
 
     def __init__(self, folder: RunFolder, console: Console) -> None:
         self.console = console
@@ -67,17 +70,17 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
             self._tell()
 
     def _tell(self) -> None:
-        """Show what is new, for as long as somebody reads: a closed terminal or pipe must not stop the run."""
-        if self._unread:
-            return
+        """Read what is new, and show it as long as somebody reads: a closed terminal or pipe must not stop the run."""
+        notes = len(self.state.notes)
         try:
-            self._refresh()
+            self.state.fold(self._reader.events())
+            if not self._unread:
+                self._show(notes)
         except OSError:
             self._unread = True
 
-    def _refresh(self) -> None:
-        notes = len(self.state.notes)
-        self.state.fold(self._reader.events())
+    def _show(self, notes: int) -> None:
+        """Show the state, and the notes behind the first `notes`."""
         for note in self.state.notes[notes:]:
             style = "yellow" if note.level == "warning" else ""
             self.console.print(Text(plain(f"{note.level}: {note.text}"), style=style))
