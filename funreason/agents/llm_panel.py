@@ -23,6 +23,8 @@ from funreason.models.chat import ChatError, ChatModel, Reply
 
 Messages = list[dict[str, str]]
 _SHOWN = 120
+HANDOVER = 2
+"""Turns of the event loop before a reply is read: whoever waits to ask takes the place, and sends, meanwhile."""
 
 
 class Asking(NamedTuple):
@@ -131,7 +133,8 @@ class Panel:
                 schema=form,
                 seed=seed,
             )
-        await asyncio.sleep(0)  # whoever waits for a turn asks before this reply is read
+        for _ in range(HANDOVER):
+            await asyncio.sleep(0)
         return reply
 
     def _messages(self, model: ChatModel, case: Case, fault: str = "") -> Messages:

@@ -1,25 +1,19 @@
-"""What networkx knows about a graph: depths, what can be reached, cycles.
+"""What a graph's shape says: depths, what can be reached, cycles.
 
-The one place that touches networkx; it is asked before a run and never during one (a hop through networkx
-costs ten times one through the compiled table).
+Asked before each run, so walked here: to import networkx takes a fifth of a second, and only a graph whose cycles have
+to be named is worth that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-import networkx as nx  # type: ignore[import-untyped]
+from collections.abc import Iterable, Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
 
 from funreason.bus.nodes import Edge
 
-
-def digraph(names: Iterable[str], edges: Iterable[Edge]) -> nx.MultiDiGraph[str]:
-    """All nodes and those of `edges` whose two ends exist; each edge keyed by its outcome."""
-    shape: nx.MultiDiGraph[str] = nx.MultiDiGraph()
-    shape.add_nodes_from(names)
-    known = set(shape)
-    shape.add_edges_from((e.source, e.target, e.outcome) for e in edges if {e.source, e.target} <= known)
-    return shape
+if TYPE_CHECKING:
+    import networkx as nx  # type: ignore[import-untyped]
 
 
 def depths(names: Sequence[str], edges: Iterable[Edge], start: str) -> dict[str, int]:
@@ -27,35 +21,20 @@ def depths(names: Sequence[str], edges: Iterable[Edge], start: str) -> dict[str,
 
     A node that cannot be reached stands behind all others.
     """
-    shape = digraph(names, edges)
-    forward = _without_back_edges(shape, start) if start in shape else nx.MultiDiGraph()
+    targets = _targets(names, edges)
+    before: dict[str, list[str]] = {start: []} if start in targets else {}
+    for source, target in _forward(targets, start) if before else ():
+        before.setdefault(target, []).append(source)
     depth: dict[str, int] = {}
-    for name in nx.topological_sort(forward):
-        depth[name] = 1 + max((depth[before] for before in forward.predecessors(name)), default=-1)
-    return {name: depth.get(name, len(shape)) for name in shape}
-
-
-def _without_back_edges(shape: nx.MultiDiGraph[str], start: str) -> nx.DiGraph[str]:
-    forward: nx.DiGraph[str] = nx.DiGraph()
-    forward.add_node(start)
-    open_nodes: set[str] = set()
-    for source, target, label in nx.dfs_labeled_edges(shape, start):
-        if label == "reverse":
-            open_nodes.discard(target)
-            continue
-        if label == "forward":
-            open_nodes.add(target)
-        if source != target and (label == "forward" or target not in open_nodes):
-            forward.add_edge(source, target)
-    return forward
+    for name in TopologicalSorter(before).static_order():
+        depth[name] = 1 + max((depth[each] for each in before[name]), default=-1)
+    return {name: depth.get(name, len(targets)) for name in targets}
 
 
 def reachable(names: Iterable[str], edges: Iterable[Edge], start: str) -> set[str]:
     """The nodes that a walk from the start along `edges` can come to, the start among them."""
-    shape = digraph(names, edges)
-    if start not in shape:
-        return set()
-    return {start, *nx.descendants(shape, start)}
+    targets = _targets(names, edges)
+    return {start, *(target for _, target in _forward(targets, start))} if start in targets else set()
 
 
 def cycles(names: Iterable[str], edges: Iterable[Edge]) -> list[list[Edge]]:
@@ -64,11 +43,60 @@ def cycles(names: Iterable[str], edges: Iterable[Edge]) -> list[list[Edge]]:
     One per knot and not all of them: their number can be exponential, and mending one at a time suffices.
     """
     kept = list(edges)
-    named = {(e.source, e.target, e.outcome): e for e in kept}
-    shape = digraph(names, kept)
+    known = list(names)
+    try:
+        TopologicalSorter(_targets(known, kept)).prepare()
+    except CycleError:
+        return _named_cycles(known, kept)
+    return []
+
+
+def _named_cycles(names: Sequence[str], edges: Sequence[Edge]) -> list[list[Edge]]:
+    import networkx as nx
+
+    shape = _digraph(names, edges)
+    named = {(e.source, e.target, e.outcome): e for e in edges}
     found = []
     for knot in nx.strongly_connected_components(shape):
         inside = shape.subgraph(knot)
         if inside.number_of_edges():
             found.append([named[step] for step in nx.find_cycle(inside)])
     return found
+
+
+def _digraph(names: Iterable[str], edges: Iterable[Edge]) -> nx.MultiDiGraph[str]:
+    """All nodes and those of `edges` whose two ends exist; each edge keyed by its outcome."""
+    import networkx as nx
+
+    shape: nx.MultiDiGraph[str] = nx.MultiDiGraph()
+    shape.add_nodes_from(names)
+    known = set(shape)
+    shape.add_edges_from((e.source, e.target, e.outcome) for e in edges if {e.source, e.target} <= known)
+    return shape
+
+
+def _targets(names: Iterable[str], edges: Iterable[Edge]) -> dict[str, dict[str, None]]:
+    """Where the edges of each node lead, in their order; edges that have no node at an end are left out."""
+    targets: dict[str, dict[str, None]] = {name: {} for name in names}
+    for edge in edges:
+        if edge.source in targets and edge.target in targets:
+            targets[edge.source][edge.target] = None
+    return targets
+
+
+def _forward(targets: dict[str, dict[str, None]], start: str) -> Iterator[tuple[str, str]]:
+    """The edges met on a walk in depth from `start`, but for those that lead back to where the walk came through."""
+    seen, way = {start}, {start}
+    walk = [(start, iter(targets[start]))]
+    while walk:
+        source, left = walk[-1]
+        target = next(left, None)
+        if target is None:
+            walk.pop()
+            way.discard(source)
+        elif target not in way:
+            yield source, target
+            if target not in seen:
+                seen.add(target)
+                way.add(target)
+                walk.append((target, iter(targets[target])))
