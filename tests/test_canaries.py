@@ -18,7 +18,7 @@ from funreason.agents.faults import FAULTS
 from funreason.commands.refining import run_refine
 from funreason.config import Canaries, Config, Fcdr, JudgeEntry
 from funreason.data.toolbox import generate
-from funreason.loops.health import Examiner, UnfitJudge
+from funreason.loops.health import Examiner, UnfitJudge, beside
 from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.loops.judging import judges
 from funreason.record import events as ev
@@ -299,6 +299,61 @@ def test_an_unfit_judge_ends_the_run_before_a_sample_is_judged(tmp_path):
     assert "judge 'mine'" in state.reason
     assert not state.rounds[1].nodes
     assert health(state, "mine").false_pass == 1
+
+
+def test_without_a_limit_canaries_are_asked_beside_the_samples(tmp_path):
+    code, folder = refined(tmp_path)
+    assert code == 0
+    told = [type(event) for event in LogReader(folder.events).events()]
+    assert told.index(ev.Judged) < told.index(ev.Examined)
+    assert told.count(ev.Examined) == len(STAGES)
+
+
+def test_with_a_limit_canaries_are_asked_before_the_first_sample(tmp_path):
+    code, folder = refined(tmp_path, "fcdr.canaries.max_false_drop=0.5")
+    assert code == 0
+    told = [type(event) for event in LogReader(folder.events).events()]
+    assert told.index(ev.Judged) > max(i for i, kind in enumerate(told) if kind is ev.Examined)
+
+
+async def failing():
+    await asyncio.sleep(0)
+    raise UnfitJudge("no")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_fails_beside_a_block_ends_it_early_and_before_it_keeps_it_from_beginning(first):
+    begun = []
+
+    async def block():
+        given_up = asyncio.Event()
+        async with beside(failing(), given_up.set, first=first):
+            begun.append(True)
+            await asyncio.wait_for(given_up.wait(), 10)
+
+    with pytest.raises(UnfitJudge):
+        asyncio.run(block())
+    assert begun == ([] if first else [True])
+
+
+def test_a_block_that_fails_calls_off_what_is_done_beside_it():
+    ends = []
+
+    async def work():
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ends.append("work")
+
+    async def block():
+        async with beside(work(), lambda: None, first=False):
+            await asyncio.sleep(0)
+            raise KeyError
+        ends.append("block")
+
+    with pytest.raises(KeyError):
+        asyncio.run(block())
+    assert ends == ["work"]
 
 
 @pytest.mark.slow

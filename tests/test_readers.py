@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from funreason.data.entries import read_entries
 from funreason.data.reading import DataError, read_samples, read_tasks
-from funreason.data.writers import write_sharegpt, write_xlam
+from funreason.data.writers import RecordsFile, write_records, write_sharegpt, write_xlam
+from funreason.record.errors import RecordError
 from funreason.record.types import Call, Sample, Task
 
 TOOL = {"name": "f", "description": "does f", "parameters": {"a": {"type": "int", "description": ""}}}
@@ -343,3 +344,33 @@ def test_what_is_written_reads_back_as_the_same_samples(tmp_path, write, name):
         (s.id, s.task.query, s.task.tools, s.answer, s.thinking) for s in KEPT
     ]
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("name", ["k.json", "k.jsonl"])
+def test_a_file_of_records_has_its_name_only_once_it_is_whole(tmp_path, name):
+    path = tmp_path / name
+
+    def broken_off():
+        yield {"id": 1}
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        write_records(path, broken_off())
+    assert not path.exists()
+    with RecordsFile(path) as file:
+        file.put({"id": 2})
+        assert not path.exists()
+    text = path.read_text()
+    assert (json.loads(text) if name == "k.json" else [json.loads(text)]) == [{"id": 2}]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_half_a_character_is_written_as_a_sign_that_a_file_can_hold(tmp_path):
+    assert write_records(tmp_path / "k.jsonl", [{"id": "a\ud800b"}, {"id": "ü"}]) == 2
+    assert [json.loads(line)["id"] for line in (tmp_path / "k.jsonl").read_text().splitlines()] == ["a\ufffdb", "ü"]
+
+
+def test_records_that_cannot_be_written_name_the_file(tmp_path):
+    (tmp_path / "here").write_text("no folder")
+    with pytest.raises(RecordError, match=r"here/k.jsonl.part cannot be written"):
+        write_records(tmp_path / "here" / "k.jsonl", [{"id": 1}])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from funreason.bus import turns
 from funreason.commands import terminal
 from funreason.commands.settings import OUTSIDE, read_config, require_same_judges
 from funreason.commands.tracking import require_known, tracked
@@ -53,7 +53,7 @@ def run_loop(
     console.print(f"run {folder.path}")
     try:
         with tracked(folder, track, console), viewed(folder, console) if tui else LiveProgress(folder, console):
-            state = asyncio.run(play(config, folder, stop, resume=resume is not None))
+            state = turns.run(play(config, folder, stop, resume=resume is not None))
     except STOPPED:
         _say_interrupted(console, folder)
         return INTERRUPTED

@@ -1,0 +1,47 @@
+"""The event loop takes in one reply at a time."""
+
+import asyncio
+import socket
+
+from funreason.bus import turns
+
+
+def test_what_follows_from_one_reply_is_done_before_the_next_is_read():
+    async def two_replies_at_once():
+        loop, done = asyncio.get_running_loop(), []
+        over = asyncio.Event()
+
+        def read(name, end):
+            end.recv(1)
+            done.append(f"{name} read")
+            loop.call_soon(follow, name)
+
+        def follow(name):
+            done.append(f"{name} used")
+            if len(done) == 4:
+                over.set()
+
+        pairs = {name: socket.socketpair() for name in "ab"}
+        for name, (far, near) in pairs.items():
+            loop.add_reader(near, read, name, near)
+            far.send(b"!")
+        await asyncio.wait_for(over.wait(), 10)
+        for far, near in pairs.values():
+            loop.remove_reader(near)
+            far.close()
+            near.close()
+        return done
+
+    def kinds(done):
+        return [word.split()[1] for word in done]
+
+    assert kinds(asyncio.run(two_replies_at_once())) == ["read", "read", "used", "used"]
+    assert kinds(turns.run(two_replies_at_once())) == ["read", "used", "read", "used"]
+
+
+def test_what_a_thread_found_comes_out_as_from_any_loop():
+    async def answer():
+        await asyncio.to_thread(int)
+        return 3
+
+    assert turns.run(answer()) == 3
