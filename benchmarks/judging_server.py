@@ -51,7 +51,7 @@ class Server:
         self.bell, self.stop = os.pipe()
         self.connections: dict[int, socket.socket] = {}
         self.begun: dict[int, bytes] = {}
-        self.owed: deque[tuple[float, int, bytes]] = deque()
+        self.owed: deque[tuple[float, socket.socket, bytes]] = deque()
         self.answers: dict[bytes, bytes] = {}
         self.questions = self.most = 0
         self.first = self.last = self.took = 0.0
@@ -106,14 +106,15 @@ class Server:
         tag = question[question.rindex(b"between <judge") + 9 :].split(b">", 1)[0]
         if tag not in self.answers:
             self.answers[tag] = ruling(tag.decode())
-        self.owed.append((now + LATENCY_S, file, self.answers[tag]))
+        self.owed.append((now + LATENCY_S, self.connections[file], self.answers[tag]))
         self.most = max(self.most, len(self.owed))
 
     def answer(self) -> None:
         """Answer what is due."""
         while self.owed and (now := time.perf_counter()) >= self.owed[0][0]:
-            due, file, text = self.owed.popleft()
-            self.connections[file].send(text)
+            due, connection, text = self.owed.popleft()
+            with suppress(OSError):  # whoever asked has left
+                connection.send(text)
             self.questions, self.last, self.took = self.questions + 1, now, self.took + now - due + LATENCY_S
 
     def seen(self) -> Seen:

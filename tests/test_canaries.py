@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 
 import pytest
@@ -314,6 +315,61 @@ def test_with_a_limit_canaries_are_asked_before_the_first_sample(tmp_path):
     assert code == 0
     told = [type(event) for event in LogReader(folder.events).events()]
     assert told.index(ev.Judged) > max(i for i, kind in enumerate(told) if kind is ev.Examined)
+
+
+def test_once_a_canary_has_failed_for_good_no_other_is_asked(tmp_path):
+    asked = []
+
+    class Gone(Exception):
+        stops_run = True
+
+    async def judge(sample):
+        asked.append(sample.id)
+        await asyncio.sleep(0.01 * len(asked))
+        raise Gone
+
+    async def try_and_wait():
+        config = Config(fcdr=Fcdr(workers=1))
+        with pytest.raises(Gone):
+            await Examiner(config, lambda event: None, StopRequest()).examine(
+                {"cot": judge}, TASKS, 200, 1, Texts(tmp_path)
+            )
+        await asyncio.sleep(0.1)
+
+    asyncio.run(try_and_wait())
+    assert len(asked) == 1
+
+
+SLOW_ON_CANARIES = """
+import asyncio
+from pathlib import Path
+
+async def slow(sample):
+    if sample.id.startswith("canary/") and not Path(__file__).with_name("quick").exists():
+        Path(__file__).with_name("waiting").touch()
+        await asyncio.sleep(600)
+    return "pass"
+"""
+
+
+def test_a_refining_stopped_while_only_canaries_were_left_shows_them_when_it_goes_on(tmp_path):
+    (tmp_path / "mine.py").write_text(SLOW_ON_CANARIES)
+    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(RECORD | {"id": f"r{i}"}) + "\n" for i in range(12)))
+    entry = f"fcdr.judges=[{{name: mine, agent: '{tmp_path / 'mine.py'}:slow', after: cot, seconds: 600}}]"
+    begin = [sys.executable, "-m", "funreason", "refine"]
+    folder = RunFolder(tmp_path / "out")
+    running = subprocess.Popen([*begin, str(tmp_path / "tasks.jsonl"), "--out", str(folder.path), "--set", entry])
+    patience = time.monotonic() + 60
+    while not (folder.path.exists() and folder.state().ended) or len(folder.state().ended) < 12:
+        assert time.monotonic() < patience
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    assert not any(health.tried for health in folder.state().rounds[1].health.values())
+    (tmp_path / "quick").touch()
+    done = subprocess.run([*begin, "--resume", str(folder.path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(folder.state().rounds[1].health_of(name).tried for name in ("response", "cot", "mine", "format"))
 
 
 async def failing():

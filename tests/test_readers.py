@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.data.entries import read_entries
 from funreason.data.reading import DataError, read_samples, read_tasks
 from funreason.data.writers import RecordsFile, write_records, write_sharegpt, write_xlam
@@ -374,3 +375,8 @@ def test_records_that_cannot_be_written_name_the_file(tmp_path):
     (tmp_path / "here").write_text("no folder")
     with pytest.raises(RecordError, match=r"here/k.jsonl.part cannot be written"):
         write_records(tmp_path / "here" / "k.jsonl", [{"id": 1}])
+
+
+def test_a_byte_order_mark_inside_a_record_is_named():
+    with pytest.raises(JsonRefused, match="byte-order mark"):
+        read_json("\ufeff[]")

@@ -35,7 +35,6 @@ _ENTITIES = {"<": "&lt;", "[": "&#91;", "&": "&amp;"}
 _ENTITY = re.compile("&(?:lt|#91|amp);")
 _OF_JUDGING = ("judge", "verdict", "newfc")
 _NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
-_TOOLS: dict[int, tuple[Task, str]] = {}
 _IN_CODE = re.compile(r"\\[ux]|&#|%[46-7]")
 """Letters written as codes: what they spell could be a verdict to whoever decodes them."""
 
@@ -98,13 +97,16 @@ def digest(*parts: str) -> str:
     return found.hexdigest()
 
 
+_shown: dict[int, tuple[Task, str]] = {}
+"""Tools as text, by the task's identity: a task cannot be hashed, and is the same object from stage to stage."""
+
+
 def _tools(task: Task) -> str:
-    # By identity: a task cannot be hashed, and is the same object from stage to stage.
-    known = _TOOLS.get(id(task))
+    known = _shown.get(id(task))
     if known is None:
-        if len(_TOOLS) >= RECENT:
-            _TOOLS.clear()
-        known = _TOOLS[id(task)] = task, "\n".join(map(_JSON.encode, task.tools))
+        if len(_shown) >= RECENT:
+            _shown.clear()
+        known = _shown[id(task)] = task, "\n".join(map(_JSON.encode, task.tools))
     return known[1]
 
 

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING
 
 from funreason.bus.nodes import Edge
-
-if TYPE_CHECKING:
-    import networkx as nx  # type: ignore[import-untyped]
 
 
 def depths(names: Sequence[str], edges: Iterable[Edge], start: str) -> dict[str, int]:
@@ -52,27 +48,18 @@ def cycles(names: Iterable[str], edges: Iterable[Edge]) -> list[list[Edge]]:
 
 
 def _named_cycles(names: Sequence[str], edges: Sequence[Edge]) -> list[list[Edge]]:
-    import networkx as nx
+    import networkx as nx  # type: ignore[import-untyped]
 
-    shape = _digraph(names, edges)
-    named = {(e.source, e.target, e.outcome): e for e in edges}
+    shape = nx.MultiDiGraph()
+    shape.add_nodes_from(names)
+    named = {(e.source, e.target, e.outcome): e for e in edges if {e.source, e.target} <= set(shape)}
+    shape.add_edges_from(named)
     found = []
     for knot in nx.strongly_connected_components(shape):
         inside = shape.subgraph(knot)
         if inside.number_of_edges():
             found.append([named[step] for step in nx.find_cycle(inside)])
     return found
-
-
-def _digraph(names: Iterable[str], edges: Iterable[Edge]) -> nx.MultiDiGraph[str]:
-    """All nodes and those of `edges` whose two ends exist; each edge keyed by its outcome."""
-    import networkx as nx
-
-    shape: nx.MultiDiGraph[str] = nx.MultiDiGraph()
-    shape.add_nodes_from(names)
-    known = set(shape)
-    shape.add_edges_from((e.source, e.target, e.outcome) for e in edges if {e.source, e.target} <= known)
-    return shape
 
 
 def _targets(names: Iterable[str], edges: Iterable[Edge]) -> dict[str, dict[str, None]]:

@@ -15,13 +15,27 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class OneByOne(selectors.DefaultSelector):
-    """A selector that tells of the file that was ready first; of the others when it is asked again, in their order."""
+Ready = tuple[selectors.SelectorKey, int]
 
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+
+class OneByOne(selectors.DefaultSelector):
+    """A selector that tells of one file that is ready, and in turn: none waits longer than all others take."""
+
+    _last = -1
+
+    def select(self, timeout: float | None = None) -> list[Ready]:
         """At most one file that is ready."""
-        found: list[tuple[selectors.SelectorKey, int]] = super().select(timeout)
-        return found[:1]
+        found = super().select(timeout)
+        if not found:
+            return []
+        turn = min(found, key=self._distance)
+        self._last = turn[0].fd
+        return [turn]
+
+    def _distance(self, ready: Ready) -> tuple[bool, int]:
+        """How long after the last one a file has its turn."""
+        fd = ready[0].fd
+        return fd <= self._last, fd
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

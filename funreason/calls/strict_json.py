@@ -30,6 +30,8 @@ def read_json(text: str) -> Any:
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
+        if text.startswith("\ufeff"):
+            raise JsonRefused("json.broken", "not JSON: it begins with a byte-order mark") from error
         message = f"not JSON: {error.msg} at character {error.pos}"
         raise JsonRefused("json.broken", message, error.pos) from error
     except RecursionError as error:

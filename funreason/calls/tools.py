@@ -15,7 +15,7 @@ from funreason.calls.typewords import is_optional, type_schema
 
 _NESTED_TYPES = frozenset({"object", "dict"})
 _KEPT_LISTS = ("enum", "choices")
-_MORE_THAN_A_TYPE = frozenset({"required", "items", "properties", "anyOf", "enum", *_KEPT_LISTS})
+_MORE_THAN_A_TYPE = frozenset({"required", "items", "properties", "anyOf", *_KEPT_LISTS})
 _MAX_DEPTH = 16
 
 

@@ -17,15 +17,12 @@ from funreason.cli import judging, keeping, looking, running, scoring, settings,
 from funreason.cli.app import app
 
 OK, USAGE, INTERRUPTED = 0, 2, 130
-CYCLES_AFTER = 20_000
-"""Objects made before the garbage collector looks for cycles again: its usual 700 are a tenth of every start."""
 
 __all__ = ["app", "judging", "keeping", "looking", "main", "running", "scoring", "settings", "sharing"]
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and leave with its exit code; an error that has a sentence of its own is printed as that."""
-    gc.set_threshold(CYCLES_AFTER)
     atexit.register(gc.freeze)  # what the process ends with need not be looked through once more
     # What a model writes is parsed as Python; the parser's remarks on its style would only litter the terminal.
     warnings.simplefilter("ignore", SyntaxWarning)

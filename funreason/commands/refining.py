@@ -82,7 +82,7 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
         raise
     finally:
         stop.deafen()
-    state = shown.state
+    state = shown.whole()
     console.print(stage_table(state))
     for table in (asked_table(state), health_table(state)):
         if table.row_count:

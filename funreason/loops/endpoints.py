@@ -64,10 +64,9 @@ class Account:
             self.write(Paid(round=round, node=self.node, **msgspec.structs.asdict(fresh)))
 
 
-def begin_to_import(config: Config) -> None:
-    """Import what servers are asked with, where some are to be, in a thread: much of it is reading certificates."""
-    if config.fcdr.llm.endpoints or config.sample.endpoints:
-        Thread(target=_import_quietly, args=NEEDED[:1], daemon=True).start()
+def begin_to_import() -> None:
+    """Import what servers are asked with, in a thread: much of it is reading certificates."""
+    Thread(target=_import_quietly, args=("aiohttp",), daemon=True).start()
 
 
 def _import_quietly(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Judges are judged: before a round draws a sample, each judge is shown canaries, and one that errs too often stops it.
+"""Judges are judged: each round shows them canaries, and one that errs too often stops it before it draws a sample.
 
 The same agents that will sit on the bus are asked directly, so nothing they are shown can get into the flow. What each
 was shown and said stands in the round's `canaries.jsonl`.
@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from funreason.agents.answers import word_of
 from funreason.agents.asked_twice import Twice
 from funreason.agents.canaries import Canary, Flock
 from funreason.bus.agent import ERROR
 from funreason.bus.answers import evidence
-from funreason.config import OWN_TASKS, Canaries, Config, References
+from funreason.config import OWN_TASKS, TOOLBOX, Canaries, Config, References
 from funreason.loops.interrupt import StopRequest
 from funreason.loops.sources import can_be_scored, references
 from funreason.record.events import Event, Examined, Noted
@@ -35,6 +35,7 @@ STAND_IN = "toolbox:new_dev"
 """Where references come from when the run's own tasks have too few: a split nothing is trained on."""
 
 Judge = Callable[[Sample], Awaitable[Any]]
+T = TypeVar("T")
 
 
 class UnfitJudge(RuntimeError):
@@ -73,10 +74,10 @@ class Examiner:
         if not settings.share or not judges:
             return
         count = max(LEAST, math.ceil(settings.share * samples / (2 * len(judges))))
-        flock = await asyncio.to_thread(self._flock, tasks, count, k)  # which takes a while, and others may go on
+        flock = await self._flock(tasks, count, k)
         texts.forget(CANARIES)  # of an attempt that was broken off
         turns = asyncio.Semaphore(self.config.fcdr.samples_at_once)
-        heard = await asyncio.gather(*(self._asked(*each, flock, count, turns) for each in judges.items()))
+        heard = await _all(self._asked(*each, flock, count, turns) for each in judges.items())
         self.stop.check()
         told = []
         for node, said in zip(judges, heard, strict=True):
@@ -97,27 +98,28 @@ class Examiner:
                 await self.stop.wait()
                 return None if self.stop.asked else Said(canary, await _verdict(node, judge, canary.sample))
 
-        heard = await asyncio.gather(*map(ask, (*flock.good(stage, count), *flock.bad(stage, count))))
+        heard = await _all(map(ask, (*flock.good(stage, count), *flock.bad(stage, count))))
         return [each for each in heard if each is not None]
 
     def _stage(self, node: str) -> str:
         """Whose question a judge asks: that of the stage it is named after, or that its entry names."""
         return next((entry.stage for entry in self.config.fcdr.judges if entry.name == node and entry.stage), node)
 
-    def _flock(self, tasks: Sequence[Task], count: int, k: int) -> Flock:
-        return Flock(self._tasks(tasks, SPARE * count, k), self.config.seed, k)
-
-    def _tasks(self, own: Sequence[Task], count: int, k: int) -> list[Task]:
-        """At most `count` tasks with a reference that could be right."""
-        path = self.config.fcdr.canaries.path
-        if path != OWN_TASKS:
-            return references(References(path=path, count=count), self.config.seed, k)
-        able = [task for task in own if can_be_scored(task)]
-        if sum(bool(task.reference) for task in able) >= LEAST:
-            return able
-        text = f"the tasks have too few references for canaries, so the judges are tried on those of {STAND_IN}"
-        self.write(Noted(level="info", text=text, round=k))
-        return references(References(path=STAND_IN, count=count), self.config.seed, k)
+    async def _flock(self, own: Sequence[Task], count: int, k: int) -> Flock:
+        """Canaries of the run's own tasks, or of other references where those have too few that could be right."""
+        path, seed = self.config.fcdr.canaries.path, self.config.seed
+        if path == OWN_TASKS:
+            able = [task for task in own if can_be_scored(task)]
+            if sum(bool(task.reference) for task in able) >= LEAST:
+                return Flock(able, seed, k)
+            text = f"the tasks have too few references for canaries, so the judges are tried on those of {STAND_IN}"
+            self.write(Noted(level="info", text=text, round=k))
+            path = STAND_IN
+        source = References(path=path, count=SPARE * count)
+        if not path.startswith(TOOLBOX):
+            return Flock(references(source, seed, k), seed, k)
+        # To draw them takes a tenth of a second, and others may go on meanwhile.
+        return Flock(await asyncio.to_thread(references, source, seed, k), seed, k)
 
 
 @asynccontextmanager
@@ -176,6 +178,16 @@ def _examined(k: int, node: str, said: Sequence[Said]) -> Examined:
         errors=len(said) - len(heard),
         missed=dict(missed),
     )
+
+
+async def _all(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What each comes to; where one fails, none goes on."""
+    tasks = [asyncio.ensure_future(each) for each in asked]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _verdict(node: str, judge: Judge, sample: Sample) -> Verdict:

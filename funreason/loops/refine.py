@@ -25,7 +25,7 @@ from funreason.loops.health import Examiner, asked_twice, beside
 from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
 from funreason.loops.journal import Journal
 from funreason.loops.judging import check_judges, judges, make_bus
-from funreason.loops.panels import build_panel, opened, sitting
+from funreason.loops.panels import asks_models, build_panel, opened, sitting
 from funreason.loops.recall import Recall, first_attempts, tell_ends
 from funreason.loops.records import note_records, require_same
 from funreason.loops.refined import refined_files
@@ -52,7 +52,8 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     DataError when nothing is usable, GraphError or PluginError when nothing could judge it, RecordError when the
     records are others than those the run began with: then `out` is not begun, or left as it was.
     """
-    begin_to_import(config)
+    if asks_models(config.fcdr) or config.sample.endpoints:
+        begin_to_import()
     reading = read_samples(file, strict=config.tasks.strict)
     graph = refine_graph(config.fcdr)
     check_judges(config.fcdr)
@@ -143,18 +144,23 @@ async def _judge(
         "dead_letter": DeadLetter(end),
     }
     owed = [sample for sample in samples if (ROUND, sample.id) not in past.ended]
+    untried = seated if owed else {name: judge for name, judge in seated.items() if not _tried(past, name)}
     examiner, tasks = Examiner(config, journal.write, stop), [sample.task for sample in samples]
-    with refined_files(journal.folder, texts, end) as ended:
-        bus = make_bus(graph, {**agents, "trainer": Keeper(ended)}, config.fcdr, recall.observe)
-        async with journal.heartbeat():
+    async with journal.heartbeat():
+        with refined_files(journal.folder, texts, end) as ended:
+            bus = make_bus(graph, {**agents, "trainer": Keeper(ended)}, config.fcdr, recall.observe)
             with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
-                examining = examiner.examine(seated if owed else {}, tasks, len(samples), ROUND, texts)
+                examining = examiner.examine(untried, tasks, len(samples), ROUND, texts)
                 async with beside(examining, bus.stop, first=examiner.decides):
                     flow = await bus.drain(changed(s, round=ROUND, attempt=again.get(s.id, 0)) for s in owed)
-        if flow.stopped:
-            raise Interrupted
+            if flow.stopped:
+                raise Interrupted
     texts.forget_said()
     return flow
+
+
+def _tried(past: State, judge: str) -> bool:
+    return ROUND in past.rounds and past.rounds[ROUND].health_of(judge).tried
 
 
 def _resampler(config: Config, served: EndpointSampler | None, journal: Journal) -> Resample | None:

@@ -30,13 +30,14 @@ def refined_files(out: RunFolder, texts: Texts, end: Ending) -> Iterator[Ending]
         sharegpt, xlam = (stack.enter_context(RecordsFile(out.path / name)) for name in (SHAREGPT, XLAM))
 
         def put(sample: Sample) -> None:
-            sharegpt.put(as_sharegpt(sample))
-            xlam.put(as_xlam(sample))
+            as_one, as_other = as_sharegpt(sample), as_xlam(sample)
+            sharegpt.put(as_one)
+            xlam.put(as_other)
 
         def ended(sample: Sample, fate: str) -> None:
-            end(sample, fate)
             if fate in KEPT:
                 put(sample)
+            end(sample, fate)
 
         for fate in KEPT:
             for sample in texts.get(fate):

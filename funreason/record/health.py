@@ -28,6 +28,11 @@ class JudgeHealth:
     """Samples and attempts asked twice: a run that goes on after a kill asks some of them again."""
 
     @property
+    def tried(self) -> bool:
+        """Whether it was shown canaries."""
+        return bool(self.bad or self.good or self.errors)
+
+    @property
     def false_pass(self) -> float | None:
         """The share of known bad samples that passed."""
         return self.passed / self.bad if self.bad else None

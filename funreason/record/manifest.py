@@ -16,7 +16,7 @@ from funreason.record.folder import RunFolder, hash_file, write_json
 from funreason.record.settings import LOOP, RECORDS, REFINED
 from funreason.record.texts import MANIFEST
 
-LASTING = (LOOP, REFINED, RECORDS, "refined-*", "gate-items/**/*", "gate/**/*", "weights/*/*")
+LASTING = (LOOP, REFINED, RECORDS, "refined-*.json", "refined-*.jsonl", "gate-items/**/*", "gate/**/*", "weights/*/*")
 LOG = ("events/*.jsonl",)
 """A log is listed when the run has ended: until then its last file grows."""
 WHOLE = ("finished", "refused")

@@ -35,10 +35,7 @@ PHASES = {
 
 
 class LiveProgress(AbstractContextManager["LiveProgress"]):
-    """Shows a run while it goes on. On something that is no terminal it prints one line per phase instead.
-
-    `state` is what the log says; behind the block, all of it.
-    """
+    """Shows a run while it goes on. On something that is no terminal it prints one line per phase instead."""
 
     def __init__(self, folder: RunFolder, console: Console) -> None:
         self.console = console
@@ -64,6 +61,11 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         self._tell()
         if self._live and not self._unread:
             self._live.stop()
+
+    def whole(self) -> State:
+        """All that the log says, behind the block. OSError when it cannot be read."""
+        self.state.fold(self._reader.events())
+        return self.state
 
     def _watch(self) -> None:
         while not self._stop.wait(REFRESH_S):
