@@ -13,8 +13,6 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-
-
 Ready = tuple[selectors.SelectorKey, int]
 
 
