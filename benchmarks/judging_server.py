@@ -30,8 +30,6 @@ class Seen(NamedTuple):
     """What the server saw. Times are `perf_counter`'s."""
 
     questions: int
-    most: int
-    """Questions in its hands at once."""
     first: float
     last: float
     """When the first question had come, and when the last was answered."""
@@ -53,7 +51,7 @@ class Server:
         self.begun: dict[int, bytes] = {}
         self.owed: deque[tuple[float, socket.socket, bytes]] = deque()
         self.answers: dict[bytes, bytes] = {}
-        self.questions = self.most = 0
+        self.questions = 0
         self.first = self.last = self.took = 0.0
 
     def run(self) -> Seen:
@@ -107,7 +105,6 @@ class Server:
         if tag not in self.answers:
             self.answers[tag] = ruling(tag.decode())
         self.owed.append((now + LATENCY_S, self.connections[file], self.answers[tag]))
-        self.most = max(self.most, len(self.owed))
 
     def answer(self) -> None:
         """Answer what is due."""
@@ -121,7 +118,7 @@ class Server:
         """What it saw until now."""
         lasted, count = self.last - self.first, self.questions
         busy, took = (self.took / lasted, self.took / count) if count else (0.0, 0.0)
-        return Seen(count, self.most, self.first, self.last, busy, took, time.process_time())
+        return Seen(count, self.first, self.last, busy, took, time.process_time())
 
 
 def response(data: Any) -> bytes:

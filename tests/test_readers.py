@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.data.entries import read_entries
 from funreason.data.reading import DataError, read_samples, read_tasks
-from funreason.data.writers import RecordsFile, write_records, write_sharegpt, write_xlam
+from funreason.data.writers import RecordsFile, as_xlam, write_records, write_sharegpt
 from funreason.record.errors import RecordError
 from funreason.record.types import Call, Sample, Task
 
@@ -333,6 +333,10 @@ KEPT = [
     ),
     Sample("s2", Task("s2", "sing “ü”", []), "No tool here."),
 ]
+
+
+def write_xlam(path, samples):
+    return write_records(path, map(as_xlam, samples))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
+from funreason.record.appending import whole_characters
 from funreason.record.types import Sample, Task
 
 INPUTS: Mapping[str, tuple[str, ...]] = {
@@ -119,7 +120,7 @@ def fenced(text: str) -> str:
 def sendable(text: str) -> str:
     """`text` without what neither a request nor the record could hold: lone surrogates and null bytes."""
     whole = text.replace("\0", "\ufffd")
-    return whole if whole.isascii() else whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole if whole.isascii() else whole_characters(whole)
 
 
 def unfenced(text: str) -> str:

@@ -15,7 +15,7 @@ from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.selection import Selection, select, solved_tasks
 from funreason.agents.staleness import StaleError, fresh_only, staleness
 from funreason.record.events import Chosen, Event, Noted, Updated
-from funreason.record.texts import Texts
+from funreason.record.texts import KEPT, Texts
 from funreason.record.types import Sample
 
 
@@ -126,7 +126,7 @@ class Trainer:
         if self.diet.learn_from == "unfiltered":
             drawn = self.texts.get("sampled")
             return list({s.id: s for s in drawn if s.attempt == 0 and not s.truncated}.values())
-        return list({s.id: s for kind in ("kept", "text") for s in self.texts.get(kind)}.values())
+        return list({s.id: s for kind in KEPT for s in self.texts.get(kind)}.values())
 
 
 def _chosen(round: int, kept: int, stale: int, chosen: Selection, refused: int, replay: list[Sample]) -> Chosen:

@@ -18,8 +18,8 @@ def depths(names: Sequence[str], edges: Iterable[Edge], start: str) -> dict[str,
     A node that cannot be reached stands behind all others.
     """
     targets = _targets(names, edges)
-    before: dict[str, list[str]] = {start: []} if start in targets else {}
-    for source, target in _forward(targets, start) if before else ():
+    before: dict[str, list[str]] = {start: []}
+    for source, target in _forward(targets, start):
         before.setdefault(target, []).append(source)
     depth: dict[str, int] = {}
     for name in TopologicalSorter(before).static_order():
@@ -74,7 +74,7 @@ def _targets(names: Iterable[str], edges: Iterable[Edge]) -> dict[str, dict[str,
 def _forward(targets: dict[str, dict[str, None]], start: str) -> Iterator[tuple[str, str]]:
     """The edges met on a walk in depth from `start`, but for those that lead back to where the walk came through."""
     seen, way = {start}, {start}
-    walk = [(start, iter(targets[start]))]
+    walk = [(start, iter(targets.get(start, ())))]
     while walk:
         source, left = walk[-1]
         target = next(left, None)

@@ -25,14 +25,6 @@ def write_sharegpt(path: str | Path, samples: Iterable[Sample], *, system: str =
     return write_records(Path(path), (as_sharegpt(sample, system) for sample in samples))
 
 
-def write_xlam(path: str | Path, samples: Iterable[Sample]) -> int:
-    """One `{"id", "query", "tools", "answers"}` a line, the last two as JSON strings; returns how many were written.
-
-    An answer that is ordinary text becomes `answers: []` with the text under `response`; thinking goes to `cot`.
-    """
-    return write_records(Path(path), map(as_xlam, samples))
-
-
 def as_sharegpt(sample: Sample, system: str = "") -> dict[str, Any]:
     """A sample in share-gpt's form."""
     turns = [
@@ -44,7 +36,10 @@ def as_sharegpt(sample: Sample, system: str = "") -> dict[str, Any]:
 
 
 def as_xlam(sample: Sample) -> dict[str, Any]:
-    """A sample in xLAM's form."""
+    """A sample in xLAM's form: `{"id", "query", "tools", "answers"}`, the last two as JSON strings.
+
+    An answer that is ordinary text becomes `answers: []` with the text under `response`; thinking goes to `cot`.
+    """
     record: dict[str, Any] = {"id": sample.id, "query": sample.task.query}
     record["tools"] = _encode(sample.task.tools)
     try:

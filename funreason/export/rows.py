@@ -13,6 +13,7 @@ import msgspec
 
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
+from funreason.record.texts import KEPT
 from funreason.record.types import Sample
 
 COLUMNS = {
@@ -31,13 +32,12 @@ COLUMNS = {
     "verdicts": "JSON: each judge's word",
 }
 """The columns and what they hold; `round` and `attempt` are integers, all others text."""
-KINDS = ("kept", "text")
 
 
 def refined(run: RunFolder, state: State) -> Iterator[tuple[str, Sample]]:
     """(kind, sample) for every sample that the run kept, in the order of rounds; each once."""
     for k in sorted(state.rounds):
-        for kind in KINDS:
+        for kind in KEPT:
             ended = {sample.id: sample for sample in run.texts(k).get(kind)}
             yield from ((kind, sample) for sample in ended.values())
 

@@ -66,12 +66,12 @@ class Account:
 
 def begin_to_import() -> None:
     """Import what servers are asked with, in a thread: much of it is reading certificates."""
-    Thread(target=_import_quietly, args=("aiohttp",), daemon=True).start()
+    Thread(target=_import_client, daemon=True).start()
 
 
-def _import_quietly(name: str) -> None:
+def _import_client() -> None:
     with suppress(ImportError):  # whoever needs it says what to install
-        import_module(name)
+        import_module("aiohttp")
 
 
 def budget_of(config: Config, past: State | None = None) -> Budget:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from funreason.agents.answers import word_of
@@ -74,7 +75,7 @@ class Examiner:
         if not settings.share or not judges:
             return
         count = max(LEAST, math.ceil(settings.share * samples / (2 * len(judges))))
-        flock = await self._flock(tasks, count, k)
+        flock = Flock(await self._tasks(tasks, SPARE * count, k), self.config.seed, k)
         texts.forget(CANARIES)  # of an attempt that was broken off
         turns = asyncio.Semaphore(self.config.fcdr.samples_at_once)
         heard = await _all(self._asked(*each, flock, count, turns) for each in judges.items())
@@ -105,21 +106,19 @@ class Examiner:
         """Whose question a judge asks: that of the stage it is named after, or that its entry names."""
         return next((entry.stage for entry in self.config.fcdr.judges if entry.name == node and entry.stage), node)
 
-    async def _flock(self, own: Sequence[Task], count: int, k: int) -> Flock:
-        """Canaries of the run's own tasks, or of other references where those have too few that could be right."""
-        path, seed = self.config.fcdr.canaries.path, self.config.seed
+    async def _tasks(self, own: Sequence[Task], count: int, k: int) -> Sequence[Task]:
+        """The run's own tasks, or `count` others with a reference where too few have one that could be right."""
+        path = self.config.fcdr.canaries.path
         if path == OWN_TASKS:
             able = [task for task in own if can_be_scored(task)]
             if sum(bool(task.reference) for task in able) >= LEAST:
-                return Flock(able, seed, k)
+                return able
             text = f"the tasks have too few references for canaries, so the judges are tried on those of {STAND_IN}"
             self.write(Noted(level="info", text=text, round=k))
             path = STAND_IN
-        source = References(path=path, count=SPARE * count)
-        if not path.startswith(TOOLBOX):
-            return Flock(references(source, seed, k), seed, k)
-        # To draw them takes a tenth of a second, and others may go on meanwhile.
-        return Flock(await asyncio.to_thread(references, source, seed, k), seed, k)
+        draw = partial(references, References(path=path, count=count), self.config.seed, k)
+        # To draw from the toolbox takes a tenth of a second, and others may go on meanwhile.
+        return await asyncio.to_thread(draw) if path.startswith(TOOLBOX) else draw()
 
 
 @asynccontextmanager

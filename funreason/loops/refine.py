@@ -144,7 +144,8 @@ async def _judge(
         "dead_letter": DeadLetter(end),
     }
     owed = [sample for sample in samples if (ROUND, sample.id) not in past.ended]
-    untried = seated if owed else {name: judge for name, judge in seated.items() if not _tried(past, name)}
+    tried = {name for name, health in past.at_round(ROUND).health.items() if health.tried}
+    untried = seated if owed else {name: judge for name, judge in seated.items() if name not in tried}
     examiner, tasks = Examiner(config, journal.write, stop), [sample.task for sample in samples]
     async with journal.heartbeat():
         with refined_files(journal.folder, texts, end) as ended:
@@ -157,10 +158,6 @@ async def _judge(
                 raise Interrupted
     texts.forget_said()
     return flow
-
-
-def _tried(past: State, judge: str) -> bool:
-    return ROUND in past.rounds and past.rounds[ROUND].health_of(judge).tried
 
 
 def _resampler(config: Config, served: EndpointSampler | None, journal: Journal) -> Resample | None:

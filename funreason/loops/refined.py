@@ -12,12 +12,10 @@ from contextlib import ExitStack, contextmanager
 from funreason.agents.ends import Ending
 from funreason.data.writers import RecordsFile, as_sharegpt, as_xlam
 from funreason.record.folder import RunFolder
-from funreason.record.texts import Texts
+from funreason.record.texts import KEPT, Texts
 from funreason.record.types import Sample
 
 SHAREGPT, XLAM = "refined-sharegpt.json", "refined-xlam.jsonl"
-KEPT = ("kept", "text")
-"""Fates of what another trainer may learn."""
 
 
 @contextmanager

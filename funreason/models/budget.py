@@ -8,6 +8,7 @@ its own, so that it is known who spent what. Samplers and judges ask from differ
 from __future__ import annotations
 
 import threading
+from operator import add, sub
 
 import msgspec
 
@@ -31,17 +32,11 @@ class Spent(msgspec.Struct, frozen=True):
 
     def plus(self, more: Spent) -> Spent:
         """This and some more."""
-        return Spent(
-            self.requests + more.requests,
-            self.tokens + more.tokens,
-            self.retries + more.retries,
-            self.failed + more.failed,
-            self.estimated + more.estimated,
-        )
+        return Spent(*map(add, _fields(self), _fields(more)))
 
     def since(self, before: Spent) -> Spent:
         """What was spent between `before` and this."""
-        return Spent(*(now - then for now, then in zip(_fields(self), _fields(before), strict=True)))
+        return Spent(*map(sub, _fields(self), _fields(before)))
 
 
 _ONE = Spent(requests=1)

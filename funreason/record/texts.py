@@ -20,6 +20,8 @@ from funreason.record.types import Origin, Sample, Task, Verdict
 
 ENDS = ("kept", "text", "dropped", "dead")
 """The files a sample can end in; `sampled` holds every attempt a model wrote, ended or not."""
+KEPT = ("kept", "text")
+"""Of these, the ones that hold what may be learnt."""
 JUDGED = "judged"
 """The verdicts of samples that have not ended; there only while the round samples."""
 MANIFEST = "manifest.json"

@@ -18,6 +18,7 @@ from funreason.record.events import Gated, Score
 from funreason.record.health import JudgeHealth
 from funreason.record.plain import plain
 from funreason.record.state import RoundState, State
+from funreason.record.texts import KEPT
 
 STAGES = ("response", "query_tool", "cot", "parameters", "format")
 MARKS = {"promote": ("▲", "green"), "hold": ("■", "yellow"), "rollback": ("▼", "red"), "start": ("·", "dim")}
@@ -189,7 +190,7 @@ def account(state: State) -> Table:
         groups.insert(0, (f"to round {earlier[-1][0]}", [r for _, r in earlier]))
     names = [name for name, _ in groups] or ["read"]
     _columns(table, "end", "reason", *names, stacked=frozenset(names if len(names) > 3 else ()))
-    for fate in ("kept", "text"):
+    for fate in KEPT:
         _row(table, fate, "", *[str(sum(r.fates[fate] for r in group)) for _, group in groups])
     reasons = sum((r.dead_reasons for _, r in rounds), Counter[str]())
     for reason, _ in reasons.most_common():
