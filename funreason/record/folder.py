@@ -216,7 +216,7 @@ def write_json(path: Path, data: Any) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write `text` by rename: a reader, and whoever comes after a kill, finds all of it or what was there before."""
-    scratch = path.with_name(f".{path.name}.new")
+    scratch = path.with_name(f".{path.name}.new-{os.getpid()}")  # two processes may write it in one moment
     try:
         scratch.write_text(text, encoding="utf-8")
         scratch.replace(path)
