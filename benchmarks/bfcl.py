@@ -25,7 +25,7 @@ from pathlib import Path
 from funreason.bfcl import Case, check, fetch, load_cases
 from funreason.bfcl.files import export_results, score_outputs
 from funreason.bfcl.scores import percent
-from funreason.bfcl.validation import solution
+from funreason.bfcl.suites import solution
 
 UNSOLVABLE = {"live_simple_106-63-0", "live_simple_112-68-0", "live_multiple_862-181-3", "live_multiple_964-207-0"}
 PROSE = "None of these functions fits; please tell me more."

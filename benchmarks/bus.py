@@ -27,12 +27,12 @@ from types import ModuleType
 from typing import Any
 
 from funreason.bus.agent import Emit
-from funreason.bus.flow import Flow
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
-from funreason.loops.journal import Journal
+from funreason.bus.workers import Flow
 from funreason.record.folder import RunFolder
-from funreason.record.types import Sample, Task, Verdict, changed
+from funreason.runtime.journal import Journal
+from funreason.types import Sample, Task, Verdict, changed
 
 STAGES = 5
 

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
-from funreason.agents.canaries import Flock
+from funreason.agents.judges.canaries import Flock
+from funreason.agents.judges.registry import judges
 from funreason.bfcl.intervals import wilson
 from funreason.config import Fcdr
 from funreason.data.reading import read_tasks
 from funreason.data.toolbox import generate
-from funreason.loops.judging import judges
-from funreason.loops.sources import can_be_scored
-from funreason.record.types import Task
+from funreason.sources.tasks import can_be_scored
+from funreason.types import Task
 
 COUNT = 1_000
 """Good and bad ones for each stage."""

@@ -22,9 +22,9 @@ from funreason.bfcl.fetch import data_folder
 from funreason.config import Contamination
 from funreason.data.reading import read_tasks
 from funreason.data.toolbox import generate
-from funreason.loops.contamination import Screen
-from funreason.loops.gates import case_task
-from funreason.record.types import Task
+from funreason.gate.contamination import Screen
+from funreason.gate.items import case_task
+from funreason.types import Task
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
 GATE = (("new_gate", 400), ("old_gate", 200))

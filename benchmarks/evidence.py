@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from funreason.config import load_config
-from funreason.loops.interrupt import StopRequest
-from funreason.loops.run import new_run, play
+from funreason.loops.self_refinement import new_run, play
 from funreason.record.folder import RunFolder
+from funreason.stop import StopRequest
 
 FRESH = {"path": "toolbox:new_gate", "count": 200, "seed": 1, "role": "watch"}
 KEEP_ALL = {"gate.min_gain": -101, "gate.p": 0, "gate.max_category_loss": 100, "gate.max_guard_loss": 100}

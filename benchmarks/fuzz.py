@@ -28,25 +28,25 @@ from typing import Any
 from mutations import NESTED, damaged, huge, mutated_record
 from rich.console import Console
 
-from funreason.agents.ends import DeadLetter, End, Keeper
+from funreason.agents.judges.registry import judges, make_bus
 from funreason.agents.regenerator import Regenerator
+from funreason.agents.sinks import DeadLetter, End, Keeper
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.thinking import split_thinking
 from funreason.commands.story import story
 from funreason.config import Config, Fcdr
 from funreason.data.reading import read_tasks
-from funreason.loops.graphs import refine_graph
-from funreason.loops.interrupt import StopRequest
-from funreason.loops.journal import Journal
-from funreason.loops.judging import judges, make_bus
+from funreason.display.report import report_html, report_markdown
+from funreason.display.table import account, run_tables
 from funreason.loops.refine import refine_file
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
-from funreason.record.texts import ENDS
-from funreason.record.types import Sample, Task
-from funreason.tui.report import report_html, report_markdown
-from funreason.tui.table import account, run_tables
+from funreason.record.sample_files import ENDS
+from funreason.runtime.graph import refine_graph
+from funreason.runtime.journal import Journal
+from funreason.stop import StopRequest
+from funreason.types import Sample, Task
 
 SLOW_US = 1e6
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

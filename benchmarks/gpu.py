@@ -30,14 +30,13 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
 from transformers.utils import logging
 
-from funreason.models import footprint
-from funreason.models.architecture import Architecture
-from funreason.models.footprint import Lora, UpdateShape
-from funreason.models.huggingface import HuggingFaceSampler
-from funreason.models.loading import save_model
-from funreason.models.protocol import Request
-from funreason.models.vllm_environment import prepare
-from funreason.models.workload import CHIPS, flops_per_token
+from funreason.plan import cost_model as footprint
+from funreason.plan.architecture import Architecture
+from funreason.plan.cost_model import CHIPS, Lora, UpdateShape, flops_per_token
+from funreason.policies.huggingface.sampler import HuggingFaceSampler
+from funreason.policies.model_files import save_model
+from funreason.policies.protocol import Request
+from funreason.policies.vllm.environment import prepare
 from funreason.srml import Example, StepReport, TrainSettings, train
 from funreason.srml.examples import LoraSettings
 from funreason.srml.head import Head, best_way, token_losses
@@ -290,8 +289,8 @@ def engine_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
         yield "vLLM", "not installed"
         return
     prepare(here.device, compiled=here.device == "cuda")
-    from funreason.models.vllm import VllmSampler
-    from funreason.models.vllm_engine import EngineSettings
+    from funreason.policies.vllm.engine import EngineSettings
+    from funreason.policies.vllm.sampler import VllmSampler
 
     model, tokenizer = random_model(width, here), word_tokenizer(width)
     kind = str(here.dtype).removeprefix("torch.")

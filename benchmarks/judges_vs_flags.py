@@ -23,16 +23,16 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from funreason.agents.cot import CotJudge
-from funreason.agents.format import judge_format
-from funreason.agents.parameters import judge_parameters
-from funreason.agents.query_tool import judge_query_tool
-from funreason.agents.reading_calls import calls_in
-from funreason.agents.response import judge_response
-from funreason.agents.thoughts import thinking_problem
+from funreason.agents.judges.rules.cot import CotJudge
+from funreason.agents.judges.rules.cot_check import thinking_problem
+from funreason.agents.judges.rules.format import judge_format
+from funreason.agents.judges.rules.parameters import judge_parameters
+from funreason.agents.judges.rules.query_tool import judge_query_tool
+from funreason.agents.judges.rules.response import judge_response
+from funreason.agents.judges.rules.verdicts import calls_in
 from funreason.calls.schema import check_call, normalise_tools, tool_named
 from funreason.data.reading import read_samples
-from funreason.record.types import Call, Sample, Verdict
+from funreason.types import Call, Sample, Verdict
 
 JUDGES: dict[str, Callable[[Sample], Awaitable[Verdict]]] = {
     "response": judge_response,

@@ -32,7 +32,7 @@ from funreason.calls.render import render_calls
 from funreason.calls.thinking import join_thinking
 from funreason.data.toolbox import generate
 from funreason.record.folder import RunFolder
-from funreason.record.types import Task
+from funreason.types import Task
 
 LANES = 64
 CALLS = {"simple": 0.2, "multiple": 0.2, "parallel": 0.6}

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from funreason.loops.building import wait_passively
+from funreason.policies.factory import wait_passively
 
 
 def main() -> None:
@@ -42,11 +42,11 @@ def works_of(threads: int) -> dict[str, Callable[[], object]]:
 
     from funreason.agents.references import usable_references
     from funreason.data.toolbox import generate
-    from funreason.loops.building import model_path
-    from funreason.models.huggingface import HuggingFaceSampler
-    from funreason.models.loading import load_model, load_tokenizer
-    from funreason.models.policy import Policy
-    from funreason.models.protocol import Request
+    from funreason.policies.factory import model_path
+    from funreason.policies.huggingface.sampler import HuggingFaceSampler
+    from funreason.policies.model_files import load_model, load_tokenizer
+    from funreason.policies.policy import Policy
+    from funreason.policies.protocol import Request
     from funreason.srml import Example, TrainSettings, train
 
     torch.set_num_threads(threads)
@@ -70,7 +70,7 @@ def works_of(threads: int) -> dict[str, Callable[[], object]]:
 @contextmanager
 def at_most(lanes: int | None) -> Iterator[None]:
     """No more lanes than this inside the block."""
-    from funreason.models import threads
+    from funreason.policies import cpu_threads as threads
 
     before = threads.MOST_LANES
     threads.MOST_LANES = before if lanes is None else lanes

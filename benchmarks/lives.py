@@ -34,7 +34,7 @@ class Plan(NamedTuple):
 
 def load_libraries() -> None:
     """Import what a run imports; without a parallel computation, so that children may be forked."""
-    from funreason.loops.building import wait_passively
+    from funreason.policies.factory import wait_passively
 
     wait_passively()
     import torch
@@ -42,7 +42,7 @@ def load_libraries() -> None:
 
     import funreason.commands.looping
     import funreason.commands.reporting
-    import funreason.models.huggingface
+    import funreason.policies.huggingface.sampler
     import funreason.srml.training  # noqa: F401
 
     torch.set_num_threads(1)

@@ -24,23 +24,23 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from funreason.agents.ends import DeadLetter, End, Keeper
+from funreason.agents.judges.registry import judges, make_bus
 from funreason.agents.regenerator import Regenerator
+from funreason.agents.sinks import DeadLetter, End, Keeper
 from funreason.bus.scheduler import Bus
 from funreason.config import Fcdr
-from funreason.loops import journal as journals
-from funreason.loops.control import Doorbell
-from funreason.loops.graphs import refine_graph
-from funreason.loops.interrupt import StopRequest
-from funreason.loops.journal import Journal
-from funreason.loops.judging import judges, make_bus
-from funreason.loops.recall import Recall
 from funreason.record import events as ev
 from funreason.record.control import Ask, Verb, socket_address
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
-from funreason.record.types import Sample, Task
+from funreason.runtime import journal as journals
+from funreason.runtime.control_server import Doorbell
+from funreason.runtime.graph import refine_graph
+from funreason.runtime.journal import Journal
+from funreason.runtime.resume import Recall
+from funreason.stop import StopRequest
 from funreason.tui.feed import LiveFeed
+from funreason.types import Sample, Task
 
 ROUND_MINUTES, PER_MINUTE = 240, 2
 SETTINGS = Fcdr(require_thinking=False)

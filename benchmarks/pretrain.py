@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from funreason.data.toolbox import generate
-from funreason.record.types import Task
+from funreason.types import Task
 
 
 class Stage(NamedTuple):

@@ -21,10 +21,10 @@ from funreason.bfcl.intervals import wilson
 from funreason.bfcl.suites import write_suite
 from funreason.calls.thinking import split_thinking
 from funreason.data.toolbox import generate
-from funreason.models.huggingface import HuggingFaceSampler
-from funreason.models.loading import load_model, load_tokenizer
-from funreason.models.protocol import Request
-from funreason.record.types import Task
+from funreason.policies.huggingface.sampler import HuggingFaceSampler
+from funreason.policies.model_files import load_model, load_tokenizer
+from funreason.policies.protocol import Request
+from funreason.types import Task
 
 
 def verdicts(tasks: list[Task], sampler: HuggingFaceSampler) -> dict[str, list[bool]]:

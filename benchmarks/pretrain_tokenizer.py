@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from funreason.calls.render import render_calls
 from funreason.calls.thinking import join_thinking
 from funreason.data.toolbox import generate
-from funreason.record.types import Task
+from funreason.types import Task
 
 WORDS = r"[A-Za-z]+|\d| ?[^A-Za-z\d\s]+ ?|\s"
 CONTROL = ("<|pad|>", "<|end|>", "<|tools|>", "<|system|>", "<|user|>", "<|assistant|>")

@@ -24,8 +24,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from funreason.models.huggingface import HuggingFaceSampler
-from funreason.models.protocol import Request
+from funreason.policies.huggingface.sampler import HuggingFaceSampler
+from funreason.policies.protocol import Request
 
 VOCABULARY, END, MEAN_LENGTH, MAX_NEW = 1024, 1, 60, 128
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from funreason.record.types import Sample, Verdict
+from funreason.types import Sample, Verdict
 
 
 async def slow(sample: Sample) -> Verdict:

@@ -30,9 +30,9 @@ def samples(count: int) -> list[dict[str, object]]:
     """Texts and token ids of `count` references of the embedded domain."""
     from funreason.agents.references import usable_references
     from funreason.data.toolbox import generate
-    from funreason.loops.building import model_path
-    from funreason.models.loading import load_model, load_tokenizer
-    from funreason.models.policy import Policy
+    from funreason.policies.factory import model_path
+    from funreason.policies.model_files import load_model, load_tokenizer
+    from funreason.policies.policy import Policy
     from funreason.srml import encode_sample
 
     folder = model_path("toolbox")
@@ -50,7 +50,7 @@ def samples(count: int) -> list[dict[str, object]]:
 
 
 def ours(folder: Path, rows: list[dict[str, object]]) -> float:
-    from funreason.models.loading import load_model, load_tokenizer
+    from funreason.policies.model_files import load_model, load_tokenizer
     from funreason.srml import Example, TrainSettings, train
 
     model = load_model(folder, "cpu", "float32")
@@ -160,7 +160,7 @@ def main() -> None:
         return
     import tempfile
 
-    from funreason.loops.building import model_path
+    from funreason.policies.factory import model_path
 
     rows = samples(options.samples)
     tokens = sum(len(row["ids"]) for row in rows)  # type: ignore[arg-type]

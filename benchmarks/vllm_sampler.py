@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from funreason.models.vllm_environment import prepare
+from funreason.policies.vllm.environment import prepare
 
 COMPILED = "--compiled" in sys.argv  # asked before torch reads its environment
 prepare("cpu", compiled=COMPILED)
@@ -33,12 +33,12 @@ import torch  # noqa: E402  # behind the environment it reads
 from transformers import GenerationConfig  # noqa: E402
 
 from funreason.data.toolbox import BASE, generate  # noqa: E402
-from funreason.models.huggingface import HuggingFaceSampler  # noqa: E402
-from funreason.models.loading import load_model, load_tokenizer, save_model  # noqa: E402
-from funreason.models.prompts import prompt_text  # noqa: E402
-from funreason.models.protocol import Request  # noqa: E402
-from funreason.models.vllm import VllmSampler  # noqa: E402
-from funreason.models.vllm_engine import EngineSettings  # noqa: E402
+from funreason.policies.huggingface.sampler import HuggingFaceSampler  # noqa: E402
+from funreason.policies.model_files import load_model, load_tokenizer, save_model  # noqa: E402
+from funreason.policies.prompts import prompt_text  # noqa: E402
+from funreason.policies.protocol import Request  # noqa: E402
+from funreason.policies.vllm.engine import EngineSettings  # noqa: E402
+from funreason.policies.vllm.sampler import VllmSampler  # noqa: E402
 
 PROMPTS, PROMPT_TOKENS, NEW = 64, 400, 128
 NO_END = 1279

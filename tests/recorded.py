@@ -9,7 +9,7 @@ import msgspec
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import EventLog
-from funreason.record.types import Call, Sample, Task, Verdict
+from funreason.types import Call, Sample, Task, Verdict
 
 NODES = ["generator", "response", "query_tool", "cot", "parameters", "format", "regenerator", "trainer", "dead_letter"]
 JUDGES = NODES[1:6]

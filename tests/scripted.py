@@ -3,7 +3,7 @@
 import asyncio
 
 from funreason.calls.schema import normalise_tools
-from funreason.models.chat import Reply
+from funreason.policies.protocol import Reply
 
 TOOLS = normalise_tools([{"name": "f", "description": "does f", "parameters": {"a": {"type": "str"}}}])
 YES, NO = "All criteria hold. <judge>True</judge>", "The second fails. <judge>False</judge>"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from funreason.agents.contract import clauses
-from funreason.agents.installed import JUDGES
-from funreason.agents.nasty import nasty_samples
-from funreason.agents.plugins import load_agent
-from funreason.loops.graphs import read_graph_file
+from funreason.agents.judges.adversarial_samples import nasty_samples
+from funreason.agents.judges.contract import clauses
+from funreason.agents.judges.installed import JUDGES
+from funreason.agents.judges.plugins import load_agent
 from funreason.record.folder import RunFolder
+from funreason.runtime.graph import read_graph_file
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "no-pii"
@@ -176,14 +176,14 @@ def test_each_breach_of_the_contract_breaks_its_own_clause(file, name, clause):
 
 @pytest.mark.parametrize("name", ["never", "waits"])
 def test_a_judge_that_never_answers_is_cut_and_named(file, name, monkeypatch):
-    monkeypatch.setattr("funreason.agents.contract.LIMIT_S", 0.5)
+    monkeypatch.setattr("funreason.agents.judges.contract.LIMIT_S", 0.5)
     found = {clause.name: clause for clause in asyncio.run(clauses(load_agent(f"{file}:{name}")))}
     assert found["answers"].sign == "broken"
     assert "nasty/prose" in found["answers"].said
 
 
 def test_a_judge_that_stalls_only_when_its_speed_is_taken_is_cut_and_named(file, monkeypatch):
-    monkeypatch.setattr("funreason.agents.contract.LIMIT_S", 0.5)
+    monkeypatch.setattr("funreason.agents.judges.contract.LIMIT_S", 0.5)
     found = {clause.name: clause for clause in asyncio.run(clauses(load_agent(f"{file}:stalls")))}
     assert found["answers"].sign == "broken"
     assert "asked again: no answer within" in found["answers"].said

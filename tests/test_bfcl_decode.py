@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from funreason.bfcl.decode import MAX_CHARS, decode
-from funreason.bfcl.errors import Undecodable
+from funreason.bfcl.categories import Undecodable
+from funreason.bfcl.checker import MAX_CHARS, decode
 
 
 def arguments(text, language="python"):

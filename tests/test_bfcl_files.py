@@ -10,9 +10,8 @@ import pytest
 
 from funreason.bfcl import BfclError, check, fetch, grammars, load_cases
 from funreason.bfcl.files import export_results, score_outputs
-from funreason.bfcl.suites import write_suite
-from funreason.bfcl.validation import validate_suite
-from funreason.record.types import Call, Task
+from funreason.bfcl.suites import validate_suite, write_suite
+from funreason.types import Call, Task
 
 DOC = {"name": "f", "parameters": {"type": "dict", "properties": {"a": {"type": "integer"}}, "required": ["a"]}}
 

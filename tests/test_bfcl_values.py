@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from funreason.bfcl.java_values import MAX_CHARS, java_value
-from funreason.bfcl.javascript_values import javascript_value
+from funreason.bfcl.java import MAX_CHARS, java_value
+from funreason.bfcl.javascript import javascript_value
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,10 @@ import time
 
 import pytest
 
-from funreason.bus.agent import ENDED, At, Emit
-from funreason.bus.errors import AnswerError, GraphError
+from funreason.bus.agent import ENDED, AnswerError, At, Emit, GraphError
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
-from funreason.record.types import Outcome, Sample, Task, Verdict
+from funreason.types import Outcome, Sample, Task, Verdict
 
 TASK = Task("t", "how warm is it", [])
 

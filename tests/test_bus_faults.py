@@ -4,11 +4,10 @@ import asyncio
 
 import pytest
 
-from funreason.bus.agent import At, Emit, Failed
-from funreason.bus.errors import BrokenAgent
+from funreason.bus.agent import At, BrokenAgent, Emit, Failed
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
-from funreason.record.types import Sample, Task, Verdict
+from funreason.types import Sample, Task, Verdict
 
 TASK = Task("t", "how warm is it", [])
 

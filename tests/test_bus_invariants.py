@@ -11,7 +11,7 @@ from funreason.bus.agent import ENDED, Emit
 from funreason.bus.checks import check_graph
 from funreason.bus.graph import Edge, Graph, Node
 from funreason.bus.scheduler import Bus
-from funreason.record.types import Sample, Task, Verdict
+from funreason.types import Sample, Task, Verdict
 
 TASK = Task("t", "how warm is it", [])
 WAYS = ("pass", "regenerate", "jump", "spent", "error")

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from funreason.calls.anyformat import parse_any
-from funreason.calls.attempt import looks_like_calls
-from funreason.calls.bounds import CallSyntaxError
+from funreason.calls.lenient import looks_like_calls, parse_any
+from funreason.calls.literal import CallSyntaxError
 from funreason.calls.parse import parse_calls
 from funreason.calls.render import CallRenderError, is_callable_name, render_calls
 from funreason.calls.strict_json import JsonRefused, read_json
-from funreason.record.types import Call
+from funreason.types import Call
 
 names = st.from_regex(r"[a-z_][a-z0-9_]{0,8}(\.[a-z_][a-z0-9_]{0,8}){0,2}", fullmatch=True).filter(is_callable_name)
 keywords = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(is_callable_name)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from funreason.calls.compare import same_calls
 from funreason.calls.schema import ToolFormatError, check_call, normalise_tools
-from funreason.calls.typewords import is_optional, type_schema
-from funreason.record.types import Call
+from funreason.calls.tools import is_optional, type_schema
+from funreason.types import Call
 
 
 def tool(**parameters):

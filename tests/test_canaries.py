@@ -13,24 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from funreason.agents.asked_twice import Twice
-from funreason.agents.canaries import Flock
-from funreason.agents.faults import FAULTS
+from funreason.agents.judges.canaries import Flock
+from funreason.agents.judges.canary_check import Examiner, UnfitJudge, beside
+from funreason.agents.judges.perturbations import FAULTS
+from funreason.agents.judges.registry import judges
+from funreason.agents.judges.self_agreement import Twice
 from funreason.commands.refining import run_refine
 from funreason.config import Canaries, Config, Fcdr, JudgeEntry
 from funreason.data.toolbox import generate
-from funreason.loops.health import Examiner, UnfitJudge, beside
-from funreason.loops.interrupt import Interrupted, StopRequest
-from funreason.loops.judging import judges
+from funreason.display.table import STAGES, health_table
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
+from funreason.record.sample_files import ENDS, Texts
 from funreason.record.state import State
-from funreason.record.texts import ENDS, Texts
-from funreason.record.types import Sample, Task, Verdict
+from funreason.stop import Interrupted, StopRequest
 from funreason.tui.failures import health_page
 from funreason.tui.look import Look
-from funreason.tui.table import STAGES, health_table
+from funreason.types import Sample, Task, Verdict
 
 TASKS = generate("new_train", 60, 1)
 TOOL = {"name": "add_one", "parameters": {"a": {"type": "int"}}}
@@ -425,7 +425,7 @@ def test_a_loop_stopped_by_an_unfit_judge_goes_on_once_that_is_mended_and_trains
     assert done.returncode == 1
     assert "judge 'mine' passed 10 of 10 known bad samples" in done.stderr
     assert not folder.state().rounds[1].nodes
-    judge.write_text("from funreason.agents.format import judge_format as mine\n")
+    judge.write_text("from funreason.agents.judges.rules.format import judge_format as mine\n")
     assert loop("--resume", "run", *runs).returncode in (0, 3), done.stderr
     r, texts = folder.state().rounds[1], folder.texts(1)
     assert r.health["mine"].false_pass == 0

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from funreason.config import Contamination, check_config
-from funreason.loops.building import screened
-from funreason.loops.contamination import Screen
-from funreason.loops.sources import Pool, toolbox_tasks
+from funreason.display.table import update_table
+from funreason.gate.contamination import Screen
+from funreason.loops.session import screened
 from funreason.record.events import Chosen, Screened, Stepped
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
-from funreason.record.types import Task
-from funreason.tui.table import update_table
+from funreason.sources.tasks import Pool, toolbox_tasks
+from funreason.types import Task
 
 QUERY = "Book a table for 4 people at Luigi's on Friday evening."
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from funreason.cli import main
 from funreason.data.converting import FORMS, convert
 from funreason.data.reading import read_tasks
-from funreason.record.types import Call, Task
+from funreason.types import Call, Task
 
 TOOL = {
     "name": "shop.order",

@@ -6,7 +6,7 @@ from funreason.commands.dead_letters import dead, list_dead, put_back, show_dead
 from funreason.record import events as ev
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.log import EventLog
-from funreason.record.types import Sample, Task, Verdict
+from funreason.types import Sample, Task, Verdict
 
 
 def failed(i: int, k: int = 1, reason: str = "cot.missing", outcome: str = "drop", attempt: int = 0) -> Sample:

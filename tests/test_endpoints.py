@@ -13,15 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from funreason.config import ConfigError, check_config, dump_config
-from funreason.models.address import Address
-from funreason.models.budget import Budget, BudgetSpent
-from funreason.models.chat import ChatError, ChatModel
-from funreason.models.endpoint_chat import EndpointChat
-from funreason.models.endpoint_errors import EndpointGone, PromptTooLong, retry_after
-from funreason.models.endpoint_pool import EndpointPool, Patience
-from funreason.models.endpoint_sampler import EndpointSampler, draw_seed
-from funreason.models.errors import ModelError
-from funreason.models.protocol import Dialogue, Request, Sampler
+from funreason.config.address import Address
+from funreason.errors import ModelError
+from funreason.policies.endpoint.budget import Budget, BudgetSpent
+from funreason.policies.endpoint.chat import EndpointChat
+from funreason.policies.endpoint.pool import EndpointPool, Patience
+from funreason.policies.endpoint.sampler import EndpointSampler, draw_seed
+from funreason.policies.endpoint.wire import EndpointGone, PromptTooLong, retry_after
+from funreason.policies.protocol import ChatError, ChatModel, Dialogue, Request, Sampler
 from tests.serving import Said, ScriptedServer, completion
 
 QUICK = Patience(tries=4, first_wait_s=0.01, longest_wait_s=0.08, first_rest_s=0.02)

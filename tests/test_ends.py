@@ -17,12 +17,11 @@ from patience import PATIENCE_S
 
 from funreason.record import events as ev
 from funreason.record import log
-from funreason.record.errors import RecordError
 from funreason.record.folder import RunFolder
-from funreason.record.log import EventLog, LogReader
+from funreason.record.log import EventLog, LogReader, RecordError
+from funreason.record.sample_files import ENDS, Texts
 from funreason.record.state import State
-from funreason.record.texts import ENDS, Texts
-from funreason.record.types import Sample, Task
+from funreason.types import Sample, Task
 
 COMMAND = [sys.executable, "-m", "funreason"]
 
@@ -112,8 +111,8 @@ def test_a_read_only_folder_can_be_looked_at_and_says_why_it_cannot_be_gone_on_w
 LIVING = """
 import asyncio, sys, time
 from pathlib import Path
-from funreason.loops import journal
-from funreason.loops.interrupt import StopRequest
+from funreason.runtime import journal
+from funreason.stop import StopRequest
 from funreason.record.folder import RunFolder
 
 async def main():

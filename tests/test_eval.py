@@ -11,15 +11,15 @@ from tiny import tiny_model, tiny_tokenizer
 from funreason.bfcl import BfclError, grammars, load_cases
 from funreason.bfcl.cases import Case
 from funreason.bfcl.prompting import hinted, prompt_messages
-from funreason.bfcl.validation import solution
+from funreason.bfcl.suites import solution
 from funreason.cli import main
-from funreason.loops import evaluation
-from funreason.loops.evaluation import answer_cases, cut_thinking, prompter, read_answers
-from funreason.loops.gates import case_task
-from funreason.models.huggingface import HuggingFaceSampler
-from funreason.models.loading import save_model
-from funreason.models.prompts import prompt_text
-from funreason.models.protocol import Completion
+from funreason.evaluate import answers as evaluation
+from funreason.evaluate.answers import answer_cases, cut_thinking, prompter, read_answers
+from funreason.gate.items import case_task
+from funreason.policies.huggingface.sampler import HuggingFaceSampler
+from funreason.policies.model_files import save_model
+from funreason.policies.prompts import prompt_text
+from funreason.policies.protocol import Completion
 
 DOC = {"name": "f", "parameters": {"type": "dict", "properties": {"a": {"type": "integer"}}, "required": ["a"]}}
 IDS = [f"multiple_{i}" for i in range(8)] + ["irrelevance_0", "irrelevance_1"]

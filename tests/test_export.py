@@ -16,7 +16,7 @@ from funreason.export.cards import About, dataset_card, model_card
 from funreason.export.rows import COLUMNS, row
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.state import State
-from funreason.record.types import Sample, Task
+from funreason.types import Sample, Task
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,15 @@ import yaml
 from families import CHATML, FAMILIES, LLAMA, QWEN, family_model, family_tokenizer, records, said, save_family
 
 from funreason.calls.thinking import join_thinking, split_thinking
-from funreason.models.huggingface import HuggingFaceSampler
-from funreason.models.loading import load_model, load_tokenizer
-from funreason.models.prompts import closes_thinking, opens_thinking, prompt_text, whole_completion
-from funreason.models.protocol import Request
-from funreason.models.turns import end_of_turn
+from funreason.policies.huggingface.sampler import HuggingFaceSampler
+from funreason.policies.model_files import load_model, load_tokenizer
+from funreason.policies.prompts import closes_thinking, opens_thinking, prompt_text, whole_completion
+from funreason.policies.protocol import Request
+from funreason.policies.tokens import end_of_turn
 from funreason.record.folder import RunFolder
-from funreason.record.types import Task
 from funreason.srml import encode_sample
 from funreason.srml.parts import RESULT, THINK
+from funreason.types import Task
 
 TAGS = ("<reason>", "</reason>")
 TASK = Task(id="t", query="Book 3 seats.", tools=[{"name": "book", "parameters": {"type": "object", "properties": {}}}])

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from funreason.agents.gate import Marks, Pair, Rule, by_category, compare, decide
+from funreason.gate.rule import Marks, Pair, Rule, by_category, compare, decide
 
 RULE = Rule(min_gain=0.0, significant=False, p=0.05, max_category_loss=5.0, max_guard_loss=5.0)
 
@@ -77,9 +77,10 @@ def test_categories_are_compared_apart():
 
 
 def test_a_warm_up_is_measured_on_guards_but_not_refused_by_them(tmp_path):
-    from funreason.agents.evaluator import Evaluator, GateSuite
-    from funreason.agents.messages import Accepted, Candidate
+    from funreason.agents.evaluator import Evaluator
+    from funreason.gate.items import GateSuite
     from funreason.record.folder import write_json
+    from funreason.types import Accepted, Candidate
 
     suites = [GateSuite("new", [], []), GateSuite("old", [], [], role="guard")]
     marked = {"w0": (10, 90), "w1": (50, 70), "w2": (60, 60), "w3": (60, 68)}

@@ -6,11 +6,10 @@ import pytest
 from tiny import tiny_tokenizer
 
 from funreason.agents.generator import Generator, ReferenceGenerator
-from funreason.agents.messages import Accepted
-from funreason.models.policy import Policy
-from funreason.models.protocol import Completion
-from funreason.record.texts import Texts
-from funreason.record.types import Call, Sample, Task
+from funreason.policies.policy import Policy
+from funreason.policies.protocol import Completion
+from funreason.record.sample_files import Texts
+from funreason.types import Accepted, Call, Sample, Task
 
 
 class Scripted:

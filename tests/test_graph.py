@@ -2,8 +2,8 @@
 
 import pytest
 
+from funreason.bus.agent import GraphError
 from funreason.bus.checks import check_graph
-from funreason.bus.errors import GraphError
 from funreason.bus.graph import Edge, Graph, Node
 
 PLAIN = {

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from funreason.bus.graph import Edge
-from funreason.bus.shape import cycles, depths, reachable
+from funreason.bus.topology import cycles, depths, reachable
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
 PAIRS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from([*NAMES, "nowhere"])), max_size=14)

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from funreason.agents.own import EVIDENCE_CHARS, REASON_CHARS, OwnJudge
+from funreason.agents.judges.custom import EVIDENCE_CHARS, REASON_CHARS, OwnJudge
+from funreason.agents.judges.registry import judges
 from funreason.agents.regenerator import Regenerator
 from funreason.bus.agent import Emit
 from funreason.config import Fcdr
-from funreason.loops.judging import judges
 from funreason.record import events as ev
 from funreason.record.log import EventLog, LogReader
-from funreason.record.texts import Texts
-from funreason.record.types import Call, Sample, Task, Verdict, changed
+from funreason.record.sample_files import Texts
+from funreason.types import Call, Sample, Task, Verdict, changed
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOL = {

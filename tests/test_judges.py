@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from funreason.agents.cot import CotJudge
-from funreason.agents.format import judge_format
-from funreason.agents.parameters import judge_parameters
-from funreason.agents.query_tool import judge_query_tool
-from funreason.agents.response import judge_response
+from funreason.agents.judges.rules.cot import CotJudge
+from funreason.agents.judges.rules.format import judge_format
+from funreason.agents.judges.rules.parameters import judge_parameters
+from funreason.agents.judges.rules.query_tool import judge_query_tool
+from funreason.agents.judges.rules.response import judge_response
 from funreason.calls.render import render_calls
 from funreason.calls.schema import normalise_tools
 from funreason.data.toolbox import SPLITS, generate
-from funreason.record.types import Call, Sample, Task
+from funreason.types import Call, Sample, Task
 
 JUDGES = (judge_response, judge_query_tool, CotJudge(), judge_parameters, judge_format)
 

@@ -18,17 +18,15 @@ from pydantic import ValidationError
 from test_srml_training import changed, examples
 from tiny import tiny_model, tiny_tokenizer
 
-from funreason.agents.messages import Accepted
 from funreason.agents.references import usable_references
 from funreason.agents.trainer import Lesson
 from funreason.config import Config, Update
 from funreason.config import Launch as LaunchSettings
 from funreason.data.toolbox import BASE, generate
-from funreason.loops.interrupt import StopRequest
 from funreason.loops.updating import Updating
-from funreason.models.huggingface import HuggingFaceSampler
-from funreason.models.loading import load_model, load_tokenizer, save_model, weights_id_of
-from funreason.models.policy import Policy
+from funreason.policies.huggingface.sampler import HuggingFaceSampler
+from funreason.policies.model_files import load_model, load_tokenizer, save_model, weights_id_of
+from funreason.policies.policy import Policy
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
@@ -39,6 +37,8 @@ from funreason.srml.job import Job, JobFolder, Launch
 from funreason.srml.launch import launch
 from funreason.srml.processes import Processes, require_size
 from funreason.srml.update import update
+from funreason.stop import StopRequest
+from funreason.types import Accepted
 
 STEPS = 6
 

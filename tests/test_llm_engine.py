@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from funreason.models.chat import ChatError
+from funreason.policies.protocol import ChatError
 from funreason.record.folder import RunFolder
 
 SMALL = {
@@ -106,9 +106,9 @@ def test_replies_asked_for_together_are_those_asked_for_alone_and_one_that_does_
 
     from tiny import tiny_model, tiny_tokenizer
 
-    from funreason.models.huggingface import HuggingFaceSampler
-    from funreason.models.local_chat import LocalChat
-    from funreason.models.policy import Policy
+    from funreason.policies.huggingface.chat import LocalChat
+    from funreason.policies.huggingface.sampler import HuggingFaceSampler
+    from funreason.policies.policy import Policy
 
     tokenizer = tiny_tokenizer()
     sampler = HuggingFaceSampler(tiny_model(), tokenizer, weights_id="w", max_new_tokens=99)

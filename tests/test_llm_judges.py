@@ -14,15 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import NO, TOOLS, YES, Scripted
 
-from funreason.agents.llm_case import INPUTS, case_of, fenced, unfenced
-from funreason.agents.llm_judge import LlmJudge
-from funreason.agents.llm_messages import messages
-from funreason.agents.llm_panel import Asking, Panel
-from funreason.agents.llm_reply import Ruling, Unreadable, read_json, read_tagged
-from funreason.agents.llm_voting import Accept
-from funreason.agents.verdict_cache import EVERY, Key, VerdictCache
-from funreason.models.chat import ChatError
-from funreason.record.types import Call, Sample, Task, Verdict
+from funreason.agents.judges.llm.cache import EVERY, Key, VerdictCache
+from funreason.agents.judges.llm.judge import LlmJudge
+from funreason.agents.judges.llm.panel import Accept, Asking, Panel
+from funreason.agents.judges.llm.prompt import INPUTS, case_of, fenced, messages, unfenced
+from funreason.agents.judges.llm.reply import Ruling, Unreadable, read_json, read_tagged
+from funreason.policies.protocol import ChatError
+from funreason.types import Call, Sample, Task, Verdict
 
 
 def sample(answer="[f(a='x')]", query="f with x", thinking="f, a is x", reference=None):
@@ -451,7 +449,8 @@ def test_a_cache_is_bounded_while_it_is_in_use_too(tmp_path):
 def test_several_processes_share_a_cache(tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from funreason.agents.llm_reply import Ruling\nfrom funreason.agents.verdict_cache import Key, VerdictCache\n"
+        "from funreason.agents.judges.llm.reply import Ruling\n"
+        "from funreason.agents.judges.llm.cache import Key, VerdictCache\n"
         "cache = VerdictCache(Path(sys.argv[1]), 10_000)\n"
         "for i in range(600):\n    cache.put(Key(sys.argv[2], 'p', str(i)), Ruling(True, 1.0, 'ü'))\n"
         "found = sum(cache.get(Key(sys.argv[2], 'p', str(i))) is not None for i in range(600))\n"

@@ -5,17 +5,17 @@ import asyncio
 import pytest
 from scripted import NO, TOOLS, YES, Scripted
 
-from funreason.agents.llm_panel import Asking, Panel
+from funreason.agents.judges.llm.factory import shared_weights, sitting
+from funreason.agents.judges.llm.panel import Asking, Panel
+from funreason.agents.judges.registry import check_judges, judges, make_bus
 from funreason.agents.regenerator import Regenerator
-from funreason.bus.errors import BrokenAgent
+from funreason.bus.agent import BrokenAgent
 from funreason.config import ConfigError, Fcdr, check_config
-from funreason.loops.graphs import refine_graph
-from funreason.loops.judging import check_judges, judges, make_bus
-from funreason.loops.panels import shared_weights, sitting
-from funreason.models.chat import ChatError
+from funreason.policies.protocol import ChatError
 from funreason.record import events as ev
 from funreason.record.state import State
-from funreason.record.types import Call, Sample, Task, Verdict
+from funreason.runtime.graph import refine_graph
+from funreason.types import Call, Sample, Task, Verdict
 
 OSLO = [Call("f", {"a": "Oslo"})]
 GOOD = "[f(a='Oslo')]"

@@ -6,7 +6,7 @@ from funreason.commands.failing import explain
 from funreason.commands.looking import show_sample
 from funreason.commands.terminal import console
 from funreason.record.folder import RecordError, RunFolder
-from funreason.record.types import Sample, Task, Verdict, changed
+from funreason.types import Sample, Task, Verdict, changed
 
 TASK = Task("t", "charge it", [{"name": "f", "parameters": {"properties": {"a": {}}}}], category="simple")
 DRAWN = Sample("r1/t/0", TASK, "[f(a=)]", "f fits: a 7", weights_id="w")

@@ -12,7 +12,7 @@ from tiny import tiny_model, tiny_tokenizer
 
 from funreason.config import ConfigError, check_config
 from funreason.loops.updating import training_settings
-from funreason.models.loading import load_model, save_model, weights_id_of
+from funreason.policies.model_files import load_model, save_model, weights_id_of
 from funreason.srml import Example, TrainingError, TrainSettings, train
 from funreason.srml.examples import LoraSettings
 

@@ -5,14 +5,14 @@ import json
 
 import pytest
 
-from funreason.agents.own import OwnJudge
-from funreason.bus.errors import GraphError
+from funreason.agents.judges.custom import OwnJudge
+from funreason.agents.judges.registry import judges
+from funreason.bus.agent import GraphError
 from funreason.commands.refining import run_refine
 from funreason.config import ConfigError, Fcdr, JudgeEntry
-from funreason.loops.graphs import loop_graph
-from funreason.loops.judging import judges
 from funreason.record.folder import RunFolder
-from funreason.record.types import Sample, Task, Verdict
+from funreason.runtime.graph import loop_graph
+from funreason.types import Sample, Task, Verdict
 
 
 def graph(**entry):

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from funreason.config import CONFIGS, check_config, find_config, load_config
-from funreason.loops.planned import Assumed, Hardware
-from funreason.loops.planning import plan
-from funreason.models import footprint
-from funreason.models.architecture import FAMILIES, read_architecture
-from funreason.models.errors import ModelError
-from funreason.models.footprint import Lora, UpdateShape
-from funreason.models.workload import CHIPS, Pace, decoding_rate, flops_per_token, update_seconds
+from funreason.errors import ModelError
+from funreason.plan import cost_model as footprint
+from funreason.plan.advice import Assumed, Hardware
+from funreason.plan.architecture import FAMILIES, read_architecture
+from funreason.plan.cost_model import CHIPS, Lora, Pace, UpdateShape, decoding_rate, flops_per_token, update_seconds
+from funreason.plan.planning import plan
 
 GIB = 2**30
 QWEN_7B = {

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from funreason.agents.plugins import PluginError, load_agent
-from funreason.record.types import Sample, Task
+from funreason.agents.judges.plugins import PluginError, load_agent
+from funreason.types import Sample, Task
 
 GOOD = """
 class Strict:
@@ -41,9 +41,9 @@ def test_a_function_and_a_class_are_both_agents(file, name, answers):
 
 
 def test_an_agent_can_be_named_by_module():
-    from funreason.agents.format import judge_format
+    from funreason.agents.judges.rules.format import judge_format
 
-    assert load_agent("funreason.agents.format:judge_format") is judge_format
+    assert load_agent("funreason.agents.judges.rules.format:judge_format") is judge_format
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_class_whose_making_raises_is_refused(tmp_path):
 
 
 def test_a_judge_of_the_package_can_be_named_by_its_stage():
-    from funreason.agents.cot import CotJudge
+    from funreason.agents.judges.rules.cot import CotJudge
 
     assert isinstance(load_agent("cot"), CotJudge)
 

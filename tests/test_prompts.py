@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny import CHAT_TEMPLATE, tiny_model, tiny_tokenizer
 
-from funreason.models.errors import ModelError
-from funreason.models.loading import load_model, load_tokenizer, save_model, weights_id_of
-from funreason.models.prompts import opens_thinking, prompt_text
-from funreason.record.types import Task
+from funreason.errors import ModelError
+from funreason.policies.model_files import load_model, load_tokenizer, save_model, weights_id_of
+from funreason.policies.prompts import opens_thinking, prompt_text
+from funreason.types import Task
 
 ADD = {
     "name": "add",

@@ -7,8 +7,8 @@ import torch
 from tiny import tiny_model, tiny_tokenizer
 from transformers import Qwen2ForCausalLM
 
-from funreason.models.errors import BrokenWeights
-from funreason.models.proof import TOLERANCES, Said, find_mismatch, proof_prompts, refusal
+from funreason.errors import BrokenWeights
+from funreason.policies.weight_sync_check import TOLERANCES, Said, find_mismatch, proof_prompts, refusal
 
 TOKENIZER = tiny_tokenizer()
 EXACT = TOLERANCES["float32"]

@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from funreason.calls.strict_json import JsonRefused, read_json
-from funreason.data.entries import read_entries
-from funreason.data.reading import DataError, read_samples, read_tasks
+from funreason.data.reading import DataError, read_entries, read_samples, read_tasks
 from funreason.data.writers import RecordsFile, as_xlam, write_records, write_sharegpt
-from funreason.record.errors import RecordError
-from funreason.record.types import Call, Sample, Task
+from funreason.record.log import RecordError
+from funreason.types import Call, Sample, Task
 
 TOOL = {"name": "f", "description": "does f", "parameters": {"a": {"type": "int", "description": ""}}}
 

@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from funreason.agents.ends import End
+from funreason.agents.sinks import End
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
-from funreason.loops.journal import Journal
-from funreason.loops.recall import Recall, tell_ends
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
-from funreason.record.types import Sample, Task, Verdict, changed
+from funreason.runtime.journal import Journal
+from funreason.runtime.resume import Recall, tell_ends
+from funreason.types import Sample, Task, Verdict, changed
 
 GRAPH = """
 one pass two

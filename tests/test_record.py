@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from funreason.record import events as ev
 from funreason.record.folder import TAKE_OVER_AFTER_S, RecordError, RunFolder, newest_run, open_run
 from funreason.record.log import EventLog, LogReader
+from funreason.record.sample_files import Line, Texts
 from funreason.record.state import State
-from funreason.record.texts import Line, Texts
-from funreason.record.types import Sample, Task, Verdict
+from funreason.types import Sample, Task, Verdict
 
 
 def task(i: int = 0) -> Task:

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from funreason.agents.cot import CotJudge
-from funreason.agents.format import judge_format
-from funreason.agents.parameters import judge_parameters
+from funreason.agents.judges.rules.cot import CotJudge
+from funreason.agents.judges.rules.format import judge_format
+from funreason.agents.judges.rules.parameters import judge_parameters
 from funreason.agents.regenerator import Regenerator
 from funreason.calls.schema import normalise_tools
-from funreason.record.types import Call, Sample, Task, changed
+from funreason.types import Call, Sample, Task, changed
 
 TOOLS = normalise_tools([{"name": "f", "parameters": {"a": {"type": "str"}, "n": {"type": "int", "required": False}}}])
 OSLO = [Call("f", {"a": "Oslo"})]

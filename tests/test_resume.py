@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_S
 
-from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.references import usable_references
 from funreason.agents.trainer import Lesson
 from funreason.commands.dead_letters import put_back
 from funreason.config import Config, Update
 from funreason.data.toolbox import BASE, generate
-from funreason.loops.interrupt import Interrupted, StopRequest
 from funreason.loops.updating import Updating, trained_before, training_settings
-from funreason.models.policy import Policy
+from funreason.policies.policy import Policy
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
+from funreason.record.sample_files import ENDS
 from funreason.record.state import State
-from funreason.record.texts import ENDS
+from funreason.stop import Interrupted, StopRequest
+from funreason.types import Accepted, Candidate
 
 SETTINGS = [
     *("tasks.per_round=6", "warmup.references.count=24", "model.threads=1", "name=cut"),
@@ -124,8 +124,8 @@ def held_to_account(folder: RunFolder) -> None:
 @pytest.fixture
 def updating(tmp_path):
     """An update of the embedded base, its events, and a lesson of `n` references."""
-    from funreason.models.huggingface import HuggingFaceSampler
-    from funreason.models.loading import load_model, load_tokenizer
+    from funreason.policies.huggingface.sampler import HuggingFaceSampler
+    from funreason.policies.model_files import load_model, load_tokenizer
 
     def make(n: int, stop_after: int | None = None):
         stop, events = StopRequest(), []
@@ -180,7 +180,7 @@ def test_an_update_keeps_checkpoints_as_often_as_configured():
 BEATING = """
 import asyncio, sys, time
 from pathlib import Path
-from funreason.loops import journal
+from funreason.runtime import journal
 from funreason.record.folder import RunFolder
 
 async def main():
@@ -215,8 +215,8 @@ def test_a_busy_run_is_alive_and_one_that_was_taken_over_writes_no_more(tmp_path
 WORKING = """
 import asyncio, sys, time
 from pathlib import Path
-from funreason.loops.interrupt import StopRequest
-from funreason.loops.journal import Journal
+from funreason.stop import StopRequest
+from funreason.runtime.journal import Journal
 from funreason.record.folder import RunFolder
 
 async def main():

@@ -7,10 +7,9 @@ from recorded import Recording, finished
 
 from funreason.commands.runs import list_runs, prune_runs, verify_runs
 from funreason.record import events as ev
-from funreason.record.errors import RecordError
 from funreason.record.folder import RunFolder
-from funreason.record.manifest import seal_run, verify
-from funreason.record.pruning import prune, spare
+from funreason.record.log import RecordError
+from funreason.record.manifest import prune, seal_run, spare, verify
 
 
 def weigh(folder: RunFolder, *names: str) -> None:

@@ -18,11 +18,11 @@ from transformers import (
     Qwen3Config,
 )
 
-from funreason.models.draws import draw, row_key, uniforms
-from funreason.models.errors import ModelError
-from funreason.models.huggingface import HuggingFaceSampler
-from funreason.models.loading import save_model, weights_id_of
-from funreason.models.protocol import Request, Sampler
+from funreason.errors import ModelError
+from funreason.policies.huggingface.decoding import draw, row_key, uniforms
+from funreason.policies.huggingface.sampler import HuggingFaceSampler
+from funreason.policies.model_files import save_model, weights_id_of
+from funreason.policies.protocol import Request, Sampler
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TOKENIZER = tiny_tokenizer()

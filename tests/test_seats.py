@@ -3,10 +3,10 @@
 import pytest
 import yaml
 
-from funreason.bus.errors import GraphError
+from funreason.bus.agent import GraphError
 from funreason.cli import main
 from funreason.config import CONFIGS, Fcdr, JudgeEntry
-from funreason.loops.graphs import loop_graph, refine_graph
+from funreason.runtime.graph import loop_graph, refine_graph
 
 SHIPPED = yaml.safe_load((CONFIGS / "fcdr.yaml").read_text())
 REFINE_ONLY = {

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from funreason.agents.selection import select, solved_tasks, within_quotas
-from funreason.record.types import Sample, Task
+from funreason.types import Sample, Task
 
 
 def sample(i: int, category: str = "simple", task: str | None = None, answer: str | None = None) -> Sample:

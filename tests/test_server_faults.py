@@ -12,18 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from funreason.agents.llm_judge import LlmJudge
-from funreason.agents.llm_panel import Asking, Panel
-from funreason.agents.response import judge_response
+from funreason.agents.judges.llm.judge import LlmJudge
+from funreason.agents.judges.llm.panel import Asking, Panel
+from funreason.agents.judges.rules.response import judge_response
 from funreason.calls.thinking import split_thinking
-from funreason.models.address import Address
-from funreason.models.endpoint_chat import EndpointChat
-from funreason.models.endpoint_errors import EndpointGone
-from funreason.models.endpoint_pool import EndpointPool, Patience
-from funreason.models.endpoint_sampler import EndpointSampler
-from funreason.models.protocol import Request
+from funreason.config.address import Address
+from funreason.policies.endpoint.chat import EndpointChat
+from funreason.policies.endpoint.pool import EndpointPool, Patience
+from funreason.policies.endpoint.sampler import EndpointSampler
+from funreason.policies.endpoint.wire import EndpointGone
+from funreason.policies.protocol import Request
 from funreason.record.folder import RunFolder
-from funreason.record.types import Sample, Task
+from funreason.types import Sample, Task
 from tests.scripted import TOOLS, YES
 from tests.serving import Said, ScriptedServer, completion
 

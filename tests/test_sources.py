@@ -5,11 +5,11 @@ import json
 import pytest
 
 from funreason.config import Config, ConfigError, Contamination, References, Suite, Tasks, check_config, load_config
-from funreason.data.refusal import DataError
-from funreason.loops.building import require_something_to_learn
-from funreason.loops.contamination import Screen
-from funreason.loops.sources import HELD_OUT, Pool, hold_out, read_pool, references, toolbox_tasks
-from funreason.record.types import Call, Task
+from funreason.data.form import DataError
+from funreason.gate.contamination import Screen
+from funreason.loops.session import require_something_to_learn
+from funreason.sources.tasks import HELD_OUT, Pool, hold_out, read_pool, references, toolbox_tasks
+from funreason.types import Call, Task
 
 
 def task(i: int, query: str = "", reference: list[Call] | None = None) -> Task:

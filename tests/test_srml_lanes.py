@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import examples, tiny_model, tiny_tokenizer
 
-from funreason.models.threads import lanes, side_by_side
+from funreason.policies.cpu_threads import lanes, side_by_side
 from funreason.srml import TrainSettings, train
 from funreason.srml.lanes import LANE_BYTES, lanes_for
 

@@ -8,15 +8,14 @@ import sys
 
 import pytest
 
-from funreason.agents.messages import Accepted
 from funreason.agents.staleness import Lineage, StaleError
 from funreason.agents.trainer import Diet, Trainer
 from funreason.config import ConfigError, check_config
+from funreason.display.table import seconds_table, update_table
 from funreason.record.events import Chosen, Noted, Stepped, Synced, Updated
+from funreason.record.sample_files import Texts
 from funreason.record.state import State
-from funreason.record.texts import Texts
-from funreason.record.types import Call, Sample, Task
-from funreason.tui.table import seconds_table, update_table
+from funreason.types import Accepted, Call, Sample, Task
 
 
 def sample(i: int, weights_id: str, **more) -> Sample:

@@ -5,11 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
+from funreason.display.progress import view
+from funreason.display.table import STAGES, account, gate_table, run_tables, stage_table, yield_table
 from funreason.record import events as ev
 from funreason.record.plain import plain
 from funreason.record.state import NodeCount, RoundState, State
-from funreason.tui.progress import view
-from funreason.tui.table import STAGES, account, gate_table, run_tables, stage_table, yield_table
 
 HOSTILE = "[/opt/x] [red]\x1b]0;title\x07 \u202eevil\r"
 

@@ -17,8 +17,8 @@ from funreason.calls.render import render_calls
 from funreason.data.toolbox import SPLITS, generate
 from funreason.data.toolbox.splits import bucket
 from funreason.data.toolbox.tools import familiar_tools, unseen_tools
-from funreason.data.toolbox.words import held_out
-from funreason.record.types import Task
+from funreason.data.toolbox.values import held_out
+from funreason.types import Task
 
 TRAINING = ("pretrain", "old_replay", "new_warmup", "new_train")
 MEASURING = ("old_dev", "old_gate", "new_dev", "new_gate")

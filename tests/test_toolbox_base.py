@@ -7,20 +7,19 @@ import json
 import pytest
 
 from funreason.bfcl import check, load_cases
-from funreason.bfcl.suites import write_suite
-from funreason.bfcl.validation import validate_suite
+from funreason.bfcl.suites import validate_suite, write_suite
 from funreason.calls.parse import parse_calls
 from funreason.calls.render import render_calls
 from funreason.calls.thinking import join_thinking, split_thinking
 from funreason.data.toolbox import BASE, generate
-from funreason.record.types import Task
+from funreason.types import Task
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from funreason.models.huggingface import HuggingFaceSampler
-from funreason.models.loading import load_model, load_tokenizer
-from funreason.models.protocol import Request
+from funreason.policies.huggingface.sampler import HuggingFaceSampler
+from funreason.policies.model_files import load_model, load_tokenizer
+from funreason.policies.protocol import Request
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,11 @@ import time
 import pytest
 from recorded import Recording
 
-from funreason.loops.control import Doorbell
-from funreason.loops.interrupt import StopRequest, held_back
 from funreason.record import events as ev
-from funreason.record.control import SOCKET
+from funreason.record.control import SOCKET, ask, can_ask
+from funreason.runtime.control_server import Doorbell
+from funreason.stop import StopRequest, held_back
 from funreason.tui.app import Dashboard
-from funreason.tui.asking import ask, can_ask
 from funreason.tui.feed import LiveFeed
 
 

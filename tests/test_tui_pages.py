@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from recorded import EDGES, HOSTILE, JUDGES, NODES, Recording, finished, write_story
 from rich.cells import cell_len
 
+from funreason.display.figures import duration, points
+from funreason.display.spans import clean, fit, fit_end, wrap, wrap_spans
 from funreason.record import events as ev
 from funreason.record.folder import Life
 from funreason.record.state import State
 from funreason.tui.curves import bar, curve, stretch
-from funreason.tui.figures import duration, points
 from funreason.tui.headline import Vitals, headline, remaining
-from funreason.tui.lines import clean, fit, fit_end, wrap, wrap_spans
 from funreason.tui.look import PANELS, Look
 from funreason.tui.machine import gpu_text
 from funreason.tui.panels import page_of

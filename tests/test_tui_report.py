@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from recorded import Recording, finished
 
 from funreason.commands.reporting import write_report
-from funreason.tui.report import report_html, report_markdown
+from funreason.display.report import report_html, report_markdown
 
 
 class Tags(HTMLParser):

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from funreason.bus import turns
+from funreason.policies.endpoint import event_loop as turns
 
 
 def test_what_follows_from_one_reply_is_done_before_the_next_is_read():

@@ -16,12 +16,12 @@ from tiny import tiny_tokenizer
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from funreason.data.toolbox import BASE, generate
-from funreason.models.errors import BrokenWeights, ModelError
-from funreason.models.huggingface import HuggingFaceSampler
-from funreason.models.loading import load_model, load_tokenizer, save_model
-from funreason.models.prompts import prompt_text
-from funreason.models.protocol import Request, Sampler
-from funreason.models.vllm_environment import prepare
+from funreason.errors import BrokenWeights, ModelError
+from funreason.policies.huggingface.sampler import HuggingFaceSampler
+from funreason.policies.model_files import load_model, load_tokenizer, save_model
+from funreason.policies.prompts import prompt_text
+from funreason.policies.protocol import Request, Sampler
+from funreason.policies.vllm.environment import prepare
 from funreason.record.folder import RunFolder
 
 pytestmark = [
@@ -44,8 +44,8 @@ def qwen(seed: int, *, tied: bool, vocabulary: int = 259) -> Qwen2ForCausalLM:
 
 
 def engine(model: Qwen2ForCausalLM, folder: Path, **more):
-    from funreason.models.vllm import VllmSampler
-    from funreason.models.vllm_engine import EngineSettings
+    from funreason.policies.vllm.engine import EngineSettings
+    from funreason.policies.vllm.sampler import VllmSampler
 
     prepare("cpu", compiled=False)
     weights_id = save_model(model, TINY, folder)
@@ -59,7 +59,7 @@ def engine(model: Qwen2ForCausalLM, folder: Path, **more):
 @pytest.fixture(scope="module")
 def toolbox():
     """The embedded model in vLLM and in transformers."""
-    from funreason.models.vllm import VllmSampler
+    from funreason.policies.vllm.sampler import VllmSampler
 
     prepare("cpu", compiled=False)
     model = load_model(BASE)
@@ -236,7 +236,7 @@ def test_a_distribution_the_engine_cannot_draw_from_is_refused_before_it_starts(
 
 
 def test_a_device_the_installed_engine_is_not_built_for_is_named():
-    from funreason.models.vllm_engine import EngineSettings, start_engine
+    from funreason.policies.vllm.engine import EngineSettings, start_engine
 
     with pytest.raises(ModelError, match=r"model\.device is 'cuda'"):
         start_engine(BASE, "cuda", "float32", EngineSettings())
@@ -251,7 +251,7 @@ def test_torch_keeps_its_threads(toolbox):
 
 def test_a_start_with_other_weights_than_the_trainers_is_refused_with_both_texts(tmp_path):
     """Last of those in this process: an engine that is thrown away takes the process groups of all others with it."""
-    from funreason.models.vllm import VllmSampler
+    from funreason.policies.vllm.sampler import VllmSampler
 
     save_model(qwen(0, tied=True), TINY, tmp_path / "w0")
     with pytest.raises(ModelError, match=r"(?s)weights w1.*prompt:.*model:.*engine:"):

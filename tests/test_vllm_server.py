@@ -14,12 +14,12 @@ from importlib.util import find_spec
 
 import pytest
 
+from funreason.config.address import Address
 from funreason.data.toolbox import BASE, generate
-from funreason.models.address import Address
-from funreason.models.huggingface import HuggingFaceSampler
-from funreason.models.loading import load_model, load_tokenizer
-from funreason.models.prompts import prompt_text
-from funreason.models.protocol import Request
+from funreason.policies.huggingface.sampler import HuggingFaceSampler
+from funreason.policies.model_files import load_model, load_tokenizer
+from funreason.policies.prompts import prompt_text
+from funreason.policies.protocol import Request
 
 pytestmark = [
     pytest.mark.engine,
@@ -61,8 +61,8 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log) -> None:
 
 
 def test_greedy_answers_of_the_server_are_those_in_process_to_the_letter(server):
-    from funreason.models.endpoint_pool import EndpointPool
-    from funreason.models.endpoint_sampler import EndpointSampler
+    from funreason.policies.endpoint.pool import EndpointPool
+    from funreason.policies.endpoint.sampler import EndpointSampler
 
     model = load_model(BASE)
     tokenizer = load_tokenizer(BASE, model)
@@ -76,8 +76,8 @@ def test_greedy_answers_of_the_server_are_those_in_process_to_the_letter(server)
 
 
 def test_several_completions_of_one_prompt_differ_and_come_again_with_their_seed(server):
-    from funreason.models.endpoint_pool import EndpointPool
-    from funreason.models.endpoint_sampler import EndpointSampler
+    from funreason.policies.endpoint.pool import EndpointPool
+    from funreason.policies.endpoint.sampler import EndpointSampler
 
     tokenizer = load_tokenizer(BASE)
     drawn = []

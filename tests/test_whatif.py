@@ -11,15 +11,14 @@ import pytest
 from scripted import Scripted
 from serving import ScriptedServer, completion
 
-from funreason.agents.llm_judge import LlmJudge, recounted
-from funreason.agents.llm_panel import Asking, Panel
-from funreason.agents.llm_voting import Accept
+from funreason.agents.judges.llm.judge import LlmJudge, recounted
+from funreason.agents.judges.llm.panel import Accept, Asking, Panel
 from funreason.config import ConfigError, check_config
-from funreason.loops.graphs import refine_graph
-from funreason.loops.recorded import Again
-from funreason.loops.standing import Standing
 from funreason.record.folder import RunFolder
-from funreason.record.types import Sample, Task, Verdict
+from funreason.replay.recorded import Again
+from funreason.replay.validity import Standing
+from funreason.runtime.graph import refine_graph
+from funreason.types import Sample, Task, Verdict
 
 TOOL = {"name": "add", "description": "adds", "parameters": {"a": {"type": "int"}}}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from funreason.record.types import Sample, Verdict
+from funreason.types import Sample, Verdict
 
 EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 PHONE = re.compile(r"(?<![\w.])\+\d(?:[ ()-]?\d){7,14}(?!\w)")

@@ -8,30 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from funreason.agents.gate import Marks, Pair, Rule, by_category, compare, decide, pooled
-from funreason.agents.messages import Accepted, Candidate
-from funreason.bfcl import Case, check, check_any
-from funreason.models.policy import Ask, Policy
+from funreason.bfcl import check, check_any
+from funreason.gate.items import GateSuite
+from funreason.gate.rule import Marks, Pair, Rule, by_category, compare, decide, pooled
+from funreason.policies.policy import Ask, Policy
 from funreason.record.events import Gated
 from funreason.record.folder import write_json, write_whole
-from funreason.record.types import Task
+from funreason.types import Accepted, Candidate
 
 START = 0
-
-
-@dataclass(frozen=True, slots=True)
-class GateSuite:
-    """Items to measure on; `role` is `decide`, `guard` (only forbids) or `watch` (only reported)."""
-
-    name: str
-    cases: list[Case]
-    tasks: list[Task]
-    role: str = "decide"
 
 
 class Evaluator:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from funreason.agents.messages import Accepted
 from funreason.agents.references import reference_sample
 from funreason.bus.agent import Emit
 from funreason.calls.render import CallRenderError
-from funreason.models.policy import Ask, Policy
-from funreason.models.protocol import Completion
-from funreason.record.texts import Texts
-from funreason.record.types import Sample, Verdict, changed
+from funreason.policies.policy import Ask, Policy
+from funreason.policies.protocol import Completion
+from funreason.record.sample_files import Texts
+from funreason.types import Accepted, Sample, Verdict, changed
 
 Drawn = Mapping[tuple[str, int], Sample]
 """Samples drawn earlier, by id and attempt."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from funreason.calls.render import CallRenderError, render_calls
-from funreason.record.types import Sample, Task
+from funreason.types import Sample, Task
 
 
 def reference_sample(task: Task, sample_id: str, *, round: int = 0) -> Sample:

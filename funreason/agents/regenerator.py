@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from funreason.agents.reading_calls import calls_in
-from funreason.agents.thoughts import thinking_problem
+from funreason.agents.judges.rules.cot_check import thinking_problem
+from funreason.agents.judges.rules.verdicts import calls_in
 from funreason.bus.agent import Emit
 from funreason.calls.render import CallRenderError, render_call, render_calls
-from funreason.record.types import Call, Sample, Task, changed
+from funreason.types import Call, Sample, Task, changed
 
 Resample = Callable[[list[Sample]], Awaitable[list[Sample]]]
 FORMAT_STAGE = "format"

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from funreason.record.types import Sample
+from funreason.types import Sample
 
 
 class Selection(NamedTuple):

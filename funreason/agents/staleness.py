@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
-from funreason.record.types import Sample
+from funreason.types import Sample
 
 REASON = "stale.weights"
 

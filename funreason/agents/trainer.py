@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.selection import Selection, select, solved_tasks
 from funreason.agents.staleness import StaleError, fresh_only, staleness
 from funreason.record.events import Chosen, Event, Noted, Updated
-from funreason.record.texts import KEPT, Texts
-from funreason.record.types import Sample
+from funreason.record.sample_files import KEPT, Texts
+from funreason.types import Accepted, Candidate, Sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@
 """
 
 from funreason.bfcl.cases import Case, load_cases
+from funreason.bfcl.categories import BfclError
 from funreason.bfcl.checker import Result, check, check_any, check_calls
-from funreason.bfcl.errors import BfclError
 from funreason.bfcl.fetch import fetch
 
 __all__ = ["BfclError", "Case", "Result", "check", "check_any", "check_calls", "fetch", "load_cases"]

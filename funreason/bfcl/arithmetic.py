@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from funreason.bfcl.errors import Undecodable
+from funreason.bfcl.categories import Undecodable
 
 MAX_BITS = 1 << 18
 MAX_SIZE = 1_000_000

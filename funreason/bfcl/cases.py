@@ -15,16 +15,16 @@ from typing import Any
 
 from funreason.bfcl.categories import (
     CATEGORIES,
+    BfclError,
     Language,
     category_of,
     has_answers,
     is_other_test,
     language_of,
+    read_lines,
 )
-from funreason.bfcl.errors import BfclError
+from funreason.bfcl.expected import FunctionRule, rules_for
 from funreason.bfcl.fetch import fetched_data
-from funreason.bfcl.functions import FunctionRule, rules_for
-from funreason.bfcl.lines import read_lines
 
 ANSWERS = "possible_answer"
 

@@ -1,14 +1,67 @@
-"""The thirteen single-turn categories, their groups and their languages.
+"""What can go wrong in scoring that is not the model's fault, and the one thing that is.
 
-The order here is the leaderboard's. A category's name decides how it is checked (the official code looks for
-words inside it), so a file of one's own takes its rules from the end of its name: `HELD_multiple.json` is
-`multiple`, `BFCL_v4_live_multiple.json` is `live_multiple`.
+`BfclError` leaves this package: data, files or an extra that is missing, always with the remedy.
+`Undecodable` never does: it is how a decoder says that an output holds no calls, and becomes a verdict.
 """
 
 from __future__ import annotations
 
+import codecs
+import json
 import re
-from typing import Literal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+
+class BfclError(ValueError):
+    """Data, files or an installation that scoring cannot work with; the message says where and what to do."""
+
+
+class Undecodable(Exception):
+    """The output cannot be read as calls: the official word for it is `ast_decoder:decoder_failed`."""
+
+
+# Lines of JSON objects with an id, the form of every BFCL file (their names say .json all the same).
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number from 1 and object of each line that is not blank.
+
+    Raises BfclError with file and line for what is not UTF-8, not JSON, not an object, or has no text `id`.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BfclError(f"{path}: cannot be read: {error.strerror}") from error
+    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
+        if line.strip():
+            yield number, _object(path, number, line)
+
+
+def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        entry = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BfclError(f"{path}:{number}: expected one JSON object on this line: {error}") from error
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
+        raise BfclError(f'{path}:{number}: expected a JSON object with a text "id"')
+    return entry
+
+
+def write_lines(path: Path, entries: list[dict[str, Any]]) -> None:
+    """One object a line, ASCII only so that lone surrogates survive; written aside and renamed into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries), encoding="ascii")
+    aside.replace(path)
+
+
+# The thirteen single-turn categories, their groups and their languages.
+#
+# The order here is the leaderboard's. A category's name decides how it is checked (the official code looks for
+# words inside it), so a file of one's own takes its rules from the end of its name: `HELD_multiple.json` is
+# `multiple`, `BFCL_v4_live_multiple.json` is `live_multiple`.
 
 Language = Literal["python", "java", "javascript"]
 

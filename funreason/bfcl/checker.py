@@ -1,20 +1,51 @@
-"""The verdict on one output: valid or not, and the official word for what is wrong.
+"""Raw text to calls: the step before any language, then the language's own decoder.
 
-`check` agrees with the leaderboard's own code on every case. Where that code raises, the verdict is invalid with an
-error type `crash:…`; nothing here raises because of an output. `check_any` asks the same of calls read leniently.
+The step strips backticks, newlines and spaces, these three only, and adds a bracket where one is missing at either end.
+So a tab, a carriage return, a language tag on a code fence or a think tag is enough to fail.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from funreason.bfcl.cases import Case
-from funreason.bfcl.decode import decode
-from funreason.bfcl.errors import Undecodable
-from funreason.bfcl.functions import FunctionRule
-from funreason.bfcl.python_calls import Decoded
-from funreason.calls.anyformat import parse_any
+from funreason.bfcl.categories import Language, Undecodable
+from funreason.bfcl.expected import FunctionRule
+from funreason.bfcl.java import decode_java
+from funreason.bfcl.javascript import decode_javascript
+from funreason.bfcl.python_calls import Decoded, decode_python
+from funreason.calls.lenient import parse_any
 from funreason.calls.parse import CallSyntaxError
+
+MAX_CHARS = 100_000
+"""Longer outputs count as undecodable; the syntax tree of a text takes some hundred times its size."""
+
+_DECODERS: dict[Language, Callable[[str], list[Decoded] | None]] = {
+    "python": decode_python,
+    "java": decode_java,
+    "javascript": decode_javascript,
+}
+
+
+def decode(output: Any, language: Language = "python") -> list[Decoded] | None:
+    """The calls in `output`; None when a Java or JavaScript text holds none. Raises Undecodable."""
+    if not isinstance(output, str):
+        raise Undecodable(f"expected text, found {type(output).__name__}")
+    text = output.strip("`\n ")
+    if len(text) > MAX_CHARS:
+        raise Undecodable(f"the output has {len(text)} characters; at most {MAX_CHARS} are read")
+    if not text.startswith("["):
+        text = f"[{text}"
+    if not text.endswith("]"):
+        text = f"{text}]"
+    return _DECODERS[language](text)
+
+
+# The verdict on one output: valid or not, and the official word for what is wrong.
+#
+# `check` agrees with the leaderboard's own code on every case. Where that code raises, the verdict is invalid with an
+# error type `crash:…`; nothing here raises because of an output. `check_any` asks the same of calls read leniently.
 
 _CRASHES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 

@@ -15,8 +15,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from funreason.bfcl.categories import CATEGORIES, has_answers
-from funreason.bfcl.errors import BfclError
+from funreason.bfcl.categories import CATEGORIES, BfclError, has_answers
 
 REQUIREMENT = "bfcl-eval==2026.3.23"
 SHA256 = "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a"

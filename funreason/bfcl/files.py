@@ -12,11 +12,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from funreason.bfcl.cases import Case, load_cases
-from funreason.bfcl.categories import CATEGORIES, category_of, group_of, is_other_test
+from funreason.bfcl.categories import (
+    CATEGORIES,
+    BfclError,
+    category_of,
+    group_of,
+    is_other_test,
+    read_lines,
+    write_lines,
+)
 from funreason.bfcl.checker import Result, check
-from funreason.bfcl.errors import BfclError
 from funreason.bfcl.fetch import PREFIX
-from funreason.bfcl.lines import read_lines, write_lines
 from funreason.bfcl.scores import Scores, score
 
 OFFICIAL_LABEL = "Qwen/Qwen3-8B"

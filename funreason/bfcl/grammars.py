@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from funreason.bfcl.errors import BfclError, Undecodable
+from funreason.bfcl.categories import BfclError, Undecodable
 
 Node = Any
 """A tree-sitter node; its types come only with the extra."""

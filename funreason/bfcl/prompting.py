@@ -12,8 +12,7 @@ import json
 from typing import Any
 
 from funreason.bfcl.cases import Case
-from funreason.bfcl.categories import Language
-from funreason.bfcl.errors import BfclError
+from funreason.bfcl.categories import BfclError, Language
 
 INSTRUCTION = """\
 You are an expert in solving requests with functions. You are given a request and a set of functions. Decide which \

@@ -13,8 +13,7 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from funreason.bfcl.cases import Case
-from funreason.bfcl.categories import CATEGORIES
-from funreason.bfcl.errors import BfclError
+from funreason.bfcl.categories import CATEGORIES, BfclError
 from funreason.bfcl.intervals import Interval, Paired, paired, weighted_interval, wilson
 
 LiveMode = Literal["v3", "v4"]

@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from funreason.bus.agent import ENDED, ERROR, SPENT
-from funreason.bus.errors import Problem
-from funreason.bus.nodes import DEAD_LETTER, Node
-from funreason.bus.plan import Plan
-from funreason.bus.reading import nearest
-from funreason.bus.shape import cycles, reachable
+from funreason.bus.agent import ENDED, ERROR, SPENT, Problem
+from funreason.bus.graph_yaml import nearest
+from funreason.bus.topology import DEAD_LETTER, Node, Plan, cycles, reachable
 
 
 def check_graph(graph: Plan) -> list[Problem]:

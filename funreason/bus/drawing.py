@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from funreason.bus.nodes import Edge
-from funreason.bus.plan import Plan
+from funreason.bus.topology import Edge, Plan
 
 WIDTH = 100
 

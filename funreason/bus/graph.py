@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from funreason.bus.agent import GraphError, Problem
 from funreason.bus.checks import check_graph
-from funreason.bus.errors import GraphError, Problem
-from funreason.bus.nodes import DEAD_LETTER, Edge, Node
-from funreason.bus.plan import Plan
-from funreason.bus.reading import read_plan
+from funreason.bus.graph_yaml import read_plan
+from funreason.bus.topology import DEAD_LETTER, Edge, Node, Plan
 
 __all__ = ["DEAD_LETTER", "Edge", "Graph", "Node"]
 

@@ -12,16 +12,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any
 
-from funreason.bus.agent import Agent, Observer, check_agent
-from funreason.bus.drain import Drain
-from funreason.bus.errors import AnswerError
-from funreason.bus.flow import Flow, Signalled
+from funreason.bus.agent import Agent, AnswerError, Observer, check_agent
 from funreason.bus.graph import Graph
-from funreason.bus.intake import open_intake
-from funreason.bus.limits import Limits
-from funreason.bus.reading import nearest
-from funreason.bus.shape import reachable
-from funreason.bus.table import compile_table
+from funreason.bus.graph_yaml import nearest
+from funreason.bus.routing import compile_table
+from funreason.bus.source import open_intake
+from funreason.bus.topology import reachable
+from funreason.bus.workers import Drain, Flow, Limits, Signalled
 
 
 class Bus:

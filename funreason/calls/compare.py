@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from funreason.calls.schema import Problem, tool_named
-from funreason.record.types import Call
+from funreason.types import Call
 
 _DROPPED = str.maketrans("'", '"', " ,./-_*^")
 _NO_DEFAULT = object()

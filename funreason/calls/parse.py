@@ -13,9 +13,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from funreason.calls.bounds import CallSyntaxError, check_bounds
-from funreason.calls.literal import NO_WORDS, read_literal
-from funreason.record.types import Call
+from funreason.calls.literal import NO_WORDS, CallSyntaxError, check_bounds, read_literal
+from funreason.types import Call
 
 __all__ = ["CallSyntaxError", "dotted_name", "parse_calls", "parse_expression", "read_call"]
 

@@ -12,9 +12,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from funreason.calls.bounds import MAX_CHARS, MAX_DEPTH
-from funreason.calls.literal import can_be_written
-from funreason.record.types import Call
+from funreason.calls.literal import MAX_CHARS, MAX_DEPTH, can_be_written
+from funreason.types import Call
 
 
 class CallRenderError(ValueError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from funreason.calls.tools import ToolFormatError, normalise_tools
-from funreason.record.types import Call
+from funreason.types import Call
 
 __all__ = ["Problem", "ToolFormatError", "check_call", "check_value", "normalise_tools", "tool_named"]
 

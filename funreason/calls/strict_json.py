@@ -10,7 +10,7 @@ import json
 import math
 from typing import Any
 
-from funreason.calls.bounds import MAX_DEPTH
+from funreason.calls.literal import MAX_DEPTH
 
 
 class JsonRefused(ValueError):

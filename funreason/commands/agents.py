@@ -8,12 +8,12 @@ import inspect
 from rich.table import Table
 from rich.text import Text
 
-from funreason.agents.contract import Clause, broken, clauses
-from funreason.agents.installed import Offer, offers
-from funreason.agents.plugins import PluginError, load_agent
+from funreason.agents.judges.contract import Clause, broken, clauses
+from funreason.agents.judges.installed import Offer, offers
+from funreason.agents.judges.plugins import PluginError, load_agent
 from funreason.commands import terminal
-from funreason.loops.graphs import read_graph_file
 from funreason.record.plain import plain
+from funreason.runtime.graph import read_graph_file
 
 OK, FAILED = 0, 1
 SIGNS = {"kept": ("✓", "green"), "broken": ("✗", "red"), "told": ("·", "dim")}

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from funreason.bfcl import fetch, load_cases
-from funreason.bfcl.suites import write_suite
-from funreason.bfcl.validation import validate_suite
+from funreason.bfcl.suites import validate_suite, write_suite
 from funreason.commands import terminal
 from funreason.data.reading import read_tasks
 

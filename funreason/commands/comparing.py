@@ -10,7 +10,7 @@ from funreason.bfcl.report import COMPARISON_HEADS, accuracies, comparison_cells
 from funreason.bfcl.scores import compare
 from funreason.commands import terminal
 from funreason.commands.results import Wanted, read_results, save, show
-from funreason.loops.suites import digest, select
+from funreason.evaluate.suites import digest, select
 
 EXPLAINED = "p: McNemar's exact test; signif.: p at most 0.05, not corrected for the number of categories"
 

@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 
 from funreason.commands.settings import read_config
 from funreason.config import ConfigError
-from funreason.loops.building import build_policy, model_path
-from funreason.loops.endpoints import budget_of, endpoint_sampler, served_policy
-from funreason.models.budget import Spent
-from funreason.models.policy import Policy
+from funreason.policies.endpoint.budget import Spent
+from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, model_path, served_policy
+from funreason.policies.policy import Policy
 
 MOST_TOKENS, CONTEXT_SHARE = 4_096, 4
 

@@ -19,7 +19,7 @@ from funreason.record.log import EventLog
 from funreason.record.plain import plain
 from funreason.record.settings import is_refining, resuming
 from funreason.record.state import FAILED
-from funreason.record.types import Sample
+from funreason.types import Sample
 
 
 def list_dead(run: str | None, runs: Path, pattern: str) -> int:

@@ -19,12 +19,12 @@ from funreason.commands.contestants import Asked, contestant, slug
 from funreason.commands.results import FACTS, OUTPUTS, Wanted, read_facts
 from funreason.commands.scoring import export, report, score_folder
 from funreason.config import ConfigError
-from funreason.loops.evaluation import Answer, answer_cases, answer_notes, prompter
-from funreason.loops.sources import TOOLBOX
-from funreason.loops.suites import OFFICIAL, Cases, Selection, digest, load_suite, select
-from funreason.models.chat import ChatError
-from funreason.models.policy import Policy
+from funreason.evaluate.answers import Answer, answer_cases, answer_notes, prompter
+from funreason.evaluate.suites import OFFICIAL, Cases, Selection, digest, load_suite, select
+from funreason.policies.policy import Policy
+from funreason.policies.protocol import ChatError
 from funreason.record.folder import RecordError, write_json
+from funreason.sources.tasks import TOOLBOX
 
 EVALS = Path("evals")
 OK, INTERRUPTED = 0, 130

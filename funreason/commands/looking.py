@@ -9,13 +9,13 @@ from pathlib import Path
 from funreason.commands.settings import read_config
 from funreason.commands.story import story
 from funreason.commands.terminal import console
+from funreason.display.table import account, run_tables
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import LogReader
 from funreason.record.plain import plain
+from funreason.record.sample_files import ENDS
 from funreason.record.state import State
-from funreason.record.texts import ENDS
-from funreason.record.types import Sample
-from funreason.tui.table import account, run_tables
+from funreason.types import Sample
 
 
 def show_status(run: str | None, runs: Path, *, as_json: bool) -> int:
@@ -42,9 +42,9 @@ def show_status(run: str | None, runs: Path, *, as_json: bool) -> int:
 
 def show_graph(name: str, settings: list[str], *, mermaid: bool) -> int:
     """Draw the graph of a configuration; a graph that cannot run is a GraphError."""
+    from funreason.agents.judges.llm.factory import asks_models, judged_by
     from funreason.bus.drawing import to_mermaid, to_text
-    from funreason.loops.graphs import loop_graph
-    from funreason.loops.panels import asks_models, judged_by
+    from funreason.runtime.graph import loop_graph
 
     fcdr = read_config(name, {}, settings).fcdr
     graph = loop_graph(fcdr)

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from funreason.bus import turns
 from funreason.commands import terminal
 from funreason.commands.settings import OUTSIDE, read_config, require_same_judges
 from funreason.commands.tracking import require_known, tracked
 from funreason.commands.viewing import CONSOLE, require_terminal, speak_into, viewed
 from funreason.config import Config, ConfigError, parse_setting
-from funreason.loops.interrupt import STOPPED, StopRequest
-from funreason.loops.run import START, config_of, new_run, play
+from funreason.display.progress import LiveProgress
+from funreason.display.table import account, run_tables
+from funreason.loops.self_refinement import START, config_of, new_run, play
+from funreason.policies.endpoint import event_loop as turns
 from funreason.record.folder import RunFolder, open_run
 from funreason.record.state import State
-from funreason.tui.progress import LiveProgress
-from funreason.tui.table import account, run_tables
+from funreason.stop import STOPPED, StopRequest
 
 OK, REFUSED, INTERRUPTED = 0, 3, 130
 OPTIONS = {"tasks.path": "--tasks", "tasks.strict": "--strict", "model.path": "--model", "seed": "--seed"}

@@ -11,10 +11,9 @@ from rich.table import Table
 from funreason.commands import terminal
 from funreason.commands.settings import read_config
 from funreason.config import Config, ConfigError
-from funreason.loops.planned import Assumed, Hardware, Phase, Plan
-from funreason.loops.planning import plan
-from funreason.models.footprint import PARTS
-from funreason.models.workload import CHIPS, Pace
+from funreason.plan.advice import Assumed, Hardware, Phase, Plan
+from funreason.plan.cost_model import CHIPS, PARTS, Pace
+from funreason.plan.planning import plan
 
 FITS, DOES_NOT = 0, 1
 GIB = 2**30

@@ -7,25 +7,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from funreason.bus import turns
-from funreason.bus.errors import BrokenAgent
-from funreason.bus.limits import Limits
+from funreason.bus.agent import BrokenAgent
+from funreason.bus.workers import Limits
 from funreason.commands import terminal
 from funreason.commands.settings import OUTSIDE, read_config, require_same_judges
 from funreason.commands.viewing import CONSOLE, speak_into
 from funreason.config import Config, ConfigError
-from funreason.loops.interrupt import STOPPED, StopRequest
-from funreason.loops.records import records_file
-from funreason.loops.refine import ROUND, refine_file
-from funreason.loops.refined import SHAREGPT, XLAM
-from funreason.models.budget import BudgetSpent
+from funreason.display.progress import LiveProgress
+from funreason.display.table import account, asked_table, health_table, stage_table, yield_table
+from funreason.loops.refine import ROUND, SHAREGPT, XLAM, records_file, refine_file
+from funreason.policies.endpoint import event_loop as turns
+from funreason.policies.endpoint.budget import BudgetSpent
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.plain import plain
+from funreason.record.sample_files import MANIFEST
 from funreason.record.settings import REFINED, resuming
 from funreason.record.state import State
-from funreason.record.texts import MANIFEST
-from funreason.tui.progress import LiveProgress
-from funreason.tui.table import account, asked_table, health_table, stage_table, yield_table
+from funreason.stop import STOPPED, StopRequest
 
 UNJUDGED = 1
 """The exit code of a refining that ended with a judge which answered nothing but errors."""

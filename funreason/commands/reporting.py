@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from funreason.commands import terminal
+from funreason.display.report import report_html, report_markdown
 from funreason.record.folder import open_run, write_whole
-from funreason.tui.report import report_html, report_markdown
 
 OK = 0
 

@@ -17,11 +17,11 @@ from rich.table import Table
 from funreason.commands import terminal
 from funreason.commands.settings import read_config
 from funreason.config import Config, ConfigError
-from funreason.loops.recorded import Recorded
-from funreason.loops.whatif import UNKNOWN, Stage, Way, WhatIf, what_if
 from funreason.record.folder import RunFolder, open_run
 from funreason.record.plain import plain
 from funreason.record.settings import settings_file
+from funreason.replay.recorded import Recorded
+from funreason.replay.routing import UNKNOWN, Stage, Way, WhatIf, what_if
 
 FATES = ("kept", "text", "dropped", "dead", UNKNOWN)
 DEFAULT = "own-data"

@@ -18,8 +18,8 @@ from rich.table import Table
 from funreason.bfcl import BfclError
 from funreason.bfcl.files import read_outputs
 from funreason.bfcl.scores import LiveMode
-from funreason.loops.evaluation import Answer, known_only, read_answers
-from funreason.loops.suites import OFFICIAL, Cases, load_suite
+from funreason.evaluate.answers import Answer, known_only, read_answers
+from funreason.evaluate.suites import OFFICIAL, Cases, load_suite
 from funreason.record.folder import RecordError, write_json
 
 FACTS, OUTPUTS = "eval.json", "outputs.jsonl"

@@ -9,9 +9,8 @@ from rich.text import Text
 
 from funreason.commands import terminal
 from funreason.record.folder import RecordError, RunFolder, open_run
-from funreason.record.manifest import verify
+from funreason.record.manifest import Spare, prune, size_of, spare, verify
 from funreason.record.plain import plain
-from funreason.record.pruning import Spare, prune, size_of, spare
 from funreason.record.state import State
 
 OK, FAILED = 0, 1

@@ -10,19 +10,14 @@ from typing import Any
 from rich.console import Console
 
 from funreason.bfcl import BfclError, Case, Result, check
+from funreason.bfcl.categories import write_lines
 from funreason.bfcl.files import export_results
-from funreason.bfcl.lines import write_lines
-from funreason.bfcl.report import (
-    SCORE_HEADS,
-    markdown,
-    score_cells,
-    score_data,
-)
+from funreason.bfcl.report import SCORE_HEADS, markdown, score_cells, score_data
 from funreason.bfcl.scores import Scores, score
 from funreason.commands import terminal
 from funreason.commands.results import FACTS, Results, Wanted, read_facts, read_results, save, show
-from funreason.loops.evaluation import answer_notes
-from funreason.loops.suites import OFFICIAL, Cases, Selection, select
+from funreason.evaluate.answers import answer_notes
+from funreason.evaluate.suites import OFFICIAL, Cases, Selection, select
 
 SHOWN_ERRORS = 8
 

@@ -22,8 +22,8 @@ def show_config(name: str, settings: list[str]) -> int:
 
 def check(name: str, settings: list[str]) -> int:
     """Check configuration, graph and judges."""
-    from funreason.loops.graphs import loop_graph
-    from funreason.loops.judging import check_judges
+    from funreason.agents.judges.registry import check_judges
+    from funreason.runtime.graph import loop_graph
 
     config = read_config(name, {}, settings)
     graph = loop_graph(config.fcdr)

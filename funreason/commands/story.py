@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from rich.text import Text
 
 from funreason.record.plain import plain
-from funreason.record.types import Outcome, Sample, Verdict
+from funreason.types import Outcome, Sample, Verdict
 
 CHANGES_SHOWN = 8
 _COMPARED_WORDS = 2_000

@@ -11,9 +11,9 @@ from funreason.agents.references import usable_references
 from funreason.commands.settings import read_config
 from funreason.commands.terminal import console
 from funreason.data.reading import read_tasks
-from funreason.loops.building import build_policy
 from funreason.loops.updating import update_job
-from funreason.models.policy import Policy
+from funreason.policies.factory import build_policy
+from funreason.policies.policy import Policy
 from funreason.record.folder import RecordError
 from funreason.record.plain import plain
 from funreason.srml.examples import Example, StepReport

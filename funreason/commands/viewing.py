@@ -17,8 +17,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from funreason.display.progress import LiveProgress
 from funreason.record.folder import RecordError, RunFolder
-from funreason.tui.progress import LiveProgress
 
 LOOK_S = 0.05
 CONSOLE = "console.log"

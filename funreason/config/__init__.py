@@ -9,8 +9,7 @@ from __future__ import annotations
 from funreason.config.gate import Contamination, Gate, Suite
 from funreason.config.judges import Canaries, Fcdr, JudgedBy, JudgeEntry, Judging, LlmJudges
 from funreason.config.models import Budget, Endpoint, Model, References, Sampling, Tasks, Vllm
-from funreason.config.plain_data import read_yaml_file
-from funreason.config.reading import check_config, dump_config, find_config, load_config, parse_setting
+from funreason.config.reading import check_config, dump_config, find_config, load_config, parse_setting, read_yaml_file
 from funreason.config.section import CONFIGS, OWN_TASKS, TOOLBOX, ConfigError, Section
 from funreason.config.updates import Launch, Lora, Train, Update, Warmup
 from funreason.config.whole import Config

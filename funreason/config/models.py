@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from funreason.config.categories import Mix
-from funreason.config.section import ConfigError, Count, Section, Share
-from funreason.models.address import Address
-from funreason.models.errors import ModelError
+from funreason.config.address import Address
+from funreason.config.section import ConfigError, Count, Mix, Section, Share
+from funreason.errors import ModelError
 
 
 class Vllm(Section):

@@ -1,4 +1,4 @@
-"""Reads configurations: a file or a name, with changes; every mistake is named with the nearest known key."""
+"""Plain data from YAML. A key that stands twice in one group is refused: YAML itself would silently take the last."""
 
 from __future__ import annotations
 
@@ -11,10 +11,68 @@ import yaml
 from pydantic import ValidationError
 from rapidfuzz import process
 
-from funreason.config.places import with_places
-from funreason.config.plain_data import read_yaml, read_yaml_file
+from funreason.config.judges import JudgeEntry
 from funreason.config.section import CONFIGS, ConfigError, Section
 from funreason.config.whole import Config
+
+MERGE = "tag:yaml.org,2002:merge"
+
+
+class _Twice(Exception):
+    """A key stands twice; says where."""
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
+                continue
+            name, line = (key.tag, key.value), key.start_mark.line + 1
+            if name in lines:
+                raise _Twice(f"{key.value} is written twice in one group, in lines {lines[name]} and {line}: keep one.")
+            lines[name] = line
+        return node
+
+
+def read_yaml_file(path: Path) -> Any:
+    """What a YAML file holds; ConfigError names the file."""
+    try:
+        return read_yaml(path.read_text(), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not readable YAML: {error}") from error
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """What a YAML text holds; `where` stands in front of what the ConfigError says."""
+    try:
+        return yaml.load(text, _Loader)
+    except _Twice as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not readable YAML: {error}") from error
+
+
+# Where the files of one's own judges lie, so that a run taken up from another folder finds them.
+
+
+def with_places(config: Config, folder: Path) -> Config:
+    """The same with the judges' files written whole: in `folder`, or in the working directory if only there."""
+    judges = [_placed(entry, folder) for entry in config.fcdr.judges]
+    return config.model_copy(update={"fcdr": config.fcdr.model_copy(update={"judges": judges})})
+
+
+def _placed(entry: JudgeEntry, folder: Path) -> JudgeEntry:
+    file, _, name = entry.agent.rpartition(":")
+    if not file.endswith(".py"):
+        return entry
+    beside = (folder / file).resolve()
+    here = Path(file).resolve()
+    return entry.model_copy(update={"agent": f"{here if here.is_file() and not beside.is_file() else beside}:{name}"})
+
+
+# Reads configurations: a file or a name, with changes; every mistake is named with the nearest known key.
 
 COMMAND_LINE = "the command line"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from rapidfuzz import process
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -26,3 +28,30 @@ class Section(BaseModel):
     """A group of settings; refuses keys it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# Categories of the embedded domain: a share given to one that it cannot have would bind nothing.
+
+
+def strange_category(given: Collection[str]) -> str:
+    """What is wrong with the first category that the embedded domain does not have; empty when it has them all."""
+    from funreason.data.toolbox.tasks import CATEGORIES  # as late as this: most of what reads a setting needs none
+
+    for name in given:
+        if name not in CATEGORIES:
+            best = process.extractOne(name, CATEGORIES)
+            nearest = f" Did you mean {best[0]}?" if best and best[1] >= 55 else ""
+            return f"the toolbox has no category {name!r}.{nearest} It has {', '.join(CATEGORIES)}."
+    return ""
+
+
+def _can_be_drawn(mix: dict[str, float]) -> dict[str, float]:
+    if wrong := strange_category(mix):
+        raise ValueError(wrong)
+    if mix and not any(mix.values()):
+        raise ValueError("no category has a share above 0; give one a share, or leave the mix out for equal ones")
+    return mix
+
+
+Mix = Annotated[dict[str, Share], AfterValidator(_can_be_drawn)]
+"""Shares of the embedded domain's categories."""

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from pydantic import model_validator
 
-from funreason.config.categories import strange_category
 from funreason.config.gate import Gate
 from funreason.config.judges import Fcdr
 from funreason.config.models import Budget, Model, Sampling, Tasks
-from funreason.config.section import TOOLBOX, Count, Section
+from funreason.config.section import TOOLBOX, Count, Section, strange_category
 from funreason.config.updates import Train, Warmup
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from funreason.calls.strict_json import JsonRefused, read_json
-from funreason.data.form import RecordRead, query_text, record_id, tools_field
+from funreason.data.form import DataError, RecordRead, RecordRefused, query_text, record_id, tools_field
 from funreason.data.lines import raw_records
-from funreason.data.refusal import DataError, RecordRefused
 from funreason.data.sharegpt import dialogue
-from funreason.record.types import Call, Task
+from funreason.types import Call, Task
 
 
 def matches(record: dict[str, Any]) -> bool:

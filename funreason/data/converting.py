@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.thinking import join_thinking
 from funreason.data import openai, sharegpt, xlam
-from funreason.data.form import RecordRead
-from funreason.data.refusal import RecordRefused, Refusal
+from funreason.data.form import RecordRead, RecordRefused, Refusal
 from funreason.data.writers import write_records
-from funreason.record.types import Call, Task
+from funreason.types import Call, Task
 
 PARTS = ("id", "query", "tools", "reference", "reference_text", "reference_thinking", "category", "source")
 """What a record has to keep on its way."""

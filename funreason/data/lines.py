@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from funreason.data.refusal import DataError, RecordRefused
+from funreason.data.form import DataError, RecordRefused
 
 MAX_RECORD_BYTES = 1_000_000
 _MARK = b"\xef\xbb\xbf"

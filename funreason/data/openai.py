@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from funreason.calls.thinking import Split, split_thinking
-from funreason.data.form import RecordRead, calls_field, query_text, record_id, tools_field
-from funreason.data.refusal import RecordRefused
+from funreason.data.form import RecordRead, RecordRefused, calls_field, query_text, record_id, tools_field
 from funreason.data.sharegpt import dialogue
-from funreason.record.types import Call, Task
+from funreason.types import Call, Task
 
 
 def matches(record: dict[str, Any]) -> bool:

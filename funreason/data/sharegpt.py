@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from funreason.calls.thinking import split_thinking
-from funreason.data.form import RecordRead, query_text, record_id, tools_field
-from funreason.data.refusal import RecordRefused
-from funreason.record.types import Task
+from funreason.data.form import RecordRead, RecordRefused, query_text, record_id, tools_field
+from funreason.types import Task
 
 _ANSWERING = frozenset({"gpt", "assistant", "function_call"})
 _ASKING = frozenset({"human", "user"})

@@ -14,8 +14,8 @@ from typing import Any
 
 from funreason.calls.parse import CallSyntaxError, parse_calls
 from funreason.calls.thinking import join_thinking
-from funreason.record.appending import unwritable, whole_characters
-from funreason.record.types import Sample
+from funreason.record.log import unwritable, whole_characters
+from funreason.types import Sample
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 

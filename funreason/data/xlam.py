@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from funreason.data.form import RecordRead, calls_field, optional_text, query_text, record_id, tools_field
-from funreason.record.types import Call, Task
+from funreason.types import Call, Task
 
 
 def matches(record: dict[str, Any]) -> bool:

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from funreason.record.folder import RunFolder
+from funreason.record.sample_files import KEPT
 from funreason.record.state import State
-from funreason.record.texts import KEPT
-from funreason.record.types import Sample
+from funreason.types import Sample
 
 COLUMNS = {
     "id": "the sample's id in the run",

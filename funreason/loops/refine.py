@@ -1,43 +1,130 @@
-"""FCDR alone: judges and repairs the samples of a data file, without any model but judges' and endpoints'.
+"""The records that `refine` was given, as its folder remembers them: where they lay, and a hash of what was read.
 
-The same graph as the loop's, from the first judge on. A record's own answer is the sample; nothing else is known
-of the right one, so stage 4 checks the schema and not equality.
+A run that goes on must judge the very same ones: its verdicts name a sample by its id alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from funreason.agents.ends import DeadLetter, End, Keeper
+import msgspec
+
 from funreason.agents.generator import Generator
-from funreason.agents.llm_panel import Panel
+from funreason.agents.judges.canary_check import Examiner, asked_twice, beside
+from funreason.agents.judges.llm.factory import asks_models, build_panel, opened, sitting
+from funreason.agents.judges.llm.panel import Panel
+from funreason.agents.judges.registry import check_judges, judges, make_bus
 from funreason.agents.regenerator import Regenerator, Resample
-from funreason.bus.flow import Flow
+from funreason.agents.sinks import DeadLetter, End, Ending, Keeper
 from funreason.bus.graph import Graph
+from funreason.bus.workers import Flow
 from funreason.config import Config, dump_config
 from funreason.data.reading import read_samples
-from funreason.loops.endpoints import Account, begin_to_import, budget_of, greeted_sampler, served_policy
-from funreason.loops.graphs import refine_graph
-from funreason.loops.health import Examiner, asked_twice, beside
-from funreason.loops.interrupt import STOPPED, Interrupted, StopRequest
-from funreason.loops.journal import Journal
-from funreason.loops.judging import check_judges, judges, make_bus
-from funreason.loops.panels import asks_models, build_panel, opened, sitting
-from funreason.loops.recall import Recall, first_attempts, tell_ends
-from funreason.loops.records import note_records, require_same
-from funreason.loops.refined import refined_files
+from funreason.data.writers import RecordsFile, as_sharegpt, as_xlam
+from funreason.policies.factory import Account, begin_to_import, budget_of, greeted_sampler, served_policy
 from funreason.record.events import RoundEnded, RunStarted
-from funreason.record.folder import RecordError, RunFolder, write_whole
+from funreason.record.folder import RecordError, RunFolder, write_json, write_whole
 from funreason.record.manifest import seal_run
-from funreason.record.settings import REFINED, go_on
+from funreason.record.sample_files import KEPT, Texts
+from funreason.record.settings import RECORDS, REFINED, go_on, is_refining
 from funreason.record.state import State
-from funreason.record.types import Sample, changed
+from funreason.runtime.graph import refine_graph
+from funreason.runtime.journal import Journal
+from funreason.runtime.resume import Recall, first_attempts, tell_ends
+from funreason.stop import STOPPED, Interrupted, StopRequest
+from funreason.types import Sample, changed
 
 if TYPE_CHECKING:
-    from funreason.models.endpoint_sampler import EndpointSampler
+    from funreason.policies.endpoint.sampler import EndpointSampler
+
+
+def note_records(out: RunFolder, file: Path, samples: Sequence[Sample]) -> None:
+    """Write down where the records lie and what they hold."""
+    write_json(out.path / RECORDS, {"path": str(file.resolve()), "samples": len(samples), "sha256": _hash(samples)})
+
+
+def records_file(out: RunFolder) -> Path:
+    """Where the records lay. RecordError when the folder is not of a `refine` that had begun."""
+    return Path(_noted(out)["path"])
+
+
+def require_same(out: RunFolder, file: Path, samples: Sequence[Sample], past: State) -> None:
+    """Raise RecordError unless these are the samples that the run began with."""
+    noted = _noted(out)
+    if noted["sha256"] == _hash(samples):
+        return
+    here = {sample.id for sample in samples}
+    judged = {sample for _, sample in past.ended}.union(*(r.in_hand for r in past.rounds.values()))
+    gone = sorted(judged - here)
+    what = f"{len(gone)} samples that were judged are not in it, such as {gone[0]!r}" if gone else "some are changed"
+    raise RecordError(
+        f"{file} does not hold the records that {out.path} began with: {what}; it has {len(samples)} samples, and "
+        f"the run began with {noted['samples']} of {noted['path']}. Give that file as it was, or refine this one into "
+        "another --out."
+    )
+
+
+def _noted(out: RunFolder) -> dict[str, Any]:
+    path = out.path / RECORDS
+    if not path.exists() or not is_refining(out):
+        raise RecordError(
+            f"{out.path} has no {REFINED} and {RECORDS}, so there is no refining to go on with. A loop goes on with "
+            "`funreason loop --resume`; else refine the file into another --out."
+        )
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def _hash(samples: Sequence[Sample]) -> str:
+    digest, encoder = hashlib.sha256(), msgspec.json.Encoder()
+    for sample in samples:
+        digest.update(encoder.encode(sample) + b"\n")
+    return digest.hexdigest()
+
+
+# What refining kept, for other trainers: two files beside the record, each written while samples end.
+#
+# They get their names when every sample has ended; until then they lie there as `.part`. Whoever goes on with a run
+# that was stopped begins them anew from the record.
+
+SHAREGPT, XLAM = "refined-sharegpt.json", "refined-xlam.jsonl"
+
+
+@contextmanager
+def refined_files(out: RunFolder, texts: Texts, end: Ending) -> Iterator[Ending]:
+    """An `end` that also writes what is kept to the two files, which hold what `texts` have of it already.
+
+    RecordError when they cannot be written.
+    """
+    with ExitStack() as stack:
+        sharegpt, xlam = (stack.enter_context(RecordsFile(out.path / name)) for name in (SHAREGPT, XLAM))
+
+        def put(sample: Sample) -> None:
+            as_one, as_other = as_sharegpt(sample), as_xlam(sample)
+            sharegpt.put(as_one)
+            xlam.put(as_other)
+
+        def ended(sample: Sample, fate: str) -> None:
+            if fate in KEPT:
+                put(sample)
+            end(sample, fate)
+
+        for fate in KEPT:
+            for sample in texts.get(fate):
+                put(sample)
+        yield ended
+
+
+# FCDR alone: judges and repairs the samples of a data file, without any model but judges' and endpoints'.
+#
+# The same graph as the loop's, from the first judge on. A record's own answer is the sample; nothing else is known
+# of the right one, so stage 4 checks the schema and not equality.
 
 ROUND = 1
 """Refining is one round, so every reader of runs can read it."""

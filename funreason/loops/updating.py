@@ -14,19 +14,18 @@ from pathlib import Path
 
 import msgspec
 
-from funreason.agents.messages import Accepted, Candidate
 from funreason.agents.trainer import Lesson
 from funreason.config import Config, Lora, Update
-from funreason.loops.interrupt import Interrupted, StopRequest
-from funreason.models.policy import Policy
-from funreason.models.prompts import closes_thinking
+from funreason.policies.policy import Policy
+from funreason.policies.prompts import closes_thinking
 from funreason.record.events import Crashed, Event, Noted, Stepped, Updated
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
-from funreason.record.types import Sample
 from funreason.srml.errors import NotFinite, OtherTrainingError, WorkersFailed
 from funreason.srml.examples import Example, LoraSettings, StepReport, TrainReport, TrainSettings
 from funreason.srml.job import Job, Launch, Outcome
+from funreason.stop import Interrupted, StopRequest
+from funreason.types import Accepted, Candidate, Sample
 
 
 class Updating:

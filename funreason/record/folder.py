@@ -25,11 +25,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from funreason.record.appending import unwritable
-from funreason.record.errors import RecordError as RecordError
-from funreason.record.log import LogReader
+from funreason.record.log import LogReader, unwritable
+from funreason.record.log import RecordError as RecordError
+from funreason.record.sample_files import MANIFEST, Texts
 from funreason.record.state import State
-from funreason.record.texts import MANIFEST, Texts
 
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 20.0

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from funreason.models.loading import replace_folder
+from funreason.policies.model_files import replace_folder
 from funreason.srml.errors import OtherTrainingError, TrainingError
 from funreason.srml.examples import Example, TrainSettings
 from funreason.srml.layout import Layout, Named

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from funreason.models.threads import lanes, side_by_side
+from funreason.policies.cpu_threads import lanes, side_by_side
 from funreason.srml.loss import PartSums, SrmlLoss
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
-from funreason.models.prompts import closes_thinking, opens_thinking
-from funreason.models.turns import end_of_turn
+from funreason.policies.prompts import closes_thinking, opens_thinking
+from funreason.policies.tokens import end_of_turn
 from funreason.srml.errors import NoTrainableTokens, SampleTooLong, TrainingError, UnusableSample
 from funreason.srml.examples import Example, Refusal
 

@@ -40,7 +40,7 @@ def _here(
     on_step: Callable[[StepReport], None],
     pace: Pace | None,
 ) -> Outcome:
-    from funreason.models.loading import load_model, save_model
+    from funreason.policies.model_files import load_model, save_model
     from funreason.srml.training import train
 
     model = load_model(job.model, job.device, job.dtype)

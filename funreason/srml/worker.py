@@ -17,7 +17,7 @@ import msgspec
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from funreason.models.loading import load_model, load_tokenizer, save_model
+from funreason.policies.model_files import load_model, load_tokenizer, save_model
 from funreason.srml.adapters import adapted
 from funreason.srml.errors import TrainingError
 from funreason.srml.examples import StepReport

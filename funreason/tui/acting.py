@@ -10,9 +10,8 @@ from pathlib import Path
 
 from textual.app import App
 
-from funreason.record.control import Verb
+from funreason.record.control import Verb, ask, can_ask
 from funreason.record.folder import RunFolder
-from funreason.tui.asking import ask, can_ask
 from funreason.tui.dialogs import Asking, Reading, Sure
 from funreason.tui.feed import Feed, ReplayFeed
 from funreason.tui.help import help_page

@@ -20,14 +20,14 @@ from textual.events import DescendantFocus, Resize
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer
 
+from funreason.display.figures import duration
+from funreason.display.spans import Line, Page
 from funreason.record.folder import RunFolder
 from funreason.tui import palette
 from funreason.tui.acting import Acting
 from funreason.tui.feed import Feed, ReplayFeed
-from funreason.tui.figures import duration
 from funreason.tui.headline import Vitals, headline
 from funreason.tui.keys import bindings
-from funreason.tui.lines import Line, Page
 from funreason.tui.look import PANELS, Look
 from funreason.tui.machine import Machine
 from funreason.tui.panels import page_of

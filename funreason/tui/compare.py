@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from funreason.display.figures import SINKS, loss, pass_rate, percent, points, share_of
+from funreason.display.spans import Column, Page, Span, said, table
 from funreason.record.state import RoundState, State
-from funreason.tui.figures import loss, percent, points, share_of
-from funreason.tui.flow import SINKS, pass_rate
-from funreason.tui.lines import Column, Page, Span, said, table
 from funreason.tui.look import Look
 
 WIDEST = 90

@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from funreason.tui.lines import Page
+from funreason.display.spans import Page
 from funreason.tui.sheet import Sheet
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from funreason.record.health import JudgeHealth
+from funreason.display.figures import SINKS, count, judges, milliseconds, percent, share_of
+from funreason.display.spans import Column, Page, Span, line, said, table
+from funreason.record.rounds import JudgeHealth
 from funreason.record.state import NodeCount, RoundState, State
-from funreason.tui.figures import count, milliseconds, percent, share_of
-from funreason.tui.flow import SINKS, judges
-from funreason.tui.lines import Column, Page, Span, line, said, table
 from funreason.tui.look import Look
 
 HEALTH = (

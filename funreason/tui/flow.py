@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from funreason.display.figures import NONE, SINKS, count, milliseconds, pass_rate, percent, points, share_of
+from funreason.display.spans import Column, Page, Span, said, table
 from funreason.record.state import NodeCount, RoundState, State
 from funreason.tui.curves import bar
-from funreason.tui.figures import NONE, count, milliseconds, percent, points, share_of
-from funreason.tui.lines import Column, Page, Span, said, table
 from funreason.tui.look import Look
 
-SINKS = ("trainer", "evaluator", "dead_letter")
-"""Where samples end: what comes there is counted in the ends, not as judgements."""
 ENDS = (("kept", "good"), ("text", "good"), ("dropped", "bad"), ("dead", "bad"))
 BAR = 10
 
@@ -35,19 +33,6 @@ def flow_page(state: State, look: Look, width: int) -> Page:
     )
     page = table(title, columns, rows, width)
     return page._replace(columns=("agent", "in", "pass %", "bar", "change", "p50 ms", "in flight", "regenerated"))
-
-
-def judges(node: NodeCount) -> bool:
-    """Whether a node says pass or drop, so that a pass rate means something."""
-    return any(word in node.outcomes for word in ("pass", "keep_text", "regenerate")) or (
-        "drop" in node.outcomes and "sampled" not in node.outcomes
-    )
-
-
-def pass_rate(r: RoundState | None, name: str) -> float | None:
-    """A node's pass rate in a round, None where it judged nothing."""
-    node = r.nodes.get(name) if r else None
-    return node.pass_rate if node and judges(node) else None
 
 
 def _node_cells(state: State, k: int, name: str, r: RoundState, before: RoundState | None) -> list[str | Span]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from funreason.display.figures import decision, percent, points, share_of
+from funreason.display.spans import Column, Page, Span, line, said, table, wrap
 from funreason.record.events import Gated, Score
 from funreason.record.state import State
-from funreason.tui.figures import decision, percent, points, share_of
-from funreason.tui.lines import Column, Page, Span, line, said, table, wrap
 from funreason.tui.look import Look
 
 WIDE = 62

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from funreason.display.figures import duration
+from funreason.display.spans import Line, Span, line
 from funreason.record.folder import Life
 from funreason.record.state import RoundState, State
-from funreason.tui.figures import duration
-from funreason.tui.lines import Line, Span, line
 from funreason.tui.tidings import PHASES
 
 PHASE_ORDER = ("sample", "train", "gate")

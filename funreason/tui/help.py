@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from textual.binding import Binding
 
-from funreason.tui.lines import Line, Page, Row, line, wrap
+from funreason.display.spans import Line, Page, Row, line, wrap
 
 ABOUT = {
     "flow": "The agents in graph order. `in`: answers in this round. `pass %`: passes of all that were judged, not an "

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from funreason.display.figures import loss
+from funreason.display.spans import Line, Page, line, said
 from funreason.record.events import Stepped
 from funreason.record.state import RoundState, State
 from funreason.tui.curves import curve, sparkline
-from funreason.tui.figures import loss
-from funreason.tui.lines import Line, Page, line, said
 from funreason.tui.look import Look
 
 SCALE = 7

@@ -11,8 +11,8 @@ import shutil
 import socket
 from pathlib import Path
 
+from funreason.display.figures import size
 from funreason.record.folder import Life
-from funreason.tui.figures import size
 
 GPU_TIMEOUT_S = 3.0
 _QUERY = ("--query-gpu=utilization.gpu,memory.used,memory.total", "--format=csv,noheader,nounits")

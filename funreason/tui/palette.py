@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from textual.app import SystemCommand
 
+from funreason.display.spans import clean
 from funreason.tui.dialogs import Sure
-from funreason.tui.lines import clean
 
 if TYPE_CHECKING:
     from funreason.tui.app import Dashboard

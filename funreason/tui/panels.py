@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from funreason.display.spans import Page
 from funreason.record.state import State
 from funreason.tui.compare import compare_page
 from funreason.tui.failures import dead_page, health_page
 from funreason.tui.flow import flow_page
 from funreason.tui.gates import gate_page
-from funreason.tui.lines import Page
 from funreason.tui.look import Look
 from funreason.tui.losses import loss_page
 from funreason.tui.samples import samples_page

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
+from funreason.display.spans import Column, Page, Span, said, table
 from funreason.record.events import Ended, Judged
 from funreason.record.state import State
-from funreason.tui.lines import Column, Page, Span, said, table
 from funreason.tui.look import Look
 
 MOST = 200

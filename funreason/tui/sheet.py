@@ -17,7 +17,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from funreason.tui.lines import Line, Page, Row, clean
+from funreason.display.spans import Line, Page, Row, clean
 from funreason.tui.theme import role_styles
 
 

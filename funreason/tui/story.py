@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
+from funreason.display.spans import Line, Page, Row, Span, line, wrap, wrap_spans
 from funreason.record.folder import RunFolder
-from funreason.record.types import Outcome, Sample, Verdict
-from funreason.tui.lines import Line, Page, Row, Span, line, wrap, wrap_spans
 from funreason.tui.samples import OUTCOMES
+from funreason.types import Outcome, Sample, Verdict
 
 MOST_CHARS = 20_000
 """Of one text: a model that never stopped must not fill the screen's memory."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
+from funreason.display.figures import DECISIONS, duration, percent, share_of
+from funreason.display.spans import Page, Row, Span, line, said
 from funreason.record import events as ev
 from funreason.record.state import State
-from funreason.tui.figures import DECISIONS, duration, percent, share_of
-from funreason.tui.lines import Page, Row, Span, line, said
 from funreason.tui.look import Look
 
 MOST = 300

@@ -11,7 +11,7 @@ import dataclasses
 import random
 
 from funreason.data.toolbox.tools import Parameter, Tool
-from funreason.data.toolbox.words import THINGS, made_up
+from funreason.data.toolbox.values import THINGS, made_up
 
 __all__ = ["invented", "renamed"]
 

@@ -18,7 +18,7 @@ import msgspec
 from funreason.data.toolbox.augment import invented, renamed
 from funreason.data.toolbox.tasks import CATEGORIES, build_task
 from funreason.data.toolbox.tools import Tool, familiar_tools, unseen_tools
-from funreason.record.types import Task
+from funreason.types import Task
 
 __all__ = ["SPLITS", "generate"]
 

@@ -1,19 +1,118 @@
-"""Tasks: a query, the tools on offer and the right answer, in four categories.
+"""Phrasing: from a tool and its arguments to what a person would ask.
 
-simple: one tool on offer, one call. multiple: two to four on offer, one call. parallel: one to three on offer,
-two or three calls, mostly of one tool. irrelevance: one to three on offer, none of which fits.
-Distractors come as often from the wanted tool's own theme as from others, so a theme alone gives nothing away.
+The last way of asking in a tool's list belongs to the dev and gate splits; training splits never use it.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from funreason.data.toolbox.phrasing import Request, ask, query_text
-from funreason.data.toolbox.thinking import refusal, thinking
 from funreason.data.toolbox.tools import Tool
-from funreason.record.types import Task
+from funreason.data.toolbox.values import Drawn
+from funreason.types import Call, Task
+
+__all__ = ["Request", "ask", "query_text"]
+
+OPTIONAL_SHARE = 0.5
+LINKS = ("Also", "And then", "After that", "Then")
+
+
+class Request(NamedTuple):
+    """One wish: the tool that fulfils it, its arguments with the words that stand for them, the sentence that asks."""
+
+    tool: Tool
+    drawn: dict[str, Drawn]
+    sentence: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the right call, in schema order."""
+        return {name: one.value for name, one in self.drawn.items()}
+
+    @property
+    def call(self) -> Call:
+        """The right call."""
+        return Call(self.tool.name, self.arguments)
+
+
+def ask(tool: Tool, rng: random.Random, *, unseen: bool) -> Request:
+    """One request for `tool`; `unseen` uses held-out values and allows the held-out way of asking."""
+    drawn: dict[str, Drawn] = {}
+    for parameter in tool.parameters:
+        if parameter.required or rng.random() < OPTIONAL_SHARE:
+            drawn[parameter.name] = parameter.draw(rng, unseen=unseen)
+    way = rng.choice(tool.says if unseen else tool.says[:-1])
+    return Request(tool, drawn, _sentence(tool, way, drawn))
+
+
+def query_text(requests: Sequence[Request], rng: random.Random) -> str:
+    """The query that makes all the requests, one sentence each."""
+    first, *others = [request.sentence for request in requests]
+    return " ".join([first, *(_linked(sentence, rng) for sentence in others)])
+
+
+def _sentence(tool: Tool, way: str, drawn: dict[str, Drawn]) -> str:
+    text = way.format(**{name: one.said for name, one in drawn.items()})
+    body, end = text[:-1], text[-1]
+    extras = [p for p in tool.parameters if p.name in drawn and not p.required]
+    for parameter in extras:
+        body += " " + parameter.clause.replace("{}", drawn[parameter.name].said)
+    return body + end
+
+
+def _linked(sentence: str, rng: random.Random) -> str:
+    if sentence.startswith("I "):
+        return f"{rng.choice(LINKS)} {sentence}"
+    return f"{rng.choice(LINKS)} {sentence[0].lower()}{sentence[1:]}"
+
+
+# Thinking: the short reasoning the references show.
+#
+# It first says what is wanted, in the words of a tool's description, then looks for a tool of that description
+# and names it with each value of its call; or it finds none. A value that must be rewritten is first quoted, then
+# rewritten (`seats seven is 7`). Naming comes before calling, so that the call is a copy of what was thought, and so
+# that a judge can hold the one against the other.
+
+__all__ = ["refusal", "thinking"]
+
+
+def thinking(requests: Sequence[Request], *, offered: bool = True) -> str:
+    """The reasoning that leads from the requests to their calls, or, when no tool is `offered` for them, to none."""
+    wanted = " and ".join(dict.fromkeys(request.tool.does for request in requests))
+    if not offered:
+        return f"Need to {wanted}. None of the tools fits."
+    return f"Need to {wanted}. {_plan(requests)}."
+
+
+def refusal(requests: Sequence[Request]) -> str:
+    """What is answered when no tool fits."""
+    return f"No tool here can {requests[0].tool.does}."
+
+
+def _plan(requests: Sequence[Request]) -> str:
+    parts, last = [], ""
+    for request in requests:
+        values = ", ".join(f"{name} {_spoken(one)}" for name, one in request.drawn.items())
+        parts.append(f"and {values}" if request.tool.name == last else f"{request.tool.name} fits: {values}")
+        last = request.tool.name
+    return "; ".join(parts)
+
+
+def _spoken(one: Drawn) -> str:
+    if isinstance(one.value, list):
+        return " and ".join(str(item) for item in one.value)
+    if isinstance(one.value, bool) or one.said == str(one.value):
+        return str(one.value)
+    return f"{one.said} is {one.value}"
+
+
+# Tasks: a query, the tools on offer and the right answer, in four categories.
+#
+# simple: one tool on offer, one call. multiple: two to four on offer, one call. parallel: one to three on offer,
+# two or three calls, mostly of one tool. irrelevance: one to three on offer, none of which fits.
+# Distractors come as often from the wanted tool's own theme as from others, so a theme alone gives nothing away.
 
 __all__ = ["CATEGORIES", "build_task"]
 

@@ -1,0 +1,214 @@
+"""One sample put to a judge outside any run: what it answers, or the fault in its place."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import statistics
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Sequence, Set
+from time import perf_counter
+from typing import Any, Literal, NamedTuple
+
+from funreason.agents.judges.adversarial_samples import nasty_samples
+from funreason.agents.judges.custom import declared, is_broken_off
+from funreason.agents.judges.event_loop_guard import HeldTooLong, Timed
+from funreason.agents.judges.rules.verdicts import outcomes_of
+from funreason.agents.references import reference_sample
+from funreason.data.toolbox import generate
+from funreason.types import Sample
+
+
+class Trial(NamedTuple):
+    """What one judgement came to: an answer, or the fault in its place; `took_s` with its waiting, `held_s` without."""
+
+    sample: Sample
+    answer: Any
+    fault: str
+    took_s: float
+    held_s: float
+    changed: bool
+    late: bool
+
+
+async def put(agent: Any, sample: Sample, limit_s: float) -> Trial:
+    """Put `sample` to `agent`, which has `limit_s` seconds. Whatever the agent raises is its fault, Ctrl-C is not."""
+    before, answer, fault, cut, timed = copy.deepcopy(sample), None, "", False, None
+    limit = asyncio.timeout(limit_s)
+    try:
+        async with limit:
+            timed = Timed(agent(sample), limit_s)
+            answer = await timed
+    except KeyboardInterrupt:
+        raise
+    except HeldTooLong:
+        fault, cut = f"held the event loop for {limit_s:.0f} s", True
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and is_broken_off():
+            raise
+        fault = _end_of(error)
+    if limit.expired():  # whatever it made of being told so
+        fault, cut = f"no answer within {limit_s:.0f} s", True
+    took_s, held_s = (timed.took_s, timed.longest_s) if timed is not None else (0.0, 0.0)
+    return Trial(sample, answer, fault or _unreadable(answer), took_s, held_s, sample != before, cut)
+
+
+def _end_of(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)[-2:]).strip()
+
+
+def _unreadable(answer: Any) -> str:
+    words = outcomes_of(answer)
+    if words is None:
+        return f"answered with {type(answer).__name__}; expected a Verdict, a word, an Emit or a list of Emit"
+    wrong = [word for word in words if not isinstance(word, str)]
+    return f"answered with the outcome {wrong[0]!r}, which is no word" if wrong else ""
+
+
+# The contract test of a judge: what the bus and the record rely on, tried on ordinary and on nasty samples.
+#
+# It asks the judge itself, outside any run, so it says nothing about whether the verdicts are right: canaries do that
+# (`docs/judges.md`). A judge that keeps the contract cannot stop a run, hang it, or spoil another judge's sample.
+
+ORDINARY = 40
+"""Reference answers of the embedded domain, in all its categories."""
+HOLDS_S = 0.25
+"""The longest step a judge may take: a sample of a megabyte may be read, nothing may be waited for."""
+LIMIT_S = 10.0
+"""How long one judgement may take; an agent that asks a model needs seconds. The first that is late ends the test."""
+BUDGET_S = 60.0
+"""How long samples are put to a slow judge; those left over are not asked, and the report says so."""
+TRIES = 3
+"""How often a step that was too long is tried again: it may have waited for a page."""
+TIMED = 10
+"""How often each ordinary sample is judged for the speed."""
+SHOWN = 3
+"""Of samples with a fault, how many are named."""
+
+Sign = Literal["kept", "broken", "told"]
+
+
+class Clause(NamedTuple):
+    """One clause of the contract: kept, broken, or only `told` for the reader's sake."""
+
+    name: str
+    sign: Sign
+    said: str
+
+
+async def clauses(agent: Any, outcomes: Iterable[str] = ()) -> list[Clause]:
+    """Every clause, tried on `agent`, which has passed `load_agent`.
+
+    `outcomes` are words it may answer beyond the usual ones and those that it declares itself.
+    """
+    ordinary = [reference_sample(task, f"ordinary/{task.id}") for task in generate("new_dev", ORDINARY, 0)]
+    samples = [*ordinary, *nasty_samples()]
+    first = await _ask_all(agent, samples)
+    # In another order: an agent that keeps count must not look as if it kept its word.
+    second = await _ask_all(agent, [asked.sample for asked in reversed(first) if not asked.fault])
+    timed = await _ask_for_speed(agent, [asked.sample for asked in first[:ORDINARY] if not asked.fault])
+    return [
+        _answers(first, [*second, *timed], len(samples)),
+        _outcomes(declared(agent) | {*outcomes}, first),
+        _determinism(agent, first, second),
+        await _loop(agent, first),
+        _untouched(first),
+        _speed(timed),
+    ]
+
+
+def broken(found: Sequence[Clause]) -> bool:
+    """Whether any clause is broken."""
+    return any(clause.sign == "broken" for clause in found)
+
+
+async def _ask_all(agent: Any, samples: Sequence[Sample]) -> list[Trial]:
+    """The samples one by one, until the judge is late once or the time is over."""
+    asked: list[Trial] = []
+    until = perf_counter() + BUDGET_S
+    for sample in samples:
+        asked.append(await put(agent, sample, LIMIT_S))
+        if asked[-1].late or perf_counter() > until:
+            break
+    return asked
+
+
+def _answers(asked: Sequence[Trial], again: Sequence[Trial], wanted: int) -> Clause:
+    faults = [f"{each.sample.id}: {each.fault}" for each in asked if each.fault]
+    faults += [f"{each.sample.id}, asked again: {each.fault}" for each in again if each.fault]
+    most = f"{len(asked)} of {wanted} samples asked" if len(asked) < wanted else f"all {wanted} samples asked"
+    if not faults:
+        return Clause("answers", "kept", f"{most}, nasty ones too, and none without an answer")
+    return Clause("answers", "broken", _some(f"{most}, {len(faults)} without a usable answer", faults))
+
+
+def _outcomes(known: Set[str], asked: Sequence[Trial]) -> Clause:
+    counts = Counter[str]()
+    for each in asked:
+        counts.update([] if each.fault else map(str, outcomes_of(each.answer) or []))
+    told = ", ".join(f"{word} {count}" for word, count in counts.most_common()) or "none"
+    unknown = sorted(set(counts) - known)
+    if not unknown:
+        return Clause("outcomes", "kept", f"{told}; declared: {', '.join(sorted(known))}")
+    told += f". Not declared: {', '.join(unknown)}. Give the agent the attribute `outcomes = {tuple(unknown)}`, and "
+    return Clause("outcomes", "broken", f"{told}its entry in fcdr.judges a node for each")
+
+
+def _determinism(agent: Any, first: Sequence[Trial], second: Sequence[Trial]) -> Clause:
+    again = {each.sample.id: each for each in second}
+    pairs = [(one, again[one.sample.id]) for one in first if one.sample.id in again]
+    differ = [one.sample.id for one, two in pairs if two.fault or one.answer != two.answer]
+    promised = getattr(agent, "deterministic", False)
+    told = f"asked twice, {len(differ)} of {len(second)} answers differ" if second else "there was no answer to compare"
+    if not promised:
+        return Clause("deterministic", "told", f"not promised, as `deterministic = True` would; {told}")
+    return Clause("deterministic", "broken", _some(told, differ)) if differ else Clause("deterministic", "kept", told)
+
+
+async def _loop(agent: Any, asked: Sequence[Trial]) -> Clause:
+    held = {each.sample.id: each.held_s for each in asked}
+    for each in asked:
+        last = each
+        for _ in range(TRIES):
+            if last.late or held[each.sample.id] <= HOLDS_S:
+                break
+            last = await put(agent, each.sample, LIMIT_S)
+            held[each.sample.id] = min(held[each.sample.id], last.held_s)
+        if last.late:  # one that no longer answers would take the limit with each sample to come
+            break
+    name = max(held, key=lambda name: held[name])
+    told = f"held for {1000 * held[name]:.1f} ms at most, by {name}; the limit is {1000 * HOLDS_S:.0f} ms"
+    if held[name] <= HOLDS_S:
+        return Clause("event loop", "kept", told)
+    return Clause("event loop", "broken", f"{told}. Put blocking work into `await asyncio.to_thread(...)`")
+
+
+def _untouched(asked: Sequence[Trial]) -> Clause:
+    touched = [each.sample.id for each in asked if each.changed]
+    if not touched:
+        return Clause("samples", "kept", "left as they were")
+    return Clause("samples", "broken", _some(f"{len(touched)} were changed in place; answer with an Emit", touched))
+
+
+async def _ask_for_speed(agent: Any, samples: Sequence[Sample]) -> list[Trial]:
+    """The samples again and again, until one is without an answer or the time is over."""
+    timed: list[Trial] = []
+    until = perf_counter() + LIMIT_S
+    for sample in list(samples) * TIMED:
+        timed.append(await put(agent, sample, LIMIT_S))
+        if timed[-1].fault or perf_counter() > until:
+            break
+    return timed
+
+
+def _speed(timed: Sequence[Trial]) -> Clause:
+    times = [each.took_s for each in timed if not each.fault]
+    if not times:
+        return Clause("speed", "told", "no ordinary sample got an answer")
+    return Clause("speed", "told", f"{1e6 * statistics.median(times):,.1f} µs per judgement (median of {len(times)})")
+
+
+def _some(told: str, faults: Sequence[str]) -> str:
+    more = f"\n… and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    return f"{told}:\n" + "\n".join(faults[:SHOWN]) + more

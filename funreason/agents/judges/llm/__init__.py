@@ -1,0 +1,1 @@
+"""The stages judged by language models."""

@@ -1,0 +1,163 @@
+"""Rulings that were heard before: an SQLite file that several processes may use at once.
+
+A key says who judged (prompt, settings, model, weights), what was asked and about what; change any and it is another
+key. Beyond `most` rows (a twentieth more while it is in use) the least recently used are dropped. A file that cannot
+be used only costs its benefit: the cache closes itself and says why, and every judge is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from funreason.agents.judges.llm.reply import Ruling
+
+EVERY = 64
+"""Rulings put or used between two writes."""
+PRUNED_AFTER = 1 / 20
+"""Rulings put between two looks for those beyond the bound, as a share of it: each look counts all rows."""
+WAIT_S = 5.0
+"""How long to wait for another process that writes."""
+# A lost cache costs questions, not data: no wait for the disk.
+_OPENING = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = OFF",
+    "CREATE TABLE IF NOT EXISTS rulings (judge TEXT, prompt TEXT, sample TEXT, ruling BLOB, used REAL, "
+    "PRIMARY KEY (judge, prompt, sample))",
+    "CREATE INDEX IF NOT EXISTS by_use ON rulings (used)",
+)
+_ANY = "SELECT 1 FROM rulings WHERE judge = ? LIMIT 1"
+_GET = "SELECT ruling FROM rulings WHERE judge = ? AND prompt = ? AND sample = ?"
+_USE = "UPDATE rulings SET used = ? WHERE judge = ? AND prompt = ? AND sample = ?"
+_PUT = "INSERT OR REPLACE INTO rulings VALUES (?, ?, ?, ?, ?)"
+_OLDEST = (
+    "DELETE FROM rulings WHERE (judge, prompt, sample) IN (SELECT judge, prompt, sample FROM rulings ORDER BY used "
+    "LIMIT max(0, (SELECT count(*) FROM rulings) - ?))"
+)
+
+
+class Key(NamedTuple):
+    """Hashes of the judge's version, of the prompt, and of the sample's inputs."""
+
+    judge: str
+    prompt: str
+    sample: str
+
+
+class VerdictCache:
+    """Rulings by key. `fault` is why it cannot be used, empty while it can.
+
+    What is put or used goes to the file in lots of `EVERY`, and the rest when it is closed: a kill costs at most a lot.
+    """
+
+    def __init__(self, path: Path, most: int) -> None:
+        self.path = path
+        self.most = most
+        self.fault = ""
+        self._fresh: dict[Key, Ruling] = {}
+        self._used: dict[Key, float] = {}
+        self._own: dict[str, set[int] | None] = {}
+        """By judge, hashes of the keys put here, where the file held none of that judge before: no other is there."""
+        self._changes = 0
+        self._grown = 0
+        self._file: sqlite3.Connection | None = None
+        with self._trying():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
+            for line in _OPENING:
+                self._file.execute(line)
+            self._notice_others(self._file)
+
+    def get(self, key: Key) -> Ruling | None:
+        """The ruling under `key`, which counts as used now; None when there is none."""
+        found = self._fresh.get(key)
+        if found is None and self._file is not None and self._may_hold(key):
+            with self._trying():
+                found = self._look_up(self._file, key)
+        if found is not None:
+            self._used[key] = time.time()
+            self._write_lot()
+        return found
+
+    def put(self, key: Key, ruling: Ruling) -> None:
+        """Keep a ruling."""
+        if self._file is not None:
+            self._fresh[key] = ruling
+            self._used[key] = time.time()
+            if (own := self._own.get(key.judge)) is not None:
+                own.add(hash(key))
+            self._write_lot()
+
+    def close(self) -> None:
+        """Write what is not written yet, drop what is beyond the bound, and let go of the file."""
+        self._grown = self.most  # however little was put: another process may have filled the file
+        self._write()
+        self._let_go()
+
+    def _may_hold(self, key: Key) -> bool:
+        own = self._own.get(key.judge)
+        return own is None or hash(key) in own
+
+    def _look_up(self, file: sqlite3.Connection, key: Key) -> Ruling | None:
+        if key.judge not in self._own:
+            there = file.execute(_ANY, key[:1]).fetchone()
+            self._own[key.judge] = None if there else {hash(k) for k in self._fresh if k.judge == key.judge}
+        row = file.execute(_GET, key).fetchone()
+        return msgspec.json.decode(row[0], type=Ruling) if row is not None else None
+
+    def _notice_others(self, file: sqlite3.Connection) -> None:
+        """Another process has written: what it put is found from now on."""
+        (changes,) = file.execute("PRAGMA data_version").fetchone()
+        if changes != self._changes:
+            self._own.clear()
+            self._changes = changes
+
+    def _write_lot(self) -> None:
+        if len(self._used) >= EVERY:
+            self._write()
+
+    def _write(self) -> None:
+        if self._file is None:
+            return
+        with self._trying():
+            for judge, own in self._own.items():
+                if own is not None and len(own) > self.most:
+                    self._own[judge] = None
+            self._file.execute("BEGIN IMMEDIATE")
+            used = self._used
+            self._file.executemany(_PUT, [(*k, msgspec.json.encode(r), used[k]) for k, r in self._fresh.items()])
+            self._file.executemany(_USE, [(at, *key) for key, at in used.items() if key not in self._fresh])
+            self._grown += len(self._fresh)
+            if self._grown > self.most * PRUNED_AFTER:
+                self._file.execute(_OLDEST, (self.most,))
+                self._grown = 0
+            self._file.execute("COMMIT")
+            self._notice_others(self._file)
+        self._fresh.clear()
+        self._used.clear()
+
+    @contextmanager
+    def _trying(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error, msgspec.DecodeError) as error:
+            self.fault = f"the verdict cache {self.path} cannot be used, so every judge is asked: {error}"
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def default_path() -> Path:
+    """In the user's cache folder: verdicts outlive a run, and several runs share them."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "funreason" / "verdicts.sqlite"

@@ -1,0 +1,165 @@
+"""The panel of LLM judges of a run: from configuration to models that can be asked.
+
+Built once for a run, after its model; a run whose stages are judged by rules alone has none, and loads nothing for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+from funreason.agents.judges.hybrid import DECIDABLE
+from funreason.agents.judges.llm.cache import VerdictCache, default_path
+from funreason.agents.judges.llm.panel import Accept, Asking, Panel
+from funreason.config import Config, ConfigError, Endpoint, Fcdr, LlmJudges
+from funreason.policies.endpoint.budget import Budget
+from funreason.policies.factory import Account, endpoint_pool
+from funreason.policies.huggingface.chat import LocalChat
+from funreason.policies.policy import Policy
+from funreason.policies.protocol import ChatModel
+from funreason.record.events import Asked, Event, Noted
+from funreason.stop import StopRequest, unless_asked
+
+if TYPE_CHECKING:
+    from funreason.policies.endpoint.pool import EndpointPool
+
+SELF = "self"
+
+
+def asks_models(fcdr: Fcdr) -> bool:
+    """Whether any stage is judged by a language model."""
+    return any(word != "rules" for word in fcdr.judging.model_dump().values())
+
+
+def judged_by(fcdr: Fcdr) -> dict[str, str]:
+    """Who judges each stage, in words."""
+    models = " and ".join(_names(fcdr.llm)) or "no model"
+    words = {"rules": "rules", "llm": models, "both": f"rules, then {models} for what rules cannot tell"}
+    told = fcdr.judging.model_dump()
+    return {stage: words["rules" if by == "both" and stage in DECIDABLE else by] for stage, by in told.items()}
+
+
+def require_judges(fcdr: Fcdr) -> None:
+    """Raise ConfigError when a stage is to be judged by a model and none is named."""
+    if not asks_models(fcdr) or _names(fcdr.llm):
+        return
+    stages = ", ".join(name for name, word in fcdr.judging.model_dump().items() if word != "rules")
+    raise ConfigError(
+        f"fcdr.judging has a language model judge {stages}, but fcdr.llm names none. Set fcdr.llm.model to a model "
+        "folder or to `self`, or fcdr.llm.endpoints to servers, such as [{url: http://localhost:8000/v1}]."
+    )
+
+
+def build_panel(config: Config, policy: Policy | None, budget: Budget) -> Panel | None:
+    """The panel of a run, or None where rules judge alone; `policy` is the model in use, if one is.
+
+    ConfigError when no judge is named, ModelError when one cannot be loaded or its address cannot be used.
+    """
+    require_judges(config.fcdr)
+    if not asks_models(config.fcdr):
+        return None
+    settings = config.fcdr.llm
+    models = [*_local(config, policy), *_served(settings, budget)]
+    cache = VerdictCache(default_path(), settings.cache_entries) if settings.cache else None
+    return Panel(models, _asking(settings, config.seed), cache)
+
+
+@asynccontextmanager
+async def opened(panel: Panel | None, stop: StopRequest) -> AsyncIterator[None]:
+    """While the panel's servers may be asked. ModelError when one does not answer at all.
+
+    Interrupted when a stop is asked for before they have answered, which may take minutes.
+    """
+    async with AsyncExitStack() as stack:
+        for pool in _pools(panel):
+            await stack.enter_async_context(pool)
+            await unless_asked(pool.greet(), stop)
+        yield
+
+
+@contextmanager
+def sitting(panel: Panel | None, write: Callable[[Event], None]) -> Iterator[None]:
+    """While a panel sits, what it asks and pays is told to `write`; behind that its cache is closed."""
+    if panel is None:
+        yield
+        return
+    accounts = [Account(pool.purse, "judges", write) for pool in _pools(panel)]
+
+    def tell(asked: Asked) -> None:
+        write(asked)
+        for account in accounts:
+            account.tell(asked.round)
+
+    panel.tally.write = tell
+    try:
+        yield
+    finally:
+        panel.tally.flush()
+        if panel.cache is not None:
+            panel.cache.close()
+            if panel.cache.fault:
+                write(Noted(level="warning", text=panel.cache.fault))
+
+
+def shared_weights(panel: Panel, weights_id: str, round: int) -> Noted | None:
+    """The warning that a judge has the very weights of the generator, when one has."""
+    names = [model.name for model in panel.models if model.weights_id == weights_id]
+    if not names:
+        return None
+    text = (
+        f"the LLM judge {', '.join(names)} shares its weights ({weights_id}) with the generator: it will tend to "
+        "agree with its own mistakes. Judge with another model, or read its verdicts with care."
+    )
+    return Noted(level="warning", text=text, round=round)
+
+
+def _names(settings: LlmJudges) -> list[str]:
+    servers = dict.fromkeys(each.model or each.url for each in settings.endpoints)
+    return [*([settings.model] if settings.model else []), *servers]
+
+
+def _pools(panel: Panel | None) -> list[EndpointPool]:
+    models = panel.models if panel is not None else ()
+    return [model.pool for model in models if hasattr(model, "pool")]
+
+
+def _local(config: Config, policy: Policy | None) -> list[ChatModel]:
+    name = config.fcdr.llm.model
+    if name is None:
+        return []
+    if name == SELF and policy is not None:
+        return [LocalChat(policy, f"self ({config.model.path})")]
+    return [LocalChat(_own_policy(config, config.model.path if name == SELF else name), name)]
+
+
+def _served(settings: LlmJudges, budget: Budget) -> list[ChatModel]:
+    by_model: dict[str | None, list[Endpoint]] = {}
+    for endpoint in settings.endpoints:
+        by_model.setdefault(endpoint.model, []).append(endpoint)
+    pools = [endpoint_pool(each, budget) for each in by_model.values()]
+    if not pools:
+        return []
+    from funreason.policies.endpoint.chat import EndpointChat
+
+    return [EndpointChat(pool) for pool in pools]
+
+
+def _own_policy(config: Config, path: str) -> Policy:
+    from funreason.policies.factory import build_policy
+
+    # Two vLLM engines cannot live in one process, and the first belongs to the model in use.
+    model = config.model.model_copy(update={"path": path, "sampler": "huggingface"})
+    return build_policy(config.model_copy(update={"model": model}))[0]
+
+
+def _asking(settings: LlmJudges, seed: int) -> Asking:
+    return Asking(
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+        draws=settings.draws,
+        asks=settings.asks,
+        concurrency=settings.concurrency,
+        accept=Accept(settings.accept, settings.threshold),
+        seed=seed,
+    )

@@ -1,0 +1,112 @@
+"""An LLM judge: puts a stage's question to language models and turns their rulings into a verdict.
+
+    judge = LlmJudge("cot", Panel([Voter(model)], settings))
+
+The question is the text file beside the stage's rule judge, in our words after the paper's table. A judge that
+cannot be heard (no answer, or none that can be read, however often it was asked) makes an `error`, never a pass and
+never a drop: the bus counts it, and stops the round when there are too many.
+"""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from funreason.agents.judges.llm.panel import Accept, Panel, Unheard
+from funreason.agents.judges.llm.prompt import case_of
+from funreason.agents.judges.llm.reply import Ruling
+from funreason.agents.judges.rules.verdicts import failed
+from funreason.types import Outcome, Sample, Verdict
+
+MAX_CHARS = 60_000
+"""Longer inputs are not judged: a verdict on part of them would be none, and no judge's context holds more."""
+SHOWN_CHARS = 240
+Votes = tuple[float | None, ...]
+"""A score for each vote, None for one that was not heard."""
+REASONS = {
+    "response": (Outcome.KEEP_TEXT, "llm.text"),
+    "query_tool": (Outcome.DROP, "llm.cannot_be_solved"),
+    "cot": (Outcome.DROP, "llm.does_not_lead"),
+    "parameters": (Outcome.REGENERATE, "llm.wrong_call"),
+    "format": (Outcome.REGENERATE, "llm.wrong_form"),
+}
+"""What a stage answers when its statement is false."""
+
+
+class LlmJudge:
+    """One stage, judged by a panel of models."""
+
+    def __init__(self, stage: str, panel: Panel) -> None:
+        self.stage = stage
+        self.panel = panel
+
+    async def __call__(self, sample: Sample) -> Verdict:
+        """The stage's verdict. Reasons: those of `REASONS`, `response.text_where_calls_expected`, and for an `error`
+        `judge.unreadable`, `judge.unreachable`, `judge.too_long`.
+        """
+        return await self._judged(sample, afresh=False)
+
+    async def afresh(self, sample: Sample) -> Verdict:
+        """The same with other seeds, nothing looked up: tells how often a judge agrees with itself."""
+        return await self._judged(sample, afresh=True)
+
+    async def _judged(self, sample: Sample, *, afresh: bool) -> Verdict:
+        case = case_of(self.stage, sample, self.panel.seed)
+        if case.chars > MAX_CHARS:
+            evidence = f"the inputs have {case.chars} characters; a judge is shown {MAX_CHARS} at most"
+            return failed(self.stage, Outcome.ERROR, "judge.too_long", evidence, self.panel.name)
+        votes = await self.panel.votes(case, sample.round, afresh=afresh)
+        scores = tuple(vote.score if isinstance(vote, Ruling) else None for vote in votes)
+        return structs.replace(self._counted(sample, votes, scores), votes=scores)
+
+    def _counted(self, sample: Sample, votes: list[Ruling | Unheard], scores: Votes) -> Verdict:
+        rulings = [vote for vote in votes if isinstance(vote, Ruling)]
+        true = agreed(self.stage, scores, self.panel.accept)
+        if true is None:
+            unheard = next(vote for vote in votes if isinstance(vote, Unheard))
+            return failed(self.stage, Outcome.ERROR, unheard.reason, unheard.evidence, self.panel.name)
+        if true:
+            return Verdict(self.stage, Outcome.PASS, judge=self.panel.name)
+        return self._denied(sample, [ruling for ruling in rulings if not ruling.true] or rulings)
+
+    def _denied(self, sample: Sample, against: list[Ruling]) -> Verdict:
+        outcome, reason = refusal(self.stage, sample)
+        verdict = failed(self.stage, outcome, reason, _conclusion(against[0].reasoning), self.panel.name)
+        answer = next((ruling.answer for ruling in against if ruling.answer), None)
+        return structs.replace(verdict, answer=answer) if outcome == Outcome.REGENERATE else verdict
+
+
+def agreed(stage: str, votes: Votes, accept: Accept) -> bool | None:
+    """Whether `votes` make the stage's statement true by `accept`; None where it depends on votes not heard."""
+    scores = [vote for vote in votes if vote is not None]
+    unheard = len(votes) - len(scores)
+    if stage != "response":
+        return accept.decided(scores, unheard)
+    # Here it is the no that lets an answer skip the other stages, so it is the no that has to be agreed on.
+    text = accept.decided([1 - score for score in scores], unheard)
+    return None if text is None else not text
+
+
+def refusal(stage: str, sample: Sample) -> tuple[Outcome, str]:
+    """Outcome and reason for a sample of which the stage's statement is false."""
+    outcome, reason = REASONS[stage]
+    if outcome == Outcome.KEEP_TEXT and sample.task.reference:
+        return Outcome.DROP, "response.text_where_calls_expected"
+    return outcome, reason
+
+
+def recounted(verdict: Verdict, sample: Sample, accept: Accept) -> Verdict:
+    """`verdict` with its votes counted by `accept` instead; a new refusal comes without evidence or another answer."""
+    true = agreed(verdict.stage, verdict.votes, accept)
+    if true is False and verdict.outcome in (Outcome.PASS, Outcome.ERROR):
+        return Verdict(verdict.stage, *refusal(verdict.stage, sample), judge=verdict.judge, votes=verdict.votes)
+    if true:
+        return Verdict(verdict.stage, Outcome.PASS, judge=verdict.judge, votes=verdict.votes)
+    if true is None and verdict.outcome != Outcome.ERROR:
+        return Verdict(verdict.stage, Outcome.ERROR, "judge.unheard", judge=verdict.judge, votes=verdict.votes)
+    return verdict
+
+
+def _conclusion(reasoning: str) -> str:
+    """The end of a reasoning: that is where it says what is wrong."""
+    line = " ".join(reasoning.split())
+    return line if len(line) <= SHOWN_CHARS else "…" + line[1 - SHOWN_CHARS :]

@@ -1,0 +1,84 @@
+"""The judges of a run and the bus they sit on: what a loop and `refine` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from funreason.agents.judges.custom import USUAL, OwnJudge, declared
+from funreason.agents.judges.hybrid import BOTH, FACTS, FactsFirst, RulesFirst
+from funreason.agents.judges.llm.factory import require_judges
+from funreason.agents.judges.llm.judge import LlmJudge
+from funreason.agents.judges.llm.panel import Panel
+from funreason.agents.judges.plugins import load_agent
+from funreason.agents.judges.rules.cot import CotJudge
+from funreason.agents.judges.rules.format import judge_format
+from funreason.agents.judges.rules.parameters import judge_parameters
+from funreason.agents.judges.rules.query_tool import judge_query_tool
+from funreason.agents.judges.rules.response import judge_response
+from funreason.bus.agent import Observer
+from funreason.bus.graph import Graph
+from funreason.bus.scheduler import Bus
+from funreason.config import ConfigError, Fcdr, JudgeEntry
+
+Judge = Callable[..., Any]
+
+
+def check_judges(fcdr: Fcdr) -> None:
+    """Raise PluginError or ConfigError for judges that a run could not have."""
+    own_judges(fcdr)
+    require_judges(fcdr)
+
+
+def judges(fcdr: Fcdr, panel: Panel | None = None) -> dict[str, Judge]:
+    """The five judges, each by rules, by `panel` or by both, and those of the user, by node name."""
+    rules: dict[str, Judge] = {
+        "response": judge_response,
+        "query_tool": judge_query_tool,
+        "cot": CotJudge(require=fcdr.require_thinking),
+        "parameters": judge_parameters,
+        "format": judge_format,
+    }
+    by = fcdr.judging.model_dump()
+    return {stage: _judge(stage, rule, by[stage], panel) for stage, rule in rules.items()} | own_judges(fcdr)
+
+
+def own_judges(fcdr: Fcdr) -> dict[str, Judge]:
+    """The judges of the user, by node name."""
+    return {entry.name: own_judge(entry) for entry in fcdr.judges}
+
+
+def own_judge(entry: JudgeEntry) -> OwnJudge:
+    """A judge of the user. ConfigError when it may answer what its entry has no way for."""
+    agent = load_agent(entry.agent)
+    loose = sorted(declared(agent) - {*USUAL, *entry.outcomes})
+    if loose:
+        raise ConfigError(
+            f"fcdr.judges: {entry.name} may answer {', '.join(map(repr, loose))}, and nothing says where that leads. "
+            f"Name a node for each, such as `outcomes: {{{loose[0]}: regenerator}}`."
+        )
+    return OwnJudge(entry.name, agent, entry.seconds)
+
+
+def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:
+    if by == "rules":
+        return rule
+    assert panel is not None, f"{stage} is judged by {by}, so it takes a panel"
+    model = LlmJudge(stage, panel)
+    if by == "both":
+        return RulesFirst(rule, model, BOTH[stage])
+    return FactsFirst(rule, model, FACTS[stage]) if stage in FACTS else model
+
+
+def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, observe: Observer) -> Bus:
+    """A bus over the nodes of `graph`."""
+    present = {node.name: agents[node.name] for node in graph.nodes}
+    return Bus(
+        graph,
+        present,
+        workers=fcdr.samples_at_once,
+        max_attempts=fcdr.max_attempts,
+        observe=observe,
+        error_limit=fcdr.error_limit,
+        last_look=True,
+    )

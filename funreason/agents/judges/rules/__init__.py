@@ -1,0 +1,1 @@
+"""The five stages judged by rules, and what their rules share."""

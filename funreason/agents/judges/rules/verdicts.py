@@ -1,0 +1,68 @@
+"""How the judges say what they found: a verdict with who judged, a dotted reason, short evidence."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from funreason.bus.agent import ERROR, Emit
+from funreason.calls.lenient import parse_any
+from funreason.calls.literal import CallSyntaxError
+from funreason.types import Call, Outcome, Verdict
+
+RULES = "rules"
+_LIMIT = 240
+
+
+def passed(stage: str) -> Verdict:
+    """The verdict that all is well."""
+    return Verdict(stage, Outcome.PASS, judge=RULES)
+
+
+def failed(stage: str, outcome: Outcome, reason: str, evidence: str = "", judge: str = RULES) -> Verdict:
+    """Any other verdict; the evidence is cut to what a table can show."""
+    return Verdict(stage, outcome, reason, evidence if len(evidence) <= _LIMIT else evidence[: _LIMIT - 1] + "…", judge)
+
+
+# The calls in a sample's answer, read leniently, for the judges that judge meaning and leave form to stage 5.
+
+_CACHED_CHARS = 5_000
+"""So that the cache holds a few megabytes at most."""
+
+
+def calls_in(answer: str) -> tuple[Call, ...] | None:
+    """The calls of an answer in any format, () for none, None when nobody can read it. Do not change what it returns.
+
+    Short answers are cached, because four stages in a row ask it of the same one.
+    """
+    return _remembered(answer) if len(answer) <= _CACHED_CHARS else _read(answer)
+
+
+def _read(answer: str) -> tuple[Call, ...] | None:
+    try:
+        return tuple(parse_any(answer))
+    except CallSyntaxError:
+        return None
+
+
+_remembered = lru_cache(maxsize=1024)(_read)
+
+
+# What a judge's answer says, whichever of the forms it has that the bus can read.
+
+
+def outcomes_of(answer: Any) -> list[Any] | None:
+    """The outcomes in a judge's answer; None when it is none that the bus can read."""
+    if isinstance(answer, str):
+        return [answer]
+    if isinstance(answer, Verdict | Emit):
+        return [answer.outcome]
+    if isinstance(answer, list | tuple) and all(isinstance(each, Emit) for each in answer):
+        return [each.outcome for each in answer]
+    return None
+
+
+def word_of(answer: Any) -> str:
+    """An answer's outcome in a word, those of several joined by `+`; `error` for what cannot be read."""
+    outcomes = outcomes_of(answer)
+    return "+".join(str(outcome) for outcome in outcomes) if outcomes else ERROR

@@ -1,0 +1,59 @@
+"""A judge that is asked some samples twice, to tell how often it agrees with itself.
+
+The first answer counts; the second is only compared. A judge that remembers its verdicts has a method `afresh` that
+judges without looking them up. Which samples are asked twice depends on the seed, the sample and its attempt alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from funreason.agents.judges.rules.verdicts import word_of
+from funreason.bus.agent import ERROR
+from funreason.record.events import AskedTwice
+from funreason.types import Sample
+
+Agent = Callable[[Any], Awaitable[Any]]
+
+
+class Twice:
+    """Asks `agent` as it stands at `node`, and a `share` of the samples once more."""
+
+    def __init__(self, node: str, agent: Agent, share: float, seed: int, write: Callable[[AskedTwice], object]) -> None:
+        self.node = node
+        self.agent = agent
+        self.again: Agent = getattr(agent, "afresh", agent)
+        self.share = share
+        self.seed = seed
+        self.write = write
+
+    async def __call__(self, sample: Sample) -> Any:
+        """The agent's first answer."""
+        answer = await self.agent(sample)
+        if self._chosen(sample):
+            self.write(
+                AskedTwice(
+                    round=sample.round,
+                    sample=sample.id,
+                    attempt=sample.attempt,
+                    node=self.node,
+                    first=word_of(answer),
+                    second=await self._second(sample),
+                )
+            )
+        return answer
+
+    def _chosen(self, sample: Sample) -> bool:
+        name = f"{self.seed}/{self.node}/{sample.id}/{sample.attempt}"
+        draw = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest())
+        return draw < self.share * 2**32
+
+    async def _second(self, sample: Sample) -> str:
+        try:
+            return word_of(await self.again(sample))
+        except Exception as error:
+            if getattr(error, "stops_run", False):
+                raise
+            return ERROR  # told in the event: the first answer stands, and a failure here blames no sample

@@ -1,0 +1,264 @@
+"""The graph compiled for the hot path: one lane per node, one route per outcome, no look-up by name beyond a dict.
+
+A table belongs to one drain: its lanes hold the messages that wait and the counts of what happened.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import deque
+from collections.abc import Mapping, Sequence
+from sys import maxsize
+from typing import Any
+
+from funreason.bus.agent import ENDED, ERROR, SPENT, Agent, AnswerError, Emit, Failed
+from funreason.bus.graph_yaml import nearest
+from funreason.bus.topology import Edge, Node, Plan
+from funreason.types import Verdict
+
+
+class Route:
+    """Where an outcome leads; `ends` for the route by which messages end, whose target is their own lane."""
+
+    __slots__ = ("counted", "ends", "outcome", "taken", "target")
+
+    def __init__(self, outcome: str, target: Lane, counted: bool = False, ends: bool = False) -> None:
+        self.outcome = outcome
+        self.target = target
+        self.counted = counted
+        self.ends = ends
+        self.taken = 0
+
+
+class Lane:
+    """A node at work: its agent, its routes, who waits and how much is under way.
+
+    `plain` are the routes that cost nothing but the move: neither counted nor for errors.
+    `failed` is the message that left by `error` last.
+    `bit` stands for the lane in the masks of `Ready`; a deeper lane has a higher bit.
+    """
+
+    __slots__ = (
+        "agent",
+        "bit",
+        "end",
+        "errors",
+        "failed",
+        "forked",
+        "last_fault",
+        "limit",
+        "max_batch",
+        "name",
+        "plain",
+        "retried",
+        "retries",
+        "routes",
+        "running",
+        "seconds",
+        "sink",
+        "spent",
+        "waiting",
+    )
+
+    def __init__(self, node: Node, bit: int, agent: Agent, sink: bool) -> None:
+        self.name, self.agent, self.bit, self.sink = node.name, agent, bit, sink
+        self.max_batch, self.retries = node.max_batch, node.retries
+        self.limit = maxsize if node.concurrency is None else node.concurrency
+        self.routes: dict[str, Route] = {}
+        self.plain: dict[str, Route] = {}
+        self.end = Route(ENDED, self, ends=True)
+        self.spent: Route | None = None
+        self.waiting: deque[Any] = deque()
+        self.running = self.errors = self.retried = self.forked = 0
+        self.seconds = 0.0
+        self.last_fault: Exception | None = None
+        self.failed: Any = None
+
+    @property
+    def entered(self) -> int:
+        """How many messages have been answered here; a message that forked into many counts once."""
+        return self.end.taken + sum(route.taken for route in self.routes.values()) - self.forked
+
+
+def compile_table(graph: Plan, agents: Mapping[str, Agent]) -> dict[str, Lane]:
+    """The lanes of a checked graph, in depth order."""
+    ends = graph.sinks
+    served = [name for name in graph.order if name in agents]
+    lanes = {name: Lane(graph.node(name), 1 << depth, agents[name], name in ends) for depth, name in enumerate(served)}
+    for edge in graph.edges:
+        if not edge.signal:
+            _lay(lanes, edge)
+    return lanes
+
+
+def _lay(lanes: dict[str, Lane], edge: Edge) -> None:
+    lane = lanes[edge.source]
+    route = lane.routes[edge.outcome] = Route(edge.outcome, lanes[edge.target], edge.counted)
+    if not edge.counted and edge.outcome != ERROR:
+        lane.plain[edge.outcome] = route
+    if edge.outcome == SPENT:
+        lane.spent = route
+
+
+# Reads what an agent answered into (outcome, message that travels on) pairs; refuses what has no route.
+
+EVIDENCE_LINES = 8
+EVIDENCE_CHARS = 2000
+
+Step = tuple[Route, Any]
+"""A route and what travels along it; the message is None on the route by which messages end."""
+
+
+def read_answer(lane: Lane, message: Any, answer: object) -> list[Step]:
+    """The steps that `answer` to `message` asks for.
+
+    Raises:
+        AnswerError: not one of the answers an agent may give here, an outcome the node does not declare, or a
+            message whose attempts were set back.
+    """
+    if isinstance(answer, list | tuple) and not isinstance(answer, Emit):
+        return [_emitted(lane, message, each) for each in answer] or [(lane.end, None)]
+    if answer is None and lane.sink:
+        return [(lane.end, None)]
+    if isinstance(answer, Verdict):
+        return [(_route(lane, answer.outcome, message), _judged(lane, message, answer))]
+    if isinstance(answer, str):
+        return [(_route(lane, answer, message), message)]
+    return [_emitted(lane, message, answer)]
+
+
+def read_batch(lane: Lane, load: list[Any], answers: object) -> Sequence[object]:
+    """The answers to a batch, one per message.
+
+    Raises:
+        AnswerError: no list, or one of another length.
+    """
+    if answers is None and lane.sink:
+        return [None] * len(load)
+    if isinstance(answers, list | tuple) and not isinstance(answers, Emit) and len(answers) == len(load):
+        return answers
+    found = f"a list of {len(answers)}" if isinstance(answers, list | tuple) else type(answers).__name__
+    raise AnswerError(
+        f"agent {lane.name!r} got a batch of {len(load)} and must answer a list of as many; found {found}."
+    )
+
+
+def read_fault(lane: Lane, message: Any, fault: Exception) -> list[Step]:
+    """The one step of a message whose agent failed: out by `error`, with a verdict that holds the traceback's end.
+
+    Empty for a node without an edge for errors: a sink.
+    """
+    route = lane.routes.get(ERROR)
+    if route is None:
+        return []
+    verdict = Verdict(lane.name, ERROR, f"agent.{type(fault).__name__}", evidence(fault), judge="bus")
+    if hasattr(message, "judged"):
+        return [(route, message.judged(verdict))]
+    return [(route, Failed(message, verdict))]
+
+
+def count_attempt(lane: Lane, route: Route, message: Any, max_attempts: int) -> Step:
+    """The step of a message on a counted edge: on to its next attempt, or out by `spent` when it had them all."""
+    if lane.spent is not None and message.attempt + 1 >= max_attempts:
+        return lane.spent, message
+    return route, message.next_attempt()
+
+
+def told_reason(message: object) -> str:
+    """What the last verdict on a failed message says; empty when there is none."""
+    verdict = (
+        message.verdict if isinstance(message, Failed) else next(iter(getattr(message, "verdicts", ())[-1:]), None)
+    )
+    return f"{verdict.reason} {verdict.evidence}".strip() if isinstance(verdict, Verdict) else ""
+
+
+def evidence(fault: Exception | None) -> str:
+    """The last lines of the traceback, bounded; empty without a fault."""
+    if fault is None:
+        return ""
+    lines = "".join(traceback.format_exception(fault)).rstrip().splitlines()[-EVIDENCE_LINES:]
+    return "\n".join(lines)[-EVIDENCE_CHARS:]
+
+
+def _emitted(lane: Lane, message: Any, emit: object) -> Step:
+    if not isinstance(emit, Emit):
+        wanted = "a Verdict, an outcome's name, an Emit or a list of Emit" + " or None" * lane.sink
+        raise AnswerError(f"agent {lane.name!r} must answer {wanted}; found {type(emit).__name__}.")
+    before, after = getattr(message, "attempt", 0), getattr(emit.message, "attempt", 0)
+    if after < before:
+        raise AnswerError(f"agent {lane.name!r} set a message back from attempt {before} to {after}; keep the count.")
+    return _route(lane, emit.outcome, emit.message), emit.message
+
+
+def _route(lane: Lane, outcome: str, message: Any) -> Route:
+    route = lane.routes.get(outcome)
+    if route is None:
+        hint = nearest(str(outcome), tuple(lane.routes))
+        raise AnswerError(f"agent {lane.name!r} answered {str(outcome)!r}, which its node does not declare; {hint}")
+    if route.counted and not hasattr(message, "next_attempt"):
+        raise AnswerError(
+            f"agent {lane.name!r} sent a {type(message).__name__} by {route.outcome!r}, whose edge counts attempts, "
+            "but it has none; give the message `attempt` and `next_attempt()`, or drop `counted`."
+        )
+    return route
+
+
+def _judged(lane: Lane, message: Any, verdict: Verdict) -> Any:
+    if hasattr(message, "judged"):
+        return message.judged(verdict)
+    raise AnswerError(
+        f"agent {lane.name!r} answered a {type(message).__name__} with a Verdict, which only a message with a method "
+        "`judged` can carry; answer an outcome's name or an Emit."
+    )
+
+
+# Asks an agent again when it raised or answered what cannot be routed, and gives up in the end.
+#
+# A fault that says `stops_run` is one that every message would meet: nobody is asked again, and the drain ends with it.
+# A batch that raised is asked one by one, so that only the guilty message fails.
+
+
+async def ask_batch(lane: Lane, load: list[Any]) -> list[list[Step]]:
+    """The steps of each message of `load`, in its order."""
+    try:
+        answers = read_batch(lane, load, await lane.agent(load))
+    except Exception as fault:
+        _require_hope(fault)
+        return [await ask_again(lane, message, fault, max(1, lane.retries)) for message in load]
+    return [await _read(lane, message, answer) for message, answer in zip(load, answers, strict=True)]
+
+
+async def ask_again(lane: Lane, message: Any, fault: Exception, tries: int) -> list[Step]:
+    """The steps of a message whose agent failed with `fault`, after up to `tries` calls more.
+
+    When those fail too: out by `error`, or no step at all from a sink.
+    """
+    _require_hope(fault)
+    for _ in range(tries):
+        lane.retried += 1
+        try:
+            return await _ask(lane, message)
+        except Exception as again:
+            _require_hope(again)
+            fault = again
+    lane.last_fault = fault
+    return read_fault(lane, message, fault)
+
+
+def _require_hope(fault: Exception) -> None:
+    if getattr(fault, "stops_run", False):
+        raise fault
+
+
+async def _ask(lane: Lane, message: Any) -> list[Step]:
+    if lane.max_batch == 1:
+        return read_answer(lane, message, await lane.agent(message))
+    (answer,) = read_batch(lane, [message], await lane.agent([message]))
+    return read_answer(lane, message, answer)
+
+
+async def _read(lane: Lane, message: Any, answer: object) -> list[Step]:
+    try:
+        return read_answer(lane, message, answer)
+    except Exception as fault:
+        return await ask_again(lane, message, fault, lane.retries)

@@ -1,0 +1,1 @@
+"""What a plain terminal and a report show of a record."""

@@ -1,0 +1,88 @@
+"""How numbers are written everywhere on the screen and in reports, so that they can be compared by eye."""
+
+from __future__ import annotations
+
+from funreason.display.spans import Span
+from funreason.record.rounds import NodeCount, RoundState
+
+NONE = "–"
+DECISIONS = {"promote": ("▲", "good"), "hold": ("■", "warn"), "rollback": ("▼", "bad"), "start": ("·", "dim")}
+"""Sign and role of a decision: the colour is never the only sign."""
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage with one digit."""
+    return NONE if share is None else f"{100 * share:.1f}"
+
+
+def share_of(part: int, whole: int) -> float | None:
+    """A part of a whole; None of nothing."""
+    return part / whole if whole else None
+
+
+def points(new: float | None, old: float | None) -> Span:
+    """The difference of two shares in percentage points, with its sign and role."""
+    if new is None or old is None:
+        return (NONE, "dim")
+    by = 100 * (new - old)
+    role = "good" if by >= 0.05 else "bad" if by <= -0.05 else "dim"
+    return (f"{by:+.1f}", role)
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `3:05`, `2:03:05` or `3 d 04:05`."""
+    if seconds < 60:
+        return f"{max(0.0, seconds):.0f} s"
+    minutes, s = divmod(int(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    if hours >= 24:
+        return f"{hours // 24} d {hours % 24:02}:{m:02}"
+    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
+
+
+def milliseconds(us: float | None) -> str:
+    """Microseconds as milliseconds, with as many digits as say something."""
+    if us is None:
+        return NONE
+    ms = us / 1000
+    return f"{ms:.3f}" if ms < 1 else f"{ms:.1f}" if ms < 100 else f"{ms:.0f}"
+
+
+def count(number: int) -> str:
+    """A count in at most six cells."""
+    if number < 100_000:
+        return str(number)
+    return f"{number / 1000:.0f}k" if number < 10_000_000 else f"{number / 1e6:.0f}M"
+
+
+def loss(value: float | None) -> str:
+    """A loss in nats per token."""
+    return NONE if value is None else f"{value:.3f}"
+
+
+def decision(word: str) -> Span:
+    """A gate's word with its sign."""
+    sign, role = DECISIONS.get(word, ("?", "warn"))
+    return (f"{sign} {word}", role)
+
+
+def size(bytes_: float) -> str:
+    """Bytes as MB or GB."""
+    return f"{bytes_ / 1e9:.1f} GB" if bytes_ >= 1e9 else f"{bytes_ / 1e6:.0f} MB"
+
+
+def judges(node: NodeCount) -> bool:
+    """Whether a node says pass or drop, so that a pass rate means something."""
+    return any(word in node.outcomes for word in ("pass", "keep_text", "regenerate")) or (
+        "drop" in node.outcomes and "sampled" not in node.outcomes
+    )
+
+
+def pass_rate(r: RoundState | None, name: str) -> float | None:
+    """A node's pass rate in a round, None where it judged nothing."""
+    node = r.nodes.get(name) if r else None
+    return node.pass_rate if node and judges(node) else None
+
+
+SINKS = ("trainer", "evaluator", "dead_letter")
+"""Where samples end: what comes there is counted in the ends, not as judgements."""

@@ -1,0 +1,404 @@
+"""The report's pictures as SVG text: curves over rounds or steps, intervals, and the graph with flows as widths.
+
+Every word that is drawn is escaped here; numbers are formatted, never passed through. Colours are given by class names
+that the report's style sheet defines for light and dark screens; each series also has its own dashes and its own label.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from funreason.display.figures import SINKS, duration, loss, pass_rate, percent, share_of
+from funreason.display.spans import clean
+from funreason.record.folder import RunFolder
+from funreason.record.state import RoundState, State
+from funreason.types import Sample
+
+Flow = tuple[str, str, str, int]
+"""Source, outcome, target, how many samples."""
+GAP, BASE = 104, 210
+"""Pixels between two nodes, and of the line they stand on from the top."""
+Series = tuple[str, Sequence[float | None]]
+DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 4", "12 4")
+
+
+class Frame(NamedTuple):
+    """A plot's size in pixels with room for words at its sides."""
+
+    width: int = 640
+    height: int = 220
+    left: int = 46
+    right: int = 150
+    top: int = 14
+    bottom: int = 26
+
+
+def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
+    """Words at a place, escaped."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(clean(words))}</text>'
+
+
+def svg(width: float, height: float, parts: Sequence[str], label: str) -> str:
+    """A whole picture with a name for those who hear it."""
+    box = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
+    name = f'role="img" aria-label="{escape(clean(label))}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {box} {name}>{"".join(parts)}</svg>'
+
+
+def lines_svg(series: Sequence[Series], names: Sequence[str], label: str, *, low: float, high: float) -> str:
+    """Series over named places (rounds, or steps); a None breaks no line, it is left out."""
+    f = Frame()
+    span = (high - low) or 1.0
+    inner, tall = f.width - f.left - f.right, f.height - f.top - f.bottom
+
+    def x(i: int) -> float:
+        return f.left + (inner * i / (len(names) - 1) if len(names) > 1 else inner / 2)
+
+    def y(value: float) -> float:
+        return f.top + tall * (high - value) / span
+
+    parts = []
+    for tick in (low, (low + high) / 2, high):
+        parts.append(
+            f'<line x1="{f.left}" x2="{f.width - f.right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" class="grid"/>'
+        )
+        parts.append(text(f.left - 6, y(tick) + 4, f"{tick:.4g}", "small", "end"))
+    every = max(1, len(names) // 8)
+    parts += [text(x(i), f.height - 8, name, "small", "middle") for i, name in enumerate(names) if i % every == 0]
+    labels = _apart(
+        [(y(known[-1]) if (known := [v for v in values if v is not None]) else 0.0) for _, values in series]
+    )
+    for n, (name, values) in enumerate(series):
+        points = [(x(i), y(v)) for i, v in enumerate(values) if v is not None]
+        if not points:
+            continue
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+        dash = f' stroke-dasharray="{DASHES[n % len(DASHES)]}"' if DASHES[n % len(DASHES)] else ""
+        parts.append(f'<polyline points="{path}" class="line c{n % 6}"{dash}/>')
+        if len(points) < 60:
+            parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" class="dot c{n % 6}"/>' for a, b in points]
+        parts.append(text(f.width - f.right + 8, labels[n] + 4, name, f"small w{n % 6}"))
+    return svg(f.width, f.height, parts, label)
+
+
+def intervals_svg(rows: Sequence[tuple[str, float, float, float, float]], label: str) -> str:
+    """Rows of (name, old, new, low, high), shares from 0 to 1: a ring for old, a dot with its interval for new."""
+    left, width, step = 190, 640, 24
+    inner = width - left - 60
+
+    def x(share: float) -> float:
+        return left + inner * share
+
+    parts = []
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        parts.append(f'<line x1="{x(share):.1f}" x2="{x(share):.1f}" y1="4" y2="{step * len(rows) + 4}" class="grid"/>')
+        parts.append(text(x(share), step * len(rows) + 18, f"{100 * share:.0f} %", "small", "middle"))
+    for i, (name, old, new, low, high) in enumerate(rows):
+        y = step * i + 16
+        parts.append(text(left - 10, y + 4, name, "small", "end"))
+        parts.append(f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y}" y2="{y}" class="line c0"/>')
+        parts.append(f'<circle cx="{x(old):.1f}" cy="{y}" r="5" class="ring"/>')
+        parts.append(f'<circle cx="{x(new):.1f}" cy="{y}" r="4" class="dot c0"/>')
+        parts.append(text(width - 54, y + 4, f"{100 * new:.1f} %", "small"))
+    return svg(width, step * len(rows) + 26, parts, label)
+
+
+def bars_svg(rows: Sequence[tuple[str, Sequence[tuple[str, int]]]], label: str) -> str:
+    """Stacked bars: each row is (name, parts), each part (name, count); counts stand in the bar where they fit."""
+    left, width, step = 90, 640, 30
+    most = max((sum(n for _, n in parts) for _, parts in rows), default=0) or 1
+    drawn = []
+    for i, (name, parts) in enumerate(rows):
+        drawn.append(text(left - 10, step * i + 20, name, "small", "end"))
+        at = float(left)
+        for n, (word, count) in enumerate(parts):
+            wide = (width - left - 10) * count / most
+            if count:
+                drawn.append(
+                    f'<rect x="{at:.1f}" y="{step * i + 4}" width="{wide:.1f}" height="22" class="bar c{n % 6}"/>'
+                )
+            if wide > 9 * len(f"{word} {count}"):
+                drawn.append(text(at + 6, step * i + 20, f"{word} {count}", "small onbar"))
+            at += wide
+    return svg(width, step * len(rows) + 8, drawn, label)
+
+
+def flow_svg(nodes: Sequence[str], flows: Sequence[Flow], label: str) -> str:
+    """The graph: nodes in a row in their order, each flow an arc as wide as its share of the widest.
+
+    What goes on to the next node lies on the line, what skips nodes above it, what goes back below it.
+    """
+    place = {name: GAP // 2 + 10 + GAP * i for i, name in enumerate(nodes)}
+    known = [flow for flow in flows if flow[3] and flow[0] in place and flow[2] in place]
+    most = max((flow[3] for flow in known), default=1)
+    parts = [_arc(flow, place, most) for flow in sorted(known, key=lambda flow: -flow[3])]
+    for name, x in place.items():
+        parts.append(f'<circle cx="{x}" cy="{BASE}" r="6" class="node"/>')
+        parts.append(text(x, BASE + 24, name, "small strong", "middle"))
+    return svg(GAP * len(nodes) + 16, BASE + 190, parts, label)
+
+
+def _arc(flow: Flow, place: Mapping[str, int], most: int) -> str:
+    source, outcome, target, count = flow
+    a, b, wide = place[source], place[target], 1 + 22 * count / most
+    lift = 0.0 if b - a == GAP else 24 + 0.19 * (b - a) if b > a else -(44 + 0.19 * (a - b))
+    kind = {"pass": "c0", "sampled": "c0", "drop": "c3", "error": "c3", "spent": "c3"}.get(outcome, "c1")
+    title = f"<title>{escape(clean(f'{source} {outcome} {target}: {count}'))}</title>"
+    path = f"M {a} {BASE} Q {(a + b) / 2:.0f} {BASE - 2 * lift:.0f} {b} {BASE}"
+    drawn = f'<path d="{path}" class="flow {kind}" stroke-width="{wide:.1f}">{title}</path>'
+    above = BASE - lift - wide / 2 - 4 if lift >= 0 else BASE - lift + wide / 2 + 13
+    return drawn + (text((a + b) / 2, above, str(count), "small", "middle") if count >= most / 20 else "")
+
+
+def _apart(places: Sequence[float], least: float = 14.0) -> list[float]:
+    """Heights for labels, moved apart where they would lie over each other."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    moved = list(places)
+    for before, here in pairwise(order):
+        moved[here] = max(moved[here], moved[before] + least)
+    return moved
+
+
+# A run as a report: the numbers of the dashboard as pictures in one HTML file, and as tables in Markdown.
+#
+# The HTML holds its pictures and its style, and asks no network for anything: its content policy forbids it. Whatever a
+# model or a file wrote is escaped; nothing is ever taken for markup.
+
+EXAMPLES = 3
+"""Of each fate in the last round that had samples."""
+MOST_CHARS = 1200
+FATES = ("kept", "text", "dropped", "dead")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
+
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+
+
+def report_html(state: State, folder: RunFolder, status: str) -> str:
+    """The report as one HTML document. `status` is the life of the run's process."""
+    style = (Path(__file__).parent / "report.css").read_text()
+    body = "".join(_sections(state, folder, status))
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<meta name="viewport" content="width=device-width"><title>{_safe(state.run or folder.name)}</title>'
+        f"<style>{style}</style></head><body>{body}</body></html>\n"
+    )
+
+
+def report_markdown(state: State, folder: RunFolder, status: str) -> str:
+    """The same numbers as Markdown tables, with what is markup in them escaped."""
+    parts = [f"# {_plain(state.run or folder.name)}", _plain(summary(state, status))]
+    for title, table in _tables(state):
+        parts.append(f"## {title}")
+        parts.append(_markdown_table(*table) if table[1] else "Nothing yet.")
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(state: State, status: str) -> str:
+    """The run in one sentence."""
+    promoted = sum(1 for r in state.rounds.values() if r.gate and r.gate.decision == "promote")
+    over = sum(1 for k, r in state.rounds.items() if k and r.ended)
+    took = duration(state.elapsed_s(state.last_at)) if state.started_at else "no time yet"
+    done = f"{over} of {state.rounds_planned} rounds over in {took}, {promoted} promoted"
+    return f"{status}: {done}; weights {state.weights or '–'}."
+
+
+def _sections(state: State, folder: RunFolder, status: str) -> Iterator[str]:
+    yield f"<h1>{_safe(state.run or folder.name)}</h1><p>{_safe(summary(state, status))}</p>"
+    pictures = {
+        "Flow": _flow(state),
+        "Stages": _stages(state),
+        "Samples": _ends(state),
+        "Loss": _losses(state),
+        "Gate": _gates(state),
+    }
+    for title, table in _tables(state):
+        picture = pictures.get(title, "")
+        yield f"<section><h2>{title}</h2>{picture}{_html_table(*table) if table[1] else ''}"
+        yield "</section>" if picture or table[1] else "<p>Nothing yet.</p></section>"
+    yield "".join(_examples(folder, state))
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------
+
+
+def played(state: State) -> list[tuple[int, RoundState]]:
+    """The rounds in which samples were judged."""
+    return [(k, r) for k, r in sorted(state.rounds.items()) if r.nodes]
+
+
+def _judges(state: State) -> list[str]:
+    names = [n for n in state.nodes if n not in SINKS]
+    return [n for n in names if any(pass_rate(r, n) is not None for _, r in played(state))]
+
+
+def _flow(state: State) -> str:
+    rounds = played(state)
+    if not rounds or not state.edges:
+        return ""
+    k, r = rounds[-1]
+    nodes = [n for n in state.nodes if n != "evaluator"]
+    flows = [(a, o, b, r.nodes[a].outcomes[o]) for a, o, b in state.edges if a in r.nodes]
+    note = f"<p>Round {k}; an arc is as wide as the number of samples that took it.</p>"
+    return f'{note}<div class="wide">{flow_svg(nodes, flows, f"flow of samples in round {k}")}</div>'
+
+
+def _stages(state: State) -> str:
+    rounds, judges = played(state), _judges(state)
+    if not rounds or not judges:
+        return ""
+    series = [(n, [_times_100(pass_rate(r, n)) for _, r in rounds]) for n in judges]
+    return lines_svg(series, [f"round {k}" for k, _ in rounds], "pass rate of each stage per round", low=0, high=100)
+
+
+def _ends(state: State) -> str:
+    rows = [(f"round {k}", [(fate, r.fates[fate]) for fate in FATES]) for k, r in played(state)]
+    return bars_svg(rows, "where samples ended, per round") if rows else ""
+
+
+def _losses(state: State) -> str:
+    steps = [(k, step) for k, r in sorted(state.rounds.items()) for step in r.steps]
+    if not steps:
+        return ""
+    thin = steps[:: max(1, len(steps) // 400)]
+    series = [("L_think", [s.think for _, s in thin]), ("L_result", [s.result for _, s in thin])]
+    known = [v for _, values in series for v in values if v is not None]
+    names = [f"{k or 'w'}·{s.step}" for k, s in thin]
+    return lines_svg(series, names, "loss of thinking and of result per step", low=0, high=max(known, default=1.0))
+
+
+def _gates(state: State) -> str:
+    gated = [(k, r.gate) for k, r in sorted(state.rounds.items()) if r.gate]
+    if not gated:
+        return ""
+    k, gate = gated[-1]
+    scores = [("all", gate.overall), *gate.by_slice.items(), *gate.by_category.items()]
+    rows = [(n, s.old / s.total, s.new / s.total, s.low, s.high) for n, s in scores if s.total]
+    note = f"<p>{_round_name(k)}, {_safe(gate.decision)}: ring old, dot new with its 95 % interval.</p>"
+    return note + intervals_svg(rows, f"accuracy by category in {_round_name(k)}")
+
+
+# -- tables -----------------------------------------------------------------------------------------------------
+
+
+def _tables(state: State) -> Iterator[tuple[str, Table]]:
+    rounds, judges = played(state), _judges(state)
+    flow = [(a, o, b, str(r.nodes[a].outcomes[o])) for _, r in rounds[-1:] for a, o, b in state.edges if a in r.nodes]
+    yield "Flow", (("from", "outcome", "to", "samples"), [row for row in flow if row[3] != "0"])
+    yield "Stages", (("round", *judges), [(str(k), *(percent(pass_rate(r, n)) for n in judges)) for k, r in rounds])
+    yield (
+        "Judges",
+        (("round", "judge", "bad", "false pass %", "good", "false drop %", "twice", "same %"), _health(state)),
+    )
+    origins = ("sampled", "rerendered", "resampled", "rewritten", "repaired")
+    ends = [(str(k), *(str(r.fates[f]) for f in FATES), *(str(r.origins[o]) for o in origins)) for k, r in rounds]
+    yield "Samples", (("round", *FATES, *origins), ends)
+    trained = [(k, r) for k, r in sorted(state.rounds.items()) if r.steps]
+    losses = [(_round_name(k), str(len(r.steps)), loss(r.loss("think")), loss(r.loss("result"))) for k, r in trained]
+    yield "Loss", (("round", "steps", "L_think", "L_result"), losses)
+    columns = ("round", "items", "category", "old %", "new %", "95 % CI", "won/lost", "p", "decision")
+    yield "Gate", (columns, list(_gate_rows(state)))
+    reasons = [(str(k), reason, str(n)) for k, r in rounds for reason, n in r.dead_reasons.most_common()]
+    yield "Dropped and dead", (("round", "reason", "samples"), reasons)
+
+
+def _health(state: State) -> list[Sequence[str]]:
+    return [
+        (
+            str(k),
+            name,
+            str(h.bad),
+            percent(h.false_pass),
+            str(h.good),
+            percent(h.false_drop),
+            str(h.twice),
+            percent(h.agreement),
+        )
+        for k, r in sorted(state.rounds.items())
+        for name, h in r.health.items()
+    ]
+
+
+def _gate_rows(state: State) -> Iterator[Sequence[str]]:
+    for k, r in sorted(state.rounds.items()):
+        if r.gate is None:
+            continue
+        for name, s in [("all", r.gate.overall), *r.gate.by_slice.items(), *r.gate.by_category.items()]:
+            yield (
+                _round_name(k),
+                str(s.total),
+                name,
+                percent(share_of(s.old, s.total)),
+                percent(share_of(s.new, s.total)),
+                f"{100 * s.low:.1f}–{100 * s.high:.1f}",
+                f"{s.gained}/{s.lost}",
+                f"{s.p:.3f}",
+                r.gate.decision if name == "all" else "",
+            )
+
+
+def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{_safe(name)}</th>" for name in columns)
+    body = "".join("<tr>" + "".join(f"<td>{_safe(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<details><summary>the numbers</summary><table><tr>{head}</tr>{body}</table></details>"
+
+
+def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(map(_plain, columns)) + " |", "|" + " --- |" * len(columns)]
+    return "\n".join([*lines, *("| " + " | ".join(map(_plain, row)) + " |" for row in rows)])
+
+
+# -- examples ---------------------------------------------------------------------------------------------------
+
+
+def _examples(folder: RunFolder, state: State) -> Iterator[str]:
+    rounds = played(state)
+    if not rounds:
+        return
+    k = rounds[-1][0]
+    texts = folder.texts(k)
+    yield f"<section><h2>Examples of round {k}</h2>"
+    for fate in FATES:
+        for sample in islice(texts.get(fate), EXAMPLES):
+            yield _example(fate, sample)
+    repaired = (s for s in texts.get("kept") if s.origin != "sampled")
+    for sample in islice(repaired, EXAMPLES):
+        yield _example(f"kept, {sample.origin}", sample)
+    yield "</section>"
+
+
+def _example(fate: str, sample: Sample) -> str:
+    last = sample.verdicts[-1] if sample.verdicts else None
+    why = f"{last.stage}: {last.outcome} {last.reason} {last.evidence}" if last else ""
+    thinking = f'<p class="think">⟨{_safe(_cut(sample.thinking))}⟩</p>' if sample.thinking is not None else ""
+    return (
+        f"<article><h3>{_safe(fate)} <small>{_safe(sample.id)}, attempt {sample.attempt}</small></h3>"
+        f"<p>{_safe(_cut(sample.task.query))}</p>{thinking}"
+        f'<p class="result">⟦{_safe(_cut(sample.answer))}⟧</p><p class="why">{_safe(_cut(why))}</p></article>'
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]} …"
+
+
+def _safe(text: str) -> str:
+    return escape(clean(text))
+
+
+def _plain(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", clean(text))
+
+
+def _round_name(k: int) -> str:
+    return "warm-up" if k == 0 else f"round {k}"
+
+
+def _times_100(share: float | None) -> float | None:
+    return None if share is None else 100 * share

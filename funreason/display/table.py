@@ -1,0 +1,295 @@
+"""The tables a person reads at the end of a run and in `funreason status`.
+
+Every number comes from the folded record. A pass rate is a share of judgements, never an accuracy, and the two
+stand in different tables so that nobody reads one for the other. Every table fits 80 columns: numbers are never cut or
+wrapped, words give way. What the record holds is printed as text, never as markup.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from funreason.record.events import Gated, Score
+from funreason.record.plain import plain
+from funreason.record.rounds import JudgeHealth
+from funreason.record.sample_files import KEPT
+from funreason.record.state import RoundState, State
+
+STAGES = ("response", "query_tool", "cot", "parameters", "format")
+MARKS = {"promote": ("▲", "green"), "hold": ("■", "yellow"), "rollback": ("▼", "red"), "start": ("·", "dim")}
+"""Sign and colour of a decision: the colour is never the only sign."""
+ORIGINS = ("sampled", "rerendered", "resampled", "rewritten", "repaired", "reference")
+RARE = ("rewritten", "reference")
+"""Origins with a column only where there are any."""
+WORDS = frozenset({"judge", "suite", "stage", "decision", "category", "end", "reason", "the gate's reason"})
+"""Columns of words: aligned to the left, and folded where numbers need the room."""
+ROUNDS_SHOWN = 5
+"""Rounds with a column of their own in the account; the earlier ones share one."""
+SCORES = ("items", "old", "new", "CI 95", "any form", "won/lost", "p")
+GATE_NOTE = (
+    "CI 95: of the new weights. won/lost: items only the new, only the old weights have right; p: McNemar, exact."
+)
+SYNC_NOTE = "sync: new weights into the engine, proved (how many times); part of the phases."
+HEALTH = (
+    ("f.pass", "false_pass", "bad"),
+    ("f.drop", "false_drop", "good"),
+    ("same", "agreement", "twice"),
+)
+"""What is told of a judge's health: its name, its rate, and of how many it is the rate."""
+HEALTH_NOTE = (
+    "f.pass: known bad samples that passed; f.drop: known good ones that did not; same: one word, asked twice."
+)
+UNREADABLE = "An answer nobody can read passes stages 2 to 4, which find no call in it, and fails stage 5."
+
+
+def run_tables(state: State) -> RenderableType:
+    """Everything about a run: stages, ends, losses, gate, seconds. A table with nothing to say is left out."""
+    tables = [stage_table(state), asked_table(state), health_table(state), yield_table(state), update_table(state)]
+    tables += [gate_table(state), gate_reasons(state)]
+    last = max((k for k, r in state.rounds.items() if r.gate), default=None)
+    if last is not None:
+        tables.append(category_table(state, last))
+    tables.append(seconds_table(state))
+    return Group(*[part for table in tables if table.row_count for part in (table, Text())])
+
+
+def stage_table(state: State) -> Table:
+    """Per round, the share of judgements each stage passed, and how many it made."""
+    table = _table("Stages: % of judgements passed, not an accuracy (how many)", note=UNREADABLE)
+    names = _judges(state)
+    _columns(table, "round", *names, stacked=frozenset(names[len(STAGES) :]))
+    between = " " if len(names) == len(STAGES) else "\n"
+    for k, r in ((k, r) for k, r in _rounds(state) if r.nodes):
+        _row(table, str(k), *[_share(r, name, between) for name in names])
+    return table
+
+
+def asked_table(state: State) -> Table:
+    """Per round and stage, what asking the LLM judges cost."""
+    table = _table(
+        "LLM judges: what was asked", note="unreadable: replies without a verdict, asked for again or errors"
+    )
+    _columns(table, "round", "stage", "requests", "tokens", "from cache", "unreadable", "errors")
+    for k, r in ((k, r) for k, r in _rounds(state) if r.asked):
+        for name, asked in r.asked.items():
+            errors = r.nodes[name].outcomes["error"] if name in r.nodes else 0
+            numbers = (asked.requests, asked.tokens, asked.hits, asked.unreadable, errors)
+            _row(table, str(k), name, *map(str, numbers))
+    return table
+
+
+def health_table(state: State) -> Table:
+    """Per round, how often each judge erred on canaries, how often it agreed with itself, and of how many."""
+    table = _table("Judges judged: % wrong on canaries, % same when asked twice (how many)", note=HEALTH_NOTE)
+    names = _judges(state)
+    names += [n for n in state.nodes if n not in names and any(n in r.health for r in state.rounds.values())]
+    _columns(table, "round", "judge", *names, stacked=frozenset(names[len(STAGES) :]))
+    between = " " if len(names) == len(STAGES) else "\n"
+    for k, r in sorted(state.rounds.items()):
+        told = [row for row in HEALTH if any(getattr(health, row[2]) for health in r.health.values())]
+        for what, rate, asked in told:
+            cells = [_health(r.health.get(name), rate, asked, between) for name in names]
+            _row(table, str(k) if what == told[0][0] else "", what, *cells)
+        if any(health.errors for health in r.health.values()):
+            _row(table, "", "errors", *[str(r.health[name].errors) if name in r.health else "–" for name in names])
+    return table
+
+
+def yield_table(state: State) -> Table:
+    """Per round, what became of the samples; how kept answers came to be is counted apart."""
+    rounds = [(k, r) for k, r in _rounds(state) if r.nodes]
+    occurring = {origin for _, r in rounds for origin, count in r.origins.items() if count}
+    origins = [o for o in ORIGINS if o in occurring or o not in RARE] + sorted(occurring - {*ORIGINS})
+    tight = not occurring.isdisjoint(RARE)
+    table = _table("Samples: how they ended │ how kept answers and texts came to be", tight=tight)
+    fates = ("kept", "text", "dropped", "dead")
+    _columns(table, "round", *fates, "│", *origins)
+    for k, r in rounds:
+        _row(table, str(k), *[str(r.fates[f]) for f in fates], "│", *[str(r.origins[o]) for o in origins])
+    return table
+
+
+def update_table(state: State) -> Table:
+    """Per round, what the update saw and how well it fitted it."""
+    stale = any(r.chosen.stale for r in state.rounds.values() if r.chosen)
+    note = "in gate: tasks that the gate asks too" + ("; stale: made by other weights, refused" if stale else "")
+    table = _table("Update: mean loss in nats per token", note=note)
+    _columns(table, "round", "samples", *["stale"] * stale, "replay", "in gate", "steps", "L_think", "L_result")
+    for k, r in _rounds(state):
+        if r.chosen:
+            _row(
+                table,
+                _round_name(k),
+                str(r.chosen.trained),
+                *[str(r.chosen.stale)] * stale,
+                str(r.chosen.replay),
+                _contamination(r),
+                str(len(r.steps)),
+                _loss(r.loss("think")),
+                _loss(r.loss("result")),
+            )
+    return table
+
+
+def gate_table(state: State) -> Table:
+    """Per round, the accuracy before and after on the same items, with its interval, and the decision."""
+    table = _table("Gate: % right on held-out items, old and new weights on the same ones", note=GATE_NOTE, tight=True)
+    _columns(table, "round", "suite", *SCORES, "decision")
+    for k, r in sorted(state.rounds.items()):
+        if r.gate:
+            for i, (name, score) in enumerate(r.gate.by_slice.items()):
+                ends = (_round_name(k), _decision(r.gate)) if i == 0 else ("", "")
+                _row(table, ends[0], name, *_score(score), ends[1])
+    return table
+
+
+def gate_reasons(state: State) -> Table:
+    """Per round, the gate's reason in its own words."""
+    table = _table("Why")
+    _columns(table, "round", "the gate's reason")
+    for k, r in sorted(state.rounds.items()):
+        if r.gate:
+            _row(table, _round_name(k), r.gate.reason)
+    return table
+
+
+def category_table(state: State, k: int) -> Table:
+    """One round's gate by category."""
+    gate = state.rounds[k].gate
+    table = _table(f"Gate of round {k} by category")
+    _columns(table, "category", *SCORES)
+    for name, score in (gate.by_category if gate else {}).items():
+        _row(table, name, *_score(score))
+    return table
+
+
+def seconds_table(state: State) -> Table:
+    """Per round, the wall time of each phase."""
+    phases = ("base", "warmup", "sample", "train", "gate")
+    synced = any(r.syncs for r in state.rounds.values())
+    table = _table("Seconds", note=SYNC_NOTE if synced else None)
+    _columns(table, "round", *phases, *["sync"] * synced)
+    for k, r in sorted(state.rounds.items()):
+        spent = [f"{r.seconds[p]:.1f}" if p in r.seconds else "–" for p in phases]
+        _row(table, _round_name(k), *spent, *[_sync(r)] * synced)
+    return table
+
+
+def account(state: State) -> Table:
+    """Where every sample and record went, a column per round; records that never became tasks stand at the end."""
+    table = _table("Every sample and record accounted for")
+    rounds = [(k, r) for k, r in _rounds(state) if r.nodes]
+    earlier, shown = rounds[:-ROUNDS_SHOWN], rounds[-ROUNDS_SHOWN:]
+    groups = [(f"round {k}", [r]) for k, r in shown]
+    if earlier:
+        groups.insert(0, (f"to round {earlier[-1][0]}", [r for _, r in earlier]))
+    names = [name for name, _ in groups] or ["read"]
+    _columns(table, "end", "reason", *names, stacked=frozenset(names if len(names) > 3 else ()))
+    for fate in KEPT:
+        _row(table, fate, "", *[str(sum(r.fates[fate] for r in group)) for _, group in groups])
+    reasons = sum((r.dead_reasons for _, r in rounds), Counter[str]())
+    for reason, _ in reasons.most_common():
+        _row(table, "failed", reason, *[str(sum(r.dead_reasons[reason] for r in group)) for _, group in groups])
+    for reason, count in state.refused.most_common():
+        _row(table, "no task", reason, str(count))
+    return table
+
+
+def _rounds(state: State) -> list[tuple[int, RoundState]]:
+    return [(k, r) for k, r in sorted(state.rounds.items()) if r.nodes or r.steps]
+
+
+def _round_name(k: int) -> str:
+    return "warm-up" if k == 0 else str(k)
+
+
+def _table(title: str, *, note: str | None = None, tight: bool = False) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=note,
+        caption_justify="left",
+        caption_style="dim",
+        box=None,
+        pad_edge=False,
+        collapse_padding=tight,
+    )
+
+
+def _columns(table: Table, *names: str, stacked: frozenset[str] = frozenset()) -> None:
+    """Columns of numbers, but for those of `WORDS`; headings in `stacked` take a line per word, or more."""
+    for name in names:
+        words = name in WORDS
+        heading = re.sub(r"[ _]+", lambda gap: gap[0].strip() + "\n", plain(name)) if name in stacked else plain(name)
+        keep = not words and name not in stacked
+        table.add_column(Text(heading), justify="left" if words else "right", no_wrap=keep, overflow="fold")
+
+
+def _row(table: Table, *cells: str | Text) -> None:
+    table.add_row(*[cell if isinstance(cell, Text) else Text(plain(cell, lines=True)) for cell in cells])
+
+
+def _judges(state: State) -> list[str]:
+    """The five stages, then the judges of one's own."""
+    return [*STAGES, *[n for n in state.nodes if n not in STAGES and _is_judge(state, n)]]
+
+
+def _is_judge(state: State, name: str) -> bool:
+    counts = [r.nodes[name].outcomes for r in state.rounds.values() if name in r.nodes]
+    return any("pass" in c or "drop" in c for c in counts) and name not in ("generator", "trainer", "regenerator")
+
+
+def _share(r: RoundState, name: str, between: str) -> str:
+    node = r.nodes.get(name)
+    if node is None or node.pass_rate is None:
+        return "–"
+    return f"{100 * node.pass_rate:.1f}{between}({node.answered})"
+
+
+def _sync(r: RoundState) -> str:
+    """Seconds of the round's syncs and proofs; the engine's start is none of them."""
+    taken = [sync.seconds + sync.proof_seconds for sync in r.syncs if not sync.started]
+    return f"{sum(taken):.2f} ({len(taken)})" if taken else "–"
+
+
+def _health(health: JudgeHealth | None, rate: str, asked: str, between: str) -> str:
+    share = getattr(health, rate, None)
+    return "–" if share is None else f"{100 * share:.1f}{between}({getattr(health, asked)})"
+
+
+def _loss(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _contamination(r: RoundState) -> str:
+    if r.screened is None:
+        return "–"
+    found = r.screened.exact + r.screened.near
+    return str(found) if r.screened.dropped or not found else f"{found} trained on"
+
+
+def _percent(right: int, total: int) -> str:
+    return f"{100 * right / total:.1f}" if total else "–"
+
+
+def _score(s: Score) -> tuple[str, ...]:
+    return (
+        str(s.total),
+        _percent(s.old, s.total),
+        _percent(s.new, s.total),
+        f"{100 * s.low:.1f}–{100 * s.high:.1f}",
+        _percent(s.new_any, s.total),
+        f"{s.gained}/{s.lost}",
+        f"{s.p:.3f}",
+    )
+
+
+def _decision(gate: Gated) -> Text:
+    sign, colour = MARKS.get(gate.decision, ("?", ""))
+    return Text(plain(f"{sign} {gate.decision}"), style=colour)

@@ -1,0 +1,1 @@
+"""Whether new weights are kept: the items, the measurement, the rule."""

@@ -1,0 +1,65 @@
+"""The gate's items: suites of BFCL-form cases, from a folder, the embedded toolbox, or tasks held back from a file.
+
+Every suite is written into the run's folder in BFCL's file format and read back from there, so what was measured
+stands beside the result and can be given to any other scorer.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from funreason.bfcl import Case, load_cases
+from funreason.bfcl.suites import write_suite
+from funreason.calls.schema import normalise_tools
+from funreason.config import ConfigError, Suite
+from funreason.sources.tasks import HELD_OUT, TOOLBOX, toolbox_tasks
+from funreason.types import Task
+
+
+@dataclass(frozen=True, slots=True)
+class GateSuite:
+    """Items to measure on; `role` is `decide`, `guard` (only forbids) or `watch` (only reported)."""
+
+    name: str
+    cases: list[Case]
+    tasks: list[Task]
+    role: str = "decide"
+
+
+def gate_suites(suites: Mapping[str, Suite], held: list[Task], folder: Path) -> list[GateSuite]:
+    """The suites of a run, ready to be measured on."""
+    return [_suite(name, suite, held, folder / name) for name, suite in suites.items()]
+
+
+def _suite(name: str, suite: Suite, held: list[Task], folder: Path) -> GateSuite:
+    if suite.path == HELD_OUT:
+        source = _written(held, folder, name)
+    elif suite.path.startswith(TOOLBOX):
+        source = _written(toolbox_tasks(suite.path, suite.count or 400, suite.seed), folder, name)
+    else:
+        source = Path(suite.path)
+    cases = list(load_cases(source).values())
+    if suite.count is not None:
+        cases = cases[: suite.count]
+    if not cases:
+        raise ConfigError(f"gate.suites.{name}: {suite.path} gives no item to measure on")
+    return GateSuite(name, cases, [case_task(case) for case in cases], role=suite.role)
+
+
+def _written(tasks: list[Task], folder: Path, prefix: str) -> Path:
+    if not folder.exists():
+        fresh = folder.with_name(f".{folder.name}.new-{os.getpid()}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        write_suite(tasks, fresh, prefix)
+        fresh.rename(folder)  # whole or not at all: half a suite would be measured on without a word
+    return folder
+
+
+def case_task(case: Case) -> Task:
+    """A case as the model is asked it."""
+    query = "\n".join(message["content"] for turn in case.question for message in turn if message["role"] == "user")
+    return Task(id=case.id, query=query, tools=normalise_tools(case.functions), category=case.category)

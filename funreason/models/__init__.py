@@ -1,1 +1,0 @@
-"""Prompts, and samplers behind one small protocol. Heavy libraries are imported only inside their adapter."""

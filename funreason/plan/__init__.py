@@ -1,0 +1,1 @@
+"""What `funreason plan` needs: what a model is made of, and what it will take."""

@@ -1,0 +1,206 @@
+"""Samples from OpenAI-compatible servers, behind the protocol of every sampler.
+
+Another model answers: its name is the weights id, and its weights cannot be replaced. Finished prompts go to
+/completions, dialogues to /chat/completions, where the server's own template renders them.
+What was answered is paid for: when one request of a call fails, what the others brought is kept and handed out when
+they are asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from funreason.calls.thinking import THINK_TAGS, Tags
+from funreason.errors import ModelError
+from funreason.policies.endpoint.pool import EndpointPool
+from funreason.policies.endpoint.wire import Answer, PromptTooLong
+from funreason.policies.protocol import ChatError, Completion, Request
+
+MOST_SEED = 2**31 - 1
+Place = int
+Task = asyncio.Task[tuple[Place, list[Completion]]]
+
+
+class EndpointSampler:
+    """Sampler over a pool of servers; call it from a thread without an event loop, and `greet` first.
+
+    What a request gets is drawn by its prompt, seed and id as far as the servers keep seeds.
+    """
+
+    def __init__(
+        self,
+        pool: EndpointPool,
+        *,
+        max_new_tokens: int = 128,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        tags: Tags = THINK_TAGS,
+    ) -> None:
+        self.pool = pool
+        self.max_new_tokens, self.temperature, self.top_p = max_new_tokens, temperature, top_p
+        self.tags = tags
+        self._paid: dict[bytes, list[Completion]] = {}
+        self._unfit: set[bytes] = set()
+        self._one_each = False
+
+    @property
+    def weights_id(self) -> str:
+        """Whose answers these are."""
+        return f"endpoint:{self.pool.name}"
+
+    def greet(self) -> None:
+        """Learn who answers. ModelError when nobody does, or when it is not clear which model is meant."""
+        with ThreadPoolExecutor(1) as apart:  # the caller's thread may have an event loop of its own
+            apart.submit(asyncio.run, self._greet()).result()
+
+    def too_long(self, request: Request) -> bool:
+        """Whether the server has refused this prompt as too long: only it can count its tokens."""
+        return _prompt_key(request) in self._unfit
+
+    def load_weights(self, model_or_path: Any | str | Path, weights_id: str) -> None:
+        """Refused: another model answers."""
+        raise ModelError(
+            f"{self.weights_id} is a server's model, whose weights cannot be replaced by {weights_id}. "
+            "Sample with the model that learns, or load the weights where it is served."
+        )
+
+    def sample(self, requests: Sequence[Request]) -> list[list[Completion]]:
+        """`request.n` completions for each request, in the order given.
+
+        PromptTooLong, or the first error of a request, once all others are answered; EndpointGone and BudgetSpent at
+        once.
+        """
+        keys = [_draw_key(request) for request in requests]
+        owed = [request for request, key in zip(requests, keys, strict=True) if key not in self._paid]
+        for place, completions in self.answers(owed):
+            self._paid[_draw_key(owed[place])] = completions
+        unfit = [request.id for request, key in zip(requests, keys, strict=True) if key not in self._paid]
+        if unfit:
+            raise PromptTooLong(f"{len(unfit)} prompts do not fit the server's context, the first is {unfit[0]}")
+        found = [self._paid[key] for key in keys]
+        for key in keys:
+            self._paid.pop(key, None)
+        return found
+
+    def paid(self, request: Request) -> list[Completion]:
+        """What a call that failed had brought for one of its requests; empty when it had brought nothing."""
+        return self._paid.get(_draw_key(request), [])
+
+    def answers(self, requests: Sequence[Request]) -> Iterator[tuple[Place, list[Completion]]]:
+        """Place and completions of each request, whichever comes first; none for a prompt that does not fit.
+
+        Other errors are raised as `sample` does.
+        """
+        if not requests:
+            return
+        waiting, pending = iter(enumerate(requests)), set[Task]()
+        fault: ChatError | None = None
+        with asyncio.Runner() as runner:
+            runner.run(self._open())
+            try:
+                while True:
+                    done, pending = runner.run(self._some(waiting, pending))
+                    if not done:
+                        break
+                    for task in sorted(done, key=lambda task: task.exception() is not None):
+                        error = task.exception()
+                        if error is None:
+                            yield task.result()
+                        elif not isinstance(error, ChatError) or error.stops_run:
+                            raise error
+                        elif not isinstance(error, PromptTooLong):
+                            fault = fault or error
+            finally:
+                runner.run(self._close(pending))
+        if fault is not None:
+            raise fault
+
+    async def _greet(self) -> None:
+        async with self.pool:
+            await self.pool.greet()
+
+    async def _open(self) -> None:
+        await self.pool.__aenter__()
+
+    async def _close(self, pending: set[Task]) -> None:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        await self.pool.__aexit__()
+
+    async def _some(self, waiting: Iterator[tuple[Place, Request]], pending: set[Task]) -> tuple[set[Task], set[Task]]:
+        """Requests that are done now; as many are kept waiting as keep every lane busy."""
+        room = 2 * self.pool.lanes - len(pending)
+        pending |= {asyncio.create_task(self._one(*each)) for each in islice(waiting, room)}
+        return await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED) if pending else (set(), set())
+
+    async def _one(self, place: Place, request: Request) -> tuple[Place, list[Completion]]:
+        try:
+            if request.greedy:  # n equal answers; some servers refuse to give more than one
+                return place, (await self._ask(request, 0, 1)) * request.n
+            return place, await self._draw(request)
+        except PromptTooLong:
+            self._unfit.add(_prompt_key(request))
+            raise
+
+    async def _draw(self, request: Request) -> list[Completion]:
+        found = await self._ask(request, 0, 1 if self._one_each else request.n) if request.n else []
+        if len(found) < request.n:
+            self._one_each = True  # the server does not know `n`
+            rest = range(len(found), request.n)
+            found += [one for more in await asyncio.gather(*(self._ask(request, i, 1) for i in rest)) for one in more]
+        return found[: request.n]
+
+    async def _ask(self, request: Request, index: int, n: int) -> list[Completion]:
+        path, body = _asked(request)
+        body |= {"max_tokens": self.max_new_tokens, "temperature": 0.0 if request.greedy else self.temperature}
+        if not request.greedy:
+            body |= {"seed": draw_seed(request.seed, request.id, index)}
+            body |= {"top_p": self.top_p} if self.top_p < 1 else {}
+            body |= {"n": n} if n > 1 else {}
+        return _completions(await self.pool.post(path, body), self.tags)
+
+
+def draw_seed(seed: int, request_id: str, index: int) -> int:
+    """The seed of completion `index` of a request, below 2**31 as servers want it."""
+    digest = hashlib.blake2b(f"{seed}\x1f{index}\x1f{request_id}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") & MOST_SEED
+
+
+def _asked(request: Request) -> tuple[str, dict[str, Any]]:
+    if request.dialogue is None:
+        return "/completions", {"prompt": request.prompt}
+    body: dict[str, Any] = {"messages": request.dialogue.messages}
+    if request.dialogue.tools:
+        body["tools"] = request.dialogue.tools
+    if request.dialogue.variables:
+        body["chat_template_kwargs"] = request.dialogue.variables
+    return "/chat/completions", body
+
+
+def _completions(answer: Answer, tags: Tags) -> list[Completion]:
+    texts = [choice.written(tags) for choice in answer.choices]
+    tokens = _shares(answer.written_tokens, [1 + len(text) for text in texts])
+    return [Completion(*each) for each in zip(texts, tokens, [c.truncated for c in answer.choices], strict=True)]
+
+
+def _shares(total: int, lengths: list[int]) -> list[int]:
+    """`total` tokens shared out by the lengths of the texts: servers say only the sum."""
+    marks = [total * sum(lengths[:i]) // sum(lengths) for i in range(len(lengths) + 1)]
+    return [after - before for before, after in pairwise(marks)]
+
+
+def _prompt_key(request: Request) -> bytes:
+    return hashlib.blake2b(msgspec.json.encode((request.prompt, request.dialogue)), digest_size=16).digest()
+
+
+def _draw_key(request: Request) -> bytes:
+    return hashlib.blake2b(msgspec.json.encode(request), digest_size=16).digest()

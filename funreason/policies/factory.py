@@ -1,0 +1,214 @@
+"""From settings to servers: the pool that samplers and judges ask, one budget for all, and what it cost, as events."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from funreason.config import Config, Endpoint
+from funreason.config.address import Address
+from funreason.errors import ModelError
+from funreason.policies.endpoint.budget import Budget, Purse, Spent
+from funreason.policies.policy import Ask, Policy
+from funreason.policies.protocol import Completion, Sampler, Sync
+from funreason.policies.vllm.environment import prepare
+from funreason.record.events import Paid
+from funreason.record.state import State
+from funreason.stop import StopRequest, unless_asked
+from funreason.types import Accepted
+
+if TYPE_CHECKING:
+    from funreason.policies.endpoint.pool import EndpointPool
+    from funreason.policies.endpoint.sampler import EndpointSampler
+
+SpeakerOf = Callable[[int], Policy]
+"""Who answers in a round."""
+NEEDED = ("aiohttp", "tenacity")
+
+
+class ServedPolicy(Policy):
+    """Answers come from endpoints: another model than the one that learns. `tell` is called when it was asked."""
+
+    def __init__(self, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None], **how: Any) -> None:
+        super().__init__(sampler, tokenizer, **how)
+        self.tell = tell
+
+    async def ask(self, asks: Sequence[Ask], *, greedy: bool = False) -> list[list[Completion]]:
+        """The completions of each ask, in order."""
+        try:
+            return await super().ask(asks, greedy=greedy)
+        finally:
+            self.tell()
+
+    async def load(self, folder: Path, weights_id: str) -> None:
+        """Nothing to do: new weights are the learner's alone."""
+
+
+class Account:
+    """Tells what was spent from a purse as an event of `node`, each time it is asked to."""
+
+    def __init__(self, purse: Purse, node: str, write: Callable[[Paid], None]) -> None:
+        self.purse, self.node, self.write = purse, node, write
+        self._told = purse.spent
+
+    def tell(self, round: int) -> None:
+        """Write what came on top since the last time, if anything did."""
+        spent = self.purse.spent
+        fresh, self._told = spent.since(self._told), spent
+        if fresh != Spent():
+            self.write(Paid(round=round, node=self.node, **msgspec.structs.asdict(fresh)))
+
+
+def begin_to_import() -> None:
+    """Import what servers are asked with, in a thread: much of it is reading certificates."""
+    Thread(target=_import_client, daemon=True).start()
+
+
+def _import_client() -> None:
+    with suppress(ImportError):  # whoever needs it says what to install
+        import_module("aiohttp")
+
+
+def budget_of(config: Config, past: State | None = None) -> Budget:
+    """The run's budget, less what its record says is spent."""
+    spent = Spent(**past.paid()) if past is not None else None
+    return Budget(config.budget.tokens, config.budget.requests, spent)
+
+
+def endpoint_pool(endpoints: Sequence[Endpoint], budget: Budget) -> EndpointPool:
+    """The servers of some settings as one. ModelError for a wrong address, a key that is not set, a missing extra."""
+    try:
+        from funreason.policies.endpoint.pool import EndpointPool
+    except ModuleNotFoundError as error:
+        if error.name not in NEEDED:
+            raise
+        raise ModelError(f"endpoints need {error.name}: pip install 'funreason[endpoint]'") from error
+    return EndpointPool(
+        [Address(e.url, e.model, e.key_env, e.concurrency, e.timeout_s, e.json_schema, e.extra) for e in endpoints],
+        budget,
+    )
+
+
+def endpoint_sampler(config: Config, budget: Budget) -> EndpointSampler | None:
+    """A sampler over `sample.endpoints`, which were greeted; None when there are none. ModelError: none answers."""
+    sampler = _sampler(config, budget)
+    if sampler is not None:
+        sampler.greet()
+    return sampler
+
+
+async def greeted_sampler(config: Config, budget: Budget, stop: StopRequest) -> EndpointSampler | None:
+    """As `endpoint_sampler`; Interrupted when a stop is asked for before the servers have answered."""
+    sampler = _sampler(config, budget)
+    if sampler is not None:
+        async with sampler.pool as pool:
+            await unless_asked(pool.greet(), stop)
+    return sampler
+
+
+def _sampler(config: Config, budget: Budget) -> EndpointSampler | None:
+    sampling = config.sample
+    if not sampling.endpoints:
+        return None
+    pool = endpoint_pool(sampling.endpoints, budget)
+    from funreason.policies.endpoint.sampler import EndpointSampler
+
+    return EndpointSampler(
+        pool,
+        max_new_tokens=sampling.max_new_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        tags=config.model.think_tags,
+    )
+
+
+def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None]) -> Policy:
+    """A policy that asks the servers; the `tokenizer` is used only where prompts are rendered here."""
+    own = tokenizer if config.sample.render == "here" else None
+    model = config.model
+    return ServedPolicy(
+        sampler, own, tell, style=model.prompt, seed=config.seed, tags=model.think_tags, variables=model.template
+    )
+
+
+def speaker_of(
+    config: Config, learner: Policy, sampler: EndpointSampler | None, write: Callable[[Paid], None]
+) -> SpeakerOf:
+    """Who answers the queries of each round: the model that learns, or endpoints in its place."""
+    if sampler is None:
+        return lambda round: learner
+    account = Account(sampler.pool.purse, "generator", write)
+    return lambda round: served_policy(config, sampler, learner.tokenizer, partial(account.tell, round))
+
+
+EMBEDDED_MODEL = "toolbox"
+
+
+def build_policy(config: Config) -> tuple[Policy, Accepted]:
+    """The model in use, and which weights those are."""
+    wait_passively()
+    if config.model.sampler == "vllm":
+        prepare(config.model.device, compiled=config.model.vllm.enforce_eager is False)
+    from funreason.policies.cpu_threads import use_threads
+    from funreason.policies.model_files import load_model, load_tokenizer, weights_id_of
+
+    use_threads(config.model.threads)
+    path = model_path(config.model.path)
+    model = load_model(path, config.model.device, config.model.dtype)
+    tokenizer = load_tokenizer(path, model)
+    base = Accepted(weights_id_of(model), path)
+    sampler, started = _local_sampler(config, base, model, tokenizer)
+    policy = Policy(
+        sampler,
+        tokenizer,
+        style=config.model.prompt,
+        seed=config.seed,
+        tags=config.model.think_tags,
+        variables=config.model.template,
+        started=started,
+    )
+    return policy, base
+
+
+def _local_sampler(config: Config, base: Accepted, model: Any, tokenizer: Any) -> tuple[Sampler, Sync | None]:
+    settings, sampling = config.model, config.sample
+    given: dict[str, Any] = {
+        "weights_id": base.weights_id,
+        "max_new_tokens": sampling.max_new_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+    }
+    if settings.sampler == "huggingface":
+        from funreason.policies.huggingface.sampler import HuggingFaceSampler
+
+        return HuggingFaceSampler(model, tokenizer, token_budget=sampling.batch_tokens, **given), None
+    from funreason.policies.vllm.engine import EngineSettings
+    from funreason.policies.vllm.sampler import VllmSampler
+
+    engine = EngineSettings(**settings.vllm.model_dump())
+    sampler = VllmSampler(
+        base.folder, model, tokenizer, device=settings.device, dtype=settings.dtype, settings=engine, **given
+    )
+    return sampler, sampler.started
+
+
+def wait_passively() -> None:
+    """Let idle OpenMP threads sleep: spinning ones cost a shared machine most of its speed. Before torch is loaded."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+
+
+def model_path(name: str) -> Path:
+    """The folder of a model: a path, or the one that comes with the package."""
+    if name == EMBEDDED_MODEL:
+        return Path(str(files("funreason.data.toolbox") / "base"))
+    return Path(name)

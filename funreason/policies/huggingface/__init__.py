@@ -1,0 +1,1 @@
+"""Completions in this process, from a transformers model."""

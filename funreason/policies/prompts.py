@@ -1,0 +1,159 @@
+"""From a task to the text a model is prompted with.
+
+Two styles. `native` hands the tools to the tokenizer's own chat template, which is what an instruction-tuned
+model was trained on; `text` says everything in a system message of ours and works with any chat template.
+Training and sampling must use the same style: the benchmark measures the model on the prompt it was trained with.
+A template may begin the model's turn with an opening tag, or with a whole empty thinking: `opens_thinking` and
+`closes_thinking` tell, and what a prompt says is never cut from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from funreason.calls.thinking import THINK_TAGS, Tags
+from funreason.errors import ModelError
+from funreason.policies.protocol import Dialogue
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from funreason.types import Task
+
+Messages = list[dict[str, str]]
+Tools = list[dict[str, Any]]
+NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
+
+TEXT_INSTRUCTION = (
+    "You answer by calling functions. Think first, between {open} and {close}: which function serves the request, "
+    "and where each value comes from. Then leave one blank line and write nothing but the calls, as a Python list: "
+    "[name(parameter=value), other(parameter=value)]. Use keyword arguments and plain literals only. "
+    "If no function fits, or a required value is missing, say so in one sentence instead of calling.\n\n"
+    "Functions, as JSON:\n"
+)
+
+
+def prompt_text(
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    style: str = "native",
+    tags: Tags = THINK_TAGS,
+    variables: Mapping[str, Any] = NO_VARIABLES,
+) -> str:
+    """The prompt for `task`, up to and including the opening of the assistant's turn.
+
+    `variables` are what the template itself knows, such as `enable_thinking` or `date_string`. Raises ModelError when
+    the tokenizer has no chat template or its template fails on these messages.
+    """
+    if style not in ("native", "text"):
+        raise ModelError(f"prompt style is {style!r}; use 'native' (the template's own tools) or 'text'.")
+    where = f"task {task.id}"
+    return dialogue_text(_asked(task), task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables)
+
+
+def dialogue_text(
+    messages: Sequence[dict[str, str]],
+    tools: Sequence[dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    style: str = "native",
+    where: str = "dialogue",
+    tags: Tags = THINK_TAGS,
+    variables: Mapping[str, Any] = NO_VARIABLES,
+) -> str:
+    """The prompt for a dialogue with normalised `tools`; `where` names it in errors.
+
+    Beside the styles of a task there is `plain`: the messages say everything, the template is given no tools.
+    Raises ModelError as `prompt_text` does.
+    """
+    require_chat_template(tokenizer)
+    shown = dialogue_of(messages, tools, style=style, tags=tags, variables=variables)
+    offered: Any = shown.tools
+    try:
+        rendered = tokenizer.apply_chat_template(
+            shown.messages, tools=offered, add_generation_prompt=True, tokenize=False, **variables
+        )
+    except (TypeError, ValueError, _template_error()) as error:
+        raise ModelError(
+            f"{where}: the chat template of {tokenizer.name_or_path!r} refused the {style} prompt: {error}. "
+            "Use the other prompt style, or mend the template."
+        ) from error
+    return str(rendered)
+
+
+def task_dialogue(
+    task: Task, *, style: str = "native", tags: Tags = THINK_TAGS, variables: Mapping[str, Any] = NO_VARIABLES
+) -> Dialogue:
+    """What the prompt for `task` is rendered from, for a server that renders it."""
+    return dialogue_of(_asked(task), task.tools, style=style, tags=tags, variables=variables)
+
+
+def dialogue_of(
+    messages: Sequence[dict[str, str]],
+    tools: Sequence[dict[str, Any]],
+    *,
+    style: str = "native",
+    tags: Tags = THINK_TAGS,
+    variables: Mapping[str, Any] = NO_VARIABLES,
+) -> Dialogue:
+    """A dialogue with normalised `tools` in one of the styles of `dialogue_text`."""
+    return Dialogue(*_STYLES[style](list(messages), tools, tags), dict(variables))
+
+
+def opens_thinking(prompt: str, tags: Tags = THINK_TAGS) -> bool:
+    """Whether the prompt itself ends with the opening tag, so that the completion starts inside the thinking."""
+    return prompt.rstrip().endswith(tags[0])
+
+
+def closes_thinking(prompt: str, tags: Tags = THINK_TAGS) -> bool:
+    """Whether the prompt itself ends with an empty thinking, so that the completion is all answer."""
+    head, found, tail = prompt.rpartition(tags[1])
+    return bool(found) and not tail.strip() and opens_thinking(head, tags)
+
+
+def whole_completion(prompt: str, text: str, tags: Tags = THINK_TAGS) -> str:
+    """The completion with the opening tag its prompt had written already, so that all completions read alike."""
+    return tags[0] + text if opens_thinking(prompt, tags) else text
+
+
+def require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise ModelError unless the tokenizer carries a chat template."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise ModelError(
+            f"the tokenizer of {tokenizer.name_or_path!r} has no chat template, so no prompt can be made. "
+            "Use an instruction-tuned model, or put a chat_template.jinja beside its tokenizer.json."
+        )
+
+
+def _asked(task: Task) -> Messages:
+    return [{"role": "user", "content": task.query}]
+
+
+def _native(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:
+    return messages, [{"type": "function", "function": tool} for tool in tools]
+
+
+def _text(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:
+    said = TEXT_INSTRUCTION.replace("{open}", tags[0]).replace("{close}", tags[1])
+    system = said + "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
+    if messages and messages[0]["role"] == "system":
+        system, messages = f"{system}\n\n{messages[0]['content']}", messages[1:]
+    return [{"role": "system", "content": system}, *messages], None
+
+
+def _plain(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:
+    return messages, None
+
+
+_STYLES = {"native": _native, "text": _text, "plain": _plain}
+
+
+def _template_error() -> type[Exception]:
+    # jinja2 arrives with transformers; asking here keeps this module free of both until a prompt is rendered.
+    from jinja2 import TemplateError
+
+    return TemplateError

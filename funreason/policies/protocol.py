@@ -1,0 +1,169 @@
+"""What every sampler promises, whether it runs in this process, in an engine or behind an address.
+
+A sampler is synchronous and owns its batching: hand it as many requests as are ready, call it from a thread
+when an event loop must stay free. What a request gets back is drawn by its prompt, seed and id alone, whatever shares
+its batch; only the rounding of floating point can tell batches apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+
+from funreason.errors import ModelError
+
+MOST_ROWS = 640
+"""Rows that the in-process sampler decodes at once, unless it is told otherwise."""
+
+
+class Dialogue(msgspec.Struct, frozen=True):
+    """What a prompt is rendered from: messages `{"role", "content"}`, a chat template's tools and variables."""
+
+    messages: list[dict[str, str]]
+    tools: list[dict[str, Any]] | None = None
+    variables: dict[str, Any] = {}
+
+
+class Request(msgspec.Struct, frozen=True):
+    """`n` completions of one prompt. `prompt` is the finished text, chat template included; `id` names the draw.
+
+    A server that renders prompts itself gets the `dialogue` instead, and the prompt is empty.
+    """
+
+    id: str
+    prompt: str
+    n: int
+    seed: int
+    greedy: bool = False
+    dialogue: Dialogue | None = None
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """One completion.
+
+    `text` excludes the end-of-turn token; `tokens` counts what was generated, that token included; `truncated`
+    means the token limit came before the end of the turn. `logprob_sum` is the natural-log probability of the
+    tokens under the distribution they were drawn from (temperature and top-p applied), None for greedy decoding.
+    """
+
+    text: str
+    tokens: int
+    truncated: bool
+    logprob_sum: float | None = None
+
+
+class Sync(msgspec.Struct, frozen=True):
+    """What it cost an engine to take weights (or to start), and that it was proved to answer with them.
+
+    `proof_seconds` are on top of `seconds`; `proved` counts the greedy tokens that agreed with the trainer's own model.
+    """
+
+    seconds: float
+    proof_seconds: float
+    proved: int
+    started: bool = False
+
+
+@runtime_checkable
+class Yielding(Protocol):
+    """A sampler that can give its accelerator's memory to somebody else for a while."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Its weights are elsewhere inside the block, and nobody samples."""
+        ...
+
+
+class Sampler(Protocol):
+    """Completes prompts with one set of weights, named by `weights_id`."""
+
+    @property
+    def weights_id(self) -> str:
+        """Which weights answer now."""
+        ...
+
+    def sample(self, requests: Sequence[Request]) -> list[list[Completion]]:
+        """One list of `request.n` completions per request, in the order given.
+
+        Raises ModelError for a prompt that does not fit; ask `too_long` first.
+        """
+        ...
+
+    def too_long(self, request: Request) -> bool:
+        """Whether prompt and completion together would not fit the model's context."""
+        ...
+
+    def load_weights(self, model_or_path: Any | str | Path, weights_id: str) -> Sync | None:
+        """Serve other weights of the same architecture from now on; nothing cached from the old ones survives.
+
+        None where the sampler runs the trainer's own kind of model, so that there is nothing to prove. Raises
+        ModelError when the weights cannot be served.
+        """
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A sampler that hands out answers one by one, as they come: an interruption then costs only those in flight."""
+
+    def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, list[Completion]]]:
+        """The place of each request with its completions, whichever comes first; none for one that does not fit."""
+        ...
+
+
+# What a judge may ask of a chat model, wherever that model runs.
+#
+# A reply is only text: what it means, and what to do about a reply that means nothing, is the asker's business.
+# Whoever serves it does the retrying: a ChatError is the end of that, not the first mishap.
+
+
+class ChatError(ModelError):
+    """The model could not be asked, after all retries; the message says by whom it was refused, and why."""
+
+    stops_run = False
+    """Whether every other request would fail alike, so that whoever runs the whole should stop, not blame samples."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What a chat model answered.
+
+    `tokens` is what the exchange cost, prompt and answer; `truncated` means `max_tokens` came before the end.
+    """
+
+    text: str
+    tokens: int
+    truncated: bool
+
+
+class ChatModel(Protocol):
+    """Answers a dialogue."""
+
+    @property
+    def name(self) -> str:
+        """Which model answers, for the record and for cache keys."""
+        ...
+
+    @property
+    def constrains(self) -> bool:
+        """Whether `schema` is obeyed: where it is not, it is left out of the request."""
+        ...
+
+    @property
+    def weights_id(self) -> str:
+        """Which weights answer now; "" when nobody knows."""
+        ...
+
+    async def reply(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        temperature: float,
+        max_tokens: int,
+        schema: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> Reply:
+        """One reply to `messages`, each `{"role", "content"}`. ChatError when there is none to be had."""
+        ...

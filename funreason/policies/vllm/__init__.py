@@ -1,0 +1,1 @@
+"""Completions from a vLLM engine in this process."""

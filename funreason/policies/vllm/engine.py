@@ -1,0 +1,121 @@
+"""One vLLM engine in this process: started quietly, spoken to in token ids.
+
+vLLM gets ids and gives ids. Its own tokenizer is never built: for some families it would read other tokens than ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from funreason.errors import ModelError
+
+CPU_CACHE_GB = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How the engine is built; the fields are those of the configuration's `model.vllm`."""
+
+    max_model_len: int | None = None
+    max_num_seqs: int = 256
+    kv_cache_gb: float | None = None
+    gpu_memory_utilization: float = 0.5
+    enforce_eager: bool | None = None
+    tensor_parallel: int = 1
+
+
+def start_engine(
+    folder: Path, device: str, dtype: str, settings: EngineSettings, *, known_ids: int | None = None
+) -> Any:
+    """A vLLM engine over the model in `folder`. ModelError when it cannot be started as asked.
+
+    `known_ids`: how many ids the tokenizer knows, where the model's embedding has more.
+    """
+    with _quietly(), _keeping_threads():
+        try:
+            from vllm import LLM
+
+            _require_platform(device)
+            return LLM(
+                str(folder),
+                dtype=dtype,
+                skip_tokenizer_init=True,
+                generation_config="vllm",
+                logprobs_mode="processed_logprobs",
+                worker_extension_cls="funreason.policies.vllm.worker.TakesWeights",
+                use_tqdm_on_load=False,
+                # On a CPU vLLM cannot take back the draw of a seeded request whose prompt was only read in part.
+                enable_chunked_prefill=device != "cpu",
+                **_sizes(device, settings),
+                **_masked(known_ids),
+            )
+        except (ImportError, OSError, ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
+            said = str(error).strip().partition("\n")[0]
+            raise ModelError(
+                f"{folder}: the vLLM engine did not start on {device}: {type(error).__name__}: {said}. "
+                "VLLM_LOGGING_LEVEL=INFO tells more; model.sampler: huggingface does without."
+            ) from error
+
+
+def _sizes(device: str, settings: EngineSettings) -> dict[str, Any]:
+    on_cpu = device == "cpu"
+    cache = settings.kv_cache_gb or (CPU_CACHE_GB if on_cpu else None)
+    return {
+        "max_model_len": settings.max_model_len,
+        "max_num_seqs": settings.max_num_seqs,
+        "gpu_memory_utilization": settings.gpu_memory_utilization,
+        "kv_cache_memory_bytes": None if cache is None else int(cache * 2**30),
+        "enforce_eager": on_cpu if settings.enforce_eager is None else settings.enforce_eager,
+        "tensor_parallel_size": settings.tensor_parallel,
+    }
+
+
+def _masked(known_ids: int | None) -> dict[str, Any]:
+    if known_ids is None:
+        return {}
+    return {
+        "logits_processors": ["funreason.policies.vllm.worker:KnownIds"],
+        "additional_config": {"known_ids": known_ids},
+    }
+
+
+def _require_platform(device: str) -> None:
+    from vllm.platforms import current_platform
+
+    built_for = "cpu" if current_platform.is_cpu() else "cuda"
+    if device != built_for:
+        raise ModelError(
+            f"model.device is {device!r}, and the vLLM that is installed runs on {built_for}. Set model.device: "
+            f"{built_for} (CUDA_VISIBLE_DEVICES chooses among GPUs), or install the other build."
+        )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """What vLLM says while it starts is about its own house; what goes wrong is raised."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def _keeping_threads() -> Iterator[None]:
+    """vLLM's CPU worker takes torch.set_num_threads away from its whole process; the trainer needs it back."""
+    setter, threads = torch.set_num_threads, torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads = setter
+        torch.set_num_threads(threads)

@@ -1,0 +1,172 @@
+"""The texts of a round: tasks, attempts and their ends, one JSON line each, addressed by sample id and attempt.
+
+A task is written once and samples name it by id, because tools are long and a task has many samples.
+Lines are written whole and unbuffered; a torn last line belongs to nobody and is written again. Whoever writes to a
+sealed round unseals it: a manifest promises that its files do not change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from funreason.record.log import RecordError, append, as_line
+from funreason.types import Origin, Sample, Task, Verdict
+
+ENDS = ("kept", "text", "dropped", "dead")
+"""The files a sample can end in; `sampled` holds every attempt a model wrote, ended or not."""
+KEPT = ("kept", "text")
+"""Of these, the ones that hold what may be learnt."""
+JUDGED = "judged"
+"""The verdicts of samples that have not ended; there only while the round samples."""
+MANIFEST = "manifest.json"
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A sample as it lies on disk: the fields of `Sample` in their order, with the task's id in place of the task."""
+
+    id: str
+    task: str
+    answer: str
+    thinking: str | None = None
+    attempt: int = 0
+    round: int = 0
+    origin: Origin = "sampled"
+    weights_id: str = ""
+    truncated: bool = False
+    verdicts: tuple[Verdict, ...] = ()
+
+
+assert Line.__struct_fields__ == Sample.__struct_fields__
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What a node's judge said of a sample's attempt."""
+
+    id: str
+    attempt: int
+    node: str
+    verdict: Verdict
+
+
+class Texts:
+    """The text files of one round's folder. Reading needs no writer; writing appends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, tuple[int, Path]] = {}
+        self._known: dict[str, Task] = {}
+
+    def put(self, kind: str, sample: Sample) -> None:
+        """Append a sample to `<kind>.jsonl`, and its task to `tasks.jsonl` when it is new."""
+        task = sample.task
+        if not self._known:
+            self._known = self.tasks()
+        if task.id not in self._known:
+            self._known[task.id] = task
+            self._write("tasks", task)
+        id, _, *more = msgspec.structs.astuple(sample)
+        self._write(kind, Line(id, task.id, *more))
+
+    def say(self, said: Said) -> None:
+        """Append a verdict to `judged.jsonl`."""
+        self._write(JUDGED, said)
+
+    def said(self) -> Iterator[Said]:
+        """The verdicts of `judged.jsonl`."""
+        return self._lines(JUDGED, msgspec.json.Decoder(Said))
+
+    def forget_said(self) -> None:
+        """Remove `judged.jsonl`: every sample has ended, and its end holds all its verdicts."""
+        self.forget(JUDGED)
+
+    def forget(self, kind: str) -> None:
+        """Remove `<kind>.jsonl`, so that it can be written anew."""
+        if kind in self._files:
+            os.close(self._files.pop(kind)[0])
+        (self.folder / f"{kind}.jsonl").unlink(missing_ok=True)
+
+    def get(self, kind: str) -> Iterator[Sample]:
+        """The samples of `<kind>.jsonl` in the order they were written."""
+        tasks = self._known or self.tasks()  # whoever writes knows them all
+        for line in self._lines(kind, msgspec.json.Decoder(Line)):
+            yield self._sample(line, tasks)
+
+    def find(self, sample_id: str) -> list[tuple[str, Sample]]:
+        """Everything written about one sample, as (kind, sample): its drawn attempts first, then its end.
+
+        Lines that do not hold the id are not decoded, so looking one up costs reading the files and little more.
+        """
+        mark = msgspec.json.encode(sample_id)
+        found: list[tuple[str, Line]] = []
+        for kind in ("sampled", *ENDS):
+            lines = self._lines(kind, msgspec.json.Decoder(Line), mark)
+            found += [(kind, line) for line in lines if line.id == sample_id]
+        wanted = {line.task for _, line in found}
+        tasks = {id: task for id, task in self.tasks().items() if id in wanted} if wanted else {}
+        return [(kind, self._sample(line, tasks)) for kind, line in found]
+
+    def tasks(self) -> dict[str, Task]:
+        """The tasks of the round by id."""
+        return {task.id: task for task in self._lines("tasks", msgspec.json.Decoder(Task))}
+
+    def sync(self) -> None:
+        """Make everything put so far survive a power loss."""
+        for file, _ in list(self._files.values()):
+            os.fsync(file)
+
+    def close(self) -> None:
+        """Sync and close every file; the next `put` opens them again."""
+        self.sync()
+        while self._files:
+            os.close(self._files.popitem()[1][0])
+
+    def _write(self, kind: str, thing: msgspec.Struct) -> None:
+        if kind not in self._files:
+            path = self.folder / f"{kind}.jsonl"
+            self._files[kind] = self._open(path), path
+        file, path = self._files[kind]
+        append(file, as_line(thing), path)
+
+    def _open(self, path: Path) -> int:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / MANIFEST).unlink(missing_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":  # torn by a kill: drop the half line, it is owed again
+            os.ftruncate(file, path.read_bytes().rfind(b"\n") + 1)
+        return file
+
+    def _lines(self, kind: str, decoder: msgspec.json.Decoder[Any], mark: bytes = b"") -> Iterator[Any]:
+        """The things on the lines that hold `mark`. RecordError names a line that is none of this project's."""
+        for number, line in enumerate(self._raw(kind), start=1):
+            if mark not in line:
+                continue
+            try:
+                yield decoder.decode(line)
+            except msgspec.DecodeError as error:
+                raise RecordError(
+                    f"{self.folder / kind}.jsonl, line {number}: {error}. No run writes that, so the file was changed: "
+                    "`funreason runs verify` says which were. Without that line, all the others can be read."
+                ) from error
+
+    def _raw(self, kind: str) -> Iterator[bytes]:
+        path = self.folder / f"{kind}.jsonl"
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield line
+
+    def _sample(self, line: Line, tasks: dict[str, Task]) -> Sample:
+        if line.task not in tasks:
+            raise RecordError(
+                f"{self.folder / 'tasks.jsonl'} has no task {line.task!r}, which sample {line.id!r} names"
+            )
+        id, task, *more = msgspec.structs.astuple(line)
+        return Sample(id, tasks[task], *more)

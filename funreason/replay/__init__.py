@@ -1,0 +1,1 @@
+"""What `refine --replay` needs: recorded verdicts under another configuration."""

@@ -1,0 +1,77 @@
+"""The run's end of the doorbell: answers viewers that ask it to pause, to go on, or to stop after its round.
+
+It only sets what the run looks at between its steps, so a viewer can never break one off. Without a socket (no
+Unix sockets, a folder system without them) the run plays as ever, and says in its log that nobody can steer it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from funreason.record.control import SOCKET, Ask, Told, Verb, socket_address
+from funreason.record.events import Event, Noted, Paused
+from funreason.stop import StopRequest
+
+LONGEST_LINE = 4096
+
+
+class Doorbell:
+    """Listens on the run's socket for as long as the context is open."""
+
+    def __init__(self, folder: Path, stop: StopRequest, write: Callable[[Event], None]) -> None:
+        self._folder = folder
+        self._stop = stop
+        self._write = write
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Doorbell:
+        path = self._folder / SOCKET
+        path.unlink(missing_ok=True)  # a killed run leaves its own behind; there is only one writer of a folder
+        mask = os.umask(0o177)
+        try:
+            with socket_address(self._folder) as address:
+                self._server = await asyncio.start_unix_server(self._answer, address, limit=LONGEST_LINE)
+        except (OSError, NotImplementedError) as error:
+            self._write(Noted(level="info", text=f"no control socket, viewers can only read: {error}"))
+        finally:
+            os.umask(mask)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+            (self._folder / SOCKET).unlink(missing_ok=True)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            told = self._do(msgspec.json.decode(await reader.readline(), type=Ask).verb)
+        except (msgspec.DecodeError, ValueError) as error:
+            told = Told(False, f"not understood: {error}")
+        try:
+            writer.write(msgspec.json.encode(told) + b"\n")
+            await writer.drain()
+        except ConnectionError:  # the viewer is gone: what it asked for is done all the same
+            return
+        finally:
+            writer.close()
+
+    def _do(self, verb: Verb) -> Told:
+        if verb == "stop_after_round":
+            self._stop.after_round = True
+            self._write(Noted(level="info", text="a viewer asked to stop after this round"))
+            return Told(True, "the run stops when this round is over")
+        if verb == "pause":
+            self._stop.pause()
+            self._write(Paused(on=True))
+            return Told(True, "the run waits before its next draw, step or phase")
+        self._stop.go_on()
+        self._write(Paused(on=False))
+        return Told(True, "the run goes on")

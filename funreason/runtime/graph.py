@@ -1,0 +1,181 @@
+"""Who sits at which node: a graph that could run on a bus, and still be none that a run has the agents for.
+
+`bus.checks` knows no agents, so it takes any name. Here each name must be one that a run gives an agent to, and what
+a loop signals once a round must be there, or the run would end in its middle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from funreason.agents.judges.custom import USUAL
+from funreason.bus.agent import SPENT, GraphError, Problem
+from funreason.bus.checks import check_graph
+from funreason.bus.graph import Edge, Graph, Node
+from funreason.bus.graph_yaml import nearest
+from funreason.bus.topology import Plan, reachable
+from funreason.config import CONFIGS, ConfigError, Fcdr, JudgeEntry, read_yaml_file
+from funreason.types import Outcome
+
+STAGES = ("response", "query_tool", "cot", "parameters", "format")
+"""The paper's five stages, in its order."""
+START, END = "generator", "dead_letter"
+LOOP_ONLY = frozenset({START, "evaluator"})
+"""Nodes of a loop that `refine` does without."""
+ENDS = ("trainer", END)
+"""Where samples end: kept or dropped."""
+SIGNALS = (
+    Edge("trainer", "updated", "evaluator", signal=True),
+    Edge("evaluator", "gated", START, signal=True),
+)
+"""What follows upon a round's samples."""
+
+
+def check_agents(graph: Plan, name: str) -> list[Problem]:
+    """Nodes of the graph file `name` that ask for another agent than their own: a file chooses none."""
+    return [
+        Problem(
+            "agent",
+            f"node {node.name!r} of the graph {name} asks for the agent {node.agent!r}, but a node of a graph file "
+            f"always has the agent of its own name: take `agent` out, and name a judge of your own in fcdr.judges, "
+            f"such as `{{name: mine, agent: {node.agent!r}, after: cot}}`.",
+        )
+        for node in graph.nodes
+        if node.agent not in ("", node.name)
+    ]
+
+
+def check_seats(graph: Plan, own: Collection[str], name: str, *, loop: bool) -> list[Problem]:
+    """What keeps a loop (or `refine`) from running the graph `name`, where `own` are the user's judges."""
+    needed = (START, *ENDS, "evaluator") if loop else ENDS
+    seats = [*STAGES, "regenerator", *ENDS, *(sorted(LOOP_ONLY) if loop else ()), *own]
+    problems = [_nobody(node, seats, name) for node in graph.names if node not in seats]
+    problems += [_missing(node, name, "a loop" if loop else "`refine`") for node in needed if node not in graph.names]
+    if loop:
+        problems += [_unsignalled(edge, name) for edge in SIGNALS if edge not in graph.edges]
+        if START in graph.names and graph.start in graph.names and graph.start != START:
+            problems.append(_enters_late(graph.start, name))
+    return problems
+
+
+def _nobody(node: str, seats: Collection[str], name: str) -> Problem:
+    return Problem(
+        "no_agent",
+        f"no agent answers at node {node!r} of the graph {name}; {nearest(node, seats)} A judge of your own is set in "
+        "by fcdr.judges, not by the graph file.",
+    )
+
+
+def _missing(node: str, name: str, who: str) -> Problem:
+    text = f"the graph {name} has no node {node!r}, which {who} needs: add it as in configs/fcdr.yaml."
+    return Problem("no_node", text)
+
+
+def _unsignalled(edge: Edge, name: str) -> Problem:
+    return Problem("no_signal", f"the graph {name} does not close the loop once a round: add the edge `{edge}`.")
+
+
+def _enters_late(start: str, name: str) -> Problem:
+    text = f"the graph {name} starts at {start!r}, but samples are drawn at {START!r}: set `start: {START}`."
+    return Problem("wrong_start", text)
+
+
+# The graph of a run: read from configuration, with the user's own judges set in.
+#
+# `refine` uses the same file without what only a loop has: no generator, no evaluator, samples enter at the first
+# judge.
+
+
+def read_graph_file(name: str) -> Graph:
+    """The graph in a file, or in configs/ by name; unchecked."""
+    for path in (Path(name), CONFIGS / f"{name}.yaml"):
+        if path.is_file():
+            break
+    else:
+        raise GraphError([Problem("no_file", f"no graph file {name}: neither a path nor a name in {CONFIGS}")])
+    try:
+        data = read_yaml_file(path)
+    except ConfigError as error:
+        raise GraphError([Problem("not_yaml", str(error))]) from error
+    if not isinstance(data, dict):
+        raise GraphError([Problem("not_a_graph", f"{path} must hold `start`, `nodes` and `edges`")])
+    return Graph.from_mapping(data)
+
+
+def loop_graph(fcdr: Fcdr) -> Graph:
+    """The graph of a loop; GraphError says everything that would keep a loop from running it."""
+    return _checked(_whole(fcdr), fcdr, loop=True)
+
+
+def refine_graph(fcdr: Fcdr) -> Graph:
+    """The graph of FCDR alone: from the first judge to trainer (which only keeps) or dead letter; GraphError as above.
+
+    A graph without generator, evaluator and signals serves as well.
+    """
+    whole = _whole(fcdr)
+    entry = next((e.target for e in whole.edges if e.source == "generator" and e.outcome == "sampled"), whole.start)
+    nodes = tuple(replace(n, outcomes=()) if n.name == "trainer" else n for n in whole.nodes if n.name not in LOOP_ONLY)
+    edges = tuple(e for e in whole.edges if not e.signal and e.source not in LOOP_ONLY and e.target not in LOOP_ONLY)
+    return _checked(Graph(nodes, edges, entry), fcdr, loop=False)
+
+
+def _checked(graph: Graph, fcdr: Fcdr, *, loop: bool) -> Graph:
+    own = [entry.name for entry in fcdr.judges]
+    if problems := [*check_graph(graph), *check_seats(graph, own, fcdr.graph, loop=loop)]:
+        raise GraphError(problems)
+    return graph
+
+
+def _whole(fcdr: Fcdr) -> Graph:
+    graph = read_graph_file(fcdr.graph)
+    if problems := check_agents(graph, fcdr.graph):
+        raise GraphError(problems)
+    graph = _with_judges(graph, fcdr)
+    for name, after in fcdr.move.items():
+        onward = next((e.target for e in graph.edges_from(after) if e.outcome == Outcome.PASS), "")
+        graph = graph.moved(name, (after, onward))
+    for name in fcdr.skip:
+        graph = graph.without(name)
+    return _reachable(graph) if fcdr.skip else graph
+
+
+def _reachable(graph: Graph) -> Graph:
+    """Without what only a stage that was left out had led to, such as the regenerator."""
+    found = reachable(graph.names, graph.edges, graph.start)
+    nodes = tuple(node for node in graph.nodes if node.name in found)
+    return Graph(nodes, tuple(edge for edge in graph.edges if edge.source in found), graph.start)
+
+
+def _with_judges(graph: Graph, fcdr: Fcdr) -> Graph:
+    for entry in fcdr.judges:
+        graph = _with_judge(graph, entry)
+    return graph
+
+
+def _with_judge(graph: Graph, entry: JudgeEntry) -> Graph:
+    onward = next((e for e in graph.edges_from(entry.after) if e.outcome == entry.edge), None)
+    if onward is None:
+        text = f"judge {entry.name} is to stand after {entry.after!r}, which has no `{entry.edge}` edge"
+        raise GraphError([Problem("no_edge", text)])
+    edges = [_edge(graph, entry, outcome, target) for outcome, target in entry.outcomes.items()]
+    spent = (SPENT,) if any(edge.counted for edge in edges) else ()
+    outcomes = dict.fromkeys((*USUAL, *entry.outcomes, *spent))
+    node = Node(entry.name, agent=entry.agent, outcomes=tuple(outcomes))
+    return graph.with_node(node, (entry.after, onward.target), entry.edge, edges=edges)
+
+
+def _edge(graph: Graph, entry: JudgeEntry, outcome: str, target: str) -> Edge:
+    """An edge of a judge's own. One that leads back is counted, or a sample could go round for ever."""
+    free = [edge for edge in graph.carrying if not edge.counted]
+    back = entry.after in reachable(graph.names, free, target)
+    return Edge(entry.name, outcome, target, counted=back)
+
+
+def judging_order(graph: Graph, judges: Sequence[str]) -> list[str]:
+    """The judges' names in the order a sample meets them."""
+    return [name for name in graph.order if name in judges]
+
+
+__all__ = ["END", "STAGES", "judging_order", "loop_graph", "read_graph_file", "refine_graph"]

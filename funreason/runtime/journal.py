@@ -1,0 +1,190 @@
+"""The run's own pen: phases, heartbeats and judgements go to the log through it.
+
+Only the loop's process holds a journal; whoever else wants to know reads the log.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from threading import Event, RLock, Thread
+
+from funreason.bus.agent import ENDED
+from funreason.data.form import Refusal
+from funreason.policies.protocol import Sync
+from funreason.record import events as ev
+from funreason.record.folder import HEARTBEAT_S, Life, RunFolder
+from funreason.record.log import EventLog, RecordError
+from funreason.types import Sample
+
+LOST = 1
+"""The exit code of a run that another process has taken over, or whose folder is gone."""
+
+
+class Journal:
+    """Writes one run's events."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.log = EventLog(folder.events)
+        self.write = self.log.write
+        self.ended = False
+        self.round = 0
+        self._pulse = RLock()
+        self._status = ""
+        self._missed = 0
+
+    @contextmanager
+    def phase(self, round: int, name: str, todo: int = 0) -> Iterator[None]:
+        """A phase of a round, with its wall time; an interrupted phase gets no end."""
+        self.require_folder()
+        self.round = round
+        self.write(ev.PhaseStarted(round=round, phase=name, todo=todo))
+        started = time.perf_counter()
+        yield
+        self.write(ev.PhaseEnded(round=round, phase=name, seconds=round_seconds(time.perf_counter() - started)))
+        self.sync()
+
+    def require_folder(self) -> None:
+        """RecordError when the run's folder was removed: an open file takes lines that nobody will ever read."""
+        if not self.folder.path.exists():
+            raise RecordError(gone(self.folder))
+
+    def sync(self) -> None:
+        """Make all of it survive a power loss; texts first, so that an end in the log always has its text."""
+        self.folder.sync()
+        self.log.sync()
+
+    def observe(self, node: str, before: Sample, outcome: str, after: Sample | None, seconds: float) -> None:
+        """One answer on the bus: the hot path, so it stamps and appends directly."""
+        if outcome == ENDED or after is None:
+            return
+        verdicts = after.verdicts
+        last = verdicts[-1] if verdicts else None
+        self.log.append(
+            ev.Judged(
+                at=self.log.now(),
+                round=after.round,
+                sample=after.id,
+                attempt=before.attempt,
+                node=node,
+                outcome=outcome,
+                reason=last.reason if last is not None and last.stage == node else "",
+                us=round_micro(seconds),
+            )
+        )
+
+    @asynccontextmanager
+    async def heartbeat(self) -> AsyncIterator[None]:
+        """Say every few seconds that the run is alive: from a thread, since loading a model holds the loop up."""
+        over = Event()
+        thread = Thread(target=self._beat_until, args=(over,), name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _beat_until(self, over: Event) -> None:
+        while not over.wait(HEARTBEAT_S):
+            with self._pulse:
+                if self.ended:
+                    return
+                self._beat()
+
+    def _beat(self) -> None:
+        """One heartbeat; leaves the process when the run is no longer its own."""
+        try:
+            if not self.folder.mine():  # after a long sleep, say: whatever is written now would be written twice
+                removed = self.folder.life() is None  # maybe in this moment, when the folder itself is still there
+                _leave(gone(self.folder) if removed else f"{self.folder.path} was taken over by another process")
+            self.folder.beat("running")
+            self._missed = 0
+        except RecordError as error:  # a full disk may have room again; the run's own next line decides
+            self._missed += 1
+            if self._missed == 1:
+                print(f"funreason: no heartbeat: {error}", file=sys.stderr)
+
+    def synced(self, weights_id: str, sync: Sync) -> None:
+        """An engine took weights, or started with them."""
+        seconds, proof = round_seconds(sync.seconds), round_seconds(sync.proof_seconds)
+        self.write(
+            ev.Synced(
+                round=self.round,
+                weights=weights_id,
+                seconds=seconds,
+                proof_seconds=proof,
+                proved=sync.proved,
+                started=sync.started,
+            )
+        )
+
+    def taken_over(self, dead: Life) -> None:
+        """The process that wrote the run before is taken to be dead."""
+        died = " and is dead" if dead.status == "crashed" else ""
+        text = f"taken over from process {dead.pid} on {dead.host}, which was silent for {dead.silent_s:.0f} s{died}"
+        self.write(ev.Noted(level="warning", text=text))
+
+    def read(self, refusals: Sequence[Refusal], summary: str) -> None:
+        """The records that never became a task, what was read in a sentence, and, last, that this was all of it."""
+        for refusal in refusals:
+            where = f"line {refusal.line} {refusal.id}".strip() if refusal.line else refusal.id
+            self.write(ev.TaskRefused(where=where, reason=refusal.reason, message=refusal.message))
+        if summary:
+            self.write(ev.Noted(level="warning" if refusals else "info", text=summary))
+        self.write(ev.TasksRead(refused=len(refusals)))
+
+    def abandon(self) -> None:
+        """Take the log of a run that never began back."""
+        self.ended = True
+        self.log.close()
+        self.log.path.unlink()
+
+    def end(self, status: str, reason: str = "") -> None:
+        """The run's last line, and its status in run.json. What ended already is left as it is.
+
+        Where one of them cannot be written any more, that is said, and the others are tried.
+        """
+        if self.ended:  # maybe by a signal in the midst of the end below: the process may leave before its last beat
+            self._try([partial(self._last_beat, self._status)] if self._status else [])
+            return
+        self.ended, self._status = True, status
+        line = ev.RunEnded(status=status, reason=reason)
+        self._try([self.folder.close, partial(self.write, line), self.log.close, partial(self._last_beat, status)])
+
+    def _try(self, acts: Sequence[Callable[[], None]]) -> None:
+        for act in acts:
+            try:
+                act()
+            except (RecordError, OSError) as error:
+                print(f"funreason: the end of the run could not be written down: {error}", file=sys.stderr)
+
+    def _last_beat(self, status: str) -> None:
+        with self._pulse:
+            if self.folder.path.exists():
+                self.folder.beat(status)
+
+
+def gone(folder: RunFolder) -> str:
+    """What to tell of a run whose folder is no more, or nothing in it that says whose run it is."""
+    return f"{folder.path} is gone: it was removed or moved while the run went on, and nothing more can be kept."
+
+
+def _leave(text: str) -> None:
+    print(f"funreason: {text}", file=sys.stderr, flush=True)
+    os._exit(LOST)
+
+
+def round_seconds(seconds: float) -> float:
+    """To the millisecond: more digits would only be noise in the log."""
+    return round(seconds, 3)
+
+
+def round_micro(seconds: float) -> float:
+    """Seconds as microseconds with one digit."""
+    return round(seconds * 1e6, 1)
