@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
-from funreason.agents.judges.canaries import Flock
+from funreason.agents.judges.canaries import CanarySet
 from funreason.agents.judges.registry import judges
 from funreason.bfcl.intervals import wilson
 from funreason.config import Fcdr
@@ -42,13 +42,13 @@ def _of_file(path: str) -> tuple[str, Sequence[Task]]:
 
 
 async def _judge(tasks: Sequence[Task]) -> None:
-    flock = Flock(tasks, 0, 1)
+    flock = CanarySet(tasks, 0, 1)
     print(f"{'stage':<12} {'sample':<18} {'asked':>6} {'wrong':>6} {'%':>6}  {'95 %':<12} {'µs':>5}")
     for stage, judge in judges(Fcdr(require_thinking=False)).items():
         await _judge_stage(flock, stage, judge)
 
 
-async def _judge_stage(flock: Flock, stage: str, judge: Any) -> None:
+async def _judge_stage(flock: CanarySet, stage: str, judge: Any) -> None:
     asked, wrong = Counter[str](), Counter[str]()
     started = perf_counter()
     for canary in (*flock.good(stage, COUNT), *flock.bad(stage, COUNT)):

@@ -22,7 +22,7 @@ from funreason.bfcl.fetch import data_folder
 from funreason.config import Contamination
 from funreason.data.reading import read_tasks
 from funreason.data.toolbox import generate
-from funreason.gate.contamination import Screen
+from funreason.gate.contamination import ContaminationCheck
 from funreason.gate.items import case_task
 from funreason.types import Task
 
@@ -35,7 +35,7 @@ def main() -> None:
     gate = [task.query for split, count in GATE for task in generate(split, count, 0)]
     for seed in range(3):
         tasks = [task for split, count in TRAINING for task in generate(split, count, seed)]
-        found = {level: len(Screen(gate, Contamination(near=level)).find(tasks)) for level in LEVELS}
+        found = {level: len(ContaminationCheck(gate, Contamination(near=level)).find(tasks)) for level in LEVELS}
         print(f"seed {seed}: {len(tasks)} training tasks against {len(gate)} gate queries, found by near: {found}")
         if seed == 0:
             say_likeness(tasks, gate)
@@ -46,7 +46,7 @@ def main() -> None:
         say_disguised("records", records[:400])
         if data_folder().is_dir():
             official = [case_task(case).query for case in load_cases().values()]
-            count = len(Screen(official, Contamination()).find(records))
+            count = len(ContaminationCheck(official, Contamination()).find(records))
             print(f"{len(records)} records against {len(official)} BFCL queries: {count} found")
 
 
@@ -63,7 +63,7 @@ def say_likeness(tasks: list[Task], gate: list[str]) -> None:
 def say_speed(tasks: list[Task], gate: list[str]) -> None:
     """CPU seconds for 2,000 tasks against 600 queries."""
     before = time.process_time()
-    Screen(gate, Contamination()).find(tasks[:2000])
+    ContaminationCheck(gate, Contamination()).find(tasks[:2000])
     print(f"2,000 tasks against {len(gate)} queries: {time.process_time() - before:.2f} s of CPU")
 
 
@@ -71,7 +71,7 @@ def say_disguised(name: str, tasks: list[Task]) -> None:
     """How many gate queries are recognised in another dress."""
     rng = random.Random(0)
     worn = [msgspec.structs.replace(task, query=disguised(task.query, rng)) for task in tasks]
-    screens = {level: Screen([task.query for task in tasks], Contamination(near=level)) for level in LEVELS}
+    screens = {level: ContaminationCheck([task.query for task in tasks], Contamination(near=level)) for level in LEVELS}
     print(f"{name}: {len(worn)} disguised, found by near:", {level: len(s.find(worn)) for level, s in screens.items()})
 
 

@@ -30,7 +30,7 @@ from rich.console import Console
 
 from funreason.agents.judges.registry import judges, make_bus
 from funreason.agents.regenerator import Regenerator
-from funreason.agents.sinks import DeadLetter, End, Keeper
+from funreason.agents.sinks import DeadLetterSink, KeptSink, Sink
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.thinking import split_thinking
 from funreason.commands.story import story
@@ -134,12 +134,12 @@ async def judge(samples: Iterable[Sample], folder: RunFolder) -> None:
     fcdr = Fcdr(require_thinking=False)
     graph, journal = refine_graph(fcdr), Journal(folder)
     journal.write(ev.RunStarted(run=folder.name, rounds=1, nodes=list(graph.order)))
-    end = End(folder.texts(1), journal.write)
+    end = Sink(folder.texts(1), journal.write)
     agents: dict[str, Any] = {
         **judges(fcdr),
         "regenerator": Regenerator(None, max_attempts=fcdr.max_attempts),
-        "trainer": Keeper(end),
-        "dead_letter": DeadLetter(end),
+        "trainer": KeptSink(end),
+        "dead_letter": DeadLetterSink(end),
     }
     await make_bus(graph, agents, fcdr, journal.observe).drain(samples)
     folder.close()

@@ -131,7 +131,7 @@ def after(phase: str, event: ev.AnyEvent) -> str:
             return "last link"
         case ev.RoundEnded():
             return "between phases"
-        case ev.Judged() | ev.Ended():
+        case ev.Judged() | ev.SampleEnded():
             return "sample and judge"
     return phase
 

@@ -26,7 +26,7 @@ import msgspec
 
 from funreason.agents.judges.registry import judges, make_bus
 from funreason.agents.regenerator import Regenerator
-from funreason.agents.sinks import DeadLetter, End, Keeper
+from funreason.agents.sinks import DeadLetterSink, KeptSink, Sink
 from funreason.bus.scheduler import Bus
 from funreason.config import Fcdr
 from funreason.record import events as ev
@@ -34,10 +34,10 @@ from funreason.record.control import Ask, Verb, socket_address
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.runtime import journal as journals
-from funreason.runtime.control_server import Doorbell
+from funreason.runtime.control_server import ControlServer
 from funreason.runtime.graph import refine_graph
 from funreason.runtime.journal import Journal
-from funreason.runtime.resume import Recall
+from funreason.runtime.resume import RecordedVerdicts
 from funreason.stop import StopRequest
 from funreason.tui.feed import LiveFeed
 from funreason.types import Sample, Task
@@ -60,7 +60,7 @@ ANSWERS = {
 """A way to end, and an answer that ends so when no model can be asked again."""
 
 
-class Held(NamedTuple):
+class HeldOut(NamedTuple):
     """What a process holds."""
 
     rss_mb: float
@@ -69,12 +69,12 @@ class Held(NamedTuple):
     objects: int
 
 
-def held() -> Held:
+def held() -> HeldOut:
     """What this process holds now."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     files = len(os.listdir("/proc/self/fd"))
-    return Held(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, files, threading.active_count(), len(gc.get_objects()))
+    return HeldOut(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, files, threading.active_count(), len(gc.get_objects()))
 
 
 def samples(count: int, k: int = 1) -> Iterator[Sample]:
@@ -86,13 +86,13 @@ def samples(count: int, k: int = 1) -> Iterator[Sample]:
 
 def bus_of(folder: RunFolder, journal: Journal, k: int, past: State) -> Bus:
     """The five stages and the regenerator over one round's texts."""
-    end = End(folder.texts(k), journal.write)
-    recall = Recall(journal, folder.texts(k), k, past)
+    end = Sink(folder.texts(k), journal.write)
+    recall = RecordedVerdicts(journal, folder.texts(k), k, past)
     agents: dict[str, Any] = {
         **judges(SETTINGS),
         "regenerator": Regenerator(None, max_attempts=SETTINGS.max_attempts),
-        "trainer": Keeper(end),
-        "dead_letter": DeadLetter(end),
+        "trainer": KeptSink(end),
+        "dead_letter": DeadLetterSink(end),
     }
     return make_bus(refine_graph(SETTINGS), agents, SETTINGS, recall.observe)
 
@@ -143,7 +143,7 @@ async def long(folder: RunFolder, hours: float) -> dict[str, Any]:
     stop, journal = StopRequest(), Journal(folder)
     journal.write(ev.RunStarted(run=folder.name, rounds=1000, nodes=list(refine_graph(SETTINGS).order)))
     feed, seen = LiveFeed(folder, time.time), {}
-    async with journal.heartbeat(), Doorbell(folder.path, stop, journal.write):
+    async with journal.heartbeat(), ControlServer(folder.path, stop, journal.write):
         for minute in range(int(hours * 60)):
             await _minute(folder, journal, stop, minute)
             feed.poll(1.0)
@@ -163,7 +163,7 @@ async def _minute(folder: RunFolder, journal: Journal, stop: StopRequest, minute
     for verb in ("pause", "go_on"):
         await ring(folder.path, verb)
     if minute % ROUND_MINUTES == ROUND_MINUTES - 1:
-        folder.texts(k).forget_said()
+        folder.texts(k).delete_verdicts()
         folder.seal(k)
         journal.write(ev.RoundEnded(round=k, weights="w"))
 

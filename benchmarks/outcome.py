@@ -36,7 +36,7 @@ def outcome(path: Path) -> dict[str, Any]:
         "gate marks": {p.name: json.loads(p.read_text()) for p in (path / "gate").glob("*.json")},
         "files": sorted(_files(path)),
         "judged twice": _twice((e.round, e.sample, e.attempt, e.node) for e in told if isinstance(e, ev.Judged)),
-        "ended twice": _twice((e.round, e.sample) for e in told if isinstance(e, ev.Ended)),
+        "ended twice": _twice((e.round, e.sample) for e in told if isinstance(e, ev.SampleEnded)),
     }
     for folder_k in rounds:
         k = int(folder_k.name.removeprefix("round-"))

@@ -49,10 +49,10 @@ def stream(seed: int = 0) -> Iterator[ev.Event]:
             word = "drop" if fails else "pass"
             yield ev.Judged(round=1, sample=name, attempt=0, node=judge, outcome=word, reason=reason, us=31.5)
             if fails:
-                yield ev.Ended(round=1, sample=name, attempt=0, fate="dropped", node=judge, reason=reason)
+                yield ev.SampleEnded(round=1, sample=name, attempt=0, fate="dropped", node=judge, reason=reason)
                 break
         else:
-            yield ev.Ended(round=1, sample=name, attempt=0, fate="kept", origin="sampled", category="simple")
+            yield ev.SampleEnded(round=1, sample=name, attempt=0, fate="kept", origin="sampled", category="simple")
 
 
 def begin(path: Path, status: str) -> tuple[RunFolder, EventLog]:
@@ -184,7 +184,7 @@ async def measure_lag(path: Path, rate: float, seconds: float) -> dict[str, floa
 
     ages: list[float] = []
 
-    class Timed(Dashboard):
+    class EventLoopGuard(Dashboard):
         def tick(self) -> None:
             before = self.feed.state.last_at
             super().tick()
@@ -192,7 +192,7 @@ async def measure_lag(path: Path, rate: float, seconds: float) -> dict[str, floa
                 ages.append(time.time() - before - 1 / rate)
 
     writer = start_writer(path, rate, seconds + 2)
-    app = Timed(LiveFeed(RunFolder(path), time.time), open_feed=lambda found: LiveFeed(found, time.time))
+    app = EventLoopGuard(LiveFeed(RunFolder(path), time.time), open_feed=lambda found: LiveFeed(found, time.time))
     async with app.run_test(size=(120, 40)):
         await asyncio.sleep(seconds)
     finish(writer)

@@ -134,21 +134,21 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"load average before: {os.getloadavg()[0]:.1f}")
     wall, cpu = restart()
-    aside = TemporaryDirectory()
-    folder = endless(Path(aside.name) / "endless")
+    offloaded = TemporaryDirectory()
+    folder = endless(Path(offloaded.name) / "endless")
     sampler = started(folder)
     print(f"start in a fresh process: {wall:.1f} s ({cpu:.1f} CPU-s); engine alone {sampler.started.seconds:.1f} s")
     sync(sampler, options.syncs, cpu)
     throughput(sampler, folder, options.runs)
-    aside.cleanup()
+    offloaded.cleanup()
     print(f"load average after: {os.getloadavg()[0]:.1f}")
 
 
 def sync(sampler: VllmSampler, count: int, start: float) -> None:
     """Weights there and back; the ratio is of CPU seconds, which a loaded machine does not stretch."""
     spent, weights, proofs = [], [], []
-    with TemporaryDirectory() as aside:
-        folders = [moved(sampler.tokenizer, Path(aside) / "moved"), BASE]
+    with TemporaryDirectory() as offloaded:
+        folders = [moved(sampler.tokenizer, Path(offloaded) / "moved"), BASE]
         for i in range(count):
             before = time.process_time()
             done = sampler.load_weights(folders[i % 2], f"w{i}")

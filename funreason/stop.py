@@ -57,7 +57,7 @@ class StopRequest:
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             signal.signal(signal.SIGHUP, self._on_hangup)
 
-    def deafen(self) -> None:
+    def ignore_signals(self) -> None:
         """Ignore signals from now on: the end is written, and a late one would kill the interpreter on its way out."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
@@ -110,7 +110,7 @@ class StopRequest:
         if not self.asked:
             self._may_go.clear()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Let a paused run go on."""
         self._may_go.set()
 
@@ -146,7 +146,7 @@ class StopRequest:
             os._exit(EXIT_INTERRUPTED)
 
 
-async def unless_asked(waiting: Coroutine[Any, Any, T], stop: StopRequest) -> T:
+async def cancelled_by_stop(waiting: Coroutine[Any, Any, T], stop: StopRequest) -> T:
     """What `waiting` comes to; it is broken off by a request to stop, which raises Interrupted."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(waiting)
 
@@ -163,7 +163,7 @@ async def unless_asked(waiting: Coroutine[Any, Any, T], stop: StopRequest) -> T:
     return task.result()
 
 
-async def held_back(things: Iterable[T], stop: StopRequest) -> AsyncIterator[T]:
+async def pausable(things: Iterable[T], stop: StopRequest) -> AsyncIterator[T]:
     """`things` one by one, none while the run is paused."""
     for thing in things:
         await stop.wait()

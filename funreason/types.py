@@ -93,7 +93,7 @@ def changed(sample: Sample, **fields: Any) -> Sample:
     return msgspec.structs.replace(sample, **fields)
 
 
-class Accepted(NamedTuple):
+class Weights(NamedTuple):
     """Which weights to go on with, and the model folder that holds them."""
 
     weights_id: str

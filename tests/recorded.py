@@ -43,9 +43,9 @@ class Recording:
             reason_here = reason if failed else ""
             self(ev.Judged(round=k, sample=name, attempt=0, node=judge, outcome=word, reason=reason_here, us=30))
             if failed:
-                self(ev.Ended(round=k, sample=name, attempt=0, fate=fate, node=judge, reason=reason))
+                self(ev.SampleEnded(round=k, sample=name, attempt=0, fate=fate, node=judge, reason=reason))
                 return
-        self(ev.Ended(round=k, sample=name, attempt=0, fate="kept", origin="sampled", category="simple"))
+        self(ev.SampleEnded(round=k, sample=name, attempt=0, fate="kept", origin="sampled", category="simple"))
 
     def sampling(self, k: int, count: int = 12, every_fails: int = 3) -> None:
         self(ev.PhaseStarted(round=k, phase="sample", todo=count))
@@ -57,13 +57,15 @@ class Recording:
         for i in range(1, steps + 1):
             think, result = 1.4 / (i + k), 0.7 / (i + k)
             numbers = {"think": think, "result": result, "think_tokens": 90, "result_tokens": 30}
-            self(ev.Stepped(round=k, step=i, steps=8, loss=think, alpha=0.7, lr=3e-4, tokens_per_s=2500, **numbers))
+            self(
+                ev.OptimizerStep(round=k, step=i, steps=8, loss=think, alpha=0.7, lr=3e-4, tokens_per_s=2500, **numbers)
+            )
 
     def gating(self, k: int, decision: str = "promote") -> None:
         score = ev.Score(total=40, old=10 + k, new=14 + k, gained=5, lost=1, p=0.22, low=0.21, high=0.49)
         by = {"simple": score, "irrelevance": score}
         self(
-            ev.Gated(
+            ev.GateDecided(
                 round=k,
                 decision=decision,
                 reason="+10.0 points, p 0.220",

@@ -26,7 +26,7 @@ def graph(**judge):
     return Graph.from_mapping({"start": "judge", "nodes": nodes, "edges": edges})
 
 
-class World:
+class Session:
     """A bus over one judge, which remembers what ended where."""
 
     def __init__(self, judge, end=None, settings=None, **node):
@@ -53,7 +53,7 @@ def test_an_agent_that_raises_once_is_asked_again_and_nobody_is_blamed():
             raise OSError("hiccup")
         return "pass"
 
-    world = World(judge)
+    world = Session(judge)
     flow = world.drain(samples(5))
     assert len(world.kept) == 5
     assert (flow.nodes["judge"].errors, flow.nodes["judge"].retried) == (0, 1)
@@ -67,7 +67,7 @@ def test_an_agent_that_keeps_raising_sends_the_message_out_by_error_with_the_tra
         asked.append(message.id)
         raise ZeroDivisionError("no way")
 
-    world = World(judge, retries=retries)
+    world = Session(judge, retries=retries)
     flow = world.drain(samples(1))
     (verdict,) = world.dead[0].verdicts
     assert (verdict.stage, verdict.outcome, verdict.reason) == ("judge", "error", "agent.ZeroDivisionError")
@@ -82,7 +82,7 @@ def test_a_batch_that_raises_is_asked_one_by_one_so_that_only_the_guilty_message
             raise ValueError("cannot read 3")
         return ["pass"] * len(messages)
 
-    world = World(judge, max_batch=8, retries=0)
+    world = Session(judge, max_batch=8, retries=0)
     world.drain(samples(8))
     assert [message.id for message in world.dead] == ["3"]
     assert len(world.kept) == 7
@@ -93,7 +93,7 @@ def test_a_batch_of_another_length_is_an_error_that_names_the_node(answers):
     async def judge(messages):
         return answers
 
-    world = World(judge, max_batch=4)
+    world = Session(judge, max_batch=4)
     world.drain(samples(4))
     if answers == ["pass"]:
         assert len(world.kept) == 4  # one by one, one answer is right
@@ -109,7 +109,7 @@ def test_in_a_batch_only_the_message_with_a_bad_answer_is_asked_again():
         asked.append(len(messages))
         return ["pass" if message.id != "1" else "pas" for message in messages]
 
-    world = World(judge, max_batch=4)
+    world = Session(judge, max_batch=4)
     world.drain(samples(4))
     assert asked == [4, 1]
     assert [message.id for message in world.dead] == ["1"]
@@ -130,7 +130,7 @@ def test_an_answer_without_a_route_is_the_agents_error(answer, told):
     async def judge(message):
         return answer
 
-    world = World(judge)
+    world = Session(judge)
     world.drain(samples(1))
     if told:
         assert world.dead[0].verdicts[0].reason == "agent.AnswerError"
@@ -145,7 +145,7 @@ def test_an_agent_cannot_set_attempts_back_to_escape_their_count():
             return "regenerate"
         return Emit("regenerate", next(samples(1)))
 
-    world = World(judge)
+    world = Session(judge)
     world.drain(samples(1))
     assert "set a message back from attempt 1 to 0" in world.dead[0].verdicts[0].evidence
 
@@ -154,7 +154,7 @@ def test_a_message_that_has_no_attempts_cannot_take_a_counted_edge():
     async def judge(message):
         return "regenerate"
 
-    world = World(judge)
+    world = Session(judge)
     world.drain([TASK])
     failed = world.dead[0]
     assert isinstance(failed, Failed)
@@ -168,7 +168,7 @@ def test_an_agent_that_errs_too_often_stops_the_run_and_nothing_is_lost():
             raise RuntimeError("model server is gone")
         return "pass"
 
-    world = World(judge, settings={"error_floor": 10, "error_limit": 0.3})
+    world = Session(judge, settings={"error_floor": 10, "error_limit": 0.3})
     pulled = []
     with pytest.raises(BrokenAgent, match="model server is gone") as caught:
         world.drain(pulled.append(message) or message for message in samples(1000))
@@ -188,8 +188,8 @@ def test_what_a_broken_agent_left_can_be_drained_once_it_is_mended():
         return "pass"
 
     with pytest.raises(BrokenAgent) as caught:
-        World(broken, settings={"error_floor": 5}).drain(samples(1000))
-    world = World(mended)
+        Session(broken, settings={"error_floor": 5}).drain(samples(1000))
+    world = Session(mended)
     flow = world.drain(caught.value.unfinished)
     assert flow.ended == len(caught.value.unfinished) > 0
 
@@ -200,7 +200,7 @@ def test_a_few_errors_below_the_limit_do_not_stop_the_run():
             raise RuntimeError("rare")
         return "pass"
 
-    world = World(judge)
+    world = Session(judge)
     assert world.drain(samples(200)).nodes["judge"].errors == len(world.dead) == 20
 
 
@@ -209,12 +209,12 @@ def test_an_agent_whose_every_answer_was_an_error_is_broken_also_below_the_floor
     async def judge(message):
         return Verdict("judge", "error", "judge.unreachable", "nobody there")
 
-    world = World(judge, settings={"last_look": True})
+    world = Session(judge, settings={"last_look": True})
     with pytest.raises(BrokenAgent, match=rf"{count} of {count} answers(.|\n)*unreachable nobody there") as caught:
         world.drain(samples(count))
     assert caught.value.unfinished == []
     assert len(world.dead) == count
-    assert World(judge, settings={"last_look": True, "error_limit": 1.0}).drain(samples(count)).ended == count
+    assert Session(judge, settings={"last_look": True, "error_limit": 1.0}).drain(samples(count)).ended == count
 
 
 def test_an_agent_that_was_asked_about_few_of_many_and_erred_is_not_broken():
@@ -246,7 +246,7 @@ def test_an_error_that_an_agent_answers_counts_like_one_it_raises():
         return Verdict("judge", "error", "judge.unreadable", "no verdict in the reply")
 
     with pytest.raises(BrokenAgent, match=r"judge\.unreadable no verdict"):
-        World(judge).drain(samples(100))
+        Session(judge).drain(samples(100))
 
 
 def test_in_flight_calls_are_settled_before_a_broken_agent_stops_the_run():
@@ -259,7 +259,7 @@ def test_in_flight_calls_are_settled_before_a_broken_agent_stops_the_run():
         raise RuntimeError("gone")
 
     with pytest.raises(BrokenAgent):
-        World(judge, settings={"error_floor": 5, "workers": 16}, retries=0).drain(samples(1000))
+        Session(judge, settings={"error_floor": 5, "workers": 16}, retries=0).drain(samples(1000))
     assert sorted(started) == sorted(settled)
 
 
@@ -271,7 +271,7 @@ def test_a_sink_that_raises_stops_the_run_and_keeps_the_message():
         raise OSError("disk full")
 
     with pytest.raises(BrokenAgent, match="disk full") as caught:
-        World(judge, end).drain(samples(10))
+        Session(judge, end).drain(samples(10))
     assert caught.value.node == "end"
     assert caught.value.unfinished[0][0] == "end"
 
@@ -284,7 +284,7 @@ def test_an_observer_that_raises_stops_the_run():
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        World(judge, settings={"observe": observe}).drain(samples(10))
+        Session(judge, settings={"observe": observe}).drain(samples(10))
 
 
 def test_a_source_that_raises_lets_what_is_in_flight_finish_and_then_is_heard():
@@ -296,7 +296,7 @@ def test_a_source_that_raises_lets_what_is_in_flight_finish_and_then_is_heard():
         yield from samples(5)
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "line 6")
 
-    world = World(judge)
+    world = Session(judge)
     with pytest.raises(UnicodeDecodeError, match="line 6"):
         world.drain(source())
     assert len(world.kept) == 5
@@ -311,7 +311,7 @@ def test_an_async_source_that_raises_is_heard_too():
             yield message
         raise OSError("line 3")
 
-    world = World(judge)
+    world = Session(judge)
     with pytest.raises(OSError, match="line 3"):
         world.drain(source())
     assert len(world.kept) == 2
@@ -329,7 +329,7 @@ def test_a_cancelled_drain_cancels_its_agents_and_leaves_no_task_behind():
         return "pass"
 
     async def play():
-        drain = asyncio.create_task(World(judge, settings={"workers": 4}).bus.drain(samples(100)))
+        drain = asyncio.create_task(Session(judge, settings={"workers": 4}).bus.drain(samples(100)))
         await asyncio.sleep(0.01)
         drain.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -345,7 +345,7 @@ def test_a_keyboard_interrupt_passes_through():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        World(judge).drain(samples(3))
+        Session(judge).drain(samples(3))
 
 
 def test_an_agent_that_cancels_itself_cancels_the_drain_and_does_not_hang_it():
@@ -354,7 +354,7 @@ def test_an_agent_that_cancels_itself_cancels_the_drain_and_does_not_hang_it():
 
     async def play():
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(World(judge).bus.drain(samples(3)), 5)
+            await asyncio.wait_for(Session(judge).bus.drain(samples(3)), 5)
 
     asyncio.run(play())
 
@@ -363,6 +363,6 @@ def test_a_message_that_cannot_carry_a_verdict_fails_in_a_wrapper_that_does():
     async def judge(message):
         raise RuntimeError("no tokenizer")
 
-    world = World(judge)
+    world = Session(judge)
     world.drain([TASK, At("judge", TASK)])
     assert [(failed.message, failed.verdict.reason) for failed in world.dead] == [(TASK, "agent.RuntimeError")] * 2

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from funreason.agents.judges.canaries import Flock
-from funreason.agents.judges.canary_check import Examiner, UnfitJudge, beside
+from funreason.agents.judges.canaries import CanarySet
+from funreason.agents.judges.canary_check import CanaryCheck, JudgeFailedCanaries, beside
 from funreason.agents.judges.perturbations import FAULTS
 from funreason.agents.judges.registry import judges
-from funreason.agents.judges.self_agreement import Twice
+from funreason.agents.judges.self_agreement import SelfAgreement
 from funreason.commands.refining import run_refine
 from funreason.config import Canaries, Config, Fcdr, JudgeEntry
 from funreason.data.toolbox import generate
@@ -25,7 +25,7 @@ from funreason.display.table import STAGES, health_table
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
-from funreason.record.sample_files import ENDS, Texts
+from funreason.record.sample_files import ENDS, SampleFiles
 from funreason.record.state import State
 from funreason.stop import Interrupted, StopRequest
 from funreason.tui.failures import health_page
@@ -52,9 +52,9 @@ async def fails(sample):
 def examined(folder, agents, tasks=TASKS, samples=100, stop=None, **fcdr) -> State:
     """The state after the judges of round 1 were tried."""
     config, told = Config(fcdr=Fcdr(**fcdr)), []
-    examiner = Examiner(config, told.append, stop or StopRequest())
+    examiner = CanaryCheck(config, told.append, stop or StopRequest())
     try:
-        asyncio.run(examiner.examine(agents, tasks, samples, 1, Texts(folder / "round-1")))
+        asyncio.run(examiner.examine(agents, tasks, samples, 1, SampleFiles(folder / "round-1")))
     finally:
         state = State().fold(told)
     return state
@@ -102,7 +102,7 @@ def test_errors_are_neither_a_pass_nor_a_drop(tmp_path):
     found = health(examined(tmp_path, {"cot": fails}))
     assert found.errors == 20
     assert (found.false_pass, found.false_drop) == (None, None)
-    verdicts = [sample.verdicts[-1] for sample in Texts(tmp_path / "round-1").get("canaries")]
+    verdicts = [sample.verdicts[-1] for sample in SampleFiles(tmp_path / "round-1").get("canaries")]
     assert {(verdict.outcome, verdict.reason) for verdict in verdicts} == {("error", "agent.ValueError")}
     assert "no server" in verdicts[0].evidence
 
@@ -115,9 +115,9 @@ def test_errors_are_neither_a_pass_nor_a_drop(tmp_path):
     ],
 )
 def test_over_a_limit_the_round_stops_with_a_sentence_that_says_what_to_do(tmp_path, judge, limit, said):
-    with pytest.raises(UnfitJudge, match=rf"judge 'cot' {said}: 100 %.*{limit} allows 50 %.*canaries\.jsonl"):
+    with pytest.raises(JudgeFailedCanaries, match=rf"judge 'cot' {said}: 100 %.*{limit} allows 50 %.*canaries\.jsonl"):
         examined(tmp_path, {"cot": judge}, canaries=Canaries(**{limit: 0.5}))
-    assert sum(1 for _ in Texts(tmp_path / "round-1").get("canaries")) == 20
+    assert sum(1 for _ in SampleFiles(tmp_path / "round-1").get("canaries")) == 20
     examined(tmp_path / "again", {"cot": judge}, canaries=Canaries(**{limit: 1.0}))
 
 
@@ -153,14 +153,14 @@ def test_a_judge_of_ones_own_is_tried_on_good_canaries_and_on_the_bad_ones_of_it
 @given(st.integers(0, 5), st.integers(1, 5), st.permutations(TASKS[:30]))
 def test_canaries_depend_on_seed_round_and_tasks_alone(seed, k, shuffled):
     for stage in STAGES:
-        one, two = (Flock(tasks, seed, k) for tasks in (TASKS[:30], shuffled))
+        one, two = (CanarySet(tasks, seed, k) for tasks in (TASKS[:30], shuffled))
         assert one.bad(stage, 9) == two.bad(stage, 9)
         assert one.good(stage, 9) == two.good(stage, 9)
 
 
 def test_the_faults_of_a_stage_come_by_turns():
     for stage, faults in FAULTS.items():
-        counts = Counter(canary.fault for canary in Flock(TASKS, 0, 1).bad(stage, 12))
+        counts = Counter(canary.fault for canary in CanarySet(TASKS, 0, 1).bad(stage, 12))
         assert counts == {fault.__name__: 12 // len(faults) for fault in faults}
 
 
@@ -184,7 +184,7 @@ def test_a_share_of_the_samples_is_asked_twice_and_only_the_first_answer_counts(
         return next(answers)
 
     async def ask():
-        twice = Twice("cot", moody, 0.1, 0, told.append)
+        twice = SelfAgreement("cot", moody, 0.1, 0, told.append)
         return [await twice(Sample(id=f"s{i}", task=TASKS[0], answer="", round=1)) for i in range(1000)]
 
     first = asyncio.run(ask())
@@ -199,11 +199,13 @@ def test_a_judge_that_remembers_is_asked_afresh():
         async def __call__(self, sample):
             return Verdict("cot", "pass")
 
-        async def afresh(self, sample):
+        async def judge_uncached(self, sample):
             return Verdict("cot", "drop")
 
     told = []
-    answer = asyncio.run(Twice("cot", Remembers(), 1.0, 0, told.append)(Sample(id="s", task=TASKS[0], answer="")))
+    answer = asyncio.run(
+        SelfAgreement("cot", Remembers(), 1.0, 0, told.append)(Sample(id="s", task=TASKS[0], answer=""))
+    )
     assert answer.outcome == "pass"
     assert (told[0].first, told[0].second) == ("pass", "drop")
 
@@ -213,15 +215,18 @@ def test_a_second_answer_that_fails_is_told_and_blames_no_sample():
         async def __call__(self, sample):
             return "pass"
 
-        afresh = staticmethod(fails)
+        judge_uncached = staticmethod(fails)
 
     told = []
-    assert asyncio.run(Twice("cot", Breaks(), 1.0, 0, told.append)(Sample(id="s", task=TASKS[0], answer=""))) == "pass"
+    assert (
+        asyncio.run(SelfAgreement("cot", Breaks(), 1.0, 0, told.append)(Sample(id="s", task=TASKS[0], answer="")))
+        == "pass"
+    )
     assert told[0].second == "error"
 
 
 def test_what_a_resumed_run_asks_twice_again_counts_once():
-    event = ev.AskedTwice(round=1, sample="s", attempt=0, node="cot", first="pass", second="pass")
+    event = ev.SelfAgreementChecked(round=1, sample="s", attempt=0, node="cot", first="pass", second="pass")
     assert health(State().fold([event, event])).twice == 1
 
 
@@ -237,8 +242,8 @@ def a_state(*more) -> State:
     for k in (1, 2):
         for node in nodes:
             state.apply(ev.Judged(round=k, sample="s", attempt=0, node=node, outcome="pass"))
-            state.apply(ev.Examined(round=k, node=node, bad=200, passed=50, good=400, dropped=400, errors=3))
-            state.apply(ev.AskedTwice(round=k, sample="s", attempt=0, node=node, first="pass", second="pass"))
+            state.apply(ev.CanaryResult(round=k, node=node, bad=200, passed=50, good=400, dropped=400, errors=3))
+            state.apply(ev.SelfAgreementChecked(round=k, sample="s", attempt=0, node=node, first="pass", second="pass"))
     return state
 
 
@@ -293,7 +298,7 @@ def test_an_unfit_judge_ends_the_run_before_a_sample_is_judged(tmp_path):
     judge = tmp_path / "mine.py"
     judge.write_text("async def lenient(sample):\n    return 'pass'\n")
     entry = f"{{name: mine, agent: '{judge}:lenient', after: cot, stage: cot}}"
-    with pytest.raises(UnfitJudge, match="judge 'mine' passed 10 of 10 known bad samples"):
+    with pytest.raises(JudgeFailedCanaries, match="judge 'mine' passed 10 of 10 known bad samples"):
         refined(tmp_path, f"fcdr.judges=[{entry}]", "fcdr.canaries.max_false_pass=0.2")
     state = RunFolder(tmp_path / "out").state()
     assert state.status == "failed"
@@ -306,15 +311,15 @@ def test_without_a_limit_canaries_are_asked_beside_the_samples(tmp_path):
     code, folder = refined(tmp_path)
     assert code == 0
     told = [type(event) for event in LogReader(folder.events).events()]
-    assert told.index(ev.Judged) < told.index(ev.Examined)
-    assert told.count(ev.Examined) == len(STAGES)
+    assert told.index(ev.Judged) < told.index(ev.CanaryResult)
+    assert told.count(ev.CanaryResult) == len(STAGES)
 
 
 def test_with_a_limit_canaries_are_asked_before_the_first_sample(tmp_path):
     code, folder = refined(tmp_path, "fcdr.canaries.max_false_drop=0.5")
     assert code == 0
     told = [type(event) for event in LogReader(folder.events).events()]
-    assert told.index(ev.Judged) > max(i for i, kind in enumerate(told) if kind is ev.Examined)
+    assert told.index(ev.Judged) > max(i for i, kind in enumerate(told) if kind is ev.CanaryResult)
 
 
 def test_once_a_canary_has_failed_for_good_no_other_is_asked(tmp_path):
@@ -331,8 +336,8 @@ def test_once_a_canary_has_failed_for_good_no_other_is_asked(tmp_path):
     async def try_and_wait():
         config = Config(fcdr=Fcdr(workers=1))
         with pytest.raises(Gone):
-            await Examiner(config, lambda event: None, StopRequest()).examine(
-                {"cot": judge}, TASKS, 200, 1, Texts(tmp_path)
+            await CanaryCheck(config, lambda event: None, StopRequest()).examine(
+                {"cot": judge}, TASKS, 200, 1, SampleFiles(tmp_path)
             )
         await asyncio.sleep(0.1)
 
@@ -374,7 +379,7 @@ def test_a_refining_stopped_while_only_canaries_were_left_shows_them_when_it_goe
 
 async def failing():
     await asyncio.sleep(0)
-    raise UnfitJudge("no")
+    raise JudgeFailedCanaries("no")
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -387,7 +392,7 @@ def test_what_fails_beside_a_block_ends_it_early_and_before_it_keeps_it_from_beg
             begun.append(True)
             await asyncio.wait_for(given_up.wait(), 10)
 
-    with pytest.raises(UnfitJudge):
+    with pytest.raises(JudgeFailedCanaries):
         asyncio.run(block())
     assert begun == ([] if first else [True])
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from funreason.config import Contamination, check_config
 from funreason.display.table import update_table
-from funreason.gate.contamination import Screen
+from funreason.gate.contamination import ContaminationCheck
 from funreason.loops.session import screened
-from funreason.record.events import Chosen, Screened, Stepped
+from funreason.record.events import ContaminationChecked, OptimizerStep, TrainingSetSelected
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.sources.tasks import Pool, toolbox_tasks
@@ -28,7 +28,9 @@ def task(i: int, query: str) -> Task:
 
 
 def kinds(query: str, *gate: str, near: float | None = 0.8) -> list[str]:
-    return [finding.kind for finding in Screen(gate or [QUERY], Contamination(near=near)).find([task(0, query)])]
+    return [
+        finding.kind for finding in ContaminationCheck(gate or [QUERY], Contamination(near=near)).find([task(0, query)])
+    ]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_any_text_can_be_compared_and_likeness_goes_both_ways(one, other):
 
 def test_what_is_contaminated_does_not_depend_on_the_company():
     queries = [QUERY, f"Please {QUERY}", "Feed the cat twice", "Call Ann", QUERY.replace("4", "5")]
-    screen = Screen(["Call Ann!", QUERY], Contamination())
+    screen = ContaminationCheck(["Call Ann!", QUERY], Contamination())
     together = [(f.task.id, f.kind) for f in screen.find([task(i, q) for i, q in enumerate(queries)])]
     alone = [(f.task.id, f.kind) for i, q in enumerate(queries) for f in screen.find([task(i, q)])]
     assert together == alone == [("t0", "exact"), ("t1", "near"), ("t3", "exact")]
@@ -91,20 +93,20 @@ def test_the_embedded_splits_hold_nothing_of_each_other(seed):
         t.query for name, n in (("new_gate", 400), ("old_gate", 200)) for t in toolbox_tasks(f"toolbox:{name}", n, 0)
     ]
     tasks = toolbox_tasks("toolbox:new_train", 600, seed) + toolbox_tasks("toolbox:old_replay", 200, seed)
-    assert not Screen(gate, Contamination()).find(tasks)
+    assert not ContaminationCheck(gate, Contamination()).find(tasks)
 
 
 def test_thousands_of_tasks_are_screened_in_a_second():
     gate = [t.query for t in toolbox_tasks("toolbox:new_gate", 600, 0)]
     tasks = toolbox_tasks("toolbox:new_train", 2_000, 0)
     before = time.process_time()
-    Screen(gate, Contamination()).find(tasks)
+    ContaminationCheck(gate, Contamination()).find(tasks)
     assert time.process_time() - before < 1
 
 
 def test_each_round_counts_the_tasks_that_it_lost():
     pool = Pool([task(i, QUERY if i in (1, 4) else f"Feed {i} cats") for i in range(6)], per_round=2)
-    clean = screened(pool, Screen([QUERY], Contamination()), [task(9, f"Please {QUERY}")])
+    clean = screened(pool, ContaminationCheck([QUERY], Contamination()), [task(9, f"Please {QUERY}")])
     assert [t.id for t in clean.tasks] == ["t0", "t2", "t3", "t5"]
     assert [(r.id, r.reason) for r in clean.refusals] == [
         ("t1", "contamination.exact"),
@@ -117,7 +119,7 @@ def test_each_round_counts_the_tasks_that_it_lost():
 
 def test_contamination_that_is_only_reported_refuses_nothing():
     pool = Pool([task(0, QUERY), task(1, "Feed the cat")])
-    kept = screened(pool, Screen([QUERY], Contamination(mode="report")), [])
+    kept = screened(pool, ContaminationCheck([QUERY], Contamination(mode="report")), [])
     assert kept.tasks == pool.tasks
     assert not kept.refusals
     assert kept.contaminated_in(1) == {"exact": 1}
@@ -131,8 +133,11 @@ def test_the_configuration_takes_the_mode_alone(given):
 
 @pytest.mark.parametrize(("dropped", "said"), [(True, "3"), (False, "3 trained on")])
 def test_the_table_of_a_round_says_how_many_tasks_the_gate_asks_too(dropped, said):
-    chosen, screened = Chosen(round=1, kept=9, trained=8), Screened(round=1, exact=2, near=1, dropped=dropped)
-    table = update_table(State().fold([Stepped(round=1, step=1, steps=1, loss=1.0), chosen, screened]))
+    chosen, screened = (
+        TrainingSetSelected(round=1, kept=9, trained=8),
+        ContaminationChecked(round=1, exact=2, near=1, dropped=dropped),
+    )
+    table = update_table(State().fold([OptimizerStep(round=1, step=1, steps=1, loss=1.0), chosen, screened]))
     column = next(column for column in table.columns if str(column.header) == "in gate")
     assert [str(cell) for cell in column.cells] == [said]
 

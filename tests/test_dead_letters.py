@@ -17,7 +17,7 @@ def failed(i: int, k: int = 1, reason: str = "cot.missing", outcome: str = "drop
 def end(log: EventLog, folder: RunFolder, sample: Sample, fate: str) -> None:
     folder.texts(sample.round).put(fate, sample)
     reason = "" if fate == "kept" else sample.verdicts[-1].reason
-    log.write(ev.Ended(round=sample.round, sample=sample.id, attempt=sample.attempt, fate=fate, reason=reason))
+    log.write(ev.SampleEnded(round=sample.round, sample=sample.id, attempt=sample.attempt, fate=fate, reason=reason))
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_each_time_a_sample_is_put_back_counts(folder):
 def test_an_update_that_was_begun_or_made_without_them_is_owed_again(folder):
     (folder.checkpoint(1) / "checkpoint").mkdir(parents=True)
     log = EventLog(folder.events)
-    log.write(ev.Updated(round=1, weights="w1", examples=1, steps=1))
+    log.write(ev.WeightsTrained(round=1, weights="w1", examples=1, steps=1))
     log.close()
     put_back(folder, "*")
     assert not folder.checkpoint(1).exists()

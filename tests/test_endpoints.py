@@ -17,13 +17,13 @@ from funreason.config.address import Address
 from funreason.errors import ModelError
 from funreason.policies.endpoint.budget import Budget, BudgetSpent
 from funreason.policies.endpoint.chat import EndpointChat
-from funreason.policies.endpoint.pool import EndpointPool, Patience
+from funreason.policies.endpoint.pool import EndpointPool, RetryPolicy
 from funreason.policies.endpoint.sampler import EndpointSampler, draw_seed
 from funreason.policies.endpoint.wire import EndpointGone, PromptTooLong, retry_after
 from funreason.policies.protocol import ChatError, ChatModel, Dialogue, Request, Sampler
 from tests.serving import Said, ScriptedServer, completion
 
-QUICK = Patience(tries=4, first_wait_s=0.01, longest_wait_s=0.08, first_rest_s=0.02)
+QUICK = RetryPolicy(tries=4, first_wait_s=0.01, longest_wait_s=0.08, first_rest_s=0.02)
 KEY = "sk-very%secret/key+1"
 
 
@@ -36,7 +36,7 @@ def asked(pool, count=1, body=None, *, all_of_them=False):
 
     async def ask():
         async with pool:
-            await pool.greet()
+            await pool.connect()
             posts = [pool.post("/completions", body or {"prompt": f"p{i}"}) for i in range(count)]
             return await asyncio.gather(*posts, return_exceptions=all_of_them)
 
@@ -49,7 +49,7 @@ def requests(count, n=1, *, greedy=False):
 
 def sampler_of(*servers, pool=None, **settings):
     sampler = EndpointSampler(pool or pool_of(*servers), max_new_tokens=16, temperature=0.5, **settings)
-    sampler.greet()
+    sampler.connect()
     return sampler
 
 
@@ -317,7 +317,7 @@ def test_answers_of_a_megabyte_arrive_whole():
 def test_a_chat_model_replies_and_sends_a_schema_only_where_it_is_obeyed():
     async def reply(pool):
         async with pool:
-            await pool.greet()
+            await pool.connect()
             chat: ChatModel = EndpointChat(pool)
             return chat.name, await chat.reply(
                 [{"role": "user", "content": "q"}], temperature=0.1, max_tokens=9, schema={"type": "object"}, seed=3

@@ -19,7 +19,7 @@ from funreason.record import events as ev
 from funreason.record import log
 from funreason.record.folder import RunFolder
 from funreason.record.log import EventLog, LogReader, RecordError
-from funreason.record.sample_files import ENDS, Texts
+from funreason.record.sample_files import ENDS, SampleFiles
 from funreason.record.state import State
 from funreason.types import Sample, Task
 
@@ -221,7 +221,7 @@ def test_a_clock_that_is_set_back_makes_no_event_earlier_than_the_one_before(tmp
     monkeypatch.setattr(log.time, "time", lambda: next(told))
     pen = EventLog(tmp_path)
     for _ in range(6):
-        pen.write(ev.Noted(level="info", text="x"))
+        pen.write(ev.LogMessage(level="info", text="x"))
     assert [event.at for event in LogReader(tmp_path).events()] == [1000, 1001, 1001, 1003, 1003, 1005]
 
 
@@ -230,7 +230,7 @@ def test_a_run_taken_up_under_an_earlier_clock_has_no_negative_time():
         [
             ev.RunStarted(at=1000, run="r", rounds=1),
             ev.PhaseStarted(at=1010, round=1, phase="sample"),
-            ev.RunStarted(at=300, run="r", rounds=1, resumed=True, heard_at=1020),
+            ev.RunStarted(at=300, run="r", rounds=1, resumed=True, last_heartbeat_at=1020),
             ev.PhaseStarted(at=301, round=1, phase="sample"),
             ev.PhaseEnded(at=310, round=1, phase="sample", seconds=9.0),
             ev.RunEnded(at=311, status="finished"),
@@ -246,7 +246,7 @@ def test_the_time_of_a_phase_that_was_killed_counts_and_the_night_between_does_n
         [
             ev.RunStarted(at=100, run="r", rounds=1),
             ev.PhaseStarted(at=110, round=1, phase="gate"),
-            ev.RunStarted(at=9000, run="r", rounds=1, resumed=True, heard_at=150),
+            ev.RunStarted(at=9000, run="r", rounds=1, resumed=True, last_heartbeat_at=150),
             ev.PhaseStarted(at=9010, round=1, phase="gate"),
             ev.PhaseEnded(at=9015, round=1, phase="gate", seconds=5.0),
         ]
@@ -256,17 +256,17 @@ def test_the_time_of_a_phase_that_was_killed_counts_and_the_night_between_does_n
 
 
 def test_a_line_that_was_changed_by_hand_is_named(tmp_path):
-    texts = Texts(tmp_path)
+    texts = SampleFiles(tmp_path)
     for i in range(2):
         texts.put("kept", Sample(id=f"s{i}", task=Task(id="t", query="q", tools=[]), answer="a"))
     texts.close()
     with (tmp_path / "kept.jsonl").open("a") as file:
         file.write("not json\n")
     with pytest.raises(RecordError, match=r"kept.jsonl, line 3: .*runs verify"):
-        list(Texts(tmp_path).get("kept"))
+        list(SampleFiles(tmp_path).get("kept"))
     (tmp_path / "tasks.jsonl").unlink()
     with pytest.raises(RecordError, match=r"tasks.jsonl has no task 't'"):
-        next(Texts(tmp_path).get("kept"))
+        next(SampleFiles(tmp_path).get("kept"))
 
 
 def test_a_live_view_nobody_reads_any_more_does_not_stop_the_run(tmp_path):

@@ -4,18 +4,18 @@ import asyncio
 
 import pytest
 
-from funreason.gate.rule import Marks, Pair, Rule, by_category, compare, decide
+from funreason.gate.rule import Rule, SuiteComparison, SuiteResult, by_category, compare, decide
 
 RULE = Rule(min_gain=0.0, significant=False, p=0.05, max_category_loss=5.0, max_guard_loss=5.0)
 
 
-def marks(right: int, total: int = 100, category: str = "simple", first: int = 0) -> Marks:
+def marks(right: int, total: int = 100, category: str = "simple", first: int = 0) -> SuiteResult:
     strict = [first <= i < first + right for i in range(total)]
-    return Marks([category] * total, strict, strict)
+    return SuiteResult([category] * total, strict, strict)
 
 
-def pair(old: Marks, new: Marks, role: str = "decide", start: float | None = None) -> Pair:
-    return Pair(role, role, old, new, old.accuracy if start is None else start)
+def pair(old: SuiteResult, new: SuiteResult, role: str = "decide", start: float | None = None) -> SuiteComparison:
+    return SuiteComparison(role, role, old, new, old.accuracy if start is None else start)
 
 
 def test_better_weights_are_promoted():
@@ -38,8 +38,8 @@ def test_a_gain_that_could_be_chance_is_held_when_significance_is_asked():
 
 
 def test_a_gain_does_not_buy_off_a_fallen_category():
-    def both(simple: Marks, parallel: Marks) -> Marks:
-        return Marks(*(a + b for a, b in zip(simple, parallel, strict=True)))
+    def both(simple: SuiteResult, parallel: SuiteResult) -> SuiteResult:
+        return SuiteResult(*(a + b for a, b in zip(simple, parallel, strict=True)))
 
     old = both(marks(20), marks(40, category="parallel"))
     new = both(marks(90), marks(10, category="parallel"))
@@ -69,8 +69,8 @@ def test_a_comparison_counts_items_won_and_lost():
 
 
 def test_categories_are_compared_apart():
-    old = Marks(["a", "b"], [True, False], [True, True])
-    new = Marks(["a", "b"], [False, True], [True, True])
+    old = SuiteResult(["a", "b"], [True, False], [True, True])
+    new = SuiteResult(["a", "b"], [False, True], [True, True])
     found = by_category(old, new)
     assert (found["a"].lost, found["b"].gained) == (1, 1)
     assert found["a"].new_any == 1
@@ -80,7 +80,7 @@ def test_a_warm_up_is_measured_on_guards_but_not_refused_by_them(tmp_path):
     from funreason.agents.evaluator import Evaluator
     from funreason.gate.items import GateSuite
     from funreason.record.folder import write_json
-    from funreason.types import Accepted, Candidate
+    from funreason.types import Candidate, Weights
 
     suites = [GateSuite("new", [], []), GateSuite("old", [], [], role="guard")]
     marked = {"w0": (10, 90), "w1": (50, 70), "w2": (60, 60), "w3": (60, 68)}
@@ -90,9 +90,9 @@ def test_a_warm_up_is_measured_on_guards_but_not_refused_by_them(tmp_path):
     evaluator = Evaluator(None, suites, RULE, tmp_path, said.append)
 
     async def play():
-        await evaluator.measure_start(Accepted("w0", tmp_path))
+        await evaluator.set_baseline(Weights("w0", tmp_path))
         await evaluator.on_signal("updated", Candidate(0, "w1", tmp_path))
-        await evaluator.measure_start(evaluator.accepted)
+        await evaluator.set_baseline(evaluator.accepted)
         await evaluator.on_signal("updated", Candidate(1, "w2", tmp_path))
         await evaluator.on_signal("updated", Candidate(2, "w3", tmp_path))
 

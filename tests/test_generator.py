@@ -8,8 +8,8 @@ from tiny import tiny_tokenizer
 from funreason.agents.generator import Generator, ReferenceGenerator
 from funreason.policies.policy import Policy
 from funreason.policies.protocol import Completion
-from funreason.record.sample_files import Texts
-from funreason.types import Accepted, Call, Sample, Task
+from funreason.record.sample_files import SampleFiles
+from funreason.types import Call, Sample, Task, Weights
 
 
 class Scripted:
@@ -38,7 +38,7 @@ def tokenizer():
 def make(tokenizer, tmp_path):
     def build(sampler=None, drawn=None, ended=(), k=2, **more):
         policy = Policy(sampler or Scripted(), tokenizer, seed=0)
-        return Generator(policy, Texts(tmp_path), k, drawn, ended, **more)
+        return Generator(policy, SampleFiles(tmp_path), k, drawn, ended, **more)
 
     return build
 
@@ -73,7 +73,7 @@ def test_a_task_that_does_not_fit_the_context_is_dropped_with_its_reason(make):
 def test_what_an_interrupted_run_had_drawn_is_not_drawn_again(make, tmp_path):
     first = make()
     asyncio.run(first([seed(0)]))
-    drawn = {(s.id, s.attempt): s for s in Texts(tmp_path).get("sampled")}
+    drawn = {(s.id, s.attempt): s for s in SampleFiles(tmp_path).get("sampled")}
     sampler = Scripted()
     again = make(sampler, drawn)
     ((a, b), _) = emitted(again, [seed(0), seed(1)])
@@ -83,18 +83,18 @@ def test_what_an_interrupted_run_had_drawn_is_not_drawn_again(make, tmp_path):
 
 def test_samples_that_ended_do_not_come_back(make, tmp_path):
     asyncio.run(make()([seed(0)]))
-    drawn = {(s.id, s.attempt): s for s in Texts(tmp_path).get("sampled")}
+    drawn = {(s.id, s.attempt): s for s in SampleFiles(tmp_path).get("sampled")}
     ((only,),) = emitted(make(drawn=drawn, ended={"r1/t0/0"}), [seed(0)])
     assert only[1].id == "r1/t0/1"
 
 
 def test_half_drawn_tasks_are_completed_without_doubling_a_text(make, tmp_path):
     asyncio.run(make()([seed(0)]))
-    texts = list(Texts(tmp_path).get("sampled"))
+    texts = list(SampleFiles(tmp_path).get("sampled"))
     half = {(texts[0].id, 0): texts[0]}
     (both,) = emitted(make(drawn=half), [seed(0)])
     assert len(both) == 2
-    assert [s.id for s in Texts(tmp_path).get("sampled")].count("r1/t0/0") == 1
+    assert [s.id for s in SampleFiles(tmp_path).get("sampled")].count("r1/t0/0") == 1
 
 
 def test_a_resampled_answer_keeps_its_id_and_attempt(make):
@@ -106,7 +106,7 @@ def test_a_resampled_answer_keeps_its_id_and_attempt(make):
 
 def test_a_requeued_sample_is_drawn_anew_and_has_no_attempt_left(make, tmp_path):
     asyncio.run(make()([seed(0)]))
-    drawn = {(s.id, s.attempt): s for s in Texts(tmp_path).get("sampled")}
+    drawn = {(s.id, s.attempt): s for s in SampleFiles(tmp_path).get("sampled")}
     again = make(drawn=drawn, ended={"r1/t0/0"}, requeued={"r1/t0/1": 3})
     ((only,),) = emitted(again, [seed(0)])
     assert (only[1].id, only[1].attempt, only[1].origin) == ("r1/t0/1", 3, "resampled")
@@ -114,7 +114,7 @@ def test_a_requeued_sample_is_drawn_anew_and_has_no_attempt_left(make, tmp_path)
 
 def test_after_the_gate_it_answers_with_the_accepted_weights(make, tmp_path):
     generator = make()
-    asyncio.run(generator.on_signal("gated", Accepted("w1", tmp_path)))
+    asyncio.run(generator.on_signal("gated", Weights("w1", tmp_path)))
     assert generator.policy.weights_id == "w1"
 
 

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from funreason.agents.judges.custom import EVIDENCE_CHARS, REASON_CHARS, OwnJudge
+from funreason.agents.judges.custom import EVIDENCE_CHARS, REASON_CHARS, CustomJudge
 from funreason.agents.judges.registry import judges
 from funreason.agents.regenerator import Regenerator
 from funreason.bus.agent import Emit
 from funreason.config import Fcdr
 from funreason.record import events as ev
 from funreason.record.log import EventLog, LogReader
-from funreason.record.sample_files import Texts
+from funreason.record.sample_files import SampleFiles
 from funreason.types import Call, Sample, Task, Verdict, changed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,7 +70,7 @@ def test_no_judge_raises_and_each_says_something_that_can_be_written(sample):
 @settings(max_examples=50, deadline=None)
 @given(sample=samples)
 def test_whatever_a_sample_holds_is_written_and_read_back(tmp_path_factory, sample):
-    texts = Texts(tmp_path_factory.mktemp("texts"))
+    texts = SampleFiles(tmp_path_factory.mktemp("texts"))
     texts.put("kept", sample)
     texts.close()
     (found,) = texts.get("kept")
@@ -81,7 +81,7 @@ def test_whatever_a_sample_holds_is_written_and_read_back(tmp_path_factory, samp
 
 def test_half_a_character_in_an_event_is_written_as_such(tmp_path):
     log = EventLog(tmp_path)
-    log.write(ev.Noted(level="info", text="a\ud800b"))
+    log.write(ev.LogMessage(level="info", text="a\ud800b"))
     log.append(ev.Judged(at=1.0, round=1, sample="\udfff", attempt=0, node="n", outcome="pass"))
     log.append(ev.Judged(at=1.0, round=1, sample="whole", attempt=0, node="n", outcome="pass"))
     told = list(LogReader(tmp_path).events())
@@ -98,9 +98,9 @@ def test_a_judge_of_ones_own_has_only_so_long_and_only_so_many_words():
 
     sample, started = Sample("s", Task("t", "q", []), "a"), time.monotonic()
     with pytest.raises(TimeoutError, match=r"slow gave no answer within 0\.05 s"):
-        asyncio.run(OwnJudge("slow", hangs, 0.05)(sample))
+        asyncio.run(CustomJudge("slow", hangs, 0.05)(sample))
     assert time.monotonic() - started < 5
-    verdict = asyncio.run(OwnJudge("mine", babbles)(sample))
+    verdict = asyncio.run(CustomJudge("mine", babbles)(sample))
     assert (verdict.stage, len(verdict.reason), len(verdict.evidence)) == ("mine", REASON_CHARS, EVIDENCE_CHARS)
 
 

@@ -19,7 +19,7 @@ from test_srml_training import changed, examples
 from tiny import tiny_model, tiny_tokenizer
 
 from funreason.agents.references import usable_references
-from funreason.agents.trainer import Lesson
+from funreason.agents.trainer import UpdateRequest
 from funreason.config import Config, Update
 from funreason.config import Launch as LaunchSettings
 from funreason.data.toolbox import BASE, generate
@@ -38,7 +38,7 @@ from funreason.srml.launch import launch
 from funreason.srml.processes import Processes, require_size
 from funreason.srml.update import update
 from funreason.stop import StopRequest
-from funreason.types import Accepted
+from funreason.types import Weights
 
 STEPS = 6
 
@@ -235,12 +235,12 @@ def test_the_record_tells_of_processes_that_failed(tmp_path):
     sampler = HuggingFaceSampler(model, tokenizer, weights_id="base", max_new_tokens=4)
     config = Config(model={"threads": 1, "device": "cuda"})
     updating = Updating(Policy(sampler, tokenizer), RunFolder(tmp_path), events.append, StopRequest(), config)
-    lesson = Lesson(1, usable_references(generate("new_train", 4, 0), 1)[0], [], Accepted("base", BASE))
+    lesson = UpdateRequest(1, usable_references(generate("new_train", 4, 0), 1)[0], [], Weights("base", BASE))
     settings = Update(batch=4, launch=LaunchSettings(processes=2, strategy="ddp"))
     with pytest.raises(WorkersFailed):
         updating(settings, lesson)
     crashed = events[-1]
-    assert isinstance(crashed, ev.Crashed)
+    assert isinstance(crashed, ev.UpdateCrashed)
     assert (crashed.round, crashed.processes) == (1, 2)
     assert "this process needs GPU" in crashed.reason
     assert {"rank-0", "rank-1"} <= set(crashed.lines)

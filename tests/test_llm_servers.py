@@ -56,10 +56,12 @@ def test_a_file_is_refined_by_a_server_and_what_it_cost_is_on_the_record(records
         again = refine(records, tmp_path / "again", [{"url": server.url, "key_env": "JUDGE_KEY"}])
         assert again.returncode == 0, again.stderr
         assert len(server.heard) == 60
-        afresh = refine(records, tmp_path / "afresh", [{"url": server.url, "key_env": "JUDGE_KEY"}], "--no-cache")
+        judge_uncached = refine(
+            records, tmp_path / "afresh", [{"url": server.url, "key_env": "JUDGE_KEY"}], "--no-cache"
+        )
         assert len(server.heard) == 120
     texts = "".join(p.read_text() for p in (tmp_path / "out").rglob("*") if p.is_file())
-    assert SECRET not in texts + done.stdout + done.stderr + afresh.stdout
+    assert SECRET not in texts + done.stdout + done.stderr + judge_uncached.stdout
 
 
 def test_servers_of_other_models_are_judges_of_their_own_and_those_of_one_share_its_questions(records, tmp_path):

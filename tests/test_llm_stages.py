@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from scripted import NO, TOOLS, YES, Scripted
 
-from funreason.agents.judges.llm.factory import shared_weights, sitting
-from funreason.agents.judges.llm.panel import Asking, Panel
+from funreason.agents.judges.llm.factory import recording_usage, shared_weights
+from funreason.agents.judges.llm.panel import Panel, PanelSettings
 from funreason.agents.judges.registry import check_judges, judges, make_bus
 from funreason.agents.regenerator import Regenerator
 from funreason.bus.agent import BrokenAgent
@@ -34,7 +34,7 @@ def asked_of(judging, sample, *script):
     found = {}
     for stage in ("response", "query_tool", "cot", "parameters", "format"):
         model = Scripted(*script)
-        stages = judges(fcdr(judging=judging), Panel([model], Asking()))
+        stages = judges(fcdr(judging=judging), Panel([model], PanelSettings()))
         verdict = asyncio.run(stages[stage](sample))
         found[stage] = (str(verdict.outcome), len(model.asked))
     return found
@@ -70,11 +70,13 @@ def test_with_llm_alone_every_stage_asks_the_model():
 
 
 def test_facts_that_need_no_judgement_stay_with_the_rules():
-    cut = asyncio.run(judges(fcdr(judging="llm"), Panel([Scripted(YES)], Asking()))["response"](made(truncated=True)))
+    cut = asyncio.run(
+        judges(fcdr(judging="llm"), Panel([Scripted(YES)], PanelSettings()))["response"](made(truncated=True))
+    )
     assert (cut.outcome, cut.reason) == ("drop", "response.truncated")
     assert asked_of("llm", made(thinking=None), YES)["cot"] == ("drop", 0)
     lenient = fcdr(judging="llm", require_thinking=False)
-    verdict = asyncio.run(judges(lenient, Panel([Scripted(NO)], Asking()))["cot"](made(thinking=None)))
+    verdict = asyncio.run(judges(lenient, Panel([Scripted(NO)], PanelSettings()))["cot"](made(thinking=None)))
     assert verdict.outcome == "pass"
 
 
@@ -124,7 +126,7 @@ def refined(samples, settings, panel):
 
 def test_an_unreadable_judge_sends_the_sample_to_the_dead_letters_with_that_reason():
     settings = fcdr(judging={"cot": "llm"}, error_limit=1)
-    bus, kept, dead, lines = refined([], settings, Panel([Scripted("hm")], Asking()))
+    bus, kept, dead, lines = refined([], settings, Panel([Scripted("hm")], PanelSettings()))
     flow = asyncio.run(bus.drain([made(name=str(i)) for i in range(5)]))
     assert kept == []
     assert [s.verdicts[-1].reason for s in dead] == ["judge.unreadable"] * 5
@@ -136,7 +138,7 @@ def test_an_unreadable_judge_sends_the_sample_to_the_dead_letters_with_that_reas
 def test_too_many_unreadable_verdicts_stop_the_round_with_what_was_wrong():
     settings = fcdr(judging={"cot": "llm"}, error_limit=0.2, workers=4)
     script = [YES, YES, "hm", "hm"]  # every other sample is never ruled on
-    bus, *_ = refined([], settings, Panel([Scripted(*script)], Asking(concurrency=1)))
+    bus, *_ = refined([], settings, Panel([Scripted(*script)], PanelSettings(concurrency=1)))
     with pytest.raises(BrokenAgent, match=r"'cot' is broken[\s\S]*judge\.unreadable scripted, asked 2 times"):
         asyncio.run(bus.drain([made(name=str(i)) for i in range(200)]))
 
@@ -149,7 +151,7 @@ class Gone(ChatError):
 
 def test_a_server_that_is_gone_for_all_stops_the_run_and_blames_no_sample():
     settings = fcdr(judging={"cot": "llm"})
-    bus, kept, dead, _ = refined([], settings, Panel([Scripted(YES, YES, Gone("the key expired"))], Asking()))
+    bus, kept, dead, _ = refined([], settings, Panel([Scripted(YES, YES, Gone("the key expired"))], PanelSettings()))
     with pytest.raises(Gone, match="the key expired"):
         asyncio.run(bus.drain([made(name=str(i)) for i in range(50)]))
     assert dead == []
@@ -164,7 +166,7 @@ WRONG = "The city is wrong. <NewFC>[f(a='Oslo')]</NewFC><judge>False</judge>"
 def test_the_answer_a_judge_offers_is_judged_again_from_stage_3_and_counted_apart():
     settings = fcdr(judging={"parameters": "llm"})
     model = Scripted(WRONG, YES)
-    bus, kept, dead, lines = refined([], settings, Panel([model], Asking()))
+    bus, kept, dead, lines = refined([], settings, Panel([model], PanelSettings()))
     asyncio.run(bus.drain([made("[f(a='Lima')]", thinking="f fits: a Oslo, not Lima")]))
     assert dead == []
     [sample] = kept
@@ -174,7 +176,7 @@ def test_the_answer_a_judge_offers_is_judged_again_from_stage_3_and_counted_apar
 
 
 def test_a_rewritten_answer_whose_thinking_does_not_lead_there_is_dropped():
-    bus, kept, dead, _ = refined([], fcdr(judging={"parameters": "llm"}), Panel([Scripted(WRONG)], Asking()))
+    bus, kept, dead, _ = refined([], fcdr(judging={"parameters": "llm"}), Panel([Scripted(WRONG)], PanelSettings()))
     asyncio.run(bus.drain([made("[f(a='Lima')]", thinking="f fits: a Lima")]))
     assert kept == []
     assert [s.verdicts[-1].reason for s in dead] == ["cot.value_not_named"]
@@ -208,12 +210,15 @@ def test_an_offer_that_cannot_be_read_or_changes_nothing_is_not_taken(new):
 
 
 def test_what_asking_cost_is_told_by_round_and_stage_and_folds_to_sums():
-    panel, told = Panel([Scripted(lambda asked: YES if "not be used" in asked[-1]["content"] else "hm")], Asking()), []
+    panel, told = (
+        Panel([Scripted(lambda asked: YES if "not be used" in asked[-1]["content"] else "hm")], PanelSettings()),
+        [],
+    )
     settings = fcdr(judging={"cot": "llm", "format": "llm"})
-    with sitting(panel, told.append):
+    with recording_usage(panel, told.append):
         bus, *_ = refined([], settings, panel)
         asyncio.run(bus.drain([made(name=str(i)) for i in range(60)]))
-    assert {type(event) for event in told} == {ev.Asked}
+    assert {type(event) for event in told} == {ev.JudgeUsage}
     assert len(told) > 2
     asked = State().fold(told).rounds[1].asked
     assert {name: (a.requests, a.tokens, a.hits, a.unreadable) for name, a in asked.items()} == {
@@ -224,7 +229,7 @@ def test_what_asking_cost_is_told_by_round_and_stage_and_folds_to_sums():
 
 
 def test_a_judge_that_shares_weights_with_the_generator_is_warned_of():
-    panel = Panel([Scripted(YES, name="big"), Scripted(YES, name="small")], Asking())
+    panel = Panel([Scripted(YES, name="big"), Scripted(YES, name="small")], PanelSettings())
     panel.models[0].weights_id = "w9"
     noted = shared_weights(panel, "w9", 2)
     assert (noted.level, noted.round) == ("warning", 2)

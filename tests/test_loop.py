@@ -115,7 +115,7 @@ def test_a_run_whose_rounds_were_all_held_is_refused_even_when_its_warm_up_was_p
     done = funreason("loop", "--config", "smoke", "--run-dir", tmp_path, *SMALL, *few)
     assert done.returncode == 3, done.stderr
     log = (tmp_path / "r" / "events" / "loop-000.jsonl").read_text().splitlines()
-    gates = [event for event in map(json.loads, log) if event["kind"] == "gated"]
+    gates = [event for event in map(json.loads, log) if event["kind"] == "gate_decided"]
     assert [(g["round"], g["decision"]) for g in gates] == [(0, "promote"), (1, "hold")]
     assert "the model is as the warm-up left it" in done.stdout
     assert (tmp_path / "r" / "model").resolve().name == gates[0]["new_weights"]

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from funreason.agents.judges.custom import OwnJudge
+from funreason.agents.judges.custom import CustomJudge
 from funreason.agents.judges.registry import judges
 from funreason.bus.agent import GraphError
 from funreason.commands.refining import run_refine
@@ -72,7 +72,7 @@ def test_a_bare_word_is_recorded_as_a_verdict_of_the_judges_node():
         return Verdict("elsewhere", "drop", "pii.email")
 
     sample = Sample(id="s", task=Task("t", "q", []), answer="[f()]")
-    found = [asyncio.run(OwnJudge("mine", agent)(sample)) for agent in (word, verdict)]
+    found = [asyncio.run(CustomJudge("mine", agent)(sample)) for agent in (word, verdict)]
     assert [(each.stage, each.outcome, each.reason) for each in found] == [
         ("mine", "drop", "mine.drop"),
         ("mine", "drop", "pii.email"),
@@ -89,9 +89,9 @@ def test_a_judges_own_timeout_is_not_told_as_the_limit_of_its_seat():
 
     sample = Sample(id="s", task=Task("t", "q", []), answer="[f()]")
     with pytest.raises(TimeoutError, match=r"^$"):
-        asyncio.run(OwnJudge("mine", own)(sample))
+        asyncio.run(CustomJudge("mine", own)(sample))
     with pytest.raises(TimeoutError, match=r"mine gave no answer within 0\.01 s"):
-        asyncio.run(OwnJudge("mine", late, 0.01)(sample))
+        asyncio.run(CustomJudge("mine", late, 0.01)(sample))
 
 
 def test_a_judge_that_cancels_itself_has_failed_and_one_that_is_cancelled_has_not():
@@ -102,14 +102,14 @@ def test_a_judge_that_cancels_itself_has_failed_and_one_that_is_cancelled_has_no
         await asyncio.sleep(3600)
 
     async def cancelled():
-        under_way = asyncio.create_task(OwnJudge("mine", waits)(sample))
+        under_way = asyncio.create_task(CustomJudge("mine", waits)(sample))
         await asyncio.sleep(0)
         under_way.cancel()
         await under_way
 
     sample = Sample(id="s", task=Task("t", "q", []), answer="[f()]")
     with pytest.raises(RuntimeError, match="mine raised CancelledError, and nobody had cancelled it"):
-        asyncio.run(OwnJudge("mine", cancels)(sample))
+        asyncio.run(CustomJudge("mine", cancels)(sample))
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(cancelled())
 

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from funreason.agents.sinks import End
+from funreason.agents.sinks import Sink
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
 from funreason.runtime.journal import Journal
-from funreason.runtime.resume import Recall, tell_ends
+from funreason.runtime.resume import RecordedVerdicts, backfill_end_events
 from funreason.types import Sample, Task, Verdict, changed
 
 GRAPH = """
@@ -63,13 +63,13 @@ def play(folder: RunFolder, one: Judge, two: Judge, batch: int, killed: bool) ->
     """One life of a round of three samples; those that ended."""
     journal, past, ended = Journal(folder), folder.state(), []
     texts = folder.texts(1)
-    tell_ends(End(texts, journal.write), past, 1, {})
-    recall = Recall(journal, texts, 1, past)
+    backfill_end_events(Sink(texts, journal.write), past, 1, {})
+    recall = RecordedVerdicts(journal, texts, 1, past)
 
     async def end(sample: Sample) -> None:
         if killed and sample.id != "s0":
             raise Killed
-        End(texts, journal.write)(sample, "kept")
+        Sink(texts, journal.write)(sample, "kept")
         ended.append(sample)
 
     judges = {j.node: j.many if batch > 1 else j.single for j in (one, two)}
@@ -122,7 +122,7 @@ def test_an_end_whose_text_was_written_is_told_and_the_sample_is_not_drawn_again
     dead = changed(sample(0), verdicts=(Verdict("one", "drop", "why"),))
     folder.texts(1).put("dropped", dead)  # killed here, before its event
     past = folder.state()
-    tell_ends(End(folder.texts(1), journal.write), past, 1, {})
+    backfill_end_events(Sink(folder.texts(1), journal.write), past, 1, {})
     assert past.rounds[1].fates == folder.state().rounds[1].fates == {"dropped": 1}
     assert past.rounds[1].dead_reasons == {"why": 1}
 
@@ -130,12 +130,12 @@ def test_an_end_whose_text_was_written_is_told_and_the_sample_is_not_drawn_again
 def test_the_old_end_of_a_sample_that_was_put_back_is_not_taken_for_a_new_one(tmp_path):
     folder = RunFolder(tmp_path)
     journal = Journal(folder)
-    end = End(folder.texts(1), journal.write)
+    end = Sink(folder.texts(1), journal.write)
     end(changed(sample(0), attempt=1), "dead")
-    journal.write(ev.Requeued(sample="s0", round=1))
+    journal.write(ev.SampleRequeued(sample="s0", round=1))
     past = folder.state()
-    tell_ends(end, past, 1, {"s0": 3})
+    backfill_end_events(end, past, 1, {"s0": 3})
     assert not past.ended
     folder.texts(1).put("kept", changed(sample(0), attempt=3))
-    tell_ends(end, past, 1, {"s0": 3})
+    backfill_end_events(end, past, 1, {"s0": 3})
     assert past.rounds[1].fates == {"kept": 1}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from funreason.record import events as ev
 from funreason.record.folder import TAKE_OVER_AFTER_S, RecordError, RunFolder, newest_run, open_run
 from funreason.record.log import EventLog, LogReader
-from funreason.record.sample_files import Line, Texts
+from funreason.record.sample_files import Line, SampleFiles
 from funreason.record.state import State
 from funreason.types import Sample, Task, Verdict
 
@@ -40,16 +40,16 @@ def test_what_was_written_is_read_back_in_order(tmp_path):
 
 def test_a_reader_gets_only_what_is_new(tmp_path):
     log, reader = EventLog(tmp_path), LogReader(tmp_path)
-    log.write(ev.Noted(level="info", text="one"))
+    log.write(ev.LogMessage(level="info", text="one"))
     assert len(list(reader.events())) == 1
     assert list(reader.events()) == []
-    log.write(ev.Noted(level="info", text="two"))
+    log.write(ev.LogMessage(level="info", text="two"))
     assert [e.text for e in reader.events()] == ["two"]
 
 
 def test_a_torn_last_line_is_left_until_it_is_whole(tmp_path):
     path = tmp_path / "loop-000.jsonl"
-    path.write_bytes(b'{"kind":"noted","level":"info","text":"whole"}\n{"kind":"noted","lev')
+    path.write_bytes(b'{"kind":"log_message","level":"info","text":"whole"}\n{"kind":"log_message","lev')
     reader = LogReader(tmp_path)
     assert [e.text for e in reader.events()] == ["whole"]
     with path.open("ab") as file:
@@ -59,7 +59,7 @@ def test_a_torn_last_line_is_left_until_it_is_whole(tmp_path):
 
 def test_an_event_of_a_newer_version_is_counted_and_passed_over(tmp_path):
     (tmp_path / "loop-000.jsonl").write_bytes(
-        b'{"kind":"telepathy"}\n{"kind":"noted","level":"info","text":"x","new":1}\n'
+        b'{"kind":"telepathy"}\n{"kind":"log_message","level":"info","text":"x","new":1}\n'
     )
     reader = LogReader(tmp_path)
     assert [e.text for e in reader.events()] == ["x"]
@@ -68,10 +68,10 @@ def test_an_event_of_a_newer_version_is_counted_and_passed_over(tmp_path):
 
 def test_a_log_of_an_older_version_folds(tmp_path):
     lines = [
-        '{"kind":"runstarted","at":1.0,"run":"r","rounds":1,"nodes":["response"]}',
+        '{"kind":"run_started","at":1.0,"run":"r","rounds":1,"nodes":["response"]}',
         '{"kind":"judged","at":2.0,"round":1,"sample":"a","attempt":0,"node":"response","outcome":"pass"}',
-        '{"kind":"chosen","at":3.0,"round":1,"kept":1,"trained":1}',
-        '{"kind":"roundended","at":4.0,"round":1,"weights":"w1"}',
+        '{"kind":"training_set_selected","at":3.0,"round":1,"kept":1,"trained":1}',
+        '{"kind":"round_ended","at":4.0,"round":1,"weights":"w1"}',
     ]
     (tmp_path / "loop-000.jsonl").write_text("\n".join(lines) + "\n")
     reader = LogReader(tmp_path)
@@ -88,7 +88,7 @@ def test_what_another_writer_added_later_is_read_later(tmp_path):
     """By number across writers: a requeue stands behind the run's second log, whatever the alphabet says."""
     for writer in ("loop", "zebra", "requeue", "loop"):
         log = EventLog(tmp_path, writer)
-        log.write(ev.Noted(level="info", text=log.path.stem))
+        log.write(ev.LogMessage(level="info", text=log.path.stem))
         log.close()
     told = [e.text for e in LogReader(tmp_path).events()]
     assert told == ["loop-000", "zebra-001", "requeue-002", "loop-003"]
@@ -98,7 +98,7 @@ def test_a_log_that_was_closed_takes_no_line_more(tmp_path):
     log = EventLog(tmp_path)
     log.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        log.write(ev.Noted(level="info", text="late"))
+        log.write(ev.LogMessage(level="info", text="late"))
 
 
 def test_a_line_of_text_has_the_fields_of_a_sample():
@@ -143,21 +143,21 @@ def test_a_round_without_any_text_can_be_sealed(tmp_path):
 
 
 def test_texts_give_back_the_samples_with_their_tasks(tmp_path):
-    texts = Texts(tmp_path)
+    texts = SampleFiles(tmp_path)
     for i in (0, 1, 0):
         texts.put("kept", sample(i))
     texts.close()
-    assert list(Texts(tmp_path).get("kept")) == [sample(0), sample(1), sample(0)]
+    assert list(SampleFiles(tmp_path).get("kept")) == [sample(0), sample(1), sample(0)]
     assert (tmp_path / "tasks.jsonl").read_bytes().count(b"\n") == 2
 
 
 def test_a_text_torn_by_a_kill_is_dropped_before_the_next_is_written(tmp_path):
-    texts = Texts(tmp_path)
+    texts = SampleFiles(tmp_path)
     texts.put("kept", sample(0))
     texts.close()
     with (tmp_path / "kept.jsonl").open("ab") as file:
         file.write(b'{"id":"half')
-    again = Texts(tmp_path)
+    again = SampleFiles(tmp_path)
     again.put("kept", sample(1))
     assert [s.id for s in again.get("kept")] == ["s0", "s1"]
 
@@ -220,8 +220,8 @@ def test_the_reducer_counts_passes_reasons_and_ends():
             judged("cot", "pass"),
             judged("cot", "drop", "cot.missing", "t"),
             judged("cot", "error", "agent.ValueError", "u"),
-            ev.Ended(round=1, sample="a", attempt=0, fate="kept", origin="sampled"),
-            ev.Ended(round=1, sample="b", attempt=1, fate="dropped", reason="cot.missing"),
+            ev.SampleEnded(round=1, sample="a", attempt=0, fate="kept", origin="sampled"),
+            ev.SampleEnded(round=1, sample="b", attempt=1, fate="dropped", reason="cot.missing"),
         ]
     )
     r = state.rounds[1]
@@ -233,13 +233,13 @@ def test_the_reducer_counts_passes_reasons_and_ends():
 
 
 def test_an_end_told_twice_counts_once():
-    end = ev.Ended(round=1, sample="a", attempt=0, fate="kept")
+    end = ev.SampleEnded(round=1, sample="a", attempt=0, fate="kept")
     assert State().fold([end, end]).rounds[1].fates == {"kept": 1}
 
 
 def test_a_requeued_sample_may_end_again():
-    end = ev.Ended(round=1, sample="a", attempt=0, fate="dead")
-    state = State().fold([end, ev.Requeued(sample="a", round=1)])
+    end = ev.SampleEnded(round=1, sample="a", attempt=0, fate="dead")
+    state = State().fold([end, ev.SampleRequeued(sample="a", round=1)])
     assert (1, "a") not in state.ended
 
 
@@ -255,11 +255,13 @@ def test_a_judgement_made_again_after_a_kill_counts_once():
 def test_what_was_judged_is_forgotten_with_the_end_of_its_sample():
     state = State()
     for i in range(100):
-        state.fold([judged("cot", "pass", sample=f"s{i}"), ev.Ended(round=1, sample=f"s{i}", attempt=0, fate="kept")])
+        state.fold(
+            [judged("cot", "pass", sample=f"s{i}"), ev.SampleEnded(round=1, sample=f"s{i}", attempt=0, fate="kept")]
+        )
     state.apply(judged("cot", "pass", sample="last"))
-    assert list(state.rounds[1].in_hand) == ["last"]
+    assert list(state.rounds[1].unfinished) == ["last"]
     state.apply(ev.RoundEnded(round=1, weights="w"))
-    assert not state.rounds[1].in_hand
+    assert not state.rounds[1].unfinished
 
 
 def test_refusals_of_a_start_that_broke_off_among_them_are_told_again_and_count_once():
@@ -276,8 +278,10 @@ FATES = ["kept", "text", "dropped", "dead"]
 def test_ends_and_requeues_in_any_order_leave_each_sample_with_at_most_one_end(told):
     state = State()
     for i, what in told:
-        again = ev.Requeued(sample=f"s{i}", round=1)
-        state.apply(again if what == "requeue" else ev.Ended(round=1, sample=f"s{i}", attempt=0, fate=what, reason="x"))
+        again = ev.SampleRequeued(sample=f"s{i}", round=1)
+        state.apply(
+            again if what == "requeue" else ev.SampleEnded(round=1, sample=f"s{i}", attempt=0, fate=what, reason="x")
+        )
     r = state.at_round(1)
     assert r.fates.total() == len(state.ended) == r.origins.total() + r.dead_reasons.total()
     assert all(n > 0 for n in r.fates.values())
@@ -286,7 +290,7 @@ def test_ends_and_requeues_in_any_order_leave_each_sample_with_at_most_one_end(t
 
 def test_losses_are_weighted_by_tokens_and_a_resumed_update_replaces_its_own_steps():
     def step(i, think, tokens):
-        return ev.Stepped(round=1, step=i, steps=2, loss=1.0, think=think, think_tokens=tokens, result=None)
+        return ev.OptimizerStep(round=1, step=i, steps=2, loss=1.0, think=think, think_tokens=tokens, result=None)
 
     state = State().fold([step(1, 2.0, 10), step(2, 9.0, 10), step(2, 1.0, 30)])
     assert state.rounds[1].loss("think") == pytest.approx((2.0 * 10 + 1.0 * 30) / 40)

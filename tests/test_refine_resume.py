@@ -69,7 +69,7 @@ def require_whole(folder, *, kept, like=None):
     r = folder.state().rounds[1]
     assert folder.state().status == folder.life().status == "finished"
     assert (r.fates.total(), r.fates["kept"]) == (MANY, kept)
-    ended = Counter(e.sample for e in LogReader(folder.events).events() if isinstance(e, ev.Ended))
+    ended = Counter(e.sample for e in LogReader(folder.events).events() if isinstance(e, ev.SampleEnded))
     assert set(ended.values()) == {1}
     assert len(ended) == MANY
     assert max(Counter((e.sample, e.attempt, e.node) for e in told(folder)).values()) == 1

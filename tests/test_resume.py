@@ -12,7 +12,7 @@ import pytest
 from patience import PATIENCE_S
 
 from funreason.agents.references import usable_references
-from funreason.agents.trainer import Lesson
+from funreason.agents.trainer import UpdateRequest
 from funreason.commands.dead_letters import put_back
 from funreason.config import Config, Update
 from funreason.data.toolbox import BASE, generate
@@ -24,7 +24,7 @@ from funreason.record.log import LogReader
 from funreason.record.sample_files import ENDS
 from funreason.record.state import State
 from funreason.stop import Interrupted, StopRequest
-from funreason.types import Accepted, Candidate
+from funreason.types import Candidate, Weights
 
 SETTINGS = [
     *("tasks.per_round=6", "warmup.references.count=24", "model.threads=1", "name=cut"),
@@ -132,7 +132,7 @@ def updating(tmp_path):
 
         def write(event: ev.Event) -> None:
             events.append(event)
-            if isinstance(event, ev.Stepped) and event.step == stop_after:
+            if isinstance(event, ev.OptimizerStep) and event.step == stop_after:
                 stop.ask()
 
         model = load_model(BASE, "cpu", "float32")
@@ -141,14 +141,14 @@ def updating(tmp_path):
         settings = Update(batch=4, checkpoint_every=1, warmup_steps=0)
         config = Config(model={"threads": 1})
         update = Updating(Policy(sampler, tokenizer), RunFolder(tmp_path), write, stop, config)
-        lesson = Lesson(1, usable_references(generate("new_train", n, 0), 1)[0], [], Accepted("base", BASE))
+        lesson = UpdateRequest(1, usable_references(generate("new_train", n, 0), 1)[0], [], Weights("base", BASE))
         return lambda: update(settings, lesson), events
 
     return make
 
 
 def stepped(events) -> list[int]:
-    return [event.step for event in events if isinstance(event, ev.Stepped)]
+    return [event.step for event in events if isinstance(event, ev.OptimizerStep)]
 
 
 def test_an_update_goes_on_behind_its_last_checkpoint_and_anew_when_its_samples_changed(updating, tmp_path):
@@ -160,7 +160,7 @@ def test_an_update_goes_on_behind_its_last_checkpoint_and_anew_when_its_samples_
     with pytest.raises(Interrupted):
         changed()
     assert stepped(events) == [1]
-    assert [e.level for e in events if isinstance(e, ev.Noted)] == ["warning"]
+    assert [e.level for e in events if isinstance(e, ev.LogMessage)] == ["warning"]
     again, events = updating(8)
     accepted, updated, _ = again()
     assert stepped(events) == [2]

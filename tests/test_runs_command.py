@@ -111,7 +111,7 @@ def test_pruning_says_what_would_go_and_removes_it_only_when_told(folder, capsys
 def test_pruning_leaves_a_run_that_is_being_written_and_what_an_open_round_has_trained(tmp_path):
     run = Recording(tmp_path / "runs" / "b", 2)
     run.round(1)
-    run(ev.Updated(round=2, weights="fresh", examples=1, steps=1))
+    run(ev.WeightsTrained(round=2, weights="fresh", examples=1, steps=1))
     folder = run.life("running", pid=1, heartbeat=10**12)
     weigh(folder, "w1", "fresh", "checkpoint-round-2", "checkpoint-round-1")
     with pytest.raises(RecordError, match="is being written by process 1"):

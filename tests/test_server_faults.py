@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from funreason.agents.judges.llm.judge import LlmJudge
-from funreason.agents.judges.llm.panel import Asking, Panel
+from funreason.agents.judges.llm.panel import Panel, PanelSettings
 from funreason.agents.judges.rules.response import judge_response
 from funreason.calls.thinking import split_thinking
 from funreason.config.address import Address
 from funreason.policies.endpoint.chat import EndpointChat
-from funreason.policies.endpoint.pool import EndpointPool, Patience
+from funreason.policies.endpoint.pool import EndpointPool, RetryPolicy
 from funreason.policies.endpoint.sampler import EndpointSampler
 from funreason.policies.endpoint.wire import EndpointGone
 from funreason.policies.protocol import Request
@@ -27,7 +27,7 @@ from funreason.types import Sample, Task
 from tests.scripted import TOOLS, YES
 from tests.serving import Said, ScriptedServer, completion
 
-QUICK = Patience(tries=6, first_wait_s=0.01, longest_wait_s=0.08, first_rest_s=0.02)
+QUICK = RetryPolicy(tries=6, first_wait_s=0.01, longest_wait_s=0.08, first_rest_s=0.02)
 MANY = 24
 OUTAGE_S = 30.0
 
@@ -39,7 +39,7 @@ def pool_at(url, patience=QUICK, **settings):
 def sampled(pool, count=MANY):
     """What the sampler got: a text for each request, by the request's own words."""
     sampler = EndpointSampler(pool, max_new_tokens=16)
-    sampler.greet()
+    sampler.connect()
     found = sampler.sample([Request(f"r{i}", f"words {i}", 1, seed=7) for i in range(count)])
     return {f"words {i}": one.text for i, (one,) in enumerate(found)}
 
@@ -49,8 +49,8 @@ def judged(pool, count=MANY):
 
     async def all_of_them():
         async with pool:
-            await pool.greet()
-            judge = LlmJudge("cot", Panel([EndpointChat(pool)], Asking()))
+            await pool.connect()
+            judge = LlmJudge("cot", Panel([EndpointChat(pool)], PanelSettings()))
             task = Task("t", "f please", TOOLS)
             samples = [Sample(f"s{i}", task, "[f(a='x')]", f"words {i}") for i in range(count)]
             asked = [asyncio.create_task(judge(sample)) for sample in samples]
@@ -120,7 +120,7 @@ def test_a_server_that_comes_up_a_moment_late_is_waited_for(asker):
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
     late = ScriptedServer(lambda heard: completion(of(asker)), port=port)
-    pool = pool_at(f"http://127.0.0.1:{port}/v1", Patience(first_wait_s=0.5))
+    pool = pool_at(f"http://127.0.0.1:{port}/v1", RetryPolicy(first_wait_s=0.5))
 
     with ThreadPoolExecutor(1) as apart:
         asking = apart.submit(asker, pool)

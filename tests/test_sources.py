@@ -6,7 +6,7 @@ import pytest
 
 from funreason.config import Config, ConfigError, Contamination, References, Suite, Tasks, check_config, load_config
 from funreason.data.form import DataError
-from funreason.gate.contamination import Screen
+from funreason.gate.contamination import ContaminationCheck
 from funreason.loops.session import require_something_to_learn
 from funreason.sources.tasks import HELD_OUT, Pool, hold_out, read_pool, references, toolbox_tasks
 from funreason.types import Call, Task
@@ -87,8 +87,8 @@ def test_a_file_without_references_says_what_to_name_instead():
         hold_out(Pool([task(0)]), [Suite(path=HELD_OUT)])
 
 
-def screen(*queries: str) -> Screen:
-    return Screen(queries, Contamination())
+def screen(*queries: str) -> ContaminationCheck:
+    return ContaminationCheck(queries, Contamination())
 
 
 def own_records(**warmup) -> Config:

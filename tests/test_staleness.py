@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from funreason.agents.staleness import Lineage, StaleError
-from funreason.agents.trainer import Diet, Trainer
+from funreason.agents.staleness import StaleError, WeightsHistory
+from funreason.agents.trainer import SelectionSettings, Trainer
 from funreason.config import ConfigError, check_config
 from funreason.display.table import seconds_table, update_table
-from funreason.record.events import Chosen, Noted, Stepped, Synced, Updated
-from funreason.record.sample_files import Texts
+from funreason.record.events import LogMessage, OptimizerStep, TrainingSetSelected, WeightsSynced, WeightsTrained
+from funreason.record.sample_files import SampleFiles
 from funreason.record.state import State
-from funreason.types import Accepted, Call, Sample, Task
+from funreason.types import Call, Sample, Task, Weights
 
 
 def sample(i: int, weights_id: str, **more) -> Sample:
@@ -28,16 +28,16 @@ def drained(tmp_path):
     """A trainer that was handed samples and is told the round is over: what it learnt from, and its events."""
 
     def run(samples: list[Sample], allowed: frozenset[str] | None) -> tuple[list[Sample], list]:
-        texts, learnt, events = Texts(tmp_path), [], []
+        texts, learnt, events = SampleFiles(tmp_path), [], []
         for each in samples:
             texts.put("kept", each)
 
         def update(lesson):
             learnt.extend(lesson.samples)
-            return Accepted("w2", tmp_path), Updated(round=1, weights="w2", examples=1, steps=1), 0
+            return Weights("w2", tmp_path), WeightsTrained(round=1, weights="w2", examples=1, steps=1), 0
 
-        diet = Diet("judged", 9, {}, None, 1.0, 0, allowed)
-        here = Accepted("w1", tmp_path)
+        diet = SelectionSettings("judged", 9, {}, None, 1.0, 0, allowed)
+        here = Weights("w1", tmp_path)
         asyncio.run(Trainer(texts.put, texts, diet, [], here, here, update, events.append).on_signal("drained", 1))
         return learnt, events
 
@@ -47,15 +47,15 @@ def drained(tmp_path):
 def test_samples_of_the_weights_in_use_are_learnt_and_none_is_refused(drained):
     learnt, events = drained([sample(1, "w1"), sample(2, "w1")], frozenset({"w1"}))
     assert len(learnt) == 2
-    assert [event.stale for event in events if isinstance(event, Chosen)] == [0]
+    assert [event.stale for event in events if isinstance(event, TrainingSetSelected)] == [0]
 
 
 def test_samples_of_other_weights_are_refused_counted_and_named(drained):
     learnt, events = drained([sample(1, "w1"), sample(2, "w0"), sample(3, "endpoint:big")], frozenset({"w1"}))
     assert [s.id for s in learnt] == ["r1/t1/0"]
-    (chosen,) = [event for event in events if isinstance(event, Chosen)]
+    (chosen,) = [event for event in events if isinstance(event, TrainingSetSelected)]
     assert (chosen.kept, chosen.stale, chosen.trained) == (3, 2, 1)
-    (note,) = [event.text for event in events if isinstance(event, Noted)]
+    (note,) = [event.text for event in events if isinstance(event, LogMessage)]
     assert "stale.weights" in note
     assert "1 by w0" in note
     assert "1 by endpoint:big" in note
@@ -84,7 +84,7 @@ def test_the_limit_is_a_count_of_updates_or_null():
 
 
 def test_weights_age_by_accepted_updates_not_by_rounds():
-    lineage = Lineage(["base", "warm", "warm"])
+    lineage = WeightsHistory(["base", "warm", "warm"])
     lineage.add("warm")
     lineage.add("w1")
     assert lineage.youngest(0) == {"w1"}
@@ -94,16 +94,16 @@ def test_weights_age_by_accepted_updates_not_by_rounds():
 
 
 def test_the_rounds_table_counts_stale_samples_where_there_are_any():
-    told = [Stepped(round=1, step=1, steps=1, loss=1.0), Chosen(round=1, kept=9, trained=8, stale=7)]
+    told = [OptimizerStep(round=1, step=1, steps=1, loss=1.0), TrainingSetSelected(round=1, kept=9, trained=8, stale=7)]
     assert [column.header.plain for column in update_table(State().fold(told)).columns][2] == "stale"
-    fresh = [told[0], Chosen(round=1, kept=9, trained=9)]
+    fresh = [told[0], TrainingSetSelected(round=1, kept=9, trained=9)]
     assert "stale" not in [column.header.plain for column in update_table(State().fold(fresh)).columns]
 
 
 def test_what_an_engine_took_is_told_in_seconds_and_in_the_summary():
-    started = Synced(round=0, weights="base", seconds=9.0, proof_seconds=0.2, proved=128, started=True)
-    later = [Synced(round=1, weights=w, seconds=0.03, proof_seconds=0.2, proved=128) for w in ("w1", "base")]
-    state = State().fold([started, *later, Chosen(round=1, kept=1, trained=1)])
+    started = WeightsSynced(round=0, weights="base", seconds=9.0, proof_seconds=0.2, proved=128, started=True)
+    later = [WeightsSynced(round=1, weights=w, seconds=0.03, proof_seconds=0.2, proved=128) for w in ("w1", "base")]
+    state = State().fold([started, *later, TrainingSetSelected(round=1, kept=1, trained=1)])
     (seconds,) = [column for column in seconds_table(state).columns if column.header.plain == "sync"]
     assert [cell.plain for cell in seconds.cells] == ["–", "0.46 (2)"]
     assert [sync["weights"] for sync in state.summary()["rounds"][1]["syncs"]] == ["w1", "base"]

@@ -24,8 +24,8 @@ def scores(total=12_345) -> ev.Score:
     return ev.Score(total, total, total, total // 10, total // 10, 1.0, 0.9876, 1.0, total, total)
 
 
-def gated(k, decision="rollback", reason="fell", suite="new") -> ev.Gated:
-    return ev.Gated(k, decision, reason, "a", "b", scores(), {"simple_python": scores()}, {suite: scores()})
+def gated(k, decision="rollback", reason="fell", suite="new") -> ev.GateDecided:
+    return ev.GateDecided(k, decision, reason, "a", "b", scores(), {"simple_python": scores()}, {suite: scores()})
 
 
 def world(rounds=3, extra=(), said="r") -> State:
@@ -35,7 +35,7 @@ def world(rounds=3, extra=(), said="r") -> State:
         nodes = {name: NodeCount() for name in names}
         for node in nodes.values():
             node.outcomes.update({"pass": 20_000, "drop": 345})
-        state.rounds[k] = RoundState(nodes=nodes, gate=gated(k), chosen=ev.Chosen(k, 20_000, 20_000))
+        state.rounds[k] = RoundState(nodes=nodes, gate=gated(k), chosen=ev.TrainingSetSelected(k, 20_000, 20_000))
         state.rounds[k].fates.update(kept=12_345, text=1_234, dropped=12_345, dead=12_345)
         state.rounds[k].origins.update(sampled=12_345, rerendered=1_234, resampled=1_234, repaired=12_345)
         state.rounds[k].dead_reasons.update({"response.text_where_calls_expected": 12_345})
@@ -100,7 +100,9 @@ def test_an_account_of_records_that_never_became_tasks_needs_no_round():
 
 def test_text_from_outside_is_neither_markup_nor_control_in_any_table_or_view():
     state = world(1, extra=(HOSTILE,), said=HOSTILE)
-    state.rounds[1].gate = ev.Gated(1, HOSTILE, HOSTILE, "a", "b", scores(), {HOSTILE: scores()}, {HOSTILE: scores()})
+    state.rounds[1].gate = ev.GateDecided(
+        1, HOSTILE, HOSTILE, "a", "b", scores(), {HOSTILE: scores()}, {HOSTILE: scores()}
+    )
     state.rounds[1].dead_reasons[HOSTILE] = 1
     state.refused[HOSTILE] = 1
     for part in (run_tables(state), account(state), view(state, 1.0)):

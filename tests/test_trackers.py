@@ -52,7 +52,7 @@ def test_steps_are_counted_through_the_run_and_rounds_say_what_became_of_samples
 
 def test_a_step_taken_again_after_a_kill_keeps_its_number():
     points = Points()
-    taken = [ev.Stepped(round=k, step=s, steps=3, loss=1.0) for k, s in ((1, 1), (1, 2), (1, 2), (1, 3), (2, 1))]
+    taken = [ev.OptimizerStep(round=k, step=s, steps=3, loss=1.0) for k, s in ((1, 1), (1, 2), (1, 2), (1, 3), (2, 1))]
     assert [point.number for event in taken for point in points.of(event)] == [1, 2, 2, 3, 4]
 
 
@@ -86,7 +86,7 @@ def test_tensorboard_reads_what_was_sent(tmp_path):
     read = EventAccumulator(str(run.path / "trackers" / "tensorboard"))
     read.Reload()
     losses = read.Scalars("update/L_think")
-    wanted = [e for e in LogReader(run.events).events() if isinstance(e, ev.Stepped)]
+    wanted = [e for e in LogReader(run.events).events() if isinstance(e, ev.OptimizerStep)]
     assert [round(point.value, 5) for point in losses] == [round(e.think, 5) for e in wanted]
     assert [point.step for point in losses] == list(range(1, len(wanted) + 1))
 
@@ -111,7 +111,7 @@ def test_a_follower_goes_on_until_the_run_ends(tmp_path):
         text=True,
     )
     for step in (1, 2, 3):
-        recording(ev.Stepped(round=1, step=step, steps=3, loss=1.0))
+        recording(ev.OptimizerStep(round=1, step=step, steps=3, loss=1.0))
         time.sleep(0.7)
         assert child.poll() is None
     run.beat("finished")

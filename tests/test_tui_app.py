@@ -99,7 +99,7 @@ def all_rejected(path) -> RunFolder:
 def from_a_newer_version(path) -> RunFolder:
     folder = finished(path)
     with next(folder.events.glob("*.jsonl")).open("ab") as file:
-        file.write(b'{"kind":"telepathy","at":1750000100}\n{"kind":"noted","level":"info","text":"after it"}\n')
+        file.write(b'{"kind":"telepathy","at":1750000100}\n{"kind":"log_message","level":"info","text":"after it"}\n')
     return folder
 
 
@@ -193,7 +193,7 @@ def test_a_held_view_stands_still_until_space_is_pressed_again(tmp_path):
                 await pilot.pause()
             await pilot.press("space")
             seen = app.feed.state.events
-            run(ev.Noted(level="info", text="meanwhile"))
+            run(ev.LogMessage(level="info", text="meanwhile"))
             app.tick()
             assert app.feed.state.events == seen
             await pilot.press("space")
@@ -303,7 +303,7 @@ def test_themes_change_with_a_key(tmp_path):
 
 def test_hostile_words_in_a_log_are_only_words(tmp_path):
     run = Recording(tmp_path / "run")
-    run(ev.Noted(level="warning", text=HOSTILE))
+    run(ev.LogMessage(level="warning", text=HOSTILE))
     run.sample(1, 0, "response", HOSTILE)
     _, shown = look_at(run.end(), "7")
     assert "\x1b" not in shown

@@ -10,8 +10,8 @@ from recorded import Recording
 
 from funreason.record import events as ev
 from funreason.record.control import SOCKET, ask, can_ask
-from funreason.runtime.control_server import Doorbell
-from funreason.stop import StopRequest, held_back
+from funreason.runtime.control_server import ControlServer
+from funreason.stop import StopRequest, pausable
 from funreason.tui.app import Dashboard
 from funreason.tui.feed import LiveFeed
 
@@ -27,10 +27,10 @@ def test_a_viewer_pauses_a_run_lets_it_go_on_and_stops_it(run):
     stop, folder = StopRequest(), run.folder.path
 
     async def drive() -> None:
-        async with Doorbell(folder, stop, run):
+        async with ControlServer(folder, stop, run):
             assert (await ask(folder, "pause")).ok
             assert stop.paused
-            assert (await ask(folder, "go_on")).ok
+            assert (await ask(folder, "resume")).ok
             assert not stop.paused
             assert "round" in (await ask(folder, "stop_after_round")).text
         assert not can_ask(folder)
@@ -39,12 +39,12 @@ def test_a_viewer_pauses_a_run_lets_it_go_on_and_stops_it(run):
     assert stop.after_round
     assert not stop.asked
     assert not run.folder.state().paused
-    assert [e.on for e in run.folder.state().tidings if isinstance(e, ev.Paused)] == [True, False]
+    assert [e.on for e in run.folder.state().recent_events if isinstance(e, ev.Paused)] == [True, False]
 
 
 def test_only_the_owner_may_open_the_socket(run):
     async def drive() -> int:
-        async with Doorbell(run.folder.path, StopRequest(), run):
+        async with ControlServer(run.folder.path, StopRequest(), run):
             return stat.S_IMODE((run.folder.path / SOCKET).stat().st_mode)
 
     assert asyncio.run(drive()) == 0o600
@@ -54,7 +54,7 @@ def test_a_run_in_a_very_deep_folder_can_be_steered_too(tmp_path):
     run, stop = Recording(tmp_path / ("deep" * 30) / "run"), StopRequest()
 
     async def drive() -> bool:
-        async with Doorbell(run.folder.path, stop, run):
+        async with ControlServer(run.folder.path, stop, run):
             return (await ask(run.folder.path, "pause")).ok
 
     assert asyncio.run(drive())
@@ -66,7 +66,7 @@ def test_what_is_not_understood_changes_nothing_and_breaks_nothing(run, line):
     stop, folder = StopRequest(), run.folder.path
 
     async def drive() -> None:
-        async with Doorbell(folder, stop, run):
+        async with ControlServer(folder, stop, run):
             reader, writer = await asyncio.open_unix_connection(str(folder / SOCKET))
             writer.write(line)
             writer.write_eof()
@@ -87,7 +87,7 @@ def test_a_socket_nobody_listens_at_is_an_answer_and_no_error(run):
     assert "cannot be reached" in told.text
 
     async def taken_over() -> bool:
-        async with Doorbell(run.folder.path, StopRequest(), run):
+        async with ControlServer(run.folder.path, StopRequest(), run):
             return (await ask(run.folder.path, "pause")).ok
 
     assert asyncio.run(taken_over())
@@ -100,7 +100,7 @@ def test_a_paused_run_draws_nothing_until_it_may_go_on():
         seen = []
 
         async def draw() -> None:
-            async for i in held_back(range(6), stop):
+            async for i in pausable(range(6), stop):
                 seen.append(i)
                 if i == 2:
                     stop.pause()
@@ -108,7 +108,7 @@ def test_a_paused_run_draws_nothing_until_it_may_go_on():
         task = asyncio.create_task(draw())
         await asyncio.sleep(0.3)
         assert seen == [0, 1, 2]
-        stop.go_on()
+        stop.resume()
         await task
         return seen
 
@@ -130,7 +130,7 @@ def test_the_dashboard_asks_before_it_steers(run):
     app = Dashboard(LiveFeed(run.folder, time.time), open_feed=lambda found: LiveFeed(found, time.time))
 
     async def drive() -> None:
-        async with Doorbell(run.folder.path, stop, run), app.run_test(size=(120, 40)) as pilot:
+        async with ControlServer(run.folder.path, stop, run), app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
             for answer, paused in (("n", False), ("y", True)):
                 await pilot.press("P")

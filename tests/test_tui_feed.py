@@ -22,7 +22,7 @@ def test_a_live_feed_folds_what_was_added_since(tmp_path):
     assert feed.poll(1.0)
     assert feed.opening is None
     assert not feed.poll(1.0)
-    run(ev.Noted(level="info", text="new"))
+    run(ev.LogMessage(level="info", text="new"))
     assert feed.poll(1.0)
     assert feed.state.notes[-1].text == "new"
 

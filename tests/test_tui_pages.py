@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from funreason.display.figures import duration, points
 from funreason.display.spans import clean, fit, fit_end, wrap, wrap_spans
 from funreason.record import events as ev
-from funreason.record.folder import Life
+from funreason.record.folder import WriterStatus
 from funreason.record.state import State
 from funreason.tui.curves import bar, curve, stretch
 from funreason.tui.headline import Vitals, headline, remaining
@@ -106,8 +106,8 @@ def test_samples_are_narrowed_by_agent_end_reason_and_pattern(node, pattern, fou
         ev.PhaseStarted(round=1, phase="sample"),
         judged("a", "cot", "pass"),
         judged("b", "cot", "drop", reason="cot.missing"),
-        ev.Ended(round=1, sample="b", attempt=0, fate="dropped", node="cot", reason="cot.missing"),
-        ev.Ended(round=1, sample="c", attempt=0, fate="kept"),
+        ev.SampleEnded(round=1, sample="b", attempt=0, fate="dropped", node="cot", reason="cot.missing"),
+        ev.SampleEnded(round=1, sample="c", attempt=0, fate="kept"),
     )
     page = page_of("samples", state, Look(node=node, pattern=pattern), 90, 10)
     assert [row.key for row in page.rows] == found
@@ -154,13 +154,13 @@ def test_comparing_shows_both_sides_and_the_difference(tmp_path):
     ],
 )
 def test_the_header_says_how_the_run_is(status, silent, shown):
-    lines = headline(started(), "r", Vitals(now=10.0, life=Life(status, 1, "here", silent)))
+    lines = headline(started(), "r", Vitals(now=10.0, life=WriterStatus(status, 1, "here", silent)))
     assert shown in "".join(part for part, _ in lines[0])
 
 
 def test_a_paused_run_says_so():
     state = started(ev.Paused(on=True))
-    vitals = Vitals(now=2.0, life=Life("running", 1, "here", 0.0))
+    vitals = Vitals(now=2.0, life=WriterStatus("running", 1, "here", 0.0))
     assert "‖ PAUSED" in "".join(part for part, _ in headline(state, "r", vitals)[0])
     state.apply(ev.Paused(on=False))
     assert "PAUSED" not in str(headline(state, "r", vitals))
@@ -262,7 +262,7 @@ def test_judges_with_errors_are_marked_beside_their_colour():
 def test_hostile_names_stay_words_in_every_panel(tmp_path):
     run = Recording(tmp_path / "run")
     run.sampling(1, 2)
-    run(ev.Noted(level="warning", text=HOSTILE))
+    run(ev.LogMessage(level="warning", text=HOSTILE))
     run.sample(1, 7, JUDGES[0], reason=HOSTILE)
     state = run.folder.state()
     for panel in PANELS:

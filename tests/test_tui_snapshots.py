@@ -13,7 +13,7 @@ import pytest
 from recorded import START, Recording, finished
 from textual import __version__
 
-from funreason.record.folder import Life
+from funreason.record.folder import WriterStatus
 from funreason.tui.app import Dashboard
 from funreason.tui.feed import LiveFeed
 
@@ -63,7 +63,7 @@ def picture(folder, size, keys) -> str:
     """The screen's text, and below it every style with where it stands first."""
     feed = LiveFeed(folder, lambda: START + 60)
     if feed.life.status in ("running", "stale"):
-        feed.life = Life("running", 1, "elsewhere", 0.0)
+        feed.life = WriterStatus("running", 1, "elsewhere", 0.0)
     app = Dashboard(feed, open_feed=lambda found: feed, clock=lambda: START + 60)
 
     async def drive() -> str:

@@ -134,7 +134,7 @@ def test_one_step_draws_and_their_log_probabilities_are_those_of_the_nucleus(tmp
 
 
 def test_the_same_engine_draws_at_another_temperature_and_length_for_a_judge(tied):
-    other = tied.drawing(0.5, 6)
+    other = tied.with_settings(0.5, 6)
     answers = other.sample(small(4, greedy=False))
     assert {c.tokens for answer in answers for c in answer} <= set(range(1, 7))
     assert other.weights_id == tied.weights_id

@@ -68,7 +68,7 @@ def test_greedy_answers_of_the_server_are_those_in_process_to_the_letter(server)
     tokenizer = load_tokenizer(BASE, model)
     ours = HuggingFaceSampler(model, tokenizer, weights_id="base", max_new_tokens=96)
     theirs = EndpointSampler(EndpointPool([Address(server)]), max_new_tokens=96)
-    theirs.greet()
+    theirs.connect()
     assert theirs.weights_id == "endpoint:small"
     asked = [Request(t.id, prompt_text(t, tokenizer), 1, 7, greedy=True) for t in generate("new_gate", 20, 0)]
     said = [(c.text, c.truncated) for answer in theirs.sample(asked) for c in answer]
@@ -83,7 +83,7 @@ def test_several_completions_of_one_prompt_differ_and_come_again_with_their_seed
     drawn = []
     for _ in range(2):
         sampler = EndpointSampler(EndpointPool([Address(server)]), max_new_tokens=48)
-        sampler.greet()
+        sampler.connect()
         asked = [Request(t.id, prompt_text(t, tokenizer), 3, 7) for t in generate("new_gate", 6, 0)]
         drawn.append([[c.text for c in answer] for answer in sampler.sample(asked)])
     assert drawn[0] == drawn[1]

@@ -12,11 +12,11 @@ from scripted import Scripted
 from serving import ScriptedServer, completion
 
 from funreason.agents.judges.llm.judge import LlmJudge, recounted
-from funreason.agents.judges.llm.panel import Accept, Asking, Panel
+from funreason.agents.judges.llm.panel import Panel, PanelSettings, VoteRule
 from funreason.config import ConfigError, check_config
 from funreason.record.folder import RunFolder
 from funreason.replay.recorded import Again
-from funreason.replay.validity import Standing
+from funreason.replay.validity import VerdictValidity
 from funreason.runtime.graph import refine_graph
 from funreason.types import Sample, Task, Verdict
 
@@ -191,7 +191,7 @@ def test_votes_counted_again_say_what_they_would_have_said_at_once(stage, accept
     for draws in ((0.9, 0.6), (0.9, 0.1), (0.2, 0.3), (0.55, None)):
         first, second = (_judge(stage, made, draws, rule) for rule in (("mean", 0.5), accept))
         assert first.votes == second.votes == draws
-        again = recounted(first, made, Accept(*accept))
+        again = recounted(first, made, VoteRule(*accept))
         assert again.outcome == second.outcome
         assert again.votes == draws
 
@@ -201,7 +201,7 @@ def _judge(stage, made, votes, accept) -> Verdict:
         return "?" if score is None else f"<judge>{score > 0.5}</judge> <score>{score}</score>"
 
     models = [Scripted(said(score), name=str(i)) for i, score in enumerate(votes)]
-    panel = Panel(models, Asking(accept=Accept(*accept)))
+    panel = Panel(models, PanelSettings(accept=VoteRule(*accept)))
     return asyncio.run(LlmJudge(stage, panel)(made))
 
 
@@ -218,7 +218,7 @@ def _judge(stage, made, votes, accept) -> Verdict:
 def test_an_answer_drawn_anew_stands_unless_another_turn_waits_for_the_repair_now(attempt, order, stands):
     old, new = (check_config({"fcdr": {"max_attempts": most, "regenerate": order}}, "here") for most in (2, 3))
     made = Sample("s", Task("t", "q", []), "a", attempt=attempt, verdicts=(Verdict("format", "regenerate"),))
-    why = Standing(old, new).regenerated(made, Again("format", "fresh"))
+    why = VerdictValidity(old, new).regenerated(made, Again("format", "fresh"))
     assert (why == "") is stands
     assert stands or "another fcdr.max_attempts" in why
 

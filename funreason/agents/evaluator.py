@@ -14,11 +14,11 @@ import msgspec
 
 from funreason.bfcl import check, check_any
 from funreason.gate.items import GateSuite
-from funreason.gate.rule import Marks, Pair, Rule, by_category, compare, decide, pooled
+from funreason.gate.rule import Rule, SuiteComparison, SuiteResult, by_category, compare, decide, pooled
 from funreason.policies.policy import Ask, Policy
-from funreason.record.events import Gated
+from funreason.record.events import GateDecided
 from funreason.record.folder import write_json, write_whole
-from funreason.types import Accepted, Candidate
+from funreason.types import Candidate, Weights
 
 START = 0
 
@@ -32,25 +32,25 @@ class Evaluator:
         suites: list[GateSuite],
         rule: Rule,
         folder: Path,
-        write: Callable[[Gated], None],
+        write: Callable[[GateDecided], None],
     ) -> None:
         self.policy = policy
         self.suites = suites
         self.rule = rule
         self.folder = folder
         self.write = write
-        self.accepted: Accepted | None = None
-        self.start: Mapping[str, Marks] = {}
+        self.accepted: Weights | None = None
+        self.start: Mapping[str, SuiteResult] = {}
 
     async def __call__(self, message: object) -> str:
         """The evaluator takes no samples; it is asked by signal."""
         raise TypeError("the evaluator answers the signal `updated`, it takes no samples: check the graph's edges")
 
-    async def on_signal(self, name: str, candidate: Candidate) -> tuple[str, Accepted]:
+    async def on_signal(self, name: str, candidate: Candidate) -> tuple[str, Weights]:
         """Measure the candidate, compare, decide; the answer is which weights to go on with."""
-        old, new = self.accepted, Accepted(candidate.weights_id, candidate.folder)
+        old, new = self.accepted, Weights(candidate.weights_id, candidate.folder)
         if old is None:
-            raise RuntimeError("the evaluator was asked to compare before `measure_start`")
+            raise RuntimeError("the evaluator was asked to compare before `set_baseline`")
         old_marks, new_marks = await self.measure(old), await self.measure(new)
         word = self._decide(candidate.round, old.weights_id == new.weights_id, old_marks, new_marks)
         gated = self._gated(candidate.round, old.weights_id, new.weights_id, old_marks, new_marks, word)
@@ -59,28 +59,28 @@ class Evaluator:
             self.accepted = new
         return "gated", self.accepted or old
 
-    async def refuse(self, round: int, reason: str) -> Accepted:
+    async def refuse(self, round: int, reason: str) -> Weights:
         """Say `rollback` for an update that gave no weights to measure; the answer is which weights to go on with."""
         here = self.accepted
         if here is None:
-            raise RuntimeError("the evaluator was asked to refuse before `measure_start`")
+            raise RuntimeError("the evaluator was asked to refuse before `set_baseline`")
         marks = await self.measure(here)
         self.write(self._gated(round, here.weights_id, here.weights_id, marks, marks, ("rollback", reason)))
         return here
 
-    async def measure_start(self, weights: Accepted) -> None:
+    async def set_baseline(self, weights: Weights) -> None:
         """Take `weights` as those to beat, and as the height guards are held to."""
         self.start = await self.measure(weights)
         self.accepted = weights
 
-    def as_start(self) -> Gated:
+    def baseline_event(self) -> GateDecided:
         """The measurement of the start as an event: nothing was compared, nothing decided."""
         if self.accepted is None:
-            raise RuntimeError("`measure_start` comes first")
+            raise RuntimeError("`set_baseline` comes first")
         here = self.accepted.weights_id
         return self._gated(START, here, here, self.start, self.start, ("start", "measured, nothing compared"))
 
-    async def measure(self, weights: Accepted) -> dict[str, Marks]:
+    async def measure(self, weights: Weights) -> dict[str, SuiteResult]:
         """The marks of every suite under `weights`, measured now or read from an earlier measurement."""
         path = self.folder / f"{weights.weights_id}.json"
         found = json.loads(path.read_text()) if path.exists() else {}
@@ -89,14 +89,14 @@ class Evaluator:
                 await self.policy.load(weights.folder, weights.weights_id)
                 found[suite.name] = list(await self._mark(suite))
                 write_json(path, found)
-        return {suite.name: Marks(*found[suite.name]) for suite in self.suites}
+        return {suite.name: SuiteResult(*found[suite.name]) for suite in self.suites}
 
-    async def _mark(self, suite: GateSuite) -> Marks:
+    async def _mark(self, suite: GateSuite) -> SuiteResult:
         asks = [Ask(case.id, task) for case, task in zip(suite.cases, suite.tasks, strict=True)]
         completions = await self.policy.ask(asks, greedy=True)
         outputs = [self.policy.split(answers[0].text).answer for answers in completions]
         self._keep_outputs(suite, [answers[0].text for answers in completions])
-        return Marks(
+        return SuiteResult(
             [case.category for case in suite.cases],
             [check(case, output).valid for case, output in zip(suite.cases, outputs, strict=True)],
             [check_any(case, output).valid for case, output in zip(suite.cases, outputs, strict=True)],
@@ -109,10 +109,14 @@ class Evaluator:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, "".join(msgspec.json.encode(line).decode() + "\n" for line in lines))
 
-    def _pairs(self, old: Mapping[str, Marks], new: Mapping[str, Marks]) -> list[Pair]:
-        return [Pair(s.name, s.role, old[s.name], new[s.name], self.start[s.name].accuracy) for s in self.suites]
+    def _pairs(self, old: Mapping[str, SuiteResult], new: Mapping[str, SuiteResult]) -> list[SuiteComparison]:
+        return [
+            SuiteComparison(s.name, s.role, old[s.name], new[s.name], self.start[s.name].accuracy) for s in self.suites
+        ]
 
-    def _decide(self, round: int, same: bool, old: Mapping[str, Marks], new: Mapping[str, Marks]) -> tuple[str, str]:
+    def _decide(
+        self, round: int, same: bool, old: Mapping[str, SuiteResult], new: Mapping[str, SuiteResult]
+    ) -> tuple[str, str]:
         if same:
             return "hold", "the weights did not change"
         pairs = self._pairs(old, new)
@@ -125,13 +129,13 @@ class Evaluator:
         round: int,
         old_id: str,
         new_id: str,
-        old: Mapping[str, Marks],
-        new: Mapping[str, Marks],
+        old: Mapping[str, SuiteResult],
+        new: Mapping[str, SuiteResult],
         word: tuple[str, str],
-    ) -> Gated:
+    ) -> GateDecided:
         pairs = self._pairs(old, new)
         old_all, new_all = pooled([p for p in pairs if p.role == "decide"] or pairs)
-        return Gated(
+        return GateDecided(
             round=round,
             decision=word[0],
             reason=word[1],

@@ -13,8 +13,8 @@ from funreason.bus.agent import Emit
 from funreason.calls.render import CallRenderError
 from funreason.policies.policy import Ask, Policy
 from funreason.policies.protocol import Completion
-from funreason.record.sample_files import Texts
-from funreason.types import Accepted, Sample, Verdict, changed
+from funreason.record.sample_files import SampleFiles
+from funreason.types import Sample, Verdict, Weights, changed
 
 Drawn = Mapping[tuple[str, int], Sample]
 """Samples drawn earlier, by id and attempt."""
@@ -26,7 +26,7 @@ class Generator:
     def __init__(
         self,
         policy: Policy,
-        texts: Texts,
+        texts: SampleFiles,
         k: int,
         drawn: Drawn | None = None,
         ended: Collection[str] = (),
@@ -70,7 +70,7 @@ class Generator:
             self.texts.put("sampled", sample)
         return [fresh.get(s.id) or changed(self.drawn[s.id, s.attempt], verdicts=s.verdicts) for s in samples]
 
-    async def on_signal(self, name: str, accepted: Accepted) -> tuple[str, Accepted]:
+    async def on_signal(self, name: str, accepted: Weights) -> tuple[str, Weights]:
         """After the gate: answer with the accepted weights."""
         await self.policy.load(accepted.folder, accepted.weights_id)
         return "ready", accepted
@@ -129,7 +129,7 @@ class ReferenceGenerator:
         found = [_reference(seed) for seed in seeds]
         return [[] if emit.message.id in self.ended else [emit] for emit in found]
 
-    async def on_signal(self, name: str, accepted: Accepted) -> tuple[str, Accepted]:
+    async def on_signal(self, name: str, accepted: Weights) -> tuple[str, Weights]:
         """After the gate: the accepted weights, as any generator would hold them."""
         await self.policy.load(accepted.folder, accepted.weights_id)
         return "ready", accepted

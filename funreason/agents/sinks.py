@@ -1,25 +1,25 @@
 """The two ends of the graph that write things down: the dead letter for what failed, the keeper for what is kept.
 
-A sample ends once: with a text in the round's folder and an `Ended` event, in that order, so that an end in the log
-always has its text.
+A sample ends once. Its text is written to the round's folder first and its `SampleEnded` event second, so that an end
+in the log always has its text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from funreason.record.events import Ended
-from funreason.record.sample_files import Texts
+from funreason.record.events import SampleEnded
+from funreason.record.sample_files import SampleFiles
 from funreason.types import Outcome, Sample
 
 Ending = Callable[[Sample, str], object]
 """Takes a sample and its fate: `kept`, `text`, `dropped` or `dead`."""
 
 
-class End:
+class Sink:
     """Writes a sample's end."""
 
-    def __init__(self, texts: Texts, write: Callable[[Ended], None]) -> None:
+    def __init__(self, texts: SampleFiles, write: Callable[[SampleEnded], None]) -> None:
         self.texts = texts
         self.write = write
 
@@ -28,10 +28,10 @@ class End:
         self.texts.put(fate, sample)
         self.tell(sample, fate)
 
-    def tell(self, sample: Sample, fate: str) -> Ended:
+    def tell(self, sample: Sample, fate: str) -> SampleEnded:
         """Log the end of a sample whose text is written; the event."""
         last = sample.verdicts[-1] if sample.verdicts else None
-        ended = Ended(
+        ended = SampleEnded(
             round=sample.round,
             sample=sample.id,
             attempt=sample.attempt,
@@ -45,7 +45,7 @@ class End:
         return ended
 
 
-class DeadLetter:
+class DeadLetterSink:
     """Keeps what failed: `dropped` by a judge, or `dead` when attempts were spent or an agent failed."""
 
     def __init__(self, end: Ending) -> None:
@@ -57,7 +57,7 @@ class DeadLetter:
         self.end(sample, "dropped" if dropped else "dead")
 
 
-class Keeper:
+class KeptSink:
     """Keeps what passed: `text` when stage 1 saved it as ordinary text, `kept` otherwise."""
 
     def __init__(self, end: Ending) -> None:

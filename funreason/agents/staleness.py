@@ -14,7 +14,7 @@ from funreason.types import Sample
 REASON = "stale.weights"
 
 
-class Lineage:
+class WeightsHistory:
     """The ids of the weights accepted so far, in order. A gate that holds adds none, and what it refuses is none."""
 
     def __init__(self, ids: Iterable[str]) -> None:

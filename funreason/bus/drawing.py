@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from funreason.bus.topology import Edge, Plan
+from funreason.bus.topology import Edge, Topology
 
 WIDTH = 100
 
 
-def to_mermaid(graph: Plan) -> str:
+def to_mermaid(graph: Topology) -> str:
     """A Mermaid flowchart: counted edges thick, signals dotted, sinks round."""
     ids = {name: f"n{i}" for i, name in enumerate(graph.order)}
     ends = graph.sinks
@@ -35,11 +35,11 @@ def _label(edge: Edge) -> str:
     return edge.outcome + " (counted)" * edge.counted + " (signal)" * edge.signal
 
 
-def _in_order(graph: Plan, order: tuple[str, ...]) -> list[Edge]:
+def _in_order(graph: Topology, order: tuple[str, ...]) -> list[Edge]:
     return [edge for name in order for edge in graph.edges_from(name)]
 
 
-def to_text(graph: Plan, width: int = WIDTH) -> str:
+def to_text(graph: Topology, width: int = WIDTH) -> str:
     """One row per node in depth order, with its edges grouped by where they lead; no line passes `width` columns.
 
     A name longer than half the width is still shown in full, on a line of its own.
@@ -48,7 +48,7 @@ def to_text(graph: Plan, width: int = WIDTH) -> str:
     return "\n".join(line for name in graph.order for line in _rows(graph, name, column, width)) + "\n"
 
 
-def _rows(graph: Plan, name: str, column: int, width: int) -> list[str]:
+def _rows(graph: Topology, name: str, column: int, width: int) -> list[str]:
     head = f"{'▶' if name == graph.start else '■' if name in graph.sinks else '│'} {name}"
     ways = _ways(graph, name) or ["ends here"]
     rows = _wrapped(ways, width - column)
@@ -71,7 +71,7 @@ def _wrapped(ways: list[str], room: int) -> list[str]:
     return rows
 
 
-def _ways(graph: Plan, name: str) -> list[str]:
+def _ways(graph: Topology, name: str) -> list[str]:
     groups: dict[str, list[str]] = {}
     for edge in graph.edges_from(name):
         groups.setdefault(edge.target, []).append(_label(edge))

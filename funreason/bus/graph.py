@@ -13,13 +13,13 @@ from typing import Any
 from funreason.bus.agent import GraphError, Problem
 from funreason.bus.checks import check_graph
 from funreason.bus.graph_yaml import read_plan
-from funreason.bus.topology import DEAD_LETTER, Edge, Node, Plan
+from funreason.bus.topology import DEAD_LETTER, Edge, Node, Topology
 
 __all__ = ["DEAD_LETTER", "Edge", "Graph", "Node"]
 
 
 @dataclass(frozen=True)
-class Graph(Plan):
+class Graph(Topology):
     """A plan that can be read, checked and changed; each change gives a new graph."""
 
     @classmethod

@@ -18,7 +18,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from funreason.bus.agent import GraphError, Problem
-from funreason.bus.topology import Edge, Node, Plan
+from funreason.bus.topology import Edge, Node, Topology
 
 GRAPH_KEYS = ("start", "nodes", "edges")
 NODE_KEYS = ("agent", "outcomes", "max_batch", "concurrency", "retries")
@@ -32,7 +32,7 @@ def nearest(name: str, known: Collection[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(map(repr, known)) or 'none'}."
 
 
-def read_plan(data: Mapping[str, Any]) -> Plan:
+def read_plan(data: Mapping[str, Any]) -> Topology:
     """The plan that `data` declares.
 
     Raises:
@@ -44,7 +44,7 @@ def read_plan(data: Mapping[str, Any]) -> Plan:
     edges = data.get("edges", [])
     if not isinstance(edges, list | tuple):
         raise _wrong("graph.edges", "a list of edges", edges)
-    return Plan(
+    return Topology(
         tuple(_node(str(name), given) for name, given in nodes.items()),
         tuple(_edge(f"graph.edges[{i}]", given) for i, given in enumerate(edges)),
         _text("graph.start", data.get("start", "")),

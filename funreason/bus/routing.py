@@ -13,7 +13,7 @@ from typing import Any
 
 from funreason.bus.agent import ENDED, ERROR, SPENT, Agent, AnswerError, Emit, Failed
 from funreason.bus.graph_yaml import nearest
-from funreason.bus.topology import Edge, Node, Plan
+from funreason.bus.topology import Edge, Node, Topology
 from funreason.types import Verdict
 
 
@@ -22,7 +22,7 @@ class Route:
 
     __slots__ = ("counted", "ends", "outcome", "taken", "target")
 
-    def __init__(self, outcome: str, target: Lane, counted: bool = False, ends: bool = False) -> None:
+    def __init__(self, outcome: str, target: NodeState, counted: bool = False, ends: bool = False) -> None:
         self.outcome = outcome
         self.target = target
         self.counted = counted
@@ -30,7 +30,7 @@ class Route:
         self.taken = 0
 
 
-class Lane:
+class NodeState:
     """A node at work: its agent, its routes, who waits and how much is under way.
 
     `plain` are the routes that cost nothing but the move: neither counted nor for errors.
@@ -80,18 +80,20 @@ class Lane:
         return self.end.taken + sum(route.taken for route in self.routes.values()) - self.forked
 
 
-def compile_table(graph: Plan, agents: Mapping[str, Agent]) -> dict[str, Lane]:
+def compile_table(graph: Topology, agents: Mapping[str, Agent]) -> dict[str, NodeState]:
     """The lanes of a checked graph, in depth order."""
     ends = graph.sinks
     served = [name for name in graph.order if name in agents]
-    lanes = {name: Lane(graph.node(name), 1 << depth, agents[name], name in ends) for depth, name in enumerate(served)}
+    lanes = {
+        name: NodeState(graph.node(name), 1 << depth, agents[name], name in ends) for depth, name in enumerate(served)
+    }
     for edge in graph.edges:
         if not edge.signal:
             _lay(lanes, edge)
     return lanes
 
 
-def _lay(lanes: dict[str, Lane], edge: Edge) -> None:
+def _lay(lanes: dict[str, NodeState], edge: Edge) -> None:
     lane = lanes[edge.source]
     route = lane.routes[edge.outcome] = Route(edge.outcome, lanes[edge.target], edge.counted)
     if not edge.counted and edge.outcome != ERROR:
@@ -109,7 +111,7 @@ Step = tuple[Route, Any]
 """A route and what travels along it; the message is None on the route by which messages end."""
 
 
-def read_answer(lane: Lane, message: Any, answer: object) -> list[Step]:
+def read_answer(lane: NodeState, message: Any, answer: object) -> list[Step]:
     """The steps that `answer` to `message` asks for.
 
     Raises:
@@ -127,7 +129,7 @@ def read_answer(lane: Lane, message: Any, answer: object) -> list[Step]:
     return [_emitted(lane, message, answer)]
 
 
-def read_batch(lane: Lane, load: list[Any], answers: object) -> Sequence[object]:
+def read_batch(lane: NodeState, load: list[Any], answers: object) -> Sequence[object]:
     """The answers to a batch, one per message.
 
     Raises:
@@ -143,7 +145,7 @@ def read_batch(lane: Lane, load: list[Any], answers: object) -> Sequence[object]
     )
 
 
-def read_fault(lane: Lane, message: Any, fault: Exception) -> list[Step]:
+def read_fault(lane: NodeState, message: Any, fault: Exception) -> list[Step]:
     """The one step of a message whose agent failed: out by `error`, with a verdict that holds the traceback's end.
 
     Empty for a node without an edge for errors: a sink.
@@ -157,14 +159,14 @@ def read_fault(lane: Lane, message: Any, fault: Exception) -> list[Step]:
     return [(route, Failed(message, verdict))]
 
 
-def count_attempt(lane: Lane, route: Route, message: Any, max_attempts: int) -> Step:
+def count_attempt(lane: NodeState, route: Route, message: Any, max_attempts: int) -> Step:
     """The step of a message on a counted edge: on to its next attempt, or out by `spent` when it had them all."""
     if lane.spent is not None and message.attempt + 1 >= max_attempts:
         return lane.spent, message
     return route, message.next_attempt()
 
 
-def told_reason(message: object) -> str:
+def error_reason(message: object) -> str:
     """What the last verdict on a failed message says; empty when there is none."""
     verdict = (
         message.verdict if isinstance(message, Failed) else next(iter(getattr(message, "verdicts", ())[-1:]), None)
@@ -180,7 +182,7 @@ def evidence(fault: Exception | None) -> str:
     return "\n".join(lines)[-EVIDENCE_CHARS:]
 
 
-def _emitted(lane: Lane, message: Any, emit: object) -> Step:
+def _emitted(lane: NodeState, message: Any, emit: object) -> Step:
     if not isinstance(emit, Emit):
         wanted = "a Verdict, an outcome's name, an Emit or a list of Emit" + " or None" * lane.sink
         raise AnswerError(f"agent {lane.name!r} must answer {wanted}; found {type(emit).__name__}.")
@@ -190,7 +192,7 @@ def _emitted(lane: Lane, message: Any, emit: object) -> Step:
     return _route(lane, emit.outcome, emit.message), emit.message
 
 
-def _route(lane: Lane, outcome: str, message: Any) -> Route:
+def _route(lane: NodeState, outcome: str, message: Any) -> Route:
     route = lane.routes.get(outcome)
     if route is None:
         hint = nearest(str(outcome), tuple(lane.routes))
@@ -203,7 +205,7 @@ def _route(lane: Lane, outcome: str, message: Any) -> Route:
     return route
 
 
-def _judged(lane: Lane, message: Any, verdict: Verdict) -> Any:
+def _judged(lane: NodeState, message: Any, verdict: Verdict) -> Any:
     if hasattr(message, "judged"):
         return message.judged(verdict)
     raise AnswerError(
@@ -218,7 +220,7 @@ def _judged(lane: Lane, message: Any, verdict: Verdict) -> Any:
 # A batch that raised is asked one by one, so that only the guilty message fails.
 
 
-async def ask_batch(lane: Lane, load: list[Any]) -> list[list[Step]]:
+async def ask_batch(lane: NodeState, load: list[Any]) -> list[list[Step]]:
     """The steps of each message of `load`, in its order."""
     try:
         answers = read_batch(lane, load, await lane.agent(load))
@@ -228,7 +230,7 @@ async def ask_batch(lane: Lane, load: list[Any]) -> list[list[Step]]:
     return [await _read(lane, message, answer) for message, answer in zip(load, answers, strict=True)]
 
 
-async def ask_again(lane: Lane, message: Any, fault: Exception, tries: int) -> list[Step]:
+async def ask_again(lane: NodeState, message: Any, fault: Exception, tries: int) -> list[Step]:
     """The steps of a message whose agent failed with `fault`, after up to `tries` calls more.
 
     When those fail too: out by `error`, or no step at all from a sink.
@@ -250,14 +252,14 @@ def _require_hope(fault: Exception) -> None:
         raise fault
 
 
-async def _ask(lane: Lane, message: Any) -> list[Step]:
+async def _ask(lane: NodeState, message: Any) -> list[Step]:
     if lane.max_batch == 1:
         return read_answer(lane, message, await lane.agent(message))
     (answer,) = read_batch(lane, [message], await lane.agent([message]))
     return read_answer(lane, message, answer)
 
 
-async def _read(lane: Lane, message: Any, answer: object) -> list[Step]:
+async def _read(lane: NodeState, message: Any, answer: object) -> list[Step]:
     try:
         return read_answer(lane, message, answer)
     except Exception as fault:

@@ -133,7 +133,7 @@ def _forward(targets: dict[str, dict[str, None]], start: str) -> Iterator[tuple[
 
 
 @dataclass(frozen=True)
-class Plan:
+class Topology:
     """Nodes and edges, in the order they were declared."""
 
     nodes: tuple[Node, ...]

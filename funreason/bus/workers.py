@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 from funreason.bus.agent import ERROR, At, BrokenAgent, Observer
 from funreason.bus.routing import (
-    Lane,
+    NodeState,
     Route,
     Step,
     ask_again,
     ask_batch,
     count_attempt,
+    error_reason,
     evidence,
     read_answer,
-    told_reason,
 )
 from funreason.bus.source import AsyncIntake, Intake
 from funreason.types import Verdict
@@ -96,12 +96,12 @@ class Signalled(NamedTuple):
     payload: Any
 
 
-def node_flows(lanes: Iterable[Lane]) -> dict[str, NodeFlow]:
+def node_flows(lanes: Iterable[NodeState]) -> dict[str, NodeFlow]:
     """The counts of each lane."""
     return {lane.name: _node_flow(lane) for lane in lanes}
 
 
-def _node_flow(lane: Lane) -> NodeFlow:
+def _node_flow(lane: NodeState) -> NodeFlow:
     answers = {outcome: route.taken for outcome, route in lane.routes.items() if route.taken}
     return NodeFlow(lane.entered, answers, lane.end.taken, lane.errors, lane.retried, lane.seconds)
 
@@ -117,17 +117,17 @@ class Ready:
 
     __slots__ = ("_by_depth", "full", "partial", "queued")
 
-    def __init__(self, lanes: Iterable[Lane]) -> None:
+    def __init__(self, lanes: Iterable[NodeState]) -> None:
         self._by_depth = {lane.bit.bit_length(): lane for lane in lanes}
         self.full = self.partial = self.queued = 0
 
-    def put(self, lane: Lane, message: Any) -> None:
+    def put(self, lane: NodeState, message: Any) -> None:
         """Let `message` wait at `lane`."""
         lane.waiting.append(message)
         self.queued += 1
         self._mark(lane)
 
-    def take(self) -> tuple[Lane, list[Any]] | None:
+    def take(self) -> tuple[NodeState, list[Any]] | None:
         """The next messages to hand to an agent, up to its `max_batch`; their lane then has one call more under way."""
         mask = self.full or self.partial
         if not mask:
@@ -140,13 +140,13 @@ class Ready:
         self._mark(lane)
         return lane, load
 
-    def done(self, lane: Lane) -> None:
+    def done(self, lane: NodeState) -> None:
         """One call of `lane` has returned."""
         lane.running -= 1
         if lane.waiting:
             self._mark(lane)
 
-    def _mark(self, lane: Lane) -> None:
+    def _mark(self, lane: NodeState) -> None:
         bit, size = lane.bit, len(lane.waiting) if lane.running < lane.limit else 0
         self.full = self.full | bit if size >= lane.max_batch else self.full & ~bit
         self.partial = self.partial | bit if 0 < size < lane.max_batch else self.partial & ~bit
@@ -161,7 +161,7 @@ BREATH_S = 0.02
 """How long agents that never wait may keep the loop from its timers and signal handlers."""
 
 
-class Breath:
+class FairnessYield:
     """When the next breath is due (on the clock of `perf_counter`), and the breath itself."""
 
     __slots__ = ("_air", "due")
@@ -201,7 +201,7 @@ class Drain:
     """The state of one `Bus.drain`; used once."""
 
     def __init__(
-        self, lanes: dict[str, Lane], start: str, intake: Intake | AsyncIntake, observe: Observer, limits: Limits
+        self, lanes: dict[str, NodeState], start: str, intake: Intake | AsyncIntake, observe: Observer, limits: Limits
     ) -> None:
         self._lanes, self._start, self._intake, self._observe = lanes, lanes[start], intake, observe
         self._limits = limits
@@ -209,10 +209,10 @@ class Drain:
         self._idle: deque[asyncio.Future[None]] = deque()
         self._rousing = False
         self._fault: Exception | None = None
-        self._broken: tuple[Lane, str] | None = None
+        self._broken: tuple[NodeState, str] | None = None
         self._stopped = self._halted = False
         self._live = self._pulled = self._forked = self._peak = 0
-        self._breath = Breath()
+        self._breath = FairnessYield()
 
     def stop(self) -> None:
         """Pull no more; what is in flight is finished."""
@@ -253,7 +253,7 @@ class Drain:
         ended = self._ended()
         for lane in self._lanes.values():
             if self._limits.only_errs(lane.errors, lane.entered, ended):
-                self._broken = self._broken or (lane, self._told(lane))
+                self._broken = self._broken or (lane, self._last_error(lane))
 
     def _raise_what_went_wrong(self) -> None:
         if self._broken is not None:
@@ -263,7 +263,7 @@ class Drain:
         if self._intake.fault is not None:
             raise self._intake.fault
 
-    def _broken_agent(self, lane: Lane, told: str) -> BrokenAgent:
+    def _broken_agent(self, lane: NodeState, told: str) -> BrokenAgent:
         unfinished = [At(each.name, message) for each in self._lanes.values() for message in each.waiting]
         answers = lane.entered + lane.errors * lane.sink
         return BrokenAgent(lane.name, lane.errors, answers, told, unfinished)
@@ -347,7 +347,7 @@ class Drain:
 
     # -- the hot path -----------------------------------------------------------------------------------------
 
-    async def _walk(self, lane: Lane, message: Any) -> None:
+    async def _walk(self, lane: NodeState, message: Any) -> None:
         """Carry one message from node to node until it ends or has to wait.
 
         The common answer, a verdict that leads on by a plain edge, is handled here and not in `_deliver`: it is
@@ -386,7 +386,7 @@ class Drain:
         if now > breath.due:
             await breath.take()
 
-    async def _batch(self, lane: Lane, load: list[Any]) -> None:
+    async def _batch(self, lane: NodeState, load: list[Any]) -> None:
         """Hand a batch to its agent and send on what it answered."""
         started = perf_counter()
         steps = await ask_batch(lane, load)
@@ -400,7 +400,7 @@ class Drain:
 
     # -- answers ----------------------------------------------------------------------------------------------
 
-    def _deliver(self, lane: Lane, message: Any, steps: list[Step], seconds: float) -> None:
+    def _deliver(self, lane: NodeState, message: Any, steps: list[Step], seconds: float) -> None:
         """Send on everything that one message became."""
         if not steps:
             self._give_up(lane, message)
@@ -411,7 +411,7 @@ class Drain:
         for route, after in steps:
             self._send(lane, message, route, after, seconds / len(steps))
 
-    def _send(self, lane: Lane, before: Any, route: Route, after: Any, seconds: float) -> None:
+    def _send(self, lane: NodeState, before: Any, route: Route, after: Any, seconds: float) -> None:
         if route.counted:
             route, after = count_attempt(lane, route, after, self._limits.max_attempts)
         route.taken += 1
@@ -423,24 +423,24 @@ class Drain:
         if route.outcome == ERROR:
             self._note_error(lane, after)
 
-    def _note_error(self, lane: Lane, after: Any) -> None:
+    def _note_error(self, lane: NodeState, after: Any) -> None:
         lane.errors += 1
         lane.failed = after
         entered, limits = lane.entered, self._limits
         if entered >= limits.error_floor and lane.errors > limits.error_limit * entered:
-            self._break(lane, self._told(lane))
+            self._break(lane, self._last_error(lane))
 
     @staticmethod
-    def _told(lane: Lane) -> str:
+    def _last_error(lane: NodeState) -> str:
         """What the lane's last error was."""
-        return told_reason(lane.failed) or evidence(lane.last_fault)
+        return error_reason(lane.failed) or evidence(lane.last_fault)
 
-    def _give_up(self, lane: Lane, message: Any) -> None:
+    def _give_up(self, lane: NodeState, message: Any) -> None:
         # A sink has no edge for errors: the message goes back to it, and is among the unfinished.
         lane.errors += 1
         self._ready.put(lane, message)
         self._break(lane, evidence(lane.last_fault))
 
-    def _break(self, lane: Lane, told: str) -> None:
+    def _break(self, lane: NodeState, told: str) -> None:
         self._broken = self._broken or (lane, told)
         self._halt()

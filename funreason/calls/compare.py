@@ -12,21 +12,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from funreason.calls.schema import Problem, tool_named
+from funreason.calls.schema import SchemaProblem, tool_named
 from funreason.types import Call
 
 _DROPPED = str.maketrans("'", '"', " ,./-_*^")
 _NO_DEFAULT = object()
 
 
-def same_calls(calls: Sequence[Call], reference: Sequence[Call], tools: list[dict[str, Any]]) -> Problem | None:
+def same_calls(calls: Sequence[Call], reference: Sequence[Call], tools: list[dict[str, Any]]) -> SchemaProblem | None:
     """None when `calls` mean what `reference` means, else the first difference.
 
     Codes: `reference.count`, `reference.name`, `reference.missing`, `reference.unexpected`, `reference.value`,
     and `reference.no_match` when one of several reference calls is matched by none.
     """
     if len(calls) != len(reference):
-        return Problem("reference.count", f"{len(calls)} calls, the reference has {len(reference)}")
+        return SchemaProblem("reference.count", f"{len(calls)} calls, the reference has {len(reference)}")
     if len(calls) == 1:
         return same_call(calls[0], reference[0], tool_named(tools, reference[0].name))
     left = list(calls)
@@ -39,10 +39,10 @@ def same_calls(calls: Sequence[Call], reference: Sequence[Call], tools: list[dic
     return None
 
 
-def same_call(call: Call, wanted: Call, tool: dict[str, Any] | None) -> Problem | None:
+def same_call(call: Call, wanted: Call, tool: dict[str, Any] | None) -> SchemaProblem | None:
     """None when one call means what the wanted call means, else the first difference."""
     if call.name != wanted.name:
-        return Problem("reference.name", f"{call.name}, the reference has {wanted.name}")
+        return SchemaProblem("reference.name", f"{call.name}, the reference has {wanted.name}")
     properties = tool["parameters"]["properties"] if tool else {}
     for name, value in call.arguments.items():
         problem = _compare(name, value, wanted, properties.get(name, {}))
@@ -50,7 +50,7 @@ def same_call(call: Call, wanted: Call, tool: dict[str, Any] | None) -> Problem 
             return problem
     for name, value in wanted.arguments.items():
         if name not in call.arguments and not _is_default(value, properties.get(name, {})):
-            return Problem("reference.missing", f"{call.name} lacks {name}={value!r:.80}")
+            return SchemaProblem("reference.missing", f"{call.name} lacks {name}={value!r:.80}")
     return None
 
 
@@ -67,24 +67,26 @@ def same_value(value: Any, wanted: Any, number: bool = False) -> bool:
     return False
 
 
-def _compare(name: str, value: Any, wanted: Call, schema: dict[str, Any]) -> Problem | None:
+def _compare(name: str, value: Any, wanted: Call, schema: dict[str, Any]) -> SchemaProblem | None:
     if name not in wanted.arguments:
         if _is_default(value, schema):
             return None
-        return Problem("reference.unexpected", f"{wanted.name} is given {name}={value!r:.80}, the reference is not")
+        return SchemaProblem(
+            "reference.unexpected", f"{wanted.name} is given {name}={value!r:.80}, the reference is not"
+        )
     if same_value(value, wanted.arguments[name], schema.get("type") == "number"):
         return None
     expected = wanted.arguments[name]
-    return Problem("reference.value", f"{wanted.name}.{name}={value!r:.80}, the reference has {expected!r:.80}")
+    return SchemaProblem("reference.value", f"{wanted.name}.{name}={value!r:.80}, the reference has {expected!r:.80}")
 
 
-def _closest_difference(left: list[Call], wanted: Call, tool: dict[str, Any] | None) -> Problem:
+def _closest_difference(left: list[Call], wanted: Call, tool: dict[str, Any] | None) -> SchemaProblem:
     candidates = [call for call in left if call.name == wanted.name]
     if len(candidates) == 1:
         problem = same_call(candidates[0], wanted, tool)
         if problem:
             return problem
-    return Problem("reference.no_match", f"no call does what the reference's {wanted.name} does")
+    return SchemaProblem("reference.no_match", f"no call does what the reference's {wanted.name} does")
 
 
 def _same_item(value: Any, wanted: Any) -> bool:

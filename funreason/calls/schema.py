@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from funreason.calls.tools import ToolFormatError, normalise_tools
 from funreason.types import Call
 
-__all__ = ["Problem", "ToolFormatError", "check_call", "check_value", "normalise_tools", "tool_named"]
+__all__ = ["SchemaProblem", "ToolFormatError", "check_call", "check_value", "normalise_tools", "tool_named"]
 
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -25,7 +25,7 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-class Problem(NamedTuple):
+class SchemaProblem(NamedTuple):
     """One thing wrong with a call: a dotted code and what was seen."""
 
     code: str
@@ -40,7 +40,7 @@ def tool_named(tools: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
     return None
 
 
-def check_call(call: Call, tool: dict[str, Any]) -> list[Problem]:
+def check_call(call: Call, tool: dict[str, Any]) -> list[SchemaProblem]:
     """Every problem of `call` against its normalised tool, in the order unknown, missing, then values.
 
     Codes: `schema.unknown_parameter`, `schema.missing_required`, `schema.type`, `schema.enum`.
@@ -48,12 +48,12 @@ def check_call(call: Call, tool: dict[str, Any]) -> list[Problem]:
     parameters = tool["parameters"]
     properties, arguments = parameters["properties"], call.arguments
     problems = [
-        Problem("schema.unknown_parameter", f"{call.name} has no parameter {name}")
+        SchemaProblem("schema.unknown_parameter", f"{call.name} has no parameter {name}")
         for name in arguments
         if name not in properties
     ]
     problems += [
-        Problem("schema.missing_required", f"{call.name} needs {name}")
+        SchemaProblem("schema.missing_required", f"{call.name} needs {name}")
         for name in parameters["required"]
         if name not in arguments
     ]
@@ -65,15 +65,15 @@ def check_call(call: Call, tool: dict[str, Any]) -> list[Problem]:
     return problems
 
 
-def check_value(value: Any, schema: dict[str, Any], where: str, required: bool = True) -> Problem | None:
+def check_value(value: Any, schema: dict[str, Any], where: str, required: bool = True) -> SchemaProblem | None:
     """The first problem of one value, or None. None as a value passes for a parameter that may be left out."""
     if value is None and not required:
         return None
     wanted = schema.get("type")
     if wanted is not None and not _is_of_type(value, wanted):
-        return Problem("schema.type", f"{where} wants {_type_words(wanted)}, got {_short(value)}")
+        return SchemaProblem("schema.type", f"{where} wants {_type_words(wanted)}, got {_short(value)}")
     if "anyOf" in schema and not any(check_value(value, option, where) is None for option in schema["anyOf"]):
-        return Problem("schema.type", f"{where} fits none of its types, got {_short(value)}")
+        return SchemaProblem("schema.type", f"{where} fits none of its types, got {_short(value)}")
     enum = schema.get("enum")
     if enum:
         problem = _check_enum(value, enum, where)
@@ -82,7 +82,7 @@ def check_value(value: Any, schema: dict[str, Any], where: str, required: bool =
     return _check_inside(value, schema, where)
 
 
-def _check_inside(value: Any, schema: dict[str, Any], where: str) -> Problem | None:
+def _check_inside(value: Any, schema: dict[str, Any], where: str) -> SchemaProblem | None:
     if isinstance(value, list | tuple) and isinstance(schema.get("items"), dict):
         for index, item in enumerate(value):
             problem = check_value(item, schema["items"], f"{where}[{index}]")
@@ -92,7 +92,7 @@ def _check_inside(value: Any, schema: dict[str, Any], where: str) -> Problem | N
         required = schema.get("required") or []
         missing = next((name for name in required if name not in value), None)
         if missing is not None:
-            return Problem("schema.missing_required", f"{where} needs {missing}")
+            return SchemaProblem("schema.missing_required", f"{where} needs {missing}")
         for name, item in value.items():
             inner = schema["properties"].get(name)
             problem = check_value(item, inner, f"{where}.{name}", name in required) if inner else None
@@ -101,12 +101,12 @@ def _check_inside(value: Any, schema: dict[str, Any], where: str) -> Problem | N
     return None
 
 
-def _check_enum(value: Any, enum: list[Any], where: str) -> Problem | None:
+def _check_enum(value: Any, enum: list[Any], where: str) -> SchemaProblem | None:
     # An enum on a list speaks of its items: no data set enumerates whole lists.
     values = value if isinstance(value, list | tuple) and not any(isinstance(item, list) for item in enum) else [value]
     for item in values:
         if not any(item == allowed and isinstance(item, bool) == isinstance(allowed, bool) for allowed in enum):
-            return Problem("schema.enum", f"{where} is {_short(item)}, not one of {_short(enum)}")
+            return SchemaProblem("schema.enum", f"{where} is {_short(item)}, not one of {_short(enum)}")
     return None
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from funreason.commands import terminal
 from funreason.commands.story import story
-from funreason.record.events import Requeued
+from funreason.record.events import SampleRequeued
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import EventLog
 from funreason.record.plain import plain
@@ -93,7 +93,7 @@ def _put_back(folder: RunFolder, pattern: str) -> int:
         )
     log = EventLog(folder.events, "requeue")
     for sample in chosen:
-        log.write(Requeued(sample=sample.id, round=sample.round))
+        log.write(SampleRequeued(sample=sample.id, round=sample.round))
     log.close()
     for k in {sample.round for sample in chosen}:  # begun without the samples that may now be kept
         shutil.rmtree(folder.checkpoint(k), ignore_errors=True)

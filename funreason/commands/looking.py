@@ -42,14 +42,14 @@ def show_status(run: str | None, runs: Path, *, as_json: bool) -> int:
 
 def show_graph(name: str, settings: list[str], *, mermaid: bool) -> int:
     """Draw the graph of a configuration; a graph that cannot run is a GraphError."""
-    from funreason.agents.judges.llm.factory import asks_models, judged_by
+    from funreason.agents.judges.llm.factory import judged_by, uses_llm
     from funreason.bus.drawing import to_mermaid, to_text
     from funreason.runtime.graph import loop_graph
 
     fcdr = read_config(name, {}, settings).fcdr
     graph = loop_graph(fcdr)
     print(plain(to_mermaid(graph) if mermaid else to_text(graph), lines=True))
-    if asks_models(fcdr) and not mermaid:
+    if uses_llm(fcdr) and not mermaid:
         print("\n".join(plain(f"judge of {stage}: {who}") for stage, who in judged_by(fcdr).items()))
     return 0
 

@@ -62,7 +62,7 @@ def run_loop(
             console.print(f"it can be taken up again: funreason loop --resume {folder.path}", soft_wrap=True)
         raise
     finally:
-        stop.deafen()
+        stop.ignore_signals()
     try:
         report(console, folder, state)
     except OSError:  # nobody reads any more, as behind `| head`

@@ -79,7 +79,7 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
                 console.print(f"what it failed on is put back before that by: {back}", soft_wrap=True)
         raise
     finally:
-        stop.deafen()
+        stop.ignore_signals()
     state = shown.whole()
     console.print(stage_table(state))
     for table in (asked_table(state), health_table(state)):

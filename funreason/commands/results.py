@@ -54,8 +54,8 @@ def read_results(folder: Path, wanted: Wanted) -> Results:
     facts = read_facts(folder)
     own = (facts or {}).get("suite")
     name = wanted.suite or own or OFFICIAL
-    with TemporaryDirectory() as aside:
-        cases = load_suite(name, folder if name == own else Path(aside))
+    with TemporaryDirectory() as offloaded:
+        cases = load_suite(name, folder if name == own else Path(offloaded))
     if facts is None:
         outputs, _ = read_outputs(folder, cases, partial=wanted.partial)
         return Results(outputs, cases, {})

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from funreason.commands import terminal
 from funreason.record.folder import RecordError, RunFolder, open_run
-from funreason.record.manifest import Spare, prune, size_of, spare, verify
+from funreason.record.manifest import Prunable, prune, size_of, spare, verify
 from funreason.record.plain import plain
 from funreason.record.state import State
 
@@ -96,7 +96,7 @@ def _accuracy(state: State) -> str:
     return f"{100 * (score.new if gates[-1].decision == 'promote' else score.old) / score.total:.1f} %"
 
 
-def _said(folder: RunFolder, thing: Spare) -> str:
+def _said(folder: RunFolder, thing: Prunable) -> str:
     return f"{folder.name}: {thing.path.relative_to(folder.path)}  {_megabytes(thing.bytes)}  {thing.why}"
 
 

@@ -35,7 +35,7 @@ def run_train(file: Path, out: Path | None, model: str | None, name: str, previe
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
     _preview(screen, examples[:preview], policy, config.train.update.max_length)
     job, work = update_job(config.train.update, config, base.folder, out), out.with_name(f".{out.name}.update")
-    with policy.aside():
+    with policy.offloaded():
         report, weights_id = update(job, examples, policy.tokenizer, work, on_step=lambda step: _say(screen, step))
     shutil.rmtree(work, ignore_errors=True)
     screen.print(

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from funreason.record.events import Gated, Score
+from funreason.record.events import GateDecided, Score
 from funreason.record.plain import plain
 from funreason.record.rounds import JudgeHealth
 from funreason.record.sample_files import KEPT
@@ -290,6 +290,6 @@ def _score(s: Score) -> tuple[str, ...]:
     )
 
 
-def _decision(gate: Gated) -> Text:
+def _decision(gate: GateDecided) -> Text:
     sign, colour = MARKS.get(gate.decision, ("?", ""))
     return Text(plain(f"{sign} {gate.decision}"), style=colour)

@@ -39,7 +39,7 @@ class Finding(NamedTuple):
     query: str
 
 
-class Screen:
+class ContaminationCheck:
     """The gate's queries, against which training tasks are held."""
 
     def __init__(self, queries: Sequence[str], settings: Contamination) -> None:

@@ -13,7 +13,7 @@ from funreason.bfcl.intervals import mcnemar_exact, wilson
 from funreason.record.events import Score
 
 
-class Marks(NamedTuple):
+class SuiteResult(NamedTuple):
     """One suite's verdicts under one set of weights, item by item in the suite's order."""
 
     categories: list[str]
@@ -36,17 +36,17 @@ class Rule(NamedTuple):
     max_guard_loss: float
 
 
-class Pair(NamedTuple):
+class SuiteComparison(NamedTuple):
     """A suite under old and new weights, and its accuracy at the start of the run."""
 
     name: str
     role: str
-    old: Marks
-    new: Marks
+    old: SuiteResult
+    new: SuiteResult
     start: float
 
 
-def compare(old: Marks, new: Marks, category: str | None = None) -> Score:
+def compare(old: SuiteResult, new: SuiteResult, category: str | None = None) -> Score:
     """Paired counts over one category, or over all items."""
     items = [i for i, name in enumerate(old.categories) if category in (None, name)]
     gained = sum(new.strict[i] and not old.strict[i] for i in items)
@@ -67,12 +67,12 @@ def compare(old: Marks, new: Marks, category: str | None = None) -> Score:
     )
 
 
-def by_category(old: Marks, new: Marks) -> dict[str, Score]:
+def by_category(old: SuiteResult, new: SuiteResult) -> dict[str, Score]:
     """`compare` for each category, in the order of the suite."""
     return {name: compare(old, new, name) for name in dict.fromkeys(old.categories)}
 
 
-def decide(rule: Rule, pairs: Sequence[Pair]) -> tuple[str, str]:
+def decide(rule: Rule, pairs: Sequence[SuiteComparison]) -> tuple[str, str]:
     """The word and its reason. Guards and categories are asked first: a gain does not buy them off."""
     for pair in pairs:
         harm = _HARM[pair.role](rule, pair)
@@ -98,32 +98,32 @@ def points(score: Score) -> float:
     return 100 * (score.new - score.old) / score.total if score.total else 0.0
 
 
-def _guard_harm(rule: Rule, pair: Pair) -> str:
+def _guard_harm(rule: Rule, pair: SuiteComparison) -> str:
     loss = round(100 * (pair.start - pair.new.accuracy), 6)  # 0.65 - 0.60 is not 0.05 in binary
     if loss <= rule.max_guard_loss:
         return ""
     return f"guard {pair.name} is {loss:.1f} points under its start; {rule.max_guard_loss:g} are allowed"
 
 
-def _category_harm(rule: Rule, pair: Pair) -> str:
+def _category_harm(rule: Rule, pair: SuiteComparison) -> str:
     for name, score in by_category(pair.old, pair.new).items():
         if -points(score) > rule.max_category_loss and score.p <= rule.p:
             return f"category {name} fell {-points(score):.1f} points, p {score.p:.3f}"
     return ""
 
 
-def _no_harm(rule: Rule, pair: Pair) -> str:
+def _no_harm(rule: Rule, pair: SuiteComparison) -> str:
     return ""
 
 
 _HARM = {"guard": _guard_harm, "decide": _category_harm, "watch": _no_harm}
 
 
-def pooled(pairs: Sequence[Pair]) -> tuple[Marks, Marks]:
+def pooled(pairs: Sequence[SuiteComparison]) -> tuple[SuiteResult, SuiteResult]:
     """Several suites as one: the old marks and the new ones."""
 
-    def join(marks: list[Marks]) -> Marks:
-        return Marks(
+    def join(marks: list[SuiteResult]) -> SuiteResult:
+        return SuiteResult(
             [c for m in marks for c in m.categories],
             [s for m in marks for s in m.strict],
             [a for m in marks for a in m.any_format],

@@ -16,27 +16,27 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from funreason.agents.generator import Generator
-from funreason.agents.judges.canary_check import Examiner, asked_twice, beside
-from funreason.agents.judges.llm.factory import asks_models, build_panel, opened, sitting
+from funreason.agents.judges.canary_check import CanaryCheck, beside, with_self_agreement
+from funreason.agents.judges.llm.factory import build_panel, connected, recording_usage, uses_llm
 from funreason.agents.judges.llm.panel import Panel
 from funreason.agents.judges.registry import check_judges, judges, make_bus
 from funreason.agents.regenerator import Regenerator, Resample
-from funreason.agents.sinks import DeadLetter, End, Ending, Keeper
+from funreason.agents.sinks import DeadLetterSink, Ending, KeptSink, Sink
 from funreason.bus.graph import Graph
 from funreason.bus.workers import Flow
 from funreason.config import Config, dump_config
 from funreason.data.reading import read_samples
 from funreason.data.writers import RecordsFile, as_sharegpt, as_xlam
-from funreason.policies.factory import Account, begin_to_import, budget_of, greeted_sampler, served_policy
+from funreason.policies.factory import UsageReporter, budget_of, connected_sampler, import_in_background, served_policy
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import RecordError, RunFolder, write_json, write_whole
 from funreason.record.manifest import seal_run
-from funreason.record.sample_files import KEPT, Texts
-from funreason.record.settings import RECORDS, REFINED, go_on, is_refining
+from funreason.record.sample_files import KEPT, SampleFiles
+from funreason.record.settings import RECORDS, REFINED, is_refining, resume_command
 from funreason.record.state import State
 from funreason.runtime.graph import refine_graph
 from funreason.runtime.journal import Journal
-from funreason.runtime.resume import Recall, first_attempts, tell_ends
+from funreason.runtime.resume import RecordedVerdicts, backfill_end_events, first_attempts
 from funreason.stop import STOPPED, Interrupted, StopRequest
 from funreason.types import Sample, changed
 
@@ -60,7 +60,7 @@ def require_same(out: RunFolder, file: Path, samples: Sequence[Sample], past: St
     if noted["sha256"] == _hash(samples):
         return
     here = {sample.id for sample in samples}
-    judged = {sample for _, sample in past.ended}.union(*(r.in_hand for r in past.rounds.values()))
+    judged = {sample for _, sample in past.ended}.union(*(r.unfinished for r in past.rounds.values()))
     gone = sorted(judged - here)
     what = f"{len(gone)} samples that were judged are not in it, such as {gone[0]!r}" if gone else "some are changed"
     raise RecordError(
@@ -97,7 +97,7 @@ SHAREGPT, XLAM = "refined-sharegpt.json", "refined-xlam.jsonl"
 
 
 @contextmanager
-def refined_files(out: RunFolder, texts: Texts, end: Ending) -> Iterator[Ending]:
+def refined_files(out: RunFolder, texts: SampleFiles, end: Ending) -> Iterator[Ending]:
     """An `end` that also writes what is kept to the two files, which hold what `texts` have of it already.
 
     RecordError when they cannot be written.
@@ -139,8 +139,8 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     DataError when nothing is usable, GraphError or PluginError when nothing could judge it, RecordError when the
     records are others than those the run began with: then `out` is not begun, or left as it was.
     """
-    if asks_models(config.fcdr) or config.sample.endpoints:
-        begin_to_import()
+    if uses_llm(config.fcdr) or config.sample.endpoints:
+        import_in_background()
     reading = read_samples(file, strict=config.tasks.strict)
     graph = refine_graph(config.fcdr)
     check_judges(config.fcdr)
@@ -148,9 +148,9 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     if resume:
         require_same(out, file, reading.samples, past)
     budget = budget_of(config, past)
-    panel, served = build_panel(config, None, budget), await greeted_sampler(config, budget, stop)
-    async with opened(panel, stop):
-        heard_at = out.heard_at()
+    panel, served = build_panel(config, None, budget), await connected_sampler(config, budget, stop)
+    async with connected(panel, stop):
+        last_heartbeat_at = out.last_heartbeat_at()
         dead = out.claim(take_over=resume)
         if resume:
             out.sweep()
@@ -160,7 +160,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
             write_whole(out.path / REFINED, dump_config(config))
             note_records(out, file, reading.samples)
         journal = Journal(out)
-        stop.on_leave(lambda: journal.end("interrupted", go_on(out)))
+        stop.on_leave(lambda: journal.end("interrupted", resume_command(out)))
         if dead is not None:
             journal.taken_over(dead)
         resumed = bool(past.events)
@@ -171,7 +171,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
                 seed=config.seed,
                 nodes=list(graph.order),
                 resumed=resumed,
-                heard_at=heard_at if resumed else 0.0,
+                last_heartbeat_at=last_heartbeat_at if resumed else 0.0,
             )
         )
         if not past.tasks_read:
@@ -191,12 +191,12 @@ async def _refine(
 ) -> Flow:
     out = journal.folder
     try:
-        with sitting(panel, journal.write):
+        with recording_usage(panel, journal.write):
             own, resample = judges(config.fcdr, panel), _resampler(config, served, journal)
             flow = await _judge(config, journal, graph, own, samples, past, stop, resample)
         out.seal(ROUND)
     except STOPPED:
-        journal.end("interrupted", go_on(out))
+        journal.end("interrupted", resume_command(out))
         raise
     except BaseException as error:
         journal.end("failed", f"{type(error).__name__}: {error}"[:2000])
@@ -218,32 +218,32 @@ async def _judge(
     resample: Resample | None,
 ) -> Flow:
     texts = journal.folder.texts(ROUND)
-    end = End(texts, journal.write)
+    end = Sink(texts, journal.write)
     again = first_attempts(past, ROUND, config.fcdr.max_attempts)
-    tell_ends(end, past, ROUND, again)
-    recall = Recall(journal, texts, ROUND, past)
+    backfill_end_events(end, past, ROUND, again)
+    recall = RecordedVerdicts(journal, texts, ROUND, past)
     seated = {name: own[name] for name in graph.order if name in own}
     batched = {node.name for node in graph.nodes if node.max_batch > 1}
-    asked = asked_twice(seated, config, journal.write)
+    asked = with_self_agreement(seated, config, journal.write)
     agents = {
         **{name: recall.judge(name, agent, batched=name in batched) for name, agent in asked.items()},
         "regenerator": Regenerator(resample, order=config.fcdr.regenerate, max_attempts=config.fcdr.max_attempts),
-        "dead_letter": DeadLetter(end),
+        "dead_letter": DeadLetterSink(end),
     }
     owed = [sample for sample in samples if (ROUND, sample.id) not in past.ended]
     tried = {name for name, health in past.at_round(ROUND).health.items() if health.tried}
     untried = seated if owed else {name: judge for name, judge in seated.items() if name not in tried}
-    examiner, tasks = Examiner(config, journal.write, stop), [sample.task for sample in samples]
+    examiner, tasks = CanaryCheck(config, journal.write, stop), [sample.task for sample in samples]
     async with journal.heartbeat():
         with refined_files(journal.folder, texts, end) as ended:
-            bus = make_bus(graph, {**agents, "trainer": Keeper(ended)}, config.fcdr, recall.observe)
+            bus = make_bus(graph, {**agents, "trainer": KeptSink(ended)}, config.fcdr, recall.observe)
             with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
                 examining = examiner.examine(untried, tasks, len(samples), ROUND, texts)
                 async with beside(examining, bus.stop, first=examiner.decides):
                     flow = await bus.drain(changed(s, round=ROUND, attempt=again.get(s.id, 0)) for s in owed)
             if flow.stopped:
                 raise Interrupted
-    texts.forget_said()
+    texts.delete_verdicts()
     return flow
 
 
@@ -251,7 +251,7 @@ def _resampler(config: Config, served: EndpointSampler | None, journal: Journal)
     """Endpoints that answer anew what a judge sent back; no model of our own is asked here."""
     if served is None:
         return None
-    account = Account(served.pool.purse, "regenerator", journal.write)
+    account = UsageReporter(served.pool.purse, "regenerator", journal.write)
     policy = served_policy(config, served, None, partial(account.tell, ROUND))
     texts = journal.folder.texts(ROUND)
     drawn = {(sample.id, sample.attempt): sample for sample in texts.get("sampled")}

@@ -12,26 +12,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-from funreason.agents.judges.llm.factory import opened, sitting
+from funreason.agents.judges.llm.factory import connected, recording_usage
 from funreason.bus.scheduler import Bus
 from funreason.config import Config, ConfigError, dump_config, load_config
 from funreason.errors import BrokenWeights
-from funreason.loops.session import World, build_world
+from funreason.loops.session import Session, build_session
 from funreason.loops.updating import trained_before
-from funreason.plan.planning import foreseen
-from funreason.record.events import Noted, RoundEnded, RunStarted
+from funreason.plan.planning import warn_if_it_will_not_fit
+from funreason.record.events import LogMessage, RoundEnded, RunStarted
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.manifest import seal_run
-from funreason.record.settings import LOOP, go_on, resuming, settings_file
+from funreason.record.settings import LOOP, resume_command, resuming, settings_file
 from funreason.record.state import State
-from funreason.runtime.control_server import Doorbell
+from funreason.runtime.control_server import ControlServer
 from funreason.runtime.journal import Journal
 from funreason.srml.errors import NotFinite
-from funreason.stop import STOPPED, Interrupted, StopRequest, held_back
-from funreason.types import Accepted, Candidate, Sample
+from funreason.stop import STOPPED, Interrupted, StopRequest, pausable
+from funreason.types import Candidate, Sample, Weights
 
 
-async def play_round(world: World, k: int) -> Accepted:
+async def play_round(world: Session, k: int) -> Weights:
     """Play round `k` from the weights accepted so far; the answer is which weights to go on with."""
     seeds = world.seeds(k)
     bus = world.bus(k)
@@ -45,7 +45,7 @@ async def play_round(world: World, k: int) -> Accepted:
     return accepted
 
 
-async def sample_and_refine(world: World, bus: Bus, seeds: list[Sample], k: int) -> None:
+async def sample_and_refine(world: Session, bus: Bus, seeds: list[Sample], k: int) -> None:
     """Try the judges, then draw answers to every seed and judge them: the bus finishes samples before it draws more."""
     accepted = world.accepted
     with world.journal.phase(k, "sample", todo=len(seeds) * world.samples_per_task):
@@ -54,13 +54,13 @@ async def sample_and_refine(world: World, bus: Bus, seeds: list[Sample], k: int)
         world.warn_of_shared_weights(k)
         await world.examine_judges(k, seeds)
         with world.stop.calling(bus.stop):
-            flow = await bus.drain(held_back(seeds, world.stop))
+            flow = await bus.drain(pausable(seeds, world.stop))
         if flow.stopped:
             raise Interrupted
         world.finish_sampling(k)
 
 
-async def train(world: World, bus: Bus, k: int) -> Candidate:
+async def train(world: Session, bus: Bus, k: int) -> Candidate:
     """Nothing is in flight any more: the trainer learns from what it was handed."""
     await world.stop.wait()
     world.stop.check()
@@ -73,13 +73,13 @@ async def train(world: World, bus: Bus, k: int) -> Candidate:
     return candidate
 
 
-async def gate(world: World, bus: Bus, candidate: Candidate) -> Accepted:
+async def gate(world: Session, bus: Bus, candidate: Candidate) -> Weights:
     """Old and new weights on the same items; the generator goes on with those that are accepted."""
     await world.stop.wait()
     world.stop.check()
     with world.journal.phase(candidate.round, "gate"):
         answer = await bus.signal("evaluator", "updated", candidate)
-    accepted: Accepted = answer.payload
+    accepted: Weights = answer.payload
     await bus.signal("generator", "gated", accepted)
     return accepted
 
@@ -144,19 +144,19 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
 
     With `resume`, a writer that has been silent for long is taken to be dead. RecordError names one that is not.
     """
-    heard_at = folder.heard_at()
+    last_heartbeat_at = folder.last_heartbeat_at()
     dead = folder.claim(take_over=resume)
     folder.sweep()
     past = folder.state()
     journal = Journal(folder)
-    stop.on_leave(lambda: journal.end("interrupted", go_on(folder)))
+    stop.on_leave(lambda: journal.end("interrupted", resume_command(folder)))
     try:
-        async with journal.heartbeat(), Doorbell(folder.path, stop, journal.write):
+        async with journal.heartbeat(), ControlServer(folder.path, stop, journal.write):
             if dead is not None:
                 journal.taken_over(dead)
-            await _play(config, folder, journal, stop, past, heard_at)
+            await _play(config, folder, journal, stop, past, last_heartbeat_at)
     except STOPPED:
-        journal.end("interrupted", go_on(folder))
+        journal.end("interrupted", resume_command(folder))
         raise
     except BaseException as error:
         if not resume and not folder.state().events:
@@ -186,20 +186,20 @@ def _remove(folder: RunFolder, journal: Journal) -> None:
 
 
 async def _play(
-    config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State, heard_at: float
+    config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State, last_heartbeat_at: float
 ) -> None:
-    world = build_world(config, folder, journal, stop, past)
-    async with opened(world.panel, stop):
-        with sitting(world.panel, journal.write):
-            await _play_world(world, folder, past, heard_at)
+    world = build_session(config, folder, journal, stop, past)
+    async with connected(world.panel, stop):
+        with recording_usage(world.panel, journal.write):
+            await _play_world(world, folder, past, last_heartbeat_at)
 
 
-async def _play_world(world: World, folder: RunFolder, past: State, heard_at: float) -> None:
+async def _play_world(world: Session, folder: RunFolder, past: State, last_heartbeat_at: float) -> None:
     config, journal, stop = world.config, world.journal, world.stop
-    journal.write(_started(world, folder, past, heard_at))
+    journal.write(_started(world, folder, past, last_heartbeat_at))
     world.policy.listen(journal.synced)
-    for problem in foreseen(config):
-        journal.write(Noted(level="warning", text=f"the plan says: {problem}"))
+    for problem in warn_if_it_will_not_fit(config):
+        journal.write(LogMessage(level="warning", text=f"the plan says: {problem}"))
     if not past.tasks_read:
         journal.read(world.pool.refusals, world.pool.summary)
     stop.check()
@@ -216,7 +216,7 @@ async def _play_world(world: World, folder: RunFolder, past: State, heard_at: fl
     _write_final(folder, world.accepted)
 
 
-def _started(world: World, folder: RunFolder, past: State, heard_at: float) -> RunStarted:
+def _started(world: Session, folder: RunFolder, past: State, last_heartbeat_at: float) -> RunStarted:
     return RunStarted(
         run=folder.name,
         rounds=world.config.rounds,
@@ -225,34 +225,34 @@ def _started(world: World, folder: RunFolder, past: State, heard_at: float) -> R
         resumed=bool(past.events),
         base_weights=world.base.weights_id,
         edges=[(e.source, e.outcome, e.target) for e in world.graph.edges if not e.signal],
-        heard_at=heard_at if past.events else 0.0,
+        last_heartbeat_at=last_heartbeat_at if past.events else 0.0,
     )
 
 
-async def _start(world: World) -> None:
+async def _start(world: Session) -> None:
     """Everything before the first round; guards are held to what stands after it."""
     await _measure_and_warm_up(world)
-    await world.evaluator.measure_start(world.accepted)
+    await world.evaluator.set_baseline(world.accepted)
 
 
-async def _measure_and_warm_up(world: World) -> None:
+async def _measure_and_warm_up(world: Session) -> None:
     """Measure the weights of the start; with a warm-up, train on references and let the gate compare."""
     with world.journal.phase(START, "base"):
-        await world.evaluator.measure_start(world.base)
+        await world.evaluator.set_baseline(world.base)
     world.stop.check()
     done = world.past.rounds.get(START)
     if done is not None and done.ended:
         world.evaluator.accepted = world.weights(done.weights)
         return
     if world.config.warmup.references is None:
-        world.journal.write(world.evaluator.as_start())
+        world.journal.write(world.evaluator.baseline_event())
     else:
         await _warm_up(world)
     shutil.rmtree(world.journal.folder.checkpoint(START), ignore_errors=True)
     world.journal.write(RoundEnded(round=START, weights=world.accepted.weights_id))
 
 
-async def _warm_up(world: World) -> None:
+async def _warm_up(world: Session) -> None:
     candidate = trained_before(world.past, START, world.journal.folder.weights)
     if candidate is None:
         with world.journal.phase(START, "warmup"):
@@ -262,7 +262,7 @@ async def _warm_up(world: World) -> None:
         await world.evaluator.on_signal("updated", candidate)
 
 
-def _write_final(folder: RunFolder, accepted: Accepted) -> None:
+def _write_final(folder: RunFolder, accepted: Weights) -> None:
     """A link to the weights that were accepted last, so nobody has to look up an id."""
     target = accepted.folder.resolve()
     inside = target.is_relative_to(folder.path.resolve())

@@ -14,38 +14,38 @@ from typing import Any
 
 from funreason.agents.evaluator import Evaluator
 from funreason.agents.generator import Drawn, Generator, ReferenceGenerator
-from funreason.agents.judges.canary_check import Examiner, asked_twice
+from funreason.agents.judges.canary_check import CanaryCheck, with_self_agreement
 from funreason.agents.judges.llm.factory import build_panel, shared_weights
 from funreason.agents.judges.llm.panel import Panel
 from funreason.agents.judges.registry import check_judges, judges, make_bus
 from funreason.agents.references import replay_samples, usable_references
 from funreason.agents.regenerator import Regenerator
-from funreason.agents.sinks import DeadLetter, End, Keeper
-from funreason.agents.staleness import Lineage
-from funreason.agents.trainer import Diet, Lesson, Trainer
+from funreason.agents.sinks import DeadLetterSink, KeptSink, Sink
+from funreason.agents.staleness import WeightsHistory
+from funreason.agents.trainer import SelectionSettings, Trainer, UpdateRequest
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.config import OWN_TASKS, Config, ConfigError, Gate
 from funreason.data.form import DataError, Refusal
-from funreason.gate.contamination import Finding, Screen
+from funreason.gate.contamination import ContaminationCheck, Finding
 from funreason.gate.items import gate_suites
 from funreason.gate.rule import Rule
 from funreason.loops.updating import Updating
-from funreason.policies.factory import SpeakerOf, budget_of, build_policy, endpoint_sampler, speaker_of
+from funreason.policies.factory import PolicyForRound, budget_of, build_policy, endpoint_sampler, policy_for_round
 from funreason.policies.policy import Policy
-from funreason.record.events import Chosen, Screened
+from funreason.record.events import ContaminationChecked, TrainingSetSelected
 from funreason.record.folder import RunFolder
 from funreason.record.manifest import seal_run
 from funreason.record.state import State
 from funreason.runtime.graph import loop_graph
 from funreason.runtime.journal import Journal
-from funreason.runtime.resume import Recall, first_attempts, tell_ends
+from funreason.runtime.resume import RecordedVerdicts, backfill_end_events, first_attempts
 from funreason.sources.tasks import Pool, hold_out, read_pool, references, warmup_tasks
 from funreason.stop import StopRequest
-from funreason.types import Accepted, Candidate, Sample, Task
+from funreason.types import Candidate, Sample, Task, Weights
 
 
-class World:
+class Session:
     """The parts of one run. `accepted` are the weights the next round starts from; `base` those of the start."""
 
     def __init__(
@@ -54,13 +54,13 @@ class World:
         journal: Journal,
         stop: StopRequest,
         policy: Policy,
-        speaker: SpeakerOf,
+        speaker: PolicyForRound,
         pool: Pool,
         evaluator: Evaluator,
         updating: Updating,
-        base: Accepted,
+        base: Weights,
         past: State,
-        screen: Screen,
+        screen: ContaminationCheck,
         panel: Panel | None,
     ) -> None:
         self.config = config
@@ -76,10 +76,12 @@ class World:
         self.screen = screen
         self.panel = panel
         self.graph: Graph = loop_graph(config.fcdr)
-        self.lineage = Lineage([base.weights_id, *[r.weights for _, r in sorted(past.rounds.items()) if r.ended]])
+        self.lineage = WeightsHistory(
+            [base.weights_id, *[r.weights for _, r in sorted(past.rounds.items()) if r.ended]]
+        )
 
     @property
-    def accepted(self) -> Accepted:
+    def accepted(self) -> Weights:
         """The weights accepted last."""
         return self.evaluator.accepted or self.base
 
@@ -97,9 +99,9 @@ class World:
     def bus(self, k: int) -> Bus:
         """The agents of round `k` on the bus."""
         texts = self.journal.folder.texts(k)
-        end = End(texts, self.journal.write)
-        tell_ends(end, self.past, k, self._requeued(k))
-        recall = Recall(self.journal, texts, k, self.past)
+        end = Sink(texts, self.journal.write)
+        backfill_end_events(end, self.past, k, self._requeued(k))
+        recall = RecordedVerdicts(self.journal, texts, k, self.past)
         generator, resample = self._generator(k)
         agents: dict[str, Any] = {
             **self._recalling(recall),
@@ -107,16 +109,16 @@ class World:
             "regenerator": Regenerator(
                 resample, order=tuple(self.config.fcdr.regenerate), max_attempts=self.config.fcdr.max_attempts
             ),
-            "trainer": self._trainer(k, Keeper(end)),
+            "trainer": self._trainer(k, KeptSink(end)),
             "evaluator": self.evaluator,
-            "dead_letter": DeadLetter(end),
+            "dead_letter": DeadLetterSink(end),
         }
         return make_bus(self.graph, agents, self.config.fcdr, recall.observe)
 
-    def _recalling(self, recall: Recall) -> dict[str, Any]:
+    def _recalling(self, recall: RecordedVerdicts) -> dict[str, Any]:
         """The judges, asked only for what the record does not hold."""
         batched = {node.name for node in self.graph.nodes if node.max_batch > 1}
-        found = asked_twice(self.judges, self.config, self.journal.write)
+        found = with_self_agreement(self.judges, self.config, self.journal.write)
         return {name: recall.judge(name, agent, batched=name in batched) for name, agent in found.items()}
 
     @cached_property
@@ -131,14 +133,14 @@ class World:
         if past is not None and "sample" in past.whole:
             return  # they have judged the whole round already
         tasks, samples = [seed.task for seed in seeds], len(seeds) * self.samples_per_task
-        examiner = Examiner(self.config, self.journal.write, self.stop)
+        examiner = CanaryCheck(self.config, self.journal.write, self.stop)
         await examiner.examine(self.judges, tasks, samples, k, self.journal.folder.texts(k))
 
-    def weights(self, weights_id: str) -> Accepted:
+    def weights(self, weights_id: str) -> Weights:
         """Weights by id: those of the start, or saved in the run's folder."""
         if weights_id == self.base.weights_id:
             return self.base
-        return Accepted(weights_id, self.journal.folder.weights / weights_id)
+        return Weights(weights_id, self.journal.folder.weights / weights_id)
 
     async def warm_up(self, round: int) -> Candidate:
         """Train on references before any sampling; the candidate for the first gate."""
@@ -150,10 +152,10 @@ class World:
         self._note_screened(round, [*found, *again])
         tasks, old = self.screen.clean(found), self.screen.clean(again)
         samples, unusable = usable_references(tasks, round)
-        lesson = Lesson(round, samples, replay_samples(old, round), self.base)
+        lesson = UpdateRequest(round, samples, replay_samples(old, round), self.base)
         weights, updated, refused = await asyncio.to_thread(self.updating, settings.update, lesson)
         self.journal.write(
-            Chosen(
+            TrainingSetSelected(
                 round=round,
                 kept=len(tasks),
                 trained=len(samples) - refused,
@@ -166,7 +168,7 @@ class World:
 
     def finish_sampling(self, k: int) -> None:
         """Every sample of the round has ended: the verdicts on those in flight are of no more use."""
-        self.journal.folder.texts(k).forget_said()
+        self.journal.folder.texts(k).delete_verdicts()
 
     def warn_of_shared_weights(self, k: int) -> None:
         """Say so where a judge of round `k` has the very weights that are about to be judged."""
@@ -200,12 +202,12 @@ class World:
     def _requeued(self, k: int) -> dict[str, int]:
         return first_attempts(self.past, k, self.config.fcdr.max_attempts)
 
-    def _trainer(self, k: int, keeper: Keeper) -> Trainer:
+    def _trainer(self, k: int, keeper: KeptSink) -> Trainer:
         self.lineage.add(self.accepted.weights_id)
         settings = self.config.train
         counts = settings.counts[k - 1] if 1 <= k <= len(settings.counts) else None
         start = self.accepted if settings.init_from == "accepted" else self.base
-        diet = Diet(
+        diet = SelectionSettings(
             settings.learn_from,
             settings.per_task,
             dict(settings.quotas),
@@ -239,7 +241,7 @@ class World:
         """Write how many of these tasks stand in the gate, on top of those found `before`."""
         found = Counter(finding.kind for finding in self.screen.find(tasks)) + Counter(before)
         dropped = self.screen.settings.mode == "drop"
-        self.journal.write(Screened(round=round, exact=found["exact"], near=found["near"], dropped=dropped))
+        self.journal.write(ContaminationChecked(round=round, exact=found["exact"], near=found["near"], dropped=dropped))
 
 
 def drawn(samples: Any) -> Drawn:
@@ -253,7 +255,7 @@ def drawn(samples: Any) -> Drawn:
 # (torch, the model).
 
 
-def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> World:
+def build_session(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> Session:
     """Everything a run needs; ConfigError, DataError, GraphError, PluginError or ModelError say what is wrong."""
     loop_graph(config.fcdr)
     check_judges(config.fcdr)
@@ -264,19 +266,19 @@ def build_world(config: Config, folder: RunFolder, journal: Journal, stop: StopR
     if not any(suite.role == "decide" for suite in suites):
         raise ConfigError("gate.suites has none with the role `decide`: nothing could say whether new weights stay.")
     pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *_held_out(held.gate)])
-    screen = Screen([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
+    screen = ContaminationCheck([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
     pool = screened(pool, screen, _supervised(config))
     require_something_to_learn(config, pool, screen)
     budget = budget_of(config, past)
     served = endpoint_sampler(config, budget)
     policy, base = build_policy(config)
     require_room_to_think(policy, pool, config)
-    return World(
+    return Session(
         config,
         journal,
         stop,
         policy,
-        speaker_of(config, policy, served, journal.write),
+        policy_for_round(config, policy, served, journal.write),
         pool,
         Evaluator(policy, suites, rule_of(config.gate), folder.path / "gate", journal.write),
         Updating(policy, folder, journal.write, stop, config),
@@ -297,7 +299,7 @@ def require_learnable(config: Config) -> None:
         )
 
 
-def require_something_to_learn(config: Config, pool: Pool, screen: Screen) -> None:
+def require_something_to_learn(config: Config, pool: Pool, screen: ContaminationCheck) -> None:
     """DataError when no task is left for the rounds, ConfigError when the warm-up would have no reference."""
     if not pool.tasks:
         raise DataError(
@@ -321,7 +323,7 @@ def require_something_to_learn(config: Config, pool: Pool, screen: Screen) -> No
 
 def require_room_to_think(policy: Policy, pool: Pool, config: Config) -> None:
     """ConfigError when thinking is asked for, and the chat template ends it before the model can begin."""
-    if config.fcdr.require_thinking and pool.tasks and policy.leaves_no_thinking(pool.tasks[0]):
+    if config.fcdr.require_thinking and pool.tasks and policy.template_closes_thinking(pool.tasks[0]):
         raise ConfigError(
             "the model's chat template puts an empty thinking into every prompt, and answers without thinking are "
             "dropped. Let it think (such as --set model.template={enable_thinking: true}), or do without thinking: "
@@ -334,7 +336,7 @@ def rule_of(gate: Gate) -> Rule:
     return Rule(gate.min_gain, gate.significant, gate.p, gate.max_category_loss, gate.max_guard_loss)
 
 
-def screened(pool: Pool, screen: Screen, supervised: list[Task]) -> Pool:
+def screened(pool: Pool, screen: ContaminationCheck, supervised: list[Task]) -> Pool:
     """The pool without tasks whose query stands in the gate, or with them where they are only reported.
 
     Each that is left out is refused with its reason, those among the `supervised` tasks as well.

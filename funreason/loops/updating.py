@@ -14,18 +14,18 @@ from pathlib import Path
 
 import msgspec
 
-from funreason.agents.trainer import Lesson
+from funreason.agents.trainer import UpdateRequest
 from funreason.config import Config, Lora, Update
 from funreason.policies.policy import Policy
 from funreason.policies.prompts import closes_thinking
-from funreason.record.events import Crashed, Event, Noted, Stepped, Updated
+from funreason.record.events import Event, LogMessage, OptimizerStep, UpdateCrashed, WeightsTrained
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.srml.errors import NotFinite, OtherTrainingError, WorkersFailed
 from funreason.srml.examples import Example, LoraSettings, StepReport, TrainReport, TrainSettings
 from funreason.srml.job import Job, Launch, Outcome
 from funreason.stop import Interrupted, StopRequest
-from funreason.types import Accepted, Candidate, Sample
+from funreason.types import Candidate, Sample, Weights
 
 
 class Updating:
@@ -41,18 +41,18 @@ class Updating:
         self.stop = stop
         self.config = config
 
-    def __call__(self, settings: Update, lesson: Lesson) -> tuple[Accepted, Updated, int]:
+    def __call__(self, settings: Update, lesson: UpdateRequest) -> tuple[Weights, WeightsTrained, int]:
         """Train on one lesson. Interrupted when a stop was asked for: the checkpoint is kept and gone on from."""
-        with self.policy.aside():
+        with self.policy.offloaded():
             return self._update(settings, lesson)
 
-    def _update(self, settings: Update, lesson: Lesson) -> tuple[Accepted, Updated, int]:
+    def _update(self, settings: Update, lesson: UpdateRequest) -> tuple[Weights, WeightsTrained, int]:
         job, work = self._job(settings, lesson), self.weights / f"update-round-{lesson.round}"
         outcome = self._train(job, lesson, work)
         report, weights_id = outcome.report, outcome.weights_id
         if not report.finished:
             raise Interrupted
-        self.write(Noted(level="info", text=f"update: {report.how}", round=lesson.round))
+        self.write(LogMessage(level="info", text=f"update: {report.how}", round=lesson.round))
         self._note_refused(report, lesson.round)
         folder = self.weights / weights_id
         if folder.exists():  # the same bytes, saved by a run that was interrupted just behind this line
@@ -60,7 +60,7 @@ class Updating:
         else:
             job.out.rename(folder)
         shutil.rmtree(work, ignore_errors=True)
-        updated = Updated(
+        updated = WeightsTrained(
             round=lesson.round,
             weights=weights_id,
             examples=report.examples,
@@ -68,13 +68,13 @@ class Updating:
             think=report.think,
             result=report.result,
         )
-        return Accepted(weights_id, folder), updated, len(report.refused)
+        return Weights(weights_id, folder), updated, len(report.refused)
 
-    def _job(self, settings: Update, lesson: Lesson) -> Job:
+    def _job(self, settings: Update, lesson: UpdateRequest) -> Job:
         out, checkpoints = self.weights / f"fresh-round-{lesson.round}", self.folder.checkpoint(lesson.round)
         return update_job(settings, self.config, lesson.start.folder, out, checkpoints, lesson.round)
 
-    def _train(self, job: Job, lesson: Lesson, work: Path) -> Outcome:
+    def _train(self, job: Job, lesson: UpdateRequest, work: Path) -> Outcome:
         """Train from the checkpoint, if any; anew where it is of another lesson, as after a requeue or an upgrade."""
         from funreason.srml.update import update
 
@@ -93,7 +93,7 @@ class Updating:
             return go()
         except OtherTrainingError:  # raised before any weight was touched
             text = "the update begins anew: its checkpoint was made with other samples or settings"
-            self.write(Noted(level="warning", text=text, round=lesson.round))
+            self.write(LogMessage(level="warning", text=text, round=lesson.round))
             shutil.rmtree(self.folder.checkpoint(lesson.round))
             return go()
         except NotFinite:  # going on from there would only repeat it
@@ -101,7 +101,7 @@ class Updating:
             raise
         except WorkersFailed as error:
             processes = job.launch.processes
-            self.write(Crashed(round=lesson.round, reason=str(error), processes=processes, lines=error.lines))
+            self.write(UpdateCrashed(round=lesson.round, reason=str(error), processes=processes, lines=error.lines))
             raise
 
     def _note_unthought(self, examples: list[Example], round: int) -> None:
@@ -109,14 +109,14 @@ class Updating:
         mute = sum(e.thinking is not None and closes_thinking(e.prompt, tags) for e in examples)
         if mute:
             text = f"of {mute} samples only the answer is learnt: the chat template ends the thinking before theirs"
-            self.write(Noted(level="warning", text=text, round=round))
+            self.write(LogMessage(level="warning", text=text, round=round))
 
     def _note_refused(self, report: TrainReport, round: int) -> None:
         reasons = Counter(refusal.reason for refusal in report.refused)
         for reason, count in reasons.most_common():
             first = next(r.message for r in report.refused if r.reason == reason)
             text = f"{count} samples not trained on, {reason}: {first}"
-            self.write(Noted(level="warning", text=text, round=round))
+            self.write(LogMessage(level="warning", text=text, round=round))
 
     def _example(self, sample: Sample, round: int) -> Example:
         return Example(
@@ -132,9 +132,9 @@ class Updating:
     def _on_step(self, round: int, step: StepReport) -> None:
         if step.halved_to is not None:
             text = f"memory ran out at step {step.step}: from here on at most {step.halved_to} tokens in a forward pass"
-            self.write(Noted(level="warning", text=text, round=round))
+            self.write(LogMessage(level="warning", text=text, round=round))
         self.write(
-            Stepped(
+            OptimizerStep(
                 round=round,
                 step=step.step,
                 steps=step.steps,

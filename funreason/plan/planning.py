@@ -42,7 +42,7 @@ def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
     return found
 
 
-def foreseen(config: Config) -> list[str]:
+def warn_if_it_will_not_fit(config: Config) -> list[str]:
     """What will not fit on the GPUs that a run is about to use; nothing on a CPU, or where no sizes can be known."""
     if not config.model.device.startswith("cuda"):
         return []

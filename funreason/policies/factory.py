@@ -17,20 +17,20 @@ import msgspec
 from funreason.config import Config, Endpoint
 from funreason.config.address import Address
 from funreason.errors import ModelError
-from funreason.policies.endpoint.budget import Budget, Purse, Spent
+from funreason.policies.endpoint.budget import Budget, SpendMeter, Spent
 from funreason.policies.policy import Ask, Policy
 from funreason.policies.protocol import Completion, Sampler, Sync
 from funreason.policies.vllm.environment import prepare
-from funreason.record.events import Paid
+from funreason.record.events import EndpointUsage
 from funreason.record.state import State
-from funreason.stop import StopRequest, unless_asked
-from funreason.types import Accepted
+from funreason.stop import StopRequest, cancelled_by_stop
+from funreason.types import Weights
 
 if TYPE_CHECKING:
     from funreason.policies.endpoint.pool import EndpointPool
     from funreason.policies.endpoint.sampler import EndpointSampler
 
-SpeakerOf = Callable[[int], Policy]
+PolicyForRound = Callable[[int], Policy]
 """Who answers in a round."""
 NEEDED = ("aiohttp", "tenacity")
 
@@ -53,22 +53,22 @@ class ServedPolicy(Policy):
         """Nothing to do: new weights are the learner's alone."""
 
 
-class Account:
+class UsageReporter:
     """Tells what was spent from a purse as an event of `node`, each time it is asked to."""
 
-    def __init__(self, purse: Purse, node: str, write: Callable[[Paid], None]) -> None:
+    def __init__(self, purse: SpendMeter, node: str, write: Callable[[EndpointUsage], None]) -> None:
         self.purse, self.node, self.write = purse, node, write
-        self._told = purse.spent
+        self._last_error = purse.spent
 
     def tell(self, round: int) -> None:
         """Write what came on top since the last time, if anything did."""
         spent = self.purse.spent
-        fresh, self._told = spent.since(self._told), spent
+        fresh, self._last_error = spent.since(self._last_error), spent
         if fresh != Spent():
-            self.write(Paid(round=round, node=self.node, **msgspec.structs.asdict(fresh)))
+            self.write(EndpointUsage(round=round, node=self.node, **msgspec.structs.asdict(fresh)))
 
 
-def begin_to_import() -> None:
+def import_in_background() -> None:
     """Import what servers are asked with, in a thread: much of it is reading certificates."""
     Thread(target=_import_client, daemon=True).start()
 
@@ -102,16 +102,16 @@ def endpoint_sampler(config: Config, budget: Budget) -> EndpointSampler | None:
     """A sampler over `sample.endpoints`, which were greeted; None when there are none. ModelError: none answers."""
     sampler = _sampler(config, budget)
     if sampler is not None:
-        sampler.greet()
+        sampler.connect()
     return sampler
 
 
-async def greeted_sampler(config: Config, budget: Budget, stop: StopRequest) -> EndpointSampler | None:
+async def connected_sampler(config: Config, budget: Budget, stop: StopRequest) -> EndpointSampler | None:
     """As `endpoint_sampler`; Interrupted when a stop is asked for before the servers have answered."""
     sampler = _sampler(config, budget)
     if sampler is not None:
         async with sampler.pool as pool:
-            await unless_asked(pool.greet(), stop)
+            await cancelled_by_stop(pool.connect(), stop)
     return sampler
 
 
@@ -140,20 +140,20 @@ def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, tell
     )
 
 
-def speaker_of(
-    config: Config, learner: Policy, sampler: EndpointSampler | None, write: Callable[[Paid], None]
-) -> SpeakerOf:
+def policy_for_round(
+    config: Config, learner: Policy, sampler: EndpointSampler | None, write: Callable[[EndpointUsage], None]
+) -> PolicyForRound:
     """Who answers the queries of each round: the model that learns, or endpoints in its place."""
     if sampler is None:
         return lambda round: learner
-    account = Account(sampler.pool.purse, "generator", write)
+    account = UsageReporter(sampler.pool.purse, "generator", write)
     return lambda round: served_policy(config, sampler, learner.tokenizer, partial(account.tell, round))
 
 
 EMBEDDED_MODEL = "toolbox"
 
 
-def build_policy(config: Config) -> tuple[Policy, Accepted]:
+def build_policy(config: Config) -> tuple[Policy, Weights]:
     """The model in use, and which weights those are."""
     wait_passively()
     if config.model.sampler == "vllm":
@@ -165,7 +165,7 @@ def build_policy(config: Config) -> tuple[Policy, Accepted]:
     path = model_path(config.model.path)
     model = load_model(path, config.model.device, config.model.dtype)
     tokenizer = load_tokenizer(path, model)
-    base = Accepted(weights_id_of(model), path)
+    base = Weights(weights_id_of(model), path)
     sampler, started = _local_sampler(config, base, model, tokenizer)
     policy = Policy(
         sampler,
@@ -179,7 +179,7 @@ def build_policy(config: Config) -> tuple[Policy, Accepted]:
     return policy, base
 
 
-def _local_sampler(config: Config, base: Accepted, model: Any, tokenizer: Any) -> tuple[Sampler, Sync | None]:
+def _local_sampler(config: Config, base: Weights, model: Any, tokenizer: Any) -> tuple[Sampler, Sync | None]:
     settings, sampling = config.model, config.sample
     given: dict[str, Any] = {
         "weights_id": base.weights_id,

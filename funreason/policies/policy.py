@@ -17,7 +17,7 @@ import msgspec
 from funreason.calls.thinking import THINK_TAGS, Split, Tags, split_thinking
 from funreason.errors import ModelError
 from funreason.policies.prompts import NO_VARIABLES, closes_thinking, prompt_text, task_dialogue, whole_completion
-from funreason.policies.protocol import Completion, Request, Sampler, Sync, Yielding
+from funreason.policies.protocol import Completion, Offloadable, Request, Sampler, Sync
 from funreason.types import Task
 
 
@@ -70,7 +70,7 @@ class Policy:
         """The text the model sees for a task."""
         return prompt_text(task, self.tokenizer, style=self.style, tags=self.tags, variables=self.variables)
 
-    def leaves_no_thinking(self, task: Task) -> bool:
+    def template_closes_thinking(self, task: Task) -> bool:
         """Whether the chat template ends the thinking before the model can begin one; not known of a server's."""
         return self.tokenizer is not None and closes_thinking(self.prompt(task), self.tags)
 
@@ -78,9 +78,9 @@ class Policy:
         """A completion's thinking and answer."""
         return split_thinking(text, self.tags)
 
-    def aside(self) -> AbstractContextManager[None]:
+    def offloaded(self) -> AbstractContextManager[None]:
         """The accelerator's memory is free for an update inside the block, as far as the sampler can free it."""
-        return self.sampler.aside() if isinstance(self.sampler, Yielding) else nullcontext()
+        return self.sampler.offloaded() if isinstance(self.sampler, Offloadable) else nullcontext()
 
     def fits(self, task: Task) -> bool:
         """Whether the prompt leaves room for an answer in the model's context."""
@@ -113,14 +113,14 @@ class Policy:
 
         Raises ModelError when the sampler cannot draw otherwise, or when a prompt does not fit.
         """
-        drawing = getattr(self.sampler, "drawing", None)
-        if drawing is None:
+        with_settings = getattr(self.sampler, "with_settings", None)
+        if with_settings is None:
             raise ModelError(
                 f"{type(self.sampler).__name__} cannot draw at another temperature or length, so the model in use "
                 "cannot judge itself here. Set fcdr.llm.model to a folder."
             )
         async with self._turn:
-            return await asyncio.to_thread(drawing(temperature, max_new_tokens).sample, requests)
+            return await asyncio.to_thread(with_settings(temperature, max_new_tokens).sample, requests)
 
     async def load(self, folder: Path, weights_id: str) -> None:
         """Answer with the weights in `folder` from now on."""

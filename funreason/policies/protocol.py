@@ -69,10 +69,10 @@ class Sync(msgspec.Struct, frozen=True):
 
 
 @runtime_checkable
-class Yielding(Protocol):
+class Offloadable(Protocol):
     """A sampler that can give its accelerator's memory to somebody else for a while."""
 
-    def aside(self) -> AbstractContextManager[None]:
+    def offloaded(self) -> AbstractContextManager[None]:
         """Its weights are elsewhere inside the block, and nobody samples."""
         ...
 

@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 SOCKET = "control.sock"
-Verb = Literal["pause", "go_on", "stop_after_round"]
+Verb = Literal["pause", "resume", "stop_after_round"]
 _LONGEST = 100
 """Bytes of an address that every system takes (the limit is 104 to 108)."""
 

@@ -7,12 +7,17 @@ and the reducer counts them, so an old reader never fails on a new run.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
 
-class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=str.lower, kw_only=True):
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=_snake_case, kw_only=True):
     """What every event has: `at`, seconds since the epoch."""
 
     at: float = 0.0
@@ -21,7 +26,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", t
 class RunStarted(Event, frozen=True):
     """A run began or was taken up again (`resumed`). `edges` are (source, outcome, target) of its graph.
 
-    `heard_at` is when the process before was heard of last: a killed one could not say when it ended.
+    `last_heartbeat_at` is when the process before was heard of last: a killed one could not say when it ended.
     """
 
     run: str
@@ -31,7 +36,7 @@ class RunStarted(Event, frozen=True):
     resumed: bool = False
     base_weights: str = ""
     edges: list[tuple[str, str, str]] = []
-    heard_at: float = 0.0
+    last_heartbeat_at: float = 0.0
 
 
 class PhaseStarted(Event, frozen=True):
@@ -68,7 +73,7 @@ class TasksRead(Event, frozen=True):
     refused: int = 0
 
 
-class Screened(Event, frozen=True):
+class ContaminationChecked(Event, frozen=True):
     """How many of a round's training tasks, replayed ones too, stand in the gate, and whether they were left out."""
 
     round: int
@@ -89,7 +94,7 @@ class Judged(Event, frozen=True, gc=False):
     us: float = 0.0
 
 
-class Ended(Event, frozen=True, gc=False):
+class SampleEnded(Event, frozen=True, gc=False):
     """The end of a sample: `kept`, `text`, `dropped` or `dead`; `origin` says how its answer came to be."""
 
     round: int
@@ -102,7 +107,7 @@ class Ended(Event, frozen=True, gc=False):
     category: str = ""
 
 
-class Examined(Event, frozen=True):
+class CanaryResult(Event, frozen=True):
     """What a judge said of a round's canaries: of `bad` ones it let `passed` go on, of `good` ones it kept `dropped`.
 
     `errors` were answered neither way and are in neither count; `missed` says which faults passed, and how often.
@@ -118,7 +123,7 @@ class Examined(Event, frozen=True):
     missed: dict[str, int] = {}
 
 
-class AskedTwice(Event, frozen=True, gc=False):
+class SelfAgreementChecked(Event, frozen=True, gc=False):
     """A judge was asked one sample twice: the outcome that counted, and the second one."""
 
     round: int
@@ -129,7 +134,7 @@ class AskedTwice(Event, frozen=True, gc=False):
     second: str
 
 
-class Chosen(Event, frozen=True):
+class TrainingSetSelected(Event, frozen=True):
     """What the trainer took out of all that was kept, and how many each rule left out."""
 
     round: int
@@ -147,7 +152,7 @@ class Chosen(Event, frozen=True):
     by_origin: dict[str, int] = {}
 
 
-class Asked(Event, frozen=True):
+class JudgeUsage(Event, frozen=True):
     """What asking the LLM judges of a stage cost since the last such event; `unreadable` are replies among `requests`.
 
     `hits` are rulings that were found in the verdict cache instead of being asked for.
@@ -161,7 +166,7 @@ class Asked(Event, frozen=True):
     unreadable: int = 0
 
 
-class Stepped(Event, frozen=True):
+class OptimizerStep(Event, frozen=True):
     """One optimiser step. Losses are means in nats per token; None where the batch had no such part."""
 
     round: int
@@ -179,7 +184,7 @@ class Stepped(Event, frozen=True):
     by_attempt: dict[str, Any] = {}
 
 
-class Updated(Event, frozen=True):
+class WeightsTrained(Event, frozen=True):
     """The trainer made new weights."""
 
     round: int
@@ -190,7 +195,7 @@ class Updated(Event, frozen=True):
     result: float | None = None
 
 
-class Crashed(Event, frozen=True):
+class UpdateCrashed(Event, frozen=True):
     """The processes of an update failed: why, and the last lines of each one's log, by the log's name."""
 
     round: int
@@ -218,7 +223,7 @@ class Score(msgspec.Struct, frozen=True):
     new_any: int = 0
 
 
-class Synced(Event, frozen=True):
+class WeightsSynced(Event, frozen=True):
     """A sampling engine took the weights `weights` (at its start: `started`) in `seconds`.
 
     `proved` counts the greedy tokens that agreed with the trainer's own model, which took `proof_seconds` more.
@@ -232,7 +237,7 @@ class Synced(Event, frozen=True):
     started: bool = False
 
 
-class Gated(Event, frozen=True):
+class GateDecided(Event, frozen=True):
     """The gate's word: `promote`, `hold` or `rollback` (round 0 is the measurement of the start)."""
 
     round: int
@@ -245,7 +250,7 @@ class Gated(Event, frozen=True):
     by_slice: dict[str, Score] = {}
 
 
-class Paid(Event, frozen=True):
+class EndpointUsage(Event, frozen=True):
     """What `node` asked of endpoints since its last such line, and what it cost in prompt and answer tokens.
 
     `requests` counts tries; `retries` those sent again, `failed` requests that were given up; `estimated` are the
@@ -268,7 +273,7 @@ class RoundEnded(Event, frozen=True):
     weights: str
 
 
-class Noted(Event, frozen=True):
+class LogMessage(Event, frozen=True):
     """A sentence for a person: `info`, `warning` or `error`."""
 
     level: str
@@ -276,7 +281,7 @@ class Noted(Event, frozen=True):
     round: int = 0
 
 
-class Requeued(Event, frozen=True):
+class SampleRequeued(Event, frozen=True):
     """A dead letter was put back: its end is taken back, and it is tried once more when its round goes on."""
 
     sample: str
@@ -302,22 +307,22 @@ AnyEvent = (
     | PhaseEnded
     | TaskRefused
     | TasksRead
-    | Screened
+    | ContaminationChecked
     | Judged
-    | Ended
-    | Examined
-    | AskedTwice
-    | Chosen
-    | Asked
-    | Stepped
-    | Updated
-    | Crashed
-    | Synced
-    | Gated
-    | Paid
+    | SampleEnded
+    | CanaryResult
+    | SelfAgreementChecked
+    | TrainingSetSelected
+    | JudgeUsage
+    | OptimizerStep
+    | WeightsTrained
+    | UpdateCrashed
+    | WeightsSynced
+    | GateDecided
+    | EndpointUsage
     | RoundEnded
-    | Noted
-    | Requeued
+    | LogMessage
+    | SampleRequeued
     | Paused
     | RunEnded
 )

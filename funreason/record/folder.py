@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from funreason.record.log import LogReader, unwritable
 from funreason.record.log import RecordError as RecordError
-from funreason.record.sample_files import MANIFEST, Texts
+from funreason.record.sample_files import MANIFEST, SampleFiles
 from funreason.record.state import State
 
 HEARTBEAT_S = 5.0
@@ -36,7 +36,7 @@ TAKE_OVER_AFTER_S = 300.0
 """Silence after which a run that seems to be written is taken to be dead: sixty heartbeats that did not come."""
 
 
-class Life(NamedTuple):
+class WriterStatus(NamedTuple):
     """Whether somebody is writing a run: `running`, `stale`, `crashed`, or its final status."""
 
     status: str
@@ -54,7 +54,7 @@ class RunFolder:
         self.events = path / "events"
         self.weights = path / "weights"
         self.gate_items = path / "gate-items"
-        self._texts: dict[int, Texts] = {}
+        self._texts: dict[int, SampleFiles] = {}
 
     def round(self, k: int) -> Path:
         """The folder of round `k`."""
@@ -64,7 +64,7 @@ class RunFolder:
         """Where the update of round `k` keeps what it has reached, until its weights are saved."""
         return self.weights / f"checkpoint-round-{k}"
 
-    def claim(self, *, take_over: bool = False) -> Life | None:
+    def claim(self, *, take_over: bool = False) -> WriterStatus | None:
         """Become the one writer; RecordError names the process that already is, the answer one that died as such.
 
         With `take_over`, one that said nothing for `TAKE_OVER_AFTER_S` is put aside, and is the answer then.
@@ -120,11 +120,11 @@ class RunFolder:
             },
         )
 
-    def heard_at(self) -> float:
+    def last_heartbeat_at(self) -> float:
         """When the run's process last said that it lives, in seconds since the epoch; 0 when none ever did."""
         return float(self._read_life().get("heartbeat", 0.0))
 
-    def life(self) -> Life | None:
+    def life(self) -> WriterStatus | None:
         """Who writes this run and whether they still live; None when no run.json is there."""
         found = self._read_life()
         if not found:
@@ -137,7 +137,7 @@ class RunFolder:
                 status = "crashed"
             elif silent > STALE_AFTER_S:
                 status = "stale"
-        return Life(status, found["pid"], found["host"], silent)
+        return WriterStatus(status, found["pid"], found["host"], silent)
 
     def _read_life(self) -> dict[str, Any]:
         try:
@@ -146,11 +146,11 @@ class RunFolder:
             return {}
         return found
 
-    def texts(self, k: int) -> Texts:
+    def texts(self, k: int) -> SampleFiles:
         """The texts of round `k`: always the same object, so that each file has one writer."""
         found = self._texts.get(k)
         if found is None:
-            found = self._texts[k] = Texts(self.round(k))
+            found = self._texts[k] = SampleFiles(self.round(k))
         return found
 
     def sync(self) -> None:
@@ -240,5 +240,5 @@ def _lock(handle: int) -> None:
         # A file system without locks, such as some network ones, for which nothing is promised.
 
 
-def _mine(life: Life) -> bool:
+def _mine(life: WriterStatus) -> bool:
     return (life.pid, life.host) == (os.getpid(), socket.gethostname())

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from funreason.record.events import Noted
+from funreason.record.events import LogMessage
 from funreason.record.folder import RecordError, RunFolder, hash_file, write_json
 from funreason.record.log import EventLog
 from funreason.record.sample_files import MANIFEST
@@ -107,7 +107,7 @@ def _found(root: Path, patterns: tuple[str, ...]) -> Iterator[str]:
 # the record tells the same before and after, and the run can still be taken up again.
 
 
-class Spare(NamedTuple):
+class Prunable(NamedTuple):
     """Something that can go: where it lies, its size, and why nobody needs it."""
 
     path: Path
@@ -115,7 +115,7 @@ class Spare(NamedTuple):
     why: str
 
 
-def spare(run: RunFolder) -> list[Spare]:
+def spare(run: RunFolder) -> list[Prunable]:
     """What `prune` would remove."""
     rounds = run.state().rounds
     accepted = {r.weights for r in rounds.values()} | {(run.path / "model").resolve().name}
@@ -124,13 +124,13 @@ def spare(run: RunFolder) -> list[Spare]:
     found = []
     for path in sorted(p for p in run.weights.glob("*") if p.is_dir()):
         if path in over or path.name.startswith((".", "fresh-")):
-            found.append(Spare(path, size_of(path), "left by an update that is over"))
+            found.append(Prunable(path, size_of(path), "left by an update that is over"))
         elif not path.name.startswith("checkpoint-") and path.name not in accepted | owed:
-            found.append(Spare(path, size_of(path), "weights that the gate did not let through"))
+            found.append(Prunable(path, size_of(path), "weights that the gate did not let through"))
     return found
 
 
-def prune(run: RunFolder) -> list[Spare]:
+def prune(run: RunFolder) -> list[Prunable]:
     """Remove what can go, and say so in the log. RecordError while a process writes the run."""
     with run.alone():
         life = run.life()
@@ -143,7 +143,7 @@ def prune(run: RunFolder) -> list[Spare]:
         if gone:
             names = ", ".join(thing.path.name for thing in gone)
             log = EventLog(run.events, "prune")
-            log.write(Noted(level="info", text=f"pruned {sum(t.bytes for t in gone)} bytes of weights: {names}"))
+            log.write(LogMessage(level="info", text=f"pruned {sum(t.bytes for t in gone)} bytes of weights: {names}"))
             log.close()
     return gone
 

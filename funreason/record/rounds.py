@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from funreason.record import events as ev
-from funreason.record.events import AskedTwice, Examined
+from funreason.record.events import CanaryResult, SelfAgreementChecked
 
 
 @dataclass(slots=True)
@@ -51,12 +51,12 @@ class JudgeHealth:
         """The share of samples asked twice that got the same outcome twice."""
         return self.agreed / self.twice if self.twice else None
 
-    def examined(self, event: Examined) -> None:
+    def examined(self, event: CanaryResult) -> None:
         """Take an examination; a later one replaces an earlier one of the same round."""
         self.bad, self.passed, self.good, self.dropped = event.bad, event.passed, event.good, event.dropped
         self.errors, self.missed = event.errors, Counter(event.missed)
 
-    def asked_twice(self, event: AskedTwice) -> None:
+    def with_self_agreement(self, event: SelfAgreementChecked) -> None:
         """Count a sample once, however often the log has it."""
         here = (event.sample, event.attempt)
         if here not in self.seen:
@@ -83,7 +83,7 @@ PAID = ("requests", "tokens", "retries", "failed", "estimated")
 FAILED = ("dropped", "dead")
 
 
-class Fate(NamedTuple):
+class EndState(NamedTuple):
     """How a sample ended: `kept`, `text`, `dropped` or `dead`; `why` is the origin, or why it failed."""
 
     fate: str
@@ -135,8 +135,8 @@ class AskCount:
 class RoundState:
     """One round, or round 0: measuring the start and the warm-up.
 
-    `in_hand` holds, for each sample that has not ended, the attempts and nodes it was judged at: a run that is taken up
-    again asks no judge twice, and what an older version wrote twice must not count twice.
+    `unfinished` holds, for each sample that has not ended, the attempts and nodes it was judged at: a resumed run asks
+    no judge twice, and what was written twice must not count twice.
     """
 
     nodes: dict[str, NodeCount] = field(default_factory=dict)
@@ -148,18 +148,18 @@ class RoundState:
     whole: set[str] = field(default_factory=set)
     """The phases that came to their end; `seconds` has broken-off ones, too."""
     todo: int = 0
-    chosen: ev.Chosen | None = None
-    screened: ev.Screened | None = None
-    steps: list[ev.Stepped] = field(default_factory=list)
-    update: ev.Updated | None = None
-    syncs: list[ev.Synced] = field(default_factory=list)
-    gate: ev.Gated | None = None
+    chosen: ev.TrainingSetSelected | None = None
+    screened: ev.ContaminationChecked | None = None
+    steps: list[ev.OptimizerStep] = field(default_factory=list)
+    update: ev.WeightsTrained | None = None
+    syncs: list[ev.WeightsSynced] = field(default_factory=list)
+    gate: ev.GateDecided | None = None
     paid: dict[str, Counter[str]] = field(default_factory=dict)
-    """What each node asked of endpoints, in the words of `Paid`."""
+    """What each node asked of endpoints, in the words of `EndpointUsage`."""
     weights: str = ""
     ended: bool = False
-    recent: deque[ev.Judged | ev.Ended] = field(default_factory=lambda: deque(maxlen=RECENT_JUDGEMENTS))
-    in_hand: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    recent: deque[ev.Judged | ev.SampleEnded] = field(default_factory=lambda: deque(maxlen=RECENT_JUDGEMENTS))
+    unfinished: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     health: dict[str, JudgeHealth] = field(default_factory=dict)
     """How well each judge judges, by node."""
 
@@ -205,27 +205,27 @@ def round_summary(r: RoundState) -> dict[str, Any]:
     }
 
 
-def _plain(event: ev.Chosen | ev.Screened | ev.Synced | ev.Gated | None) -> Any:
+def _plain(event: ev.TrainingSetSelected | ev.ContaminationChecked | ev.WeightsSynced | ev.GateDecided | None) -> Any:
     return None if event is None else msgspec.to_builtins(event)
 
 
-def _screened(r: RoundState, event: ev.Screened) -> None:
+def _screened(r: RoundState, event: ev.ContaminationChecked) -> None:
     r.screened = event
 
 
-def _examined(r: RoundState, event: ev.Examined) -> None:
+def _examined(r: RoundState, event: ev.CanaryResult) -> None:
     r.health_of(event.node).examined(event)
 
 
-def _asked_twice(r: RoundState, event: ev.AskedTwice) -> None:
-    r.health_of(event.node).asked_twice(event)
+def _asked_twice(r: RoundState, event: ev.SelfAgreementChecked) -> None:
+    r.health_of(event.node).with_self_agreement(event)
 
 
-def _chosen(r: RoundState, event: ev.Chosen) -> None:
+def _chosen(r: RoundState, event: ev.TrainingSetSelected) -> None:
     r.chosen = event
 
 
-def _asked(r: RoundState, event: ev.Asked) -> None:
+def _asked(r: RoundState, event: ev.JudgeUsage) -> None:
     count = r.asked.setdefault(event.node, AskCount())
     count.requests += event.requests
     count.tokens += event.tokens
@@ -233,41 +233,41 @@ def _asked(r: RoundState, event: ev.Asked) -> None:
     count.unreadable += event.unreadable
 
 
-def _stepped(r: RoundState, event: ev.Stepped) -> None:
+def _stepped(r: RoundState, event: ev.OptimizerStep) -> None:
     steps = r.steps
     while steps and steps[-1].step >= event.step:  # a resumed update repeats the steps behind its last checkpoint
         steps.pop()
     steps.append(event)
 
 
-def _updated(r: RoundState, event: ev.Updated) -> None:
+def _updated(r: RoundState, event: ev.WeightsTrained) -> None:
     r.update = event
 
 
-def _synced(r: RoundState, event: ev.Synced) -> None:
+def _synced(r: RoundState, event: ev.WeightsSynced) -> None:
     r.syncs.append(event)
 
 
-def _gated(r: RoundState, event: ev.Gated) -> None:
+def _gated(r: RoundState, event: ev.GateDecided) -> None:
     r.gate = event
 
 
-def _paid(r: RoundState, event: ev.Paid) -> None:
+def _paid(r: RoundState, event: ev.EndpointUsage) -> None:
     spent = r.paid.setdefault(event.node, Counter())
     for what in PAID:
         spent[what] += getattr(event, what)
 
 
 ROUND_FOLDS: dict[type, Callable[[RoundState, Any], None]] = {
-    ev.Screened: _screened,
-    ev.Examined: _examined,
-    ev.AskedTwice: _asked_twice,
-    ev.Chosen: _chosen,
-    ev.Asked: _asked,
-    ev.Stepped: _stepped,
-    ev.Updated: _updated,
-    ev.Synced: _synced,
-    ev.Gated: _gated,
-    ev.Paid: _paid,
+    ev.ContaminationChecked: _screened,
+    ev.CanaryResult: _examined,
+    ev.SelfAgreementChecked: _asked_twice,
+    ev.TrainingSetSelected: _chosen,
+    ev.JudgeUsage: _asked,
+    ev.OptimizerStep: _stepped,
+    ev.WeightsTrained: _updated,
+    ev.WeightsSynced: _synced,
+    ev.GateDecided: _gated,
+    ev.EndpointUsage: _paid,
 }
 """How the events that concern their round alone are folded into it."""

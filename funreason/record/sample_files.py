@@ -53,7 +53,7 @@ class Said(msgspec.Struct, frozen=True):
     verdict: Verdict
 
 
-class Texts:
+class SampleFiles:
     """The text files of one round's folder. Reading needs no writer; writing appends."""
 
     def __init__(self, folder: Path) -> None:
@@ -80,7 +80,7 @@ class Texts:
         """The verdicts of `judged.jsonl`."""
         return self._lines(JUDGED, msgspec.json.Decoder(Said))
 
-    def forget_said(self) -> None:
+    def delete_verdicts(self) -> None:
         """Remove `judged.jsonl`: every sample has ended, and its end holds all its verdicts."""
         self.forget(JUDGED)
 

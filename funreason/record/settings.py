@@ -30,7 +30,7 @@ def resuming(run: RunFolder) -> str:
     return f"funreason {'refine' if is_refining(run) else 'loop'} --resume {run.path}"
 
 
-def go_on(run: RunFolder) -> str:
+def resume_command(run: RunFolder) -> str:
     """What to do with a run that was stopped, as its record tells it."""
     return f"go on with: {resuming(run)}"
 

@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import Any
 
 from funreason.record import events as ev
-from funreason.record.rounds import FAILED, ROUND_FOLDS, AskCount, Fate, NodeCount, RoundState, round_summary
+from funreason.record.rounds import FAILED, ROUND_FOLDS, AskCount, EndState, NodeCount, RoundState, round_summary
 
-RECENT_TIDINGS = 2000
+RECENT_EVENTS = 2000
 
 
 @dataclass(slots=True)
@@ -33,11 +33,11 @@ class State:
     started_at: float = 0.0
     last_at: float = 0.0
     refused: Counter[str] = field(default_factory=Counter)
-    notes: list[ev.Noted] = field(default_factory=list)
+    notes: list[ev.LogMessage] = field(default_factory=list)
     rounds: dict[int, RoundState] = field(default_factory=dict)
     tasks_read: bool = False
     """Whether every record that was refused is known."""
-    ended: dict[tuple[int, str], Fate] = field(default_factory=dict)
+    ended: dict[tuple[int, str], EndState] = field(default_factory=dict)
     """How each sample, by round and id, ended."""
     requeued: set[tuple[int, str]] = field(default_factory=set)
     """Samples put back that have not ended again."""
@@ -52,7 +52,7 @@ class State:
     """Whether the phase has begun and not ended."""
     away_s: float = 0.0
     """How long the run lay between one process's end and the next one's beginning."""
-    tidings: deque[ev.AnyEvent] = field(default_factory=lambda: deque(maxlen=RECENT_TIDINGS))
+    recent_events: deque[ev.AnyEvent] = field(default_factory=lambda: deque(maxlen=RECENT_EVENTS))
     """The last events a person would want told one by one: all but judgements, ends and steps."""
 
     def apply(self, event: ev.AnyEvent) -> None:
@@ -70,7 +70,7 @@ class State:
         if event.at > self.last_at:
             self.last_at = event.at
         if kind not in _COUNTED:
-            self.tidings.append(event)
+            self.recent_events.append(event)
 
     def fold(self, events: Iterable[ev.AnyEvent]) -> State:
         """Fold many events in; returns itself."""
@@ -82,7 +82,7 @@ class State:
         return self
 
     def paid(self) -> Counter[str]:
-        """What the run asked of endpoints so far, in the words of `Paid`."""
+        """What the run asked of endpoints so far, in the words of `EndpointUsage`."""
         return sum((spent for r in self.rounds.values() for spent in r.paid.values()), Counter())
 
     def elapsed_s(self, now: float) -> float:
@@ -127,7 +127,7 @@ class State:
 
 def _run_started(state: State, event: ev.RunStarted) -> None:
     if state.last_at:
-        left = max(state.last_at, event.heard_at)
+        left = max(state.last_at, event.last_heartbeat_at)
         _close_phase(state, left)
         state.away_s += max(0.0, event.at - left)
     state.run, state.rounds_planned, state.nodes = event.run, event.rounds, event.nodes
@@ -180,9 +180,9 @@ def _judged(state: State, event: ev.Judged) -> None:
     name, outcome = event.node, event.outcome
     if outcome != "error":  # whoever failed is asked again after a kill, and answers for the first time then
         here = (event.attempt, name)
-        judged = r.in_hand.get(event.sample)
+        judged = r.unfinished.get(event.sample)
         if judged is None:
-            r.in_hand[event.sample] = [here]
+            r.unfinished[event.sample] = [here]
         elif here in judged:
             return
         else:
@@ -200,12 +200,12 @@ def _judged(state: State, event: ev.Judged) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _fate(fate: str, why: str) -> Fate:
+def _fate(fate: str, why: str) -> EndState:
     """One object for all samples that ended alike."""
-    return Fate(fate, why)
+    return EndState(fate, why)
 
 
-def _ended(state: State, event: ev.Ended) -> None:
+def _ended(state: State, event: ev.SampleEnded) -> None:
     key = (event.round, event.sample)
     if key in state.ended:
         return
@@ -214,27 +214,27 @@ def _ended(state: State, event: ev.Ended) -> None:
     state.requeued.discard(key)
     r = state.at_round(event.round)
     r.recent.append(event)
-    r.in_hand.pop(event.sample, None)
+    r.unfinished.pop(event.sample, None)
     r.fates[fate.fate] += 1
     (r.dead_reasons if failed else r.origins)[fate.why] += 1
 
 
-def _crashed(state: State, event: ev.Crashed) -> None:
-    state.notes.append(ev.Noted(at=event.at, level="error", text=event.reason, round=event.round))
+def _crashed(state: State, event: ev.UpdateCrashed) -> None:
+    state.notes.append(ev.LogMessage(at=event.at, level="error", text=event.reason, round=event.round))
 
 
 def _round_ended(state: State, event: ev.RoundEnded) -> None:
     r = state.at_round(event.round)
     r.weights, r.ended = event.weights, True
-    r.in_hand.clear()
+    r.unfinished.clear()
     state.weights = event.weights
 
 
-def _noted(state: State, event: ev.Noted) -> None:
+def _noted(state: State, event: ev.LogMessage) -> None:
     state.notes.append(event)
 
 
-def _requeued(state: State, event: ev.Requeued) -> None:
+def _requeued(state: State, event: ev.SampleRequeued) -> None:
     key = (event.round, event.sample)
     fate = state.ended.pop(key, None)
     if fate is None:
@@ -268,14 +268,14 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
     ev.PhaseEnded: _phase_ended,
     ev.TaskRefused: _task_refused,
     ev.TasksRead: _tasks_read,
-    ev.Ended: _ended,
-    ev.Crashed: _crashed,
+    ev.SampleEnded: _ended,
+    ev.UpdateCrashed: _crashed,
     ev.RoundEnded: _round_ended,
-    ev.Noted: _noted,
-    ev.Requeued: _requeued,
+    ev.LogMessage: _noted,
+    ev.SampleRequeued: _requeued,
     ev.Paused: _paused,
     ev.RunEnded: _run_ended,
 }
-_COUNTED = frozenset((ev.Ended, ev.Stepped, ev.Asked, ev.AskedTwice))
+_COUNTED = frozenset((ev.SampleEnded, ev.OptimizerStep, ev.JudgeUsage, ev.SelfAgreementChecked))
 
-__all__ = ["FAILED", "AskCount", "Fate", "NodeCount", "RoundState", "State"]
+__all__ = ["FAILED", "AskCount", "EndState", "NodeCount", "RoundState", "State"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from funreason.bus.agent import SPENT
-from funreason.record.events import Judged, Requeued
+from funreason.record.events import Judged, SampleRequeued
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
 from funreason.record.sample_files import ENDS
@@ -43,7 +43,7 @@ class Recorded:
         self.unjudged: Counter[str] = Counter()
         """The fates of samples that came to no judge."""
         self.outcomes: dict[str, Counter[str]] = {}
-        told = _told(folder)
+        told = _last_error(folder)
         self._read(folder, told)
         self.unfinished = len(told)
 
@@ -71,13 +71,13 @@ class Recorded:
             self.verdicts[attempt, event.node] = _bare(event) if found is None else verdicts[found]
 
 
-def _told(folder: RunFolder) -> dict[tuple[int, str], list[Judged]]:
+def _last_error(folder: RunFolder) -> dict[tuple[int, str], list[Judged]]:
     """What was judged of each sample, in order, each judgement once; of one that was put back, since then."""
     told: dict[tuple[int, str], dict[tuple[int, str], Judged]] = {}
     for event in LogReader(folder.events).events():
         if isinstance(event, Judged) and event.node not in NO_STAGE:
             told.setdefault((event.round, event.sample), {})[event.attempt, event.node] = event
-        elif isinstance(event, Requeued):
+        elif isinstance(event, SampleRequeued):
             told.pop((event.round, event.sample), None)
     return {sample: list(events.values()) for sample, events in told.items()}
 

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from funreason.agents.sinks import DeadLetter, Keeper
+from funreason.agents.sinks import DeadLetterSink, KeptSink
 from funreason.bus.agent import Emit
 from funreason.bus.graph import Edge, Graph, Node
 from funreason.bus.scheduler import Bus
 from funreason.config import Config
 from funreason.replay.recorded import REGENERATOR, Recorded
-from funreason.replay.validity import Standing
+from funreason.replay.validity import VerdictValidity
 from funreason.runtime.graph import END, refine_graph
 from funreason.types import Sample, Verdict
 
@@ -82,7 +82,7 @@ class WhatIf:
 async def what_if(recorded: Recorded, old: Config, new: Config) -> WhatIf:
     """Route what `recorded` holds of a run made with `old` as `new` says. GraphError when its graph cannot run."""
     graph = refine_graph(new.fcdr)
-    standing, missing = Standing(old, new), {node.name: Counter[str]() for node in graph.nodes}
+    standing, missing = VerdictValidity(old, new), {node.name: Counter[str]() for node in graph.nodes}
     fates = Counter(recorded.unjudged)
     stages = {name: Stage() for name in graph.order if name not in (KEEPER, END)}
     agents: dict[str, Any] = {name: _answering(graph.node(name), recorded, standing, missing[name]) for name in stages}
@@ -105,11 +105,11 @@ async def what_if(recorded: Recorded, old: Config, new: Config) -> WhatIf:
 def _then(recorded: Recorded) -> Way:
     names = [name for name in recorded.state.nodes if name in recorded.outcomes]
     names += [name for name in recorded.outcomes if name not in names]
-    stages = {name: Stage(Counter(recorded.outcomes[name]), _told(recorded, name)) for name in names}
+    stages = {name: Stage(Counter(recorded.outcomes[name]), _last_error(recorded, name)) for name in names}
     return Way(stages, recorded.fates)
 
 
-def _answering(node: Node, recorded: Recorded, standing: Standing, missing: Counter[str]) -> Callable[..., Any]:
+def _answering(node: Node, recorded: Recorded, standing: VerdictValidity, missing: Counter[str]) -> Callable[..., Any]:
     """The agent of a node, out of the record."""
 
     def judged(sample: Sample) -> Verdict | str:
@@ -147,7 +147,7 @@ def _ends(fates: Counter[str]) -> dict[str, Any]:
     async def unknown(sample: Sample) -> None:
         end(sample, UNKNOWN)
 
-    return {KEEPER: Keeper(end), END: DeadLetter(end), UNKNOWN: unknown}
+    return {KEEPER: KeptSink(end), END: DeadLetterSink(end), UNKNOWN: unknown}
 
 
 def _open_ended(graph: Graph) -> Graph:
@@ -158,7 +158,7 @@ def _open_ended(graph: Graph) -> Graph:
     return Graph((*nodes, Node(UNKNOWN, outcomes=())), (*graph.edges, *ways), graph.start)
 
 
-def _told(recorded: Recorded, name: str) -> Spent:
+def _last_error(recorded: Recorded, name: str) -> Spent:
     """What the run's events say that a stage asked of models; canaries and second askings are in it."""
     rounds = recorded.state.rounds.values()
     asked = [r.asked[name] for r in rounds if name in r.asked]
@@ -169,6 +169,6 @@ def _told(recorded: Recorded, name: str) -> Spent:
 
 def _expected(recorded: Recorded, name: str, stage: Stage) -> Spent:
     """The same at the recorded average per judgement, judgements that nobody knows included."""
-    told, judged = _told(recorded, name), recorded.outcomes.get(name, Counter()).total()
+    told, judged = _last_error(recorded, name), recorded.outcomes.get(name, Counter()).total()
     share = stage.outcomes.total() / judged if judged else 0.0
     return Spent(told.requests * share, told.tokens * share)

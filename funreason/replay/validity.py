@@ -10,7 +10,7 @@ from typing import Any
 
 from funreason.agents.judges.hybrid import DECIDABLE
 from funreason.agents.judges.llm.judge import recounted
-from funreason.agents.judges.llm.panel import Accept
+from funreason.agents.judges.llm.panel import VoteRule
 from funreason.agents.judges.rules.verdicts import passed
 from funreason.agents.regenerator import resampling_yields
 from funreason.config import Config, LlmJudges
@@ -23,7 +23,7 @@ COUNTING = {"accept", "threshold", "concurrency", "cache", "cache_entries"}
 """Settings of the LLM judges that change nothing about what a model answers."""
 
 
-class Standing:
+class VerdictValidity:
     """The verdicts of a run that was made with `old`, seen from `new`."""
 
     def __init__(self, old: Config, new: Config) -> None:
@@ -94,8 +94,8 @@ def _by_model(verdict: Verdict) -> bool:
     return verdict.judge.startswith("llm:")
 
 
-def _accept(llm: LlmJudges) -> Accept:
-    return Accept(llm.accept, llm.threshold if llm.accept == "mean" else 0.5)
+def _accept(llm: LlmJudges) -> VoteRule:
+    return VoteRule(llm.accept, llm.threshold if llm.accept == "mean" else 0.5)
 
 
 def _asking(config: Config) -> dict[str, Any]:

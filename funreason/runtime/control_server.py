@@ -15,13 +15,13 @@ from types import TracebackType
 import msgspec
 
 from funreason.record.control import SOCKET, Ask, Told, Verb, socket_address
-from funreason.record.events import Event, Noted, Paused
+from funreason.record.events import Event, LogMessage, Paused
 from funreason.stop import StopRequest
 
 LONGEST_LINE = 4096
 
 
-class Doorbell:
+class ControlServer:
     """Listens on the run's socket for as long as the context is open."""
 
     def __init__(self, folder: Path, stop: StopRequest, write: Callable[[Event], None]) -> None:
@@ -30,7 +30,7 @@ class Doorbell:
         self._write = write
         self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> Doorbell:
+    async def __aenter__(self) -> ControlServer:
         path = self._folder / SOCKET
         path.unlink(missing_ok=True)  # a killed run leaves its own behind; there is only one writer of a folder
         mask = os.umask(0o177)
@@ -38,7 +38,7 @@ class Doorbell:
             with socket_address(self._folder) as address:
                 self._server = await asyncio.start_unix_server(self._answer, address, limit=LONGEST_LINE)
         except (OSError, NotImplementedError) as error:
-            self._write(Noted(level="info", text=f"no control socket, viewers can only read: {error}"))
+            self._write(LogMessage(level="info", text=f"no control socket, viewers can only read: {error}"))
         finally:
             os.umask(mask)
         return self
@@ -66,12 +66,12 @@ class Doorbell:
     def _do(self, verb: Verb) -> Told:
         if verb == "stop_after_round":
             self._stop.after_round = True
-            self._write(Noted(level="info", text="a viewer asked to stop after this round"))
+            self._write(LogMessage(level="info", text="a viewer asked to stop after this round"))
             return Told(True, "the run stops when this round is over")
         if verb == "pause":
             self._stop.pause()
             self._write(Paused(on=True))
             return Told(True, "the run waits before its next draw, step or phase")
-        self._stop.go_on()
+        self._stop.resume()
         self._write(Paused(on=False))
         return Told(True, "the run goes on")

@@ -15,7 +15,7 @@ from funreason.bus.agent import SPENT, GraphError, Problem
 from funreason.bus.checks import check_graph
 from funreason.bus.graph import Edge, Graph, Node
 from funreason.bus.graph_yaml import nearest
-from funreason.bus.topology import Plan, reachable
+from funreason.bus.topology import Topology, reachable
 from funreason.config import CONFIGS, ConfigError, Fcdr, JudgeEntry, read_yaml_file
 from funreason.types import Outcome
 
@@ -33,7 +33,7 @@ SIGNALS = (
 """What follows upon a round's samples."""
 
 
-def check_agents(graph: Plan, name: str) -> list[Problem]:
+def check_agents(graph: Topology, name: str) -> list[Problem]:
     """Nodes of the graph file `name` that ask for another agent than their own: a file chooses none."""
     return [
         Problem(
@@ -47,11 +47,11 @@ def check_agents(graph: Plan, name: str) -> list[Problem]:
     ]
 
 
-def check_seats(graph: Plan, own: Collection[str], name: str, *, loop: bool) -> list[Problem]:
+def check_required_nodes(graph: Topology, own: Collection[str], name: str, *, loop: bool) -> list[Problem]:
     """What keeps a loop (or `refine`) from running the graph `name`, where `own` are the user's judges."""
     needed = (START, *ENDS, "evaluator") if loop else ENDS
     seats = [*STAGES, "regenerator", *ENDS, *(sorted(LOOP_ONLY) if loop else ()), *own]
-    problems = [_nobody(node, seats, name) for node in graph.names if node not in seats]
+    problems = [_no_agent(node, seats, name) for node in graph.names if node not in seats]
     problems += [_missing(node, name, "a loop" if loop else "`refine`") for node in needed if node not in graph.names]
     if loop:
         problems += [_unsignalled(edge, name) for edge in SIGNALS if edge not in graph.edges]
@@ -60,7 +60,7 @@ def check_seats(graph: Plan, own: Collection[str], name: str, *, loop: bool) -> 
     return problems
 
 
-def _nobody(node: str, seats: Collection[str], name: str) -> Problem:
+def _no_agent(node: str, seats: Collection[str], name: str) -> Problem:
     return Problem(
         "no_agent",
         f"no agent answers at node {node!r} of the graph {name}; {nearest(node, seats)} A judge of your own is set in "
@@ -123,7 +123,7 @@ def refine_graph(fcdr: Fcdr) -> Graph:
 
 def _checked(graph: Graph, fcdr: Fcdr, *, loop: bool) -> Graph:
     own = [entry.name for entry in fcdr.judges]
-    if problems := [*check_graph(graph), *check_seats(graph, own, fcdr.graph, loop=loop)]:
+    if problems := [*check_graph(graph), *check_required_nodes(graph, own, fcdr.graph, loop=loop)]:
         raise GraphError(problems)
     return graph
 

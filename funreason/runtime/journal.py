@@ -17,7 +17,7 @@ from funreason.bus.agent import ENDED
 from funreason.data.form import Refusal
 from funreason.policies.protocol import Sync
 from funreason.record import events as ev
-from funreason.record.folder import HEARTBEAT_S, Life, RunFolder
+from funreason.record.folder import HEARTBEAT_S, RunFolder, WriterStatus
 from funreason.record.log import EventLog, RecordError
 from funreason.types import Sample
 
@@ -114,7 +114,7 @@ class Journal:
         """An engine took weights, or started with them."""
         seconds, proof = round_seconds(sync.seconds), round_seconds(sync.proof_seconds)
         self.write(
-            ev.Synced(
+            ev.WeightsSynced(
                 round=self.round,
                 weights=weights_id,
                 seconds=seconds,
@@ -124,11 +124,11 @@ class Journal:
             )
         )
 
-    def taken_over(self, dead: Life) -> None:
+    def taken_over(self, dead: WriterStatus) -> None:
         """The process that wrote the run before is taken to be dead."""
         died = " and is dead" if dead.status == "crashed" else ""
         text = f"taken over from process {dead.pid} on {dead.host}, which was silent for {dead.silent_s:.0f} s{died}"
-        self.write(ev.Noted(level="warning", text=text))
+        self.write(ev.LogMessage(level="warning", text=text))
 
     def read(self, refusals: Sequence[Refusal], summary: str) -> None:
         """The records that never became a task, what was read in a sentence, and, last, that this was all of it."""
@@ -136,7 +136,7 @@ class Journal:
             where = f"line {refusal.line} {refusal.id}".strip() if refusal.line else refusal.id
             self.write(ev.TaskRefused(where=where, reason=refusal.reason, message=refusal.message))
         if summary:
-            self.write(ev.Noted(level="warning" if refusals else "info", text=summary))
+            self.write(ev.LogMessage(level="warning" if refusals else "info", text=summary))
         self.write(ev.TasksRead(refused=len(refusals)))
 
     def abandon(self) -> None:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from funreason.agents.judges.rules.verdicts import passed
-from funreason.agents.sinks import End
+from funreason.agents.sinks import Sink
 from funreason.record.events import Judged
 from funreason.record.log import LogReader
-from funreason.record.sample_files import ENDS, Said, Texts
+from funreason.record.sample_files import ENDS, Said, SampleFiles
 from funreason.record.state import State
 from funreason.runtime.journal import Journal
 from funreason.types import Outcome, Sample, Verdict
@@ -24,20 +24,20 @@ Key = tuple[str, int, str]
 """A judgement: sample, attempt, node."""
 
 
-class Recall:
+class RecordedVerdicts:
     """The judgements of one round: those made before the run was taken up again, and those made now."""
 
-    def __init__(self, journal: Journal, texts: Texts, k: int, past: State) -> None:
+    def __init__(self, journal: Journal, texts: SampleFiles, k: int, past: State) -> None:
         self._journal = journal
         self._texts = texts
-        self._told = _logged(journal, k, past)
-        self._verdicts = _verdicts(texts, self._told, {sample for round, sample in past.ended if round == k})
+        self._last_error = _logged(journal, k, past)
+        self._verdicts = _verdicts(texts, self._last_error, {sample for round, sample in past.ended if round == k})
 
     def observe(self, node: str, before: Sample, outcome: str, after: Sample | None, seconds: float) -> None:
         """Write one answer on the bus down, unless the log has it."""
         if after is None:
             return
-        if self._told and self._told.pop((after.id, before.attempt, node), None) is not None:
+        if self._last_error and self._last_error.pop((after.id, before.attempt, node), None) is not None:
             return
         verdict = after.verdicts[-1] if len(after.verdicts) > len(before.verdicts) else None
         if verdict is not None and not _plain(verdict) and outcome != Outcome.ERROR:
@@ -63,7 +63,7 @@ class Recall:
         return many if batched else one
 
 
-def tell_ends(end: End, past: State, k: int, first_attempt: Mapping[str, int]) -> None:
+def backfill_end_events(end: Sink, past: State, k: int, first_attempt: Mapping[str, int]) -> None:
     """Log the ends of round `k` whose text was written and whose event was not: a kill came between the two.
 
     `first_attempt` says, of samples that were put back, from which attempt on an end is a new one.
@@ -81,18 +81,18 @@ def first_attempts(past: State, k: int, max_attempts: int) -> dict[str, int]:
 
 def _logged(journal: Journal, k: int, past: State) -> dict[Key, str]:
     """The outcome of each judgement in the log whose sample has not ended; errors are none."""
-    in_hand = past.rounds[k].in_hand if k in past.rounds else {}
-    if not in_hand:
+    unfinished = past.rounds[k].unfinished if k in past.rounds else {}
+    if not unfinished:
         return {}
     told = (event for event in LogReader(journal.folder.events).events() if isinstance(event, Judged))
     return {
         (event.sample, event.attempt, event.node): event.outcome
         for event in told
-        if event.round == k and (event.attempt, event.node) in in_hand.get(event.sample, ())
+        if event.round == k and (event.attempt, event.node) in unfinished.get(event.sample, ())
     }
 
 
-def _verdicts(texts: Texts, told: Mapping[Key, str], ended: set[str]) -> dict[Key, Verdict]:
+def _verdicts(texts: SampleFiles, told: Mapping[Key, str], ended: set[str]) -> dict[Key, Verdict]:
     plain = {key: passed(key[2]) for key, outcome in told.items() if outcome == Outcome.PASS}
     return plain | {(s.id, s.attempt, s.node): s.verdict for s in texts.said() if s.id not in ended}
 
@@ -101,4 +101,4 @@ def _plain(verdict: Verdict) -> bool:
     return verdict == passed(verdict.stage)
 
 
-__all__ = ["Recall", "first_attempts", "tell_ends"]
+__all__ = ["RecordedVerdicts", "backfill_end_events", "first_attempts"]

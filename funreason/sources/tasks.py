@@ -25,7 +25,7 @@ HELD_OUT_MOST = 200
 TOOLBOX_PER_ROUND = 500
 
 
-class Held(NamedTuple):
+class HeldOut(NamedTuple):
     """A pool's tasks split in two: to train on, and held back for the gate."""
 
     train: list[Task]
@@ -108,11 +108,11 @@ def toolbox_tasks(path: str, count: int, seed: int, mix: Mapping[str, float] | N
     return generate(split, count, seed, quotas=dict(mix) if mix else None)
 
 
-def hold_out(pool: Pool, suites: Collection[Suite]) -> Held:
+def hold_out(pool: Pool, suites: Collection[Suite]) -> HeldOut:
     """Take gate items from the pool where a suite asks for `tasks:held_out`; only tasks that can be scored serve."""
     asking = next((suite for suite in suites if suite.path == HELD_OUT), None)
     if asking is None:
-        return Held(pool.tasks, [])
+        return HeldOut(pool.tasks, [])
     able = [task for task in pool.tasks if can_be_scored(task)]
     if not able:
         raise DataError(
@@ -122,7 +122,7 @@ def hold_out(pool: Pool, suites: Collection[Suite]) -> Held:
         )
     count = asking.count or min(HELD_OUT_MOST, max(1, int(len(able) * HELD_OUT_SHARE)))
     chosen = {task.id for task in able[:count]}
-    return Held([t for t in pool.tasks if t.id not in chosen], [t for t in pool.tasks if t.id in chosen])
+    return HeldOut([t for t in pool.tasks if t.id not in chosen], [t for t in pool.tasks if t.id in chosen])
 
 
 def can_be_scored(task: Task) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from funreason.record.events import AnyEvent, Gated, RoundEnded, Stepped
+from funreason.record.events import AnyEvent, GateDecided, OptimizerStep, RoundEnded
 from funreason.record.state import State
 
 Axis = Literal["step", "round"]
@@ -35,14 +35,14 @@ class Points:
     def of(self, event: AnyEvent) -> Iterator[Point]:
         """The points of one event: one for a step, a gate's word or a round's end, none for all others."""
         self.state.apply(event)
-        if isinstance(event, Stepped):
+        if isinstance(event, OptimizerStep):
             yield Point("step", self._number(event), event.at, _step(event))
-        elif isinstance(event, Gated):
+        elif isinstance(event, GateDecided):
             yield Point("round", event.round, event.at, _gate(event))
         elif isinstance(event, RoundEnded):
             yield Point("round", event.round, event.at, self._round(event.round))
 
-    def _number(self, event: Stepped) -> int:
+    def _number(self, event: OptimizerStep) -> int:
         before = self._steps_before.setdefault(event.round, self._steps)
         self._steps = max(self._steps, before + event.step)
         return before + event.step
@@ -57,7 +57,7 @@ class Points:
         return values | {f"seconds/{phase}": seconds for phase, seconds in r.seconds.items()}
 
 
-def _step(event: Stepped) -> dict[str, float]:
+def _step(event: OptimizerStep) -> dict[str, float]:
     named = {
         "update/loss": event.loss,
         "update/L_think": event.think,
@@ -69,7 +69,7 @@ def _step(event: Stepped) -> dict[str, float]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def _gate(event: Gated) -> dict[str, float]:
+def _gate(event: GateDecided) -> dict[str, float]:
     values = {"gate/promoted": float(event.decision == "promote")}
     for name, score in [("all", event.overall), *event.by_slice.items(), *event.by_category.items()]:
         if score.total:

@@ -238,7 +238,7 @@ class Acting(App[None]):
     def action_pause_run(self) -> None:
         """Ask the run to wait, or to go on."""
         if self.feed.state.paused:
-            self._ask("go_on", "Let the run go on?")
+            self._ask("resume", "Let the run go on?")
         else:
             self._ask("pause", "Pause the run before its next draw, step or phase? What is in flight is finished.")
 
@@ -253,11 +253,11 @@ class Acting(App[None]):
 
         def answer(sure: bool | None) -> None:
             if sure:
-                self.run_worker(self._told(verb), exclusive=True)
+                self.run_worker(self._last_error(verb), exclusive=True)
 
         self.push_screen(Sure(question), answer)
 
-    async def _told(self, verb: Verb) -> None:
+    async def _last_error(self, verb: Verb) -> None:
         told = await ask(self.feed.folder.path, verb)
         self.say(told.text, warn=not told.ok)
 

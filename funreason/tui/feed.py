@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Protocol
 
 from funreason.record.events import AnyEvent
-from funreason.record.folder import Life, RunFolder
+from funreason.record.folder import RunFolder, WriterStatus
 from funreason.record.log import LogReader
 from funreason.record.state import State
 
@@ -28,7 +28,7 @@ class Feed(Protocol):
 
     folder: RunFolder
     state: State
-    life: Life | None
+    life: WriterStatus | None
 
     @property
     def unknown(self) -> int:
@@ -141,7 +141,7 @@ class ReplayFeed:
 
     def __init__(self, folder: RunFolder, clock: Clock, speed: float = 1.0) -> None:
         self.folder = folder
-        self.life: Life | None = None
+        self.life: WriterStatus | None = None
         self.speed = speed
         self.playing = True
         self.start, self.end = span(folder.events)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from funreason.display.figures import decision, percent, points, share_of
 from funreason.display.spans import Column, Page, Span, line, said, table, wrap
-from funreason.record.events import Gated, Score
+from funreason.record.events import GateDecided, Score
 from funreason.record.state import State
 from funreason.tui.look import Look
 
@@ -35,7 +35,7 @@ def gate_page(state: State, look: Look, width: int) -> Page:
     return page._replace(head=(*why, *page.head), columns=("", "old", "new", "difference", "interval", "verdict"))
 
 
-def _parts(gate: Gated) -> list[tuple[str, Score]]:
+def _parts(gate: GateDecided) -> list[tuple[str, Score]]:
     return [*gate.by_slice.items(), *((f" {name}", score) for name, score in gate.by_category.items())]
 
 

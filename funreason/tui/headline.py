@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from funreason.display.figures import duration
 from funreason.display.spans import Line, Span, line
-from funreason.record.folder import Life
+from funreason.record.folder import WriterStatus
 from funreason.record.state import RoundState, State
-from funreason.tui.tidings import PHASES
+from funreason.tui.log_panel import PHASES
 
 PHASE_ORDER = ("sample", "train", "gate")
 ENDED = {"finished": ("✓", "good"), "refused": ("■", "warn"), "interrupted": ("‖", "warn"), "failed": ("✗", "bad")}
@@ -18,7 +18,7 @@ class Vitals(NamedTuple):
     """What the header needs beside the state: the viewer's knowledge of time, process and log."""
 
     now: float
-    life: Life | None = None
+    life: WriterStatus | None = None
     per_s: float | None = None
     machine: str = ""
     replay: str = ""

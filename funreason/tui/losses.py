@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from funreason.display.figures import loss
 from funreason.display.spans import Line, Page, line, said
-from funreason.record.events import Stepped
+from funreason.record.events import OptimizerStep
 from funreason.record.state import RoundState, State
 from funreason.tui.curves import curve, sparkline
 from funreason.tui.look import Look
@@ -64,7 +64,7 @@ def _overlay(front: str, back: str, role: str) -> list[tuple[str, str]]:
     return [(a, role) if a != " " else (b, "old") for a, b in zip(front, back, strict=True)]
 
 
-def _rates(steps: Sequence[Stepped], width: int) -> list[Line]:
+def _rates(steps: Sequence[OptimizerStep], width: int) -> list[Line]:
     s = steps[-1]
     alphas = [step.alpha for step in steps if step.alpha is not None]
     shown = f"alpha {alphas[-1]:.2f} {sparkline(alphas, max(4, min(24, width - 14)))}" if alphas else "alpha per sample"
@@ -72,5 +72,5 @@ def _rates(steps: Sequence[Stepped], width: int) -> list[Line]:
     return [line((shown, "accent")), line(numbers)]
 
 
-def _values(steps: Sequence[Stepped], part: str) -> list[float]:
+def _values(steps: Sequence[OptimizerStep], part: str) -> list[float]:
     return [value for value in (getattr(step, part) for step in steps) if value is not None]

@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 
 from funreason.display.figures import size
-from funreason.record.folder import Life
+from funreason.record.folder import WriterStatus
 
 GPU_TIMEOUT_S = 3.0
 _QUERY = ("--query-gpu=utilization.gpu,memory.used,memory.total", "--format=csv,noheader,nounits")
@@ -26,7 +26,7 @@ class Machine:
         self.gpu = ""
         self._smi = shutil.which("nvidia-smi")
 
-    def read(self, life: Life | None, now: float) -> str:
+    def read(self, life: WriterStatus | None, now: float) -> str:
         """One short text such as `CPU 97 % · RSS 812 MB`."""
         if life is None or life.status not in ("running", "stale") or life.host != socket.gethostname():
             return ""

@@ -8,10 +8,10 @@ from funreason.tui.compare import compare_page
 from funreason.tui.failures import dead_page, health_page
 from funreason.tui.flow import flow_page
 from funreason.tui.gates import gate_page
+from funreason.tui.log_panel import log_page
 from funreason.tui.look import Look
 from funreason.tui.losses import loss_page
 from funreason.tui.samples import samples_page
-from funreason.tui.tidings import log_page
 
 _PAGES = {
     "flow": flow_page,

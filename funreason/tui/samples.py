@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from funreason.display.spans import Column, Page, Span, said, table
-from funreason.record.events import Ended, Judged
+from funreason.record.events import Judged, SampleEnded
 from funreason.record.state import State
 from funreason.tui.look import Look
 
@@ -52,7 +52,7 @@ def samples_page(state: State, look: Look, width: int) -> Page:
     return page._replace(columns=page.columns)
 
 
-def matches(event: Judged | Ended, pattern: str) -> bool:
+def matches(event: Judged | SampleEnded, pattern: str) -> bool:
     """Whether a word of the filter fits: a part of the id, or a wildcard over node, verdict or reason."""
     word = event.outcome if isinstance(event, Judged) else event.fate
     if "*" in pattern or "?" in pattern:
@@ -60,21 +60,21 @@ def matches(event: Judged | Ended, pattern: str) -> bool:
     return pattern in event.sample or pattern in event.node or pattern in word or pattern in event.reason
 
 
-def _matching(events: Iterable[Judged | Ended], look: Look) -> Iterator[Judged | Ended]:
+def _matching(events: Iterable[Judged | SampleEnded], look: Look) -> Iterator[Judged | SampleEnded]:
     kind, _, name = look.node.partition(":")
     for event in events:
         if kind == "node" and not (isinstance(event, Judged) and event.node == name):
             continue
-        if kind == "end" and not (isinstance(event, Ended) and event.fate == name):
+        if kind == "end" and not (isinstance(event, SampleEnded) and event.fate == name):
             continue
-        if kind == "reason" and not (isinstance(event, Ended) and event.reason == name):
+        if kind == "reason" and not (isinstance(event, SampleEnded) and event.reason == name):
             continue
         if look.pattern and not matches(event, look.pattern):
             continue
         yield event
 
 
-def _newest(events: Iterable[Judged | Ended]) -> Iterator[Judged | Ended]:
+def _newest(events: Iterable[Judged | SampleEnded]) -> Iterator[Judged | SampleEnded]:
     """The newest event of each sample, `MOST` at most."""
     seen: set[str] = set()
     for event in events:
@@ -85,18 +85,18 @@ def _newest(events: Iterable[Judged | Ended]) -> Iterator[Judged | Ended]:
                 return
 
 
-def _sorted(events: list[Judged | Ended], order: str) -> list[Judged | Ended]:
+def _sorted(events: list[Judged | SampleEnded], order: str) -> list[Judged | SampleEnded]:
     if order == "newest":
         return events
     at = _SORTS.index(order) - 1
     return sorted(events, key=lambda e: (e.sample, f"{e.attempt:03}", e.node, _word(e), e.reason)[at])
 
 
-def _word(event: Judged | Ended) -> str:
+def _word(event: Judged | SampleEnded) -> str:
     return event.outcome if isinstance(event, Judged) else event.fate
 
 
-def _cells(event: Judged | Ended) -> list[str | Span]:
+def _cells(event: Judged | SampleEnded) -> list[str | Span]:
     word = _word(event)
     sign, role = OUTCOMES.get(word, ("·", "dim"))
     return [event.sample, str(event.attempt), (event.node or NO_NODE, "dim"), (f"{sign} {word}", role), event.reason]

@@ -27,7 +27,7 @@ def story_page(folder: RunFolder, k: int, sample_id: str, width: int) -> Page:
     if not found:
         text = "No text of this sample is on disk: it is still in flight, or the run keeps its texts elsewhere."
         return _page(sample_id, [line((part, "dim")) for part in wrap(text, width)])
-    return _page(sample_id, list(_told(found, width)))
+    return _page(sample_id, list(_last_error(found, width)))
 
 
 def _page(sample_id: str, lines: Sequence[Line]) -> Page:
@@ -43,7 +43,7 @@ def attempts(found: Sequence[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
     return sorted(kept.values(), key=lambda pair: (pair[1].attempt, pair[0] != "sampled"))
 
 
-def _told(found: Sequence[tuple[str, Sample]], width: int) -> Iterator[Line]:
+def _last_error(found: Sequence[tuple[str, Sample]], width: int) -> Iterator[Line]:
     told = attempts(found)
     last = max((s for _, s in told), key=lambda s: len(s.verdicts))
     yield from _task(last, width)

@@ -43,7 +43,7 @@ class Canary(NamedTuple):
         return outcome != (Outcome.PASS if self.sample.task.reference else Outcome.KEEP_TEXT)
 
 
-class Flock:
+class CanarySet:
     """The good samples of a round, to be asked as they are or spoilt."""
 
     def __init__(self, tasks: Iterable[Task], seed: int, round: int) -> None:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from funreason.agents.judges.canaries import Canary, Flock
+from funreason.agents.judges.canaries import Canary, CanarySet
 from funreason.agents.judges.rules.verdicts import word_of
-from funreason.agents.judges.self_agreement import Twice
+from funreason.agents.judges.self_agreement import SelfAgreement
 from funreason.bus.agent import ERROR
 from funreason.bus.routing import evidence
 from funreason.config import OWN_TASKS, TOOLBOX, Canaries, Config, References
-from funreason.record.events import Event, Examined, Noted
-from funreason.record.sample_files import Texts
+from funreason.record.events import CanaryResult, Event, LogMessage
+from funreason.record.sample_files import SampleFiles
 from funreason.sources.tasks import can_be_scored, references
 from funreason.stop import StopRequest
 from funreason.types import Outcome, Sample, Task, Verdict
@@ -39,7 +39,7 @@ Judge = Callable[[Sample], Awaitable[Any]]
 T = TypeVar("T")
 
 
-class UnfitJudge(RuntimeError):
+class JudgeFailedCanaries(RuntimeError):
     """A judge erred on more canaries than it may; the message says on which, and what to do."""
 
 
@@ -51,7 +51,7 @@ class Said(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Examiner:
+class CanaryCheck:
     """Tries judges on canaries and writes down what came of it."""
 
     config: Config
@@ -65,7 +65,7 @@ class Examiner:
         return limits.max_false_pass is not None or limits.max_false_drop is not None
 
     async def examine(
-        self, judges: Mapping[str, Judge], tasks: Sequence[Task], samples: int, k: int, texts: Texts
+        self, judges: Mapping[str, Judge], tasks: Sequence[Task], samples: int, k: int, texts: SampleFiles
     ) -> None:
         """Try every judge of round `k`, which is to have so many samples of these tasks.
 
@@ -75,7 +75,7 @@ class Examiner:
         if not settings.share or not judges:
             return
         count = max(LEAST, math.ceil(settings.share * samples / (2 * len(judges))))
-        flock = Flock(await self._tasks(tasks, SPARE * count, k), self.config.seed, k)
+        flock = CanarySet(await self._tasks(tasks, SPARE * count, k), self.config.seed, k)
         texts.forget(CANARIES)  # of an attempt that was broken off
         turns = asyncio.Semaphore(self.config.fcdr.samples_at_once)
         heard = await _all(self._asked(*each, flock, count, turns) for each in judges.items())
@@ -90,7 +90,9 @@ class Examiner:
         for event in told:
             require_fit(event, settings, texts)
 
-    async def _asked(self, node: str, judge: Judge, flock: Flock, count: int, turns: asyncio.Semaphore) -> list[Said]:
+    async def _asked(
+        self, node: str, judge: Judge, flock: CanarySet, count: int, turns: asyncio.Semaphore
+    ) -> list[Said]:
         """What a judge says of its canaries; less than all once the run was asked to stop."""
         stage = self._stage(node)
 
@@ -114,7 +116,7 @@ class Examiner:
             if sum(bool(task.reference) for task in able) >= LEAST:
                 return able
             text = f"the tasks have too few references for canaries, so the judges are tried on those of {STAND_IN}"
-            self.write(Noted(level="info", text=text, round=k))
+            self.write(LogMessage(level="info", text=text, round=k))
             path = STAND_IN
         draw = partial(references, References(path=path, count=count), self.config.seed, k)
         # To draw from the toolbox takes a tenth of a second, and others may go on meanwhile.
@@ -139,14 +141,18 @@ async def beside(work: Coroutine[Any, Any, None], give_up: Callable[[], None], *
         await asyncio.gather(task, return_exceptions=True)
 
 
-def asked_twice(judges: Mapping[str, Judge], config: Config, write: Callable[[Event], object]) -> dict[str, Judge]:
+def with_self_agreement(
+    judges: Mapping[str, Judge], config: Config, write: Callable[[Event], object]
+) -> dict[str, Judge]:
     """The judges, each asking itself a share of the samples twice."""
     if not config.fcdr.agreement:
         return dict(judges)
-    return {node: Twice(node, judge, config.fcdr.agreement, config.seed, write) for node, judge in judges.items()}
+    return {
+        node: SelfAgreement(node, judge, config.fcdr.agreement, config.seed, write) for node, judge in judges.items()
+    }
 
 
-def require_fit(event: Examined, limits: Canaries, texts: Texts) -> None:
+def require_fit(event: CanaryResult, limits: Canaries, texts: SampleFiles) -> None:
     """Raise UnfitJudge when what was examined is over a limit."""
     missed = ", ".join(f"{fault} {count}" for fault, count in event.missed.items())
     for wrong, asked, most, key, what in (
@@ -154,7 +160,7 @@ def require_fit(event: Examined, limits: Canaries, texts: Texts) -> None:
         (event.dropped, event.good, limits.max_false_drop, "max_false_drop", "did not pass {} known good samples"),
     ):
         if most is not None and asked and wrong / asked > most:
-            raise UnfitJudge(
+            raise JudgeFailedCanaries(
                 f"judge {event.node!r} {what.format(f'{wrong} of {asked}')}: {100 * wrong / asked:.0f} %, where "
                 f"fcdr.canaries.{key} allows {100 * most:.0f} %. Round {event.round} was stopped before it drew a "
                 f"sample. What the judge was shown and said stands in {texts.folder / CANARIES}.jsonl. Mend it "
@@ -162,12 +168,12 @@ def require_fit(event: Examined, limits: Canaries, texts: Texts) -> None:
             )
 
 
-def _examined(k: int, node: str, said: Sequence[Said]) -> Examined:
+def _examined(k: int, node: str, said: Sequence[Said]) -> CanaryResult:
     heard = [(each.canary, each.verdict.outcome) for each in said if each.verdict.outcome != Outcome.ERROR]
     wrong = [canary for canary, outcome in heard if canary.misjudged(outcome)]
     missed = Counter(canary.fault for canary in wrong if canary.bad)
     bad = sum(canary.bad for canary, _ in heard)
-    return Examined(
+    return CanaryResult(
         round=k,
         node=node,
         bad=bad,

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from funreason.agents.judges.adversarial_samples import nasty_samples
 from funreason.agents.judges.custom import declared, is_broken_off
-from funreason.agents.judges.event_loop_guard import HeldTooLong, Timed
+from funreason.agents.judges.event_loop_guard import EventLoopBlocked, EventLoopGuard
 from funreason.agents.judges.rules.verdicts import outcomes_of
 from funreason.agents.references import reference_sample
 from funreason.data.toolbox import generate
@@ -38,11 +38,11 @@ async def put(agent: Any, sample: Sample, limit_s: float) -> Trial:
     limit = asyncio.timeout(limit_s)
     try:
         async with limit:
-            timed = Timed(agent(sample), limit_s)
+            timed = EventLoopGuard(agent(sample), limit_s)
             answer = await timed
     except KeyboardInterrupt:
         raise
-    except HeldTooLong:
+    except EventLoopBlocked:
         fault, cut = f"held the event loop for {limit_s:.0f} s", True
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and is_broken_off():

@@ -21,7 +21,7 @@ REASON_CHARS, EVIDENCE_CHARS = 200, 4_000
 """What is kept of a verdict's words: reasons are counted and stand in the log, which holds no texts."""
 
 
-class OwnJudge:
+class CustomJudge:
     """Asks `agent` and signs its answer with the name of the node."""
 
     def __init__(self, node: str, agent: Callable[[Sample], Awaitable[Any]], limit_s: float = 60.0) -> None:
@@ -33,9 +33,9 @@ class OwnJudge:
         """The agent's answer, as a verdict of this node where it is a verdict or a word."""
         return self._signed(await self._in_time(self.agent(sample)))
 
-    async def afresh(self, sample: Sample) -> Any:
+    async def judge_uncached(self, sample: Sample) -> Any:
         """The same from an agent that looks nothing up, where it has such a method."""
-        return self._signed(await self._in_time(getattr(self.agent, "afresh", self.agent)(sample)))
+        return self._signed(await self._in_time(getattr(self.agent, "judge_uncached", self.agent)(sample)))
 
     async def _in_time(self, answer: Awaitable[Any]) -> Any:
         limit = asyncio.timeout(self.limit_s)

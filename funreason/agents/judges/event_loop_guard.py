@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 _THREAD: int = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
 
-class HeldTooLong(BaseException):
+class EventLoopBlocked(BaseException):
     """A step was cut because it held the event loop for too long. No `except Exception` of the agent may catch it."""
 
 
-class Timed:
+class EventLoopGuard:
     """Awaits an agent's answer; afterwards `longest_s` is its longest step in seconds, `took_s` all with waiting."""
 
     def __init__(self, answer: Coroutine[Any, Any, Any], limit_s: float) -> None:
@@ -98,4 +98,4 @@ def _alarm(seconds: float) -> Iterator[None]:
 
 
 def _ring(number: int, frame: FrameType | None) -> None:
-    raise HeldTooLong
+    raise EventLoopBlocked

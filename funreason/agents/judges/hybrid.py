@@ -19,7 +19,7 @@ DECIDABLE = ("response", "format")
 """Stages of which a rule can tell everything."""
 
 
-class RulesFirst:
+class RulesThenModel:
     """Answers with the rule's verdict where it is `settled` by it, else with the model's."""
 
     def __init__(self, rule: Judge, model: LlmJudge, settled: Settled) -> None:
@@ -31,16 +31,16 @@ class RulesFirst:
         """One verdict; the model is not asked where the rule settles it."""
         return await self._judged(sample, self.model)
 
-    async def afresh(self, sample: Sample) -> Verdict:
+    async def judge_uncached(self, sample: Sample) -> Verdict:
         """The same from a model that looks nothing up."""
-        return await self._judged(sample, self.model.afresh)
+        return await self._judged(sample, self.model.judge_uncached)
 
     async def _judged(self, sample: Sample, model: Judge) -> Verdict:
         verdict = await self.rule(sample)
         return verdict if self.settled(sample, verdict) else await model(sample)
 
 
-class FactsFirst(RulesFirst):
+class ModelUnlessTrivial(RulesThenModel):
     """Answers with the rule's verdict where the sample leaves nothing to judge, else with the model's."""
 
     def __init__(self, rule: Judge, model: LlmJudge, fact: Fact) -> None:

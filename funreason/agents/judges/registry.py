@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from funreason.agents.judges.custom import USUAL, OwnJudge, declared
-from funreason.agents.judges.hybrid import BOTH, FACTS, FactsFirst, RulesFirst
+from funreason.agents.judges.custom import USUAL, CustomJudge, declared
+from funreason.agents.judges.hybrid import BOTH, FACTS, ModelUnlessTrivial, RulesThenModel
 from funreason.agents.judges.llm.factory import require_judges
 from funreason.agents.judges.llm.judge import LlmJudge
 from funreason.agents.judges.llm.panel import Panel
@@ -48,7 +48,7 @@ def own_judges(fcdr: Fcdr) -> dict[str, Judge]:
     return {entry.name: own_judge(entry) for entry in fcdr.judges}
 
 
-def own_judge(entry: JudgeEntry) -> OwnJudge:
+def own_judge(entry: JudgeEntry) -> CustomJudge:
     """A judge of the user. ConfigError when it may answer what its entry has no way for."""
     agent = load_agent(entry.agent)
     loose = sorted(declared(agent) - {*USUAL, *entry.outcomes})
@@ -57,7 +57,7 @@ def own_judge(entry: JudgeEntry) -> OwnJudge:
             f"fcdr.judges: {entry.name} may answer {', '.join(map(repr, loose))}, and nothing says where that leads. "
             f"Name a node for each, such as `outcomes: {{{loose[0]}: regenerator}}`."
         )
-    return OwnJudge(entry.name, agent, entry.seconds)
+    return CustomJudge(entry.name, agent, entry.seconds)
 
 
 def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:
@@ -66,8 +66,8 @@ def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:
     assert panel is not None, f"{stage} is judged by {by}, so it takes a panel"
     model = LlmJudge(stage, panel)
     if by == "both":
-        return RulesFirst(rule, model, BOTH[stage])
-    return FactsFirst(rule, model, FACTS[stage]) if stage in FACTS else model
+        return RulesThenModel(rule, model, BOTH[stage])
+    return ModelUnlessTrivial(rule, model, FACTS[stage]) if stage in FACTS else model
 
 
 def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, observe: Observer) -> Bus:

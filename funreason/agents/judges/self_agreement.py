@@ -12,19 +12,21 @@ from typing import Any
 
 from funreason.agents.judges.rules.verdicts import word_of
 from funreason.bus.agent import ERROR
-from funreason.record.events import AskedTwice
+from funreason.record.events import SelfAgreementChecked
 from funreason.types import Sample
 
 Agent = Callable[[Any], Awaitable[Any]]
 
 
-class Twice:
+class SelfAgreement:
     """Asks `agent` as it stands at `node`, and a `share` of the samples once more."""
 
-    def __init__(self, node: str, agent: Agent, share: float, seed: int, write: Callable[[AskedTwice], object]) -> None:
+    def __init__(
+        self, node: str, agent: Agent, share: float, seed: int, write: Callable[[SelfAgreementChecked], object]
+    ) -> None:
         self.node = node
         self.agent = agent
-        self.again: Agent = getattr(agent, "afresh", agent)
+        self.again: Agent = getattr(agent, "judge_uncached", agent)
         self.share = share
         self.seed = seed
         self.write = write
@@ -34,7 +36,7 @@ class Twice:
         answer = await self.agent(sample)
         if self._chosen(sample):
             self.write(
-                AskedTwice(
+                SelfAgreementChecked(
                     round=sample.round,
                     sample=sample.id,
                     attempt=sample.attempt,

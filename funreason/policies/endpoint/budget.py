@@ -71,7 +71,7 @@ class Budget:
             )
 
 
-class Purse:
+class SpendMeter:
     """What one asker spends of a budget."""
 
     def __init__(self, budget: Budget) -> None:

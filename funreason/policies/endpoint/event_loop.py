@@ -16,7 +16,7 @@ T = TypeVar("T")
 Ready = tuple[selectors.SelectorKey, int]
 
 
-class OneByOne(selectors.DefaultSelector):
+class SingleReadySelector(selectors.DefaultSelector):
     """A selector that tells of one file that is ready, and in turn: none waits longer than all others take."""
 
     _last = -1
@@ -38,5 +38,5 @@ class OneByOne(selectors.DefaultSelector):
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run`, one reply after the other."""
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(OneByOne())) as runner:
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(SingleReadySelector())) as runner:
         return runner.run(main)

@@ -22,9 +22,9 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_exponential, wait_random_exponential
 
 from funreason.config.address import Address
-from funreason.policies.endpoint.budget import Budget, Purse
+from funreason.policies.endpoint.budget import Budget, SpendMeter
 from funreason.policies.endpoint.server import Server
-from funreason.policies.endpoint.wire import Answer, EndpointGone, Mishap, estimated
+from funreason.policies.endpoint.wire import Answer, EndpointGone, RetryableError, estimated
 from funreason.policies.protocol import ChatError
 
 LONGEST_WAIT_S = 300.0
@@ -32,7 +32,7 @@ LONGEST_WAIT_S = 300.0
 T = TypeVar("T")
 
 
-class Patience(NamedTuple):
+class RetryPolicy(NamedTuple):
     """How long to try: the usual eight tries wait 30 to 60 seconds in all, which outlasts a server's restart."""
 
     tries: int = 8
@@ -48,11 +48,11 @@ class EndpointPool:
     """
 
     def __init__(
-        self, addresses: Sequence[Address], budget: Budget | None = None, patience: Patience | None = None
+        self, addresses: Sequence[Address], budget: Budget | None = None, patience: RetryPolicy | None = None
     ) -> None:
-        self.patience = patience or Patience()
+        self.patience = patience or RetryPolicy()
         self.servers = [Server(address, self.patience.first_rest_s) for address in addresses]
-        self.purse = Purse(budget or Budget())
+        self.purse = SpendMeter(budget or Budget())
         self.answered = 0
         self.name = ""
         """Which model answers; several, joined, where the servers have different ones."""
@@ -86,7 +86,7 @@ class EndpointPool:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def greet(self, tries: int = 4) -> None:
+    async def connect(self, tries: int = 4) -> None:
         """Learn who answers at each server. The first error of one that does not, unless others do."""
         found = await asyncio.gather(*(self._greeted(server, tries) for server in self.servers), return_exceptions=True)
         faults = [each for each in found if each is not None]
@@ -103,7 +103,7 @@ class EndpointPool:
         began = self.answered
         try:
             return await self._retried(partial(self._once, path, body), self.patience.tries)
-        except Mishap as last:
+        except RetryableError as last:
             self.purse.note(failed=1)
             raise self._given_up(str(last), alone=self.answered > began) from None
 
@@ -115,7 +115,7 @@ class EndpointPool:
             self.purse.take()
             answer: Answer = await server.post(self._session, path, body, Answer)
             server.works()
-        except Mishap as mishap:
+        except RetryableError as mishap:
             server.fails(mishap, _now())
             raise
         finally:
@@ -136,7 +136,7 @@ class EndpointPool:
             return
         try:
             await self._retried(partial(self._learn, server), tries)
-        except Mishap as last:
+        except RetryableError as last:
             raise self._given_up(str(last), alone=False) from None
 
     async def _learn(self, server: Server) -> None:
@@ -151,7 +151,7 @@ class EndpointPool:
     async def _retried(self, ask: Callable[[], Awaitable[T]], tries: int) -> T:
         try:
             return await ask()  # nearly always the end of it, without the price of the machinery below
-        except Mishap as mishap:
+        except RetryableError as mishap:
             turns: Iterator[Callable[[], Awaitable[T]]] = chain([partial(_failing, mishap)], repeat(ask))
 
         async def again() -> T:
@@ -162,7 +162,7 @@ class EndpointPool:
             sleep=asyncio.sleep,
             stop=_Enough(tries),
             wait=wait_exponential(half, longest) + wait_random_exponential(half, longest),  # half of it is jitter
-            retry=retry_if_exception_type(Mishap),
+            retry=retry_if_exception_type(RetryableError),
             before_sleep=self._note_retry,
             reraise=True,
         )
@@ -233,11 +233,11 @@ class _Enough(stop_base):
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         fault = retry_state.outcome.exception() if retry_state.outcome else None
-        self.left -= not (isinstance(fault, Mishap) and fault.after_s)
+        self.left -= not (isinstance(fault, RetryableError) and fault.after_s)
         return self.left <= 0 or (retry_state.seconds_since_start or 0) > LONGEST_WAIT_S
 
 
-async def _failing(fault: Mishap) -> Any:
+async def _failing(fault: RetryableError) -> Any:
     raise fault
 
 

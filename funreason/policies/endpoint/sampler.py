@@ -56,7 +56,7 @@ class EndpointSampler:
         """Whose answers these are."""
         return f"endpoint:{self.pool.name}"
 
-    def greet(self) -> None:
+    def connect(self) -> None:
         """Learn who answers. ModelError when nobody does, or when it is not clear which model is meant."""
         with ThreadPoolExecutor(1) as apart:  # the caller's thread may have an event loop of its own
             apart.submit(asyncio.run, self._greet()).result()
@@ -125,7 +125,7 @@ class EndpointSampler:
 
     async def _greet(self) -> None:
         async with self.pool:
-            await self.pool.greet()
+            await self.pool.connect()
 
     async def _open(self) -> None:
         await self.pool.__aenter__()

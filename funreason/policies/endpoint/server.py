@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from funreason.config.address import Address
-from funreason.policies.endpoint.wire import Answered, EndpointGone, Mishap, Models, Scrubber, quoted, refusal
+from funreason.policies.endpoint.wire import Answered, EndpointGone, Models, RetryableError, Scrubber, quoted, refusal
 
 MOST_BYTES = 64 << 20
 """The longest body that is read: a server that goes on and on must not fill the memory."""
@@ -53,7 +53,7 @@ class Server:
         """It answered."""
         self.failures = self.rests = 0
 
-    def fails(self, mishap: Mishap, now: float) -> None:
+    def fails(self, mishap: RetryableError, now: float) -> None:
         """It did not answer, or asked to be left alone for a while."""
         self.failures += 1
         if mishap.after_s:
@@ -96,11 +96,11 @@ class Server:
                     scrub = self._scrub.answer if response.ok else self._scrub.error
                     return Answered(response.status, response.headers, scrub(text))
         except TimeoutError:
-            raise Mishap(f"{url} did not answer within {self.address.timeout_s:g} s") from None
+            raise RetryableError(f"{url} did not answer within {self.address.timeout_s:g} s") from None
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise EndpointGone(f"{url} is no address: {self._scrub.error(str(error))}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Mishap(f"{url}: {quoted(self._scrub.error(str(error) or type(error).__name__))}") from None
+            raise RetryableError(f"{url}: {quoted(self._scrub.error(str(error) or type(error).__name__))}") from None
 
 
 def _for_vllm(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,7 +121,7 @@ async def _read(url: str, response: aiohttp.ClientResponse) -> str:
     while part := await response.content.readany():
         size += len(part)
         if size > MOST_BYTES:
-            raise Mishap(f"{url} answered with more than {MOST_BYTES >> 20} MB")
+            raise RetryableError(f"{url} answered with more than {MOST_BYTES >> 20} MB")
         parts.append(part)
     return b"".join(parts).decode(errors="replace")
 
@@ -132,7 +132,7 @@ def _decoded(kind: type[Any], url: str, answer: Answered) -> Any:
     try:
         return msgspec.json.decode(answer.text, type=kind)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
-        raise Mishap(f"{url} answered what cannot be read ({error}): {quoted(answer.text)!r}") from None
+        raise RetryableError(f"{url} answered what cannot be read ({error}): {quoted(answer.text)!r}") from None
 
 
 def _only(url: str, names: list[str]) -> str:

@@ -162,8 +162,8 @@ def _arguments(function: Function) -> dict[str, Any]:
 
 # What can go wrong at a server, sorted by what to do about it.
 #
-# A `Mishap` is worth another try; a ChatError is the one request's own fault; an `EndpointGone` would meet every
-# request alike. What a server says is quoted, bounded, and only after the key was taken out of it: servers do echo
+# A `RetryableError` is worth another try; a ChatError is the fault of one request; `EndpointGone` means that every
+# request would fail alike. What a server says is quoted, bounded, and only after the key was removed: servers do echo
 # keys.
 
 PASSING = frozenset({408, 409, 425, 429})
@@ -174,7 +174,7 @@ TOO_LONG_WORDS = ("context_length_exceeded", "maximum context length", "context 
 MOST_QUOTED = 300
 
 
-class Mishap(Exception):
+class RetryableError(Exception):
     """A try that failed and may be repeated; `after_s` is how long the server asked to be left alone."""
 
     def __init__(self, message: str, after_s: float | None = None) -> None:
@@ -205,7 +205,7 @@ def refusal(url: str, answer: Answered) -> Exception:
     status, said = answer.status, quoted(server_message(answer.text))
     what = f"{url} answered {status} {_phrase(status)}{f': {said}' if said else ''}".rstrip(".")
     if status in PASSING or status >= 500:
-        return Mishap(what, retry_after(answer.headers))
+        return RetryableError(what, retry_after(answer.headers))
     if status in REFUSED_ALL:
         return EndpointGone(f"{what}. {_ADVICE.get(status, _ADVICE[404])}")
     if 300 <= status < 400:

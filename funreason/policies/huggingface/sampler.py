@@ -75,7 +75,7 @@ class HuggingFaceSampler:
         self.settings = Settings(max_new_tokens, temperature, top_p, end_ids(model, tokenizer), known_ids(tokenizer))
         self._one_at_a_time = threading.Lock()
 
-    def drawing(self, temperature: float, max_new_tokens: int) -> HuggingFaceSampler:
+    def with_settings(self, temperature: float, max_new_tokens: int) -> HuggingFaceSampler:
         """A sampler of the same weights with other settings. Only one of the two may sample at a time."""
         return HuggingFaceSampler(
             self.model,
@@ -104,7 +104,7 @@ class HuggingFaceSampler:
             self.model, self.weights_id = model, weights_id
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def offloaded(self) -> Iterator[None]:
         """The weights off the accelerator inside the block, so that an update has all of its memory; nobody samples."""
         with self._one_at_a_time:
             device = self.model.device

@@ -69,7 +69,7 @@ class VllmSampler:
         self.started = self._proved(model, weights_id, time.perf_counter() - before, started=True)
         """What the start cost, and its proof."""
 
-    def drawing(self, temperature: float, max_new_tokens: int) -> VllmSampler:
+    def with_settings(self, temperature: float, max_new_tokens: int) -> VllmSampler:
         """A sampler of the same engine and weights with other settings; a temperature of 0 is left to `greedy`."""
         require_drawable(temperature or 1.0, 1.0)
         other = copy(self)
@@ -87,9 +87,9 @@ class VllmSampler:
         ModelError when the engine cannot take them or does not answer with them, BrokenWeights when none could.
         """
         if isinstance(model_or_path, PreTrainedModel):
-            with TemporaryDirectory() as aside:
-                save_model(model_or_path, self.tokenizer, Path(aside) / "weights")
-                return self._take(Path(aside) / "weights", model_or_path, weights_id)
+            with TemporaryDirectory() as offloaded:
+                save_model(model_or_path, self.tokenizer, Path(offloaded) / "weights")
+                return self._take(Path(offloaded) / "weights", model_or_path, weights_id)
         return self._take(Path(model_or_path), load_model(model_or_path, self.device, self.dtype), weights_id)
 
     def sample(self, requests: Sequence[Request]) -> list[list[Completion]]:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from funreason.agents.judges.hybrid import DECIDABLE
 from funreason.agents.judges.llm.cache import VerdictCache, default_path
-from funreason.agents.judges.llm.panel import Accept, Asking, Panel
+from funreason.agents.judges.llm.panel import Panel, PanelSettings, VoteRule
 from funreason.config import Config, ConfigError, Endpoint, Fcdr, LlmJudges
 from funreason.policies.endpoint.budget import Budget
-from funreason.policies.factory import Account, endpoint_pool
+from funreason.policies.factory import UsageReporter, endpoint_pool
 from funreason.policies.huggingface.chat import LocalChat
 from funreason.policies.policy import Policy
 from funreason.policies.protocol import ChatModel
-from funreason.record.events import Asked, Event, Noted
-from funreason.stop import StopRequest, unless_asked
+from funreason.record.events import Event, JudgeUsage, LogMessage
+from funreason.stop import StopRequest, cancelled_by_stop
 
 if TYPE_CHECKING:
     from funreason.policies.endpoint.pool import EndpointPool
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SELF = "self"
 
 
-def asks_models(fcdr: Fcdr) -> bool:
+def uses_llm(fcdr: Fcdr) -> bool:
     """Whether any stage is judged by a language model."""
     return any(word != "rules" for word in fcdr.judging.model_dump().values())
 
@@ -42,7 +42,7 @@ def judged_by(fcdr: Fcdr) -> dict[str, str]:
 
 def require_judges(fcdr: Fcdr) -> None:
     """Raise ConfigError when a stage is to be judged by a model and none is named."""
-    if not asks_models(fcdr) or _names(fcdr.llm):
+    if not uses_llm(fcdr) or _names(fcdr.llm):
         return
     stages = ", ".join(name for name, word in fcdr.judging.model_dump().items() if word != "rules")
     raise ConfigError(
@@ -57,7 +57,7 @@ def build_panel(config: Config, policy: Policy | None, budget: Budget) -> Panel 
     ConfigError when no judge is named, ModelError when one cannot be loaded or its address cannot be used.
     """
     require_judges(config.fcdr)
-    if not asks_models(config.fcdr):
+    if not uses_llm(config.fcdr):
         return None
     settings = config.fcdr.llm
     models = [*_local(config, policy), *_served(settings, budget)]
@@ -66,7 +66,7 @@ def build_panel(config: Config, policy: Policy | None, budget: Budget) -> Panel 
 
 
 @asynccontextmanager
-async def opened(panel: Panel | None, stop: StopRequest) -> AsyncIterator[None]:
+async def connected(panel: Panel | None, stop: StopRequest) -> AsyncIterator[None]:
     """While the panel's servers may be asked. ModelError when one does not answer at all.
 
     Interrupted when a stop is asked for before they have answered, which may take minutes.
@@ -74,19 +74,19 @@ async def opened(panel: Panel | None, stop: StopRequest) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         for pool in _pools(panel):
             await stack.enter_async_context(pool)
-            await unless_asked(pool.greet(), stop)
+            await cancelled_by_stop(pool.connect(), stop)
         yield
 
 
 @contextmanager
-def sitting(panel: Panel | None, write: Callable[[Event], None]) -> Iterator[None]:
+def recording_usage(panel: Panel | None, write: Callable[[Event], None]) -> Iterator[None]:
     """While a panel sits, what it asks and pays is told to `write`; behind that its cache is closed."""
     if panel is None:
         yield
         return
-    accounts = [Account(pool.purse, "judges", write) for pool in _pools(panel)]
+    accounts = [UsageReporter(pool.purse, "judges", write) for pool in _pools(panel)]
 
-    def tell(asked: Asked) -> None:
+    def tell(asked: JudgeUsage) -> None:
         write(asked)
         for account in accounts:
             account.tell(asked.round)
@@ -99,10 +99,10 @@ def sitting(panel: Panel | None, write: Callable[[Event], None]) -> Iterator[Non
         if panel.cache is not None:
             panel.cache.close()
             if panel.cache.fault:
-                write(Noted(level="warning", text=panel.cache.fault))
+                write(LogMessage(level="warning", text=panel.cache.fault))
 
 
-def shared_weights(panel: Panel, weights_id: str, round: int) -> Noted | None:
+def shared_weights(panel: Panel, weights_id: str, round: int) -> LogMessage | None:
     """The warning that a judge has the very weights of the generator, when one has."""
     names = [model.name for model in panel.models if model.weights_id == weights_id]
     if not names:
@@ -111,7 +111,7 @@ def shared_weights(panel: Panel, weights_id: str, round: int) -> Noted | None:
         f"the LLM judge {', '.join(names)} shares its weights ({weights_id}) with the generator: it will tend to "
         "agree with its own mistakes. Judge with another model, or read its verdicts with care."
     )
-    return Noted(level="warning", text=text, round=round)
+    return LogMessage(level="warning", text=text, round=round)
 
 
 def _names(settings: LlmJudges) -> list[str]:
@@ -153,13 +153,13 @@ def _own_policy(config: Config, path: str) -> Policy:
     return build_policy(config.model_copy(update={"model": model}))[0]
 
 
-def _asking(settings: LlmJudges, seed: int) -> Asking:
-    return Asking(
+def _asking(settings: LlmJudges, seed: int) -> PanelSettings:
+    return PanelSettings(
         temperature=settings.temperature,
         max_tokens=settings.max_tokens,
         draws=settings.draws,
         asks=settings.asks,
         concurrency=settings.concurrency,
-        accept=Accept(settings.accept, settings.threshold),
+        accept=VoteRule(settings.accept, settings.threshold),
         seed=seed,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from funreason.agents.judges.llm.panel import Accept, Panel, Unheard
+from funreason.agents.judges.llm.panel import NoRuling, Panel, VoteRule
 from funreason.agents.judges.llm.prompt import case_of
 from funreason.agents.judges.llm.reply import Ruling
 from funreason.agents.judges.rules.verdicts import failed
@@ -43,26 +43,26 @@ class LlmJudge:
         """The stage's verdict. Reasons: those of `REASONS`, `response.text_where_calls_expected`, and for an `error`
         `judge.unreadable`, `judge.unreachable`, `judge.too_long`.
         """
-        return await self._judged(sample, afresh=False)
+        return await self._judged(sample, judge_uncached=False)
 
-    async def afresh(self, sample: Sample) -> Verdict:
+    async def judge_uncached(self, sample: Sample) -> Verdict:
         """The same with other seeds, nothing looked up: tells how often a judge agrees with itself."""
-        return await self._judged(sample, afresh=True)
+        return await self._judged(sample, judge_uncached=True)
 
-    async def _judged(self, sample: Sample, *, afresh: bool) -> Verdict:
+    async def _judged(self, sample: Sample, *, judge_uncached: bool) -> Verdict:
         case = case_of(self.stage, sample, self.panel.seed)
         if case.chars > MAX_CHARS:
             evidence = f"the inputs have {case.chars} characters; a judge is shown {MAX_CHARS} at most"
             return failed(self.stage, Outcome.ERROR, "judge.too_long", evidence, self.panel.name)
-        votes = await self.panel.votes(case, sample.round, afresh=afresh)
+        votes = await self.panel.votes(case, sample.round, judge_uncached=judge_uncached)
         scores = tuple(vote.score if isinstance(vote, Ruling) else None for vote in votes)
         return structs.replace(self._counted(sample, votes, scores), votes=scores)
 
-    def _counted(self, sample: Sample, votes: list[Ruling | Unheard], scores: Votes) -> Verdict:
+    def _counted(self, sample: Sample, votes: list[Ruling | NoRuling], scores: Votes) -> Verdict:
         rulings = [vote for vote in votes if isinstance(vote, Ruling)]
         true = agreed(self.stage, scores, self.panel.accept)
         if true is None:
-            unheard = next(vote for vote in votes if isinstance(vote, Unheard))
+            unheard = next(vote for vote in votes if isinstance(vote, NoRuling))
             return failed(self.stage, Outcome.ERROR, unheard.reason, unheard.evidence, self.panel.name)
         if true:
             return Verdict(self.stage, Outcome.PASS, judge=self.panel.name)
@@ -75,7 +75,7 @@ class LlmJudge:
         return structs.replace(verdict, answer=answer) if outcome == Outcome.REGENERATE else verdict
 
 
-def agreed(stage: str, votes: Votes, accept: Accept) -> bool | None:
+def agreed(stage: str, votes: Votes, accept: VoteRule) -> bool | None:
     """Whether `votes` make the stage's statement true by `accept`; None where it depends on votes not heard."""
     scores = [vote for vote in votes if vote is not None]
     unheard = len(votes) - len(scores)
@@ -94,7 +94,7 @@ def refusal(stage: str, sample: Sample) -> tuple[Outcome, str]:
     return outcome, reason
 
 
-def recounted(verdict: Verdict, sample: Sample, accept: Accept) -> Verdict:
+def recounted(verdict: Verdict, sample: Sample, accept: VoteRule) -> Verdict:
     """`verdict` with its votes counted by `accept` instead; a new refusal comes without evidence or another answer."""
     true = agreed(verdict.stage, verdict.votes, accept)
     if true is False and verdict.outcome in (Outcome.PASS, Outcome.ERROR):

@@ -14,15 +14,15 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from funreason.agents.judges.llm.cache import Key, VerdictCache
-from funreason.agents.judges.llm.prompt import REWRITING, Case, digest, messages, question
+from funreason.agents.judges.llm.prompt import REWRITING, JudgeInput, digest, messages, question
 from funreason.agents.judges.llm.reply import Ruling, Unreadable, read_json, read_tagged, schema
 from funreason.policies.protocol import ChatError, ChatModel, Reply
-from funreason.record.events import Asked
+from funreason.record.events import JudgeUsage
 
 RULES = ("unanimous", "majority", "mean")
 
 
-class Accept(NamedTuple):
+class VoteRule(NamedTuple):
     """When a statement counts as true: all judges say so, more than half do, or their mean score is `threshold`."""
 
     rule: str = "unanimous"
@@ -52,10 +52,10 @@ EVERY = 50
 """Requests between two events: what a kill may leave uncounted."""
 
 
-class Tally:
+class UsageCounter:
     """Counts, and writes an event now and then and when told to, once it was given a `write`."""
 
-    def __init__(self, write: Callable[[Asked], object] | None = None) -> None:
+    def __init__(self, write: Callable[[JudgeUsage], object] | None = None) -> None:
         self.write = write
         self._counts: dict[tuple[int, str], list[int]] = {}
 
@@ -82,7 +82,9 @@ class Tally:
         if self.write is None:
             return
         requests, tokens, hits, unreadable = self._counts.pop(key)
-        self.write(Asked(round=key[0], node=key[1], requests=requests, tokens=tokens, hits=hits, unreadable=unreadable))
+        self.write(
+            JudgeUsage(round=key[0], node=key[1], requests=requests, tokens=tokens, hits=hits, unreadable=unreadable)
+        )
 
 
 # The panel: the models that judge, how they are asked, and what was heard.
@@ -96,7 +98,7 @@ HANDOVER = 2
 """Turns of the event loop before a reply is read: whoever waits to ask takes the place, and sends, meanwhile."""
 
 
-class Asking(NamedTuple):
+class PanelSettings(NamedTuple):
     """How a panel is asked; `asks` counts the first time too."""
 
     temperature: float = 0.1
@@ -104,11 +106,11 @@ class Asking(NamedTuple):
     draws: int = 1
     asks: int = 2
     concurrency: int = 64
-    accept: Accept = Accept()
+    accept: VoteRule = VoteRule()
     seed: int = 0
 
 
-class Unheard(NamedTuple):
+class NoRuling(NamedTuple):
     """A judge that gave no ruling, and why."""
 
     reason: str
@@ -118,11 +120,11 @@ class Unheard(NamedTuple):
 class Panel:
     """Models that judge together."""
 
-    def __init__(self, models: Sequence[ChatModel], asking: Asking, cache: VerdictCache | None = None) -> None:
+    def __init__(self, models: Sequence[ChatModel], asking: PanelSettings, cache: VerdictCache | None = None) -> None:
         self.models = tuple(models)
         self.asking = asking
         self.cache = cache
-        self.tally = Tally()
+        self.tally = UsageCounter()
         self.accept, self.seed = asking.accept, asking.seed
         self._scored = asking.accept.rule == "mean"
         self._turns = asyncio.Semaphore(asking.concurrency)
@@ -136,9 +138,9 @@ class Panel:
         """Who judges, for verdicts."""
         return "llm:" + "+".join(model.name for model in self.models)
 
-    async def votes(self, case: Case, round: int = 0, *, afresh: bool = False) -> list[Ruling | Unheard]:
+    async def votes(self, case: JudgeInput, round: int = 0, *, judge_uncached: bool = False) -> list[Ruling | NoRuling]:
         """One ruling from each draw of each model, or why there is none; `afresh`: other draws, past the cache."""
-        ask, voters = (self._ask, self._again) if afresh else (self._vote, self._first)
+        ask, voters = (self._ask, self._again) if judge_uncached else (self._vote, self._first)
         if len(voters) == 1:
             return [await ask(*voters[0], case, round)]
         heard = await asyncio.gather(*(ask(model, draw, case, round) for model, draw in voters), return_exceptions=True)
@@ -147,7 +149,7 @@ class Panel:
                 raise vote
         return [vote for vote in heard if not isinstance(vote, BaseException)]
 
-    async def _vote(self, model: ChatModel, draw: int, case: Case, round: int) -> Ruling | Unheard:
+    async def _vote(self, model: ChatModel, draw: int, case: JudgeInput, round: int) -> Ruling | NoRuling:
         if self.cache is None:
             return await self._ask(model, draw, case, round)
         asked = self._messages(model, case)
@@ -165,8 +167,8 @@ class Panel:
             return vote
 
     async def _ask(
-        self, model: ChatModel, draw: int, case: Case, round: int, asked: Messages | None = None
-    ) -> Ruling | Unheard:
+        self, model: ChatModel, draw: int, case: JudgeInput, round: int, asked: Messages | None = None
+    ) -> Ruling | NoRuling:
         """A ruling on `case`; `asked` are its messages, where they are made already."""
         fault, ended = "", ""
         for ask in range(self.asking.asks):
@@ -178,7 +180,7 @@ class Panel:
                 if error.stops_run:
                     raise
                 self.tally.asked(round, case.stage, 0)
-                return Unheard("judge.unreachable", str(error))
+                return NoRuling("judge.unreachable", str(error))
             try:
                 ruling = read_json(reply.text, case) if model.constrains else read_tagged(reply.text, case)
             except Unreadable as error:
@@ -188,9 +190,9 @@ class Panel:
             else:
                 self.tally.asked(round, case.stage, reply.tokens)
                 return ruling
-        return Unheard("judge.unreadable", f"{model.name}, asked {self.asking.asks} times: {fault}; it ends {ended!r}")
+        return NoRuling("judge.unreadable", f"{model.name}, asked {self.asking.asks} times: {fault}; it ends {ended!r}")
 
-    async def _reply(self, model: ChatModel, case: Case, asked: Messages, seed: int) -> Reply:
+    async def _reply(self, model: ChatModel, case: JudgeInput, asked: Messages, seed: int) -> Reply:
         form = None
         if model.constrains:
             form = schema(case, scored=self._scored, rewrites=case.stage in REWRITING)
@@ -206,10 +208,10 @@ class Panel:
             await asyncio.sleep(0)
         return reply
 
-    def _messages(self, model: ChatModel, case: Case, fault: str = "") -> Messages:
+    def _messages(self, model: ChatModel, case: JudgeInput, fault: str = "") -> Messages:
         return messages(case, scored=self._scored, constrained=model.constrains, fault=fault)
 
-    def _key(self, model: ChatModel, draw: int, case: Case, asked: Messages) -> Key:
+    def _key(self, model: ChatModel, draw: int, case: JudgeInput, asked: Messages) -> Key:
         a = self.asking
         settings = (a.temperature, a.max_tokens, a.asks, a.seed, draw, model.constrains)
         version = _version(case.stage, repr(settings), model.name, model.weights_id)

@@ -40,7 +40,7 @@ _IN_CODE = re.compile(r"\\[ux]|&#|%[46-7]")
 """Letters written as codes: what they spell could be a verdict to whoever decodes them."""
 
 
-class Case(NamedTuple):
+class JudgeInput(NamedTuple):
     """The inputs of one stage for one sample, as they are, and their hash. `marked`: they speak of judging."""
 
     stage: str
@@ -73,14 +73,14 @@ class Case(NamedTuple):
         return "\n".join(f"<{n}-{self.number}>\n{fenced(text)}\n</{n}-{self.number}>" for n, text in self.inputs)
 
 
-def case_of(stage: str, sample: Sample, seed: int = 0) -> Case:
+def case_of(stage: str, sample: Sample, seed: int = 0) -> JudgeInput:
     """The case of a stage for a sample. The same inputs make the same case, whoever's they are."""
     shown = {"query": sample.task.query, "answer": sample.answer, "thinking": sample.thinking or ""}
     if "tools" in INPUTS[stage]:
         shown["tools"] = _tools(sample.task)
     inputs = tuple((name, shown[name]) for name in INPUTS[stage])
     found = digest(str(seed), stage, *(text for _, text in inputs))
-    return Case(stage, inputs, found, any(_speaks_of_judging(text) for _, text in inputs))
+    return JudgeInput(stage, inputs, found, any(_speaks_of_judging(text) for _, text in inputs))
 
 
 @cache
@@ -153,7 +153,7 @@ MATERIAL = (
 )
 
 
-def messages(case: Case, *, scored: bool, constrained: bool, fault: str = "") -> list[dict[str, str]]:
+def messages(case: JudgeInput, *, scored: bool, constrained: bool, fault: str = "") -> list[dict[str, str]]:
     """The dialogue that asks for a ruling on `case`; `fault` says why the last reply to it could not be read."""
     form = _json_form(case, scored) if constrained else _tag_form(case, scored)
     again = [f"Your last reply could not be used: {fault}. Judge again, and mind the form."] if fault else []
@@ -169,7 +169,7 @@ def _system(stage: str) -> str:
     return f"{question(stage).strip()}\n\n{MATERIAL}"
 
 
-def _tag_form(case: Case, scored: bool) -> str:
+def _tag_form(case: JudgeInput, scored: bool) -> str:
     parts = ["Reason first: in a few sentences, criterion by criterion."]
     if case.stage in REWRITING:
         parts.append(
@@ -182,7 +182,7 @@ def _tag_form(case: Case, scored: bool) -> str:
     return " ".join(parts)
 
 
-def _json_form(case: Case, scored: bool) -> str:
+def _json_form(case: JudgeInput, scored: bool) -> str:
     fields = ["`reasoning`, a few sentences, criterion by criterion", "`verdict`, true or false"]
     if case.marked:
         fields.insert(0, f"`case`, which is {case.number}")

@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from funreason.agents.judges.llm.prompt import Case, sendable, unfenced
+from funreason.agents.judges.llm.prompt import JudgeInput, sendable, unfenced
 from funreason.calls.thinking import split_thinking
 
 EVEN = 0.5
@@ -34,7 +34,7 @@ class Ruling(NamedTuple):
     """A regenerated answer, only beside a verdict of False."""
 
 
-def read_tagged(text: str, case: Case) -> Ruling:
+def read_tagged(text: str, case: JudgeInput) -> Ruling:
     """The ruling in a reply that ends with `<judge>True</judge>` or False.
 
     Raises:
@@ -57,7 +57,7 @@ def read_tagged(text: str, case: Case) -> Ruling:
     return _ruling(found[-1][1].lower() == "true", float(scores[-1]) if scores else None, reasoning, answer)
 
 
-def read_json(text: str, case: Case) -> Ruling:
+def read_json(text: str, case: JudgeInput) -> Ruling:
     """The ruling in a reply in the form of `schema`.
 
     Raises:
@@ -79,7 +79,7 @@ def read_json(text: str, case: Case) -> Ruling:
     )
 
 
-def schema(case: Case, *, scored: bool, rewrites: bool) -> dict[str, Any]:
+def schema(case: JudgeInput, *, scored: bool, rewrites: bool) -> dict[str, Any]:
     """The JSON schema of a reply, for servers that hold a model to one. The reasoning comes first, as in a text."""
     fields: dict[str, Any] = {"case": {"const": case.number}} if case.marked else {}
     fields |= {"reasoning": {"type": "string"}, "verdict": {"type": "boolean"}}
@@ -97,7 +97,7 @@ def _ruling(true: bool, score: float | None, reasoning: str, answer: str | None)
     return Ruling(true, sure, sendable(reasoning[-_REASONING_CHARS:]).strip(), written or None)
 
 
-def _without_call(text: str, case: Case) -> tuple[str, str | None]:
+def _without_call(text: str, case: JudgeInput) -> tuple[str, str | None]:
     """The text without the last regenerated answer, and that answer. By hand: a lazy pattern would be quadratic."""
     opening, closing = f"<{case.call_tag}>", f"</{case.call_tag}>"
     start, end = text.rfind(opening), text.rfind(closing)

@@ -20,7 +20,7 @@ from funreason.agents.judges.rules.text import CAMEL, MOST_PARTS, WORD, has_weig
 from funreason.calls.compare import same_call
 from funreason.calls.lenient import parse_any
 from funreason.calls.literal import CallSyntaxError
-from funreason.calls.schema import Problem, tool_named
+from funreason.calls.schema import SchemaProblem, tool_named
 from funreason.types import Call
 
 _NUMBER = re.compile(r"([-+]?)[$€£¥]?(\d[\d,]*(?:\.\d+)?|\.\d+)\s*(%|[^\W\d_]{0,12})")
@@ -198,18 +198,18 @@ _BLOCKS = 8
 """How many lines that open a bracket are tried, from the last on, as the start of an ending over several lines."""
 
 
-def thinking_problem(thinking: str, calls: Sequence[Call], tools: list[dict[str, Any]]) -> Problem | None:
+def thinking_problem(thinking: str, calls: Sequence[Call], tools: list[dict[str, Any]]) -> SchemaProblem | None:
     """None when the thinking leads to the calls. Codes: `cot.function_not_named`, `cot.value_not_named`,
     `cot.ends_in_another_call`.
     """
     for call in calls:
         if not names_function(thinking, call.name):
-            return Problem("cot.function_not_named", f"the thinking does not name {call.name}")
+            return SchemaProblem("cot.function_not_named", f"the thinking does not name {call.name}")
     naming = Naming(thinking)
     for call in calls:
         missing = _missing_value(call, tool_named(tools, call.name), naming)
         if missing:
-            return Problem("cot.value_not_named", missing)
+            return SchemaProblem("cot.value_not_named", missing)
     return _other_end(thinking, calls, tools)
 
 
@@ -242,12 +242,12 @@ def _missing_value(call: Call, tool: dict[str, Any] | None, naming: Naming) -> s
     return ""
 
 
-def _other_end(thinking: str, calls: Sequence[Call], tools: list[dict[str, Any]]) -> Problem | None:
+def _other_end(thinking: str, calls: Sequence[Call], tools: list[dict[str, Any]]) -> SchemaProblem | None:
     text, ending = _last_calls(thinking[-_TAIL_CHARS:].rstrip(" \n\t.`*"))
     for call in ending:
         tool = tool_named(tools, call.name)
         if tool is not None and all(same_call(other, call, tool) is not None for other in calls):
-            return Problem("cot.ends_in_another_call", f"the thinking ends in {text[:120]}")
+            return SchemaProblem("cot.ends_in_another_call", f"the thinking ends in {text[:120]}")
     return None
 
 

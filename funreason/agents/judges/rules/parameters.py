@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from funreason.agents.judges.rules.verdicts import calls_in, failed, passed
 from funreason.calls.compare import same_calls
-from funreason.calls.schema import Problem, check_call, tool_named
+from funreason.calls.schema import SchemaProblem, check_call, tool_named
 from funreason.types import Call, Outcome, Sample, Task, Verdict
 
 STAGE = "parameters"
@@ -25,12 +25,12 @@ async def judge_parameters(sample: Sample) -> Verdict:
     return failed(STAGE, Outcome.REGENERATE, problem.code, problem.evidence)
 
 
-def call_problem(calls: Sequence[Call], task: Task) -> Problem | None:
+def call_problem(calls: Sequence[Call], task: Task) -> SchemaProblem | None:
     """The first problem of `calls` against the task's tools and, where known, its reference; None without calls."""
     for call in calls:
         tool = tool_named(task.tools, call.name)
         if tool is None:
-            return Problem("schema.unknown_function", f"{call.name} is not offered")
+            return SchemaProblem("schema.unknown_function", f"{call.name} is not offered")
         problems = check_call(call, tool)
         if problems:
             return problems[0]

@@ -22,15 +22,15 @@ PHASES = {
 
 def log_page(state: State, look: Look, width: int) -> Page:
     """The newest tidings, with the time of day."""
-    if not state.tidings:
+    if not state.recent_events:
         return said("log", "Nothing has happened yet.", width)
     rows = []
-    for i, event in enumerate(reversed(state.tidings)):
+    for i, event in enumerate(reversed(state.recent_events)):
         if i == MOST:
             break
         text, role = sentence(event)
         clock = time.strftime("%H:%M:%S", time.localtime(event.at)) if event.at else "--:--:--"
-        rows.append(Row(f"{len(state.tidings) - i}", line((clock + " ", "dim"), (text, role)), (clock, text)))
+        rows.append(Row(f"{len(state.recent_events) - i}", line((clock + " ", "dim"), (text, role)), (clock, text)))
     return Page("log", (), tuple(rows), ("time", "what"))
 
 
@@ -51,7 +51,7 @@ def sentence(event: ev.AnyEvent) -> Span:
             )
         case ev.TaskRefused():
             return (f"no task, {event.reason}: {event.where} {event.message}", "warn")
-        case ev.Noted():
+        case ev.LogMessage():
             sign = {"warning": "! ", "error": "✗ "}.get(event.level, "")
             return (sign + event.text, {"warning": "warn", "error": "bad"}.get(event.level, "plain"))
         case _:
@@ -60,34 +60,34 @@ def sentence(event: ev.AnyEvent) -> Span:
 
 def _of_the_round(event: ev.AnyEvent) -> Span:
     match event:
-        case ev.Chosen():
+        case ev.TrainingSetSelected():
             return (f"trainer: {event.trained} of {event.kept} kept samples, {event.replay} replayed", "plain")
-        case ev.Screened():
+        case ev.ContaminationChecked():
             seen = f"{event.exact} tasks stand in the gate, {event.near} nearly"
             return (f"{seen}; {'left out' if event.dropped else 'trained on'}", "warn" if event.exact else "dim")
-        case ev.Examined():
+        case ev.CanaryResult():
             told = f"judge {event.node}: {event.passed} of {event.bad} bad canaries passed, "
             told += f"{event.dropped} of {event.good} good ones did not"
             return (told, "warn" if event.passed or event.dropped or event.errors else "dim")
-        case ev.Updated():
+        case ev.WeightsTrained():
             return (f"new weights {event.weights}: {event.examples} examples, {event.steps} steps", "plain")
-        case ev.Crashed():
+        case ev.UpdateCrashed():
             return (f"✗ {event.reason}", "bad")
-        case ev.Synced():
+        case ev.WeightsSynced():
             took = f"{'started with' if event.started else 'took'} weights {event.weights} in {event.seconds:.2f} s"
             return (f"engine {took}; {event.proved} greedy tokens agree with the trainer's model", "plain")
-        case ev.Gated():
+        case ev.GateDecided():
             sign, role = DECISIONS.get(event.decision, ("?", "warn"))
             o = event.overall
             was, now = percent(share_of(o.old, o.total)), percent(share_of(o.new, o.total))
             return (f"{sign} gate: {event.decision}, {was} → {now}. {event.reason}", role)
-        case ev.Paid():
+        case ev.EndpointUsage():
             trouble = f", {event.retries} sent again, {event.failed} given up" if event.retries + event.failed else ""
             said = f"{event.node}: {event.requests:,} requests to endpoints, {event.tokens:,} tokens{trouble}"
             return (said, "warn" if event.failed else "dim")
         case ev.RoundEnded():
             return (f"round {event.round} over; weights {event.weights}", "plain")
-        case ev.Requeued():
+        case ev.SampleRequeued():
             return (f"put back: {event.sample}", "warn")
         case ev.Paused():
             return ("paused" if event.on else "going on", "warn")
