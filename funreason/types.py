@@ -6,6 +6,7 @@ and encoding one costs well under a microsecond.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -94,15 +95,60 @@ def changed(sample: Sample, **fields: Any) -> Sample:
 
 
 class Weights(NamedTuple):
-    """Which weights to go on with, and the model folder that holds them."""
+    """A set of weights: its id, made from the bytes, and the model folder that holds it."""
 
-    weights_id: str
+    id: str
     folder: Path
 
 
-class Candidate(NamedTuple):
-    """New weights of a round, waiting for the gate's word."""
+class Drained(msgspec.Struct, frozen=True):
+    """Every sample of the round has ended. The generator's message to the trainer."""
 
     round: int
-    weights_id: str
-    folder: Path
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """New weights of a round, on their way from the trainer to the evaluator.
+
+    `failure` says why the update gave no weights that could be measured. A verdict with the outcome `drop` refuses the
+    candidate: the evaluator rolls back without measuring it.
+    """
+
+    round: int
+    weights: Weights
+    failure: str = ""
+    verdicts: tuple[Verdict, ...] = ()
+
+    def judged(self, verdict: Verdict) -> Candidate:
+        """This candidate with one more verdict."""
+        return msgspec.structs.replace(self, verdicts=(*self.verdicts, verdict))
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What the gate decided, on its way from the evaluator to the generator: `promote`, `hold` or `rollback`.
+
+    A verdict with the outcome `drop` overrules a promotion: the round continues with `current`, the weights accepted
+    before it.
+    """
+
+    round: int
+    decision: str
+    reason: str
+    current: Weights
+    candidate: Weights
+    verdicts: tuple[Verdict, ...] = ()
+
+    def judged(self, verdict: Verdict) -> Decision:
+        """This decision with one more verdict."""
+        return msgspec.structs.replace(self, verdicts=(*self.verdicts, verdict))
+
+    @property
+    def accepted(self) -> Weights:
+        """The weights to continue with."""
+        promoted = self.decision == "promote" and refusal(self.verdicts) is None
+        return self.candidate if promoted else self.current
+
+
+def refusal(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """The first verdict that refuses what it judges; None when none does."""
+    return next((verdict for verdict in verdicts if verdict.outcome == Outcome.DROP), None)

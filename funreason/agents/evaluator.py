@@ -1,7 +1,8 @@
-"""The evaluator: measures new weights on the gate's items and says whether they stay.
+"""The evaluator: measures new weights on the gate's items and decides whether they are accepted.
 
-Each set of weights answers the suites once, greedily; its marks are kept in `gate/<weights id>.json`, so the
-accepted weights are never measured twice and a resumed run repeats nothing.
+Each set of weights answers the suites once, greedily; its results are kept in `gate/<weights id>.json`, so the
+accepted weights are never measured twice and a resumed run repeats nothing. The decision takes effect only when it has
+come back to the generator: an agent on its way may still refuse it.
 """
 
 from __future__ import annotations
@@ -13,132 +14,127 @@ from pathlib import Path
 import msgspec
 
 from funreason.bfcl import check, check_any
+from funreason.bus.agent import Emit
+from funreason.config import Gate
+from funreason.errors import BrokenWeights
 from funreason.gate.items import GateSuite
-from funreason.gate.rule import Rule, SuiteComparison, SuiteResult, by_category, compare, decide, pooled
+from funreason.gate.rule import SuiteComparison, SuiteResult, by_category, compare, decide, pooled
 from funreason.policies.policy import Ask, Policy
 from funreason.record.events import GateDecided
 from funreason.record.folder import write_json, write_whole
-from funreason.types import Candidate, Weights
+from funreason.types import Candidate, Decision, Weights, refusal
+from funreason.weights import START, WeightStore
 
-START = 0
+Results = Mapping[str, SuiteResult]
+"""What one set of weights reached, by suite."""
 
 
 class Evaluator:
-    """Answers `updated` with `gated`."""
+    """Answers a `Candidate` with a `Decision`."""
 
     def __init__(
         self,
         policy: Policy,
         suites: list[GateSuite],
-        rule: Rule,
+        rule: Gate,
         folder: Path,
+        weights: WeightStore,
         write: Callable[[GateDecided], None],
     ) -> None:
         self.policy = policy
         self.suites = suites
         self.rule = rule
         self.folder = folder
+        self.weights = weights
         self.write = write
-        self.accepted: Weights | None = None
-        self.start: Mapping[str, SuiteResult] = {}
 
-    async def __call__(self, message: object) -> str:
-        """The evaluator takes no samples; it is asked by signal."""
-        raise TypeError("the evaluator answers the signal `updated`, it takes no samples: check the graph's edges")
+    async def __call__(self, candidate: Candidate) -> Emit:
+        """Measure the candidate beside the accepted weights, compare, decide."""
+        round, old = candidate.round, self.weights.accepted
+        old_results = await self.measure(old)
+        start = await self.measure(self.weights.start) if self.weights.start is not None else old_results
+        refused = refusal(candidate.verdicts)
+        failure = candidate.failure or (f"{refused.stage}: {refused.reason or 'refused'}" if refused else "")
+        new, new_results = candidate.weights, old_results
+        if not failure:
+            try:
+                new_results = await self.measure(candidate.weights)
+            except BrokenWeights as error:
+                if round == START:
+                    raise
+                failure = f"the update failed: {error}"
+        if failure:
+            new, decision, reason = old, "rollback", failure
+        else:
+            decision, reason = self._decide(round, old.id == new.id, old_results, new_results, start)
+        self.write(self._event(round, old.id, new.id, old_results, new_results, start, decision, reason))
+        return Emit("accepted", Decision(round, decision, reason, current=old, candidate=new))
 
-    async def on_signal(self, name: str, candidate: Candidate) -> tuple[str, Weights]:
-        """Measure the candidate, compare, decide; the answer is which weights to go on with."""
-        old, new = self.accepted, Weights(candidate.weights_id, candidate.folder)
-        if old is None:
-            raise RuntimeError("the evaluator was asked to compare before `set_baseline`")
-        old_marks, new_marks = await self.measure(old), await self.measure(new)
-        word = self._decide(candidate.round, old.weights_id == new.weights_id, old_marks, new_marks)
-        gated = self._gated(candidate.round, old.weights_id, new.weights_id, old_marks, new_marks, word)
-        self.write(gated)
-        if gated.decision == "promote":
-            self.accepted = new
-        return "gated", self.accepted or old
+    async def measure_base(self, *, as_start: bool) -> None:
+        """Measure the weights the run starts with, before anything is trained.
 
-    async def refuse(self, round: int, reason: str) -> Weights:
-        """Say `rollback` for an update that gave no weights to measure; the answer is which weights to go on with."""
-        here = self.accepted
-        if here is None:
-            raise RuntimeError("the evaluator was asked to refuse before `set_baseline`")
-        marks = await self.measure(here)
-        self.write(self._gated(round, here.weights_id, here.weights_id, marks, marks, ("rollback", reason)))
-        return here
-
-    async def set_baseline(self, weights: Weights) -> None:
-        """Take `weights` as those to beat, and as the height guards are held to."""
-        self.start = await self.measure(weights)
-        self.accepted = weights
-
-    def baseline_event(self) -> GateDecided:
-        """The measurement of the start as an event: nothing was compared, nothing decided."""
-        if self.accepted is None:
-            raise RuntimeError("`set_baseline` comes first")
-        here = self.accepted.weights_id
-        return self._gated(START, here, here, self.start, self.start, ("start", "measured, nothing compared"))
+        `as_start`: nothing will be trained before the first round, so this measurement is the record's start.
+        """
+        base = self.weights.base
+        results = await self.measure(base)
+        if as_start:
+            said = ("start", "measured, nothing compared")
+            self.write(self._event(START, base.id, base.id, results, results, results, *said))
 
     async def measure(self, weights: Weights) -> dict[str, SuiteResult]:
-        """The marks of every suite under `weights`, measured now or read from an earlier measurement."""
-        path = self.folder / f"{weights.weights_id}.json"
+        """The results of every suite under `weights`, measured now or read from an earlier measurement."""
+        path = self.folder / f"{weights.id}.json"
         found = json.loads(path.read_text()) if path.exists() else {}
         for suite in self.suites:
             if suite.name not in found:
-                await self.policy.load(weights.folder, weights.weights_id)
-                found[suite.name] = list(await self._mark(suite))
+                await self.policy.load(weights)
+                found[suite.name] = list(await self._measure(suite))
                 write_json(path, found)
         return {suite.name: SuiteResult(*found[suite.name]) for suite in self.suites}
 
-    async def _mark(self, suite: GateSuite) -> SuiteResult:
+    async def _measure(self, suite: GateSuite) -> SuiteResult:
         asks = [Ask(case.id, task) for case, task in zip(suite.cases, suite.tasks, strict=True)]
-        completions = await self.policy.ask(asks, greedy=True)
-        outputs = [self.policy.split(answers[0].text).answer for answers in completions]
-        self._keep_outputs(suite, [answers[0].text for answers in completions])
+        texts = [answers[0].text for answers in await self.policy.ask(asks, greedy=True)]
+        # Outputs before results, and whole: where there are results, there is what they were given for.
+        lines = [{"id": case.id, "output": text} for case, text in zip(suite.cases, texts, strict=True)]
+        path = self.folder / "outputs" / self.policy.weights_id / f"{suite.name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, "".join(msgspec.json.encode(line).decode() + "\n" for line in lines))
+        outputs = [self.policy.split(text).answer for text in texts]
         return SuiteResult(
             [case.category for case in suite.cases],
             [check(case, output).valid for case, output in zip(suite.cases, outputs, strict=True)],
             [check_any(case, output).valid for case, output in zip(suite.cases, outputs, strict=True)],
         )
 
-    def _keep_outputs(self, suite: GateSuite, texts: list[str]) -> None:
-        """Before the marks, and whole: where there are marks, there is what they were given for, once."""
-        lines = [{"id": case.id, "output": text} for case, text in zip(suite.cases, texts, strict=True)]
-        path = self.folder / "outputs" / self.policy.weights_id / f"{suite.name}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, "".join(msgspec.json.encode(line).decode() + "\n" for line in lines))
+    def _pairs(self, old: Results, new: Results, start: Results) -> list[SuiteComparison]:
+        return [SuiteComparison(s.name, s.role, old[s.name], new[s.name], start[s.name].accuracy) for s in self.suites]
 
-    def _pairs(self, old: Mapping[str, SuiteResult], new: Mapping[str, SuiteResult]) -> list[SuiteComparison]:
-        return [
-            SuiteComparison(s.name, s.role, old[s.name], new[s.name], self.start[s.name].accuracy) for s in self.suites
-        ]
-
-    def _decide(
-        self, round: int, same: bool, old: Mapping[str, SuiteResult], new: Mapping[str, SuiteResult]
-    ) -> tuple[str, str]:
+    def _decide(self, round: int, same: bool, old: Results, new: Results, start: Results) -> tuple[str, str]:
         if same:
             return "hold", "the weights did not change"
-        pairs = self._pairs(old, new)
-        if round == START:  # the warm-up is asked for and supervised: guards are held to what it leaves, not before
+        pairs = self._pairs(old, new, start)
+        if round == START:  # the supervised start was asked for: guards are held to what it leaves
             pairs = [pair._replace(role="watch") if pair.role == "guard" else pair for pair in pairs]
         return decide(self.rule, pairs)
 
-    def _gated(
+    def _event(
         self,
         round: int,
         old_id: str,
         new_id: str,
-        old: Mapping[str, SuiteResult],
-        new: Mapping[str, SuiteResult],
-        word: tuple[str, str],
+        old: Results,
+        new: Results,
+        start: Results,
+        decision: str,
+        reason: str,
     ) -> GateDecided:
-        pairs = self._pairs(old, new)
+        pairs = self._pairs(old, new, start)
         old_all, new_all = pooled([p for p in pairs if p.role == "decide"] or pairs)
         return GateDecided(
             round=round,
-            decision=word[0],
-            reason=word[1],
+            decision=decision,
+            reason=reason,
             old_weights=old_id,
             new_weights=new_id,
             overall=compare(old_all, new_all),

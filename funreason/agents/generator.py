@@ -7,6 +7,7 @@ interrupted run had already drawn are taken from its texts instead of being draw
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import cast
 
 from funreason.agents.references import reference_sample
 from funreason.bus.agent import Emit
@@ -14,7 +15,7 @@ from funreason.calls.render import CallRenderError
 from funreason.policies.policy import Ask, Policy
 from funreason.policies.protocol import Completion
 from funreason.record.sample_files import SampleFiles
-from funreason.types import Sample, Verdict, Weights, changed
+from funreason.types import Decision, Sample, Verdict, changed
 
 Drawn = Mapping[tuple[str, int], Sample]
 """Samples drawn earlier, by id and attempt."""
@@ -39,8 +40,14 @@ class Generator:
         self.ended = ended
         self.requeued = requeued or {}
 
-    async def __call__(self, seeds: list[Sample]) -> list[list[Emit]]:
-        """k samples for each seed, without those that have ended; a task that does not fit is dropped."""
+    async def __call__(self, messages: list[Sample] | list[Decision]) -> list[list[Emit]]:
+        """k samples for each seed, without those that have ended; a task that does not fit is dropped.
+
+        A `Decision` closes the round: the weights it accepts answer from then on.
+        """
+        if (decision := await accept(self.policy, messages)) is not None:
+            return decision
+        seeds = cast("list[Sample]", messages)
         owed = [seed for seed in seeds if seed.id not in self.ended and not self._all_drawn(seed)]
         fitting = [seed for seed in owed if self.policy.fits(seed.task)]
         found = await self._ask(fitting)
@@ -69,11 +76,6 @@ class Generator:
         for sample in fresh.values():
             self.texts.put("sampled", sample)
         return [fresh.get(s.id) or changed(self.drawn[s.id, s.attempt], verdicts=s.verdicts) for s in samples]
-
-    async def on_signal(self, name: str, accepted: Weights) -> tuple[str, Weights]:
-        """After the gate: answer with the accepted weights."""
-        await self.policy.load(accepted.folder, accepted.weights_id)
-        return "ready", accepted
 
     def _ids(self, seed: Sample) -> list[str]:
         return [f"{seed.id}/{i}" for i in range(self.k)]
@@ -124,15 +126,21 @@ class ReferenceGenerator:
         self.policy = policy
         self.ended = ended
 
-    async def __call__(self, seeds: list[Sample]) -> list[list[Emit]]:
+    async def __call__(self, messages: list[Sample] | list[Decision]) -> list[list[Emit]]:
         """One sample per seed that has not ended; a task without a usable reference is dropped with its reason."""
+        if (decision := await accept(self.policy, messages)) is not None:
+            return decision
+        seeds = cast("list[Sample]", messages)
         found = [_reference(seed) for seed in seeds]
         return [[] if emit.message.id in self.ended else [emit] for emit in found]
 
-    async def on_signal(self, name: str, accepted: Weights) -> tuple[str, Weights]:
-        """After the gate: the accepted weights, as any generator would hold them."""
-        await self.policy.load(accepted.folder, accepted.weights_id)
-        return "ready", accepted
+
+async def accept(policy: Policy, messages: list[Sample] | list[Decision]) -> list[list[Emit]] | None:
+    """Load the weights that a decision accepts; None where the messages are samples."""
+    if not isinstance(messages[0], Decision):
+        return None
+    await policy.load(messages[0].accepted)
+    return [[]]
 
 
 def _reference(seed: Sample) -> Emit:

@@ -1,19 +1,136 @@
-"""What a round trains on, chosen from all that was kept.
+"""What an update trains on: chosen from all that a round kept, or made from references.
 
-In this order: nothing of a task that is mostly solved already, one of several identical answers to a task, at most
-`per_task` answers of a task, at most a share of the whole for each category, and, for controls, an exact count for each
-category. Every choice is made by hash of seed and sample id, so it does not depend on the order in which samples
-finished.
+The choice, in this order: nothing made by other weights than those the round may learn from, nothing of a task that is
+mostly solved already, one of several identical answers to a task, at most `per_task` answers of a task, at most a share
+of the whole for each category, and, for controls, an exact count for each category. Every choice is made by hash of
+seed and sample id, so it does not depend on the order in which samples finished.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from funreason.types import Sample
+from funreason.agents.references import usable_references
+from funreason.config import Train
+from funreason.record.events import TrainingSetSelected
+from funreason.record.sample_files import KEPT, SampleFiles
+from funreason.types import Sample, Task
+
+STALE = "stale.weights"
+
+
+class StaleError(Exception):
+    """Every sample of a round was made by weights it must not learn from; the message says by which."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Samples to learn from, old ones replayed beside them, what was left out and why, and warnings for a person."""
+
+    round: int
+    samples: list[Sample]
+    replay: list[Sample]
+    counts: dict[str, int]
+    """Fields of `TrainingSetSelected`: `kept`, and how many samples each rule left out."""
+    warnings: list[str] = field(default_factory=list)
+
+    def event(self, *, refused: int, replay: int) -> TrainingSetSelected:
+        """The set as an event, once it is known how many samples could not be encoded (`refused`)."""
+        return TrainingSetSelected(
+            round=self.round,
+            trained=len(self.samples) - refused,
+            refused=refused + self.counts.get("refused", 0),
+            replay=replay,
+            by_category=dict(Counter(s.task.category for s in self.samples)) if self.round else {},
+            by_origin=dict(Counter(s.origin for s in self.samples)) if self.round else {},
+            **{name: count for name, count in self.counts.items() if name != "refused"},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSamples:
+    """The training set of a round: chosen from the samples its files hold.
+
+    `weights` are the ids a sample may have been made by; None: any.
+    """
+
+    settings: Train
+    files: SampleFiles
+    replay: Sequence[Sample]
+    seed: int
+    weights: frozenset[str] | None = None
+
+    def __call__(self, round: int) -> TrainingSet:
+        """Choose. StaleError when every kept sample is stale: no later round would have others."""
+        settings = self.settings
+        kept = self._kept()
+        fresh, stale = fresh_only(kept, self.weights)
+        warnings = [staleness(stale, self.weights or ())] if stale else []
+        if stale and not fresh:
+            raise StaleError(warnings[0])
+        solved: Collection[str] = ()
+        if settings.learn_from == "judged" and settings.most_solved < 1:
+            solved = solved_tasks(self.files.get("sampled"), fresh, settings.most_solved)
+        counts = settings.counts[round - 1] if 1 <= round <= len(settings.counts) else None
+        chosen = select(
+            fresh, per_task=settings.per_task, quotas=settings.quotas, solved=solved, counts=counts, seed=self.seed
+        )
+        have = Counter(s.task.category for s in chosen.samples)
+        short = {c: n - have[c] for c, n in (counts or {}).items() if have[c] < n}
+        if short:  # a control that cannot have as many samples as asked is no fair control
+            missing = ", ".join(f"{n} {c}" for c, n in short.items())
+            warnings.append(f"fewer samples than train.counts asks for: {missing} missing")
+        left_out = {name: count for name, count in chosen._asdict().items() if name != "samples"}
+        return TrainingSet(
+            round, chosen.samples, list(self.replay), {"kept": len(kept), "stale": len(stale), **left_out}, warnings
+        )
+
+    def _kept(self) -> list[Sample]:
+        """Each kept sample once, whatever an interrupted run wrote twice.
+
+        The unfiltered control takes first attempts as they came, but none that was cut off: it has no end to learn.
+        """
+        if self.settings.learn_from == "unfiltered":
+            drawn = self.files.get("sampled")
+            return list({s.id: s for s in drawn if s.attempt == 0 and not s.truncated}.values())
+        return list({s.id: s for kind in KEPT for s in self.files.get(kind)}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """The training set of the supervised start: reference answers, and old ones replayed beside them."""
+
+    tasks: Callable[[int], Sequence[Task]]
+    replay: Callable[[int], Sequence[Sample]]
+
+    def __call__(self, round: int) -> TrainingSet:
+        """All references that can be written as a call or a text."""
+        tasks = self.tasks(round)
+        samples, unusable = usable_references(tasks, round)
+        return TrainingSet(round, samples, list(self.replay(round)), {"kept": len(tasks), "refused": unusable})
+
+
+def fresh_only(samples: Sequence[Sample], weights: Collection[str] | None) -> tuple[list[Sample], list[Sample]]:
+    """The samples that `weights` made, and the stale ones. References were made by no model; None allows all."""
+    if weights is None:
+        return list(samples), []
+    fresh = [s for s in samples if s.origin == "reference" or s.weights_id in weights]
+    stale = [s for s in samples if s.origin != "reference" and s.weights_id not in weights]
+    return fresh, stale
+
+
+def staleness(stale: Sequence[Sample], weights: Collection[str]) -> str:
+    """A sentence: how many samples are refused, which weights made them, and which would be allowed."""
+    makers = Counter(sample.weights_id for sample in stale)
+    named = ", ".join(f"{n} by {maker or 'no named weights'}" for maker, n in makers.most_common())
+    return (
+        f"{len(stale)} samples not trained on, {STALE}: made {named}; sample.max_staleness allows "
+        f"{' and '.join(sorted(weights))}. Raise it, or set it to null to learn from samples of any weights."
+    )
 
 
 class Selection(NamedTuple):

@@ -53,14 +53,6 @@ Agent: TypeAlias = Callable[[Any], Awaitable[Any]]
 """`async (message) -> Answer`, or `async (list of messages) -> list of Answer` of the same length."""
 
 
-class SignalAgent(Protocol):
-    """An agent that also answers to signals, such as `drained` at the end of a round."""
-
-    async def on_signal(self, name: str, payload: Any) -> tuple[str, Any]:
-        """Answer `name` with an outcome that a signal edge takes, and what travels along it."""
-        ...
-
-
 class Observer(Protocol):
     """Told once of every answer, after its route is decided; keep it cheap, it is on the hot path.
 

@@ -17,7 +17,20 @@ from funreason.bus.topology import DEAD_LETTER, Node, Topology, cycles, reachabl
 
 def check_graph(graph: Topology) -> list[Problem]:
     """Everything that is wrong with `graph`; empty when it can run."""
-    rules = (_start, _nodes, _sources, _targets, _outcomes, _doubles, _errors, _spent, _reach, _ends, _bounds)
+    rules = (
+        _start,
+        _nodes,
+        _sources,
+        _targets,
+        _outcomes,
+        _doubles,
+        _errors,
+        _spent,
+        _reach,
+        _ends,
+        _bounds,
+        _round_edges,
+    )
     return [problem for rule in rules for problem in rule(graph)]
 
 
@@ -68,20 +81,17 @@ def _targets(graph: Topology) -> Iterator[Problem]:
         if edge.target not in graph.names:
             hint = nearest(edge.target, graph.names)
             yield Problem("unknown_target", f"edge `{edge}` leads to {edge.target!r}, which is no node; {hint}")
-        if edge.counted and edge.signal:
+        if edge.counted and edge.per_round:
             yield Problem(
-                "both", f"edge `{edge}` is both counted and signal; signals carry no message: drop `counted`."
+                "both", f"edge `{edge}` is both counted and round; a round's message has no attempts: drop `counted`."
             )
 
 
 def _outcomes(graph: Topology) -> Iterator[Problem]:
     led = {(edge.source, edge.outcome) for edge in graph.edges}
-    last = {e.target for e in graph.edges if e.signal} - {e.source for e in graph.edges if e.signal}
     for node in graph.nodes:
-        loose = [outcome for outcome in node.outcomes if (node.name, outcome) not in led]
-        # Where a chain of signals ends, the answer to the signal leads nowhere.
-        if len(loose) > (node.name in last):
-            for outcome in loose:
+        for outcome in node.outcomes:
+            if (node.name, outcome) not in led:
                 yield Problem(
                     "no_edge",
                     f"node {node.name!r} may answer {outcome!r}, but no edge takes it; "
@@ -150,4 +160,29 @@ def _bounds(graph: Topology) -> Iterator[Problem]:
             "unbounded",
             f"the cycle {way} can go round for ever; mark one of its edges as counted, for instance "
             f"`{back} counted`, and give {back.source!r} an edge for {SPENT!r}.",
+        )
+
+
+def _round_edges(graph: Topology) -> Iterator[Problem]:
+    """The round's message must come back to the start, whatever each agent on its way answers."""
+    edges = [edge for edge in graph.edges if edge.per_round]
+    begun = [edge for edge in edges if edge.source == graph.start]
+    if edges and not begun:
+        yield Problem(
+            "no_round_start",
+            f"no round edge leaves the start {graph.start!r}, so the edges marked `round` are never taken; add one "
+            f"such as `{graph.start} drained {edges[0].source} round`.",
+        )
+    for name in reachable(graph.names, edges, graph.start) - {graph.start} if begun else ():
+        if not any(edge.source == name for edge in edges):
+            yield Problem(
+                "round_ends",
+                f"the round's message would end at {name!r}; it must come back to {graph.start!r}: add an edge such as "
+                f"`{name} accepted {graph.start} round`.",
+            )
+    for cycle in cycles(graph.names, (edge for edge in edges if edge.source != graph.start)):
+        way = " → ".join([cycle[0].source, *(edge.target for edge in cycle)])
+        yield Problem(
+            "round_cycle",
+            f"the round edges {way} form a cycle, so a round might never end; lead one of them to {graph.start!r}.",
         )

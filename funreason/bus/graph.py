@@ -24,7 +24,7 @@ class Graph(Topology):
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Graph:
-        """Read `{start, nodes: {name: {agent, outcomes, …}}, edges: ["source outcome target [counted|signal]"]}`.
+        """Read `{start, nodes: {name: {agent, outcomes, …}}, edges: ["source outcome target [counted|round]"]}`.
 
         Raises:
             GraphError: a key, a type or an edge's words are not as expected; names the nearest known key.
@@ -68,7 +68,7 @@ class Graph(Topology):
         cut = self._edge(between, on)
         self._must_be_new(node.name)
         own = {edge.outcome: edge for edge in extra}
-        own.setdefault(passing, Edge(node.name, passing, cut.target, signal=cut.signal))
+        own.setdefault(passing, Edge(node.name, passing, cut.target, per_round=cut.per_round))
         for outcome in node.outcomes:
             own.setdefault(outcome, Edge(node.name, outcome, dead))
         kept = tuple(replace(edge, target=node.name) if edge == cut else edge for edge in self.edges)

@@ -22,8 +22,8 @@ from funreason.bus.topology import Edge, Node, Topology
 
 GRAPH_KEYS = ("start", "nodes", "edges")
 NODE_KEYS = ("agent", "outcomes", "max_batch", "concurrency", "retries")
-EDGE_FLAGS = ("counted", "signal")
-EDGE_FORM = '"source outcome target", then `counted` or `signal` where wanted'
+EDGE_FLAGS = ("counted", "round")
+EDGE_FORM = '"source outcome target", then `counted` or `round` where wanted'
 
 
 def nearest(name: str, known: Collection[str]) -> str:
@@ -73,7 +73,7 @@ def _edge(where: str, given: object) -> Edge:
     for flag in words[3:]:
         if flag not in EDGE_FLAGS:
             raise _problem(f"{where} is {given!r}: unknown word {flag!r}; {nearest(flag, EDGE_FLAGS)}")
-    return Edge(words[0], words[1], words[2], counted="counted" in words[3:], signal="signal" in words[3:])
+    return Edge(words[0], words[1], words[2], counted="counted" in words[3:], per_round="round" in words[3:])
 
 
 def _mapping(where: str, value: object) -> Mapping[str, Any]:

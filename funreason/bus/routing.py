@@ -88,7 +88,7 @@ def compile_table(graph: Topology, agents: Mapping[str, Agent]) -> dict[str, Nod
         name: NodeState(graph.node(name), 1 << depth, agents[name], name in ends) for depth, name in enumerate(served)
     }
     for edge in graph.edges:
-        if not edge.signal:
+        if not edge.per_round:
             _lay(lanes, edge)
     return lanes
 
@@ -157,6 +157,24 @@ def read_fault(lane: NodeState, message: Any, fault: Exception) -> list[Step]:
     if hasattr(message, "judged"):
         return [(route, message.judged(verdict))]
     return [(route, Failed(message, verdict))]
+
+
+def read_round_answer(node: str, message: Any, answer: object) -> tuple[str, Any]:
+    """The outcome of an agent's answer to a round's message, and the message that travels on.
+
+    Raises:
+        AnswerError: neither a verdict, an outcome's name nor an `Emit`.
+    """
+    if isinstance(answer, Emit):
+        return answer.outcome, answer.message
+    if isinstance(answer, Verdict):
+        return answer.outcome, message.judged(answer)
+    if isinstance(answer, str):
+        return answer, message
+    raise AnswerError(
+        f"agent {node!r} must answer a round's message with a Verdict, an outcome's name or an Emit; found "
+        f"{type(answer).__name__}."
+    )
 
 
 def count_attempt(lane: NodeState, route: Route, message: Any, max_attempts: int) -> Step:

@@ -2,23 +2,35 @@
 
     bus = Bus(graph, agents, observe=journal.observe)
     flow = await bus.drain(samples)                       # until nothing is in flight
-    answer = await bus.signal("trainer", "drained", k)    # then, once a round
+    last = await bus.send("drained", Drained(k))          # then the round's own message, along the round edges
 
-How it goes about that is in `drain`; what an agent may be and answer is in `agent`.
+`workers` moves samples, `routing` reads answers; what an agent may be and answer is in `agent`.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from funreason.bus.agent import Agent, AnswerError, Observer, check_agent
 from funreason.bus.graph import Graph
 from funreason.bus.graph_yaml import nearest
-from funreason.bus.routing import compile_table
+from funreason.bus.routing import compile_table, read_round_answer
 from funreason.bus.source import open_intake
 from funreason.bus.topology import reachable
-from funreason.bus.workers import Drain, Flow, Limits, Signalled
+from funreason.bus.workers import Drain, Flow, Limits
+
+
+class RoundSteps:
+    """What the sender of a round's message sees of its way; override either method."""
+
+    def routed(self, source: str, outcome: str, target: str, message: Any) -> None:
+        """`message` leaves `source` by `outcome` for `target`."""
+
+    def working(self, node: str, message: Any) -> AbstractAsyncContextManager[None]:
+        """Entered while the agent of `node` works on `message`."""
+        return nullcontext()
 
 
 class Bus:
@@ -41,14 +53,13 @@ class Bus:
         Raises:
             GraphError: the graph cannot run.
             KeyError: a node has no agent.
-            TypeError: an agent is not async, or lacks the `on_signal` that its signal edges need.
+            TypeError: an agent is not async.
             ValueError: a limit is out of its range.
         """
         self.graph = graph.checked()
         self._limits = Limits(workers, max_attempts, error_limit, error_floor, last_look)
         self._agents = _seated(graph, agents)
         self._observe = observe or _unobserved
-        self._signals = {(e.source, e.outcome): e.target for e in graph.edges if e.signal}
         self._drain: Drain | None = None
         self._stopped = False
 
@@ -79,45 +90,50 @@ class Bus:
         if self._drain is not None:
             self._drain.stop()
 
-    async def signal(self, node: str, name: str, payload: Any = None) -> Signalled:
-        """Tell the agent of `node` that `name` happened; the answer says which node its signal edge leads to.
+    async def send(self, outcome: str, message: Any, steps: RoundSteps | None = None) -> Any:
+        """Carry one message along the round edges, from the start by `outcome` until it is back at the start.
 
-        `target` is empty where the chain of signals ends, at a node that no signal edge leaves.
+        Each agent on its way answers as it answers samples: a verdict, an outcome's name or an `Emit`. The start's own
+        agent receives what comes back; its answer is not asked for. `steps` is told of each agent before and after.
+
+        Returns:
+            The message as it came back to the start.
 
         Raises:
-            KeyError: there is no such node.
-            TypeError: its agent has no `on_signal`.
-            AnswerError: the agent answered an outcome that no signal edge takes.
+            KeyError: no round edge takes `outcome` from the start.
+            AnswerError: an agent answered with something that no round edge takes.
+            Exception: whatever an agent raises; a round has no dead letter to send it to.
         """
-        if node not in self._agents:
-            raise KeyError(f"there is no node {node!r} to signal; {nearest(node, tuple(self._agents))}")
-        handler = getattr(self._agents[node], "on_signal", None)
-        if handler is None:
-            raise TypeError(f"the agent of node {node!r} takes no signals, so {name!r} is lost; give it `on_signal`.")
-        outcome, answer = await handler(name, payload)
-        return Signalled(outcome, self._led(node, outcome), answer)
-
-    def _led(self, node: str, outcome: str) -> str:
-        known = [led for source, led in self._signals if source == node]
-        if not known:
-            return ""
-        if outcome in known:
-            return self._signals[node, outcome]
-        raise AnswerError(
-            f"agent {node!r} answered a signal with {outcome!r}, which no signal edge takes; {nearest(outcome, known)}"
-        )
+        routes = {(e.source, e.outcome): e.target for e in self.graph.edges if e.per_round}
+        steps = steps or RoundSteps()
+        node, start = self.graph.start, self.graph.start
+        if (start, outcome) not in routes:
+            known = [each for source, each in routes if source == start]
+            raise KeyError(f"no round edge takes {outcome!r} from {start!r}; {nearest(outcome, known)}")
+        while True:
+            source, node = node, routes[node, outcome]
+            steps.routed(source, outcome, node, message)
+            batched = self.graph.node(node).max_batch > 1
+            async with steps.working(node, message):
+                answer = await self._agents[node]([message] if batched else message)
+            if node == start:
+                return message
+            outcome, message = read_round_answer(node, message, answer[0] if batched else answer)
+            if (node, outcome) not in routes:
+                known = [each for source, each in routes if source == node]
+                raise AnswerError(
+                    f"agent {node!r} answered a round's message with {outcome!r}, which no round edge takes; "
+                    f"{nearest(outcome, known)}"
+                )
 
 
 def _seated(graph: Graph, agents: Mapping[str, Agent]) -> dict[str, Agent]:
-    served = reachable(graph.names, graph.carrying, graph.start)
-    signalled = {edge.source for edge in graph.edges if edge.signal}
+    served = reachable(graph.names, graph.edges, graph.start)
     for node in graph.nodes:
         if node.name not in agents:
             raise KeyError(f"node {node.name!r} has no agent; agents were given for {', '.join(agents) or 'no node'}.")
         if node.name in served:
             check_agent(node.name, agents[node.name])
-        if node.name in signalled and not hasattr(agents[node.name], "on_signal"):
-            raise TypeError(f"node {node.name!r} has signal edges, so its agent needs `async def on_signal`.")
     return {node.name: agents[node.name] for node in graph.nodes}
 
 

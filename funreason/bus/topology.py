@@ -1,8 +1,8 @@
 """What a graph is declared of: nodes, where agents answer, and edges, which take an answer on.
 
 Three kinds of edges: plain ones; `counted` ones, which cost the message one attempt, so that a cycle through
-them ends; and `signal` ones, which carry no messages but close the loop once a round, so that the number of
-rounds bounds them.
+them ends; and `round` ones, which carry the round's own messages (`Bus.send`): one at a time, when no sample is in
+flight, from the start round to the start again.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Edge:
     outcome: str
     target: str
     counted: bool = False
-    signal: bool = False
+    per_round: bool = False
 
     def __str__(self) -> str:
-        flags = " counted" * self.counted + " signal" * self.signal
+        flags = " counted" * self.counted + " round" * self.per_round
         return f"{self.source} {self.outcome} {self.target}{flags}"
 
 
@@ -153,15 +153,20 @@ class Topology:
 
     @property
     def carrying(self) -> tuple[Edge, ...]:
-        """The edges that carry messages."""
-        return tuple(edge for edge in self.edges if not edge.signal)
+        """The edges that carry samples."""
+        return tuple(edge for edge in self.edges if not edge.per_round)
 
     @property
     def sinks(self) -> frozenset[str]:
-        """The nodes that no message leaves: those without outcomes, or whose every edge is a signal."""
+        """The nodes that no sample leaves: those without outcomes, or whose every edge is a round edge."""
         silent = {node.name for node in self.nodes if not node.outcomes}
-        signalling = {edge.source for edge in self.edges if edge.signal}
-        return frozenset(silent | (signalling - {edge.source for edge in self.carrying}))
+        once = {edge.source for edge in self.edges if edge.per_round}
+        return frozenset(silent | (once - {edge.source for edge in self.carrying}))
+
+    @property
+    def round_nodes(self) -> frozenset[str]:
+        """The nodes that the round's own message may visit, without the start."""
+        return frozenset(edge.target for edge in self.edges if edge.per_round) - {self.start}
 
     def node(self, name: str) -> Node:
         """The node of that name.

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 from funreason.bus.agent import ERROR, At, BrokenAgent, Observer
 from funreason.bus.routing import (
@@ -86,14 +86,6 @@ class Flow:
     ended: int
     peak: int
     stopped: bool
-
-
-class Signalled(NamedTuple):
-    """An agent's answer to a signal, and the node that its edge leads to."""
-
-    outcome: str
-    target: str
-    payload: Any
 
 
 def node_flows(lanes: Iterable[NodeState]) -> dict[str, NodeFlow]:

@@ -14,11 +14,12 @@ from funreason.commands.viewing import CONSOLE, require_terminal, speak_into, vi
 from funreason.config import Config, ConfigError, parse_setting
 from funreason.display.progress import LiveProgress
 from funreason.display.table import account, run_tables
-from funreason.loops.self_refinement import START, config_of, new_run, play
+from funreason.loops.self_refinement import config_of, new_run, play
 from funreason.policies.endpoint import event_loop as turns
 from funreason.record.folder import RunFolder, open_run
 from funreason.record.state import State
 from funreason.stop import STOPPED, StopRequest
+from funreason.weights import START
 
 OK, REFUSED, INTERRUPTED = 0, 3, 130
 OPTIONS = {"tasks.path": "--tasks", "tasks.strict": "--strict", "model.path": "--model", "seed": "--seed"}

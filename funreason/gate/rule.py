@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from funreason.bfcl.intervals import mcnemar_exact, wilson
+from funreason.config import Gate
 from funreason.record.events import Score
 
 
@@ -24,16 +25,6 @@ class SuiteResult(NamedTuple):
     def accuracy(self) -> float:
         """The share of items that are right in the strict form."""
         return sum(self.strict) / len(self.strict)
-
-
-class Rule(NamedTuple):
-    """When to promote; points are percentage points."""
-
-    min_gain: float
-    significant: bool
-    p: float
-    max_category_loss: float
-    max_guard_loss: float
 
 
 class SuiteComparison(NamedTuple):
@@ -72,7 +63,7 @@ def by_category(old: SuiteResult, new: SuiteResult) -> dict[str, Score]:
     return {name: compare(old, new, name) for name in dict.fromkeys(old.categories)}
 
 
-def decide(rule: Rule, pairs: Sequence[SuiteComparison]) -> tuple[str, str]:
+def decide(rule: Gate, pairs: Sequence[SuiteComparison]) -> tuple[str, str]:
     """The word and its reason. Guards and categories are asked first: a gain does not buy them off."""
     for pair in pairs:
         harm = _HARM[pair.role](rule, pair)
@@ -98,21 +89,21 @@ def points(score: Score) -> float:
     return 100 * (score.new - score.old) / score.total if score.total else 0.0
 
 
-def _guard_harm(rule: Rule, pair: SuiteComparison) -> str:
+def _guard_harm(rule: Gate, pair: SuiteComparison) -> str:
     loss = round(100 * (pair.start - pair.new.accuracy), 6)  # 0.65 - 0.60 is not 0.05 in binary
     if loss <= rule.max_guard_loss:
         return ""
     return f"guard {pair.name} is {loss:.1f} points under its start; {rule.max_guard_loss:g} are allowed"
 
 
-def _category_harm(rule: Rule, pair: SuiteComparison) -> str:
+def _category_harm(rule: Gate, pair: SuiteComparison) -> str:
     for name, score in by_category(pair.old, pair.new).items():
         if -points(score) > rule.max_category_loss and score.p <= rule.p:
             return f"category {name} fell {-points(score):.1f} points, p {score.p:.3f}"
     return ""
 
 
-def _no_harm(rule: Rule, pair: SuiteComparison) -> str:
+def _no_harm(rule: Gate, pair: SuiteComparison) -> str:
     return ""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,14 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from funreason.agents.generator import Generator
-from funreason.agents.judges.canary_check import CanaryCheck, beside, with_self_agreement
+from funreason.agents.judges.canary_check import CanaryCheck, beside
 from funreason.agents.judges.llm.factory import build_panel, connected, recording_usage, uses_llm
-from funreason.agents.judges.llm.panel import Panel
-from funreason.agents.judges.registry import check_judges, judges, make_bus
-from funreason.agents.regenerator import Regenerator, Resample
-from funreason.agents.sinks import DeadLetterSink, Ending, KeptSink, Sink
-from funreason.bus.graph import Graph
+from funreason.agents.judges.registry import check_judges
+from funreason.agents.sinks import Ending
 from funreason.bus.workers import Flow
 from funreason.config import Config, dump_config
 from funreason.data.reading import read_samples
@@ -34,14 +30,14 @@ from funreason.record.manifest import seal_run
 from funreason.record.sample_files import KEPT, SampleFiles
 from funreason.record.settings import RECORDS, REFINED, is_refining, resume_command
 from funreason.record.state import State
+from funreason.runtime.agents import Run, build_bus, round_sink
 from funreason.runtime.graph import refine_graph
 from funreason.runtime.journal import Journal
-from funreason.runtime.resume import RecordedVerdicts, backfill_end_events, first_attempts
 from funreason.stop import STOPPED, Interrupted, StopRequest
 from funreason.types import Sample, changed
 
 if TYPE_CHECKING:
-    from funreason.policies.endpoint.sampler import EndpointSampler
+    pass
 
 
 def note_records(out: RunFolder, file: Path, samples: Sequence[Sample]) -> None:
@@ -133,11 +129,13 @@ ROUND = 1
 async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequest, *, resume: bool = False) -> Flow:
     """Judge every record of `file`; texts, refined data and events go to `out`.
 
-    With `resume`, those that have not ended, with every verdict that the record of `out` holds; a writer that has been
-    silent for long is then taken to be dead.
+    With `resume`, only the records that have not ended are judged, and verdicts in the record of `out` are reused; a
+    writer that has been silent for long is then taken to be dead.
 
-    DataError when nothing is usable, GraphError or PluginError when nothing could judge it, RecordError when the
-    records are others than those the run began with: then `out` is not begun, or left as it was.
+    Raises:
+        DataError: no record is usable.
+        GraphError, PluginError: nothing could judge them.
+        RecordError: the records are not those the run began with. `out` is then not begun, or left as it was.
     """
     if uses_llm(config.fcdr) or config.sample.endpoints:
         import_in_background()
@@ -155,7 +153,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
         if resume:
             out.sweep()
             if out.state().events != past.events:
-                raise RecordError(f"{out.path} was gone on with by another process in this moment; try again")
+                raise RecordError(f"{out.path}: another process resumed this run at the same time; try again.")
         else:
             write_whole(out.path / REFINED, dump_config(config))
             note_records(out, file, reading.samples)
@@ -176,83 +174,43 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
         )
         if not past.tasks_read:
             journal.read(reading.refusals, reading.summary())
-        return await _refine(config, journal, graph, panel, served, reading.samples, past, stop)
+        run = Run(config=config, graph=graph, journal=journal, stop=stop, past=past, panel=panel)
+        if served is not None:  # endpoints resample what a judge sent back; no model of our own is asked here
+            report = UsageReporter(served.pool.purse, "regenerator", journal.write)
+            policy = served_policy(config, served, None, partial(report.tell, ROUND))
+            run.sampler = lambda round: policy
+        try:
+            with recording_usage(panel, journal.write):
+                flow = await judge_samples(run, reading.samples)
+            out.seal(ROUND)
+        except STOPPED:
+            journal.end("interrupted", resume_command(out))
+            raise
+        except BaseException as error:
+            journal.end("failed", f"{type(error).__name__}: {error}"[:2000])
+            raise
+        journal.write(RoundEnded(round=ROUND, weights=""))
+        journal.end("finished")
+        seal_run(out, ended=True)
+        return flow
 
 
-async def _refine(
-    config: Config,
-    journal: Journal,
-    graph: Graph,
-    panel: Panel | None,
-    served: EndpointSampler | None,
-    samples: Sequence[Sample],
-    past: State,
-    stop: StopRequest,
-) -> Flow:
-    out = journal.folder
-    try:
-        with recording_usage(panel, journal.write):
-            own, resample = judges(config.fcdr, panel), _resampler(config, served, journal)
-            flow = await _judge(config, journal, graph, own, samples, past, stop, resample)
-        out.seal(ROUND)
-    except STOPPED:
-        journal.end("interrupted", resume_command(out))
-        raise
-    except BaseException as error:
-        journal.end("failed", f"{type(error).__name__}: {error}"[:2000])
-        raise
-    journal.write(RoundEnded(round=ROUND, weights=""))
-    journal.end("finished")
-    seal_run(out, ended=True)
-    return flow
-
-
-async def _judge(
-    config: Config,
-    journal: Journal,
-    graph: Graph,
-    own: Mapping[str, Any],
-    samples: Sequence[Sample],
-    past: State,
-    stop: StopRequest,
-    resample: Resample | None,
-) -> Flow:
-    texts = journal.folder.texts(ROUND)
-    end = Sink(texts, journal.write)
-    again = first_attempts(past, ROUND, config.fcdr.max_attempts)
-    backfill_end_events(end, past, ROUND, again)
-    recall = RecordedVerdicts(journal, texts, ROUND, past)
-    seated = {name: own[name] for name in graph.order if name in own}
-    batched = {node.name for node in graph.nodes if node.max_batch > 1}
-    asked = with_self_agreement(seated, config, journal.write)
-    agents = {
-        **{name: recall.judge(name, agent, batched=name in batched) for name, agent in asked.items()},
-        "regenerator": Regenerator(resample, order=config.fcdr.regenerate, max_attempts=config.fcdr.max_attempts),
-        "dead_letter": DeadLetterSink(end),
-    }
-    owed = [sample for sample in samples if (ROUND, sample.id) not in past.ended]
+async def judge_samples(run: Run, samples: Sequence[Sample]) -> Flow:
+    """Carry samples through the graph of a run, to its trainer (which keeps them) or its dead letter."""
+    journal, past, files = run.journal, run.past, run.journal.folder.texts(ROUND)
+    sink, again = round_sink(run, ROUND), run.first_attempts(ROUND)
+    pending = [sample for sample in samples if (ROUND, sample.id) not in past.ended]
     tried = {name for name, health in past.at_round(ROUND).health.items() if health.tried}
-    untried = seated if owed else {name: judge for name, judge in seated.items() if name not in tried}
-    examiner, tasks = CanaryCheck(config, journal.write, stop), [sample.task for sample in samples]
+    untried = run.judges if pending else {name: j for name, j in run.judges.items() if name not in tried}
+    check = CanaryCheck(run.config, journal.write, run.stop)
     async with journal.heartbeat():
-        with refined_files(journal.folder, texts, end) as ended:
-            bus = make_bus(graph, {**agents, "trainer": KeptSink(ended)}, config.fcdr, recall.observe)
-            with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
-                examining = examiner.examine(untried, tasks, len(samples), ROUND, texts)
-                async with beside(examining, bus.stop, first=examiner.decides):
-                    flow = await bus.drain(changed(s, round=ROUND, attempt=again.get(s.id, 0)) for s in owed)
+        with refined_files(journal.folder, files, sink) as end:
+            bus = build_bus(run, ROUND, end)
+            with journal.phase(ROUND, "sample", todo=len(samples)), run.stop.calling(bus.stop):
+                checking = check.examine(untried, [s.task for s in samples], len(samples), ROUND, files)
+                async with beside(checking, bus.stop, first=check.decides):
+                    flow = await bus.drain(changed(s, round=ROUND, attempt=again.get(s.id, 0)) for s in pending)
             if flow.stopped:
                 raise Interrupted
-    texts.delete_verdicts()
+    files.delete_verdicts()
     return flow
-
-
-def _resampler(config: Config, served: EndpointSampler | None, journal: Journal) -> Resample | None:
-    """Endpoints that answer anew what a judge sent back; no model of our own is asked here."""
-    if served is None:
-        return None
-    account = UsageReporter(served.pool.purse, "regenerator", journal.write)
-    policy = served_policy(config, served, None, partial(account.tell, ROUND))
-    texts = journal.folder.texts(ROUND)
-    drawn = {(sample.id, sample.attempt): sample for sample in texts.get("sampled")}
-    return Generator(policy, texts, 1, drawn).resample

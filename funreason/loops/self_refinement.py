@@ -1,8 +1,11 @@
-"""One round: sample, refine, train, gate.
+"""The self-refinement loop: sample, refine, train, gate, and again.
 
-Agents never import this module and never call each other; they answer messages on the bus.
-A sample that fails stays in the record as data; only a broken judge stops the round. An update whose loss stays not
-finite ends its round with a rollback.
+One round is `play_round`: tasks go onto the bus, and when every sample has ended, the round's own message travels the
+same graph: drained → trainer → candidate → evaluator → accepted → generator. The recipe starts the bus, waits and
+records; it names no agent. A sample that fails stays in the record as data; only a broken judge stops a round.
+
+`new_run` makes a run's folder; `play` plays it from where its record ends. However a run ends, its last event says how;
+a run that could not begin leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -13,11 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from funreason.agents.judges.llm.factory import connected, recording_usage
-from funreason.bus.scheduler import Bus
 from funreason.config import Config, ConfigError, dump_config, load_config
-from funreason.errors import BrokenWeights
-from funreason.loops.session import Session, build_session
-from funreason.loops.updating import trained_before
+from funreason.loops.session import Session, open_session
 from funreason.plan.planning import warn_if_it_will_not_fit
 from funreason.record.events import LogMessage, RoundEnded, RunStarted
 from funreason.record.folder import RecordError, RunFolder
@@ -26,117 +26,55 @@ from funreason.record.settings import LOOP, resume_command, resuming, settings_f
 from funreason.record.state import State
 from funreason.runtime.control_server import ControlServer
 from funreason.runtime.journal import Journal
-from funreason.srml.errors import NotFinite
 from funreason.stop import STOPPED, Interrupted, StopRequest, pausable
-from funreason.types import Candidate, Sample, Weights
+from funreason.types import Drained, Weights
+from funreason.weights import START
 
 
-async def play_round(world: Session, k: int) -> Weights:
-    """Play round `k` from the weights accepted so far; the answer is which weights to go on with."""
-    seeds = world.seeds(k)
-    bus = world.bus(k)
-    await sample_and_refine(world, bus, seeds, k)
-    try:
-        accepted = await gate(world, bus, await train(world, bus, k))
-    except (NotFinite, BrokenWeights) as error:  # the update broke the weights: the round is lost, not the run
-        accepted = await world.evaluator.refuse(k, f"the update failed: {error}")
-    world.finish_round(k)
-    world.journal.write(RoundEnded(round=k, weights=accepted.weights_id))
-    return accepted
+async def play_session(session: Session) -> None:
+    """The start, then the rounds; what the record says is done is skipped."""
+    await supervised_start(session)
+    for k in range(1, session.config.rounds + 1):
+        session.stop.check()
+        if session.played(k):
+            continue
+        if not await play_round(session, k):
+            break
+        if session.stop.after_round and k < session.config.rounds:
+            raise Interrupted
 
 
-async def sample_and_refine(world: Session, bus: Bus, seeds: list[Sample], k: int) -> None:
-    """Try the judges, then draw answers to every seed and judge them: the bus finishes samples before it draws more."""
-    accepted = world.accepted
-    with world.journal.phase(k, "sample", todo=len(seeds) * world.samples_per_task):
-        # A gate that held, or a run taken up again, leaves other weights in the model than those accepted.
-        await world.policy.load(accepted.folder, accepted.weights_id)
-        world.warn_of_shared_weights(k)
-        await world.examine_judges(k, seeds)
-        with world.stop.calling(bus.stop):
-            flow = await bus.drain(pausable(seeds, world.stop))
+async def supervised_start(session: Session) -> None:
+    """Measure the weights of the start; where there are references to learn, train on them and let the gate decide."""
+    done, trains = session.played(START), session.config.warmup.references is not None
+    with session.journal.phase(START, "base"):
+        await session.learner.evaluator.measure_base(as_start=not done and not trains)
+    session.stop.check()
+    if done:
+        return
+    if trains:
+        session.settle(await session.bus(START).send("drained", Drained(START), session.steps()))
+    else:
+        base = session.weights.base
+        session.journal.write(RoundEnded(round=START, weights=base.id))
+        session.weights.start = base
+
+
+async def play_round(session: Session, k: int) -> bool:
+    """Play round `k` from the weights accepted so far; False when the source has no task left for it."""
+    tasks = session.source.next(k, session.past)
+    if tasks is None:
+        return False
+    seeds, bus, journal = session.seeds(k, tasks), session.bus(k), session.journal
+    with journal.phase(k, "sample", todo=len(seeds) * session.samples_per_task):
+        await session.prepare(k, seeds)
+        with session.stop.calling(bus.stop):
+            flow = await bus.drain(pausable(seeds, session.stop))
         if flow.stopped:
             raise Interrupted
-        world.finish_sampling(k)
-
-
-async def train(world: Session, bus: Bus, k: int) -> Candidate:
-    """Nothing is in flight any more: the trainer learns from what it was handed."""
-    await world.stop.wait()
-    world.stop.check()
-    done = trained_before(world.past, k, world.journal.folder.weights)
-    if done is not None:
-        return done
-    with world.journal.phase(k, "train"):
-        answer = await bus.signal("trainer", "drained", k)
-    candidate: Candidate = answer.payload
-    return candidate
-
-
-async def gate(world: Session, bus: Bus, candidate: Candidate) -> Weights:
-    """Old and new weights on the same items; the generator goes on with those that are accepted."""
-    await world.stop.wait()
-    world.stop.check()
-    with world.journal.phase(candidate.round, "gate"):
-        answer = await bus.signal("evaluator", "updated", candidate)
-    accepted: Weights = answer.payload
-    await bus.signal("generator", "gated", accepted)
-    return accepted
-
-
-# A whole run: measure the start, warm up, play the rounds.
-#
-# `new_run` makes the folder, `play` plays it from where its record ends and skips what the record says is done.
-# Whatever ends a run, its last event says how; a run that could not begin leaves nothing behind, and nothing that it
-# did not make is ever removed.
-
-START = 0
-"""The round in which the start is measured and the warm-up happens."""
-
-
-def new_run(config: Config) -> RunFolder:
-    """A fresh folder for a run. ConfigError when its name is none for a folder, RecordError when it is taken."""
-    folder = _named(config.run_dir, config.name) if config.name is not None else _dated(config.run_dir)
-    (folder.path / LOOP).write_text(dump_config(config))
-    return folder
-
-
-def _named(runs: Path, name: str) -> RunFolder:
-    if name in ("", ".", "..") or {"/", "\\", "\0"} & set(name):
-        raise ConfigError(f"name is {name!r}: a run's name is that of one folder. Where it lies, --run-dir says.")
-    folder = RunFolder(runs / name)
-    try:
-        folder.path.mkdir(parents=True)
-    except FileExistsError:
-        raise RecordError(_taken(folder)) from None
-    return folder
-
-
-def _dated(runs: Path) -> RunFolder:
-    now, number = time.strftime("%Y%m%d-%H%M%S"), 1
-    while True:
-        folder = RunFolder(runs / (now if number == 1 else f"{now}-{number}"))
-        try:
-            folder.path.mkdir(parents=True)
-            return folder
-        except FileExistsError:  # another run began within the same second
-            number += 1
-
-
-def _taken(folder: RunFolder) -> str:
-    if (folder.path / "run.json").exists():
-        return f"{folder.path} holds a run already. Go on with `--resume {folder.path}` or choose another name."
-    return f"{folder.path} exists already and is no run. Choose another name; nothing in it was touched."
-
-
-def config_of(folder: RunFolder, changes: dict[str, Any] | None = None) -> Config:
-    """The configuration a run was started with; `changes` maps dotted keys to what they are now."""
-    path = folder.path / LOOP
-    if settings_file(folder) not in (None, path):
-        raise RecordError(f"{folder.path} is no loop's run but was written by `refine`; go on with: {resuming(folder)}")
-    if not path.exists():
-        raise RecordError(f"{folder.path} has no {LOOP}, so the run cannot be taken up again")
-    return load_config(path, changes)
+        journal.folder.texts(k).delete_verdicts()  # every sample has ended, and its end holds all its verdicts
+    session.settle(await bus.send("drained", Drained(k), session.steps()))
+    return True
 
 
 async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: bool = False) -> State:
@@ -154,7 +92,12 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
         async with journal.heartbeat(), ControlServer(folder.path, stop, journal.write):
             if dead is not None:
                 journal.taken_over(dead)
-            await _play(config, folder, journal, stop, past, last_heartbeat_at)
+            session = open_session(config, folder, journal, stop, past)
+            async with connected(session.panel, stop):
+                with recording_usage(session.panel, journal.write):
+                    _announce(session, past, last_heartbeat_at)
+                    await play_session(session)
+                    _link_model(folder, session.weights.accepted)
     except STOPPED:
         journal.end("interrupted", resume_command(folder))
         raise
@@ -169,13 +112,80 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
     return folder.state()
 
 
+def _announce(session: Session, past: State, last_heartbeat_at: float) -> None:
+    """The run's first events: its graph, what the plan warns of, and which records never became a task."""
+    config, journal = session.config, session.journal
+    journal.write(
+        RunStarted(
+            run=journal.folder.name,
+            rounds=config.rounds,
+            seed=config.seed,
+            nodes=list(session.graph.order),
+            resumed=bool(past.events),
+            base_weights=session.weights.base.id,
+            edges=[(e.source, e.outcome, e.target) for e in session.graph.edges if not e.per_round],
+            last_heartbeat_at=last_heartbeat_at if past.events else 0.0,
+        )
+    )
+    session.learner.policy.listen(journal.synced)
+    for problem in warn_if_it_will_not_fit(config):
+        journal.write(LogMessage(level="warning", text=f"the plan says: {problem}"))
+    if not past.tasks_read:
+        journal.read(session.source.refusals, session.source.summary)
+    session.stop.check()
+
+
 def promoted(state: State) -> bool:
-    """Whether any round's weights were promoted; what the warm-up gained is none of theirs."""
+    """Whether any round was promoted. The supervised start does not count."""
     return any(k > START and r.gate is not None and r.gate.decision == "promote" for k, r in state.rounds.items())
 
 
+def new_run(config: Config) -> RunFolder:
+    """A fresh folder for a run. ConfigError when its name cannot name a folder, RecordError when it is taken."""
+    if config.name is None:
+        folder = _dated(config.run_dir)
+    else:
+        if config.name in ("", ".", "..") or {"/", "\\", "\0"} & set(config.name):
+            raise ConfigError(
+                f"name is {config.name!r}: it must be a single folder name, not a path. "
+                "Use --run-dir for the parent folder."
+            )
+        folder = RunFolder(config.run_dir / config.name)
+        try:
+            folder.path.mkdir(parents=True)
+        except FileExistsError:
+            if (folder.path / "run.json").exists():
+                text = f"holds a run already. Resume it with `--resume {folder.path}`, or choose another name."
+            else:
+                text = "exists already and is not a run. Choose another name; nothing in it was touched."
+            raise RecordError(f"{folder.path} {text}") from None
+    (folder.path / LOOP).write_text(dump_config(config))
+    return folder
+
+
+def _dated(runs: Path) -> RunFolder:
+    now, number = time.strftime("%Y%m%d-%H%M%S"), 1
+    while True:
+        folder = RunFolder(runs / (now if number == 1 else f"{now}-{number}"))
+        try:
+            folder.path.mkdir(parents=True)
+            return folder
+        except FileExistsError:  # another run began within the same second
+            number += 1
+
+
+def config_of(folder: RunFolder, changes: dict[str, Any] | None = None) -> Config:
+    """The configuration a run was started with; `changes` maps dotted keys to what they are now."""
+    path = folder.path / LOOP
+    if settings_file(folder) not in (None, path):
+        raise RecordError(f"{folder.path} was written by `refine`, not by a loop; resume it with: {resuming(folder)}")
+    if not path.exists():
+        raise RecordError(f"{folder.path} has no {LOOP}, so the run cannot be resumed")
+    return load_config(path, changes)
+
+
 def _remove(folder: RunFolder, journal: Journal) -> None:
-    """Take back what a run that never began has made: an empty run would only be in the way."""
+    """Remove what a run that never began has made: an empty run would only be in the way."""
     journal.abandon()
     shutil.rmtree(folder.gate_items, ignore_errors=True)
     for name in ("run.json", LOOP):
@@ -185,85 +195,8 @@ def _remove(folder: RunFolder, journal: Journal) -> None:
             path.rmdir()
 
 
-async def _play(
-    config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State, last_heartbeat_at: float
-) -> None:
-    world = build_session(config, folder, journal, stop, past)
-    async with connected(world.panel, stop):
-        with recording_usage(world.panel, journal.write):
-            await _play_world(world, folder, past, last_heartbeat_at)
-
-
-async def _play_world(world: Session, folder: RunFolder, past: State, last_heartbeat_at: float) -> None:
-    config, journal, stop = world.config, world.journal, world.stop
-    journal.write(_started(world, folder, past, last_heartbeat_at))
-    world.policy.listen(journal.synced)
-    for problem in warn_if_it_will_not_fit(config):
-        journal.write(LogMessage(level="warning", text=f"the plan says: {problem}"))
-    if not past.tasks_read:
-        journal.read(world.pool.refusals, world.pool.summary)
-    stop.check()
-    await _start(world)
-    for k in range(1, config.rounds + 1):
-        stop.check()
-        done = past.rounds.get(k)
-        if done is not None and done.ended:
-            world.evaluator.accepted = world.weights(done.weights)
-            continue
-        await play_round(world, k)
-        if stop.after_round and k < config.rounds:
-            raise Interrupted
-    _write_final(folder, world.accepted)
-
-
-def _started(world: Session, folder: RunFolder, past: State, last_heartbeat_at: float) -> RunStarted:
-    return RunStarted(
-        run=folder.name,
-        rounds=world.config.rounds,
-        seed=world.config.seed,
-        nodes=list(world.graph.order),
-        resumed=bool(past.events),
-        base_weights=world.base.weights_id,
-        edges=[(e.source, e.outcome, e.target) for e in world.graph.edges if not e.signal],
-        last_heartbeat_at=last_heartbeat_at if past.events else 0.0,
-    )
-
-
-async def _start(world: Session) -> None:
-    """Everything before the first round; guards are held to what stands after it."""
-    await _measure_and_warm_up(world)
-    await world.evaluator.set_baseline(world.accepted)
-
-
-async def _measure_and_warm_up(world: Session) -> None:
-    """Measure the weights of the start; with a warm-up, train on references and let the gate compare."""
-    with world.journal.phase(START, "base"):
-        await world.evaluator.set_baseline(world.base)
-    world.stop.check()
-    done = world.past.rounds.get(START)
-    if done is not None and done.ended:
-        world.evaluator.accepted = world.weights(done.weights)
-        return
-    if world.config.warmup.references is None:
-        world.journal.write(world.evaluator.baseline_event())
-    else:
-        await _warm_up(world)
-    shutil.rmtree(world.journal.folder.checkpoint(START), ignore_errors=True)
-    world.journal.write(RoundEnded(round=START, weights=world.accepted.weights_id))
-
-
-async def _warm_up(world: Session) -> None:
-    candidate = trained_before(world.past, START, world.journal.folder.weights)
-    if candidate is None:
-        with world.journal.phase(START, "warmup"):
-            candidate = await world.warm_up(START)
-    world.stop.check()
-    with world.journal.phase(START, "gate"):
-        await world.evaluator.on_signal("updated", candidate)
-
-
-def _write_final(folder: RunFolder, accepted: Weights) -> None:
-    """A link to the weights that were accepted last, so nobody has to look up an id."""
+def _link_model(folder: RunFolder, accepted: Weights) -> None:
+    """A link `model` to the weights accepted last, so that no one has to look up an id."""
     target = accepted.folder.resolve()
     inside = target.is_relative_to(folder.path.resolve())
     link = folder.path / ".model.new"

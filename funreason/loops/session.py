@@ -1,263 +1,191 @@
-"""Everything a run needs, put together from its configuration: model, tasks, gate, graph, agents, record.
+"""A session: everything a loop needs, put together from its configuration. The only module that knows every part.
 
-`play_round` asks it for the seeds and the bus of a round and knows nothing of files or libraries.
+The recipe (`self_refinement`) asks it for a round's tasks and bus, and knows nothing of files or libraries. What is
+cheap to check (tasks, graph, judges) is checked before what is slow to load (torch, the model), so that a mistake is
+reported early.
 """
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections import Counter
-from dataclasses import replace
-from functools import cached_property, partial
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from funreason.agents.evaluator import Evaluator
-from funreason.agents.generator import Drawn, Generator, ReferenceGenerator
-from funreason.agents.judges.canary_check import CanaryCheck, with_self_agreement
+from funreason.agents.judges.canary_check import CanaryCheck
 from funreason.agents.judges.llm.factory import build_panel, shared_weights
-from funreason.agents.judges.llm.panel import Panel
-from funreason.agents.judges.registry import check_judges, judges, make_bus
+from funreason.agents.judges.registry import check_judges
 from funreason.agents.references import replay_samples, usable_references
-from funreason.agents.regenerator import Regenerator
-from funreason.agents.sinks import DeadLetterSink, KeptSink, Sink
-from funreason.agents.staleness import WeightsHistory
-from funreason.agents.trainer import SelectionSettings, Trainer, UpdateRequest
-from funreason.bus.graph import Graph
-from funreason.bus.scheduler import Bus
-from funreason.config import OWN_TASKS, Config, ConfigError, Gate
+from funreason.agents.selection import KeptSamples, References
+from funreason.bus.scheduler import Bus, RoundSteps
+from funreason.config import OWN_TASKS, Config, ConfigError
 from funreason.data.form import DataError, Refusal
 from funreason.gate.contamination import ContaminationCheck, Finding
 from funreason.gate.items import gate_suites
-from funreason.gate.rule import Rule
 from funreason.loops.updating import Updating
-from funreason.policies.factory import PolicyForRound, budget_of, build_policy, endpoint_sampler, policy_for_round
+from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, policy_for_round
 from funreason.policies.policy import Policy
-from funreason.record.events import ContaminationChecked, TrainingSetSelected
+from funreason.record.events import ContaminationChecked, RoundEnded, RoundMessage, WeightsRefused
 from funreason.record.folder import RunFolder
 from funreason.record.manifest import seal_run
 from funreason.record.state import State
+from funreason.runtime.agents import Learner, Run, build_bus
 from funreason.runtime.graph import loop_graph
 from funreason.runtime.journal import Journal
-from funreason.runtime.resume import RecordedVerdicts, backfill_end_events, first_attempts
 from funreason.sources.tasks import Pool, hold_out, read_pool, references, warmup_tasks
 from funreason.stop import StopRequest
-from funreason.types import Candidate, Sample, Task, Weights
+from funreason.types import Decision, Sample, Task, refusal
+from funreason.weights import START, WeightStore
+
+PHASES = {("trainer", START): "warmup", "trainer": "train", "evaluator": "gate"}
+"""What the record calls the work of a node on a round's message; another node's phase has the node's name."""
 
 
-class Session:
-    """The parts of one run. `accepted` are the weights the next round starts from; `base` those of the start."""
+@dataclass(kw_only=True)
+class Session(Run):
+    """One run of a loop."""
 
-    def __init__(
-        self,
-        config: Config,
-        journal: Journal,
-        stop: StopRequest,
-        policy: Policy,
-        speaker: PolicyForRound,
-        pool: Pool,
-        evaluator: Evaluator,
-        updating: Updating,
-        base: Weights,
-        past: State,
-        screen: ContaminationCheck,
-        panel: Panel | None,
-    ) -> None:
-        self.config = config
-        self.journal = journal
-        self.stop = stop
-        self.policy = policy
-        self.speaker = speaker
-        self.pool = pool
-        self.evaluator = evaluator
-        self.updating = updating
-        self.base = base
-        self.past = past
-        self.screen = screen
-        self.panel = panel
-        self.graph: Graph = loop_graph(config.fcdr)
-        self.lineage = WeightsHistory(
-            [base.weights_id, *[r.weights for _, r in sorted(past.rounds.items()) if r.ended]]
-        )
+    learner: Learner
+    source: Pool
+    screen: ContaminationCheck
 
     @property
-    def accepted(self) -> Weights:
-        """The weights accepted last."""
-        return self.evaluator.accepted or self.base
+    def weights(self) -> WeightStore:
+        """Which weights are which."""
+        return self.learner.weights
 
     @property
     def samples_per_task(self) -> int:
-        """How many samples a seed becomes."""
+        """How many samples a task becomes."""
         return 1 if self.config.train.learn_from == "references" else self.config.sample.k
 
-    def seeds(self, k: int) -> list[Sample]:
-        """A message for each task of round `k`: only the task, nothing answered yet."""
-        tasks = self.pool.round(k)
-        self._note_screened(k, self._replay_tasks(k), self.pool.contaminated_in(k))
-        return [Sample(id=f"r{k}/{task.id}", task=task, answer="", round=k) for task in tasks]
+    def played(self, round: int) -> bool:
+        """Whether the record says that a round is over."""
+        past = self.past.rounds.get(round)
+        return past is not None and past.ended
 
-    def bus(self, k: int) -> Bus:
-        """The agents of round `k` on the bus."""
-        texts = self.journal.folder.texts(k)
-        end = Sink(texts, self.journal.write)
-        backfill_end_events(end, self.past, k, self._requeued(k))
-        recall = RecordedVerdicts(self.journal, texts, k, self.past)
-        generator, resample = self._generator(k)
-        agents: dict[str, Any] = {
-            **self._recalling(recall),
-            "generator": generator,
-            "regenerator": Regenerator(
-                resample, order=tuple(self.config.fcdr.regenerate), max_attempts=self.config.fcdr.max_attempts
-            ),
-            "trainer": self._trainer(k, KeptSink(end)),
-            "evaluator": self.evaluator,
-            "dead_letter": DeadLetterSink(end),
-        }
-        return make_bus(self.graph, agents, self.config.fcdr, recall.observe)
+    def bus(self, round: int) -> Bus:
+        """The bus of a round, with an agent at every node."""
+        return build_bus(self, round)
 
-    def _recalling(self, recall: RecordedVerdicts) -> dict[str, Any]:
-        """The judges, asked only for what the record does not hold."""
-        batched = {node.name for node in self.graph.nodes if node.max_batch > 1}
-        found = with_self_agreement(self.judges, self.config, self.journal.write)
-        return {name: recall.judge(name, agent, batched=name in batched) for name, agent in found.items()}
+    def seeds(self, round: int, tasks: Sequence[Task]) -> list[Sample]:
+        """A message for each task of a round: only the task, nothing answered yet."""
+        self._note_contamination(round, self._replayed(round), self.source.contaminated_in(round))
+        return [Sample(id=f"r{round}/{task.id}", task=task, answer="", round=round) for task in tasks]
 
-    @cached_property
-    def judges(self) -> dict[str, Any]:
-        """The judges that stand in the graph, by node."""
-        found = judges(self.config.fcdr, self.panel)
-        return {name: found[name] for name in self.graph.order if name in found}
+    async def prepare(self, round: int, seeds: Sequence[Sample]) -> None:
+        """Before a round samples: load the accepted weights, and try the judges on canaries.
 
-    async def examine_judges(self, k: int, seeds: list[Sample]) -> None:
-        """Try the judges on canaries before round `k` draws samples; UnfitJudge stops the round."""
-        past = self.past.rounds.get(k)
+        JudgeFailedCanaries stops the round.
+        """
+        # A gate that held, or a run that was resumed, leaves other weights in the model than those accepted.
+        await self.learner.policy.load(self.weights.accepted)
+        assert self.sampler is not None
+        if self.panel is not None:
+            warning = shared_weights(self.panel, self.sampler(round).weights_id, round)
+            if warning is not None:
+                self.journal.write(warning)
+        past = self.past.rounds.get(round)
         if past is not None and "sample" in past.whole:
-            return  # they have judged the whole round already
+            return  # the judges have judged the whole round already
+        check = CanaryCheck(self.config, self.journal.write, self.stop)
         tasks, samples = [seed.task for seed in seeds], len(seeds) * self.samples_per_task
-        examiner = CanaryCheck(self.config, self.journal.write, self.stop)
-        await examiner.examine(self.judges, tasks, samples, k, self.journal.folder.texts(k))
+        await check.examine(self.judges, tasks, samples, round, self.journal.folder.texts(round))
 
-    def weights(self, weights_id: str) -> Weights:
-        """Weights by id: those of the start, or saved in the run's folder."""
-        if weights_id == self.base.weights_id:
-            return self.base
-        return Weights(weights_id, self.journal.folder.weights / weights_id)
+    def steps(self) -> RoundSteps:
+        """What happens around each agent that a round's message visits: a pause, a stop, a phase in the record."""
+        return _RecordedSteps(self)
 
-    async def warm_up(self, round: int) -> Candidate:
-        """Train on references before any sampling; the candidate for the first gate."""
+    def settle(self, decision: Decision) -> None:
+        """The round's message is back: accept what it says, and seal the round."""
+        round, refused = decision.round, refusal(decision.verdicts)
+        if refused is not None and decision.decision == "promote":
+            reason = refused.evidence or refused.reason
+            self.journal.write(WeightsRefused(round=round, node=refused.stage, reason=reason))
+        accepted = self.weights.settle(decision)
+        shutil.rmtree(self.journal.folder.checkpoint(round), ignore_errors=True)
+        if round != START:
+            if self.panel is not None:
+                self.panel.tally.flush()
+            self.journal.folder.seal(round)
+            seal_run(self.journal.folder)
+        self.journal.write(RoundEnded(round=round, weights=accepted.id))
+
+    def training_set(self, round: int) -> Any:
+        """What chooses the training set of a round: samples that were kept, or references at the start."""
+        if round == START:
+            return References(self._start_tasks, self._start_replay)
+        return KeptSamples(
+            self.config.train,
+            self.journal.folder.texts(round),
+            replay_samples(self.screen.clean(self._replayed(round)), round),
+            self.config.seed,
+            self.weights.recent(self.config.sample.max_staleness),
+        )
+
+    def _start_tasks(self, round: int) -> list[Task]:
         settings = self.config.warmup
         assert settings.references is not None
-        found = warmup_tasks(settings.references, self.pool, self.config.seed)
-        replay = settings.update.replay
-        again = references(replay, self.config.seed, round) if replay else []
-        self._note_screened(round, [*found, *again])
-        tasks, old = self.screen.clean(found), self.screen.clean(again)
-        samples, unusable = usable_references(tasks, round)
-        lesson = UpdateRequest(round, samples, replay_samples(old, round), self.base)
-        weights, updated, refused = await asyncio.to_thread(self.updating, settings.update, lesson)
-        self.journal.write(
-            TrainingSetSelected(
-                round=round,
-                kept=len(tasks),
-                trained=len(samples) - refused,
-                refused=refused + unusable,
-                replay=len(old),
-            )
-        )
-        self.journal.write(updated)
-        return Candidate(round, weights.weights_id, weights.folder)
+        found = warmup_tasks(settings.references, self.source, self.config.seed)
+        self._note_contamination(round, [*found, *self._start_replayed(round)])
+        return self.screen.clean(found)
 
-    def finish_sampling(self, k: int) -> None:
-        """Every sample of the round has ended: the verdicts on those in flight are of no more use."""
-        self.journal.folder.texts(k).delete_verdicts()
+    def _start_replayed(self, round: int) -> list[Task]:
+        replay = self.config.warmup.update.replay
+        return references(replay, self.config.seed, round) if replay else []
 
-    def warn_of_shared_weights(self, k: int) -> None:
-        """Say so where a judge of round `k` has the very weights that are about to be judged."""
-        noted = shared_weights(self.panel, self.speaker(k).weights_id, k) if self.panel is not None else None
-        if noted is not None:
-            self.journal.write(noted)
+    def _start_replay(self, round: int) -> list[Sample]:
+        return replay_samples(self.screen.clean(self._start_replayed(round)), round)
 
-    def finish_round(self, k: int) -> None:
-        """Seal the round's texts and the weights; what judging it cost is told, its checkpoint is of no more use."""
-        if self.panel is not None:
-            self.panel.tally.flush()
-        shutil.rmtree(self.journal.folder.checkpoint(k), ignore_errors=True)
-        self.journal.folder.seal(k)
-        seal_run(self.journal.folder)
-
-    def _generator(self, k: int) -> tuple[Any, Any]:
-        ended = {sample for round, sample in self.past.ended if round == k}
-        if self.config.train.learn_from == "references":
-            return ReferenceGenerator(self.policy, ended), None
-        texts = self.journal.folder.texts(k)
-        generator = Generator(
-            self.speaker(k),
-            texts,
-            self.config.sample.k,
-            drawn(texts.get("sampled")),
-            ended=ended,
-            requeued=self._requeued(k),
-        )
-        return generator, generator.resample
-
-    def _requeued(self, k: int) -> dict[str, int]:
-        return first_attempts(self.past, k, self.config.fcdr.max_attempts)
-
-    def _trainer(self, k: int, keeper: KeptSink) -> Trainer:
-        self.lineage.add(self.accepted.weights_id)
-        settings = self.config.train
-        counts = settings.counts[k - 1] if 1 <= k <= len(settings.counts) else None
-        start = self.accepted if settings.init_from == "accepted" else self.base
-        diet = SelectionSettings(
-            settings.learn_from,
-            settings.per_task,
-            dict(settings.quotas),
-            counts,
-            settings.most_solved,
-            self.config.seed,
-            self.lineage.youngest(self.config.sample.max_staleness),
-        )
-        return Trainer(
-            keeper,
-            self.journal.folder.texts(k),
-            diet,
-            self._replay(k),
-            start,
-            self.accepted,
-            partial(self.updating, settings.update),
-            self.journal.write,
-        )
-
-    def _replay(self, k: int) -> list[Sample]:
-        return replay_samples(self.screen.clean(self._replay_tasks(k)), k)
-
-    def _replay_tasks(self, k: int) -> list[Task]:
+    def _replayed(self, round: int) -> list[Task]:
         source = self.config.train.update.replay
         if source is None or not source.count:
             return []
         # Others each round: the same few old items again and again would be learnt by heart.
-        return references(source, self.config.seed, k)
+        return references(source, self.config.seed, round)
 
-    def _note_screened(self, round: int, tasks: list[Task], before: Counter[str] | None = None) -> None:
-        """Write how many of these tasks stand in the gate, on top of those found `before`."""
+    def _note_contamination(self, round: int, tasks: list[Task], before: Counter[str] | None = None) -> None:
+        """Write how many of these tasks the gate asks too, on top of those found `before`."""
         found = Counter(finding.kind for finding in self.screen.find(tasks)) + Counter(before)
         dropped = self.screen.settings.mode == "drop"
         self.journal.write(ContaminationChecked(round=round, exact=found["exact"], near=found["near"], dropped=dropped))
 
 
-def drawn(samples: Any) -> Drawn:
-    """Samples by id and attempt."""
-    return {(sample.id, sample.attempt): sample for sample in samples}
+class _RecordedSteps(RoundSteps):
+    """Writes each step of a round's message into the record; a pause or a stop takes effect between two agents."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def routed(self, source: str, outcome: str, target: str, message: Any) -> None:
+        """The message goes from `source` to `target`."""
+        verdicts = getattr(message, "verdicts", ())
+        said = next((v for v in reversed(verdicts) if v.stage == source), None)
+        reason = (said.reason or said.evidence) if said is not None else ""
+        event = RoundMessage(round=message.round, node=source, outcome=outcome, target=target, reason=reason)
+        self.session.journal.write(event)
+
+    @asynccontextmanager
+    async def working(self, node: str, message: Any) -> AsyncIterator[None]:
+        """A phase of the round, named by what the node does."""
+        session = self.session
+        if node == session.graph.start:  # the weights are loaded there; the round is over
+            yield
+            return
+        await session.stop.wait()
+        session.stop.check()
+        phase = PHASES.get((node, message.round)) or PHASES.get(node, node)
+        with session.journal.phase(message.round, phase):
+            yield
 
 
-# Builds a world: the one place where configuration meets libraries.
-#
-# Order matters for whoever made a mistake: what is cheap to check (tasks, graph, judges) comes before what is slow
-# (torch, the model).
-
-
-def build_session(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> Session:
-    """Everything a run needs; ConfigError, DataError, GraphError, PluginError or ModelError say what is wrong."""
-    loop_graph(config.fcdr)
+def open_session(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> Session:
+    """Build a session. ConfigError, DataError, GraphError, PluginError or ModelError say what is wrong."""
+    graph = loop_graph(config.fcdr)
     check_judges(config.fcdr)
     require_learnable(config)
     pool = read_pool(config.tasks, config.rounds, config.seed)
@@ -265,7 +193,8 @@ def build_session(config: Config, folder: RunFolder, journal: Journal, stop: Sto
     suites = gate_suites(config.gate.suites, held.gate, folder.gate_items)
     if not any(suite.role == "decide" for suite in suites):
         raise ConfigError("gate.suites has none with the role `decide`: nothing could say whether new weights stay.")
-    pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *_held_out(held.gate)])
+    held_out = [Refusal(0, task.id, "held_out", "held back for the gate") for task in held.gate]
+    pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *held_out])
     screen = ContaminationCheck([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
     pool = screened(pool, screen, _supervised(config))
     require_something_to_learn(config, pool, screen)
@@ -273,20 +202,31 @@ def build_session(config: Config, folder: RunFolder, journal: Journal, stop: Sto
     served = endpoint_sampler(config, budget)
     policy, base = build_policy(config)
     require_room_to_think(policy, pool, config)
-    return Session(
-        config,
-        journal,
-        stop,
-        policy,
-        policy_for_round(config, policy, served, journal.write),
-        pool,
-        Evaluator(policy, suites, rule_of(config.gate), folder.path / "gate", journal.write),
-        Updating(policy, folder, journal.write, stop, config),
-        base,
-        past,
-        screen,
-        build_panel(config, policy, budget),
+    weights = WeightStore(base, folder.weights, past)
+    updating = Updating(policy, folder, journal.write, stop, config)
+
+    def update(round: int) -> Any:
+        return partial(updating, config.warmup.update if round == START else config.train.update)
+
+    session = Session(
+        config=config,
+        graph=graph,
+        journal=journal,
+        stop=stop,
+        past=past,
+        panel=build_panel(config, policy, budget),
+        sampler=policy_for_round(config, policy, served, journal.write),
+        learner=Learner(
+            policy,
+            weights,
+            Evaluator(policy, suites, config.gate, folder.path / "gate", weights, journal.write),
+            lambda round: session.training_set(round),
+            update,
+        ),
+        source=pool,
+        screen=screen,
     )
+    return session
 
 
 def require_learnable(config: Config) -> None:
@@ -329,11 +269,6 @@ def require_room_to_think(policy: Policy, pool: Pool, config: Config) -> None:
             "dropped. Let it think (such as --set model.template={enable_thinking: true}), or do without thinking: "
             "--set fcdr.require_thinking=false."
         )
-
-
-def rule_of(gate: Gate) -> Rule:
-    """The gate's rule as configured."""
-    return Rule(gate.min_gain, gate.significant, gate.p, gate.max_category_loss, gate.max_guard_loss)
 
 
 def screened(pool: Pool, screen: ContaminationCheck, supervised: list[Task]) -> Pool:
@@ -379,7 +314,3 @@ def _supervised(config: Config) -> list[Task]:
 def _contaminated(finding: Finding) -> Refusal:
     message = f"the gate asks the same: {finding.query[:200]}"
     return Refusal(0, finding.task.id, f"contamination.{finding.kind}", message)
-
-
-def _held_out(tasks: list[Task]) -> list[Refusal]:
-    return [Refusal(0, task.id, "held_out", "held back for the gate") for task in tasks]

@@ -20,12 +20,11 @@ from funreason.policies.policy import Policy
 from funreason.policies.prompts import closes_thinking
 from funreason.record.events import Event, LogMessage, OptimizerStep, UpdateCrashed, WeightsTrained
 from funreason.record.folder import RunFolder
-from funreason.record.state import State
 from funreason.srml.errors import NotFinite, OtherTrainingError, WorkersFailed
 from funreason.srml.examples import Example, LoraSettings, StepReport, TrainReport, TrainSettings
 from funreason.srml.job import Job, Launch, Outcome
 from funreason.stop import Interrupted, StopRequest
-from funreason.types import Candidate, Sample, Weights
+from funreason.types import Sample, Weights
 
 
 class Updating:
@@ -150,14 +149,6 @@ class Updating:
                 by_attempt=msgspec.to_builtins(step.by_attempt, str_keys=True),
             )
         )
-
-
-def trained_before(past: State, k: int, weights: Path) -> Candidate | None:
-    """What round `k` had trained before the run was interrupted; None when that is still owed."""
-    done = past.rounds.get(k)
-    if done is None or done.update is None or not (weights / done.update.weights).is_dir():
-        return None
-    return Candidate(k, done.update.weights, weights / done.update.weights)
 
 
 def update_job(

@@ -49,7 +49,7 @@ class ServedPolicy(Policy):
         finally:
             self.tell()
 
-    async def load(self, folder: Path, weights_id: str) -> None:
+    async def load(self, weights: Weights) -> None:
         """Nothing to do: new weights are the learner's alone."""
 
 
@@ -182,7 +182,7 @@ def build_policy(config: Config) -> tuple[Policy, Weights]:
 def _local_sampler(config: Config, base: Weights, model: Any, tokenizer: Any) -> tuple[Sampler, Sync | None]:
     settings, sampling = config.model, config.sample
     given: dict[str, Any] = {
-        "weights_id": base.weights_id,
+        "weights_id": base.id,
         "max_new_tokens": sampling.max_new_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +17,7 @@ from funreason.calls.thinking import THINK_TAGS, Split, Tags, split_thinking
 from funreason.errors import ModelError
 from funreason.policies.prompts import NO_VARIABLES, closes_thinking, prompt_text, task_dialogue, whole_completion
 from funreason.policies.protocol import Completion, Offloadable, Request, Sampler, Sync
-from funreason.types import Task
+from funreason.types import Task, Weights
 
 
 class Ask(NamedTuple):
@@ -122,13 +121,13 @@ class Policy:
         async with self._turn:
             return await asyncio.to_thread(with_settings(temperature, max_new_tokens).sample, requests)
 
-    async def load(self, folder: Path, weights_id: str) -> None:
-        """Answer with the weights in `folder` from now on."""
+    async def load(self, weights: Weights) -> None:
+        """Answer with these weights from now on."""
         async with self._turn:
-            if self.weights_id != weights_id:
-                sync = await asyncio.to_thread(self.sampler.load_weights, folder, weights_id)
+            if self.weights_id != weights.id:
+                sync = await asyncio.to_thread(self.sampler.load_weights, weights.folder, weights.id)
                 if sync is not None and self._hear is not None:
-                    self._hear(weights_id, sync)
+                    self._hear(weights.id, sync)
 
     def _request(self, ask: Ask, *, greedy: bool = False) -> Request:
         if self.tokenizer is None:

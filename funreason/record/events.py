@@ -250,6 +250,27 @@ class GateDecided(Event, frozen=True):
     by_slice: dict[str, Score] = {}
 
 
+class RoundMessage(Event, frozen=True):
+    """The round's own message left `node` by `outcome` for `target`; `reason` is what the node's verdict says, if any.
+
+    In a loop: generator drained trainer, trainer candidate evaluator, evaluator accepted generator.
+    """
+
+    round: int
+    node: str
+    outcome: str
+    target: str
+    reason: str = ""
+
+
+class WeightsRefused(Event, frozen=True):
+    """An agent after the gate refused the promotion of a round: the weights accepted before stay."""
+
+    round: int
+    node: str
+    reason: str
+
+
 class EndpointUsage(Event, frozen=True):
     """What `node` asked of endpoints since its last such line, and what it cost in prompt and answer tokens.
 
@@ -319,6 +340,8 @@ AnyEvent = (
     | UpdateCrashed
     | WeightsSynced
     | GateDecided
+    | RoundMessage
+    | WeightsRefused
     | EndpointUsage
     | RoundEnded
     | LogMessage

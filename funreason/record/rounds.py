@@ -154,6 +154,8 @@ class RoundState:
     update: ev.WeightsTrained | None = None
     syncs: list[ev.WeightsSynced] = field(default_factory=list)
     gate: ev.GateDecided | None = None
+    messages: list[ev.RoundMessage] = field(default_factory=list)
+    """The way of the round's own message, edge by edge."""
     paid: dict[str, Counter[str]] = field(default_factory=dict)
     """What each node asked of endpoints, in the words of `EndpointUsage`."""
     weights: str = ""
@@ -252,6 +254,15 @@ def _gated(r: RoundState, event: ev.GateDecided) -> None:
     r.gate = event
 
 
+def _refused(r: RoundState, event: ev.WeightsRefused) -> None:
+    if r.gate is not None:
+        r.gate = msgspec.structs.replace(r.gate, decision="rollback", reason=f"{event.node}: {event.reason}")
+
+
+def _message(r: RoundState, event: ev.RoundMessage) -> None:
+    r.messages.append(event)
+
+
 def _paid(r: RoundState, event: ev.EndpointUsage) -> None:
     spent = r.paid.setdefault(event.node, Counter())
     for what in PAID:
@@ -268,6 +279,8 @@ ROUND_FOLDS: dict[type, Callable[[RoundState, Any], None]] = {
     ev.WeightsTrained: _updated,
     ev.WeightsSynced: _synced,
     ev.GateDecided: _gated,
+    ev.RoundMessage: _message,
+    ev.WeightsRefused: _refused,
     ev.EndpointUsage: _paid,
 }
 """How the events that concern their round alone are folded into it."""

@@ -26,11 +26,6 @@ LOOP_ONLY = frozenset({START, "evaluator"})
 """Nodes of a loop that `refine` does without."""
 ENDS = ("trainer", END)
 """Where samples end: kept or dropped."""
-SIGNALS = (
-    Edge("trainer", "updated", "evaluator", signal=True),
-    Edge("evaluator", "gated", START, signal=True),
-)
-"""What follows upon a round's samples."""
 
 
 def check_agents(graph: Topology, name: str) -> list[Problem]:
@@ -54,7 +49,7 @@ def check_required_nodes(graph: Topology, own: Collection[str], name: str, *, lo
     problems = [_no_agent(node, seats, name) for node in graph.names if node not in seats]
     problems += [_missing(node, name, "a loop" if loop else "`refine`") for node in needed if node not in graph.names]
     if loop:
-        problems += [_unsignalled(edge, name) for edge in SIGNALS if edge not in graph.edges]
+        problems += _round_problems(graph, name)
         if START in graph.names and graph.start in graph.names and graph.start != START:
             problems.append(_enters_late(graph.start, name))
     return problems
@@ -73,8 +68,26 @@ def _missing(node: str, name: str, who: str) -> Problem:
     return Problem("no_node", text)
 
 
-def _unsignalled(edge: Edge, name: str) -> Problem:
-    return Problem("no_signal", f"the graph {name} does not close the loop once a round: add the edge `{edge}`.")
+def _round_problems(graph: Topology, name: str) -> list[Problem]:
+    """What keeps the round's message from its way: generator, trainer, evaluator, generator."""
+    edges = [edge for edge in graph.edges if edge.per_round]
+    wanted = (
+        (START, "drained", "trainer"),
+        ("trainer", "candidate", "evaluator"),
+        ("evaluator", "accepted", START),
+    )
+    problems = []
+    for source, outcome, target in wanted:
+        first = [edge for edge in edges if (edge.source, edge.outcome) == (source, outcome)]
+        if not first or target not in reachable(graph.names, [e for e in edges if e.source != target], source):
+            problems.append(
+                Problem(
+                    "no_round_edge",
+                    f"the round's message cannot travel from {source!r} to {target!r} in the graph {name}: add the "
+                    f"edge `{source} {outcome} {target} round`.",
+                )
+            )
+    return problems
 
 
 def _enters_late(start: str, name: str) -> Problem:
@@ -112,12 +125,13 @@ def loop_graph(fcdr: Fcdr) -> Graph:
 def refine_graph(fcdr: Fcdr) -> Graph:
     """The graph of FCDR alone: from the first judge to trainer (which only keeps) or dead letter; GraphError as above.
 
-    A graph without generator, evaluator and signals serves as well.
+    A graph without generator, evaluator and round edges serves as well.
     """
     whole = _whole(fcdr)
     entry = next((e.target for e in whole.edges if e.source == "generator" and e.outcome == "sampled"), whole.start)
-    nodes = tuple(replace(n, outcomes=()) if n.name == "trainer" else n for n in whole.nodes if n.name not in LOOP_ONLY)
-    edges = tuple(e for e in whole.edges if not e.signal and e.source not in LOOP_ONLY and e.target not in LOOP_ONLY)
+    left_out = LOOP_ONLY | (whole.round_nodes - {"trainer"})
+    nodes = tuple(replace(n, outcomes=()) if n.name == "trainer" else n for n in whole.nodes if n.name not in left_out)
+    edges = tuple(e for e in whole.edges if not e.per_round and not {e.source, e.target} & left_out)
     return _checked(Graph(nodes, edges, entry), fcdr, loop=False)
 
 
@@ -159,11 +173,19 @@ def _with_judge(graph: Graph, entry: JudgeEntry) -> Graph:
     if onward is None:
         text = f"judge {entry.name} is to stand after {entry.after!r}, which has no `{entry.edge}` edge"
         raise GraphError([Problem("no_edge", text)])
+    cut = (entry.after, onward.target)
+    if onward.per_round:
+        # A refusal travels on as a verdict: who receives the message next acts on it. A fault stops the run.
+        edges = [Edge(entry.name, outcome, target, per_round=True) for outcome, target in entry.outcomes.items()]
+        edges.append(Edge(entry.name, Outcome.DROP, onward.target, per_round=True))
+        outcomes = dict.fromkeys((Outcome.PASS, Outcome.DROP, *entry.outcomes))
+        return graph.with_node(
+            Node(entry.name, agent=entry.agent, outcomes=tuple(outcomes)), cut, entry.edge, edges=edges
+        )
     edges = [_edge(graph, entry, outcome, target) for outcome, target in entry.outcomes.items()]
     spent = (SPENT,) if any(edge.counted for edge in edges) else ()
     outcomes = dict.fromkeys((*USUAL, *entry.outcomes, *spent))
-    node = Node(entry.name, agent=entry.agent, outcomes=tuple(outcomes))
-    return graph.with_node(node, (entry.after, onward.target), entry.edge, edges=edges)
+    return graph.with_node(Node(entry.name, agent=entry.agent, outcomes=tuple(outcomes)), cut, entry.edge, edges=edges)
 
 
 def _edge(graph: Graph, entry: JudgeEntry, outcome: str, target: str) -> Edge:

@@ -30,14 +30,14 @@ class RecordedVerdicts:
     def __init__(self, journal: Journal, texts: SampleFiles, k: int, past: State) -> None:
         self._journal = journal
         self._texts = texts
-        self._last_error = _logged(journal, k, past)
-        self._verdicts = _verdicts(texts, self._last_error, {sample for round, sample in past.ended if round == k})
+        self._logged = _logged(journal, k, past)
+        self._verdicts = _verdicts(texts, self._logged, {sample for round, sample in past.ended if round == k})
 
     def observe(self, node: str, before: Sample, outcome: str, after: Sample | None, seconds: float) -> None:
         """Write one answer on the bus down, unless the log has it."""
         if after is None:
             return
-        if self._last_error and self._last_error.pop((after.id, before.attempt, node), None) is not None:
+        if self._logged and self._logged.pop((after.id, before.attempt, node), None) is not None:
             return
         verdict = after.verdicts[-1] if len(after.verdicts) > len(before.verdicts) else None
         if verdict is not None and not _plain(verdict) and outcome != Outcome.ERROR:

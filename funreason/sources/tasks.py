@@ -17,6 +17,7 @@ from funreason.config import OWN_TASKS, ConfigError, References, Suite, Tasks
 from funreason.config import TOOLBOX as TOOLBOX
 from funreason.data.form import DataError, Refusal
 from funreason.data.reading import read_tasks
+from funreason.record.state import State
 from funreason.types import Task
 
 HELD_OUT = "tasks:held_out"
@@ -46,8 +47,12 @@ class Pool:
     per_round: int | None = None
     """How many tasks a round takes; None: all."""
 
-    def round(self, k: int) -> list[Task]:
-        """The tasks of round `k`, counted from 1: the next `per_round` ones, from the start again at the end."""
+    def next(self, round: int, history: State) -> list[Task] | None:
+        """The tasks of a round, counted from 1: the next `per_round` ones, from the first again after the last."""
+        return self.tasks_of(round)
+
+    def tasks_of(self, k: int) -> list[Task]:
+        """As `next`: which tasks a round takes depends on the seed and its number alone."""
         if self.per_round is None or self.per_round >= len(self.tasks):
             return self.tasks
         first = (k - 1) * self.per_round

@@ -24,7 +24,7 @@ REASON_CHARS, EVIDENCE_CHARS = 200, 4_000
 class CustomJudge:
     """Asks `agent` and signs its answer with the name of the node."""
 
-    def __init__(self, node: str, agent: Callable[[Sample], Awaitable[Any]], limit_s: float = 60.0) -> None:
+    def __init__(self, node: str, agent: Callable[[Sample], Awaitable[Any]], limit_s: float | None = 60.0) -> None:
         self.node = node
         self.agent = agent
         self.limit_s = limit_s

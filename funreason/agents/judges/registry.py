@@ -1,8 +1,8 @@
-"""The judges of a run and the bus they sit on: what a loop and `refine` have in common."""
+"""The judges of a run, by node: the five stages by rules, by language models or both, and custom ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from funreason.agents.judges.custom import USUAL, CustomJudge, declared
@@ -16,12 +16,11 @@ from funreason.agents.judges.rules.format import judge_format
 from funreason.agents.judges.rules.parameters import judge_parameters
 from funreason.agents.judges.rules.query_tool import judge_query_tool
 from funreason.agents.judges.rules.response import judge_response
-from funreason.bus.agent import Observer
-from funreason.bus.graph import Graph
-from funreason.bus.scheduler import Bus
 from funreason.config import ConfigError, Fcdr, JudgeEntry
 
 Judge = Callable[..., Any]
+ROUND_AGENTS = ("approval",)
+"""Agents of the package that receive a round's message, never samples."""
 
 
 def check_judges(fcdr: Fcdr) -> None:
@@ -45,7 +44,7 @@ def judges(fcdr: Fcdr, panel: Panel | None = None) -> dict[str, Judge]:
 
 def own_judges(fcdr: Fcdr) -> dict[str, Judge]:
     """The judges of the user, by node name."""
-    return {entry.name: own_judge(entry) for entry in fcdr.judges}
+    return {entry.name: own_judge(entry) for entry in fcdr.judges if entry.agent not in ROUND_AGENTS}
 
 
 def own_judge(entry: JudgeEntry) -> CustomJudge:
@@ -68,17 +67,3 @@ def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:
     if by == "both":
         return RulesThenModel(rule, model, BOTH[stage])
     return ModelUnlessTrivial(rule, model, FACTS[stage]) if stage in FACTS else model
-
-
-def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, observe: Observer) -> Bus:
-    """A bus over the nodes of `graph`."""
-    present = {node.name: agents[node.name] for node in graph.nodes}
-    return Bus(
-        graph,
-        present,
-        workers=fcdr.samples_at_once,
-        max_attempts=fcdr.max_attempts,
-        observe=observe,
-        error_limit=fcdr.error_limit,
-        last_look=True,
-    )
