@@ -1,13 +1,15 @@
-"""The bus at work: routes, order, batches, limits, attempts, fan-out, sources, signals, stopping."""
+"""The bus at work: routes, order, batches, limits, attempts, fan-out, sources, round messages, stopping."""
 
 import asyncio
 import time
+from typing import NamedTuple
 
 import pytest
 
 from funreason.bus.agent import ENDED, AnswerError, At, Emit, GraphError
 from funreason.bus.graph import Graph
-from funreason.bus.scheduler import Bus
+from funreason.bus.scheduler import Bus, RoundSteps
+from funreason.bus.topology import Edge, Node
 from funreason.types import Outcome, Sample, Task, Verdict
 
 TASK = Task("t", "how warm is it", [])
@@ -417,40 +419,103 @@ def test_a_bus_can_drain_again_but_not_twice_at_once():
     assert asyncio.run(play()) == (3, 4)
 
 
-class Trainer:
-    async def __call__(self, message):
-        return None
+class Message(NamedTuple):
+    """A round's own message, with the verdicts it has collected."""
 
-    async def on_signal(self, name, payload):
-        return ("updated" if name == "drained" else "puzzled"), payload + 1
+    text: str
+    verdicts: tuple = ()
 
-
-class Evaluator:
-    async def on_signal(self, name, payload):
-        return "anything", payload
+    def judged(self, verdict):
+        return self._replace(verdicts=(*self.verdicts, verdict))
 
 
-def looped():
-    nodes = {"a": {"outcomes": ["pass", "error"]}, "trainer": {"outcomes": ["updated"]}, "evaluator": {}}
-    edges = ["a pass trainer", "a error trainer", "trainer updated evaluator signal"]
+async def trainer(message):
+    return Emit("candidate", Message("candidate")) if isinstance(message, Message) else None
+
+
+async def evaluator(message):
+    return Emit("accepted", message._replace(text="accepted"))
+
+
+def looped(*more):
+    nodes = {
+        "a": {"outcomes": ["pass", "error", "drained"], "max_batch": 2},
+        "trainer": {"outcomes": ["candidate"]},
+        "evaluator": {"outcomes": ["accepted"]},
+    }
+    edges = ["a pass trainer", "a error trainer", "a drained trainer round", "trainer candidate evaluator round"]
+    edges += ["evaluator accepted a round", *more]
     return Graph.from_mapping({"start": "a", "nodes": nodes, "edges": edges})
 
 
-def test_a_signal_is_answered_with_where_its_edge_leads():
-    bus = Bus(looped(), {"a": passing, "trainer": Trainer(), "evaluator": Evaluator()})
-    assert asyncio.run(bus.signal("trainer", "drained", 1)) == ("updated", "evaluator", 2)
-    assert asyncio.run(bus.signal("evaluator", "updated", 2)) == ("anything", "", 2)
+def test_a_rounds_message_travels_the_round_edges_and_comes_back_to_the_start():
+    came_back = []
+
+    async def start(messages):
+        if isinstance(messages[0], Message):
+            came_back.extend(messages)
+            return [[]]
+        return ["pass"] * len(messages)
+
+    route = []
+
+    class Noted(RoundSteps):
+        def routed(self, source, outcome, target, message):
+            route.append(f"{source} {outcome} {target}: {message.text}")
+
+    bus = Bus(looped(), {"a": start, "trainer": trainer, "evaluator": evaluator})
     assert asyncio.run(bus.drain(samples(3))).nodes["trainer"].ended == 3
+    assert asyncio.run(bus.send("drained", Message("drained"), Noted())) == Message("accepted")
+    assert came_back == [Message("accepted")]
+    assert route == [
+        "a drained trainer: drained",
+        "trainer candidate evaluator: candidate",
+        "evaluator accepted a: accepted",
+    ]
 
 
-def test_a_signal_that_cannot_be_followed_is_refused():
-    bus = Bus(looped(), {"a": passing, "trainer": Trainer(), "evaluator": Evaluator()})
-    with pytest.raises(AnswerError, match="'puzzled', which no signal edge takes"):
-        asyncio.run(bus.signal("trainer", "dranied", 1))
-    with pytest.raises(TypeError, match="'a' takes no signals"):
-        asyncio.run(bus.signal("a", "drained"))
-    with pytest.raises(KeyError, match="did you mean 'trainer'"):
-        asyncio.run(bus.signal("trainr", "drained"))
+def test_a_verdict_on_a_rounds_message_travels_with_it():
+    async def opinion(message):
+        return Verdict("opinion", "drop", "too.soon")
+
+    node = Node("opinion", outcomes=("pass", "drop"))
+    refused = Edge("opinion", "drop", "evaluator", per_round=True)
+    graph = looped().with_node(node, ("trainer", "evaluator"), "candidate", edges=[refused])
+    agents = {"a": batch_passing, "trainer": trainer, "evaluator": evaluator, "opinion": opinion}
+    last = asyncio.run(Bus(graph, agents).send("drained", Message("drained")))
+    assert [verdict.reason for verdict in last.verdicts] == ["too.soon"]
+
+
+async def batch_passing(messages):
+    return ["pass"] * len(messages)
+
+
+def test_a_round_answer_without_an_edge_is_refused_by_name():
+    async def puzzled(message):
+        return "puzzled" if isinstance(message, Message) else None
+
+    async def silent(message):
+        return None
+
+    def sent(agent, outcome="drained"):
+        bus = Bus(looped(), {"a": batch_passing, "trainer": agent, "evaluator": evaluator})
+        return asyncio.run(bus.send(outcome, Message("drained")))
+
+    with pytest.raises(AnswerError, match="'puzzled', which no round edge takes"):
+        sent(puzzled)
+    with pytest.raises(AnswerError, match="must answer a round's message"):
+        sent(silent)
+    with pytest.raises(KeyError, match="did you mean 'drained'"):
+        sent(trainer, "draind")
+
+
+def test_a_fault_on_a_rounds_message_is_raised_and_not_routed():
+    async def broken(message):
+        raise OSError("no space left")
+
+    bus = Bus(looped(), {"a": batch_passing, "trainer": broken, "evaluator": evaluator})
+    with pytest.raises(OSError, match="no space left"):
+        asyncio.run(bus.send("drained", Message("drained")))
 
 
 def test_a_node_without_an_agent_is_refused():
@@ -458,12 +523,7 @@ def test_a_node_without_an_agent_is_refused():
         Bus(line("a"), {"a": passing})
 
 
-def test_a_signal_node_whose_agent_takes_no_signals_is_refused():
-    with pytest.raises(TypeError, match="'trainer' has signal edges"):
-        Bus(looped(), {"a": passing, "trainer": ending, "evaluator": Evaluator()})
-
-
-@pytest.mark.parametrize("agent", [lambda message: "pass", print, 3, Evaluator()])
+@pytest.mark.parametrize("agent", [lambda message: "pass", print, 3, object()])
 def test_what_is_not_async_is_no_agent(agent):
     with pytest.raises(TypeError, match=r"node 'a' is .*async"):
         Bus(line("a"), {"a": agent, "end": ending})

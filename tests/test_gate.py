@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from funreason.gate.rule import Rule, SuiteComparison, SuiteResult, by_category, compare, decide
+from funreason.config import Gate
+from funreason.gate.rule import SuiteComparison, SuiteResult, by_category, compare, decide
 
-RULE = Rule(min_gain=0.0, significant=False, p=0.05, max_category_loss=5.0, max_guard_loss=5.0)
+RULE = Gate(min_gain=0.0, significant=False, p=0.05, max_category_loss=5.0, max_guard_loss=5.0)
 
 
 def marks(right: int, total: int = 100, category: str = "simple", first: int = 0) -> SuiteResult:
@@ -32,7 +33,7 @@ def test_a_small_loss_holds_and_a_clear_one_rolls_back():
 
 
 def test_a_gain_that_could_be_chance_is_held_when_significance_is_asked():
-    rule = RULE._replace(significant=True)
+    rule = RULE.model_copy(update={"significant": True})
     assert decide(rule, [pair(marks(40), marks(42))])[0] == "hold"
     assert decide(rule, [pair(marks(40), marks(60))])[0] == "promote"
 
@@ -81,21 +82,21 @@ def test_a_warm_up_is_measured_on_guards_but_not_refused_by_them(tmp_path):
     from funreason.gate.items import GateSuite
     from funreason.record.folder import write_json
     from funreason.types import Candidate, Weights
+    from funreason.weights import WeightStore
 
     suites = [GateSuite("new", [], []), GateSuite("old", [], [], role="guard")]
     marked = {"w0": (10, 90), "w1": (50, 70), "w2": (60, 60), "w3": (60, 68)}
     for name, (new, old) in marked.items():
         write_json(tmp_path / f"{name}.json", {"new": list(marks(new)), "old": list(marks(old))})
     said = []
-    evaluator = Evaluator(None, suites, RULE, tmp_path, said.append)
+    store = WeightStore(Weights("w0", tmp_path), tmp_path)
+    evaluator = Evaluator(None, suites, RULE, tmp_path, store, said.append)
 
     async def play():
-        await evaluator.set_baseline(Weights("w0", tmp_path))
-        await evaluator.on_signal("updated", Candidate(0, "w1", tmp_path))
-        await evaluator.set_baseline(evaluator.accepted)
-        await evaluator.on_signal("updated", Candidate(1, "w2", tmp_path))
-        await evaluator.on_signal("updated", Candidate(2, "w3", tmp_path))
+        for round in range(3):
+            answer = await evaluator(Candidate(round, Weights(f"w{round + 1}", tmp_path)))
+            store.settle(answer.message)
 
     asyncio.run(play())
     assert [gated.decision for gated in said] == ["promote", "rollback", "promote"]
-    assert evaluator.accepted.weights_id == "w3"
+    assert store.accepted.id == "w3"

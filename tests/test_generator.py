@@ -9,7 +9,7 @@ from funreason.agents.generator import Generator, ReferenceGenerator
 from funreason.policies.policy import Policy
 from funreason.policies.protocol import Completion
 from funreason.record.sample_files import SampleFiles
-from funreason.types import Call, Sample, Task, Weights
+from funreason.types import Call, Decision, Sample, Task, Weights
 
 
 class Scripted:
@@ -114,7 +114,8 @@ def test_a_requeued_sample_is_drawn_anew_and_has_no_attempt_left(make, tmp_path)
 
 def test_after_the_gate_it_answers_with_the_accepted_weights(make, tmp_path):
     generator = make()
-    asyncio.run(generator.on_signal("gated", Weights("w1", tmp_path)))
+    current, candidate = Weights("w0", tmp_path), Weights("w1", tmp_path)
+    assert asyncio.run(generator([Decision(1, "promote", "better", current, candidate)])) == [[]]
     assert generator.policy.weights_id == "w1"
 
 

@@ -9,12 +9,12 @@ from funreason.bus.graph import Edge, Graph, Node
 PLAIN = {
     "start": "generator",
     "nodes": {
-        "generator": {"outcomes": ["sampled", "error"], "max_batch": 8},
+        "generator": {"outcomes": ["sampled", "error", "drained"], "max_batch": 8},
         "cot": {"outcomes": ["pass", "drop", "error"]},
         "parameters": {"outcomes": ["pass", "regenerate", "spent", "error"]},
         "regenerator": {"outcomes": ["again", "error"]},
-        "trainer": {"outcomes": ["updated"]},
-        "evaluator": {"outcomes": ["gated"]},
+        "trainer": {"outcomes": ["candidate"]},
+        "evaluator": {"outcomes": ["accepted"]},
         "dead_letter": None,
     },
     "edges": [
@@ -29,8 +29,9 @@ PLAIN = {
         "parameters error dead_letter",
         "regenerator again cot",
         "regenerator error dead_letter",
-        "trainer updated evaluator signal",
-        "evaluator gated generator signal",
+        "generator drained trainer round",
+        "trainer candidate evaluator round",
+        "evaluator accepted generator round",
     ],
 }
 
@@ -51,7 +52,7 @@ def problems(graph):
     return {problem.code: problem.message for problem in check_graph(graph)}
 
 
-def test_a_whole_graph_passes_and_signals_do_not_count_as_a_cycle():
+def test_a_whole_graph_passes_and_round_edges_do_not_count_as_a_cycle():
     assert plain().checked().start == "generator"
 
 
@@ -102,7 +103,7 @@ def test_the_order_is_by_depth_and_the_start_comes_first():
             "must lead on without a count",
         ),
         (
-            {"edges": edges("trainer updated evaluator signal", also=["trainer updated evaluator signal counted"])},
+            {"edges": edges("trainer candidate evaluator round", also=["trainer candidate evaluator round counted"])},
             "both",
             "drop `counted`",
         ),
@@ -133,11 +134,21 @@ def test_all_problems_are_listed_at_once():
     assert "'drop'" in str(caught.value)
 
 
-def test_only_where_a_chain_of_signals_ends_may_an_answer_lead_nowhere():
-    generator = {"outcomes": ["sampled", "ready", "error"]}
-    assert not problems(plain(nodes=nodes(generator=generator)))
-    two = {"outcomes": ["sampled", "ready", "other", "error"]}
-    assert "no_edge" in problems(plain(nodes=nodes(generator=two)))
+@pytest.mark.parametrize(
+    ("gone", "also", "code", "told"),
+    [
+        ("generator drained trainer round", (), "no_round_start", "`generator drained trainer round`"),
+        ("evaluator accepted generator round", (), "round_ends", "`evaluator accepted generator round`"),
+        (
+            "evaluator accepted generator round",
+            ("evaluator accepted trainer round",),
+            "round_cycle",
+            "lead one of them to 'generator'",
+        ),
+    ],
+)
+def test_a_rounds_message_must_come_back_to_the_start(gone, also, code, told):
+    assert told in problems(plain(edges=edges(gone, also=also)))[code]
 
 
 def test_numbers_out_of_range_are_refused():

@@ -45,15 +45,20 @@ def test_no_line_of_the_text_is_wider_than_asked():
     assert all(outcome in text for outcome in nodes[0].outcomes)
 
 
-def test_mermaid_draws_counted_and_signal_edges_apart():
-    nodes = (Node("a", outcomes=("pass", "error")), Node("t", outcomes=("updated",)), Node("e", outcomes=("gated",)))
+def test_mermaid_draws_counted_and_round_edges_apart():
+    nodes = (
+        Node("a", outcomes=("pass", "error", "drained")),
+        Node("t", outcomes=("candidate",)),
+        Node("e", outcomes=("accepted",)),
+    )
     edges = (
         Edge("a", "pass", "t"),
         Edge("a", "error", "t"),
-        Edge("t", "updated", "e", signal=True),
-        Edge("e", "gated", "a", signal=True),
+        Edge("a", "drained", "t", per_round=True),
+        Edge("t", "candidate", "e", per_round=True),
+        Edge("e", "accepted", "a", per_round=True),
     )
     drawn = to_mermaid(Graph(nodes, edges, "a").checked())
-    assert 'n1 -.->|"updated (signal)"| n2' in drawn
+    assert 'n1 -.->|"candidate (once a round)"| n2' in drawn
     assert 'n0 -->|"pass"| n1' in drawn
     assert '==>|"again (counted)"|' in to_mermaid(small())

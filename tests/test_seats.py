@@ -96,10 +96,10 @@ def test_an_agent_of_a_nodes_own_name_is_what_it_has_anyway(file):
     [
         (
             "evaluator",
-            ["no node 'evaluator'", "`trainer updated evaluator signal`", "`evaluator gated generator signal`"],
+            ["no node 'evaluator'", "`trainer candidate evaluator round`", "`evaluator accepted generator round`"],
         ),
-        ("trainer", ["no node 'trainer'", "`trainer updated evaluator signal`"]),
-        ("generator", ["no node 'generator'", "`evaluator gated generator signal`"]),
+        ("trainer", ["no node 'trainer'", "`generator drained trainer round`"]),
+        ("generator", ["no node 'generator'", "`evaluator accepted generator round`"]),
         ("dead_letter", ["no node 'dead_letter'"]),
     ],
 )
@@ -108,8 +108,11 @@ def test_a_loop_without_what_every_round_needs_is_refused_with_what_to_add(file,
     assert all(any(part in message for message in messages) for part in told)
 
 
-@pytest.mark.parametrize("edge", ["trainer updated evaluator signal", "evaluator gated generator signal"])
-def test_a_loop_that_does_not_signal_is_refused_with_the_edge_to_add(file, edge):
+@pytest.mark.parametrize(
+    "edge",
+    ["generator drained trainer round", "trainer candidate evaluator round", "evaluator accepted generator round"],
+)
+def test_a_loop_whose_round_does_not_close_is_refused_with_the_edge_to_add(file, edge):
     data = SHIPPED | {"edges": [each for each in SHIPPED["edges"] if each != edge]}
     assert any(f"add the edge `{edge}`" in message for message in problems(loop_graph, file(data)))
 
@@ -119,7 +122,7 @@ def test_a_loop_whose_samples_would_enter_behind_the_generator_is_refused(file):
     assert "set `start: generator`" in message
 
 
-def test_refining_needs_no_generator_no_evaluator_and_no_signals(file):
+def test_refining_needs_no_generator_no_evaluator_and_no_round_edges(file):
     assert refine_graph(Fcdr(graph=file(REFINE_ONLY))).names == ("response", "trainer", "dead_letter")
 
 

@@ -8,14 +8,15 @@ import sys
 
 import pytest
 
-from funreason.agents.staleness import StaleError, WeightsHistory
-from funreason.agents.trainer import SelectionSettings, Trainer
-from funreason.config import ConfigError, check_config
+from funreason.agents.selection import KeptSamples, StaleError
+from funreason.agents.trainer import Trainer
+from funreason.config import ConfigError, Train, check_config
 from funreason.display.table import seconds_table, update_table
 from funreason.record.events import LogMessage, OptimizerStep, TrainingSetSelected, WeightsSynced, WeightsTrained
 from funreason.record.sample_files import SampleFiles
 from funreason.record.state import State
-from funreason.types import Call, Sample, Task, Weights
+from funreason.types import Call, Decision, Drained, Sample, Task, Weights
+from funreason.weights import WeightStore
 
 
 def sample(i: int, weights_id: str, **more) -> Sample:
@@ -36,9 +37,9 @@ def drained(tmp_path):
             learnt.extend(lesson.samples)
             return Weights("w2", tmp_path), WeightsTrained(round=1, weights="w2", examples=1, steps=1), 0
 
-        diet = SelectionSettings("judged", 9, {}, None, 1.0, 0, allowed)
-        here = Weights("w1", tmp_path)
-        asyncio.run(Trainer(texts.put, texts, diet, [], here, here, update, events.append).on_signal("drained", 1))
+        chosen = KeptSamples(Train(per_task=9), texts, [], 0, allowed)
+        store = WeightStore(Weights("w1", tmp_path), tmp_path)
+        asyncio.run(Trainer(texts.put, chosen, update, store, events.append)(Drained(1)))
         return learnt, events
 
     return run
@@ -83,14 +84,16 @@ def test_the_limit_is_a_count_of_updates_or_null():
         check_config({"sample": {"max_staleness": -1}}, "here")
 
 
-def test_weights_age_by_accepted_updates_not_by_rounds():
-    lineage = WeightsHistory(["base", "warm", "warm"])
-    lineage.add("warm")
-    lineage.add("w1")
-    assert lineage.youngest(0) == {"w1"}
-    assert lineage.youngest(1) == {"w1", "warm"}
-    assert lineage.youngest(9) == {"base", "warm", "w1"}
-    assert lineage.youngest(None) is None
+def test_weights_age_by_accepted_updates_not_by_rounds(tmp_path):
+    base, warm, w1 = (Weights(id, tmp_path) for id in ("base", "warm", "w1"))
+    store = WeightStore(base, tmp_path)
+    store.settle(Decision(0, "promote", "", base, warm))
+    store.settle(Decision(1, "hold", "", warm, w1))
+    store.settle(Decision(2, "promote", "", warm, w1))
+    assert store.recent(0) == {"w1"}
+    assert store.recent(1) == {"w1", "warm"}
+    assert store.recent(9) == {"base", "warm", "w1"}
+    assert store.recent(None) is None
 
 
 def test_the_rounds_table_counts_stale_samples_where_there_are_any():

@@ -49,9 +49,10 @@ def check_required_nodes(graph: Topology, own: Collection[str], name: str, *, lo
     problems = [_no_agent(node, seats, name) for node in graph.names if node not in seats]
     problems += [_missing(node, name, "a loop" if loop else "`refine`") for node in needed if node not in graph.names]
     if loop:
-        problems += _round_problems(graph, name)
         if START in graph.names and graph.start in graph.names and graph.start != START:
             problems.append(_enters_late(graph.start, name))
+        else:
+            problems += _round_problems(graph, name)
     return problems
 
 

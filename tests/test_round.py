@@ -1,0 +1,248 @@
+"""One round from inside: a scripted policy, a trainer that saves at once, the real bus, judges, gate and record."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from funreason.agents.evaluator import Evaluator
+from funreason.bfcl import load_cases
+from funreason.bfcl.suites import write_suite
+from funreason.calls.schema import normalise_tools
+from funreason.config import check_config
+from funreason.gate.contamination import ContaminationCheck
+from funreason.gate.items import GateSuite, case_task
+from funreason.loops.self_refinement import play_session
+from funreason.loops.session import Session
+from funreason.policies.policy import Policy
+from funreason.policies.protocol import Completion
+from funreason.record.events import GateDecided, Judged, LogMessage, RoundMessage, SampleEnded, WeightsTrained
+from funreason.record.folder import RunFolder
+from funreason.record.log import LogReader
+from funreason.runtime.agents import Learner
+from funreason.runtime.graph import loop_graph
+from funreason.runtime.journal import Journal
+from funreason.sources.tasks import Pool
+from funreason.stop import Interrupted, StopRequest
+from funreason.types import Call, Task, Weights
+from funreason.weights import START, WeightStore
+
+TOOLS = normalise_tools([{"name": "f", "description": "does f to a number", "parameters": {"x": {"type": "int"}}}])
+ROUTE = [
+    ("generator", "drained", "trainer"),
+    ("trainer", "candidate", "evaluator"),
+    ("evaluator", "accepted", "generator"),
+]
+
+
+def task(i: int) -> Task:
+    return Task(id=f"t{i}", query=f"do f to {i}", tools=TOOLS, reference=[Call("f", {"x": i})], category="simple")
+
+
+class Killed(BaseException):
+    """What a test ends a run with in the middle: nothing of the product catches it."""
+
+
+class ScriptedSampler:
+    """Knows the number a prompt asks about. `w0` answers half of the gate's queries wrong, later weights none."""
+
+    def __init__(self, killed_at: int | None = None):
+        self.weights_id, self.asked, self.killed_at = "w0", 0, killed_at
+
+    def sample(self, requests):
+        answers = []
+        for request in requests:
+            self.asked += 1
+            if self.asked == self.killed_at:
+                raise Killed
+            number = int(request.dialogue.messages[-1]["content"].split()[-1])
+            wrong = self.weights_id == "w0" and request.greedy and number % 2
+            call = f"[f(x={number + 1 if wrong else number})]"
+            text = f"<think>The query asks to do f to {number}, so x is {number}.</think>\n\n{call}"
+            answers.append([Completion(text, 5, False) for _ in range(request.n)])
+        return answers
+
+    def too_long(self, request):
+        return False
+
+    def load_weights(self, folder, weights_id):
+        self.weights_id = weights_id
+
+
+class World:
+    """A run's folder and the parts that a round needs; `play` plays it from where its record ends."""
+
+    def __init__(self, path: Path, agents=(), rounds=1, **settings):
+        self.folder = RunFolder(path / "run")
+        self.base = Weights("w0", path / "base")
+        data = {"rounds": rounds, "fcdr": {"judges": list(agents)}, "sample": {"k": 1}}
+        self.config = check_config(data | settings, "test")
+        write_suite([task(i) for i in range(100, 116)], path / "suite", "gate")
+        cases = list(load_cases(path / "suite").values())
+        self.suite = GateSuite("new", cases, [case_task(case) for case in cases])
+        self.updates = 0
+
+    def play(self, killed_at: int | None = None, stop: StopRequest | None = None):
+        journal, policy = Journal(self.folder), Policy(ScriptedSampler(killed_at), None)
+        weights = WeightStore(self.base, self.folder.weights, self.folder.state())
+
+        def update(request):
+            self.updates += 1
+            made = self.folder.weights / (f"w{request.round}" if request.round != START else "start")
+            made.mkdir(parents=True)
+            trained = WeightsTrained(round=request.round, weights=made.name, examples=len(request.samples), steps=1)
+            return Weights(made.name, made), trained, 0
+
+        gate = self.folder.path / "gate"
+        gate.mkdir(parents=True, exist_ok=True)
+        session = Session(
+            config=self.config,
+            graph=loop_graph(self.config.fcdr),
+            journal=journal,
+            stop=stop or StopRequest(),
+            past=self.folder.state(),
+            sampler=lambda round: policy,
+            learner=Learner(
+                policy,
+                weights,
+                Evaluator(policy, [self.suite], self.config.gate, gate, weights, journal.write),
+                lambda round: session.training_set(round),
+                lambda round: update,
+            ),
+            source=Pool([task(i) for i in range(12)]),
+            screen=ContaminationCheck([], self.config.gate.contamination),
+        )
+        try:
+            asyncio.run(play_session(session))
+        finally:
+            self.folder.close()
+            journal.log.close()
+        return session
+
+    def events(self, *kinds):
+        return [event for event in LogReader(self.folder.events).events() if isinstance(event, kinds)]
+
+    def route(self, round=1):
+        return [(e.node, e.outcome, e.target) for e in self.events(RoundMessage) if e.round == round]
+
+
+def test_a_rounds_messages_come_in_the_order_of_the_graph(tmp_path):
+    world = World(tmp_path)
+    session = world.play()
+    log = world.events(Judged, SampleEnded, RoundMessage, GateDecided)
+    kinds = [type(event) for event in log if event.round == 1]
+    first = kinds.index(RoundMessage)
+    assert kinds[:first].count(SampleEnded) == 12
+    assert not {Judged, SampleEnded} & set(kinds[first:])
+    assert kinds[first:] == [RoundMessage, RoundMessage, GateDecided, RoundMessage]
+    assert world.route() == ROUTE
+    assert session.weights.accepted.id == "w1"
+    assert world.folder.state().rounds[1].gate.decision == "promote"
+
+
+@pytest.mark.parametrize("killed_at", [3, 20])
+def test_a_killed_round_is_resumed_and_ends_as_an_uninterrupted_one(tmp_path, killed_at):
+    whole, broken = World(tmp_path / "whole"), World(tmp_path / "broken")
+    whole.play()
+    # The base is measured first (16 items), so the 3rd request is the gate's and the 20th a sample's.
+    with pytest.raises(Killed):
+        broken.play(killed_at=killed_at)
+    session = broken.play()
+    assert session.weights.accepted.id == "w1"
+    assert broken.route() == ROUTE
+    assert sorted(e.sample for e in broken.events(SampleEnded)) == sorted(e.sample for e in whole.events(SampleEnded))
+    assert broken.events(GateDecided)[-1].overall == whole.events(GateDecided)[-1].overall
+
+
+def test_a_round_that_was_trained_and_not_gated_is_not_trained_again(tmp_path):
+    world = World(tmp_path)
+    with pytest.raises(Killed):
+        world.play(killed_at=16 + 12 + 5)  # in the middle of measuring the candidate
+    assert world.updates == 1
+    session = world.play()
+    assert world.updates == 1
+    assert session.weights.accepted.id == "w1"
+
+
+SECOND_OPINION = """
+from pathlib import Path
+from funreason.types import Verdict
+
+async def second_opinion(candidate):
+    seen = Path(__file__).with_name("seen.txt")
+    seen.write_text(seen.read_text() + candidate.weights.id + "\\n" if seen.exists() else candidate.weights.id + "\\n")
+    return Verdict("x", "drop", "too.eager", "I would not") if candidate.round == 2 else "pass"
+"""
+
+
+def test_an_agent_between_trainer_and_evaluator_sees_each_candidate_and_can_refuse_it(tmp_path):
+    (tmp_path / "mine.py").write_text(SECOND_OPINION)
+    entry = {"name": "opinion", "agent": f"{tmp_path}/mine.py:second_opinion", "after": "trainer", "edge": "candidate"}
+    world = World(tmp_path, [entry], rounds=2)
+    session = world.play()
+    assert (tmp_path / "seen.txt").read_text().split() == ["w1", "w2"]
+    assert world.route(1) == [
+        *ROUTE[:1],
+        ("trainer", "candidate", "opinion"),
+        ("opinion", "pass", "evaluator"),
+        ROUTE[2],
+    ]
+    assert ("opinion", "drop", "evaluator") in world.route(2)
+    gate = world.folder.state().rounds[2].gate
+    assert (gate.decision, gate.reason) == ("rollback", "opinion: too.eager")
+    assert session.weights.accepted.id == "w1"
+    outputs = world.folder.path / "gate" / "outputs"
+    assert {path.name for path in outputs.iterdir()} == {"w0", "w1"}, "a refused candidate is not measured"
+
+
+APPROVAL = {"name": "approval", "agent": "approval", "after": "evaluator", "edge": "accepted"}
+
+
+@pytest.mark.parametrize(("answer", "accepted"), [("approve", "w1"), ("refuse", "w0")])
+def test_an_agent_between_evaluator_and_generator_holds_the_round_until_a_person_has_answered(
+    tmp_path, answer, accepted
+):
+    world = World(tmp_path, [APPROVAL])
+    stop = StopRequest()
+
+    async def stop_when_asked():
+        while not world.folder.events.exists() or not world.events(LogMessage):
+            await asyncio.sleep(0.01)
+        stop.ask()
+
+    # Without an answer the round waits; a stop ends the waiting with nothing accepted.
+    threading.Thread(target=lambda: asyncio.run(stop_when_asked()), daemon=True).start()
+    with pytest.raises(Interrupted):
+        world.play(stop=stop)
+    assert "approve-round-1" in world.events(LogMessage)[0].text
+    assert not world.folder.state().rounds[1].ended
+    # Then a file appears.
+    (world.folder.path / f"{answer}-round-1").write_text("as discussed")
+    session = world.play()
+    assert session.weights.accepted.id == accepted
+    assert world.route()[-2:] == [
+        ("evaluator", "accepted", "approval"),
+        ("approval", "pass" if answer == "approve" else "drop", "generator"),
+    ]
+    gate = world.folder.state().rounds[1].gate
+    assert (gate.decision, "as discussed" in gate.reason) == (("promote", False), ("rollback", True))[
+        answer == "refuse"
+    ]
+
+
+def test_a_custom_agent_may_stand_anywhere_among_the_samples(tmp_path):
+    (tmp_path / "mine.py").write_text("async def first_look(sample):\n    return 'pass'\n")
+    entry = {"name": "first_look", "agent": f"{tmp_path}/mine.py:first_look", "after": "generator", "edge": "sampled"}
+    world = World(tmp_path, [entry])
+    world.play()
+    assert sum(event.node == "first_look" for event in world.events(Judged)) == 12
+
+
+def test_the_supervised_start_travels_the_same_edges(tmp_path):
+    world = World(tmp_path, warmup={"references": {"path": "tasks", "count": 4}})
+    session = world.play()
+    assert world.route(START) == ROUTE
+    assert world.events(GateDecided)[0].decision == "promote"
+    assert session.weights.start.id == "start"
+    assert session.weights.accepted.id == "start", "nothing was left to gain in the round"
