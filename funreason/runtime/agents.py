@@ -1,8 +1,8 @@
 """From the nodes of a graph to agents at work: the one registry, and the one place where a bus is built.
 
 Each node has an `AgentSpec`: the name of a factory and its settings. `FACTORIES` holds what the package brings; a
-custom agent of the configuration is loaded by its own name (`agents.judges.plugins`). Loop and `refine` build their bus here;
-what only a loop has (a model that learns, weights, a gate) is in `Run.learner`, and is None in `refine`.
+custom agent of the configuration is loaded by its own name (`agents.judges.plugins`). Loop and `refine` build their bus
+here; what only a loop has (a model that learns, weights, a gate) is in `Run.learner`, which is None in `refine`.
 """
 
 from __future__ import annotations
