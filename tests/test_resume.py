@@ -16,7 +16,7 @@ from funreason.agents.trainer import UpdateRequest
 from funreason.commands.dead_letters import put_back
 from funreason.config import Config, Update
 from funreason.data.toolbox import BASE, generate
-from funreason.loops.updating import Updating, trained_before, training_settings
+from funreason.loops.updating import Updating, training_settings
 from funreason.policies.policy import Policy
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
@@ -24,7 +24,8 @@ from funreason.record.log import LogReader
 from funreason.record.sample_files import ENDS
 from funreason.record.state import State
 from funreason.stop import Interrupted, StopRequest
-from funreason.types import Candidate, Weights
+from funreason.types import Weights
+from funreason.weights import WeightStore
 
 SETTINGS = [
     *("tasks.per_round=6", "warmup.references.count=24", "model.threads=1", "name=cut"),
@@ -167,9 +168,10 @@ def test_an_update_goes_on_behind_its_last_checkpoint_and_anew_when_its_samples_
     assert accepted.folder == tmp_path / "weights" / updated.weights
     assert RunFolder(tmp_path).checkpoint(1).exists(), "until the log says that the update was made"
     past = State().fold([updated])
-    assert trained_before(past, 1, tmp_path / "weights") == Candidate(1, updated.weights, accepted.folder)
-    assert trained_before(past, 2, tmp_path / "weights") is None
-    assert trained_before(past, 1, tmp_path / "elsewhere") is None
+    base = Weights("base", BASE)
+    assert WeightStore(base, tmp_path / "weights", past).trained(1) == accepted
+    assert WeightStore(base, tmp_path / "weights", past).trained(2) is None
+    assert WeightStore(base, tmp_path / "elsewhere", past).trained(1) is None
 
 
 def test_an_update_keeps_checkpoints_as_often_as_configured():

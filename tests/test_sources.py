@@ -19,13 +19,13 @@ def task(i: int, query: str = "", reference: list[Call] | None = None) -> Task:
 
 def test_each_round_takes_new_tasks_and_starts_again_at_the_end():
     pool = Pool([task(i) for i in range(5)], per_round=2)
-    taken = [[t.id for t in pool.round(k)] for k in (1, 2, 3)]
+    taken = [[t.id for t in pool.next(k)] for k in (1, 2, 3)]
     assert taken == [["t0", "t1"], ["t2", "t3"], ["t4", "t0"]]
 
 
 def test_without_a_number_a_round_takes_all():
     pool = Pool([task(i) for i in range(5)])
-    assert len(pool.round(2)) == 5
+    assert len(pool.next(2)) == 5
 
 
 def test_the_order_of_tasks_depends_on_the_seed_alone(tmp_path):
@@ -61,7 +61,7 @@ def test_nothing_is_held_out_unless_a_suite_asks():
 def test_more_rounds_leave_the_tasks_of_earlier_ones_as_they_are():
     two, three = (read_pool(Tasks(path="toolbox:new_train", per_round=20), rounds, 5) for rounds in (2, 3))
     for k in (1, 2):
-        assert two.round(k) == three.round(k)
+        assert two.next(k) == three.next(k)
 
 
 def test_each_round_replays_other_references():

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from funreason.calls.schema import check_call
 from funreason.config import OWN_TASKS, ConfigError, References, Suite, Tasks
@@ -33,9 +33,21 @@ class HeldOut(NamedTuple):
     gate: list[Task]
 
 
+class Source(Protocol):
+    """Where the tasks of each round come from."""
+
+    def next(self, k: int, history: State | None = None) -> list[Task] | None:
+        """The tasks of round `k`, counted from 1; None when there are no more, which ends the run.
+
+        `history` is the record so far, for sources that choose by what became of earlier tasks. The same round and
+        history give the same tasks, so a resumed run takes what it took before.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """All tasks of a run, and the records that never became one."""
+    """A `Source` of all tasks of a run, and the records that never became one."""
 
     tasks: list[Task]
     refusals: list[Refusal] = field(default_factory=list)
@@ -47,12 +59,8 @@ class Pool:
     per_round: int | None = None
     """How many tasks a round takes; None: all."""
 
-    def next(self, round: int, history: State) -> list[Task] | None:
-        """The tasks of a round, counted from 1: the next `per_round` ones, from the first again after the last."""
-        return self.tasks_of(round)
-
-    def tasks_of(self, k: int) -> list[Task]:
-        """As `next`: which tasks a round takes depends on the seed and its number alone."""
+    def next(self, k: int, history: State | None = None) -> list[Task] | None:
+        """The tasks of round `k`, counted from 1: the next `per_round` ones, from the first again after the last."""
         if self.per_round is None or self.per_round >= len(self.tasks):
             return self.tasks
         first = (k - 1) * self.per_round
