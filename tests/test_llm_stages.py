@@ -171,7 +171,7 @@ def test_the_answer_a_judge_offers_is_judged_again_from_stage_3_and_counted_apar
     assert dead == []
     [sample] = kept
     assert (sample.answer, sample.origin, sample.attempt) == (GOOD, "rewritten", 1)
-    after = lines.index(("regenerator", "changed"))
+    after = lines.index(("regenerator", "rewritten"))
     assert lines[after + 1 : after + 4] == [("cot", "pass"), ("parameters", "pass"), ("format", "pass")]
 
 
@@ -191,10 +191,10 @@ def offered(answer, new, *, stage="parameters"):
 @pytest.mark.parametrize(
     ("answer", "new", "stage", "outcome"),
     [
-        ("[f(a='Lima')]", '```json\n{"name": "f", "arguments": {"a": "Oslo"}}\n```', "parameters", "changed"),
-        ("f(a='Oslo')", "[f(a='Oslo')]", "format", "same"),
-        ("[f(a=", "[f(a='Oslo')]", "format", "changed"),
-        ("f(a=1)", "[f(a=True)]", "format", "changed"),
+        ("[f(a='Lima')]", '```json\n{"name": "f", "arguments": {"a": "Oslo"}}\n```', "parameters", "rewritten"),
+        ("f(a='Oslo')", "[f(a='Oslo')]", "format", "reformatted"),
+        ("[f(a=", "[f(a='Oslo')]", "format", "rewritten"),
+        ("f(a=1)", "[f(a=True)]", "format", "rewritten"),
     ],
 )
 def test_a_rewritten_answer_goes_on_by_whether_its_meaning_changed(answer, new, stage, outcome):
@@ -203,7 +203,7 @@ def test_a_rewritten_answer_goes_on_by_whether_its_meaning_changed(answer, new, 
 
 @pytest.mark.parametrize("new", [None, "", "[f(a=", "no call", GOOD, "f(a='Oslo')", "[]"])
 def test_an_offer_that_cannot_be_read_or_changes_nothing_is_not_taken(new):
-    assert offered(GOOD, new) == ("spent", GOOD, "sampled")
+    assert offered(GOOD, new) == ("exhausted", GOOD, "sampled")
 
 
 # -- what is told -----------------------------------------------------------------------------------------------

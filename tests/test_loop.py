@@ -171,7 +171,7 @@ def test_real_records_run_through_the_loop_and_all_are_accounted_for(shared_data
 def test_a_graph_that_cannot_end_is_refused_with_a_sentence(tmp_path):
     graph = Path(__file__).parents[1] / "funreason" / "configs" / "fcdr.yaml"
     broken = tmp_path / "graph.yaml"
-    broken.write_text(graph.read_text().replace("regenerate regenerator counted", "regenerate regenerator"))
+    broken.write_text(graph.read_text().replace("regenerate regenerator retry", "regenerate regenerator"))
     done = funreason("loop", "--set", f"fcdr.graph={broken}", "--run-dir", tmp_path)
     assert done.returncode == 2
     assert "cycle" in done.stderr

@@ -37,7 +37,7 @@ def test_a_judge_may_stand_on_another_edge_than_pass():
 
 def test_an_outcome_of_ones_own_leads_where_the_entry_says_and_a_way_back_costs_an_attempt():
     found = graph(after="cot", outcomes={"regenerate": "regenerator", "fine": "format", "drop": "trainer"})
-    assert {"mine regenerate regenerator counted", "mine spent dead_letter"} <= edges(found)
+    assert {"mine regenerate regenerator retry", "mine exhausted dead_letter"} <= edges(found)
     assert {"mine fine format", "mine drop trainer"} <= edges(found)
 
 
@@ -47,7 +47,7 @@ def test_an_outcome_of_ones_own_leads_where_the_entry_says_and_a_way_back_costs_
         ({"after": "cot", "edge": "keep_text"}, "`keep_text` edge"),
         ({"after": "nowhere"}, "'nowhere'"),
         ({"after": "cot", "outcomes": {"perhaps": "regenerater"}}, r"'regenerater'.*regenerator"),
-        ({"after": "cot", "outcomes": {"error": "regenerator"}}, "must lead on without a count"),
+        ({"after": "cot", "outcomes": {"error": "regenerator"}}, "must not cost an attempt"),
     ],
 )
 def test_a_place_or_a_way_that_is_none_is_refused_with_a_sentence(entry, said):

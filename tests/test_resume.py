@@ -116,7 +116,9 @@ def held_to_account(folder: RunFolder) -> None:
         assert set(ends) == {id for id, _ in drawn} == {sample for round, sample in state.ended if round == k}
         assert len(drawn) == len(set(drawn))
         assert {s.weights_id for s in texts.get("sampled")} == {accepted}
-        assert r.nodes["generator"].answered == r.nodes["response"].answered - r.nodes["regenerator"].outcomes["fresh"]
+        assert (
+            r.nodes["generator"].answered == r.nodes["response"].answered - r.nodes["regenerator"].outcomes["resampled"]
+        )
         assert (folder.round(k) / "manifest.json").exists()
         accepted = r.weights
 

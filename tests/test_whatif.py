@@ -218,7 +218,7 @@ def _judge(stage, made, votes, accept) -> Verdict:
 def test_an_answer_drawn_anew_stands_unless_another_turn_waits_for_the_repair_now(attempt, order, stands):
     old, new = (check_config({"fcdr": {"max_attempts": most, "regenerate": order}}, "here") for most in (2, 3))
     made = Sample("s", Task("t", "q", []), "a", attempt=attempt, verdicts=(Verdict("format", "regenerate"),))
-    why = VerdictValidity(old, new).regenerated(made, Again("format", "fresh"))
+    why = VerdictValidity(old, new).regenerated(made, Again("format", "resampled"))
     assert (why == "") is stands
     assert stands or "another fcdr.max_attempts" in why
 

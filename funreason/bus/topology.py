@@ -1,6 +1,6 @@
 """What a graph is declared of: nodes, where agents answer, and edges, which take an answer on.
 
-Three kinds of edges: plain ones; `counted` ones, which cost the message one attempt, so that a cycle through
+Three kinds of edges: plain ones; `retry` ones, which cost the message one attempt, so that a cycle through
 them ends; and `signal` ones, which carry no messages but close the loop once a round, so that the number of
 rounds bounds them.
 """
@@ -38,11 +38,11 @@ class Edge:
     source: str
     outcome: str
     target: str
-    counted: bool = False
+    retry: bool = False
     signal: bool = False
 
     def __str__(self) -> str:
-        flags = " counted" * self.counted + " signal" * self.signal
+        flags = " retry" * self.retry + " signal" * self.signal
         return f"{self.source} {self.outcome} {self.target}{flags}"
 
 

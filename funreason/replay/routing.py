@@ -25,7 +25,7 @@ UNKNOWN = "unknown"
 KEEPER = "trainer"
 NEVER = "this sample was never judged there"
 NOT_ANSWERED = "no answer to it was recorded"
-PASSED = ("pass", "keep_text", "same", "changed", "fresh")
+PASSED = ("pass", "keep_text", "reformatted", "rewritten", "resampled")
 Answers = Callable[[Sample], Verdict | Emit | str]
 
 

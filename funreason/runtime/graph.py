@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from funreason.agents.judges.custom import USUAL
-from funreason.bus.agent import SPENT, GraphError, Problem
+from funreason.bus.agent import EXHAUSTED, GraphError, Problem
 from funreason.bus.checks import check_graph
 from funreason.bus.graph import Edge, Graph, Node
 from funreason.bus.graph_yaml import nearest
@@ -160,17 +160,17 @@ def _with_judge(graph: Graph, entry: JudgeEntry) -> Graph:
         text = f"judge {entry.name} is to stand after {entry.after!r}, which has no `{entry.edge}` edge"
         raise GraphError([Problem("no_edge", text)])
     edges = [_edge(graph, entry, outcome, target) for outcome, target in entry.outcomes.items()]
-    spent = (SPENT,) if any(edge.counted for edge in edges) else ()
-    outcomes = dict.fromkeys((*USUAL, *entry.outcomes, *spent))
+    exhausted = (EXHAUSTED,) if any(edge.retry for edge in edges) else ()
+    outcomes = dict.fromkeys((*USUAL, *entry.outcomes, *exhausted))
     node = Node(entry.name, agent=entry.agent, outcomes=tuple(outcomes))
     return graph.with_node(node, (entry.after, onward.target), entry.edge, edges=edges)
 
 
 def _edge(graph: Graph, entry: JudgeEntry, outcome: str, target: str) -> Edge:
-    """An edge of a judge's own. One that leads back is counted, or a sample could go round for ever."""
-    free = [edge for edge in graph.carrying if not edge.counted]
+    """An edge of a judge's own. One that leads back is a retry, or a sample could go round for ever."""
+    free = [edge for edge in graph.carrying if not edge.retry]
     back = entry.after in reachable(graph.names, free, target)
-    return Edge(entry.name, outcome, target, counted=back)
+    return Edge(entry.name, outcome, target, retry=back)
 
 
 def judging_order(graph: Graph, judges: Sequence[str]) -> list[str]:
