@@ -10,7 +10,7 @@ from funreason.agents.judges.llm.panel import Panel, PanelSettings
 from funreason.agents.judges.registry import check_judges, judges, make_bus
 from funreason.agents.regenerator import Regenerator
 from funreason.bus.agent import BrokenAgent
-from funreason.config import ConfigError, Fcdr, check_config
+from funreason.config import Config, ConfigError, check_config
 from funreason.policies.protocol import ChatError
 from funreason.record import events as ev
 from funreason.record.state import State
@@ -25,8 +25,8 @@ def made(answer=GOOD, *, reference=None, thinking="f fits: a Oslo", name="s", **
     return Sample(name, Task(name, "Oslo please, not Lima: f", TOOLS, reference), answer, thinking, round=1, **fields)
 
 
-def fcdr(**fields):
-    return Fcdr.model_validate({"llm": {"model": "self"}, **fields})
+def judging_by(**fields):
+    return Config.model_validate({"fcdr": {"llm": {"model": "self"}, **fields}})
 
 
 def asked_of(judging, sample, *script):
@@ -34,7 +34,7 @@ def asked_of(judging, sample, *script):
     found = {}
     for stage in ("response", "query_tool", "cot", "parameters", "format"):
         model = Scripted(*script)
-        stages = judges(fcdr(judging=judging), Panel([model], PanelSettings()))
+        stages = judges(judging_by(stages=judging), Panel([model], PanelSettings()))
         verdict = asyncio.run(stages[stage](sample))
         found[stage] = (str(verdict.outcome), len(model.asked))
     return found
@@ -71,11 +71,11 @@ def test_with_llm_alone_every_stage_asks_the_model():
 
 def test_facts_that_need_no_judgement_stay_with_the_rules():
     cut = asyncio.run(
-        judges(fcdr(judging="llm"), Panel([Scripted(YES)], PanelSettings()))["response"](made(truncated=True))
+        judges(judging_by(stages="llm"), Panel([Scripted(YES)], PanelSettings()))["response"](made(truncated=True))
     )
     assert (cut.outcome, cut.reason) == ("drop", "response.truncated")
     assert asked_of("llm", made(thinking=None), YES)["cot"] == ("drop", 0)
-    lenient = fcdr(judging="llm", require_thinking=False)
+    lenient = judging_by(stages="llm", require_thinking=False)
     verdict = asyncio.run(judges(lenient, Panel([Scripted(NO)], PanelSettings()))["cot"](made(thinking=None)))
     assert verdict.outcome == "pass"
 
@@ -86,11 +86,11 @@ def test_each_stage_may_be_judged_otherwise():
 
 
 def test_a_stage_for_a_model_without_a_model_is_refused():
-    config = check_config({"fcdr": {"judging": {"cot": "llm"}}}, "x.yaml")
+    config = check_config({"fcdr": {"stages": {"cot": "llm"}}}, "x.yaml")
     with pytest.raises(ConfigError, match=r"judge cot, but fcdr\.llm names none"):
-        check_judges(config.fcdr)
+        check_judges(config)
     with pytest.raises(ConfigError, match="expected one of rules, llm, both"):
-        check_config({"fcdr": {"judging": "robots"}}, "x.yaml")
+        check_config({"fcdr": {"stages": "robots"}}, "x.yaml")
 
 
 # -- on the bus -------------------------------------------------------------------------------------------------
@@ -118,14 +118,14 @@ class Watching:
 
 def refined(samples, settings, panel):
     kept, dead, watching = Ends(), Ends(), Watching()
-    regenerator = Regenerator(None, max_attempts=settings.max_attempts)
+    regenerator = Regenerator(None, max_attempts=settings.fcdr.max_attempts)
     agents = judges(settings, panel) | {"trainer": kept, "dead_letter": dead, "regenerator": regenerator}
     bus = make_bus(refine_graph(settings), agents, settings, watching.observe)
     return bus, kept.samples, dead.samples, watching.lines
 
 
 def test_an_unreadable_judge_sends_the_sample_to_the_dead_letters_with_that_reason():
-    settings = fcdr(judging={"cot": "llm"}, error_limit=1)
+    settings = judging_by(stages={"cot": "llm"}, max_error_rate=1)
     bus, kept, dead, lines = refined([], settings, Panel([Scripted("hm")], PanelSettings()))
     flow = asyncio.run(bus.drain([made(name=str(i)) for i in range(5)]))
     assert kept == []
@@ -136,7 +136,7 @@ def test_an_unreadable_judge_sends_the_sample_to_the_dead_letters_with_that_reas
 
 
 def test_too_many_unreadable_verdicts_stop_the_round_with_what_was_wrong():
-    settings = fcdr(judging={"cot": "llm"}, error_limit=0.2, workers=4)
+    settings = judging_by(stages={"cot": "llm"}, max_error_rate=0.2, max_in_flight=4)
     script = [YES, YES, "hm", "hm"]  # every other sample is never ruled on
     bus, *_ = refined([], settings, Panel([Scripted(*script)], PanelSettings(concurrency=1)))
     with pytest.raises(BrokenAgent, match=r"'cot' is broken[\s\S]*judge\.unreadable scripted, asked 2 times"):
@@ -150,7 +150,7 @@ class Gone(ChatError):
 
 
 def test_a_server_that_is_gone_for_all_stops_the_run_and_blames_no_sample():
-    settings = fcdr(judging={"cot": "llm"})
+    settings = judging_by(stages={"cot": "llm"})
     bus, kept, dead, _ = refined([], settings, Panel([Scripted(YES, YES, Gone("the key expired"))], PanelSettings()))
     with pytest.raises(Gone, match="the key expired"):
         asyncio.run(bus.drain([made(name=str(i)) for i in range(50)]))
@@ -164,7 +164,7 @@ WRONG = "The city is wrong. <NewFC>[f(a='Oslo')]</NewFC><judge>False</judge>"
 
 
 def test_the_answer_a_judge_offers_is_judged_again_from_stage_3_and_counted_apart():
-    settings = fcdr(judging={"parameters": "llm"})
+    settings = judging_by(stages={"parameters": "llm"})
     model = Scripted(WRONG, YES)
     bus, kept, dead, lines = refined([], settings, Panel([model], PanelSettings()))
     asyncio.run(bus.drain([made("[f(a='Lima')]", thinking="f fits: a Oslo, not Lima")]))
@@ -176,7 +176,9 @@ def test_the_answer_a_judge_offers_is_judged_again_from_stage_3_and_counted_apar
 
 
 def test_a_rewritten_answer_whose_thinking_does_not_lead_there_is_dropped():
-    bus, kept, dead, _ = refined([], fcdr(judging={"parameters": "llm"}), Panel([Scripted(WRONG)], PanelSettings()))
+    bus, kept, dead, _ = refined(
+        [], judging_by(stages={"parameters": "llm"}), Panel([Scripted(WRONG)], PanelSettings())
+    )
     asyncio.run(bus.drain([made("[f(a='Lima')]", thinking="f fits: a Lima")]))
     assert kept == []
     assert [s.verdicts[-1].reason for s in dead] == ["cot.value_not_named"]
@@ -214,7 +216,7 @@ def test_what_asking_cost_is_told_by_round_and_stage_and_folds_to_sums():
         Panel([Scripted(lambda asked: YES if "not be used" in asked[-1]["content"] else "hm")], PanelSettings()),
         [],
     )
-    settings = fcdr(judging={"cot": "llm", "format": "llm"})
+    settings = judging_by(stages={"cot": "llm", "format": "llm"})
     with recording_usage(panel, told.append):
         bus, *_ = refined([], settings, panel)
         asyncio.run(bus.drain([made(name=str(i)) for i in range(60)]))

@@ -27,9 +27,9 @@ from funreason.stop import Interrupted, StopRequest
 from funreason.types import Candidate, Weights
 
 SETTINGS = [
-    *("tasks.per_round=6", "warmup.references.count=24", "model.threads=1", "name=cut"),
+    *("tasks.per_round=6", "start.references.count=24", "model.threads=1", "name=cut"),
     *("gate.suites.new.count=12", "gate.suites.old.count=4"),
-    *("train.learn_from=unfiltered", "train.quotas={}"),  # so few samples that judging might keep none
+    *("train.data=unfiltered", "train.max_category_share={}"),  # so few samples that judging might keep none
 ]
 INT, TERM, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGKILL
 
@@ -67,7 +67,7 @@ def stop_in(process: subprocess.Popen[str], folder: RunFolder, k: int, phase: st
 
 STOPS = [
     (0, "base", [INT], 130),
-    (0, "warmup", [INT], 130),
+    (0, "start", [INT], 130),
     (1, "sample", [KILL], -9),
     (1, "train", [INT], 130),
     (1, "train", [TERM, INT], 130),

@@ -207,7 +207,7 @@ def test_500s_for_30_seconds_are_outlasted_with_the_settings_that_a_run_has_by_d
     judging, sampling = Outage(30, YES), Outage(30, "[f(a=1)]")
     with ScriptedServer(judging) as judge, ScriptedServer(sampling) as served:
         command = [sys.executable, "-m", "funreason", "refine", str(tmp_path / "tasks.jsonl")]
-        command += ["--out", str(tmp_path / "out"), "--set", "fcdr.judging=both"]
+        command += ["--out", str(tmp_path / "out"), "--set", "fcdr.stages=both"]
         command += ["--set", f"fcdr.llm.endpoints={json.dumps([{'url': judge.url}])}"]
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
         run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)

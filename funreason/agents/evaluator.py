@@ -120,8 +120,10 @@ class Evaluator:
         if same:
             return "hold", "the weights did not change"
         pairs = self._pairs(old, new)
-        if round == START:  # the warm-up is asked for and supervised: guards are held to what it leaves, not before
-            pairs = [pair._replace(role="watch") if pair.role == "guard" else pair for pair in pairs]
+        if (
+            round == START
+        ):  # the supervised start is asked for and supervised: guards are held to what it leaves, not before
+            pairs = [pair._replace(role="report") if pair.role == "guard" else pair for pair in pairs]
         return decide(self.rule, pairs)
 
     def _gated(
@@ -134,7 +136,7 @@ class Evaluator:
         word: tuple[str, str],
     ) -> GateDecided:
         pairs = self._pairs(old, new)
-        old_all, new_all = pooled([p for p in pairs if p.role == "decide"] or pairs)
+        old_all, new_all = pooled([p for p in pairs if p.role == "decision"] or pairs)
         return GateDecided(
             round=round,
             decision=word[0],

@@ -112,9 +112,8 @@ class Trainer:
         have = Counter(s.task.category for s in chosen.samples)
         short = {c: n - have[c] for c, n in (self.diet.counts or {}).items() if have[c] < n}
         if short:
-            text = (
-                f"fewer samples than train.counts asks for: {', '.join(f'{n} {c}' for c, n in short.items())} missing"
-            )
+            missing = ", ".join(f"{n} {c}" for c, n in short.items())
+            text = f"fewer samples than train.exact_counts asks for: {missing} missing"
             self.write(LogMessage(level="warning", text=text, round=round))
 
     def _kept(self) -> list[Sample]:

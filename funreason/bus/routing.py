@@ -199,8 +199,8 @@ def _route(lane: NodeState, outcome: str, message: Any) -> Route:
         raise AnswerError(f"agent {lane.name!r} answered {str(outcome)!r}, which its node does not declare; {hint}")
     if route.retry and not hasattr(message, "next_attempt"):
         raise AnswerError(
-            f"agent {lane.name!r} sent a {type(message).__name__} by {route.outcome!r}, a retry edge, which counts attempts, "
-            "but the message has none; give it `attempt` and `next_attempt()`, or drop `retry`."
+            f"agent {lane.name!r} sent a {type(message).__name__} by {route.outcome!r}, a retry edge, which counts "
+            "attempts, but the message has none; give it `attempt` and `next_attempt()`, or drop `retry`."
         )
     return route
 

@@ -68,7 +68,7 @@ class ContaminationCheck:
         return [task for task in tasks if id(task) not in found]
 
     def _near(self, tokens: Sequence[tuple[str, ...]]) -> Iterator[tuple[int, str]]:
-        least = self.settings.near
+        least = self.settings.near_threshold
         if least is None or not tokens or not self._tokens:
             return
         gate = [_letters(words) for words in self._tokens]

@@ -22,12 +22,12 @@ from funreason.types import Task
 
 @dataclass(frozen=True, slots=True)
 class GateSuite:
-    """Items to measure on; `role` is `decide`, `guard` (only forbids) or `watch` (only reported)."""
+    """Items to measure on; `role` is `decision`, `guard` (only forbids) or `report` (only reported)."""
 
     name: str
     cases: list[Case]
     tasks: list[Task]
-    role: str = "decide"
+    role: str = "decision"
 
 
 def gate_suites(suites: Mapping[str, Suite], held: list[Task], folder: Path) -> list[GateSuite]:

@@ -31,7 +31,7 @@ class Rule(NamedTuple):
 
     min_gain: float
     significant: bool
-    p: float
+    p_value: float
     max_category_loss: float
     max_guard_loss: float
 
@@ -78,18 +78,18 @@ def decide(rule: Rule, pairs: Sequence[SuiteComparison]) -> tuple[str, str]:
         harm = _HARM[pair.role](rule, pair)
         if harm:
             return "rollback", harm
-    deciding = [pair for pair in pairs if pair.role == "decide"]
+    deciding = [pair for pair in pairs if pair.role == "decision"]
     if not deciding:
-        return "hold", "no suite decides: give one the role `decide`"
+        return "hold", "no suite decides: give one the role `decision`"
     old, new = pooled(deciding)
     score = compare(old, new)
     gain = points(score)
-    if gain < 0 and score.p <= rule.p:
+    if gain < 0 and score.p <= rule.p_value:
         return "rollback", f"{gain:+.1f} points, p {score.p:.3f}"
     if gain <= rule.min_gain:
         return "hold", f"{gain:+.1f} points; more than {rule.min_gain:g} are asked"
-    if rule.significant and score.p > rule.p:
-        return "hold", f"{gain:+.1f} points, but p {score.p:.3f} is above {rule.p:g}"
+    if rule.significant and score.p > rule.p_value:
+        return "hold", f"{gain:+.1f} points, but p {score.p:.3f} is above {rule.p_value:g}"
     return "promote", f"{gain:+.1f} points, p {score.p:.3f}"
 
 
@@ -107,7 +107,7 @@ def _guard_harm(rule: Rule, pair: SuiteComparison) -> str:
 
 def _category_harm(rule: Rule, pair: SuiteComparison) -> str:
     for name, score in by_category(pair.old, pair.new).items():
-        if -points(score) > rule.max_category_loss and score.p <= rule.p:
+        if -points(score) > rule.max_category_loss and score.p <= rule.p_value:
             return f"category {name} fell {-points(score):.1f} points, p {score.p:.3f}"
     return ""
 
@@ -116,7 +116,7 @@ def _no_harm(rule: Rule, pair: SuiteComparison) -> str:
     return ""
 
 
-_HARM = {"guard": _guard_harm, "decide": _category_harm, "watch": _no_harm}
+_HARM = {"guard": _guard_harm, "decision": _category_harm, "report": _no_harm}
 
 
 def pooled(pairs: Sequence[SuiteComparison]) -> tuple[SuiteResult, SuiteResult]:

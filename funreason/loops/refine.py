@@ -142,8 +142,8 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     if uses_llm(config.fcdr) or config.sample.endpoints:
         import_in_background()
     reading = read_samples(file, strict=config.tasks.strict)
-    graph = refine_graph(config.fcdr)
-    check_judges(config.fcdr)
+    graph = refine_graph(config)
+    check_judges(config)
     past = out.state()
     if resume:
         require_same(out, file, reading.samples, past)
@@ -192,7 +192,7 @@ async def _refine(
     out = journal.folder
     try:
         with recording_usage(panel, journal.write):
-            own, resample = judges(config.fcdr, panel), _resampler(config, served, journal)
+            own, resample = judges(config, panel), _resampler(config, served, journal)
             flow = await _judge(config, journal, graph, own, samples, past, stop, resample)
         out.seal(ROUND)
     except STOPPED:
@@ -236,7 +236,7 @@ async def _judge(
     examiner, tasks = CanaryCheck(config, journal.write, stop), [sample.task for sample in samples]
     async with journal.heartbeat():
         with refined_files(journal.folder, texts, end) as ended:
-            bus = make_bus(graph, {**agents, "trainer": KeptSink(ended)}, config.fcdr, recall.observe)
+            bus = make_bus(graph, {**agents, "trainer": KeptSink(ended)}, config, recall.observe)
             with journal.phase(ROUND, "sample", todo=len(samples)), stop.calling(bus.stop):
                 examining = examiner.examine(untried, tasks, len(samples), ROUND, texts)
                 async with beside(examining, bus.stop, first=examiner.decides):

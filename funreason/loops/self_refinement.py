@@ -84,14 +84,14 @@ async def gate(world: Session, bus: Bus, candidate: Candidate) -> Weights:
     return accepted
 
 
-# A whole run: measure the start, warm up, play the rounds.
+# A whole run: measure the start, train on references, play the rounds.
 #
 # `new_run` makes the folder, `play` plays it from where its record ends and skips what the record says is done.
 # Whatever ends a run, its last event says how; a run that could not begin leaves nothing behind, and nothing that it
 # did not make is ever removed.
 
 START = 0
-"""The round in which the start is measured and the warm-up happens."""
+"""The round in which the start is measured and the supervised start happens."""
 
 
 def new_run(config: Config) -> RunFolder:
@@ -170,7 +170,7 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
 
 
 def promoted(state: State) -> bool:
-    """Whether any round's weights were promoted; what the warm-up gained is none of theirs."""
+    """Whether any round's weights were promoted; what the supervised start gained is none of theirs."""
     return any(k > START and r.gate is not None and r.gate.decision == "promote" for k, r in state.rounds.items())
 
 
@@ -231,12 +231,12 @@ def _started(world: Session, folder: RunFolder, past: State, last_heartbeat_at: 
 
 async def _start(world: Session) -> None:
     """Everything before the first round; guards are held to what stands after it."""
-    await _measure_and_warm_up(world)
+    await _measure_and_start(world)
     await world.evaluator.set_baseline(world.accepted)
 
 
-async def _measure_and_warm_up(world: Session) -> None:
-    """Measure the weights of the start; with a warm-up, train on references and let the gate compare."""
+async def _measure_and_start(world: Session) -> None:
+    """Measure the weights of the start; with a supervised start, train on references and let the gate compare."""
     with world.journal.phase(START, "base"):
         await world.evaluator.set_baseline(world.base)
     world.stop.check()
@@ -244,19 +244,19 @@ async def _measure_and_warm_up(world: Session) -> None:
     if done is not None and done.ended:
         world.evaluator.accepted = world.weights(done.weights)
         return
-    if world.config.warmup.references is None:
+    if world.config.start.references is None:
         world.journal.write(world.evaluator.baseline_event())
     else:
-        await _warm_up(world)
+        await _supervised_start(world)
     shutil.rmtree(world.journal.folder.checkpoint(START), ignore_errors=True)
     world.journal.write(RoundEnded(round=START, weights=world.accepted.weights_id))
 
 
-async def _warm_up(world: Session) -> None:
+async def _supervised_start(world: Session) -> None:
     candidate = trained_before(world.past, START, world.journal.folder.weights)
     if candidate is None:
-        with world.journal.phase(START, "warmup"):
-            candidate = await world.warm_up(START)
+        with world.journal.phase(START, "start"):
+            candidate = await world.supervised_start(START)
     world.stop.check()
     with world.journal.phase(START, "gate"):
         await world.evaluator.on_signal("updated", candidate)

@@ -40,7 +40,7 @@ from funreason.record.state import State
 from funreason.runtime.graph import loop_graph
 from funreason.runtime.journal import Journal
 from funreason.runtime.resume import RecordedVerdicts, backfill_end_events, first_attempts
-from funreason.sources.tasks import Pool, hold_out, read_pool, references, warmup_tasks
+from funreason.sources.tasks import Pool, hold_out, read_pool, references, start_tasks
 from funreason.stop import StopRequest
 from funreason.types import Candidate, Sample, Task, Weights
 
@@ -75,7 +75,7 @@ class Session:
         self.past = past
         self.screen = screen
         self.panel = panel
-        self.graph: Graph = loop_graph(config.fcdr)
+        self.graph: Graph = loop_graph(config)
         self.lineage = WeightsHistory(
             [base.weights_id, *[r.weights for _, r in sorted(past.rounds.items()) if r.ended]]
         )
@@ -88,7 +88,7 @@ class Session:
     @property
     def samples_per_task(self) -> int:
         """How many samples a seed becomes."""
-        return 1 if self.config.train.learn_from == "references" else self.config.sample.k
+        return 1 if self.config.train.data == "references" else self.config.sample.samples_per_task
 
     def seeds(self, k: int) -> list[Sample]:
         """A message for each task of round `k`: only the task, nothing answered yet."""
@@ -113,7 +113,7 @@ class Session:
             "evaluator": self.evaluator,
             "dead_letter": DeadLetterSink(end),
         }
-        return make_bus(self.graph, agents, self.config.fcdr, recall.observe)
+        return make_bus(self.graph, agents, self.config, recall.observe)
 
     def _recalling(self, recall: RecordedVerdicts) -> dict[str, Any]:
         """The judges, asked only for what the record does not hold."""
@@ -124,7 +124,7 @@ class Session:
     @cached_property
     def judges(self) -> dict[str, Any]:
         """The judges that stand in the graph, by node."""
-        found = judges(self.config.fcdr, self.panel)
+        found = judges(self.config, self.panel)
         return {name: found[name] for name in self.graph.order if name in found}
 
     async def examine_judges(self, k: int, seeds: list[Sample]) -> None:
@@ -142,11 +142,11 @@ class Session:
             return self.base
         return Weights(weights_id, self.journal.folder.weights / weights_id)
 
-    async def warm_up(self, round: int) -> Candidate:
+    async def supervised_start(self, round: int) -> Candidate:
         """Train on references before any sampling; the candidate for the first gate."""
-        settings = self.config.warmup
+        settings = self.config.start
         assert settings.references is not None
-        found = warmup_tasks(settings.references, self.pool, self.config.seed)
+        found = start_tasks(settings.references, self.pool, self.config.seed)
         replay = settings.update.replay
         again = references(replay, self.config.seed, round) if replay else []
         self._note_screened(round, [*found, *again])
@@ -186,13 +186,13 @@ class Session:
 
     def _generator(self, k: int) -> tuple[Any, Any]:
         ended = {sample for round, sample in self.past.ended if round == k}
-        if self.config.train.learn_from == "references":
+        if self.config.train.data == "references":
             return ReferenceGenerator(self.policy, ended), None
         texts = self.journal.folder.texts(k)
         generator = Generator(
             self.speaker(k),
             texts,
-            self.config.sample.k,
+            self.config.sample.samples_per_task,
             drawn(texts.get("sampled")),
             ended=ended,
             requeued=self._requeued(k),
@@ -205,14 +205,14 @@ class Session:
     def _trainer(self, k: int, keeper: KeptSink) -> Trainer:
         self.lineage.add(self.accepted.weights_id)
         settings = self.config.train
-        counts = settings.counts[k - 1] if 1 <= k <= len(settings.counts) else None
+        counts = settings.exact_counts[k - 1] if 1 <= k <= len(settings.exact_counts) else None
         start = self.accepted if settings.init_from == "accepted" else self.base
         diet = SelectionSettings(
-            settings.learn_from,
-            settings.per_task,
-            dict(settings.quotas),
+            settings.data,
+            settings.max_per_task,
+            dict(settings.max_category_share),
             counts,
-            settings.most_solved,
+            settings.max_solved_share,
             self.config.seed,
             self.lineage.youngest(self.config.sample.max_staleness),
         )
@@ -257,14 +257,14 @@ def drawn(samples: Any) -> Drawn:
 
 def build_session(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> Session:
     """Everything a run needs; ConfigError, DataError, GraphError, PluginError or ModelError say what is wrong."""
-    loop_graph(config.fcdr)
-    check_judges(config.fcdr)
+    loop_graph(config)
+    check_judges(config)
     require_learnable(config)
     pool = read_pool(config.tasks, config.rounds, config.seed)
     held = hold_out(pool, config.gate.suites.values())
     suites = gate_suites(config.gate.suites, held.gate, folder.gate_items)
-    if not any(suite.role == "decide" for suite in suites):
-        raise ConfigError("gate.suites has none with the role `decide`: nothing could say whether new weights stay.")
+    if not any(suite.role == "decision" for suite in suites):
+        raise ConfigError("gate.suites has none with the role `decision`: nothing could say whether new weights stay.")
     pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *_held_out(held.gate)])
     screen = ContaminationCheck([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
     pool = screened(pool, screen, _supervised(config))
@@ -300,24 +300,24 @@ def require_learnable(config: Config) -> None:
 
 
 def require_something_to_learn(config: Config, pool: Pool, screen: ContaminationCheck) -> None:
-    """DataError when no task is left for the rounds, ConfigError when the warm-up would have no reference."""
+    """DataError when no task is left for the rounds, ConfigError when the supervised start would have no reference."""
     if not pool.tasks:
         raise DataError(
             f"{pool.summary or config.tasks.path}: no task is left to train on, since all are held back for the "
             "gate or ask what it asks. Give more records, or name a suite of your own in gate.suites."
         )
-    source, replay = config.warmup.references, config.warmup.update.replay
+    source, replay = config.start.references, config.start.update.replay
     if source is None or (replay is not None and replay.count):
         return
-    samples, unusable = usable_references(screen.clean(warmup_tasks(source, pool, config.seed)), 0)
+    samples, unusable = usable_references(screen.clean(start_tasks(source, pool, config.seed)), 0)
     if not samples:
         own = source.path == OWN_TASKS
         raise ConfigError(
-            f"warmup.references.path is {source.path}, and "
+            f"start.references.path is {source.path}, and "
             + (f"of the {len(pool.tasks)} tasks to train on " if own else "of its records ")
             + "none has a reference answer to learn from"
             + (f" ({unusable} have one that is neither a call nor a text)" if unusable else "")
-            + ". Go without a warm-up: --set warmup.references=null"
+            + ". Go without a supervised start: --set start.references=null"
         )
 
 
@@ -333,7 +333,7 @@ def require_room_to_think(policy: Policy, pool: Pool, config: Config) -> None:
 
 def rule_of(gate: Gate) -> Rule:
     """The gate's rule as configured."""
-    return Rule(gate.min_gain, gate.significant, gate.p, gate.max_category_loss, gate.max_guard_loss)
+    return Rule(gate.min_gain, gate.significant, gate.p_value, gate.max_category_loss, gate.max_guard_loss)
 
 
 def screened(pool: Pool, screen: ContaminationCheck, supervised: list[Task]) -> Pool:
@@ -364,9 +364,9 @@ def _places(before: list[Task], after: list[Task], found: list[Finding]) -> list
 
 
 def _supervised(config: Config) -> list[Task]:
-    """The tasks behind warm-up and replay, except those that are the run's own."""
-    warmup, rounds = config.warmup, config.train.update.replay
-    sources = [(source, 0) for source in (warmup.references, warmup.update.replay) if warmup.references]
+    """The tasks behind supervised start and replay, except those that are the run's own."""
+    start, rounds = config.start, config.train.update.replay
+    sources = [(source, 0) for source in (start.references, start.update.replay) if start.references]
     sources += [(rounds, k) for k in range(1, config.rounds + 1)]
     return [
         task

@@ -133,7 +133,7 @@ def _sampler(config: Config, budget: Budget) -> EndpointSampler | None:
 
 def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None]) -> Policy:
     """A policy that asks the servers; the `tokenizer` is used only where prompts are rendered here."""
-    own = tokenizer if config.sample.render == "here" else None
+    own = tokenizer if config.sample.render == "local" else None
     model = config.model
     return ServedPolicy(
         sampler, own, tell, style=model.prompt, seed=config.seed, tags=model.think_tags, variables=model.template

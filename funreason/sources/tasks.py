@@ -79,7 +79,7 @@ def read_pool(settings: Tasks, rounds: int, seed: int) -> Pool:
 
 
 def references(source: References, seed: int, round: int) -> list[Task]:
-    """The tasks with a reference that `source` gives to one round (0: the warm-up); each round takes others.
+    """The tasks with a reference that `source` gives to one round (0: the supervised start); each round takes others.
 
     A file is begun again at its end, and gives fewer where it has fewer.
     """
@@ -91,8 +91,8 @@ def references(source: References, seed: int, round: int) -> list[Task]:
     return [known[i % len(known)] for i in range(first, first + min(source.count, len(known)))]
 
 
-def warmup_tasks(source: References, pool: Pool, seed: int) -> list[Task]:
-    """The tasks with a reference that the warm-up learns: of `pool` where the source is the run's own tasks."""
+def start_tasks(source: References, pool: Pool, seed: int) -> list[Task]:
+    """The tasks of the supervised start, all with a reference: from `pool` where the source is the run's own tasks."""
     if source.path != OWN_TASKS:
         return references(source, seed, 0)
     return [task for task in pool.tasks if task.reference is not None][: source.count]
@@ -117,8 +117,8 @@ def hold_out(pool: Pool, suites: Collection[Suite]) -> HeldOut:
     if not able:
         raise DataError(
             f"{pool.summary or 'the tasks'}: no record has a reference answer that could be scored, so nothing can be "
-            "held out for the gate. Name a suite of your own, and go without a warm-up, which learns from references: "
-            "--set gate.suites.held_out.path=FOLDER --set warmup.references=null"
+            "held out for the gate. Name another suite and skip the supervised start, which needs references: "
+            "--set gate.suites.held_out.path=FOLDER --set start.references=null"
         )
     count = asking.count or min(HELD_OUT_MOST, max(1, int(len(able) * HELD_OUT_SHARE)))
     chosen = {task.id for task in able[:count]}

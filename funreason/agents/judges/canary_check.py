@@ -106,7 +106,7 @@ class CanaryCheck:
 
     def _stage(self, node: str) -> str:
         """Whose question a judge asks: that of the stage it is named after, or that its entry names."""
-        return next((entry.stage for entry in self.config.fcdr.judges if entry.name == node and entry.stage), node)
+        return next((entry.stage for entry in self.config.agents if entry.name == node and entry.stage), node)
 
     async def _tasks(self, own: Sequence[Task], count: int, k: int) -> Sequence[Task]:
         """The run's own tasks, or `count` others with a reference where too few have one that could be right."""
@@ -145,10 +145,11 @@ def with_self_agreement(
     judges: Mapping[str, Judge], config: Config, write: Callable[[Event], object]
 ) -> dict[str, Judge]:
     """The judges, each asking itself a share of the samples twice."""
-    if not config.fcdr.agreement:
+    if not config.fcdr.self_agreement_share:
         return dict(judges)
     return {
-        node: SelfAgreement(node, judge, config.fcdr.agreement, config.seed, write) for node, judge in judges.items()
+        node: SelfAgreement(node, judge, config.fcdr.self_agreement_share, config.seed, write)
+        for node, judge in judges.items()
     }
 
 

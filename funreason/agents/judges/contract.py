@@ -152,7 +152,7 @@ def _outcomes(known: Set[str], asked: Sequence[Trial]) -> Clause:
     if not unknown:
         return Clause("outcomes", "kept", f"{told}; declared: {', '.join(sorted(known))}")
     told += f". Not declared: {', '.join(unknown)}. Give the agent the attribute `outcomes = {tuple(unknown)}`, and "
-    return Clause("outcomes", "broken", f"{told}its entry in fcdr.judges a node for each")
+    return Clause("outcomes", "broken", f"{told}its entry in agents a node for each")
 
 
 def _determinism(agent: Any, first: Sequence[Trial], second: Sequence[Trial]) -> Clause:

@@ -19,45 +19,45 @@ from funreason.agents.judges.rules.response import judge_response
 from funreason.bus.agent import Observer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
-from funreason.config import ConfigError, Fcdr, JudgeEntry
+from funreason.config import AgentEntry, Config, ConfigError
 
 Judge = Callable[..., Any]
 
 
-def check_judges(fcdr: Fcdr) -> None:
+def check_judges(config: Config) -> None:
     """Raise PluginError or ConfigError for judges that a run could not have."""
-    own_judges(fcdr)
-    require_judges(fcdr)
+    own_judges(config)
+    require_judges(config.fcdr)
 
 
-def judges(fcdr: Fcdr, panel: Panel | None = None) -> dict[str, Judge]:
+def judges(config: Config, panel: Panel | None = None) -> dict[str, Judge]:
     """The five judges, each by rules, by `panel` or by both, and those of the user, by node name."""
     rules: dict[str, Judge] = {
         "response": judge_response,
         "query_tool": judge_query_tool,
-        "cot": CotJudge(require=fcdr.require_thinking),
+        "cot": CotJudge(require=config.fcdr.require_thinking),
         "parameters": judge_parameters,
         "format": judge_format,
     }
-    by = fcdr.judging.model_dump()
-    return {stage: _judge(stage, rule, by[stage], panel) for stage, rule in rules.items()} | own_judges(fcdr)
+    by = config.fcdr.stages.model_dump()
+    return {stage: _judge(stage, rule, by[stage], panel) for stage, rule in rules.items()} | own_judges(config)
 
 
-def own_judges(fcdr: Fcdr) -> dict[str, Judge]:
+def own_judges(config: Config) -> dict[str, Judge]:
     """The judges of the user, by node name."""
-    return {entry.name: own_judge(entry) for entry in fcdr.judges}
+    return {entry.name: own_judge(entry) for entry in config.agents}
 
 
-def own_judge(entry: JudgeEntry) -> CustomJudge:
+def own_judge(entry: AgentEntry) -> CustomJudge:
     """A judge of the user. ConfigError when it may answer what its entry has no way for."""
     agent = load_agent(entry.agent)
     loose = sorted(declared(agent) - {*USUAL, *entry.outcomes})
     if loose:
         raise ConfigError(
-            f"fcdr.judges: {entry.name} may answer {', '.join(map(repr, loose))}, and nothing says where that leads. "
+            f"agents: {entry.name} may answer {', '.join(map(repr, loose))}, and nothing says where that leads. "
             f"Name a node for each, such as `outcomes: {{{loose[0]}: regenerator}}`."
         )
-    return CustomJudge(entry.name, agent, entry.seconds)
+    return CustomJudge(entry.name, agent, entry.timeout_s)
 
 
 def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:
@@ -70,8 +70,9 @@ def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:
     return ModelUnlessTrivial(rule, model, FACTS[stage]) if stage in FACTS else model
 
 
-def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, observe: Observer) -> Bus:
+def make_bus(graph: Graph, agents: Mapping[str, Any], config: Config, observe: Observer) -> Bus:
     """A bus over the nodes of `graph`."""
+    fcdr = config.fcdr
     present = {node.name: agents[node.name] for node in graph.nodes}
     return Bus(
         graph,
@@ -79,6 +80,6 @@ def make_bus(graph: Graph, agents: Mapping[str, Any], fcdr: Fcdr, observe: Obser
         workers=fcdr.samples_at_once,
         max_attempts=fcdr.max_attempts,
         observe=observe,
-        error_limit=fcdr.error_limit,
+        error_limit=fcdr.max_error_rate,
         last_look=True,
     )

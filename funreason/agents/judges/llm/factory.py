@@ -29,14 +29,14 @@ SELF = "self"
 
 def uses_llm(fcdr: Fcdr) -> bool:
     """Whether any stage is judged by a language model."""
-    return any(word != "rules" for word in fcdr.judging.model_dump().values())
+    return any(word != "rules" for word in fcdr.stages.model_dump().values())
 
 
 def judged_by(fcdr: Fcdr) -> dict[str, str]:
     """Who judges each stage, in words."""
     models = " and ".join(_names(fcdr.llm)) or "no model"
     words = {"rules": "rules", "llm": models, "both": f"rules, then {models} for what rules cannot tell"}
-    told = fcdr.judging.model_dump()
+    told = fcdr.stages.model_dump()
     return {stage: words["rules" if by == "both" and stage in DECIDABLE else by] for stage, by in told.items()}
 
 
@@ -44,9 +44,9 @@ def require_judges(fcdr: Fcdr) -> None:
     """Raise ConfigError when a stage is to be judged by a model and none is named."""
     if not uses_llm(fcdr) or _names(fcdr.llm):
         return
-    stages = ", ".join(name for name, word in fcdr.judging.model_dump().items() if word != "rules")
+    stages = ", ".join(name for name, word in fcdr.stages.model_dump().items() if word != "rules")
     raise ConfigError(
-        f"fcdr.judging has a language model judge {stages}, but fcdr.llm names none. Set fcdr.llm.model to a model "
+        f"fcdr.stages has a language model judge {stages}, but fcdr.llm names none. Set fcdr.llm.model to a model "
         "folder or to `self`, or fcdr.llm.endpoints to servers, such as [{url: http://localhost:8000/v1}]."
     )
 
@@ -157,9 +157,9 @@ def _asking(settings: LlmJudges, seed: int) -> PanelSettings:
     return PanelSettings(
         temperature=settings.temperature,
         max_tokens=settings.max_tokens,
-        draws=settings.draws,
-        asks=settings.asks,
+        samples_per_model=settings.samples_per_model,
+        max_attempts=settings.max_attempts,
         concurrency=settings.concurrency,
-        accept=VoteRule(settings.accept, settings.threshold),
+        vote=VoteRule(settings.vote, settings.threshold),
         seed=seed,
     )

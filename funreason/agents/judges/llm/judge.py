@@ -60,7 +60,7 @@ class LlmJudge:
 
     def _counted(self, sample: Sample, votes: list[Ruling | NoRuling], scores: Votes) -> Verdict:
         rulings = [vote for vote in votes if isinstance(vote, Ruling)]
-        true = agreed(self.stage, scores, self.panel.accept)
+        true = agreed(self.stage, scores, self.panel.vote)
         if true is None:
             unheard = next(vote for vote in votes if isinstance(vote, NoRuling))
             return failed(self.stage, Outcome.ERROR, unheard.reason, unheard.evidence, self.panel.name)

@@ -89,8 +89,8 @@ class UsageCounter:
 
 # The panel: the models that judge, how they are asked, and what was heard.
 #
-# Each model is asked for as many rulings as there are draws, each draw with a seed of its own. A reply that cannot be
-# read is asked for again with the reason, `asks` times in all. A ruling that was read is cached, a failure never is.
+# Each model is asked for `samples_per_model` rulings, each with its own seed. A reply that cannot be read is asked for
+# again with the reason, `max_attempts` times in all. Rulings are cached, failures never.
 
 Messages = list[dict[str, str]]
 _SHOWN = 120
@@ -99,14 +99,14 @@ HANDOVER = 2
 
 
 class PanelSettings(NamedTuple):
-    """How a panel is asked; `asks` counts the first time too."""
+    """How a panel is asked; `max_attempts` counts the first time too."""
 
     temperature: float = 0.1
     max_tokens: int = 2048
-    draws: int = 1
-    asks: int = 2
+    samples_per_model: int = 1
+    max_attempts: int = 2
     concurrency: int = 64
-    accept: VoteRule = VoteRule()
+    vote: VoteRule = VoteRule()
     seed: int = 0
 
 
@@ -125,11 +125,12 @@ class Panel:
         self.asking = asking
         self.cache = cache
         self.tally = UsageCounter()
-        self.accept, self.seed = asking.accept, asking.seed
-        self._scored = asking.accept.rule == "mean"
+        self.vote, self.seed = asking.vote, asking.seed
+        self._scored = asking.vote.rule == "mean"
         self._turns = asyncio.Semaphore(asking.concurrency)
         self._first, self._again = (
-            list(product(self.models, range(asking.draws * later, asking.draws * (1 + later)))) for later in (0, 1)
+            list(product(self.models, range(asking.samples_per_model * later, asking.samples_per_model * (1 + later))))
+            for later in (0, 1)
         )
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
@@ -171,11 +172,11 @@ class Panel:
     ) -> Ruling | NoRuling:
         """A ruling on `case`; `asked` are its messages, where they are made already."""
         fault, ended = "", ""
-        for ask in range(self.asking.asks):
+        for ask in range(self.asking.max_attempts):
             if fault or asked is None:
                 asked = self._messages(model, case, fault)
             try:
-                reply = await self._reply(model, case, asked, self.seed + draw * self.asking.asks + ask)
+                reply = await self._reply(model, case, asked, self.seed + draw * self.asking.max_attempts + ask)
             except ChatError as error:
                 if error.stops_run:
                     raise
@@ -190,7 +191,9 @@ class Panel:
             else:
                 self.tally.asked(round, case.stage, reply.tokens)
                 return ruling
-        return NoRuling("judge.unreadable", f"{model.name}, asked {self.asking.asks} times: {fault}; it ends {ended!r}")
+        return NoRuling(
+            "judge.unreadable", f"{model.name}, asked {self.asking.max_attempts} times: {fault}; it ends {ended!r}"
+        )
 
     async def _reply(self, model: ChatModel, case: JudgeInput, asked: Messages, seed: int) -> Reply:
         form = None
@@ -213,7 +216,7 @@ class Panel:
 
     def _key(self, model: ChatModel, draw: int, case: JudgeInput, asked: Messages) -> Key:
         a = self.asking
-        settings = (a.temperature, a.max_tokens, a.asks, a.seed, draw, model.constrains)
+        settings = (a.temperature, a.max_tokens, a.max_attempts, a.seed, draw, model.constrains)
         version = _version(case.stage, repr(settings), model.name, model.weights_id)
         return Key(version, digest(*(m["content"] for m in asked)), case.hash)
 
