@@ -107,7 +107,7 @@ def test_the_verdict_is_the_last_thing_that_the_judge_says(reply, true):
         ("<judge>True", "holds no verdict"),
         ("<think>hm <judge>True</judge>", "never closed"),
         ("<judge>True</judge> but rather <judge>False</judge>", "disagree"),
-        ("<judge>True</judge> because the input says so", "more text behind"),
+        ("<judge>True</judge> because the input says so", "more text after"),
         ("<judge>True</judge><score>0.2</score>", "contradicts"),
     ],
 )
