@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from funreason.agents.judges.llm.judge import LlmJudge
-from funreason.agents.judges.llm.panel import Panel, PanelSettings
+from funreason.agents.judges.llm.panel import Panel
 from funreason.agents.judges.rules.response import judge_response
 from funreason.calls.thinking import split_thinking
+from funreason.config import LlmJudges
 from funreason.config.address import Address
 from funreason.policies.endpoint.chat import EndpointChat
 from funreason.policies.endpoint.pool import EndpointPool, RetryPolicy
@@ -50,7 +51,7 @@ def judged(pool, count=MANY):
     async def all_of_them():
         async with pool:
             await pool.connect()
-            judge = LlmJudge("cot", Panel([EndpointChat(pool)], PanelSettings()))
+            judge = LlmJudge("cot", Panel([EndpointChat(pool)], LlmJudges()))
             task = Task("t", "f please", TOOLS)
             samples = [Sample(f"s{i}", task, "[f(a='x')]", f"words {i}") for i in range(count)]
             asked = [asyncio.create_task(judge(sample)) for sample in samples]

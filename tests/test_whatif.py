@@ -12,8 +12,8 @@ from scripted import Scripted
 from serving import ScriptedServer, completion
 
 from funreason.agents.judges.llm.judge import LlmJudge, recounted
-from funreason.agents.judges.llm.panel import Panel, PanelSettings, VoteRule
-from funreason.config import check_config
+from funreason.agents.judges.llm.panel import Panel, VoteRule
+from funreason.config import LlmJudges, check_config
 from funreason.record.folder import RunFolder
 from funreason.replay.recorded import Again
 from funreason.replay.validity import VerdictValidity
@@ -201,7 +201,7 @@ def _judge(stage, made, votes, accept) -> Verdict:
         return "?" if score is None else f"<judge>{score > 0.5}</judge> <score>{score}</score>"
 
     models = [Scripted(said(score), name=str(i)) for i, score in enumerate(votes)]
-    panel = Panel(models, PanelSettings(vote=VoteRule(*accept)))
+    panel = Panel(models, LlmJudges(vote=accept[0], threshold=accept[1]))
     return asyncio.run(LlmJudge(stage, panel)(made))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from funreason.agents.judges.hybrid import DECIDABLE
 from funreason.agents.judges.llm.cache import VerdictCache, default_path
-from funreason.agents.judges.llm.panel import Panel, PanelSettings, VoteRule
+from funreason.agents.judges.llm.panel import Panel
 from funreason.config import Config, ConfigError, Endpoint, Fcdr, LlmJudges
 from funreason.policies.endpoint.budget import Budget
 from funreason.policies.factory import UsageReporter, endpoint_pool
@@ -62,7 +62,7 @@ def build_panel(config: Config, policy: Policy | None, budget: Budget) -> Panel 
     settings = config.fcdr.llm
     models = [*_local(config, policy), *_served(settings, budget)]
     cache = VerdictCache(default_path(), settings.cache_entries) if settings.cache else None
-    return Panel(models, _asking(settings, config.seed), cache)
+    return Panel(models, settings, config.seed, cache)
 
 
 @asynccontextmanager
@@ -151,15 +151,3 @@ def _own_policy(config: Config, path: str) -> Policy:
     # Two vLLM engines cannot live in one process, and the first belongs to the model in use.
     model = config.model.model_copy(update={"path": path, "sampler": "huggingface"})
     return build_policy(config.model_copy(update={"model": model}))[0]
-
-
-def _asking(settings: LlmJudges, seed: int) -> PanelSettings:
-    return PanelSettings(
-        temperature=settings.temperature,
-        max_tokens=settings.max_tokens,
-        samples_per_model=settings.samples_per_model,
-        max_attempts=settings.max_attempts,
-        concurrency=settings.concurrency,
-        vote=VoteRule(settings.vote, settings.threshold),
-        seed=seed,
-    )
