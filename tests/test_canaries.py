@@ -49,9 +49,9 @@ async def fails(sample):
     raise ValueError("no server")
 
 
-def examined(folder, agents, tasks=TASKS, samples=100, stop=None, **fcdr) -> State:
+def examined(folder, agents, tasks=TASKS, samples=100, stop=None, entries=(), **fcdr) -> State:
     """The state after the judges of round 1 were tried."""
-    config, told = Config(fcdr=Fcdr(**fcdr)), []
+    config, told = Config(fcdr=Fcdr(**fcdr), agents=list(entries)), []
     examiner = CanaryCheck(config, told.append, stop or StopRequest())
     try:
         asyncio.run(examiner.examine(agents, tasks, samples, 1, SampleFiles(folder / "round-1")))
@@ -145,7 +145,7 @@ def test_a_stop_while_judges_are_tried_is_obeyed(tmp_path):
 
 def test_a_judge_of_ones_own_is_tried_on_good_canaries_and_on_the_bad_ones_of_its_stage(tmp_path):
     entries = [AgentEntry(name="mine", agent="x:y"), AgentEntry(name="better", agent="x:y", stage="parameters")]
-    state = examined(tmp_path, {"mine": passes, "better": passes}, judges=entries)
+    state = examined(tmp_path, {"mine": passes, "better": passes}, entries=entries)
     assert (health(state, "mine").good, health(state, "mine").bad) == (10, 0)
     assert set(health(state, "better").missed) == {"wrong_value", "missing_required", "unknown_parameter"}
 

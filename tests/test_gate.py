@@ -53,7 +53,7 @@ def test_a_guard_forbids_but_never_promotes():
     assert decide(RULE, [good, pair(marks(70), marks(66), "guard")])[0] == "promote"
     decision, reason = decide(RULE, [good, pair(marks(66), marks(62), "guard", start=0.70)])
     assert decision == "rollback"
-    assert "8.0 points under its start" in reason
+    assert "8.0 points below its start" in reason
     assert decide(RULE, [pair(marks(40), marks(90), "guard")])[0] == "hold"
 
 

@@ -1,7 +1,7 @@
-"""The configuration: what a YAML file may say, in the order of a round.
+"""The configuration: the sections of a YAML file, in the order of a round.
 
-Unknown keys are refused with the nearest known one. Every field has one sentence saying what changes with it;
-`funreason config show` prints the whole with these sentences' values resolved.
+An unknown key is refused with the nearest known one, or with its new name. `funreason config show` prints a
+configuration with every default spelled out.
 """
 
 from __future__ import annotations

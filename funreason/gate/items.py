@@ -31,7 +31,7 @@ class GateSuite:
 
 
 def gate_suites(suites: Mapping[str, Suite], held: list[Task], folder: Path) -> list[GateSuite]:
-    """The suites of a run, ready to be measured on."""
+    """The suites of a run with their items loaded."""
     return [_suite(name, suite, held, folder / name) for name, suite in suites.items()]
 
 
@@ -46,7 +46,7 @@ def _suite(name: str, suite: Suite, held: list[Task], folder: Path) -> GateSuite
     if suite.count is not None:
         cases = cases[: suite.count]
     if not cases:
-        raise ConfigError(f"gate.suites.{name}: {suite.path} gives no item to measure on")
+        raise ConfigError(f"gate.suites.{name}.path is {suite.path}, which has no items to measure on")
     return GateSuite(name, cases, [case_task(case) for case in cases], role=suite.role)
 
 
@@ -55,7 +55,7 @@ def _written(tasks: list[Task], folder: Path, prefix: str) -> Path:
         fresh = folder.with_name(f".{folder.name}.new-{os.getpid()}")
         shutil.rmtree(fresh, ignore_errors=True)
         write_suite(tasks, fresh, prefix)
-        fresh.rename(folder)  # whole or not at all: half a suite would be measured on without a word
+        fresh.rename(folder)  # whole or not at all: half a suite would go unnoticed
     return folder
 
 

@@ -128,7 +128,7 @@ class Session:
         return {name: found[name] for name in self.graph.order if name in found}
 
     async def examine_judges(self, k: int, seeds: list[Sample]) -> None:
-        """Try the judges on canaries before round `k` draws samples; UnfitJudge stops the round."""
+        """Try the judges on canaries before round `k` draws samples; JudgeFailedCanaries stops the round."""
         past = self.past.rounds.get(k)
         if past is not None and "sample" in past.whole:
             return  # they have judged the whole round already

@@ -1,4 +1,4 @@
-"""The judges of a run and the bus they sit on: what a loop and `refine` have in common."""
+"""The judges of a run and its bus, as a loop and `refine` both need them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Judge = Callable[..., Any]
 
 
 def check_judges(config: Config) -> None:
-    """Raise PluginError or ConfigError for judges that a run could not have."""
+    """Raise PluginError or ConfigError for judges that cannot be loaded or are not configured completely."""
     own_judges(config)
     require_judges(config.fcdr)
 
 
 def judges(config: Config, panel: Panel | None = None) -> dict[str, Judge]:
-    """The five judges, each by rules, by `panel` or by both, and those of the user, by node name."""
+    """The five stage judges (rules, `panel` or both) and the custom ones, by node name."""
     rules: dict[str, Judge] = {
         "response": judge_response,
         "query_tool": judge_query_tool,
@@ -44,18 +44,18 @@ def judges(config: Config, panel: Panel | None = None) -> dict[str, Judge]:
 
 
 def own_judges(config: Config) -> dict[str, Judge]:
-    """The judges of the user, by node name."""
+    """The custom judges, by node name."""
     return {entry.name: own_judge(entry) for entry in config.agents}
 
 
 def own_judge(entry: AgentEntry) -> CustomJudge:
-    """A judge of the user. ConfigError when it may answer what its entry has no way for."""
+    """A custom judge. ConfigError when it declares an outcome that its entry gives no target."""
     agent = load_agent(entry.agent)
     loose = sorted(declared(agent) - {*USUAL, *entry.outcomes})
     if loose:
         raise ConfigError(
-            f"agents: {entry.name} may answer {', '.join(map(repr, loose))}, and nothing says where that leads. "
-            f"Name a node for each, such as `outcomes: {{{loose[0]}: regenerator}}`."
+            f"agents: {entry.name} may answer {', '.join(map(repr, loose))}, but its entry gives no target for that. "
+            f"Name a node for each: `outcomes: {{{loose[0]}: regenerator}}`."
         )
     return CustomJudge(entry.name, agent, entry.timeout_s)
 
