@@ -196,13 +196,14 @@ def open_run(name: str | Path | None, runs: Path) -> RunFolder:
 
     RecordError when there is none, FormatError when this version does not read its record.
     """
-    paths = (Path(name), runs / str(name)) if name is not None else (newest_run(runs).path,)
-    for path in paths:
+    if name is None:
+        name = newest_run(runs).path
+    for path in (Path(name), runs / name):
         if (path / "run.json").exists():
             folder = RunFolder(path)
             folder.check_format()
             return folder
-    raise RecordError(f"no run called {name}: neither {Path(name)} nor {runs / str(name)} holds a run.json")
+    raise RecordError(f"no run called {name}: neither {Path(name)} nor {runs / name} holds a run.json")
 
 
 def alive(pid: int) -> bool:
