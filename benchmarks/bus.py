@@ -40,10 +40,10 @@ STAGES = 5
 def workload_graph() -> Graph:
     """Five judges in a row; what fails is regenerated, at most twice, and judged again from the first."""
     judges = [f"judge{s}" for s in range(STAGES)]
-    nodes: dict[str, Any] = {name: {"outcomes": ["pass", "regenerate", "spent", "error"]} for name in judges}
+    nodes: dict[str, Any] = {name: {"outcomes": ["pass", "regenerate", "exhausted", "error"]} for name in judges}
     edges = [f"{a} pass {b}" for a, b in zip(judges, [*judges[1:], "accepted"], strict=True)]
-    edges += [f"{name} regenerate regenerator counted" for name in judges]
-    edges += [f"{name} {outcome} dead" for name in judges for outcome in ("spent", "error")]
+    edges += [f"{name} regenerate regenerator retry" for name in judges]
+    edges += [f"{name} {outcome} dead" for name in judges for outcome in ("exhausted", "error")]
     nodes |= {"regenerator": {"outcomes": ["again", "error"]}, "accepted": {}, "dead": {}}
     edges += ["regenerator again judge0", "regenerator error dead"]
     return Graph.from_mapping({"start": "judge0", "nodes": nodes, "edges": edges})

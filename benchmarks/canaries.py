@@ -18,7 +18,7 @@ from typing import Any
 from funreason.agents.judges.canaries import CanarySet
 from funreason.agents.judges.registry import judges
 from funreason.bfcl.intervals import wilson
-from funreason.config import Fcdr
+from funreason.config import Config, Fcdr
 from funreason.data.reading import read_tasks
 from funreason.data.toolbox import generate
 from funreason.sources.tasks import can_be_scored
@@ -44,7 +44,7 @@ def _of_file(path: str) -> tuple[str, Sequence[Task]]:
 async def _judge(tasks: Sequence[Task]) -> None:
     flock = CanarySet(tasks, 0, 1)
     print(f"{'stage':<12} {'sample':<18} {'asked':>6} {'wrong':>6} {'%':>6}  {'95 %':<12} {'µs':>5}")
-    for stage, judge in judges(Fcdr(require_thinking=False)).items():
+    for stage, judge in judges(Config(fcdr=Fcdr(require_thinking=False))).items():
         await _judge_stage(flock, stage, judge)
 
 

@@ -35,7 +35,9 @@ def main() -> None:
     gate = [task.query for split, count in GATE for task in generate(split, count, 0)]
     for seed in range(3):
         tasks = [task for split, count in TRAINING for task in generate(split, count, seed)]
-        found = {level: len(ContaminationCheck(gate, Contamination(near=level)).find(tasks)) for level in LEVELS}
+        found = {
+            level: len(ContaminationCheck(gate, Contamination(near_threshold=level)).find(tasks)) for level in LEVELS
+        }
         print(f"seed {seed}: {len(tasks)} training tasks against {len(gate)} gate queries, found by near: {found}")
         if seed == 0:
             say_likeness(tasks, gate)
@@ -71,7 +73,10 @@ def say_disguised(name: str, tasks: list[Task]) -> None:
     """How many gate queries are recognised in another dress."""
     rng = random.Random(0)
     worn = [msgspec.structs.replace(task, query=disguised(task.query, rng)) for task in tasks]
-    screens = {level: ContaminationCheck([task.query for task in tasks], Contamination(near=level)) for level in LEVELS}
+    screens = {
+        level: ContaminationCheck([task.query for task in tasks], Contamination(near_threshold=level))
+        for level in LEVELS
+    }
     print(f"{name}: {len(worn)} disguised, found by near:", {level: len(s.find(worn)) for level, s in screens.items()})
 
 

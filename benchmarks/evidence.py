@@ -2,8 +2,8 @@
 
     python benchmarks/evidence.py --seeds 0 1 2 --out benchmarks/results/evidence
 
-For each seed: the default run (warm-up on references, then rounds on judged samples of the model's own), and from
-the same warmed-up weights the two controls, each with as many samples a round, category by category, as the default
+For each seed: the default run (a supervised start on references, then rounds on the model's own judged samples), and
+from the same start the two controls, each with as many samples a round, category by category, as the default
 run trained on: `unfiltered` takes its own first attempts at random (none that was cut off), `references` takes
 reference answers to the same queries. The gate's decisions count only in the default run; the controls keep every
 update, so that nothing is hidden by a refusal.
@@ -30,8 +30,8 @@ from funreason.loops.self_refinement import new_run, play
 from funreason.record.folder import RunFolder
 from funreason.stop import StopRequest
 
-FRESH = {"path": "toolbox:new_gate", "count": 200, "seed": 1, "role": "watch"}
-KEEP_ALL = {"gate.min_gain": -101, "gate.p": 0, "gate.max_category_loss": 100, "gate.max_guard_loss": 100}
+FRESH = {"path": "toolbox:new_gate", "count": 200, "seed": 1, "role": "report"}
+KEEP_ALL = {"gate.min_gain": -101, "gate.p_value": 0, "gate.max_category_loss": 100, "gate.max_guard_loss": 100}
 SUITES = ("new", "fresh", "old")
 
 
@@ -50,11 +50,15 @@ def one_seed(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """The default run and its controls on one seed."""
     common = {"seed": seed, "run_dir": str(options.runs), "gate.suites.fresh": FRESH, **dict(options.set)}
     judged = run("judged", seed, common, options)
-    control = common | KEEP_ALL | {"warmup.references": None, "model.path": judged["warm_folder"]}
-    control |= {"train.counts": judged["by_category"][1:], "train.quotas": {}, "train.per_task": 99}
+    control = common | KEEP_ALL | {"start.references": None, "model.path": judged["warm_folder"]}
+    control |= {
+        "train.exact_counts": judged["by_category"][1:],
+        "train.max_category_share": {},
+        "train.max_per_task": 99,
+    }
     rows = [judged]
     for arm in ("unfiltered", "references"):
-        extra = {"train.learn_from": arm, "fcdr.regenerate": []}
+        extra = {"train.data": arm, "fcdr.regenerate": []}
         rows.append(run(arm, seed, control | extra, options))
     same = [row["trained"][1:] for row in rows]
     if same != [same[0]] * len(same):
@@ -80,7 +84,7 @@ def run(arm: str, seed: int, changes: dict[str, Any], options: argparse.Namespac
 
 
 def summary(arm: str, seed: int, folder: RunFolder) -> dict[str, Any]:
-    """Accuracies along a run: the start, the warm-up, and the weights in force after each round."""
+    """Accuracies along a run: the start, the supervised start, and the weights in force after each round."""
     state = folder.state()
     rounds = [state.rounds[k] for k in sorted(state.rounds)]
     first = rounds[0].gate
@@ -103,7 +107,7 @@ def summary(arm: str, seed: int, folder: RunFolder) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     """One line a run, in Markdown."""
     lines = [
-        "| arm | seed | trained on | new tools: base → warm-up → rounds | fresh items | old tools | irrelevance, last |"
+        "| arm | seed | trained on | new tools: base → start → rounds | fresh items | old tools | irrelevance, last |"
         " decisions | CPU-s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -124,10 +128,14 @@ def verdicts(rows: list[dict[str, Any]]) -> str:
     by = {arm: [r for r in rows if r["arm"] == arm] for arm in ("judged", "unfiltered", "references")}
     lines = ["| difference, points | suite | mean | 95 % over items | each seed |", "|---|---|---|---|---|"]
     for suite in ("new", "fresh"):
-        lines.append(difference("judged, last round − its warm-up", suite, by["judged"], "last", by["judged"], "warm"))
+        lines.append(
+            difference("judged, last round − its supervised start", suite, by["judged"], "last", by["judged"], "warm")
+        )
         for arm in ("unfiltered", "references"):
             lines.append(difference(f"judged − {arm}, last round", suite, by["judged"], "last", by[arm], "last"))
-    lines.append(difference("old tools, last round − warm-up", "old", by["judged"], "last", by["judged"], "warm"))
+    lines.append(
+        difference("old tools, last round − supervised start", "old", by["judged"], "last", by["judged"], "warm")
+    )
     return "\n".join(lines)
 
 

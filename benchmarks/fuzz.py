@@ -131,17 +131,17 @@ def fuzz_outputs(
 
 async def judge(samples: Iterable[Sample], folder: RunFolder) -> None:
     """The five stages and the regenerator, as a loop has them, without a model to ask again."""
-    fcdr = Fcdr(require_thinking=False)
-    graph, journal = refine_graph(fcdr), Journal(folder)
+    config = Config(fcdr=Fcdr(require_thinking=False))
+    graph, journal = refine_graph(config), Journal(folder)
     journal.write(ev.RunStarted(run=folder.name, rounds=1, nodes=list(graph.order)))
     end = Sink(folder.texts(1), journal.write)
     agents: dict[str, Any] = {
-        **judges(fcdr),
-        "regenerator": Regenerator(None, max_attempts=fcdr.max_attempts),
+        **judges(config),
+        "regenerator": Regenerator(None, max_attempts=config.fcdr.max_attempts),
         "trainer": KeptSink(end),
         "dead_letter": DeadLetterSink(end),
     }
-    await make_bus(graph, agents, fcdr, journal.observe).drain(samples)
+    await make_bus(graph, agents, config, journal.observe).drain(samples)
     folder.close()
     journal.end("finished")
 

@@ -101,7 +101,7 @@ def refine(file: Path, folder: Path, judging: str, more: list[str], profile: str
         endpoint = json.dumps([{"url": f"http://127.0.0.1:{server.port}/v1", "concurrency": LANES}])
         start = ["-m", "funreason"] if profile is None else ["-m", "cProfile", "-o", profile, "-m", "funreason"]
         command = [sys.executable, *start, "refine", str(file), "--out", str(folder / "out")]
-        for setting in (f"fcdr.judging={judging}", f"fcdr.llm.endpoints={endpoint}", *more):
+        for setting in (f"fcdr.stages={judging}", f"fcdr.llm.endpoints={endpoint}", *more):
             command += ["--set", setting]
         started = time.perf_counter()
         environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}

@@ -31,16 +31,21 @@ from funreason.record.log import LogReader
 
 JUDGE = Path(__file__).with_name("slow_judge.py")
 SETTINGS = [
-    *("fcdr.workers=3", "fcdr.agreement=0.3"),
-    *("tasks.path=toolbox:old_replay", "tasks.per_round=6", "warmup.references.count=12", "model.threads=1"),
+    *("fcdr.max_in_flight=3", "fcdr.self_agreement_share=0.3"),
+    *("tasks.path=toolbox:old_replay", "tasks.per_round=6", "start.references.count=12", "model.threads=1"),
     *("gate.suites.new.count=4", "gate.suites.old.count=4", "rounds=2", "fcdr.max_attempts=3"),
-    *("warmup.update.checkpoint_every=1", "train.update.checkpoint_every=1", "train.update.batch=4", "train.quotas={}"),
-    f"fcdr.judges=[{{name: slow, agent: '{JUDGE}:slow', after: query_tool}}]",
-    *("sample.k=3", "sample.temperature=1.3"),
+    *(
+        "start.update.checkpoint_every=1",
+        "train.update.checkpoint_every=1",
+        "train.update.batch=4",
+        "train.max_category_share={}",
+    ),
+    f"agents=[{{name: slow, agent: '{JUDGE}:slow', after: query_tool}}]",
+    *("sample.samples_per_task=3", "sample.temperature=1.3"),
     # Every update is accepted, so that each round is drawn by other weights than the one before.
     *("gate.min_gain=-100", "gate.max_guard_loss=100", "gate.max_category_loss=100"),
 ]
-IN_ORDER = ("base", "warm-up", "gate of the warm-up", "weight sync", "sample and judge", "train", "gate")
+IN_ORDER = ("base", "start", "gate of the start", "weight sync", "sample and judge", "train", "gate")
 """Phases that a run which has come further does not come to again (but for the second round)."""
 WEIGHTS = {"sample and judge": 4, "weight sync": 2, "train": 2}
 KILLS_A_RUN = 8
@@ -92,7 +97,7 @@ class Trial:
 
     def note_lengths(self, folder: Path) -> None:
         """How long each phase of an undisturbed run takes."""
-        phase, since = "start", None
+        phase, since = "begin", None
         for event in LogReader(folder / "events").events():
             if since is not None:
                 self.seconds[phase] = self.seconds.get(phase, 0.0) + event.at - since

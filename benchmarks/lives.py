@@ -18,7 +18,7 @@ from funreason.record import events as ev
 from funreason.record.log import LogReader
 
 PHASES = (
-    *("start", "base", "warm-up", "gate of the warm-up", "weight sync", "sample and judge", "train", "gate"),
+    *("begin", "base", "start", "gate of the start", "weight sync", "sample and judge", "train", "gate"),
     *("between phases", "manifest", "last link", "report"),
 )
 LONGEST_S = 120.0
@@ -93,7 +93,7 @@ def _die_at(folder: Path, file: int) -> None:
 
 def _kill_in(pid: int, folder: Path, plan: Plan) -> None:
     seen, before = LogReader(folder / "events"), len(list((folder / "events").glob("*.jsonl")))
-    phase, end = "start", time.monotonic() + LONGEST_S
+    phase, end = "begin", time.monotonic() + LONGEST_S
     while time.monotonic() < end and not _gone(pid):
         if len(list((folder / "events").glob("*.jsonl"))) > before:
             for event in seen.events():
@@ -115,10 +115,10 @@ def _gone(pid: int) -> bool:
 def after(phase: str, event: ev.AnyEvent) -> str:
     """The phase after `event`, in the words of the table."""
     match event:
-        case ev.PhaseStarted(phase="warmup"):
-            return "warm-up"
+        case ev.PhaseStarted(phase="start"):
+            return "start"
         case ev.PhaseStarted(phase="gate", round=0):
-            return "gate of the warm-up"
+            return "gate of the start"
         case ev.PhaseStarted(phase="sample"):
             return "weight sync"
         case ev.PhaseStarted():
@@ -140,9 +140,9 @@ def phase_at_death(folder: Path, before: int) -> str:
     """In which phase the last life ended; `before` is how many log files there were before it."""
     logs = sorted((folder / "events").glob("*.jsonl"))
     if len(logs) <= before:
-        return "start"
-    phase = "start"
+        return "begin"
+    phase = "begin"
     for event in LogReader(folder / "events").events():
-        phase = "start" if isinstance(event, ev.RunStarted) else phase
+        phase = "begin" if isinstance(event, ev.RunStarted) else phase
         phase = after(phase, event)
     return phase

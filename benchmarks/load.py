@@ -28,7 +28,7 @@ from funreason.agents.judges.registry import judges, make_bus
 from funreason.agents.regenerator import Regenerator
 from funreason.agents.sinks import DeadLetterSink, KeptSink, Sink
 from funreason.bus.scheduler import Bus
-from funreason.config import Fcdr
+from funreason.config import Config, Fcdr
 from funreason.record import events as ev
 from funreason.record.control import Ask, Verb, socket_address
 from funreason.record.folder import RunFolder
@@ -43,7 +43,7 @@ from funreason.tui.feed import LiveFeed
 from funreason.types import Sample, Task
 
 ROUND_MINUTES, PER_MINUTE = 240, 2
-SETTINGS = Fcdr(require_thinking=False)
+SETTINGS = Config(fcdr=Fcdr(require_thinking=False))
 TOOL: dict[str, Any] = {
     "name": "get_weather",
     "description": "The weather of a place.",
@@ -90,7 +90,7 @@ def bus_of(folder: RunFolder, journal: Journal, k: int, past: State) -> Bus:
     recall = RecordedVerdicts(journal, folder.texts(k), k, past)
     agents: dict[str, Any] = {
         **judges(SETTINGS),
-        "regenerator": Regenerator(None, max_attempts=SETTINGS.max_attempts),
+        "regenerator": Regenerator(None, max_attempts=SETTINGS.fcdr.max_attempts),
         "trainer": KeptSink(end),
         "dead_letter": DeadLetterSink(end),
     }

@@ -85,7 +85,7 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.structs.replace(self, verdicts=(*self.verdicts, verdict))
 
     def next_attempt(self) -> Sample:
-        """The same sample on its next attempt; the bus calls it when a counted edge is taken."""
+        """The same sample on its next attempt; the bus calls it when a retry edge is taken."""
         return msgspec.structs.replace(self, attempt=self.attempt + 1)
 
 

@@ -15,7 +15,7 @@ NODES = ["generator", "response", "query_tool", "cot", "parameters", "format", "
 JUDGES = NODES[1:6]
 EDGES = [("generator", "sampled", "response"), *((a, "pass", b) for a, b in pairwise(JUDGES))]
 EDGES += [("format", "pass", "trainer"), *((judge, "drop", "dead_letter") for judge in JUDGES)]
-EDGES += [("parameters", "regenerate", "regenerator"), ("regenerator", "changed", "cot")]
+EDGES += [("parameters", "regenerate", "regenerator"), ("regenerator", "rewritten", "cot")]
 START = 1_750_000_000.0
 HOSTILE = "\x1b[31mred\x1b]52;c;aGk=\x07 [bold]not bold[/bold] <script>alert(1)</script> \u202eevil"
 

@@ -262,7 +262,7 @@ def test_the_example_package_is_installed_keeps_the_contract_and_judges_in_a_run
     file = tmp_path / "mail.jsonl"
     calls = [json.dumps([{"name": "send_mail", "arguments": {"to": to}}]) for to in answers]
     file.write_text("".join(json.dumps(record | {"id": i, "answers": call}) + "\n" for i, call in enumerate(calls)))
-    judge = "fcdr.judges=[{name: pii, agent: no_pii, after: response}]"
+    judge = "agents=[{name: pii, agent: no_pii, after: response}]"
     done = funreason("refine", file, "--out", tmp_path / "out", "--set", judge, site=site)
     assert done.returncode == 0, done.stderr
     r = RunFolder(tmp_path / "out").state().rounds[1]

@@ -33,9 +33,9 @@ def line(*names, **settings):
 
 
 def again(**judge):
-    """A judge with a counted edge back to itself."""
-    nodes = {"judge": {"outcomes": ["pass", "regenerate", "spent", "error"], **judge}, "end": {}, "dead": {}}
-    edges = ["judge pass end", "judge regenerate judge counted", "judge spent dead", "judge error dead"]
+    """A judge with a retry edge back to itself."""
+    nodes = {"judge": {"outcomes": ["pass", "regenerate", "exhausted", "error"], **judge}, "end": {}, "dead": {}}
+    edges = ["judge pass end", "judge regenerate judge retry", "judge exhausted dead", "judge error dead"]
     return Graph.from_mapping({"start": "judge", "nodes": nodes, "edges": edges})
 
 
@@ -86,7 +86,7 @@ def test_an_observer_is_told_of_each_answer_after_its_route_is_decided():
     drain(graph, {"judge": judge}, samples(1), max_attempts=2, observe=lambda *seen: told.append(seen))
     assert [(node, before.attempt, outcome) for node, before, outcome, _, _ in told] == [
         ("judge", 0, "regenerate"),
-        ("judge", 1, "spent"),
+        ("judge", 1, "exhausted"),
         ("dead", 1, ENDED),
     ]
     assert [None if after is None else after.attempt for _, _, _, after, _ in told] == [1, 1, None]

@@ -18,11 +18,11 @@ def samples(n):
 
 def graph(**judge):
     nodes = {
-        "judge": {"outcomes": ["pass", "regenerate", "spent", "error"], **judge},
+        "judge": {"outcomes": ["pass", "regenerate", "exhausted", "error"], **judge},
         "end": {},
         "dead": {},
     }
-    edges = ["judge pass end", "judge regenerate judge counted", "judge spent dead", "judge error dead"]
+    edges = ["judge pass end", "judge regenerate judge retry", "judge exhausted dead", "judge error dead"]
     return Graph.from_mapping({"start": "judge", "nodes": nodes, "edges": edges})
 
 
@@ -150,7 +150,7 @@ def test_an_agent_cannot_set_attempts_back_to_escape_their_count():
     assert "set a message back from attempt 1 to 0" in world.dead[0].verdicts[0].evidence
 
 
-def test_a_message_that_has_no_attempts_cannot_take_a_counted_edge():
+def test_a_message_that_has_no_attempts_cannot_take_a_retry_edge():
     async def judge(message):
         return "regenerate"
 

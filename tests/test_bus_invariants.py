@@ -14,7 +14,7 @@ from funreason.bus.scheduler import Bus
 from funreason.types import Sample, Task, Verdict
 
 TASK = Task("t", "how warm is it", [])
-WAYS = ("pass", "regenerate", "jump", "spent", "error")
+WAYS = ("pass", "regenerate", "jump", "exhausted", "error")
 
 
 @st.composite
@@ -28,9 +28,7 @@ def graphs(draw):
         back = draw(st.sampled_from(names))
         ahead = draw(st.sampled_from(onward[i:]))
         targets = (onward[i], back, ahead, "dead", "dead")
-        edges += [
-            Edge(name, way, target, counted=way == "regenerate") for way, target in zip(WAYS, targets, strict=True)
-        ]
+        edges += [Edge(name, way, target, retry=way == "regenerate") for way, target in zip(WAYS, targets, strict=True)]
     nodes = [Node(name, name, WAYS, draw(st.integers(1, 4)), draw(st.sampled_from([None, 1, 2]))) for name in names]
     return Graph((*nodes, Node("end"), Node("dead")), tuple(edges), "j0")
 
@@ -100,7 +98,7 @@ def test_every_message_ends_exactly_once_and_within_its_attempts(graph, table, n
 @settings(max_examples=60, deadline=None)
 @given(graph=graphs(), uncount=st.data())
 def test_a_graph_passes_the_check_exactly_when_no_cycle_is_unbounded(graph, uncount):
-    chosen = uncount.draw(st.sampled_from([edge for edge in graph.edges if edge.counted]))
+    chosen = uncount.draw(st.sampled_from([edge for edge in graph.edges if edge.retry]))
     bare = Edge(chosen.source, chosen.outcome, chosen.target)
     mended = Graph(graph.nodes, tuple(bare if edge == chosen else edge for edge in graph.edges), graph.start)
     leads_back = int(chosen.target[1:]) <= int(chosen.source[1:])

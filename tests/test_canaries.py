@@ -19,7 +19,7 @@ from funreason.agents.judges.perturbations import FAULTS
 from funreason.agents.judges.registry import judges
 from funreason.agents.judges.self_agreement import SelfAgreement
 from funreason.commands.refining import run_refine
-from funreason.config import Canaries, Config, Fcdr, JudgeEntry
+from funreason.config import AgentEntry, Canaries, Config, Fcdr
 from funreason.data.toolbox import generate
 from funreason.display.table import STAGES, health_table
 from funreason.record import events as ev
@@ -49,9 +49,9 @@ async def fails(sample):
     raise ValueError("no server")
 
 
-def examined(folder, agents, tasks=TASKS, samples=100, stop=None, **fcdr) -> State:
+def examined(folder, agents, tasks=TASKS, samples=100, stop=None, entries=(), **fcdr) -> State:
     """The state after the judges of round 1 were tried."""
-    config, told = Config(fcdr=Fcdr(**fcdr)), []
+    config, told = Config(fcdr=Fcdr(**fcdr), agents=list(entries)), []
     examiner = CanaryCheck(config, told.append, stop or StopRequest())
     try:
         asyncio.run(examiner.examine(agents, tasks, samples, 1, SampleFiles(folder / "round-1")))
@@ -78,7 +78,7 @@ def test_a_judge_that_drops_everything_has_a_false_drop_rate_of_one_and_no_false
 
 
 def test_the_rule_judges_find_nearly_every_fault_of_their_stage_and_let_every_reference_pass(tmp_path):
-    state = examined(tmp_path, judges(Fcdr()), samples=5_000, canaries=Canaries(share=0.2))
+    state = examined(tmp_path, judges(Config()), samples=5_000, canaries=Canaries(share=0.2))
     for stage in STAGES:
         found = health(state, stage)
         assert min(found.bad, found.good) >= 35
@@ -140,12 +140,12 @@ def test_a_stop_while_judges_are_tried_is_obeyed(tmp_path):
         return "pass"
 
     with pytest.raises(Interrupted):
-        examined(tmp_path, {"cot": asks_to_stop}, stop=stop, workers=1)
+        examined(tmp_path, {"cot": asks_to_stop}, stop=stop, max_in_flight=1)
 
 
 def test_a_judge_of_ones_own_is_tried_on_good_canaries_and_on_the_bad_ones_of_its_stage(tmp_path):
-    entries = [JudgeEntry(name="mine", agent="x:y"), JudgeEntry(name="better", agent="x:y", stage="parameters")]
-    state = examined(tmp_path, {"mine": passes, "better": passes}, judges=entries)
+    entries = [AgentEntry(name="mine", agent="x:y"), AgentEntry(name="better", agent="x:y", stage="parameters")]
+    state = examined(tmp_path, {"mine": passes, "better": passes}, entries=entries)
     assert (health(state, "mine").good, health(state, "mine").bad) == (10, 0)
     assert set(health(state, "better").missed) == {"wrong_value", "missing_required", "unknown_parameter"}
 
@@ -168,7 +168,7 @@ def test_real_references_are_spoilt_too(shared_data, tmp_path):
     from funreason.data.reading import read_tasks
 
     tasks = read_tasks(shared_data / "real" / "open-dev.jsonl.gz").tasks
-    state = examined(tmp_path, judges(Fcdr(require_thinking=False)), tasks=tasks, samples=100_000)
+    state = examined(tmp_path, judges(Config(fcdr=Fcdr(require_thinking=False))), tasks=tasks, samples=100_000)
     for stage in STAGES:
         found = health(state, stage)
         assert found.bad == found.good == 200
@@ -280,7 +280,7 @@ def refined(tmp_path, *settings, records=200):
 
 
 def test_canaries_are_never_kept_counted_or_ended(tmp_path):
-    code, folder = refined(tmp_path, "fcdr.agreement=0.5")
+    code, folder = refined(tmp_path, "fcdr.self_agreement_share=0.5")
     assert code == 0
     r, texts = folder.state().rounds[1], folder.texts(1)
     canaries = list(texts.get("canaries"))
@@ -299,7 +299,7 @@ def test_an_unfit_judge_ends_the_run_before_a_sample_is_judged(tmp_path):
     judge.write_text("async def lenient(sample):\n    return 'pass'\n")
     entry = f"{{name: mine, agent: '{judge}:lenient', after: cot, stage: cot}}"
     with pytest.raises(JudgeFailedCanaries, match="judge 'mine' passed 10 of 10 known bad samples"):
-        refined(tmp_path, f"fcdr.judges=[{entry}]", "fcdr.canaries.max_false_pass=0.2")
+        refined(tmp_path, f"agents=[{entry}]", "fcdr.canaries.max_false_pass=0.2")
     state = RunFolder(tmp_path / "out").state()
     assert state.status == "failed"
     assert "judge 'mine'" in state.reason
@@ -334,7 +334,7 @@ def test_once_a_canary_has_failed_for_good_no_other_is_asked(tmp_path):
         raise Gone
 
     async def try_and_wait():
-        config = Config(fcdr=Fcdr(workers=1))
+        config = Config(fcdr=Fcdr(max_in_flight=1))
         with pytest.raises(Gone):
             await CanaryCheck(config, lambda event: None, StopRequest()).examine(
                 {"cot": judge}, TASKS, 200, 1, SampleFiles(tmp_path)
@@ -360,7 +360,7 @@ async def slow(sample):
 def test_a_refining_stopped_while_only_canaries_were_left_shows_them_when_it_goes_on(tmp_path):
     (tmp_path / "mine.py").write_text(SLOW_ON_CANARIES)
     (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(RECORD | {"id": f"r{i}"}) + "\n" for i in range(12)))
-    entry = f"fcdr.judges=[{{name: mine, agent: '{tmp_path / 'mine.py'}:slow', after: cot, seconds: 600}}]"
+    entry = f"agents=[{{name: mine, agent: '{tmp_path / 'mine.py'}:slow', after: cot, timeout_s: 600}}]"
     begin = [sys.executable, "-m", "funreason", "refine"]
     folder = RunFolder(tmp_path / "out")
     running = subprocess.Popen([*begin, str(tmp_path / "tasks.jsonl"), "--out", str(folder.path), "--set", entry])
@@ -421,8 +421,8 @@ def test_a_block_that_fails_calls_off_what_is_done_beside_it():
 def test_a_loop_stopped_by_an_unfit_judge_goes_on_once_that_is_mended_and_trains_on_no_canary(tmp_path):
     judge = tmp_path / "mine.py"
     judge.write_text("async def mine(sample):\n    return 'pass'\n")
-    entry = f"fcdr.judges=[{{name: mine, agent: '{judge}:mine', after: cot, stage: format}}]"
-    small = ["tasks.per_round=8", "warmup.references.count=16", "gate.suites.new.count=8", "gate.suites.old.count=4"]
+    entry = f"agents=[{{name: mine, agent: '{judge}:mine', after: cot, stage: format}}]"
+    small = ["tasks.per_round=8", "start.references.count=16", "gate.suites.new.count=8", "gate.suites.old.count=4"]
     settings = [*small, entry, "fcdr.canaries.max_false_pass=0.5", "name=run", "rounds=1", "sample.max_new_tokens=48"]
     runs = ["--run-dir", str(tmp_path)]
     done = loop("--config", "smoke", *runs, *(part for setting in settings for part in ("--set", setting)))

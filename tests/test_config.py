@@ -19,7 +19,7 @@ def test_every_shipped_configuration_is_valid_and_says_what_it_costs(name):
         ({"sample": {"temprature": 1}}, "temperature"),
         ({"gate": {"suites": {"a": {"pth": "x"}}}}, "path"),
         ({"train": {"update": {"replay": {"path": "x", "cuont": 3}}}}, "count"),
-        ({"fcdr": {"judges": [{"name": "a", "agnet": "b"}]}}, "agent"),
+        ({"agents": [{"name": "a", "agnet": "b"}]}, "agent"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_nearest_known_one(data, nearest):
@@ -34,8 +34,8 @@ def test_a_wrong_value_is_named_with_what_was_expected():
 
 @pytest.mark.parametrize("name", ["", " "])
 def test_a_judge_without_a_name_is_refused(name):
-    with pytest.raises(ConfigError, match=r"fcdr\.judges\.0\.name is '.?': .*expected a name for its node"):
-        check_config({"fcdr": {"judges": [{"name": name, "agent": "x:y"}]}}, "x.yaml")
+    with pytest.raises(ConfigError, match=r"agents\.0\.name is '.?': .*expected a name for its node"):
+        check_config({"agents": [{"name": name, "agent": "x:y"}]}, "x.yaml")
 
 
 def test_all_mistakes_are_named_at_once():
@@ -45,14 +45,16 @@ def test_all_mistakes_are_named_at_once():
 
 
 def test_changes_from_the_command_line_win_over_the_file(tmp_path):
-    (tmp_path / "c.yaml").write_text("rounds: 5\nsample: {k: 2}\n")
-    config = load_config(tmp_path / "c.yaml", dict([parse_setting("sample.k=7"), parse_setting("gate.p=0.1")]))
-    assert (config.rounds, config.sample.k, config.gate.p) == (5, 7, 0.1)
+    (tmp_path / "c.yaml").write_text("rounds: 5\nsample: {samples_per_task: 2}\n")
+    config = load_config(
+        tmp_path / "c.yaml", dict([parse_setting("sample.samples_per_task=7"), parse_setting("gate.p_value=0.1")])
+    )
+    assert (config.rounds, config.sample.samples_per_task, config.gate.p_value) == (5, 7, 0.1)
 
 
 def test_a_setting_without_an_equals_sign_is_explained():
     with pytest.raises(ConfigError, match="expected key=value"):
-        parse_setting("sample.k")
+        parse_setting("sample.samples_per_task")
 
 
 def test_a_missing_configuration_lists_those_there_are():
@@ -72,7 +74,7 @@ def test_what_is_shown_can_be_loaded_again():
     assert check_config(yaml.safe_load(dump_config(config)), "shown") == config
 
 
-JUDGE = "fcdr: {judges: [{name: a, agent: 'mine.py:judge'}, {name: b, agent: 'package.module:judge'}]}\n"
+JUDGE = "agents: [{name: a, agent: 'mine.py:judge'}, {name: b, agent: 'package.module:judge'}]\n"
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def folders(tmp_path, monkeypatch):
 
 
 def agents(config):
-    return [entry.agent for entry in config.fcdr.judges]
+    return [entry.agent for entry in config.agents]
 
 
 @pytest.mark.parametrize("lie_in", [["there"], ["there", "here"], []])
@@ -111,7 +113,7 @@ def test_a_judges_file_named_on_the_command_line_lies_in_the_working_directory(f
     there, here = folders
     for folder in folders:
         (folder / "mine.py").touch()
-    changes = dict([parse_setting("fcdr.judges=[{name: a, agent: 'mine.py:judge'}]")])
+    changes = dict([parse_setting("agents=[{name: a, agent: 'mine.py:judge'}]")])
     assert agents(load_config(there / "c.yaml", changes)) == [f"{here}/mine.py:judge"]
 
 
@@ -119,8 +121,8 @@ def test_a_judges_file_named_on_the_command_line_lies_in_the_working_directory(f
     "keys",
     [
         ("tasks", "mix"),
-        ("warmup", "references", "mix"),
-        ("warmup", "update", "replay", "mix"),
+        ("start", "references", "mix"),
+        ("start", "update", "replay", "mix"),
         ("train", "update", "replay", "mix"),
     ],
 )
@@ -137,29 +139,31 @@ def test_a_mix_that_could_not_be_drawn_is_refused_by_name(keys, mix, told):
 
 
 def test_a_quota_for_a_category_that_the_embedded_tasks_cannot_have_is_refused_by_name():
-    data = {"tasks": {"path": "toolbox:new_train"}, "train": {"quotas": {"irelevance": 0.3}}}
-    with pytest.raises(ConfigError, match=r"^x\.yaml: train\.quotas is .*toolbox:new_train.*Did you mean irrelevance"):
+    data = {"tasks": {"path": "toolbox:new_train"}, "train": {"max_category_share": {"irelevance": 0.3}}}
+    with pytest.raises(
+        ConfigError, match=r"^x\.yaml: train\.max_category_share is .*toolbox:new_train.*Did you mean irrelevance"
+    ):
         check_config(data, "x.yaml")
 
 
 def test_records_of_ones_own_may_have_quotas_for_categories_of_their_own():
-    data = {"tasks": {"path": "mine.jsonl"}, "train": {"quotas": {"weather": 0.3}}}
-    assert check_config(data, "x.yaml").train.quotas == {"weather": 0.3}
+    data = {"tasks": {"path": "mine.jsonl"}, "train": {"max_category_share": {"weather": 0.3}}}
+    assert check_config(data, "x.yaml").train.max_category_share == {"weather": 0.3}
 
 
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("sample.kk", 3, "unknown key sample.kk. Did you mean k?"),
+        ("sample.topp", 3, "unknown key sample.topp. Did you mean top_p?"),
         ("rounds", 0, "rounds is 0"),
         ("gate.suites.new", {"pth": "x"}, "unknown key gate.suites.new.pth"),
-        ("fcdr.accept", "most", "fcdr.llm.accept is 'most'"),
-        ("train.quotas", {"irelevance": 0.3}, "train.quotas is {'irelevance': 0.3}"),
+        ("fcdr.llm.vote", "most", "fcdr.llm.vote is 'most'"),
+        ("train.max_category_share", {"irelevance": 0.3}, "train.max_category_share is {'irelevance': 0.3}"),
     ],
 )
 def test_a_wrong_setting_is_not_blamed_on_the_file(tmp_path, key, value, told):
     file = tmp_path / "c.yaml"
-    file.write_text("rounds: 2\nfcdr: {llm: {accept: majority}}\n")
+    file.write_text("rounds: 2\nfcdr: {llm: {vote: majority}}\n")
     with pytest.raises(ConfigError) as error:
         load_config(file, {key: value})
     assert told in str(error.value)
@@ -170,7 +174,7 @@ def test_what_a_file_says_wrong_stays_the_files(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("sed: 1\nrounds: 0\n")
     with pytest.raises(ConfigError) as error:
-        load_config(file, {"rounds": -1, "gate.p": 0.1})
+        load_config(file, {"rounds": -1, "gate.p_value": 0.1})
     lines = sorted(str(error.value).splitlines())
     assert [line.split(": ")[0] for line in lines] == [str(file), "the command line"]
     assert "unknown key sed" in lines[0]
@@ -187,8 +191,8 @@ def test_a_graph_is_neither_offered_nor_taken_as_a_configuration():
 
 def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path):
     file = tmp_path / "c.yaml"
-    file.write_text("sample:\n  k: 2\n  top_p: 0.5\n  k: 3\n")
-    with pytest.raises(ConfigError, match=rf"{file}: k is written twice in one group, in lines 2 and 4: keep one"):
+    file.write_text("sample:\n  seed: 2\n  top_p: 0.5\n  seed: 3\n")
+    with pytest.raises(ConfigError, match=rf"{file}: seed is written twice in one group, in lines 2 and 4: keep one"):
         load_config(file)
     with pytest.raises(ConfigError, match=r"--set tasks\.mix=.*simple is written twice"):
         parse_setting("tasks.mix={simple: 0.1, simple: 0.2}")
@@ -196,6 +200,6 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path):
 
 def test_the_same_key_in_two_groups_or_over_a_merged_one_is_no_key_twice(tmp_path):
     file = tmp_path / "c.yaml"
-    file.write_text("train: {update: &u {lr: 0.1, epochs: 2}}\nwarmup: {update: {<<: *u, lr: 0.2}}\n")
+    file.write_text("train: {update: &u {lr: 0.1, epochs: 2}}\nstart: {update: {<<: *u, lr: 0.2}}\n")
     config = load_config(file)
-    assert (config.train.update.lr, config.warmup.update.lr, config.warmup.update.epochs) == (0.1, 0.2, 2)
+    assert (config.train.update.lr, config.start.update.lr, config.start.update.epochs) == (0.1, 0.2, 2)

@@ -29,7 +29,8 @@ def task(i: int, query: str) -> Task:
 
 def kinds(query: str, *gate: str, near: float | None = 0.8) -> list[str]:
     return [
-        finding.kind for finding in ContaminationCheck(gate or [QUERY], Contamination(near=near)).find([task(0, query)])
+        finding.kind
+        for finding in ContaminationCheck(gate or [QUERY], Contamination(near_threshold=near)).find([task(0, query)])
     ]
 
 
@@ -169,7 +170,14 @@ def test_a_run_leaves_contaminated_tasks_out_and_says_how_many(tmp_path):
         "--set",
         f"gate={{suites: {{mine: {{path: {tmp_path / 'suite'}}}}}}}",
     ]
-    options += ["--set", "sample={k: 1, max_new_tokens: 16}", "--set", "warmup.references.count=5", "--set", "name=run"]
+    options += [
+        "--set",
+        "sample={samples_per_task: 1, max_new_tokens: 16}",
+        "--set",
+        "start.references.count=5",
+        "--set",
+        "name=run",
+    ]
     command = [
         sys.executable,
         "-m",

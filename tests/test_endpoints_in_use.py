@@ -19,8 +19,8 @@ from tests.serving import Said, ScriptedServer, completion
 
 KEY = "sk-very%secret/key+1"
 SUITE = "toolbox:new_dev"
-ONE_ROUND = ["--config", "smoke", "--rounds", "1", "--set", "warmup.references=null", "--set", "name=run"]
-ONE_ROUND += ["--set", "tasks.per_round=12", "--set", "sample.k=2", "--set", "sample.max_new_tokens=64"]
+ONE_ROUND = ["--config", "smoke", "--rounds", "1", "--set", "start.references=null", "--set", "name=run"]
+ONE_ROUND += ["--set", "tasks.per_round=12", "--set", "sample.samples_per_task=2", "--set", "sample.max_new_tokens=64"]
 ONE_ROUND += [
     "--set",
     "sample.max_staleness=null",

@@ -23,7 +23,7 @@ from funreason.types import Sample, Task
 def run(tmp_path_factory):
     """A real run of the embedded model, the smallest that keeps something: it answers familiar tools."""
     runs = tmp_path_factory.mktemp("runs")
-    settings = ["name=small", "tasks.path=toolbox:old_dev", "tasks.per_round=10", "warmup.references=null"]
+    settings = ["name=small", "tasks.path=toolbox:old_dev", "tasks.per_round=10", "start.references=null"]
     settings += ["train.update.replay=null", "gate.suites.new.count=8", "gate.suites.old.count=4"]
     command = ["loop", "--config", "smoke", "--rounds", "1", "--run-dir", str(runs)]
     command += [word for setting in settings for word in ("--set", setting)]

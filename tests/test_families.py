@@ -130,7 +130,7 @@ def test_sampling_stops_at_the_turns_end_and_leaves_it_out(family, tokenizer):
 
 
 def loop(folder: Path, start: Path, rows: list[dict[str, str]], **settings) -> subprocess.CompletedProcess[str]:
-    """One warm-up that learns the records by heart, one round on the model's own answers, one gate."""
+    """One supervised start that learns the records by heart, one round on the model's own answers, one gate."""
     tasks = folder / "tasks.jsonl"
     tasks.write_text("\n".join(map(json.dumps, rows)))
     update = {"lr": 4e-3, "batch": 4, "warmup_ratio": 0.1, "alpha": 0.5, "micro_tokens": 2048}
@@ -140,8 +140,8 @@ def loop(folder: Path, start: Path, rows: list[dict[str, str]], **settings) -> s
         "name": "run",
         "model": {"path": str(start), "threads": 1} | settings.get("model", {}),
         "tasks": {"path": str(tasks)},
-        "warmup": {"references": {"path": "tasks", "count": 100}, "update": update | {"epochs": 25}},
-        "sample": {"k": 2, "max_new_tokens": 48, "temperature": 0.3},
+        "start": {"references": {"path": "tasks", "count": 100}, "update": update | {"epochs": 25}},
+        "sample": {"samples_per_task": 2, "max_new_tokens": 48, "temperature": 0.3},
         "fcdr": {"regenerate": ["rerender", "resample"]} | settings.get("fcdr", {}),
         "train": {"update": update | {"epochs": 1} | settings.get("update", {})},
         "gate": {"suites": {"own": {"path": "tasks:held_out"}}, "min_gain": -100},

@@ -7,7 +7,7 @@ import pytest
 from funreason.config import Gate
 from funreason.gate.rule import SuiteComparison, SuiteResult, by_category, compare, decide
 
-RULE = Gate(min_gain=0.0, significant=False, p=0.05, max_category_loss=5.0, max_guard_loss=5.0)
+RULE = Gate(min_gain=0.0, significant=False, p_value=0.05, max_category_loss=5.0, max_guard_loss=5.0)
 
 
 def marks(right: int, total: int = 100, category: str = "simple", first: int = 0) -> SuiteResult:
@@ -15,7 +15,7 @@ def marks(right: int, total: int = 100, category: str = "simple", first: int = 0
     return SuiteResult([category] * total, strict, strict)
 
 
-def pair(old: SuiteResult, new: SuiteResult, role: str = "decide", start: float | None = None) -> SuiteComparison:
+def pair(old: SuiteResult, new: SuiteResult, role: str = "decision", start: float | None = None) -> SuiteComparison:
     return SuiteComparison(role, role, old, new, old.accuracy if start is None else start)
 
 
@@ -54,12 +54,12 @@ def test_a_guard_forbids_but_never_promotes():
     assert decide(RULE, [good, pair(marks(70), marks(66), "guard")])[0] == "promote"
     decision, reason = decide(RULE, [good, pair(marks(66), marks(62), "guard", start=0.70)])
     assert decision == "rollback"
-    assert "8.0 points under its start" in reason
+    assert "8.0 points below its start" in reason
     assert decide(RULE, [pair(marks(40), marks(90), "guard")])[0] == "hold"
 
 
 def test_a_watched_suite_changes_nothing():
-    assert decide(RULE, [pair(marks(40), marks(50)), pair(marks(90), marks(0), "watch")])[0] == "promote"
+    assert decide(RULE, [pair(marks(40), marks(50)), pair(marks(90), marks(0), "report")])[0] == "promote"
 
 
 def test_a_comparison_counts_items_won_and_lost():
@@ -77,7 +77,7 @@ def test_categories_are_compared_apart():
     assert found["a"].new_any == 1
 
 
-def test_a_warm_up_is_measured_on_guards_but_not_refused_by_them(tmp_path):
+def test_a_supervised_start_is_measured_on_guards_but_not_refused_by_them(tmp_path):
     from funreason.agents.evaluator import Evaluator
     from funreason.gate.items import GateSuite
     from funreason.record.folder import write_json

@@ -11,7 +11,7 @@ PLAIN = {
     "nodes": {
         "generator": {"outcomes": ["sampled", "error", "drained"], "max_batch": 8},
         "cot": {"outcomes": ["pass", "drop", "error"]},
-        "parameters": {"outcomes": ["pass", "regenerate", "spent", "error"]},
+        "parameters": {"outcomes": ["pass", "regenerate", "exhausted", "error"]},
         "regenerator": {"outcomes": ["again", "error"]},
         "trainer": {"outcomes": ["candidate"]},
         "evaluator": {"outcomes": ["accepted"]},
@@ -24,8 +24,8 @@ PLAIN = {
         "cot drop dead_letter",
         "cot error dead_letter",
         "parameters pass trainer",
-        "parameters regenerate regenerator counted",
-        "parameters spent dead_letter",
+        "parameters regenerate regenerator retry",
+        "parameters exhausted dead_letter",
         "parameters error dead_letter",
         "regenerator again cot",
         "regenerator error dead_letter",
@@ -86,26 +86,26 @@ def test_the_order_is_by_depth_and_the_start_comes_first():
         (
             {
                 "nodes": nodes(parameters={"outcomes": ["pass", "regenerate", "error"]}),
-                "edges": edges("parameters spent dead_letter"),
+                "edges": edges("parameters exhausted dead_letter"),
             },
-            "no_spent",
-            "`parameters spent dead_letter`",
+            "no_exhausted",
+            "`parameters exhausted dead_letter`",
         ),
         (
-            {"edges": edges("parameters regenerate regenerator counted", also=["parameters regenerate regenerator"])},
+            {"edges": edges("parameters regenerate regenerator retry", also=["parameters regenerate regenerator"])},
             "unbounded",
-            "`regenerator again cot counted`",
+            "`regenerator again cot retry`",
         ),
         ({"nodes": nodes(cot={"outcomes": ["pass", "drop", "error", "ended"]})}, "reserved", "reserved"),
         (
-            {"edges": edges("cot error dead_letter", also=["cot error dead_letter counted"])},
-            "counted",
-            "must lead on without a count",
+            {"edges": edges("cot error dead_letter", also=["cot error dead_letter retry"])},
+            "retry",
+            "must not cost an attempt",
         ),
         (
-            {"edges": edges("trainer candidate evaluator round", also=["trainer candidate evaluator round counted"])},
+            {"edges": edges("trainer candidate evaluator round", also=["trainer candidate evaluator round retry"])},
             "both",
-            "drop `counted`",
+            "drop `retry`",
         ),
     ],
 )
@@ -114,8 +114,8 @@ def test_each_fault_has_its_own_sentence_that_says_how_to_mend_it(changes, code,
 
 
 def test_the_sentence_on_an_unbounded_cycle_names_the_cycle():
-    marked = "parameters regenerate regenerator counted"
-    graph = plain(edges=edges(marked, also=[marked.removesuffix(" counted")]))
+    marked = "parameters regenerate regenerator retry"
+    graph = plain(edges=edges(marked, also=[marked.removesuffix(" retry")]))
     message = problems(graph)["unbounded"]
     assert all(name in message for name in ("cot", "parameters", "regenerator"))
 
@@ -166,7 +166,7 @@ def test_numbers_out_of_range_are_refused():
         ({**PLAIN, "nodes": ["a"]}, "graph.nodes must be a mapping; found ['a']"),
         ({**PLAIN, "edges": "a pass b"}, "graph.edges must be a list"),
         ({**PLAIN, "edges": ["a pass"]}, "graph.edges[0] must be"),
-        ({**PLAIN, "edges": ["a pass b countd"]}, "did you mean 'counted'?"),
+        ({**PLAIN, "edges": ["a pass b rety"]}, "did you mean 'retry'?"),
         ({**PLAIN, "start": 3}, "graph.start must be a name; found 3"),
         ([], "graph must be a mapping"),
     ],
@@ -195,16 +195,16 @@ def test_a_custom_judge_stands_between_two_nodes_and_its_refusals_go_to_the_dead
 
 
 def test_a_custom_judge_may_regenerate_by_an_edge_of_its_own():
-    node = Node("polite", outcomes=("pass", "regenerate", "spent", "error"))
-    again = Edge("polite", "regenerate", "regenerator", counted=True)
+    node = Node("polite", outcomes=("pass", "regenerate", "exhausted", "error"))
+    again = Edge("polite", "regenerate", "regenerator", retry=True)
     graph = plain().with_node(node, ("cot", "parameters"), edges=[again]).checked()
     assert again in graph.edges
 
 
-def test_a_judge_on_a_counted_edge_leaves_the_count_on_the_way_to_it():
+def test_a_judge_on_a_retry_edge_leaves_the_count_on_the_way_to_it():
     node = Node("gate", outcomes=("pass", "error"))
     graph = plain().with_node(node, ("parameters", "regenerator"), on="regenerate").checked()
-    assert Edge("parameters", "regenerate", "gate", counted=True) in graph.edges
+    assert Edge("parameters", "regenerate", "gate", retry=True) in graph.edges
 
 
 def test_a_judge_cannot_stand_on_an_edge_that_is_not_there():

@@ -7,12 +7,12 @@ LONG = "a_judge_with_a_very_long_name_that_nobody_should_have_to_read_twice"
 
 
 def small():
-    outcomes = ("pass", "again", "spent", "drop", "error")
+    outcomes = ("pass", "again", "exhausted", "drop", "error")
     nodes = (Node("first", outcomes=outcomes), Node('odd "<name>" & co', outcomes=("back", "error")), Node("end"))
     edges = (
         Edge("first", "pass", "end"),
-        Edge("first", "again", nodes[1].name, counted=True),
-        *(Edge("first", outcome, "end") for outcome in ("spent", "drop", "error")),
+        Edge("first", "again", nodes[1].name, retry=True),
+        *(Edge("first", outcome, "end") for outcome in ("exhausted", "drop", "error")),
         Edge(nodes[1].name, "back", "first"),
         Edge(nodes[1].name, "error", "end"),
     )
@@ -26,8 +26,8 @@ def test_the_text_has_a_row_per_node_in_depth_order():
 
 def test_the_text_groups_outcomes_that_lead_to_one_place_and_marks_what_leads_back():
     text = to_text(small())
-    assert "pass, spent, drop, error → end" in text
-    assert "again (counted) → odd" in text
+    assert "pass, exhausted, drop, error → end" in text
+    assert "again (retry) → odd" in text
     assert "back ↺ first" in text
 
 
@@ -61,4 +61,4 @@ def test_mermaid_draws_counted_and_round_edges_apart():
     drawn = to_mermaid(Graph(nodes, edges, "a").checked())
     assert 'n1 -.->|"candidate (once a round)"| n2' in drawn
     assert 'n0 -->|"pass"| n1' in drawn
-    assert '==>|"again (counted)"|' in to_mermaid(small())
+    assert '==>|"again (retry)"|' in to_mermaid(small())

@@ -14,7 +14,7 @@ from funreason.agents.judges.custom import EVIDENCE_CHARS, REASON_CHARS, CustomJ
 from funreason.agents.judges.registry import judges
 from funreason.agents.regenerator import Regenerator
 from funreason.bus.agent import Emit
-from funreason.config import Fcdr
+from funreason.config import Config
 from funreason.record import events as ev
 from funreason.record.log import EventLog, LogReader
 from funreason.record.sample_files import SampleFiles
@@ -57,7 +57,7 @@ samples = st.builds(
 @given(samples)
 def test_no_judge_raises_and_each_says_something_that_can_be_written(sample):
     async def ask() -> None:
-        for name, judge in judges(Fcdr()).items():
+        for name, judge in judges(Config()).items():
             verdict = await judge(sample)
             assert verdict.stage == name
             assert len(verdict.evidence) <= EVIDENCE_CHARS

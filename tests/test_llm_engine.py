@@ -12,15 +12,15 @@ from funreason.policies.protocol import ChatError
 from funreason.record.folder import RunFolder
 
 SMALL = {
-    "warmup.references.count": 32,
-    "warmup.update.replay.count": 4,
+    "start.references.count": 32,
+    "start.update.replay.count": 4,
     "gate.suites.new.count": 4,
     "gate.suites.old.count": 4,
     "sample.max_new_tokens": 80,
     "fcdr.llm.model": "self",
     "fcdr.llm.max_tokens": 24,
     "fcdr.canaries.share": 0,
-    "fcdr.agreement": 0,
+    "fcdr.self_agreement_share": 0,
 }
 
 
@@ -42,7 +42,7 @@ def accounted(folder: RunFolder, k: int = 1) -> None:
 
 @pytest.mark.engine
 def test_a_model_too_small_to_judge_stops_the_round_with_a_sentence_and_the_run_can_go_on(tmp_path):
-    settings = SMALL | {"fcdr.judging": "llm", "fcdr.workers": 8, "tasks.per_round": 24, "name": "r"}
+    settings = SMALL | {"fcdr.stages": "llm", "fcdr.max_in_flight": 8, "tasks.per_round": 24, "name": "r"}
     done = funreason(
         tmp_path / "cache",
         "loop",
@@ -73,7 +73,7 @@ def test_a_model_too_small_to_judge_stops_the_round_with_a_sentence_and_the_run_
 
 @pytest.mark.engine
 def test_a_run_whose_judge_is_never_readable_ends_with_every_sample_accounted_for(tmp_path):
-    settings = SMALL | {"fcdr.judging": "both", "fcdr.error_limit": 1, "tasks.per_round": 8, "name": "r"}
+    settings = SMALL | {"fcdr.stages": "both", "fcdr.max_error_rate": 1, "tasks.per_round": 8, "name": "r"}
     options = ["--config", "smoke", "--run-dir", tmp_path, "--rounds", "1"]
     done = funreason(tmp_path / "cache", "loop", *options, **settings)
     folder = RunFolder(tmp_path / "r")
@@ -90,8 +90,12 @@ def test_a_file_is_refined_with_a_model_in_this_process_and_no_cache(tmp_path):
     record = {"query": "add 1", "tools": json.dumps([tool]), "answers": '[{"name": "add", "arguments": {"a": 1}}]'}
     file = tmp_path / "tasks.jsonl"
     file.write_text("".join(json.dumps(record | {"id": i}) + "\n" for i in range(6)))
-    settings = {"fcdr.judging": "both", "fcdr.llm.model": "toolbox", "fcdr.llm.max_tokens": 16}
-    settings |= {"fcdr.canaries.share": 0, "fcdr.agreement": 0, "fcdr.error_limit": 1}  # it is too small to be read
+    settings = {"fcdr.stages": "both", "fcdr.llm.model": "toolbox", "fcdr.llm.max_tokens": 16}
+    settings |= {
+        "fcdr.canaries.share": 0,
+        "fcdr.self_agreement_share": 0,
+        "fcdr.max_error_rate": 1,
+    }  # it is too small to be read
     done = funreason(tmp_path / "cache", "refine", file, "--out", tmp_path / "out", "--no-cache", **settings)
     assert done.returncode == 0, done.stderr
     assert "LLM judges: what was asked" in done.stdout

@@ -16,9 +16,10 @@ from scripted import NO, TOOLS, YES, Scripted
 
 from funreason.agents.judges.llm.cache import EVERY, Key, VerdictCache
 from funreason.agents.judges.llm.judge import LlmJudge
-from funreason.agents.judges.llm.panel import Panel, PanelSettings, VoteRule
+from funreason.agents.judges.llm.panel import Panel, VoteRule
 from funreason.agents.judges.llm.prompt import INPUTS, case_of, fenced, messages, unfenced
 from funreason.agents.judges.llm.reply import Ruling, Unreadable, read_json, read_tagged
+from funreason.config import LlmJudges
 from funreason.policies.protocol import ChatError
 from funreason.types import Call, Sample, Task, Verdict
 
@@ -27,8 +28,8 @@ def sample(answer="[f(a='x')]", query="f with x", thinking="f, a is x", referenc
     return Sample("s", Task("t", query, TOOLS, reference), answer, thinking)
 
 
-def judged(stage, made, *models, cache=None, **asking):
-    return asyncio.run(LlmJudge(stage, Panel(models, PanelSettings(**asking), cache))(made))
+def judged(stage, made, *models, cache=None, seed=0, **asking):
+    return asyncio.run(LlmJudge(stage, Panel(models, LlmJudges(**asking), seed, cache))(made))
 
 
 def said(verdict):
@@ -75,7 +76,7 @@ def test_each_stage_sees_its_own_inputs_and_no_others(stage):
 
 def test_temperature_length_and_a_seed_for_each_draw_reach_the_model():
     model = Scripted(YES)
-    judged("cot", sample(), model, temperature=0.3, max_tokens=77, draws=3, seed=5)
+    judged("cot", sample(), model, temperature=0.3, max_tokens=77, samples_per_model=3, seed=5)
     assert {(o["temperature"], o["max_tokens"]) for o in model.options} == {(0.3, 77)}
     assert len({o["seed"] for o in model.options}) == 3
 
@@ -107,7 +108,7 @@ def test_the_verdict_is_the_last_thing_that_the_judge_says(reply, true):
         ("<judge>True", "holds no verdict"),
         ("<think>hm <judge>True</judge>", "never closed"),
         ("<judge>True</judge> but rather <judge>False</judge>", "disagree"),
-        ("<judge>True</judge> because the input says so", "more text behind"),
+        ("<judge>True</judge> because the input says so", "more text after"),
         ("<judge>True</judge><score>0.2</score>", "contradicts"),
     ],
 )
@@ -168,7 +169,7 @@ def test_no_reply_whatever_makes_a_judge_raise(text):
 
 def test_a_reply_of_a_megabyte_is_read_in_no_time():
     for piece in ("<judge>", "<NewFC>", "<judge>True", "<score>", "<think>", "</NewFC><NewFC>", " "):
-        verdict = judged("parameters", sample(), Scripted(piece * (1_000_000 // len(piece))), asks=1)
+        verdict = judged("parameters", sample(), Scripted(piece * (1_000_000 // len(piece))), max_attempts=1)
         assert said(verdict) == ("error", "judge.unreadable")
 
 
@@ -184,12 +185,12 @@ def test_an_unreadable_verdict_is_asked_again_with_the_error_fed_back():
     assert model.options[0]["seed"] != model.options[1]["seed"]
 
 
-@pytest.mark.parametrize("asks", [1, 2, 4])
-def test_a_judge_that_stays_unreadable_makes_an_error_and_never_a_pass_or_a_drop(asks):
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_a_judge_that_stays_unreadable_makes_an_error_and_never_a_pass_or_a_drop(most):
     model = Scripted("hm")
-    verdict = judged("cot", sample(), model, asks=asks)
+    verdict = judged("cot", sample(), model, max_attempts=most)
     assert said(verdict) == ("error", "judge.unreadable")
-    assert len(model.asked) == asks
+    assert len(model.asked) == most
     assert "it ends 'hm'" in verdict.evidence
 
 
@@ -319,7 +320,7 @@ def test_no_input_holds_the_number_that_closes_its_section(query, answer):
 )
 def test_several_judges_agree_by_the_rule_and_one_that_is_unheard_only_matters_where_it_could(accept, replies, outcome):
     models = [Scripted(reply, name=f"m{i}") for i, reply in enumerate(replies)]
-    verdict = judged("cot", sample(), *models, accept=VoteRule(accept, 0.5))
+    verdict = judged("cot", sample(), *models, vote=accept)
     assert verdict.outcome == outcome
     assert verdict.judge == "llm:" + "+".join(f"m{i}" for i in range(len(replies)))
 
@@ -330,7 +331,7 @@ def test_several_judges_agree_by_the_rule_and_one_that_is_unheard_only_matters_w
 )
 def test_only_an_answer_that_the_judges_agree_is_text_skips_the_other_stages(accept, replies, outcome):
     models = [Scripted(reply) for reply in replies]
-    assert judged("response", sample(), *models, accept=VoteRule(accept)).outcome == outcome
+    assert judged("response", sample(), *models, vote=accept).outcome == outcome
 
 
 @given(
@@ -369,7 +370,7 @@ def changed_id(name):
 
 def test_equal_samples_judged_side_by_side_are_asked_once(cache):
     model = Scripted(YES)
-    judge = LlmJudge("cot", Panel([model], PanelSettings(), cache))
+    judge = LlmJudge("cot", Panel([model], LlmJudges(), cache=cache))
 
     async def all_at_once():
         return await asyncio.gather(*(judge(changed_id(str(i))) for i in range(8)))
@@ -388,7 +389,7 @@ def test_equal_samples_judged_side_by_side_are_asked_once(cache):
         {"seed": 3},
         {"model": Scripted(YES, name="another")},
         {"weights": "w2"},
-        {"accept": VoteRule("mean")},
+        {"vote": "mean"},
     ],
 )
 def test_another_judge_prompt_or_sample_is_asked_anew(cache, other):
@@ -403,7 +404,7 @@ def test_another_judge_prompt_or_sample_is_asked_anew(cache, other):
 
 def test_a_judge_that_is_asked_afresh_looks_nothing_up_and_draws_anew(cache):
     model = Scripted(YES, NO, YES)
-    judge = LlmJudge("cot", Panel([model], PanelSettings(), cache))
+    judge = LlmJudge("cot", Panel([model], LlmJudges(), cache=cache))
     first, judge_uncached, again = (asyncio.run(ask(sample())).outcome for ask in (judge, judge.judge_uncached, judge))
     assert (first, judge_uncached, again) == ("pass", "drop", "pass")
     assert len({options["seed"] for options in model.options}) == 2
@@ -413,7 +414,7 @@ def test_errors_are_never_cached(cache):
     for trouble in ("hm", ChatError("gone")):
         model = Scripted(trouble)
         for _ in range(2):
-            assert judged("cot", sample(), model, cache=cache, asks=1).outcome == "error"
+            assert judged("cot", sample(), model, cache=cache, max_attempts=1).outcome == "error"
         assert len(model.asked) == 2
 
 

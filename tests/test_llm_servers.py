@@ -28,8 +28,8 @@ def records(tmp_path):
 
 
 def refine(file, out, endpoints, *more, **settings):
-    given = {"fcdr.judging": "both", "fcdr.llm.endpoints": json.dumps(endpoints)}
-    given |= {"fcdr.canaries.share": 0, "fcdr.agreement": 0} | settings
+    given = {"fcdr.stages": "both", "fcdr.llm.endpoints": json.dumps(endpoints)}
+    given |= {"fcdr.canaries.share": 0, "fcdr.self_agreement_share": 0} | settings
     command = [sys.executable, "-m", "funreason", "refine", str(file), "--out", str(out), *more]
     for key, value in given.items():
         command += ["--set", f"{key}={value}"]

@@ -6,11 +6,11 @@ import pytest
 from scripted import NO, TOOLS, YES, Scripted
 
 from funreason.agents.judges.llm.factory import recording_usage, shared_weights
-from funreason.agents.judges.llm.panel import Panel, PanelSettings
+from funreason.agents.judges.llm.panel import Panel
 from funreason.agents.judges.registry import check_judges, judges, make_bus
 from funreason.agents.regenerator import Regenerator
 from funreason.bus.agent import BrokenAgent
-from funreason.config import ConfigError, Fcdr, check_config
+from funreason.config import Config, ConfigError, LlmJudges, check_config
 from funreason.policies.protocol import ChatError
 from funreason.record import events as ev
 from funreason.record.state import State
@@ -25,8 +25,8 @@ def made(answer=GOOD, *, reference=None, thinking="f fits: a Oslo", name="s", **
     return Sample(name, Task(name, "Oslo please, not Lima: f", TOOLS, reference), answer, thinking, round=1, **fields)
 
 
-def fcdr(**fields):
-    return Fcdr.model_validate({"llm": {"model": "self"}, **fields})
+def judging_by(**fields):
+    return Config.model_validate({"fcdr": {"llm": {"model": "self"}, **fields}})
 
 
 def asked_of(judging, sample, *script):
@@ -34,7 +34,7 @@ def asked_of(judging, sample, *script):
     found = {}
     for stage in ("response", "query_tool", "cot", "parameters", "format"):
         model = Scripted(*script)
-        stages = judges(fcdr(judging=judging), Panel([model], PanelSettings()))
+        stages = judges(judging_by(stages=judging), Panel([model], LlmJudges()))
         verdict = asyncio.run(stages[stage](sample))
         found[stage] = (str(verdict.outcome), len(model.asked))
     return found
@@ -71,12 +71,12 @@ def test_with_llm_alone_every_stage_asks_the_model():
 
 def test_facts_that_need_no_judgement_stay_with_the_rules():
     cut = asyncio.run(
-        judges(fcdr(judging="llm"), Panel([Scripted(YES)], PanelSettings()))["response"](made(truncated=True))
+        judges(judging_by(stages="llm"), Panel([Scripted(YES)], LlmJudges()))["response"](made(truncated=True))
     )
     assert (cut.outcome, cut.reason) == ("drop", "response.truncated")
     assert asked_of("llm", made(thinking=None), YES)["cot"] == ("drop", 0)
-    lenient = fcdr(judging="llm", require_thinking=False)
-    verdict = asyncio.run(judges(lenient, Panel([Scripted(NO)], PanelSettings()))["cot"](made(thinking=None)))
+    lenient = judging_by(stages="llm", require_thinking=False)
+    verdict = asyncio.run(judges(lenient, Panel([Scripted(NO)], LlmJudges()))["cot"](made(thinking=None)))
     assert verdict.outcome == "pass"
 
 
@@ -86,11 +86,11 @@ def test_each_stage_may_be_judged_otherwise():
 
 
 def test_a_stage_for_a_model_without_a_model_is_refused():
-    config = check_config({"fcdr": {"judging": {"cot": "llm"}}}, "x.yaml")
+    config = check_config({"fcdr": {"stages": {"cot": "llm"}}}, "x.yaml")
     with pytest.raises(ConfigError, match=r"judge cot, but fcdr\.llm names none"):
-        check_judges(config.fcdr)
+        check_judges(config)
     with pytest.raises(ConfigError, match="expected one of rules, llm, both"):
-        check_config({"fcdr": {"judging": "robots"}}, "x.yaml")
+        check_config({"fcdr": {"stages": "robots"}}, "x.yaml")
 
 
 # -- on the bus -------------------------------------------------------------------------------------------------
@@ -118,15 +118,15 @@ class Watching:
 
 def refined(samples, settings, panel):
     kept, dead, watching = Ends(), Ends(), Watching()
-    regenerator = Regenerator(None, max_attempts=settings.max_attempts)
+    regenerator = Regenerator(None, max_attempts=settings.fcdr.max_attempts)
     agents = judges(settings, panel) | {"trainer": kept, "dead_letter": dead, "regenerator": regenerator}
     bus = make_bus(refine_graph(settings), agents, settings, watching.observe)
     return bus, kept.samples, dead.samples, watching.lines
 
 
 def test_an_unreadable_judge_sends_the_sample_to_the_dead_letters_with_that_reason():
-    settings = fcdr(judging={"cot": "llm"}, error_limit=1)
-    bus, kept, dead, lines = refined([], settings, Panel([Scripted("hm")], PanelSettings()))
+    settings = judging_by(stages={"cot": "llm"}, max_error_rate=1)
+    bus, kept, dead, lines = refined([], settings, Panel([Scripted("hm")], LlmJudges()))
     flow = asyncio.run(bus.drain([made(name=str(i)) for i in range(5)]))
     assert kept == []
     assert [s.verdicts[-1].reason for s in dead] == ["judge.unreadable"] * 5
@@ -136,9 +136,9 @@ def test_an_unreadable_judge_sends_the_sample_to_the_dead_letters_with_that_reas
 
 
 def test_too_many_unreadable_verdicts_stop_the_round_with_what_was_wrong():
-    settings = fcdr(judging={"cot": "llm"}, error_limit=0.2, workers=4)
+    settings = judging_by(stages={"cot": "llm"}, max_error_rate=0.2, max_in_flight=4)
     script = [YES, YES, "hm", "hm"]  # every other sample is never ruled on
-    bus, *_ = refined([], settings, Panel([Scripted(*script)], PanelSettings(concurrency=1)))
+    bus, *_ = refined([], settings, Panel([Scripted(*script)], LlmJudges(concurrency=1)))
     with pytest.raises(BrokenAgent, match=r"'cot' is broken[\s\S]*judge\.unreadable scripted, asked 2 times"):
         asyncio.run(bus.drain([made(name=str(i)) for i in range(200)]))
 
@@ -150,8 +150,8 @@ class Gone(ChatError):
 
 
 def test_a_server_that_is_gone_for_all_stops_the_run_and_blames_no_sample():
-    settings = fcdr(judging={"cot": "llm"})
-    bus, kept, dead, _ = refined([], settings, Panel([Scripted(YES, YES, Gone("the key expired"))], PanelSettings()))
+    settings = judging_by(stages={"cot": "llm"})
+    bus, kept, dead, _ = refined([], settings, Panel([Scripted(YES, YES, Gone("the key expired"))], LlmJudges()))
     with pytest.raises(Gone, match="the key expired"):
         asyncio.run(bus.drain([made(name=str(i)) for i in range(50)]))
     assert dead == []
@@ -164,19 +164,19 @@ WRONG = "The city is wrong. <NewFC>[f(a='Oslo')]</NewFC><judge>False</judge>"
 
 
 def test_the_answer_a_judge_offers_is_judged_again_from_stage_3_and_counted_apart():
-    settings = fcdr(judging={"parameters": "llm"})
+    settings = judging_by(stages={"parameters": "llm"})
     model = Scripted(WRONG, YES)
-    bus, kept, dead, lines = refined([], settings, Panel([model], PanelSettings()))
+    bus, kept, dead, lines = refined([], settings, Panel([model], LlmJudges()))
     asyncio.run(bus.drain([made("[f(a='Lima')]", thinking="f fits: a Oslo, not Lima")]))
     assert dead == []
     [sample] = kept
     assert (sample.answer, sample.origin, sample.attempt) == (GOOD, "rewritten", 1)
-    after = lines.index(("regenerator", "changed"))
+    after = lines.index(("regenerator", "rewritten"))
     assert lines[after + 1 : after + 4] == [("cot", "pass"), ("parameters", "pass"), ("format", "pass")]
 
 
 def test_a_rewritten_answer_whose_thinking_does_not_lead_there_is_dropped():
-    bus, kept, dead, _ = refined([], fcdr(judging={"parameters": "llm"}), Panel([Scripted(WRONG)], PanelSettings()))
+    bus, kept, dead, _ = refined([], judging_by(stages={"parameters": "llm"}), Panel([Scripted(WRONG)], LlmJudges()))
     asyncio.run(bus.drain([made("[f(a='Lima')]", thinking="f fits: a Lima")]))
     assert kept == []
     assert [s.verdicts[-1].reason for s in dead] == ["cot.value_not_named"]
@@ -191,10 +191,10 @@ def offered(answer, new, *, stage="parameters"):
 @pytest.mark.parametrize(
     ("answer", "new", "stage", "outcome"),
     [
-        ("[f(a='Lima')]", '```json\n{"name": "f", "arguments": {"a": "Oslo"}}\n```', "parameters", "changed"),
-        ("f(a='Oslo')", "[f(a='Oslo')]", "format", "same"),
-        ("[f(a=", "[f(a='Oslo')]", "format", "changed"),
-        ("f(a=1)", "[f(a=True)]", "format", "changed"),
+        ("[f(a='Lima')]", '```json\n{"name": "f", "arguments": {"a": "Oslo"}}\n```', "parameters", "rewritten"),
+        ("f(a='Oslo')", "[f(a='Oslo')]", "format", "reformatted"),
+        ("[f(a=", "[f(a='Oslo')]", "format", "rewritten"),
+        ("f(a=1)", "[f(a=True)]", "format", "rewritten"),
     ],
 )
 def test_a_rewritten_answer_goes_on_by_whether_its_meaning_changed(answer, new, stage, outcome):
@@ -203,7 +203,7 @@ def test_a_rewritten_answer_goes_on_by_whether_its_meaning_changed(answer, new, 
 
 @pytest.mark.parametrize("new", [None, "", "[f(a=", "no call", GOOD, "f(a='Oslo')", "[]"])
 def test_an_offer_that_cannot_be_read_or_changes_nothing_is_not_taken(new):
-    assert offered(GOOD, new) == ("spent", GOOD, "sampled")
+    assert offered(GOOD, new) == ("exhausted", GOOD, "sampled")
 
 
 # -- what is told -----------------------------------------------------------------------------------------------
@@ -211,10 +211,10 @@ def test_an_offer_that_cannot_be_read_or_changes_nothing_is_not_taken(new):
 
 def test_what_asking_cost_is_told_by_round_and_stage_and_folds_to_sums():
     panel, told = (
-        Panel([Scripted(lambda asked: YES if "not be used" in asked[-1]["content"] else "hm")], PanelSettings()),
+        Panel([Scripted(lambda asked: YES if "not be used" in asked[-1]["content"] else "hm")], LlmJudges()),
         [],
     )
-    settings = fcdr(judging={"cot": "llm", "format": "llm"})
+    settings = judging_by(stages={"cot": "llm", "format": "llm"})
     with recording_usage(panel, told.append):
         bus, *_ = refined([], settings, panel)
         asyncio.run(bus.drain([made(name=str(i)) for i in range(60)]))
@@ -229,7 +229,7 @@ def test_what_asking_cost_is_told_by_round_and_stage_and_folds_to_sums():
 
 
 def test_a_judge_that_shares_weights_with_the_generator_is_warned_of():
-    panel = Panel([Scripted(YES, name="big"), Scripted(YES, name="small")], PanelSettings())
+    panel = Panel([Scripted(YES, name="big"), Scripted(YES, name="small")], LlmJudges())
     panel.models[0].weights_id = "w9"
     noted = shared_weights(panel, "w9", 2)
     assert (noted.level, noted.round) == ("warning", 2)

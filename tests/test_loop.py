@@ -9,7 +9,7 @@ import pytest
 
 from funreason.record.folder import RunFolder
 
-SMALL = ["--set", "tasks.per_round=10", "--set", "warmup.references.count=32", "--set", "gate.suites.new.count=16"]
+SMALL = ["--set", "tasks.per_round=10", "--set", "start.references.count=32", "--set", "gate.suites.new.count=16"]
 SMALL += ["--set", "gate.suites.old.count=8", "--set", "sample.max_new_tokens=64"]
 
 
@@ -109,22 +109,22 @@ def test_a_finished_run_that_is_resumed_changes_nothing(run):
     assert folder.state().summary()["rounds"] == before
 
 
-def test_a_run_whose_rounds_were_all_held_is_refused_even_when_its_warm_up_was_promoted(tmp_path):
-    """Four tokens are no answer: nothing is kept and no weights change, while the warm-up's are asked to lose only."""
+def test_a_run_whose_rounds_were_all_held_is_refused_even_when_its_supervised_start_was_promoted(tmp_path):
+    """Four tokens are no answer: nothing is kept and no weights change, while the supervised start may lose."""
     few = ["--set", "sample.max_new_tokens=4", "--set", "gate.min_gain=-100", "--rounds", "1", "--set", "name=r"]
     done = funreason("loop", "--config", "smoke", "--run-dir", tmp_path, *SMALL, *few)
     assert done.returncode == 3, done.stderr
     log = (tmp_path / "r" / "events" / "loop-000.jsonl").read_text().splitlines()
     gates = [event for event in map(json.loads, log) if event["kind"] == "gate_decided"]
     assert [(g["round"], g["decision"]) for g in gates] == [(0, "promote"), (1, "hold")]
-    assert "the model is as the warm-up left it" in done.stdout
+    assert "the model is as the supervised start left it" in done.stdout
     assert (tmp_path / "r" / "model").resolve().name == gates[0]["new_weights"]
 
 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--set", "sample.k=3"], "--set"),
+        (["--set", "sample.samples_per_task=3"], "--set"),
         (["--seed", "4"], "--seed"),
         (["--model", "x"], "--model"),
         (["--tasks", "x", "--config", "smoke"], "--config, --tasks"),
@@ -157,7 +157,7 @@ def test_real_records_run_through_the_loop_and_all_are_accounted_for(shared_data
         lines = [next(file) for _ in range(60)]
     tasks = tmp_path / "tasks.jsonl"
     tasks.write_text("".join(lines) + '{"id": "torn", "query": "a')
-    more = ["--set", "sample.max_new_tokens=32", "--set", "sample.k=1"]
+    more = ["--set", "sample.max_new_tokens=32", "--set", "sample.samples_per_task=1"]
     done = funreason("loop", "--tasks", tasks, "--rounds", "1", "--run-dir", tmp_path, "--set", "name=own", *more)
     assert done.returncode in (0, 3), done.stderr
     assert "at line 61" in done.stdout
@@ -171,7 +171,7 @@ def test_real_records_run_through_the_loop_and_all_are_accounted_for(shared_data
 def test_a_graph_that_cannot_end_is_refused_with_a_sentence(tmp_path):
     graph = Path(__file__).parents[1] / "funreason" / "configs" / "fcdr.yaml"
     broken = tmp_path / "graph.yaml"
-    broken.write_text(graph.read_text().replace("regenerate regenerator counted", "regenerate regenerator"))
+    broken.write_text(graph.read_text().replace("regenerate regenerator retry", "regenerate regenerator"))
     done = funreason("loop", "--set", f"fcdr.graph={broken}", "--run-dir", tmp_path)
     assert done.returncode == 2
     assert "cycle" in done.stderr
@@ -210,7 +210,7 @@ def test_wrong_usage_is_exit_code_2(arguments):
 def test_a_custom_judge_stands_where_the_configuration_puts_it(tmp_path):
     judge = tmp_path / "mine.py"
     judge.write_text("async def no_seven(sample):\n    return 'drop' if '7' in sample.answer else 'pass'\n")
-    settings = [f"fcdr.judges=[{{name: no_seven, agent: '{judge}:no_seven', after: cot}}]"]
+    settings = [f"agents=[{{name: no_seven, agent: '{judge}:no_seven', after: cot}}]"]
     drawn = funreason("graph", *[x for s in settings for x in ("--set", s)]).stdout
     assert "cot          pass → no_seven" in drawn
 
@@ -218,14 +218,14 @@ def test_a_custom_judge_stands_where_the_configuration_puts_it(tmp_path):
 def test_a_broken_judge_is_named_with_its_own_error(tmp_path):
     judge = tmp_path / "mine.py"
     judge.write_text("import nowhere_to_be_found\n")
-    done = funreason("config", "check", "--set", f"fcdr.judges=[{{name: mine, agent: '{judge}:x'}}]")
+    done = funreason("config", "check", "--set", f"agents=[{{name: mine, agent: '{judge}:x'}}]")
     assert done.returncode == 2
     assert "nowhere_to_be_found" in done.stderr
 
 
 @pytest.mark.parametrize(("lr", "samples"), [(1e30, 10), (1e30, 40)], ids=["in the last steps", "early"])
 def test_an_update_that_breaks_the_weights_ends_its_round_with_a_rollback(lr, samples, tmp_path):
-    broken = ["tasks.path=toolbox:old_dev", "warmup.references=null", f"train.update.lr={lr}", "name=broken"]
+    broken = ["tasks.path=toolbox:old_dev", "start.references=null", f"train.update.lr={lr}", "name=broken"]
     broken += ["train.update.replay={path: toolbox:old_replay, count: " + str(samples) + "}"]
     settings = [*SMALL, *[word for setting in broken for word in ("--set", setting)]]
     done = funreason("loop", "--config", "smoke", "--rounds", "1", "--run-dir", tmp_path, *settings)

@@ -9,14 +9,14 @@ from funreason.agents.judges.custom import CustomJudge
 from funreason.agents.judges.registry import judges
 from funreason.bus.agent import GraphError
 from funreason.commands.refining import run_refine
-from funreason.config import ConfigError, Fcdr, JudgeEntry
+from funreason.config import AgentEntry, Config, ConfigError
 from funreason.record.folder import RunFolder
 from funreason.runtime.graph import loop_graph
 from funreason.types import Sample, Task, Verdict
 
 
 def graph(**entry):
-    return loop_graph(Fcdr(judges=[JudgeEntry(name="mine", agent="x:y", **entry)]))
+    return loop_graph(Config(agents=[AgentEntry(name="mine", agent="x:y", **entry)]))
 
 
 def edges(found):
@@ -37,7 +37,7 @@ def test_a_judge_may_stand_on_another_edge_than_pass():
 
 def test_an_outcome_of_ones_own_leads_where_the_entry_says_and_a_way_back_costs_an_attempt():
     found = graph(after="cot", outcomes={"regenerate": "regenerator", "fine": "format", "drop": "trainer"})
-    assert {"mine regenerate regenerator counted", "mine spent dead_letter"} <= edges(found)
+    assert {"mine regenerate regenerator retry", "mine exhausted dead_letter"} <= edges(found)
     assert {"mine fine format", "mine drop trainer"} <= edges(found)
 
 
@@ -47,7 +47,7 @@ def test_an_outcome_of_ones_own_leads_where_the_entry_says_and_a_way_back_costs_
         ({"after": "cot", "edge": "keep_text"}, "`keep_text` edge"),
         ({"after": "nowhere"}, "'nowhere'"),
         ({"after": "cot", "outcomes": {"perhaps": "regenerater"}}, r"'regenerater'.*regenerator"),
-        ({"after": "cot", "outcomes": {"error": "regenerator"}}, "must lead on without a count"),
+        ({"after": "cot", "outcomes": {"error": "regenerator"}}, "must not cost an attempt"),
     ],
 )
 def test_a_place_or_a_way_that_is_none_is_refused_with_a_sentence(entry, said):
@@ -58,10 +58,10 @@ def test_a_place_or_a_way_that_is_none_is_refused_with_a_sentence(entry, said):
 def test_an_agent_that_declares_an_outcome_without_a_way_is_refused_before_anything_runs(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("async def judge(sample):\n    return 'again'\njudge.outcomes = ('again',)\n")
-    entry = JudgeEntry(name="mine", agent=f"{path}:judge")
+    entry = AgentEntry(name="mine", agent=f"{path}:judge")
     with pytest.raises(ConfigError, match=r"mine may answer 'again'.*outcomes: {again: regenerator}"):
-        judges(Fcdr(judges=[entry]))
-    judges(Fcdr(judges=[entry.model_copy(update={"outcomes": {"again": "regenerator"}})]))
+        judges(Config(agents=[entry]))
+    judges(Config(agents=[entry.model_copy(update={"outcomes": {"again": "regenerator"}})]))
 
 
 def test_a_bare_word_is_recorded_as_a_verdict_of_the_judges_node():
@@ -108,7 +108,7 @@ def test_a_judge_that_cancels_itself_has_failed_and_one_that_is_cancelled_has_no
         await under_way
 
     sample = Sample(id="s", task=Task("t", "q", []), answer="[f()]")
-    with pytest.raises(RuntimeError, match="mine raised CancelledError, and nobody had cancelled it"):
+    with pytest.raises(RuntimeError, match="mine raised CancelledError, but was not cancelled"):
         asyncio.run(CustomJudge("mine", cancels)(sample))
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(cancelled())
@@ -122,7 +122,7 @@ def test_samples_sent_back_by_a_judge_of_ones_own_have_their_attempts_and_then_d
     file = tmp_path / "tasks.jsonl"
     file.write_text("".join(json.dumps(record | {"id": i}) + "\n" for i in range(3)))
     entry = f"{{name: mine, agent: '{judge}:again', after: format, outcomes: {{regenerate: regenerator}}}}"
-    assert run_refine(file, tmp_path / "out", "own-data", {}, [f"fcdr.judges=[{entry}]"]) == 0
+    assert run_refine(file, tmp_path / "out", "own-data", {}, [f"agents=[{entry}]"]) == 0
     r = RunFolder(tmp_path / "out").state().rounds[1]
     assert r.fates == {"dead": 3}
     assert r.dead_reasons == {"mine.regenerate": 3}

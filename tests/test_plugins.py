@@ -90,7 +90,7 @@ def test_a_judge_of_the_package_can_be_named_by_its_stage():
 
 
 def test_a_name_that_nobody_offers_is_refused_with_those_there_are():
-    with pytest.raises(PluginError, match=r"name of an installed agent\. Installed are response, query_tool"):
+    with pytest.raises(PluginError, match=r"name of an installed agent\. Installed agents: response, query_tool"):
         load_agent("no_such_judge")
 
 

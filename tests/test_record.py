@@ -49,7 +49,8 @@ def test_a_reader_gets_only_what_is_new(tmp_path):
 
 def test_a_torn_last_line_is_left_until_it_is_whole(tmp_path):
     path = tmp_path / "loop-000.jsonl"
-    path.write_bytes(b'{"kind":"log_message","level":"info","text":"whole"}\n{"kind":"log_message","lev')
+    lines = b'{"kind":"log","format":2}\n{"kind":"log_message","level":"info","text":"whole"}\n'
+    path.write_bytes(lines + b'{"kind":"log_message","lev')
     reader = LogReader(tmp_path)
     assert [e.text for e in reader.events()] == ["whole"]
     with path.open("ab") as file:
@@ -59,15 +60,16 @@ def test_a_torn_last_line_is_left_until_it_is_whole(tmp_path):
 
 def test_an_event_of_a_newer_version_is_counted_and_passed_over(tmp_path):
     (tmp_path / "loop-000.jsonl").write_bytes(
-        b'{"kind":"telepathy"}\n{"kind":"log_message","level":"info","text":"x","new":1}\n'
+        b'{"kind":"log","format":2}\n{"kind":"telepathy"}\n{"kind":"log_message","level":"info","text":"x","new":1}\n'
     )
     reader = LogReader(tmp_path)
     assert [e.text for e in reader.events()] == ["x"]
     assert reader.unknown == 1
 
 
-def test_a_log_of_an_older_version_folds(tmp_path):
+def test_a_log_of_an_older_version_in_this_format_folds(tmp_path):
     lines = [
+        '{"kind":"log","format":2}',
         '{"kind":"run_started","at":1.0,"run":"r","rounds":1,"nodes":["response"]}',
         '{"kind":"judged","at":2.0,"round":1,"sample":"a","attempt":0,"node":"response","outcome":"pass"}',
         '{"kind":"training_set_selected","at":3.0,"round":1,"kept":1,"trained":1}',

@@ -59,7 +59,7 @@ def test_bad_lines_are_told_when_a_file_is_refined(shared_data, tmp_path):
     assert "warning: " in done.stdout
 
 
-@pytest.mark.parametrize("setting", ["fcdr.graph=nope", "fcdr.judges=[{name: a, agent: nowhere_at_all:a}]"])
+@pytest.mark.parametrize("setting", ["fcdr.graph=nope", "agents=[{name: a, agent: nowhere_at_all:a}]"])
 def test_what_cannot_judge_leaves_no_folder_behind(shared_data, tmp_path, setting):
     done = refine(shared_data / "real" / "nasty.jsonl", tmp_path / "out", "--set", setting)
     assert done.returncode == 2, done.stderr
@@ -76,7 +76,7 @@ def test_refining_can_be_interrupted_once_to_finish_what_is_in_flight_and_twice_
     record = {"query": "add 1", "tools": json.dumps([tool]), "answers": '[{"name": "add", "arguments": {"a": 1}}]'}
     file = tmp_path / "tasks.jsonl"
     file.write_text("".join(json.dumps(record | {"id": i}) + "\n" for i in range(2000)))
-    settings = ["--set", f"fcdr.judges=[{{name: slow, agent: '{judge}:slow', after: response}}]"]
+    settings = ["--set", f"agents=[{{name: slow, agent: '{judge}:slow', after: response}}]"]
     command = [sys.executable, "-m", "funreason", "refine", str(file), "--out", str(tmp_path / "out"), *settings]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     folder, deadline = RunFolder(tmp_path / "out"), time.monotonic() + 30
@@ -95,7 +95,7 @@ def test_refining_can_be_interrupted_once_to_finish_what_is_in_flight_and_twice_
 
 
 SILENT = {
-    "judges": ["--set", "fcdr.judging=both", "--set", "fcdr.llm.endpoints=[{url: URL}]"],
+    "judges": ["--set", "fcdr.stages=both", "--set", "fcdr.llm.endpoints=[{url: URL}]"],
     "resampling": ["--set", "sample.endpoints=[{url: URL}]"],
 }
 

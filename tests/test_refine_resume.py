@@ -46,7 +46,12 @@ def refine(*arguments):
 def judged_by(server, concurrency=1, **more):
     """Options under which a server judges; without a cache, so that what is asked twice is seen there."""
     endpoints = json.dumps([{"url": server.url, "concurrency": concurrency, **more}])
-    given = {"fcdr.judging": "both", "fcdr.llm.endpoints": endpoints, "fcdr.canaries.share": 0, "fcdr.agreement": 0}
+    given = {
+        "fcdr.stages": "both",
+        "fcdr.llm.endpoints": endpoints,
+        "fcdr.canaries.share": 0,
+        "fcdr.self_agreement_share": 0,
+    }
     return ["--no-cache", *(word for key, value in given.items() for word in ("--set", f"{key}={value}"))]
 
 
@@ -229,7 +234,7 @@ def test_records_that_were_moved_are_found_where_the_command_says(stopped, recor
 
 
 @pytest.mark.parametrize(
-    "option", [["--out", "x"], ["--strict"], ["--no-cache"], ["--set", "fcdr.judging=rules"], ["--config", "default"]]
+    "option", [["--out", "x"], ["--strict"], ["--no-cache"], ["--set", "fcdr.stages=rules"], ["--config", "default"]]
 )
 def test_what_a_refining_began_with_cannot_be_changed_when_it_goes_on(stopped, option):
     done = refine("--resume", stopped.path, *option)
@@ -267,7 +272,7 @@ def test_a_resampled_answer_that_was_drawn_before_a_stop_is_not_drawn_again(tmp_
 
     with ScriptedServer(answer) as server, ScriptedServer(verdict_of) as judge:
         given = [*judged_by(judge), "--set", f"sample.endpoints={json.dumps([{'url': server.url}])}"]
-        given += ["--set", "fcdr.regenerate=[resample]", "--set", "fcdr.judging={cot: llm}"]
+        given += ["--set", "fcdr.regenerate=[resample]", "--set", "fcdr.stages={cot: llm}"]
         done = refine(records, "--out", folder.path, *given, "--set", "budget.requests=16")
         assert done.returncode == 1, done.stdout
         drawn = len(list(folder.texts(1).get("sampled")))
@@ -292,7 +297,7 @@ def test_dead_letters_that_were_put_back_are_judged_once_more_when_a_refining_go
         return expired if heard.number >= 16 else completion("hm") if heard.number < 3 else verdict_of(heard)
 
     with ScriptedServer(script) as server:
-        given = [*judged_by(server), "--set", "fcdr.llm.asks=1"]
+        given = [*judged_by(server), "--set", "fcdr.llm.max_attempts=1"]
         assert refine(records, "--out", folder.path, *given).returncode == 1
     r = folder.state().rounds[1]
     assert r.dead_reasons["judge.unreadable"] == 3
@@ -355,6 +360,6 @@ def test_a_refining_that_is_ended_with_a_judge_that_only_erred_says_so_in_its_ex
         assert done.returncode == 1, done.stderr
         told = "warning: nothing was judged by 'query_tool': 12 of 12 answers were errors (judge.unreachable)"
         assert told in done.stdout
-        allowed = refine(records, "--out", tmp_path / "two", *judged_by(server), "--set", "fcdr.error_limit=1")
+        allowed = refine(records, "--out", tmp_path / "two", *judged_by(server), "--set", "fcdr.max_error_rate=1")
     assert allowed.returncode == 0, allowed.stderr
     assert RunFolder(tmp_path / "two").state().rounds[1].fates == {"dead": 12}

@@ -46,7 +46,7 @@ def test_what_parses_is_written_in_the_right_form_with_the_same_meaning():
     [emit] = regenerate(
         Regenerator(sampler), failing('```json\n{"name": "f", "arguments": {"a": "Oslo", "n": 2}}\n```')
     )
-    assert (emit.outcome, emit.message.answer) == ("same", "[f(a='Oslo', n=2)]")
+    assert (emit.outcome, emit.message.answer) == ("reformatted", "[f(a='Oslo', n=2)]")
     assert emit.message.origin == "rerendered"
     assert emit.message.thinking == "f fits: a Oslo"
     assert asyncio.run(judge_format(emit.message)).outcome == "pass"
@@ -55,7 +55,7 @@ def test_what_parses_is_written_in_the_right_form_with_the_same_meaning():
 
 def test_a_wrong_meaning_is_not_re_rendered_but_resampled():
     [emit] = regenerate(Regenerator(Sampler()), failing("f(a=3)", judge=judge_parameters))
-    assert (emit.outcome, emit.message.origin) == ("fresh", "resampled")
+    assert (emit.outcome, emit.message.origin) == ("resampled", "resampled")
 
 
 def test_all_samples_that_need_the_sampler_go_to_it_at_once():
@@ -64,11 +64,15 @@ def test_all_samples_that_need_the_sampler_go_to_it_at_once():
         changed(failing(answer), id=name) for name, answer in [("a", "[f(a="), ("b", "f(a='Oslo')"), ("c", "[f(a=x)]")]
     ]
     emits = regenerate(Regenerator(sampler), *batch)
-    assert [(emit.outcome, emit.message.id) for emit in emits] == [("fresh", "a"), ("same", "b"), ("fresh", "c")]
+    assert [(emit.outcome, emit.message.id) for emit in emits] == [
+        ("resampled", "a"),
+        ("reformatted", "b"),
+        ("resampled", "c"),
+    ]
     assert sampler.asked == [["a", "c"]]
 
 
-@pytest.mark.parametrize(("attempt", "outcome"), [(1, "fresh"), (2, "changed"), (3, "changed")])
+@pytest.mark.parametrize(("attempt", "outcome"), [(1, "resampled"), (2, "rewritten"), (3, "rewritten")])
 def test_repair_waits_for_the_last_attempt(attempt, outcome):
     made = failing("[f(a='Lima')]", judge=judge_parameters, reference=OSLO, attempt=attempt)
     [emit] = regenerate(Regenerator(Sampler(), max_attempts=3), made)
@@ -78,12 +82,12 @@ def test_repair_waits_for_the_last_attempt(attempt, outcome):
 def test_repair_comes_first_where_the_order_says_so():
     made = failing("[f(a='Lima')]", judge=judge_parameters, reference=OSLO)
     [emit] = regenerate(Regenerator(Sampler(), order=("repair", "resample")), made)
-    assert (emit.outcome, emit.message.origin) == ("changed", "repaired")
+    assert (emit.outcome, emit.message.origin) == ("rewritten", "repaired")
 
 
 def test_without_a_reference_the_last_attempt_is_resampled_too():
     [emit] = regenerate(Regenerator(Sampler()), failing("[f(a=", attempt=2))
-    assert emit.outcome == "fresh"
+    assert emit.outcome == "resampled"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,7 @@ def test_a_repaired_sample_keeps_a_thinking_only_if_it_leads_to_the_reference(th
         reference_thinking=reference_thinking,
     )
     [emit] = regenerate(Regenerator(None), made)
-    assert (emit.outcome, emit.message.answer, emit.message.thinking) == ("changed", "[f(a='Oslo')]", kept)
+    assert (emit.outcome, emit.message.answer, emit.message.thinking) == ("rewritten", "[f(a='Oslo')]", kept)
     for judge in (CotJudge(require=kept is not None), judge_parameters, judge_format):
         assert asyncio.run(judge(emit.message)).outcome == "pass"
 
@@ -113,7 +117,7 @@ def test_a_repaired_sample_keeps_a_thinking_only_if_it_leads_to_the_reference(th
 def test_a_sample_that_nothing_can_mend_is_spent_and_keeps_its_last_verdict(reference):
     made = failing("[f(a='Lima', n='x')]", judge=judge_parameters, reference=reference)
     [emit] = regenerate(Regenerator(None), made)
-    assert (emit.outcome, emit.message) == ("spent", made)
+    assert (emit.outcome, emit.message) == ("exhausted", made)
 
 
 def test_a_sampler_that_answers_fewer_leaves_the_others_spent():
@@ -121,7 +125,7 @@ def test_a_sampler_that_answers_fewer_leaves_the_others_spent():
         return samples[:1]
 
     emits = regenerate(Regenerator(half), changed(failing("[f("), id="a"), changed(failing("[f("), id="b"))
-    assert [emit.outcome for emit in emits] == ["fresh", "spent"]
+    assert [emit.outcome for emit in emits] == ["resampled", "exhausted"]
 
 
 def test_an_unknown_way_is_refused_with_the_known_ones():

@@ -28,9 +28,9 @@ from funreason.types import Weights
 from funreason.weights import WeightStore
 
 SETTINGS = [
-    *("tasks.per_round=6", "warmup.references.count=24", "model.threads=1", "name=cut"),
+    *("tasks.per_round=6", "start.references.count=24", "model.threads=1", "name=cut"),
     *("gate.suites.new.count=12", "gate.suites.old.count=4"),
-    *("train.learn_from=unfiltered", "train.quotas={}"),  # so few samples that judging might keep none
+    *("train.data=unfiltered", "train.max_category_share={}"),  # so few samples that judging might keep none
 ]
 INT, TERM, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGKILL
 
@@ -68,7 +68,7 @@ def stop_in(process: subprocess.Popen[str], folder: RunFolder, k: int, phase: st
 
 STOPS = [
     (0, "base", [INT], 130),
-    (0, "warmup", [INT], 130),
+    (0, "start", [INT], 130),
     (1, "sample", [KILL], -9),
     (1, "train", [INT], 130),
     (1, "train", [TERM, INT], 130),
@@ -117,7 +117,9 @@ def held_to_account(folder: RunFolder) -> None:
         assert set(ends) == {id for id, _ in drawn} == {sample for round, sample in state.ended if round == k}
         assert len(drawn) == len(set(drawn))
         assert {s.weights_id for s in texts.get("sampled")} == {accepted}
-        assert r.nodes["generator"].answered == r.nodes["response"].answered - r.nodes["regenerator"].outcomes["fresh"]
+        assert (
+            r.nodes["generator"].answered == r.nodes["response"].answered - r.nodes["regenerator"].outcomes["resampled"]
+        )
         assert (folder.round(k) / "manifest.json").exists()
         accepted = r.weights
 

@@ -76,7 +76,7 @@ class World:
     def __init__(self, path: Path, agents=(), rounds=1, **settings):
         self.folder = RunFolder(path / "run")
         self.base = Weights("w0", path / "base")
-        data = {"rounds": rounds, "fcdr": {"judges": list(agents)}, "sample": {"k": 1}}
+        data = {"rounds": rounds, "agents": list(agents), "sample": {"samples_per_task": 1}}
         self.config = check_config(data | settings, "test")
         write_suite([task(i) for i in range(100, 116)], path / "suite", "gate")
         cases = list(load_cases(path / "suite").values())
@@ -98,7 +98,7 @@ class World:
         gate.mkdir(parents=True, exist_ok=True)
         session = Session(
             config=self.config,
-            graph=loop_graph(self.config.fcdr),
+            graph=loop_graph(self.config),
             journal=journal,
             stop=stop or StopRequest(),
             past=self.folder.state(),
@@ -240,7 +240,7 @@ def test_a_custom_agent_may_stand_anywhere_among_the_samples(tmp_path):
 
 
 def test_the_supervised_start_travels_the_same_edges(tmp_path):
-    world = World(tmp_path, warmup={"references": {"path": "tasks", "count": 4}})
+    world = World(tmp_path, start={"references": {"path": "tasks", "count": 4}})
     session = world.play()
     assert world.route(START) == ROUTE
     assert world.events(GateDecided)[0].decision == "promote"

@@ -5,7 +5,7 @@ import yaml
 
 from funreason.bus.agent import GraphError
 from funreason.cli import main
-from funreason.config import CONFIGS, Fcdr, JudgeEntry
+from funreason.config import CONFIGS, AgentEntry, Config, Fcdr
 from funreason.runtime.graph import loop_graph, refine_graph
 
 SHIPPED = yaml.safe_load((CONFIGS / "fcdr.yaml").read_text())
@@ -62,7 +62,7 @@ def file(tmp_path):
 
 def problems(read, name, **fcdr):
     with pytest.raises(GraphError) as caught:
-        read(Fcdr(graph=name, **fcdr))
+        read(Config(fcdr=Fcdr(graph=name, **fcdr)))
     return [problem.message for problem in caught.value.problems]
 
 
@@ -73,7 +73,7 @@ def problems(read, name, **fcdr):
 def test_a_node_that_nobody_answers_at_is_refused_with_the_nodes_there_are(file, read, node, hint):
     name = file(with_node(node))
     (message,) = problems(read, name)
-    assert all(part in message for part in (f"no agent answers at node {node!r}", name, hint, "fcdr.judges"))
+    assert all(part in message for part in (f"no agent answers at node {node!r}", name, hint, "agents"))
 
 
 @pytest.mark.parametrize("read", [loop_graph, refine_graph])
@@ -84,11 +84,11 @@ def test_an_agent_named_in_a_graph_file_is_refused_and_not_passed_over(file, rea
     name = file(data)
     (message,) = problems(read, name)
     assert "asks for the agent" in message
-    assert "fcdr.judges" in message
+    assert "agents" in message
 
 
 def test_an_agent_of_a_nodes_own_name_is_what_it_has_anyway(file):
-    assert loop_graph(Fcdr(graph=file(asking("cot", "cot")))) == loop_graph(Fcdr())
+    assert loop_graph(Config(fcdr=Fcdr(graph=file(asking("cot", "cot"))))) == loop_graph(Config())
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_loop_whose_samples_would_enter_behind_the_generator_is_refused(file):
 
 
 def test_refining_needs_no_generator_no_evaluator_and_no_round_edges(file):
-    assert refine_graph(Fcdr(graph=file(REFINE_ONLY))).names == ("response", "trainer", "dead_letter")
+    assert refine_graph(Config(fcdr=Fcdr(graph=file(REFINE_ONLY)))).names == ("response", "trainer", "dead_letter")
 
 
 @pytest.mark.parametrize("gone", ["trainer", "dead_letter"])
@@ -136,9 +136,9 @@ def test_refining_needs_both_ends(file, gone):
 
 
 def test_a_judge_of_the_configuration_may_sit_at_a_node_of_its_own_name():
-    judge = JudgeEntry(name="judge9", agent="x.py:any", after="cot")
-    assert "judge9" in loop_graph(Fcdr(judges=[judge])).names
-    assert "judge9" in refine_graph(Fcdr(judges=[judge])).names
+    judge = AgentEntry(name="judge9", agent="x.py:any", after="cot")
+    assert "judge9" in loop_graph(Config(agents=[judge])).names
+    assert "judge9" in refine_graph(Config(agents=[judge])).names
 
 
 def test_a_node_that_stands_twice_in_a_graph_file_is_refused_with_both_lines(tmp_path):

@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from funreason.agents.judges.llm.judge import LlmJudge
-from funreason.agents.judges.llm.panel import Panel, PanelSettings
+from funreason.agents.judges.llm.panel import Panel
 from funreason.agents.judges.rules.response import judge_response
 from funreason.calls.thinking import split_thinking
+from funreason.config import LlmJudges
 from funreason.config.address import Address
 from funreason.policies.endpoint.chat import EndpointChat
 from funreason.policies.endpoint.pool import EndpointPool, RetryPolicy
@@ -50,7 +51,7 @@ def judged(pool, count=MANY):
     async def all_of_them():
         async with pool:
             await pool.connect()
-            judge = LlmJudge("cot", Panel([EndpointChat(pool)], PanelSettings()))
+            judge = LlmJudge("cot", Panel([EndpointChat(pool)], LlmJudges()))
             task = Task("t", "f please", TOOLS)
             samples = [Sample(f"s{i}", task, "[f(a='x')]", f"words {i}") for i in range(count)]
             asked = [asyncio.create_task(judge(sample)) for sample in samples]
@@ -207,7 +208,7 @@ def test_500s_for_30_seconds_are_outlasted_with_the_settings_that_a_run_has_by_d
     judging, sampling = Outage(30, YES), Outage(30, "[f(a=1)]")
     with ScriptedServer(judging) as judge, ScriptedServer(sampling) as served:
         command = [sys.executable, "-m", "funreason", "refine", str(tmp_path / "tasks.jsonl")]
-        command += ["--out", str(tmp_path / "out"), "--set", "fcdr.judging=both"]
+        command += ["--out", str(tmp_path / "out"), "--set", "fcdr.stages=both"]
         command += ["--set", f"fcdr.llm.endpoints={json.dumps([{'url': judge.url}])}"]
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
         run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)

@@ -83,7 +83,7 @@ def test_a_small_file_still_holds_one_task_out():
 
 
 def test_a_file_without_references_says_what_to_name_instead():
-    with pytest.raises(DataError, match=r"gate\.suites\.held_out\.path=FOLDER --set warmup\.references=null"):
+    with pytest.raises(DataError, match=r"gate\.suites\.held_out\.path=FOLDER --set start\.references=null"):
         hold_out(Pool([task(0)]), [Suite(path=HELD_OUT)])
 
 
@@ -91,25 +91,25 @@ def screen(*queries: str) -> ContaminationCheck:
     return ContaminationCheck(queries, Contamination())
 
 
-def own_records(**warmup) -> Config:
-    return check_config({"tasks": {"path": "mine.jsonl"}, "warmup": {"references": warmup or None}}, "x.yaml")
+def own_records(**start) -> Config:
+    return check_config({"tasks": {"path": "mine.jsonl"}, "start": {"references": start or None}}, "x.yaml")
 
 
-def test_a_warm_up_on_records_without_references_is_refused_with_how_to_go_without():
+def test_a_supervised_start_on_records_without_references_is_refused_with_how_to_go_without():
     config, pool = own_records(path="tasks", count=400), Pool([task(0), task(1)])
-    with pytest.raises(ConfigError, match=r"of the 2 tasks to train on none has.*--set warmup\.references=null"):
+    with pytest.raises(ConfigError, match=r"of the 2 tasks to train on none has.*--set start\.references=null"):
         require_something_to_learn(config, pool, screen())
     require_something_to_learn(own_records(), pool, screen())
     require_something_to_learn(config, Pool([*pool.tasks, task(2, reference=[Call("f", {})])]), screen())
 
 
-def test_a_warm_up_that_the_gate_leaves_nothing_is_refused_beforehand():
+def test_a_supervised_start_that_the_gate_leaves_nothing_is_refused_beforehand():
     config, pool = own_records(path="tasks", count=400), Pool([task(0), task(1, reference=[Call("f", {})])])
     with pytest.raises(ConfigError, match="none has a reference"):
         require_something_to_learn(config, pool, screen("query 1"))
 
 
-def test_a_warm_up_on_a_file_without_references_is_refused_beforehand(tmp_path):
+def test_a_supervised_start_on_a_file_without_references_is_refused_beforehand(tmp_path):
     file = tmp_path / "old.jsonl"
     tools = [{"name": "f", "parameters": {"x": {"type": "int"}}}]
     file.write_text(json.dumps({"id": 1, "query": "q", "tools": tools}))

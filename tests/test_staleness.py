@@ -37,7 +37,7 @@ def drained(tmp_path):
             learnt.extend(lesson.samples)
             return Weights("w2", tmp_path), WeightsTrained(round=1, weights="w2", examples=1, steps=1), 0
 
-        chosen = KeptSamples(Train(per_task=9), texts, [], 0, allowed)
+        chosen = KeptSamples(Train(max_per_task=9), texts, [], 0, allowed)
         store = WeightStore(Weights("w1", tmp_path), tmp_path)
         asyncio.run(Trainer(texts.put, chosen, update, store, events.append)(Drained(1)))
         return learnt, events

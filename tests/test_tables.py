@@ -39,7 +39,7 @@ def world(rounds=3, extra=(), said="r") -> State:
         state.rounds[k].fates.update(kept=12_345, text=1_234, dropped=12_345, dead=12_345)
         state.rounds[k].origins.update(sampled=12_345, rerendered=1_234, resampled=1_234, repaired=12_345)
         state.rounds[k].dead_reasons.update({"response.text_where_calls_expected": 12_345})
-        state.rounds[k].seconds.update(base=1234.5, warmup=1234.5, sample=1234.5, train=1234.5, gate=1234.5)
+        state.rounds[k].seconds.update(base=1234.5, start=1234.5, sample=1234.5, train=1234.5, gate=1234.5)
     return state
 
 

@@ -16,7 +16,13 @@ from funreason.record.folder import RunFolder
 from funreason.tui.app import Dashboard
 from funreason.tui.feed import LiveFeed
 
-SMALL = ["rounds=1", "tasks.per_round=12", "sample.k=2", "warmup.references.count=16", "warmup.update.epochs=1"]
+SMALL = [
+    "rounds=1",
+    "tasks.per_round=12",
+    "sample.samples_per_task=2",
+    "start.references.count=16",
+    "start.update.epochs=1",
+]
 SMALL += ["gate.suites.new.count=8", "gate.suites.old.count=8", "sample.max_new_tokens=48"]
 
 

@@ -282,7 +282,7 @@ def test_the_loop_runs_two_rounds_on_the_engine_and_every_change_of_weights_is_p
 @pytest.mark.slow
 def test_an_update_that_breaks_the_weights_ends_its_round_with_a_rollback_on_the_engine_too(tmp_path):
     settings = ["model.sampler=vllm", "name=broken", "tasks.path=toolbox:old_dev", "tasks.per_round=6"]
-    settings += ["warmup.references=null", "train.update.lr=1e30", "gate.suites.new.count=12"]
+    settings += ["start.references=null", "train.update.lr=1e30", "gate.suites.new.count=12"]
     settings += ["gate.suites.old.count=4", "train.update.replay={path: toolbox:old_replay, count: 10}"]
     command = [sys.executable, "-m", "funreason", "loop", "--config", "smoke", "--rounds", "1", "--run-dir", tmp_path]
     command += [word for setting in settings for word in ("--set", setting)]

@@ -12,8 +12,8 @@ from scripted import Scripted
 from serving import ScriptedServer, completion
 
 from funreason.agents.judges.llm.judge import LlmJudge, recounted
-from funreason.agents.judges.llm.panel import Panel, PanelSettings, VoteRule
-from funreason.config import ConfigError, check_config
+from funreason.agents.judges.llm.panel import Panel, VoteRule
+from funreason.config import LlmJudges, check_config
 from funreason.record.folder import RunFolder
 from funreason.replay.recorded import Again
 from funreason.replay.validity import VerdictValidity
@@ -38,7 +38,7 @@ def settings(given):
 
 
 def refined(file, out, **given):
-    quiet = {"fcdr.canaries.share": 0, "fcdr.agreement": 0}
+    quiet = {"fcdr.canaries.share": 0, "fcdr.self_agreement_share": 0}
     done = funreason("refine", file, "--out", out, *settings(quiet | given), home=file.parent)
     assert done.returncode == 0, done.stderr
     return RunFolder(out)
@@ -105,15 +105,15 @@ def test_a_stage_that_is_moved_keeps_its_verdicts_and_its_place_tells_who_meets_
 
 def test_a_stage_that_was_never_recorded_is_named(ruled):
     entry = "[{name: no_pii, agent: 'nowhere.py:no_pii', after: format}]"
-    found = replayed(ruled, "--json", **{"fcdr.judges": entry})
+    found = replayed(ruled, "--json", agents=entry)
     assert found["never_recorded"] == ["no_pii"]
     assert found["now"]["fates"]["unknown"] == fates(ruled)["kept"]
     assert "no_pii: never recorded; its verdicts can only be had by judging anew" in found["notes"]
 
 
 def test_a_stage_that_other_judges_would_judge_is_unknown_where_rules_had_let_pass(ruled):
-    found = replayed(ruled, "--json", **{"fcdr.judging.parameters": "both", "fcdr.llm.model": "some/model"})
-    assert found["unknown"] == {"parameters": {"fcdr.judging.parameters was rules and is both": 12}}
+    found = replayed(ruled, "--json", **{"fcdr.stages.parameters": "both", "fcdr.llm.model": "some/model"})
+    assert found["unknown"] == {"parameters": {"fcdr.stages.parameters was rules and is both": 12}}
     assert found["now"]["fates"]["dead"] == fates(ruled)["dead"]
 
 
@@ -145,14 +145,14 @@ def voted(tmp_path_factory):
     runs = {}
     with ScriptedServer(scores) as server:
         for threshold in (0.5, 0.8):
-            given = {"fcdr.judging": "both", "fcdr.llm.endpoints": json.dumps([{"url": server.url}])}
-            given |= {"fcdr.accept": "mean", "fcdr.threshold": threshold, "fcdr.llm.cache": "false"}
+            given = {"fcdr.stages": "both", "fcdr.llm.endpoints": json.dumps([{"url": server.url}])}
+            given |= {"fcdr.llm.vote": "mean", "fcdr.llm.threshold": threshold, "fcdr.llm.cache": "false"}
             runs[threshold] = refined(folder / "tasks.jsonl", folder / str(threshold), **given)
     return runs
 
 
 def test_a_higher_threshold_gives_what_judging_with_it_gives_and_what_it_spares(voted):
-    found = replayed(voted[0.5], "--json", **{"fcdr.threshold": 0.8})
+    found = replayed(voted[0.5], "--json", **{"fcdr.llm.threshold": 0.8})
     assert found["now"]["fates"] == fates(voted[0.8]) != found["then"]["fates"] == fates(voted[0.5])
     asked = voted[0.8].state().rounds[1].asked
     assert {name: (s["requests"], s["tokens"]) for name, s in found["now"]["stages"].items() if s["requests"]} == {
@@ -162,14 +162,14 @@ def test_a_higher_threshold_gives_what_judging_with_it_gives_and_what_it_spares(
 
 
 def test_a_lower_threshold_ends_where_nobody_was_asked_and_counts_that_judgement(voted):
-    found = replayed(voted[0.8], "--json", **{"fcdr.threshold": 0.5})
+    found = replayed(voted[0.8], "--json", **{"fcdr.llm.threshold": 0.5})
     assert found["now"]["fates"] == {"kept": 10, "text": 0, "dropped": 0, "dead": 0, "unknown": 10}
     assert found["unknown"] == {"cot": {"this sample was never judged there": 10}}
     assert found["now"]["stages"]["cot"]["unknown"] == 10
 
 
 def test_rules_alone_are_known_where_a_model_was_asked_only_after_them(voted):
-    found = replayed(voted[0.5], "--json", **{"fcdr.judging": "rules"})
+    found = replayed(voted[0.5], "--json", **{"fcdr.stages": "rules"})
     assert found["now"]["fates"]["unknown"] == 0
     assert found["now"]["fates"]["kept"] == 20
 
@@ -181,7 +181,7 @@ def test_other_models_know_nothing_of_these_votes(voted):
 
 
 def test_a_threshold_without_mean_is_told_to_change_nothing(ruled):
-    assert "fcdr.threshold counts only with fcdr.accept=mean" in replayed(ruled, **{"fcdr.threshold": 0.9})
+    assert "fcdr.llm.threshold counts only with fcdr.llm.vote=mean" in replayed(ruled, **{"fcdr.llm.threshold": 0.9})
 
 
 @pytest.mark.parametrize("stage", ["response", "query_tool", "cot", "parameters", "format"])
@@ -201,7 +201,7 @@ def _judge(stage, made, votes, accept) -> Verdict:
         return "?" if score is None else f"<judge>{score > 0.5}</judge> <score>{score}</score>"
 
     models = [Scripted(said(score), name=str(i)) for i, score in enumerate(votes)]
-    panel = Panel(models, PanelSettings(accept=VoteRule(*accept)))
+    panel = Panel(models, LlmJudges(vote=accept[0], threshold=accept[1]))
     return asyncio.run(LlmJudge(stage, panel)(made))
 
 
@@ -218,18 +218,11 @@ def _judge(stage, made, votes, accept) -> Verdict:
 def test_an_answer_drawn_anew_stands_unless_another_turn_waits_for_the_repair_now(attempt, order, stands):
     old, new = (check_config({"fcdr": {"max_attempts": most, "regenerate": order}}, "here") for most in (2, 3))
     made = Sample("s", Task("t", "q", []), "a", attempt=attempt, verdicts=(Verdict("format", "regenerate"),))
-    why = VerdictValidity(old, new).regenerated(made, Again("format", "fresh"))
+    why = VerdictValidity(old, new).regenerated(made, Again("format", "resampled"))
     assert (why == "") is stands
     assert stands or "another fcdr.max_attempts" in why
 
 
 def test_a_graph_can_go_without_stages_and_what_only_they_led_to():
-    fcdr = check_config({"fcdr": {"skip": ["parameters", "format"]}}, "here").fcdr
-    assert set(refine_graph(fcdr).names) == {"response", "query_tool", "cot", "trainer", "dead_letter"}
-
-
-def test_the_short_names_of_a_threshold_are_checked_like_the_long_ones():
-    config = check_config({"fcdr": {"accept": "mean", "threshold": 0.8}}, "here")
-    assert (config.fcdr.llm.accept, config.fcdr.llm.threshold) == ("mean", 0.8)
-    with pytest.raises(ConfigError, match="threshold"):
-        check_config({"fcdr": {"threshold": 2}}, "here")
+    config = check_config({"fcdr": {"skip": ["parameters", "format"]}}, "here")
+    assert set(refine_graph(config).names) == {"response", "query_tool", "cot", "trainer", "dead_letter"}

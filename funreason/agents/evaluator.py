@@ -115,7 +115,7 @@ class Evaluator:
             return "hold", "the weights did not change"
         pairs = self._pairs(old, new, start)
         if round == START:  # the supervised start was asked for: guards are held to what it leaves
-            pairs = [pair._replace(role="watch") if pair.role == "guard" else pair for pair in pairs]
+            pairs = [pair._replace(role="report") if pair.role == "guard" else pair for pair in pairs]
         return decide(self.rule, pairs)
 
     def _event(
@@ -130,7 +130,7 @@ class Evaluator:
         reason: str,
     ) -> GateDecided:
         pairs = self._pairs(old, new, start)
-        old_all, new_all = pooled([p for p in pairs if p.role == "decide"] or pairs)
+        old_all, new_all = pooled([p for p in pairs if p.role == "decision"] or pairs)
         return GateDecided(
             round=round,
             decision=decision,

@@ -1,4 +1,4 @@
-"""Reference answers as samples: what warm-up, replay and the control of references alone learn from.
+"""Reference answers as samples: what supervised start, replay and the control of references alone learn from.
 
 Supervised data, always of origin `reference`, so that no table counts it among what the model found itself.
 """
@@ -28,7 +28,7 @@ def replay_samples(tasks: Iterable[Task], round: int) -> list[Sample]:
     return usable_references(tasks, round, prefix="replay")[0]
 
 
-def usable_references(tasks: Iterable[Task], round: int, prefix: str = "warmup") -> tuple[list[Sample], int]:
+def usable_references(tasks: Iterable[Task], round: int, prefix: str = "start") -> tuple[list[Sample], int]:
     """Tasks' references as samples, and how many tasks have none that can be written as a call or a text."""
     samples, unusable = [], 0
     for task in tasks:

@@ -26,8 +26,8 @@ WAYS = ("rerender", "rewrite", "resample", "repair")
 class Regenerator:
     """Answers a batch of samples, each already on its next attempt, with one `Emit` for each.
 
-    Outcomes: `same` (re-rendered, or rewritten with the same meaning), `fresh` (resampled), `changed` (rewritten or
-    repaired), `spent` (nothing more can be tried).
+    Outcomes: `reformatted` (another form of the same calls), `rewritten` (a judge's or the reference's calls),
+    `resampled` (a new answer of the sampler), `exhausted` (nothing more can be tried).
     """
 
     def __init__(self, resample: Resample | None, *, order: Sequence[str] = WAYS, max_attempts: int = 3) -> None:
@@ -55,7 +55,7 @@ class Regenerator:
             emit = _WITHOUT_MODEL[way](sample)
             if emit is not None:
                 return emit
-        return Emit("spent", sample)
+        return Emit("exhausted", sample)
 
     def _yields_to_repair(self, sample: Sample) -> bool:
         return resampling_yields(self.order, sample.attempt, self.max_attempts) and repaired(sample) is not None
@@ -74,7 +74,7 @@ def rerendered(sample: Sample) -> Emit | None:
     text = _rendered(calls) if calls else None
     if text is None or text == sample.answer:
         return None
-    return Emit("same", changed(sample, answer=text, origin="rerendered"))
+    return Emit("reformatted", changed(sample, answer=text, origin="rerendered"))
 
 
 def rewritten(sample: Sample) -> Emit | None:
@@ -87,7 +87,7 @@ def rewritten(sample: Sample) -> Emit | None:
     same = bool(old) and text == _rendered(old or ())
     if same and sample.verdicts[-1].stage != FORMAT_STAGE:
         return None  # stage 4 refused this very meaning
-    return Emit("same" if same else "changed", changed(sample, answer=text, origin="rewritten"))
+    return Emit("reformatted" if same else "rewritten", changed(sample, answer=text, origin="rewritten"))
 
 
 def repaired(sample: Sample) -> Emit | None:
@@ -97,7 +97,7 @@ def repaired(sample: Sample) -> Emit | None:
     if reference is None or text is None or text == sample.answer:
         return None
     thinking = _thinking(sample, reference)
-    return Emit("changed", changed(sample, answer=text, thinking=thinking, origin="repaired", truncated=False))
+    return Emit("rewritten", changed(sample, answer=text, thinking=thinking, origin="repaired", truncated=False))
 
 
 def plain_thinking(reference: Sequence[Call]) -> str:
@@ -131,4 +131,4 @@ def _rendered(calls: Sequence[Call]) -> str | None:
 
 def _fresh(sample: Sample, fresh: dict[str, Sample]) -> Emit:
     new = fresh.get(sample.id)
-    return Emit("fresh", new) if new is not None else Emit("spent", sample)
+    return Emit("resampled", new) if new is not None else Emit("exhausted", sample)

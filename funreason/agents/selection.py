@@ -73,17 +73,22 @@ class KeptSamples:
         if stale and not fresh:
             raise StaleError(warnings[0])
         solved: Collection[str] = ()
-        if settings.learn_from == "judged" and settings.most_solved < 1:
-            solved = solved_tasks(self.files.get("sampled"), fresh, settings.most_solved)
-        counts = settings.counts[round - 1] if 1 <= round <= len(settings.counts) else None
+        if settings.data == "judged" and settings.max_solved_share < 1:
+            solved = solved_tasks(self.files.get("sampled"), fresh, settings.max_solved_share)
+        counts = settings.exact_counts[round - 1] if 1 <= round <= len(settings.exact_counts) else None
         chosen = select(
-            fresh, per_task=settings.per_task, quotas=settings.quotas, solved=solved, counts=counts, seed=self.seed
+            fresh,
+            per_task=settings.max_per_task,
+            quotas=settings.max_category_share,
+            solved=solved,
+            counts=counts,
+            seed=self.seed,
         )
         have = Counter(s.task.category for s in chosen.samples)
         short = {c: n - have[c] for c, n in (counts or {}).items() if have[c] < n}
         if short:  # a control that cannot have as many samples as asked is no fair control
             missing = ", ".join(f"{n} {c}" for c, n in short.items())
-            warnings.append(f"fewer samples than train.counts asks for: {missing} missing")
+            warnings.append(f"fewer samples than train.exact_counts asks for: {missing} missing")
         left_out = {name: count for name, count in chosen._asdict().items() if name != "samples"}
         return TrainingSet(
             round, chosen.samples, list(self.replay), {"kept": len(kept), "stale": len(stale), **left_out}, warnings
@@ -94,7 +99,7 @@ class KeptSamples:
 
         The unfiltered control takes first attempts as they came, but none that was cut off: it has no end to learn.
         """
-        if self.settings.learn_from == "unfiltered":
+        if self.settings.data == "unfiltered":
             drawn = self.files.get("sampled")
             return list({s.id: s for s in drawn if s.attempt == 0 and not s.truncated}.values())
         return list({s.id: s for kind in KEPT for s in self.files.get(kind)}.values())

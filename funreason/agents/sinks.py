@@ -46,7 +46,7 @@ class Sink:
 
 
 class DeadLetterSink:
-    """Keeps what failed: `dropped` by a judge, or `dead` when attempts were spent or an agent failed."""
+    """Keeps what failed: `dropped` by a judge, or `dead` when its attempts were used up or an agent failed."""
 
     def __init__(self, end: Ending) -> None:
         self.end = end

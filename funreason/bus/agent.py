@@ -24,7 +24,7 @@ ENDED = "ended"
 """What an observer is told as the outcome of a message that ends; no node may declare it."""
 
 ERROR = "error"
-SPENT = "spent"
+EXHAUSTED = "exhausted"
 
 
 class Emit(NamedTuple):

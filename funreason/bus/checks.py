@@ -1,7 +1,7 @@
 """Whether a graph can run: every way it can fail has its own sentence, which says how to mend it.
 
 All problems are found in one go, so a person mends a file once. The rule that matters most: whatever the
-agents answer, every message ends. Each outcome has an edge, and each cycle has a counted edge, so a walk can
+agents answer, every message ends. Each outcome has an edge, and each cycle has a retry edge, so a walk can
 only stop at a sink.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from funreason.bus.agent import ENDED, ERROR, SPENT, Problem
+from funreason.bus.agent import ENDED, ERROR, EXHAUSTED, Problem
 from funreason.bus.graph_yaml import nearest
 from funreason.bus.topology import DEAD_LETTER, Node, Topology, cycles, reachable
 
@@ -25,7 +25,7 @@ def check_graph(graph: Topology) -> list[Problem]:
         _outcomes,
         _doubles,
         _errors,
-        _spent,
+        _exhausted,
         _reach,
         _ends,
         _bounds,
@@ -81,9 +81,9 @@ def _targets(graph: Topology) -> Iterator[Problem]:
         if edge.target not in graph.names:
             hint = nearest(edge.target, graph.names)
             yield Problem("unknown_target", f"edge `{edge}` leads to {edge.target!r}, which is no node; {hint}")
-        if edge.counted and edge.per_round:
+        if edge.retry and edge.per_round:
             yield Problem(
-                "both", f"edge `{edge}` is both counted and round; a round's message has no attempts: drop `counted`."
+                "both", f"edge `{edge}` is both retry and round; a round's message has no attempts: drop `retry`."
             )
 
 
@@ -117,18 +117,20 @@ def _errors(graph: Topology) -> Iterator[Problem]:
             )
 
 
-def _spent(graph: Topology) -> Iterator[Problem]:
+def _exhausted(graph: Topology) -> Iterator[Problem]:
     declared = {node.name: node.outcomes for node in graph.nodes}
     for edge in graph.edges:
-        if not edge.counted:
+        if not edge.retry:
             continue
-        if edge.outcome in (ERROR, SPENT):
-            yield Problem("counted", f"edge `{edge}` is counted, but {edge.outcome!r} must lead on without a count.")
-        elif SPENT not in declared.get(edge.source, (SPENT,)):
+        if edge.outcome in (ERROR, EXHAUSTED):
             yield Problem(
-                "no_spent",
-                f"edge `{edge}` is counted, but {edge.source!r} has no outcome {SPENT!r} for a message whose attempts "
-                f"are used up; declare it and add an edge such as `{edge.source} {SPENT} {DEAD_LETTER}`.",
+                "retry", f"edge `{edge}` is a retry, but {edge.outcome!r} must not cost an attempt: drop `retry`."
+            )
+        elif EXHAUSTED not in declared.get(edge.source, (EXHAUSTED,)):
+            yield Problem(
+                "no_exhausted",
+                f"edge `{edge}` is a retry, but {edge.source!r} has no outcome {EXHAUSTED!r} for a message with no "
+                f"attempt left; declare it and add an edge such as `{edge.source} {EXHAUSTED} {DEAD_LETTER}`.",
             )
 
 
@@ -153,13 +155,13 @@ def _ends(graph: Topology) -> Iterator[Problem]:
 
 def _bounds(graph: Topology) -> Iterator[Problem]:
     depth = {name: i for i, name in enumerate(graph.order)}
-    for cycle in cycles(graph.names, (edge for edge in graph.carrying if not edge.counted)):
+    for cycle in cycles(graph.names, (edge for edge in graph.carrying if not edge.retry)):
         back = max(cycle, key=lambda edge: depth[edge.source] - depth[edge.target])
         way = " → ".join([cycle[0].source, *(edge.target for edge in cycle)])
         yield Problem(
             "unbounded",
-            f"the cycle {way} can go round for ever; mark one of its edges as counted, for instance "
-            f"`{back} counted`, and give {back.source!r} an edge for {SPENT!r}.",
+            f"the cycle {way} can go round for ever; mark one of its edges `retry`, for instance "
+            f"`{back} retry`, and give {back.source!r} an edge for {EXHAUSTED!r}.",
         )
 
 

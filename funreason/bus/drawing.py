@@ -8,7 +8,7 @@ WIDTH = 100
 
 
 def to_mermaid(graph: Topology) -> str:
-    """A Mermaid flowchart: counted edges thick, edges taken once a round dotted, sinks round."""
+    """A Mermaid flowchart: retry edges thick, edges taken once a round dotted, sinks round."""
     ids = {name: f"n{i}" for i, name in enumerate(graph.order)}
     ends = graph.sinks
     lines = ["flowchart TD"]
@@ -24,7 +24,7 @@ def _box(name: str, end: bool) -> str:
 
 
 def _arrow(edge: Edge) -> str:
-    return "-.->" if edge.per_round else "==>" if edge.counted else "-->"
+    return "-.->" if edge.per_round else "==>" if edge.retry else "-->"
 
 
 def _quoted(text: str) -> str:
@@ -32,7 +32,7 @@ def _quoted(text: str) -> str:
 
 
 def _label(edge: Edge) -> str:
-    return edge.outcome + " (counted)" * edge.counted + " (once a round)" * edge.per_round
+    return edge.outcome + " (retry)" * edge.retry + " (once a round)" * edge.per_round
 
 
 def _in_order(graph: Topology, order: tuple[str, ...]) -> list[Edge]:

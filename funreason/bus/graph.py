@@ -24,7 +24,7 @@ class Graph(Topology):
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Graph:
-        """Read `{start, nodes: {name: {agent, outcomes, …}}, edges: ["source outcome target [counted|round]"]}`.
+        """Read `{start, nodes: {name: {agent, outcomes, …}}, edges: ["source outcome target [retry|round]"]}`.
 
         Raises:
             GraphError: a key, a type or an edge's words are not as expected; names the nearest known key.

@@ -6,7 +6,7 @@
       dead_letter: {}
     edges:
       - generator sampled response
-      - parameters regenerate regenerator counted
+      - parameters regenerate regenerator retry
 
 Only the form is judged here; whether the graph can run is for `checks`.
 """
@@ -22,8 +22,9 @@ from funreason.bus.topology import Edge, Node, Topology
 
 GRAPH_KEYS = ("start", "nodes", "edges")
 NODE_KEYS = ("agent", "outcomes", "max_batch", "concurrency", "retries")
-EDGE_FLAGS = ("counted", "round")
-EDGE_FORM = '"source outcome target", then `counted` or `round` where wanted'
+EDGE_FLAGS = ("retry", "round")
+RENAMED_FLAGS = {"counted": "retry", "signal": "round"}
+EDGE_FORM = '"source outcome target", then `retry` or `round` where wanted'
 
 
 def nearest(name: str, known: Collection[str]) -> str:
@@ -72,8 +73,9 @@ def _edge(where: str, given: object) -> Edge:
         raise _wrong(where, EDGE_FORM, given)
     for flag in words[3:]:
         if flag not in EDGE_FLAGS:
-            raise _problem(f"{where} is {given!r}: unknown word {flag!r}; {nearest(flag, EDGE_FLAGS)}")
-    return Edge(words[0], words[1], words[2], counted="counted" in words[3:], per_round="round" in words[3:])
+            hint = f"it is called {RENAMED_FLAGS[flag]!r} now." if flag in RENAMED_FLAGS else nearest(flag, EDGE_FLAGS)
+            raise _problem(f"{where} is {given!r}: unknown word {flag!r}; {hint}")
+    return Edge(words[0], words[1], words[2], retry="retry" in words[3:], per_round="round" in words[3:])
 
 
 def _mapping(where: str, value: object) -> Mapping[str, Any]:

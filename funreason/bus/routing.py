@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from sys import maxsize
 from typing import Any
 
-from funreason.bus.agent import ENDED, ERROR, SPENT, Agent, AnswerError, Emit, Failed
+from funreason.bus.agent import ENDED, ERROR, EXHAUSTED, Agent, AnswerError, Emit, Failed
 from funreason.bus.graph_yaml import nearest
 from funreason.bus.topology import Edge, Node, Topology
 from funreason.types import Verdict
@@ -20,12 +20,12 @@ from funreason.types import Verdict
 class Route:
     """Where an outcome leads; `ends` for the route by which messages end, whose target is their own lane."""
 
-    __slots__ = ("counted", "ends", "outcome", "taken", "target")
+    __slots__ = ("ends", "outcome", "retry", "taken", "target")
 
-    def __init__(self, outcome: str, target: NodeState, counted: bool = False, ends: bool = False) -> None:
+    def __init__(self, outcome: str, target: NodeState, retry: bool = False, ends: bool = False) -> None:
         self.outcome = outcome
         self.target = target
-        self.counted = counted
+        self.retry = retry
         self.ends = ends
         self.taken = 0
 
@@ -33,7 +33,7 @@ class Route:
 class NodeState:
     """A node at work: its agent, its routes, who waits and how much is under way.
 
-    `plain` are the routes that cost nothing but the move: neither counted nor for errors.
+    `plain` are the routes that cost nothing but the move: neither `retry` nor for errors.
     `failed` is the message that left by `error` last.
     `bit` stands for the lane in the masks of `Ready`; a deeper lane has a higher bit.
     """
@@ -43,6 +43,7 @@ class NodeState:
         "bit",
         "end",
         "errors",
+        "exhausted",
         "failed",
         "forked",
         "last_fault",
@@ -56,7 +57,6 @@ class NodeState:
         "running",
         "seconds",
         "sink",
-        "spent",
         "waiting",
     )
 
@@ -67,7 +67,7 @@ class NodeState:
         self.routes: dict[str, Route] = {}
         self.plain: dict[str, Route] = {}
         self.end = Route(ENDED, self, ends=True)
-        self.spent: Route | None = None
+        self.exhausted: Route | None = None
         self.waiting: deque[Any] = deque()
         self.running = self.errors = self.retried = self.forked = 0
         self.seconds = 0.0
@@ -95,11 +95,11 @@ def compile_table(graph: Topology, agents: Mapping[str, Agent]) -> dict[str, Nod
 
 def _lay(lanes: dict[str, NodeState], edge: Edge) -> None:
     lane = lanes[edge.source]
-    route = lane.routes[edge.outcome] = Route(edge.outcome, lanes[edge.target], edge.counted)
-    if not edge.counted and edge.outcome != ERROR:
+    route = lane.routes[edge.outcome] = Route(edge.outcome, lanes[edge.target], edge.retry)
+    if not edge.retry and edge.outcome != ERROR:
         lane.plain[edge.outcome] = route
-    if edge.outcome == SPENT:
-        lane.spent = route
+    if edge.outcome == EXHAUSTED:
+        lane.exhausted = route
 
 
 # Reads what an agent answered into (outcome, message that travels on) pairs; refuses what has no route.
@@ -178,9 +178,9 @@ def read_round_answer(node: str, message: Any, answer: object) -> tuple[str, Any
 
 
 def count_attempt(lane: NodeState, route: Route, message: Any, max_attempts: int) -> Step:
-    """The step of a message on a counted edge: on to its next attempt, or out by `spent` when it had them all."""
-    if lane.spent is not None and message.attempt + 1 >= max_attempts:
-        return lane.spent, message
+    """The step of a message on a retry edge: on to its next attempt, or out by `exhausted` when it had them all."""
+    if lane.exhausted is not None and message.attempt + 1 >= max_attempts:
+        return lane.exhausted, message
     return route, message.next_attempt()
 
 
@@ -215,10 +215,10 @@ def _route(lane: NodeState, outcome: str, message: Any) -> Route:
     if route is None:
         hint = nearest(str(outcome), tuple(lane.routes))
         raise AnswerError(f"agent {lane.name!r} answered {str(outcome)!r}, which its node does not declare; {hint}")
-    if route.counted and not hasattr(message, "next_attempt"):
+    if route.retry and not hasattr(message, "next_attempt"):
         raise AnswerError(
-            f"agent {lane.name!r} sent a {type(message).__name__} by {route.outcome!r}, whose edge counts attempts, "
-            "but it has none; give the message `attempt` and `next_attempt()`, or drop `counted`."
+            f"agent {lane.name!r} sent a {type(message).__name__} by {route.outcome!r}, a retry edge, which counts "
+            "attempts, but the message has none; give it `attempt` and `next_attempt()`, or drop `retry`."
         )
     return route
 

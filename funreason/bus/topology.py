@@ -1,6 +1,6 @@
 """What a graph is declared of: nodes, where agents answer, and edges, which take an answer on.
 
-Three kinds of edges: plain ones; `counted` ones, which cost the message one attempt, so that a cycle through
+Three kinds of edges: plain ones; `retry` ones, which cost the message one attempt, so that a cycle through
 them ends; and `round` ones, which carry the round's own messages (`Bus.send`): one at a time, when no sample is in
 flight, from the start round to the start again.
 """
@@ -38,11 +38,11 @@ class Edge:
     source: str
     outcome: str
     target: str
-    counted: bool = False
+    retry: bool = False
     per_round: bool = False
 
     def __str__(self) -> str:
-        flags = " counted" * self.counted + " round" * self.per_round
+        flags = " retry" * self.retry + " round" * self.per_round
         return f"{self.source} {self.outcome} {self.target}{flags}"
 
 

@@ -404,7 +404,7 @@ class Drain:
             self._send(lane, message, route, after, seconds / len(steps))
 
     def _send(self, lane: NodeState, before: Any, route: Route, after: Any, seconds: float) -> None:
-        if route.counted:
+        if route.retry:
             route, after = count_attempt(lane, route, after, self._limits.max_attempts)
         route.taken += 1
         self._observe(lane.name, before, route.outcome, after, seconds)

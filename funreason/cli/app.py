@@ -42,5 +42,5 @@ NoCache = Annotated[
 Setting = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
 """One changed setting; a command that has an example of its own says it in its docstring."""
 AnySetting = Annotated[
-    Setting, Parameter(help="Change one setting, such as --set sample.k=8. Can be given several times.")
+    Setting, Parameter(help="Change one setting, such as --set sample.samples_per_task=8. Can be given several times.")
 ]

@@ -93,7 +93,7 @@ def refine(
         that was moved, --set budget.…, --set sample.endpoints=… and --set fcdr.llm.endpoints=….
     replay
         A run, by name or folder, in place of FILE and --out: its verdicts are routed again as --set says, such as
-        --set fcdr.threshold=0.8, --set fcdr.skip=[cot] or --set fcdr.move={query_tool: cot}.
+        --set fcdr.llm.threshold=0.8, --set fcdr.skip=[cot] or --set fcdr.move={query_tool: cot}.
     config
         A YAML file, or a name in configs/; its `fcdr` part is used. Default: `own-data`, with --replay the run's own.
     set

@@ -20,7 +20,7 @@ KNOWN = {
     "TrainingError": FAILED,
     "StaleError": FAILED,
     "BrokenAgent": FAILED,
-    "UnfitJudge": FAILED,
+    "JudgeFailedCanaries": FAILED,
     "Interrupted": INTERRUPTED,
 }
 """Errors with a sentence of their own, by name: naming the classes would import what raises them."""

@@ -46,8 +46,8 @@ def show_graph(name: str, settings: list[str], *, mermaid: bool) -> int:
     from funreason.bus.drawing import to_mermaid, to_text
     from funreason.runtime.graph import loop_graph
 
-    fcdr = read_config(name, {}, settings).fcdr
-    graph = loop_graph(fcdr)
+    config = read_config(name, {}, settings)
+    graph, fcdr = loop_graph(config), config.fcdr
     print(plain(to_mermaid(graph) if mermaid else to_text(graph), lines=True))
     if uses_llm(fcdr) and not mermaid:
         print("\n".join(plain(f"judge of {stage}: {who}") for stage, who in judged_by(fcdr).items()))

@@ -84,7 +84,11 @@ def report(console: Console, folder: RunFolder, state: State) -> None:
 def refused(state: State) -> str:
     """What is left when the gate promoted no round."""
     warm = state.rounds[START].gate if START in state.rounds else None
-    left = "as the warm-up left it" if warm is not None and warm.decision == "promote" else "as it was at the start"
+    left = (
+        "as the supervised start left it"
+        if warm is not None and warm.decision == "promote"
+        else "as it was at the start"
+    )
     return f"The gate promoted no round: the model is {left}."
 
 

@@ -77,7 +77,7 @@ def _hardware(asked: Asked, config: Config) -> Hardware:
     given = {key: value for key, value in numbers.items() if value is not None}
     if any(value <= 0 for value in given.values()) or (asked.gpus is not None and asked.gpus < 1):
         raise ConfigError("--gpus, --gpu-memory, --tflops and --bandwidth must be above 0")
-    wanted = max(config.train.update.launch.processes, config.warmup.update.launch.processes)
+    wanted = max(config.train.update.launch.processes, config.start.update.launch.processes)
     return Hardware(asked.gpu, CHIPS[asked.gpu]._replace(**given), asked.gpus or wanted)
 
 
@@ -118,7 +118,7 @@ def _work_table(found: Plan) -> Table:
     table = _table("Work of a round", "phase", "GPUs", "tokens", "time")
     for phase in found.phases:
         table.add_row(phase.name, str(phase.gpus), _count(phase.tokens), _time(phase.seconds))
-    rounds = [phase for phase in found.phases if phase.name != "warm-up"]
+    rounds = [phase for phase in found.phases if phase.name != "start"]
     table.add_row("a round", "", _count(sum(p.tokens for p in rounds)), _time(sum(p.seconds for p in rounds)))
     return table
 

@@ -88,7 +88,7 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
     console.print(yield_table(state))
     console.print(account(state))
     console.print(f"kept records: {out / SHAREGPT}, {out / XLAM}")
-    unheard = list(_unheard(state, config.fcdr.error_limit))
+    unheard = list(_unheard(state, config.fcdr.max_error_rate))
     for line in unheard:
         console.print(plain(line), soft_wrap=True)
     return UNJUDGED if unheard else 0

@@ -144,8 +144,8 @@ def _notes(folder: RunFolder, recorded: Recorded, old: Config, new: Config, foun
         yield f"{folder.path} holds no configuration: it is taken to have been made with {base}"
     if old.fcdr == new.fcdr:
         yield "no setting of fcdr is changed, so every way is as it was"
-    if new.fcdr.llm.threshold != old.fcdr.llm.threshold and new.fcdr.llm.accept != "mean":
-        yield "fcdr.threshold counts only with fcdr.accept=mean, so here it changes nothing"
+    if new.fcdr.llm.threshold != old.fcdr.llm.threshold and new.fcdr.llm.vote != "mean":
+        yield "fcdr.llm.threshold counts only with fcdr.llm.vote=mean, so here it changes nothing"
     if recorded.unfinished:
         yield f"{recorded.unfinished} samples had been judged and had not ended; they are left out"
     for stage in found.never:

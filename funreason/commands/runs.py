@@ -9,6 +9,7 @@ from rich.text import Text
 
 from funreason.commands import terminal
 from funreason.record.folder import RecordError, RunFolder, open_run
+from funreason.record.log import FormatError
 from funreason.record.manifest import Prunable, prune, size_of, spare, verify
 from funreason.record.plain import plain
 from funreason.record.state import State
@@ -23,7 +24,12 @@ def list_runs(runs: Path) -> int:
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     table.add_column("size", justify="right")
     for folder in all_runs(runs):
-        state, life = folder.state(), folder.life()
+        size = _megabytes(size_of(folder.path))
+        try:
+            state, life = folder.state(), folder.life()
+        except FormatError as error:
+            table.add_row(*(Text(plain(cell)) for cell in (folder.name, f"format {error.found}", "–", "–", size)))
+            continue
         status = life.status if life else state.status
         played = sum(1 for k, r in state.rounds.items() if k and r.ended)
         cells = (
@@ -31,7 +37,7 @@ def list_runs(runs: Path) -> int:
             status,
             f"{played}/{state.rounds_planned}",
             _accuracy(state),
-            _megabytes(size_of(folder.path)),
+            size,
         )
         table.add_row(*(Text(plain(cell)) for cell in cells))
     terminal.console().print(table)
@@ -43,7 +49,13 @@ def verify_runs(run: str | None, runs: Path) -> int:
     code = OK
     console = terminal.console(soft_wrap=True)
     for folder in _chosen(run, runs):
-        found = verify(folder)
+        try:
+            found = verify(folder)
+        except FormatError as error:
+            if run is not None:
+                raise
+            console.print(plain(f"{folder.name}: not compared: {error}"))
+            continue
         if found.wrong:
             code = FAILED
             more = f" ({len(found.wrong) - 1} more)" if len(found.wrong) > 1 else ""

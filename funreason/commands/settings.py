@@ -26,8 +26,8 @@ def check(name: str, settings: list[str]) -> int:
     from funreason.runtime.graph import loop_graph
 
     config = read_config(name, {}, settings)
-    graph = loop_graph(config.fcdr)
-    check_judges(config.fcdr)
+    graph = loop_graph(config)
+    check_judges(config)
     terminal.console().print(
         f"{name}: fine. {len(graph.nodes)} nodes, {len(graph.edges)} edges, {config.rounds} rounds."
     )

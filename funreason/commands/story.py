@@ -31,16 +31,16 @@ def story(drawn: Sequence[Sample], ended: Sample | None, end: str) -> Iterator[T
     texts = {sample.attempt: sample for sample in drawn if ended is None or sample.attempt <= ended.attempt}
     groups = by_attempt(ended.verdicts if ended else ())
     # A sample that no way of regenerating could change was counted on, but has no new text and no new verdict.
-    spent = ended is not None and ended.attempt not in texts and 0 < len(groups) <= ended.attempt
+    unchanged = ended is not None and ended.attempt not in texts and 0 < len(groups) <= ended.attempt
     if ended is not None:
-        texts[len(groups) - 1 if spent else ended.attempt] = ended
+        texts[len(groups) - 1 if unchanged else ended.attempt] = ended
     before: Sample | None = None
     for attempt in range(max([len(groups), *[k + 1 for k in texts]])):
         verdicts = groups[attempt] if attempt < len(groups) else ()
         sample = texts.get(attempt)
         yield from _attempt(attempt, sample, before, verdicts)
         before = sample or before
-    if spent:
+    if unchanged:
         yield Text("\nnothing more could be tried", style="bold")
 
 

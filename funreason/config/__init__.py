@@ -1,24 +1,26 @@
-"""The configuration: what a YAML file may say, in the order of a round.
+"""The configuration: the sections of a YAML file, in the order of a round.
 
-Unknown keys are refused with the nearest known one. Every field has one sentence saying what changes with it;
-`funreason config show` prints the whole with these sentences' values resolved.
+An unknown key is refused with the nearest known one, or with its new name. `funreason config show` prints a
+configuration with every default spelled out.
 """
 
 from __future__ import annotations
 
+from funreason.config.agents import AgentEntry
 from funreason.config.gate import Contamination, Gate, Suite
-from funreason.config.judges import Canaries, Fcdr, JudgedBy, JudgeEntry, Judging, LlmJudges
-from funreason.config.models import Budget, Endpoint, Model, References, Sampling, Tasks, Vllm
+from funreason.config.judges import Canaries, Fcdr, JudgeKind, LlmJudges, Stages
+from funreason.config.models import BudgetLimits, Endpoint, Model, References, Sampling, Tasks, Vllm
 from funreason.config.reading import check_config, dump_config, find_config, load_config, parse_setting, read_yaml_file
 from funreason.config.section import CONFIGS, OWN_TASKS, TOOLBOX, ConfigError, Section
-from funreason.config.updates import Launch, Lora, Train, Update, Warmup
+from funreason.config.updates import Launch, Lora, SupervisedStart, Train, Update
 from funreason.config.whole import Config
 
 __all__ = [
     "CONFIGS",
     "OWN_TASKS",
     "TOOLBOX",
-    "Budget",
+    "AgentEntry",
+    "BudgetLimits",
     "Canaries",
     "Config",
     "ConfigError",
@@ -26,9 +28,7 @@ __all__ = [
     "Endpoint",
     "Fcdr",
     "Gate",
-    "JudgeEntry",
-    "JudgedBy",
-    "Judging",
+    "JudgeKind",
     "Launch",
     "LlmJudges",
     "Lora",
@@ -36,12 +36,13 @@ __all__ = [
     "References",
     "Sampling",
     "Section",
+    "Stages",
     "Suite",
+    "SupervisedStart",
     "Tasks",
     "Train",
     "Update",
     "Vllm",
-    "Warmup",
     "check_config",
     "dump_config",
     "find_config",

@@ -1,4 +1,4 @@
-"""When new weights are kept."""
+"""When new weights are accepted."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from funreason.config.section import Count, Section, Share
 
 
 class Suite(Section):
-    """A set of gate items."""
+    """A set of test items."""
 
     path: str
     """A folder of BFCL-format files, `toolbox:<split>`, or `tasks:held_out` to hold back part of the task file."""
     count: Count | None = None
+    """Use only this many items. Default: all of a folder, 400 of the embedded domain, a tenth of the task file."""
     seed: int = 0
-    """Which items an embedded suite draws. It does not follow the run's seed: runs are compared on the same items."""
-    role: Literal["decide", "guard", "watch"] = "decide"
-    """`decide`: its accuracy promotes. `guard`: it only forbids, when it falls too far. `watch`: only reported."""
+    """Seed of an embedded suite's items. Independent of the run's seed, so that runs are compared on the same items."""
+    role: Literal["decision", "guard", "report"] = "decision"
+    """`decision`: a gain here promotes. `guard`: too large a loss here refuses. `report`: measured and shown only."""
 
 
 class Contamination(Section):
-    """What to do with training tasks whose query stands in the gate."""
+    """What to do with training tasks whose query also occurs in the gate."""
 
     mode: Literal["drop", "report"] = "drop"
-    """`drop` leaves them out; `report` trains on them all the same. Both count them in the round's table."""
-    near: Annotated[float, Field(ge=0.5, le=1)] | None = 0.8
-    """How alike the letters of two queries must be to count as near duplicates, if beyond that no word of substance
-    differs; null looks for exact duplicates only."""
+    """`drop` leaves them out, `report` trains on them. Both count them in the round's table."""
+    near_threshold: Annotated[float, Field(ge=0.5, le=1)] | None = 0.8
+    """Share of equal letters from which two queries are near duplicates, unless a content word differs. Null: look for
+    exact duplicates only."""
 
     @model_validator(mode="before")
     @classmethod
@@ -37,17 +38,18 @@ class Contamination(Section):
 
 
 class Gate(Section):
-    """When new weights are kept."""
+    """When new weights are accepted. Points are percentage points of accuracy."""
 
     suites: dict[str, Suite] = {}
     min_gain: float = 0.0
-    """Points the deciding suite must gain (more than this) for a promotion."""
+    """Promote when the decision suites gain more than this many points."""
     significant: bool = False
-    """Ask for an exact McNemar p of at most `p` as well."""
-    p: Share = 0.05
+    """Also require an exact McNemar p of at most `p_value`."""
+    p_value: Share = 0.05
+    """The significance level of all the gate's tests."""
     max_category_loss: float = 5.0
-    """A category that falls by more points than this, with p at most `p`, refuses the round."""
+    """Refuse when a category loses more points than this with p at most `p_value`."""
     max_guard_loss: float = 5.0
-    """A guard suite that falls more points than this below its value before the first round refuses the round."""
+    """Refuse when a guard suite is more points than this below its accuracy before the first round."""
     contamination: Contamination = Contamination()
-    """Training tasks whose query stands in the gate: the rounds' own, the warm-up's and those of the replay."""
+    """Checked for the rounds' tasks, the supervised start's and replayed ones."""

@@ -1,4 +1,4 @@
-"""Which model learns, who samples, and from what."""
+"""The model, its tasks, and how it is sampled."""
 
 from __future__ import annotations
 
@@ -12,124 +12,124 @@ from funreason.errors import ModelError
 
 
 class Vllm(Section):
-    """The vLLM engine; read only where `model.sampler` is `vllm`."""
+    """The vLLM engine. Used with `model.sampler: vllm` only."""
 
     max_model_len: Count | None = None
-    """Longest prompt and completion together, in tokens; by default the model's own context."""
+    """Longest prompt and completion together, in tokens. Default: the model's context length."""
     max_num_seqs: Count = 256
-    """Completions decoded at once."""
+    """Completions decoded in one batch."""
     kv_cache_gb: Annotated[float, Field(gt=0)] | None = None
-    """Memory for keys and values; by default 2 on a CPU, on a GPU what `gpu_memory_utilization` leaves."""
+    """GiB of memory for keys and values. Default: 2 on a CPU, on a GPU what `gpu_memory_utilization` leaves."""
     gpu_memory_utilization: Share = 0.5
-    """The engine's share of a GPU's memory; the trainer and the proof's copy of the model need the rest."""
+    """The engine's share of GPU memory. The trainer and the copy that checks synced weights need the rest."""
     enforce_eager: bool | None = None
-    """Compile and capture nothing; by default on a CPU only, where a compiler costs more seconds than it saves."""
+    """Run without compilation and CUDA graphs. Default: on a CPU only, where compiling takes longer than it saves."""
     tensor_parallel: Count = 1
-    """GPUs the engine's model is spread over."""
+    """GPUs the engine splits the model over."""
 
 
 class Model(Section):
-    """Which model learns."""
+    """The model that is trained."""
 
     path: str = "toolbox"
-    """A folder with safetensors and a tokenizer, or `toolbox`, the small model that comes with the package."""
+    """A folder with safetensors and a tokenizer, or `toolbox`: the small model included in the package."""
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
     prompt: Literal["native", "text"] = "native"
-    """`native` hands the tools to the model's chat template; `text` writes them into a system message."""
+    """`native` passes the tools to the model's chat template; `text` writes them into a system message."""
     think_tags: tuple[str, str] = ("<think>", "</think>")
-    """What opens and what closes the thinking, in the model's own words."""
+    """The tags before and after the model's chain of thought."""
     template: dict[str, Any] = {}
     """Variables of the model's chat template, such as `enable_thinking: true` or a fixed `date_string`."""
     threads: int | None = None
-    """CPU threads for sampling and training; by default as many as there are cores."""
+    """CPU threads for sampling and training. Default: one per core."""
     sampler: Literal["huggingface", "vllm"] = "huggingface"
-    """Who writes completions: transformers in this process, or a vLLM engine that takes each round's weights alive."""
+    """`huggingface`: transformers in this process. `vllm`: an engine that loads each round's weights while running."""
     vllm: Vllm = Vllm()
 
     @field_validator("think_tags")
     @classmethod
     def _two_tags(cls, tags: tuple[str, str]) -> tuple[str, str]:
         if not all(tag and tag == tag.strip() for tag in tags) or tags[0] in tags[1] or tags[1] in tags[0]:
-            raise ValueError("expected two different tags without blanks around them, neither inside the other")
+            raise ValueError("expected two different tags without spaces around them, neither contained in the other")
         return tags
 
 
 class Endpoint(Section):
-    """An OpenAI-compatible server that answers."""
+    """An OpenAI-compatible server."""
 
     url: str
     """Its base address, usually ending with /v1."""
     model: str | None = None
-    """The name the server knows the model by; by default the only one it lists."""
+    """The model's name at the server. Default: the only model it lists."""
     key_env: str | None = None
-    """The NAME of the environment variable that holds the key; the key itself stands nowhere."""
+    """The NAME of the environment variable that holds the API key. The key itself is never written anywhere."""
     concurrency: Count = 16
-    """Requests on their way at once; several endpoints share the work by who has the least to do."""
+    """Requests in flight. With several endpoints each request goes to the least busy one."""
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
-    """How long one request may take before it is tried again."""
+    """Seconds one request may take before it is retried."""
     json_schema: bool | None = None
-    """Whether the server keeps to a JSON schema; by default yes for vLLM, no for others."""
+    """Whether the server enforces a JSON schema. Default: true for vLLM, false for others."""
     extra: dict[str, Any] = {}
-    """Goes into the body of every request as it stands, for what only this server knows."""
+    """Added unchanged to the body of every request, for options specific to this server."""
 
     @model_validator(mode="after")
     def _usable(self) -> Endpoint:
         try:
             Address(self.url, key_env=self.key_env)
-        except ModelError as error:  # said here and not by pydantic, which would quote an address that holds a secret
+        except ModelError as error:  # not a ValueError: pydantic would quote an address that holds a secret
             raise ConfigError(str(error)) from None
         return self
 
 
-class Budget(Section):
-    """What a run may spend at endpoints, retries included; reaching it stops the run, which can be taken up again."""
+class BudgetLimits(Section):
+    """What a run may use at endpoints, retries included. A run that reaches a limit stops and can be resumed."""
 
     tokens: Count | None = None
     """Prompt and answer tokens together."""
     requests: Count | None = None
+    """Requests sent."""
 
 
 class Tasks(Section):
-    """Where queries come from."""
+    """The tasks the model is trained on."""
 
     path: str = "toolbox:new_train"
     """A data file, or `toolbox:<split>` for the embedded domain."""
     per_round: Count | None = None
-    """How many tasks a round samples; each round takes new ones while there are any.
+    """Tasks per round. Each round takes the next ones, and starts again after the last.
 
-    By default all records of a file, or 500 of the embedded domain.
+    Default: all records of a file, or 500 of the embedded domain.
     """
     mix: Mix = {}
-    """Shares of the categories, embedded domain only; by default equal."""
+    """Shares of the categories, for the embedded domain only. Default: equal shares."""
     strict: bool = False
-    """Refuse the whole file when one record is malformed, instead of leaving that record out."""
+    """Refuse the whole file when one record is malformed, instead of skipping that record."""
 
 
 class References(Section):
     """Supervised samples made from reference answers."""
 
     path: str
-    """`toolbox:<split>`, a data file, or (for the warm-up) `tasks`: the run's own tasks that have a reference."""
+    """`toolbox:<split>`, a data file, or (supervised start only) `tasks`: the run's own tasks that have a reference."""
     count: Annotated[int, Field(ge=0)]
     mix: Mix = {}
-    """Shares of the categories, embedded domain only; by default equal."""
+    """Shares of the categories, for the embedded domain only. Default: equal shares."""
 
 
 class Sampling(Section):
     """How the generator samples."""
 
-    k: Count = 4
-    """Completions per task."""
+    samples_per_task: Count = 4
     temperature: Annotated[float, Field(gt=0)] = 0.9
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Count = 160
-    """Longest completion in tokens, while sampling and on the gate's items."""
+    """Longest completion in tokens, for samples and for the gate's items."""
     batch_tokens: Count = 131_072
-    """Tokens whose keys and values are held at once while sampling: memory against speed."""
+    """Tokens in one sampling batch, prompts included. More is faster and needs more memory."""
     max_staleness: Annotated[int, Field(ge=0)] | None = 0
-    """How many updates old the weights behind a sample may be for it to be trained on; null: any weights at all."""
+    """Train only on samples whose weights are at most this many accepted updates old. Null: on all samples."""
     endpoints: list[Endpoint] = []
-    """Servers that answer in place of the model that learns; the gate still asks that one. Empty: it answers itself."""
-    render: Literal["server", "here"] = "server"
-    """Who makes prompts for endpoints: the server's chat template, or `here` the one of model.path (same model)."""
+    """Servers that sample in place of the trained model. The gate always measures the trained model."""
+    render: Literal["server", "local"] = "server"
+    """Which chat template makes the prompts for endpoints: the server's, or `local`, that of `model.path`."""

@@ -1,8 +1,12 @@
-"""Plain data from YAML. A key that stands twice in one group is refused: YAML itself would silently take the last."""
+"""Reads configurations: a YAML file or a name in configs/, with changes from the command line.
+
+Every wrong key or value is reported with its place, what was expected and the nearest known key, or its new name.
+A key written twice in one group is refused: YAML itself would silently take the last one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,15 +15,17 @@ import yaml
 from pydantic import ValidationError
 from rapidfuzz import process
 
-from funreason.config.judges import JudgeEntry
+from funreason.config.agents import AgentEntry
+from funreason.config.renamed import new_name, new_value, renamed_inside
 from funreason.config.section import CONFIGS, ConfigError, Section
 from funreason.config.whole import Config
 
 MERGE = "tag:yaml.org,2002:merge"
+COMMAND_LINE = "the command line"
 
 
-class _Twice(Exception):
-    """A key stands twice; says where."""
+class _DuplicateKey(Exception):
+    """A key is written twice; says where."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -31,13 +37,15 @@ class _Loader(yaml.SafeLoader):
                 continue
             name, line = (key.tag, key.value), key.start_mark.line + 1
             if name in lines:
-                raise _Twice(f"{key.value} is written twice in one group, in lines {lines[name]} and {line}: keep one.")
+                raise _DuplicateKey(
+                    f"{key.value} is written twice in one group, in lines {lines[name]} and {line}: keep one."
+                )
             lines[name] = line
         return node
 
 
 def read_yaml_file(path: Path) -> Any:
-    """What a YAML file holds; ConfigError names the file."""
+    """The content of a YAML file; ConfigError names the file."""
     try:
         return read_yaml(path.read_text(), str(path))
     except UnicodeDecodeError as error:
@@ -45,43 +53,20 @@ def read_yaml_file(path: Path) -> Any:
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """What a YAML text holds; `where` stands in front of what the ConfigError says."""
+    """The content of a YAML text; a ConfigError's message begins with `where`."""
     try:
         return yaml.load(text, _Loader)
-    except _Twice as error:
+    except _DuplicateKey as error:
         raise ConfigError(f"{where}: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{where} is not readable YAML: {error}") from error
 
 
-# Where the files of one's own judges lie, so that a run taken up from another folder finds them.
-
-
-def with_places(config: Config, folder: Path) -> Config:
-    """The same with the judges' files written whole: in `folder`, or in the working directory if only there."""
-    judges = [_placed(entry, folder) for entry in config.fcdr.judges]
-    return config.model_copy(update={"fcdr": config.fcdr.model_copy(update={"judges": judges})})
-
-
-def _placed(entry: JudgeEntry, folder: Path) -> JudgeEntry:
-    file, _, name = entry.agent.rpartition(":")
-    if not file.endswith(".py"):
-        return entry
-    beside = (folder / file).resolve()
-    here = Path(file).resolve()
-    return entry.model_copy(update={"agent": f"{here if here.is_file() and not beside.is_file() else beside}:{name}"})
-
-
-# Reads configurations: a file or a name, with changes; every mistake is named with the nearest known key.
-
-COMMAND_LINE = "the command line"
-
-
 def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Config:
     """Read a configuration by path or by its name in configs/; `changes` maps dotted keys to values and wins.
 
-    The files of judges are looked for beside the configuration, those that `changes` names in the working directory.
-    ConfigError tells what the file says wrong from what the changes do, which came from the command line.
+    Files of custom agents are looked for beside the configuration, those named in `changes` in the working directory.
+    A ConfigError says whether the file or the command line is wrong.
     """
     file = find_config(path)
     data = read_yaml_file(file)
@@ -92,9 +77,8 @@ def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Conf
             f"{file} is a graph and no configuration: give one of {', '.join(_names())}, and the graph by "
             f"--set fcdr.graph={path}"
         )
-    here = not {"fcdr", "fcdr.judges"}.isdisjoint(changes or {})
     config = _changed(data, changes, str(file)) if changes else check_config(data, str(file))
-    return with_places(config, Path.cwd() if here else file.resolve().parent)
+    return with_absolute_agents(config, Path.cwd() if "agents" in (changes or {}) else file.resolve().parent)
 
 
 def _changed(data: dict[str, Any], changes: dict[str, Any], file: str) -> Config:
@@ -105,7 +89,8 @@ def _changed(data: dict[str, Any], changes: dict[str, Any], file: str) -> Config
         return Config.model_validate(changed)
     except ValidationError as error:
         own = _faults(data)
-        lines = [f"{_source(e, changes, own, file)}: {_sentence(e)}" for e in error.errors()]
+        faults = [(_source(e, changes, own, file), e) for e in error.errors()]
+        lines = [f"{source}: {line}" for source, fault in faults for line in _sentences(fault)]
         raise ConfigError("\n".join(lines)) from error
 
 
@@ -122,7 +107,7 @@ def check_config(data: dict[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        lines = [_sentence(e) for e in error.errors()]
+        lines = [line for fault in error.errors() for line in _sentences(fault)]
         raise ConfigError("\n".join(f"{where}: {line}" for line in lines)) from error
 
 
@@ -130,7 +115,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """`key=value` from the command line; the value is read as YAML."""
     key, found, value = text.partition("=")
     if not found:
-        raise ConfigError(f"--set {text}: expected key=value, such as sample.k=8")
+        raise ConfigError(f"--set {text}: expected key=value, such as sample.samples_per_task=8")
     return key.strip(), read_yaml(value, f"--set {text}: the value")
 
 
@@ -139,8 +124,25 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=120)
 
 
+def with_absolute_agents(config: Config, folder: Path) -> Config:
+    """The same with absolute paths to the agents' files, so that a run can be resumed from another folder.
+
+    A relative path is looked for in `folder`, then in the working directory.
+    """
+
+    def absolute(entry: AgentEntry) -> AgentEntry:
+        file, _, name = entry.agent.rpartition(":")
+        if not file.endswith(".py"):
+            return entry
+        beside, here = (folder / file).resolve(), Path(file).resolve()
+        found = here if here.is_file() and not beside.is_file() else beside
+        return entry.model_copy(update={"agent": f"{found}:{name}"})
+
+    return config.model_copy(update={"agents": [absolute(entry) for entry in config.agents]})
+
+
 def _names() -> list[str]:
-    """The configurations in configs/, where graphs lie as well."""
+    """The configurations in configs/, which holds graphs as well."""
     return sorted(p.stem for p in CONFIGS.glob("*.yaml") if not _is_graph(read_yaml_file(p)))
 
 
@@ -149,18 +151,18 @@ def _is_graph(data: Any) -> bool:
 
 
 def _faults(data: dict[str, Any]) -> set[tuple[tuple[Any, ...], str]]:
-    """Where and how plain data is wrong."""
+    """The place and type of every error in plain data."""
     try:
         Config.model_validate(data)
     except ValidationError as error:
         return {(e["loc"], e["type"]) for e in error.errors()}
     except ConfigError:
-        pass  # a sentence of its own, and none of those looked for
+        pass  # raised by a validator itself, so it has no place to compare
     return set()
 
 
 def _source(error: Any, changes: Collection[str], own: Container[Any], file: str) -> str:
-    """Who said what is wrong: the file, unless the key was changed or is only wrong since something was."""
+    """Where a mistake was made: in the file, unless its key was changed or is only wrong because of a change."""
     key = ".".join(str(part) for part in error["loc"])
     changed = any(f"{key}.".startswith(f"{change}.") for change in changes)
     return COMMAND_LINE if changed or (error["loc"], error["type"]) not in own else file
@@ -178,16 +180,24 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
     data[last] = value
 
 
-def _sentence(error: Any) -> str:
+def _sentences(error: Any) -> Iterator[str]:
     key = ".".join(str(part) for part in error["loc"])
-    if not key:  # about the whole: the sentence names its settings itself
-        return str(error["ctx"]["error"]) if "ctx" in error else str(error["msg"])
-    if error["type"] != "extra_forbidden":
-        return f"{key} is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
-    known = _known_keys(error["loc"][:-1])
-    best = process.extractOne(str(error["loc"][-1]), known)
-    nearest = f" Did you mean {best[0]}?" if best and best[1] >= 55 else ""
-    return f"unknown key {key}.{nearest} Known here: {', '.join(known)}."
+    named = ".".join(str(part) for part in error["loc"] if not isinstance(part, int))
+    if not key:  # an error about several settings names them itself
+        yield str(error["ctx"]["error"]) if "ctx" in error else str(error["msg"])
+    elif error["type"] != "extra_forbidden":
+        now = new_value(named, error["input"])
+        hint = f". {error['input']} is called {now} now." if now else ""
+        yield f"{key} is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}{hint}"
+    elif name := new_name(named):
+        yield f"unknown key {key}: it is called {name} now."
+        for old, new in renamed_inside(named, error["input"]):
+            yield f"unknown key {old}: it is called {new} now."
+    else:
+        known = _known_keys(error["loc"][:-1])
+        best = process.extractOne(str(error["loc"][-1]), known)
+        nearest = f" Did you mean {best[0]}?" if best and best[1] >= 55 else ""
+        yield f"unknown key {key}.{nearest} Known here: {', '.join(known)}."
 
 
 def _known_keys(path: tuple[Any, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What every group of settings is made of."""
+"""The base class of configuration sections, and what they share."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Count = Annotated[int, Field(ge=1)]
 
 
 TOOLBOX = "toolbox:"
-"""How a path into the embedded domain begins."""
+"""The prefix of a path into the embedded domain."""
 OWN_TASKS = "tasks"
-"""As a source of references: the run's own tasks, without those held back for the gate."""
+"""As a source of references: the run's own tasks, without those held out for the gate."""
 
 
 class ConfigError(Exception):
@@ -30,12 +30,9 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-# Categories of the embedded domain: a share given to one that it cannot have would bind nothing.
-
-
 def strange_category(given: Collection[str]) -> str:
-    """What is wrong with the first category that the embedded domain does not have; empty when it has them all."""
-    from funreason.data.toolbox.tasks import CATEGORIES  # as late as this: most of what reads a setting needs none
+    """An error about the first category that the embedded domain does not have; empty if it has all of them."""
+    from funreason.data.toolbox.tasks import CATEGORIES  # imported late: most readers of settings do not need it
 
     for name in given:
         if name not in CATEGORIES:
@@ -49,7 +46,7 @@ def _can_be_drawn(mix: dict[str, float]) -> dict[str, float]:
     if wrong := strange_category(mix):
         raise ValueError(wrong)
     if mix and not any(mix.values()):
-        raise ValueError("no category has a share above 0; give one a share, or leave the mix out for equal ones")
+        raise ValueError("no category has a share above 0; give one a share, or remove the mix for equal shares")
     return mix
 
 

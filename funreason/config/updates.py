@@ -38,7 +38,7 @@ class Lora(Section):
 
 
 class Update(Section):
-    """How weights are changed; used by warm-up and by every round."""
+    """How weights are trained: in the supervised start and in every round."""
 
     lr: Annotated[float, Field(gt=0)] = 3e-4
     epochs: Count = 1
@@ -76,27 +76,28 @@ class Update(Section):
     launch: Launch = Launch()
 
 
-class Warmup(Section):
-    """The first training, on references, before any sampling (the paper's own order)."""
+class SupervisedStart(Section):
+    """Training on references before the first round, as in the paper."""
 
     references: References | None = None
-    """None: no warm-up."""
+    """Default: none, the rounds start from the model as it is."""
     update: Update = Update()
 
 
 class Train(Section):
-    """What a round learns from."""
+    """What a round is trained on."""
 
-    learn_from: Literal["judged", "unfiltered", "references"] = "judged"
-    """`unfiltered` (own first attempts as they came) and `references` are controls; `counts` makes them fair."""
+    data: Literal["judged", "unfiltered", "references"] = "judged"
+    """`judged`: samples that passed all judges. `unfiltered` (the model's first attempts as they are) and `references`
+    are controls; `exact_counts` gives them the same amounts of data."""
     init_from: Literal["accepted", "base"] = "accepted"
-    """Start each round's update from the weights accepted last, or anew from the first ones."""
-    per_task: Count = 2
-    """At most this many kept samples of one task are trained on."""
-    most_solved: Share = 1.0
-    """Leave out tasks of which a larger share of first attempts was kept: they teach next to nothing new."""
-    counts: list[dict[str, Annotated[int, Field(ge=0)]]] = []
-    """For controls: train round k on counts[k-1][category] samples of each category. Empty: on all."""
-    quotas: dict[str, Share] = {}
-    """The largest share of a round's samples each category may have; keeps the easiest class from taking over."""
+    """Start each round's update from the weights accepted last, or from the base model."""
+    max_per_task: Count = 2
+    """Most samples of one task."""
+    max_solved_share: Share = 1.0
+    """Leave out tasks of which a larger share of first attempts passed: the model can do them already."""
+    exact_counts: list[dict[str, Annotated[int, Field(ge=0)]]] = []
+    """For controls: train round k on exactly exact_counts[k-1][category] samples of each category. Default: on all."""
+    max_category_share: dict[str, Share] = {}
+    """The largest share of a round's samples a category may have. Keeps the easiest category from taking over."""
     update: Update = Update()

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from pydantic import model_validator
 
+from funreason.config.agents import AgentEntry
 from funreason.config.gate import Gate
 from funreason.config.judges import Fcdr
-from funreason.config.models import Budget, Model, Sampling, Tasks
+from funreason.config.models import BudgetLimits, Model, Sampling, Tasks
 from funreason.config.section import TOOLBOX, Count, Section, strange_category
-from funreason.config.updates import Train, Warmup
+from funreason.config.updates import SupervisedStart, Train
 
 
 class Config(Section):
@@ -23,16 +24,21 @@ class Config(Section):
     """The run's folder under run_dir; by default made from the date."""
     model: Model = Model()
     tasks: Tasks = Tasks()
-    warmup: Warmup = Warmup()
+    start: SupervisedStart = SupervisedStart()
     sample: Sampling = Sampling()
     fcdr: Fcdr = Fcdr()
+    agents: list[AgentEntry] = []
+    """Custom agents, added to the graph in this order."""
     train: Train = Train()
     gate: Gate = Gate()
-    budget: Budget = Budget()
+    budget: BudgetLimits = BudgetLimits()
 
     @model_validator(mode="after")
-    def _quotas_that_bind(self) -> Config:
-        """Records of one's own have categories of their own; those of the embedded domain are known beforehand."""
-        if self.tasks.path.startswith(TOOLBOX) and (wrong := strange_category(self.train.quotas)):
-            raise ValueError(f"train.quotas is {self.train.quotas!r}, and tasks.path is {self.tasks.path!r}: {wrong}")
+    def _known_categories(self) -> Config:
+        """Only the embedded domain's categories are known before its tasks are read."""
+        if self.tasks.path.startswith(TOOLBOX) and (wrong := strange_category(self.train.max_category_share)):
+            raise ValueError(
+                f"train.max_category_share is {self.train.max_category_share!r}, and tasks.path is "
+                f"{self.tasks.path!r}: {wrong}"
+            )
         return self

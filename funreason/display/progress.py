@@ -27,7 +27,7 @@ JUDGING = {"pass", "drop", "regenerate", "keep_text"}
 """Outcomes that make a node a judge: only judges have a pass rate."""
 PHASES = {
     "base": "measuring the start",
-    "warmup": "warm-up on references",
+    "start": "supervised start on references",
     "sample": "sampling and judging",
     "train": "update",
     "gate": "gate",

@@ -147,7 +147,7 @@ def _arc(flow: Flow, place: Mapping[str, int], most: int) -> str:
     source, outcome, target, count = flow
     a, b, wide = place[source], place[target], 1 + 22 * count / most
     lift = 0.0 if b - a == GAP else 24 + 0.19 * (b - a) if b > a else -(44 + 0.19 * (a - b))
-    kind = {"pass": "c0", "sampled": "c0", "drop": "c3", "error": "c3", "spent": "c3"}.get(outcome, "c1")
+    kind = {"pass": "c0", "sampled": "c0", "drop": "c3", "error": "c3", "exhausted": "c3"}.get(outcome, "c1")
     title = f"<title>{escape(clean(f'{source} {outcome} {target}: {count}'))}</title>"
     path = f"M {a} {BASE} Q {(a + b) / 2:.0f} {BASE - 2 * lift:.0f} {b} {BASE}"
     drawn = f'<path d="{path}" class="flow {kind}" stroke-width="{wide:.1f}">{title}</path>'
@@ -397,7 +397,7 @@ def _plain(text: str) -> str:
 
 
 def _round_name(k: int) -> str:
-    return "warm-up" if k == 0 else f"round {k}"
+    return "start" if k == 0 else f"round {k}"
 
 
 def _times_100(share: float | None) -> float | None:

@@ -170,7 +170,7 @@ def category_table(state: State, k: int) -> Table:
 
 def seconds_table(state: State) -> Table:
     """Per round, the wall time of each phase."""
-    phases = ("base", "warmup", "sample", "train", "gate")
+    phases = ("base", "start", "sample", "train", "gate")
     synced = any(r.syncs for r in state.rounds.values())
     table = _table("Seconds", note=SYNC_NOTE if synced else None)
     _columns(table, "round", *phases, *["sync"] * synced)
@@ -205,7 +205,7 @@ def _rounds(state: State) -> list[tuple[int, RoundState]]:
 
 
 def _round_name(k: int) -> str:
-    return "warm-up" if k == 0 else str(k)
+    return "start" if k == 0 else str(k)
 
 
 def _table(title: str, *, note: str | None = None, tight: bool = False) -> Table:

@@ -46,7 +46,7 @@ def model_card(state: State, about: About) -> str:
         f"# {_md(about.name)}",
         f"A function-calling model: {_code(about.base)}, trained by FunReason on its own judged answers to the queries "
         f"of {_code(about.tasks)}. Weights {_code(about.weights)}.",
-        _warmup(state),
+        _supervised_start(state),
         f"## Gate\n\n{GATE}\n\n{_gate_table(state)}",
         "## Data\n\nAnswers of the model that passed five stages of judgement. *Repaired* and *reference* answers are "
         "supervised: they were written from known right answers.\n\n" + _data_table(state),
@@ -81,12 +81,12 @@ def _front(head: dict[str, Any]) -> str:
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---"
 
 
-def _warmup(state: State) -> str:
+def _supervised_start(state: State) -> str:
     start = state.rounds.get(0)
     if start is None or start.chosen is None:
         return ""
     return (
-        f"Before the rounds it was warmed up on {start.chosen.trained} reference answers, which is supervised training."
+        f"Before the rounds it was trained on {start.chosen.trained} reference answers, which is supervised training."
     )
 
 
@@ -95,7 +95,7 @@ def _gate_table(state: State) -> str:
     for k, r in sorted(state.rounds.items()):
         if r.gate is None:
             continue
-        name = "warm-up" if k == 0 else str(k)
+        name = "start" if k == 0 else str(k)
         lines += [
             f"| {name} | {_md(s)} | {_score(score)} | {r.gate.decision} |" for s, score in r.gate.by_slice.items()
         ]

@@ -1,8 +1,8 @@
-"""Contamination: training tasks whose query stands in the gate, word for word or nearly so.
+"""Contamination: finds training tasks whose query also occurs in the gate, exactly or nearly.
 
-Exact: the same words and numbers once case, blanks and punctuation are gone. Near: much the same letters, and no word
-of substance apart: two queries that differ in a number, a name or a thing ask for different calls, however alike they
-read, and templates make many such pairs. Reference answers are never looked at: only the query gives an item away.
+Exact duplicates have the same words and numbers, apart from case, spaces and punctuation. Near duplicates have mostly
+the same letters and no differing content word: queries that differ in a number, name or object ask for different calls,
+however alike they read, and templates make many such pairs. Only queries are compared, never reference answers.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ EMPTY_WORDS = frozenset(
 """Words that may differ between two queries for the same call."""
 
 ROWS = 2_000
-"""Tasks compared at once: bounds the table of similarities, whatever the number of tasks."""
+"""Tasks compared at once, which bounds the size of the similarity table."""
 
 _TOKEN = re.compile(r"(?<!\w)[-−]?\d+(?:[.,:/]\d+)*(?!\w)|[^\W_]+")
 
 
 class Finding(NamedTuple):
-    """A task whose query stands in the gate, and the gate's query."""
+    """A contaminated task and the gate's query that it duplicates."""
 
     task: Task
     kind: Kind
@@ -40,7 +40,7 @@ class Finding(NamedTuple):
 
 
 class ContaminationCheck:
-    """The gate's queries, against which training tasks are held."""
+    """Checks training tasks against the gate's queries."""
 
     def __init__(self, queries: Sequence[str], settings: Contamination) -> None:
         self.settings = settings
@@ -49,7 +49,7 @@ class ContaminationCheck:
         self._exact = {tokens: query for tokens, query in zip(self._tokens, self._queries, strict=True) if tokens}
 
     def find(self, tasks: Sequence[Task]) -> list[Finding]:
-        """The contaminated ones among `tasks`, in their order."""
+        """The contaminated tasks among `tasks`, in order."""
         tokens = [fold(task.query) for task in tasks]
         exact = {place: self._exact[words] for place, words in enumerate(tokens) if words in self._exact}
         rest = [place for place in range(len(tasks)) if place not in exact]
@@ -61,14 +61,14 @@ class ContaminationCheck:
         ]
 
     def clean(self, tasks: Sequence[Task]) -> list[Task]:
-        """The tasks to go on with: without contaminated ones, or all of them where they are only reported."""
+        """`tasks` without the contaminated ones, or all of them in mode `report`."""
         if self.settings.mode == "report":
             return list(tasks)
         found = {id(finding.task) for finding in self.find(tasks)}
         return [task for task in tasks if id(task) not in found]
 
     def _near(self, tokens: Sequence[tuple[str, ...]]) -> Iterator[tuple[int, str]]:
-        least = self.settings.near
+        least = self.settings.near_threshold
         if least is None or not tokens or not self._tokens:
             return
         gate = [_letters(words) for words in self._tokens]
@@ -84,12 +84,12 @@ class ContaminationCheck:
 
 
 def fold(query: str) -> tuple[str, ...]:
-    """A query's words in lower case and its numbers with their sign and fraction; punctuation is gone."""
+    """A query's words in lower case and its numbers with sign and fraction, without punctuation."""
     return tuple(_TOKEN.findall(query.casefold()))
 
 
 def same_substance(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two queries differ in nothing but order, empty words, plurals and transposed letters."""
+    """Whether two queries differ only in word order, filler words, plurals and transposed letters."""
     left, right = _left_over(one, other), _left_over(other, one)
     return len(left) == len(right) and all(_variants(*pair) for pair in zip(left, right, strict=True))
 

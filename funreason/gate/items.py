@@ -1,7 +1,7 @@
 """The gate's items: suites of BFCL-form cases, from a folder, the embedded toolbox, or tasks held back from a file.
 
-Every suite is written into the run's folder in BFCL's file format and read back from there, so what was measured
-stands beside the result and can be given to any other scorer.
+Every suite is written into the run's folder in BFCL's file format and read back from there, so the items are
+kept beside the results and can be given to any other scorer.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from funreason.types import Task
 
 @dataclass(frozen=True, slots=True)
 class GateSuite:
-    """Items to measure on; `role` is `decide`, `guard` (only forbids) or `watch` (only reported)."""
+    """Items to measure on; `role` is `decision`, `guard` (only forbids) or `report` (only reported)."""
 
     name: str
     cases: list[Case]
     tasks: list[Task]
-    role: str = "decide"
+    role: str = "decision"
 
 
 def gate_suites(suites: Mapping[str, Suite], held: list[Task], folder: Path) -> list[GateSuite]:
-    """The suites of a run, ready to be measured on."""
+    """The suites of a run with their items loaded."""
     return [_suite(name, suite, held, folder / name) for name, suite in suites.items()]
 
 
@@ -46,7 +46,7 @@ def _suite(name: str, suite: Suite, held: list[Task], folder: Path) -> GateSuite
     if suite.count is not None:
         cases = cases[: suite.count]
     if not cases:
-        raise ConfigError(f"gate.suites.{name}: {suite.path} gives no item to measure on")
+        raise ConfigError(f"gate.suites.{name}.path is {suite.path}, which has no items to measure on")
     return GateSuite(name, cases, [case_task(case) for case in cases], role=suite.role)
 
 
@@ -55,7 +55,7 @@ def _written(tasks: list[Task], folder: Path, prefix: str) -> Path:
         fresh = folder.with_name(f".{folder.name}.new-{os.getpid()}")
         shutil.rmtree(fresh, ignore_errors=True)
         write_suite(tasks, fresh, prefix)
-        fresh.rename(folder)  # whole or not at all: half a suite would be measured on without a word
+        fresh.rename(folder)  # whole or not at all: half a suite would go unnoticed
     return folder
 
 

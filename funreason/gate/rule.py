@@ -1,7 +1,7 @@
-"""The gate's rule: old and new weights on the same items, and one word about the new ones.
+"""The gate's rule: compares old and new weights on the same items and decides about the new ones.
 
-`promote`: better by the rule. `hold`: not better; the old weights stay. `rollback`: worse, or paid for with a
-category or with the guard; the old weights stay and the round is marked as harmful. Pure functions, no model.
+`promote`: better by the rule. `hold`: not better; the old weights stay. `rollback`: worse overall, in a category or on
+a guard; the old weights stay and the round is marked as harmful. Pure functions without a model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from funreason.record.events import Score
 
 
 class SuiteResult(NamedTuple):
-    """One suite's verdicts under one set of weights, item by item in the suite's order."""
+    """One suite's results under one set of weights, by item in the suite's order."""
 
     categories: list[str]
     strict: list[bool]
@@ -23,7 +23,7 @@ class SuiteResult(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """The share of items that are right in the strict form."""
+        """The share of items that are correct in the strict form."""
         return sum(self.strict) / len(self.strict)
 
 
@@ -69,18 +69,18 @@ def decide(rule: Gate, pairs: Sequence[SuiteComparison]) -> tuple[str, str]:
         harm = _HARM[pair.role](rule, pair)
         if harm:
             return "rollback", harm
-    deciding = [pair for pair in pairs if pair.role == "decide"]
+    deciding = [pair for pair in pairs if pair.role == "decision"]
     if not deciding:
-        return "hold", "no suite decides: give one the role `decide`"
+        return "hold", "no suite has the role `decision`: give it to one"
     old, new = pooled(deciding)
     score = compare(old, new)
     gain = points(score)
-    if gain < 0 and score.p <= rule.p:
+    if gain < 0 and score.p <= rule.p_value:
         return "rollback", f"{gain:+.1f} points, p {score.p:.3f}"
     if gain <= rule.min_gain:
-        return "hold", f"{gain:+.1f} points; more than {rule.min_gain:g} are asked"
-    if rule.significant and score.p > rule.p:
-        return "hold", f"{gain:+.1f} points, but p {score.p:.3f} is above {rule.p:g}"
+        return "hold", f"{gain:+.1f} points; more than {rule.min_gain:g} are required"
+    if rule.significant and score.p > rule.p_value:
+        return "hold", f"{gain:+.1f} points, but p {score.p:.3f} is above {rule.p_value:g}"
     return "promote", f"{gain:+.1f} points, p {score.p:.3f}"
 
 
@@ -93,12 +93,12 @@ def _guard_harm(rule: Gate, pair: SuiteComparison) -> str:
     loss = round(100 * (pair.start - pair.new.accuracy), 6)  # 0.65 - 0.60 is not 0.05 in binary
     if loss <= rule.max_guard_loss:
         return ""
-    return f"guard {pair.name} is {loss:.1f} points under its start; {rule.max_guard_loss:g} are allowed"
+    return f"guard {pair.name} is {loss:.1f} points below its start; {rule.max_guard_loss:g} are allowed"
 
 
 def _category_harm(rule: Gate, pair: SuiteComparison) -> str:
     for name, score in by_category(pair.old, pair.new).items():
-        if -points(score) > rule.max_category_loss and score.p <= rule.p:
+        if -points(score) > rule.max_category_loss and score.p <= rule.p_value:
             return f"category {name} fell {-points(score):.1f} points, p {score.p:.3f}"
     return ""
 
@@ -107,11 +107,11 @@ def _no_harm(rule: Gate, pair: SuiteComparison) -> str:
     return ""
 
 
-_HARM = {"guard": _guard_harm, "decide": _category_harm, "watch": _no_harm}
+_HARM = {"guard": _guard_harm, "decision": _category_harm, "report": _no_harm}
 
 
 def pooled(pairs: Sequence[SuiteComparison]) -> tuple[SuiteResult, SuiteResult]:
-    """Several suites as one: the old marks and the new ones."""
+    """The old and the new results of several suites, joined."""
 
     def join(marks: list[SuiteResult]) -> SuiteResult:
         return SuiteResult(

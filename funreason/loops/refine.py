@@ -140,8 +140,8 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     if uses_llm(config.fcdr) or config.sample.endpoints:
         import_in_background()
     reading = read_samples(file, strict=config.tasks.strict)
-    graph = refine_graph(config.fcdr)
-    check_judges(config.fcdr)
+    graph = refine_graph(config)
+    check_judges(config)
     past = out.state()
     if resume:
         require_same(out, file, reading.samples, past)

@@ -36,12 +36,12 @@ from funreason.record.state import State
 from funreason.runtime.agents import Learner, Run, build_bus
 from funreason.runtime.graph import loop_graph
 from funreason.runtime.journal import Journal
-from funreason.sources.tasks import Pool, hold_out, read_pool, references, warmup_tasks
+from funreason.sources.tasks import Pool, hold_out, read_pool, references, start_tasks
 from funreason.stop import StopRequest
 from funreason.types import Decision, Sample, Task, refusal
 from funreason.weights import START, WeightStore
 
-PHASES = {("trainer", START): "warmup", "trainer": "train", "evaluator": "gate"}
+PHASES = {("trainer", START): "start", "trainer": "train", "evaluator": "gate"}
 """What the record calls the work of a node on a round's message; another node's phase has the node's name."""
 
 
@@ -61,7 +61,7 @@ class Session(Run):
     @property
     def samples_per_task(self) -> int:
         """How many samples a task becomes."""
-        return 1 if self.config.train.learn_from == "references" else self.config.sample.k
+        return 1 if self.config.train.data == "references" else self.config.sample.samples_per_task
 
     def played(self, round: int) -> bool:
         """Whether the record says that a round is over."""
@@ -128,14 +128,14 @@ class Session(Run):
         )
 
     def _start_tasks(self, round: int) -> list[Task]:
-        settings = self.config.warmup
+        settings = self.config.start
         assert settings.references is not None
-        found = warmup_tasks(settings.references, self.source, self.config.seed)
+        found = start_tasks(settings.references, self.source, self.config.seed)
         self._note_contamination(round, [*found, *self._start_replayed(round)])
         return self.screen.clean(found)
 
     def _start_replayed(self, round: int) -> list[Task]:
-        replay = self.config.warmup.update.replay
+        replay = self.config.start.update.replay
         return references(replay, self.config.seed, round) if replay else []
 
     def _start_replay(self, round: int) -> list[Sample]:
@@ -185,14 +185,14 @@ class _RecordedSteps(RoundSteps):
 
 def open_session(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> Session:
     """Build a session. ConfigError, DataError, GraphError, PluginError or ModelError say what is wrong."""
-    graph = loop_graph(config.fcdr)
-    check_judges(config.fcdr)
+    graph = loop_graph(config)
+    check_judges(config)
     require_learnable(config)
     pool = read_pool(config.tasks, config.rounds, config.seed)
     held = hold_out(pool, config.gate.suites.values())
     suites = gate_suites(config.gate.suites, held.gate, folder.gate_items)
-    if not any(suite.role == "decide" for suite in suites):
-        raise ConfigError("gate.suites has none with the role `decide`: nothing could say whether new weights stay.")
+    if not any(suite.role == "decision" for suite in suites):
+        raise ConfigError("gate.suites has none with the role `decision`: nothing could say whether new weights stay.")
     held_out = [Refusal(0, task.id, "held_out", "held back for the gate") for task in held.gate]
     pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *held_out])
     screen = ContaminationCheck([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
@@ -206,7 +206,7 @@ def open_session(config: Config, folder: RunFolder, journal: Journal, stop: Stop
     updating = Updating(policy, folder, journal.write, stop, config)
 
     def update(round: int) -> Any:
-        return partial(updating, config.warmup.update if round == START else config.train.update)
+        return partial(updating, config.start.update if round == START else config.train.update)
 
     session = Session(
         config=config,
@@ -240,24 +240,24 @@ def require_learnable(config: Config) -> None:
 
 
 def require_something_to_learn(config: Config, pool: Pool, screen: ContaminationCheck) -> None:
-    """DataError when no task is left for the rounds, ConfigError when the warm-up would have no reference."""
+    """DataError when no task is left for the rounds, ConfigError when the supervised start would have no reference."""
     if not pool.tasks:
         raise DataError(
             f"{pool.summary or config.tasks.path}: no task is left to train on, since all are held back for the "
             "gate or ask what it asks. Give more records, or name a suite of your own in gate.suites."
         )
-    source, replay = config.warmup.references, config.warmup.update.replay
+    source, replay = config.start.references, config.start.update.replay
     if source is None or (replay is not None and replay.count):
         return
-    samples, unusable = usable_references(screen.clean(warmup_tasks(source, pool, config.seed)), 0)
+    samples, unusable = usable_references(screen.clean(start_tasks(source, pool, config.seed)), 0)
     if not samples:
         own = source.path == OWN_TASKS
         raise ConfigError(
-            f"warmup.references.path is {source.path}, and "
+            f"start.references.path is {source.path}, and "
             + (f"of the {len(pool.tasks)} tasks to train on " if own else "of its records ")
             + "none has a reference answer to learn from"
             + (f" ({unusable} have one that is neither a call nor a text)" if unusable else "")
-            + ". Go without a warm-up: --set warmup.references=null"
+            + ". Go without a supervised start: --set start.references=null"
         )
 
 
@@ -299,9 +299,9 @@ def _places(before: list[Task], after: list[Task], found: list[Finding]) -> list
 
 
 def _supervised(config: Config) -> list[Task]:
-    """The tasks behind warm-up and replay, except those that are the run's own."""
-    warmup, rounds = config.warmup, config.train.update.replay
-    sources = [(source, 0) for source in (warmup.references, warmup.update.replay) if warmup.references]
+    """The tasks behind supervised start and replay, except those that are the run's own."""
+    start, rounds = config.start, config.train.update.replay
+    sources = [(source, 0) for source in (start.references, start.update.replay) if start.references]
     sources += [(rounds, k) for k in range(1, config.rounds + 1)]
     return [
         task

@@ -96,11 +96,11 @@ def problems(config: Config, found: Plan) -> list[str]:
 
 def _advice(config: Config, phase: Phase) -> str:
     largest = max(phase.memory, key=lambda part: phase.memory[part])
-    update = config.warmup.update if phase.name == "warm-up" else config.train.update
+    update = config.start.update if phase.name == "start" else config.train.update
     if phase.name in ("sample", "gate") and engine_samples(config):
         return "lower model.vllm.max_num_seqs, or raise model.vllm.tensor_parallel."
     if phase.name in ("sample", "gate"):
-        lower = "lower sample.batch_tokens, sample.k or sample.max_new_tokens"
+        lower = "lower sample.batch_tokens, sample.samples_per_task or sample.max_new_tokens"
         return f"{lower}." if largest == "keys and values" else f"{lower}, or use model.dtype=bfloat16."
     tries = ["lower model.vllm.gpu_memory_utilization"] if engine_samples(config) else []
     if config.model.dtype == "float32":
@@ -135,9 +135,9 @@ def notes(config: Config, found: Plan) -> list[str]:
         told.append(f"the engine keeps its {share:.0%} of the first GPU's memory while updates run")
     if config.sample.endpoints:
         told.append("answers come from endpoints: sampling is their machines' work and is not counted")
-    references = config.warmup.references
+    references = config.start.references
     if references is not None and references.path == OWN_TASKS:
-        told.append("the warm-up is counted with as many references as it asks for")
+        told.append("the supervised start is counted with as many references as it asks for")
     update = config.train.update
     if config.model.dtype == "bfloat16" and update.lora is None and update.launch.strategy == "none":
         told.append("in one process weights and moments are bfloat16 too, which loses small changes of weights")

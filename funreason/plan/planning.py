@@ -29,12 +29,12 @@ def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
     found = Plan(model, hardware, assumed, [], [], [])
     if not config.sample.endpoints:
         found.phases.append(_sampling(config, found))
-    if config.warmup.references is not None:
-        update = config.warmup.update
-        count = config.warmup.references.count + _replay(update)
-        found.phases.append(_update("warm-up", config, update, count, found))
+    if config.start.references is not None:
+        update = config.start.update
+        count = config.start.references.count + _replay(update)
+        found.phases.append(_update("start", config, update, count, found))
     update = config.train.update
-    most = _tasks(config) * min(config.sample.k, config.train.per_task) + _replay(update)
+    most = _tasks(config) * min(config.sample.samples_per_task, config.train.max_per_task) + _replay(update)
     found.phases.append(_update("update", config, update, most, found))
     found.phases.append(_gate(config, found))
     found.problems.extend(problems(config, found))
@@ -59,7 +59,7 @@ def warn_if_it_will_not_fit(config: Config) -> list[str]:
 def _sampling(config: Config, found: Plan) -> Phase:
     model, chip, assumed, item = found.model, found.hardware.chip, found.assumed, ITEM[config.model.dtype]
     shape = _sampling_shape(config, assumed, item)
-    tasks, k = _tasks(config), config.sample.k
+    tasks, k = _tasks(config), config.sample.samples_per_task
     length = assumed.prompt_tokens + assumed.answer_tokens / 2
     rate = workload.decoding_rate(model, chip, assumed.pace, rows=shape.rows, length=length, item=item)
     written, read = float(tasks * k * assumed.answer_tokens), float(tasks * assumed.prompt_tokens)
@@ -72,7 +72,7 @@ def _sampling_shape(config: Config, assumed: Assumed, item: int) -> SamplingShap
         rows = config.model.vllm.max_num_seqs
         return SamplingShape(rows * (assumed.prompt_tokens + assumed.answer_tokens), rows, item)
     # A batch is filled up to its token budget, and every row counts with the longest completion there may be.
-    k, longest = config.sample.k, config.sample.max_new_tokens
+    k, longest = config.sample.samples_per_task, config.sample.max_new_tokens
     per_task = assumed.prompt_tokens + k * longest
     tasks = max(1, min(config.sample.batch_tokens // per_task, MOST_ROWS // k))
     return SamplingShape(tokens=tasks * per_task, rows=tasks * k, item=item)

@@ -1,4 +1,4 @@
-"""From settings to servers: the pool that samplers and judges ask, one budget for all, and what it cost, as events."""
+"""Builds policies, samplers and endpoint pools from the configuration, with one budget and usage events for all."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from funreason.policies.endpoint.sampler import EndpointSampler
 
 PolicyForRound = Callable[[int], Policy]
-"""Who answers in a round."""
+"""Gives the policy that samples in a round."""
 NEEDED = ("aiohttp", "tenacity")
 
 
 class ServedPolicy(Policy):
-    """Answers come from endpoints: another model than the one that learns. `tell` is called when it was asked."""
+    """Samples from endpoints, that is, from another model than the trained one. Calls `tell` after each request."""
 
     def __init__(self, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None], **how: Any) -> None:
         super().__init__(sampler, tokenizer, **how)
@@ -54,14 +54,14 @@ class ServedPolicy(Policy):
 
 
 class UsageReporter:
-    """Tells what was spent from a purse as an event of `node`, each time it is asked to."""
+    """Writes what a `SpendMeter` has spent as usage events of `node`."""
 
     def __init__(self, purse: SpendMeter, node: str, write: Callable[[EndpointUsage], None]) -> None:
         self.purse, self.node, self.write = purse, node, write
         self._last_error = purse.spent
 
     def tell(self, round: int) -> None:
-        """Write what came on top since the last time, if anything did."""
+        """Write what was spent since the last call, if anything."""
         spent = self.purse.spent
         fresh, self._last_error = spent.since(self._last_error), spent
         if fresh != Spent():
@@ -69,23 +69,23 @@ class UsageReporter:
 
 
 def import_in_background() -> None:
-    """Import what servers are asked with, in a thread: much of it is reading certificates."""
+    """Import the HTTP client in a thread: reading the certificates takes long."""
     Thread(target=_import_client, daemon=True).start()
 
 
 def _import_client() -> None:
-    with suppress(ImportError):  # whoever needs it says what to install
+    with suppress(ImportError):  # reported where it is needed
         import_module("aiohttp")
 
 
 def budget_of(config: Config, past: State | None = None) -> Budget:
-    """The run's budget, less what its record says is spent."""
+    """The run's budget, minus what its record says is spent."""
     spent = Spent(**past.paid()) if past is not None else None
     return Budget(config.budget.tokens, config.budget.requests, spent)
 
 
 def endpoint_pool(endpoints: Sequence[Endpoint], budget: Budget) -> EndpointPool:
-    """The servers of some settings as one. ModelError for a wrong address, a key that is not set, a missing extra."""
+    """The servers as one pool. ModelError for a wrong address, an unset key or a missing extra."""
     try:
         from funreason.policies.endpoint.pool import EndpointPool
     except ModuleNotFoundError as error:
@@ -99,7 +99,7 @@ def endpoint_pool(endpoints: Sequence[Endpoint], budget: Budget) -> EndpointPool
 
 
 def endpoint_sampler(config: Config, budget: Budget) -> EndpointSampler | None:
-    """A sampler over `sample.endpoints`, which were greeted; None when there are none. ModelError: none answers."""
+    """A connected sampler over `sample.endpoints`; None if there are none. ModelError when no server answers."""
     sampler = _sampler(config, budget)
     if sampler is not None:
         sampler.connect()
@@ -107,7 +107,7 @@ def endpoint_sampler(config: Config, budget: Budget) -> EndpointSampler | None:
 
 
 async def connected_sampler(config: Config, budget: Budget, stop: StopRequest) -> EndpointSampler | None:
-    """As `endpoint_sampler`; Interrupted when a stop is asked for before the servers have answered."""
+    """Like `endpoint_sampler`; Interrupted when a stop is requested before the servers have answered."""
     sampler = _sampler(config, budget)
     if sampler is not None:
         async with sampler.pool as pool:
@@ -132,8 +132,8 @@ def _sampler(config: Config, budget: Budget) -> EndpointSampler | None:
 
 
 def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None]) -> Policy:
-    """A policy that asks the servers; the `tokenizer` is used only where prompts are rendered here."""
-    own = tokenizer if config.sample.render == "here" else None
+    """A policy that asks the servers. The `tokenizer` is used only with `sample.render: local`."""
+    own = tokenizer if config.sample.render == "local" else None
     model = config.model
     return ServedPolicy(
         sampler, own, tell, style=model.prompt, seed=config.seed, tags=model.think_tags, variables=model.template
@@ -143,7 +143,7 @@ def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, tell
 def policy_for_round(
     config: Config, learner: Policy, sampler: EndpointSampler | None, write: Callable[[EndpointUsage], None]
 ) -> PolicyForRound:
-    """Who answers the queries of each round: the model that learns, or endpoints in its place."""
+    """The policy of each round: the trained model, or endpoints in its place."""
     if sampler is None:
         return lambda round: learner
     account = UsageReporter(sampler.pool.purse, "generator", write)
@@ -154,7 +154,7 @@ EMBEDDED_MODEL = "toolbox"
 
 
 def build_policy(config: Config) -> tuple[Policy, Weights]:
-    """The model in use, and which weights those are."""
+    """The policy of the trained model, and its base weights."""
     wait_passively()
     if config.model.sampler == "vllm":
         prepare(config.model.device, compiled=config.model.vllm.enforce_eager is False)
@@ -202,13 +202,13 @@ def _local_sampler(config: Config, base: Weights, model: Any, tokenizer: Any) ->
 
 
 def wait_passively() -> None:
-    """Let idle OpenMP threads sleep: spinning ones cost a shared machine most of its speed. Before torch is loaded."""
+    """Let idle OpenMP threads sleep instead of spin, which slows a shared machine down. Call before importing torch."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 
 def model_path(name: str) -> Path:
-    """The folder of a model: a path, or the one that comes with the package."""
+    """The folder of a model: a path, or the embedded model's."""
     if name == EMBEDDED_MODEL:
         return Path(str(files("funreason.data.toolbox") / "base"))
     return Path(name)

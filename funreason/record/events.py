@@ -40,7 +40,7 @@ class RunStarted(Event, frozen=True):
 
 
 class PhaseStarted(Event, frozen=True):
-    """A phase of a round began: `base`, `warmup`, `sample`, `train`, `gate`.
+    """A phase of a round began: `base`, `start`, `sample`, `train`, `gate`.
 
     `todo` is how many items it has, when known.
     """

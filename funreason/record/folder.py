@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from funreason.record.log import LogReader, unwritable
+from funreason.record.log import LogReader, check_format, unwritable
 from funreason.record.log import RecordError as RecordError
 from funreason.record.sample_files import MANIFEST, SampleFiles
 from funreason.record.state import State
@@ -163,8 +163,12 @@ class RunFolder:
         for texts in list(self._texts.values()):
             texts.close()
 
+    def check_format(self) -> None:
+        """Raise FormatError when this version does not read the run's record."""
+        check_format(self.events)
+
     def state(self) -> State:
-        """What the run's log tells, folded."""
+        """The run's log, folded. FormatError when this version does not read it."""
         return State().fold(LogReader(self.events).events())
 
     def seal(self, k: int) -> None:
@@ -188,13 +192,18 @@ def newest_run(runs: Path) -> RunFolder:
 
 
 def open_run(name: str | Path | None, runs: Path) -> RunFolder:
-    """A run by folder or by name under `runs`, or the newest one for None."""
+    """A run by folder or by name under `runs`, or the newest one for None.
+
+    RecordError when there is none, FormatError when this version does not read its record.
+    """
     if name is None:
-        return newest_run(runs)
-    for path in (Path(name), runs / str(name)):
+        name = newest_run(runs).path
+    for path in (Path(name), runs / name):
         if (path / "run.json").exists():
-            return RunFolder(path)
-    raise RecordError(f"no run called {name}: neither {Path(name)} nor {runs / str(name)} holds a run.json")
+            folder = RunFolder(path)
+            folder.check_format()
+            return folder
+    raise RecordError(f"no run called {name}: neither {Path(name)} nor {runs / name} holds a run.json")
 
 
 def alive(pid: int) -> bool:

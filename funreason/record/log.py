@@ -21,6 +21,18 @@ class RecordError(Exception):
     """Whoever meets it on the bus is not asked again: what cannot be recorded must not go on."""
 
 
+class FormatError(RecordError):
+    """A record in a format that this version does not read; `found` is its number."""
+
+    def __init__(self, run: Path, found: int) -> None:
+        older = found < FORMAT
+        super().__init__(
+            f"{run} was recorded in format {found}, and this version reads format {FORMAT}: open it with "
+            f"{'the version that wrote it, or start a new run' if older else 'a newer version of funreason'}."
+        )
+        self.found = found
+
+
 # Adds whole lines to a file: all of a line or nothing of it, and an error that names the file.
 #
 # A lone surrogate (half a character, which JSON may spell but no file can hold) is written as U+FFFD: a sample must not
@@ -75,6 +87,9 @@ def unwritable(path: Path, error: OSError) -> RecordError:
 # end; a reader ignores the torn tail, and what it would have said is owed again. `sync` (5 ms) is for phase ends only.
 # Files are numbered across all writers of a folder: read by number, they tell what happened in the order it happened.
 
+FORMAT = 2
+"""The format of the record, on the first line of each log file. It changes when older readers would misread a run."""
+
 PIECE = 1 << 18
 """Bytes decoded at once: large enough to decode in one call, small enough to repaint in between."""
 
@@ -98,8 +113,35 @@ class Clock:
         return now
 
 
+class LogHeader(msgspec.Struct, frozen=True, tag_field="kind", tag="log"):
+    """The first line of a log file."""
+
+    format: int
+
+
+def check_format(folder: Path) -> None:
+    """Raise FormatError when a log file of `folder` has another format than this version reads."""
+    for path in sorted(folder.glob("*.jsonl"), key=_age):
+        with path.open("rb") as file:
+            line = file.readline()
+        if line.endswith(b"\n"):  # else nothing was written yet
+            _require_format(path, line)
+
+
+def _require_format(path: Path, line: bytes) -> None:
+    try:
+        found = msgspec.json.decode(line, type=LogHeader).format
+    except msgspec.DecodeError:
+        found = 1  # which had no header
+    if found != FORMAT:
+        raise FormatError(path.parent.parent, found)
+
+
 class EventLog:
-    """Writes events to `folder/<writer>-<attempt>.jsonl`, never to a file that already exists."""
+    """Writes events to `folder/<writer>-<attempt>.jsonl`, never to a file that already exists.
+
+    The file's first line says the format.
+    """
 
     def __init__(self, folder: Path, writer: str = "loop") -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,6 +156,7 @@ class EventLog:
         self.now = Clock().now
         self._encoder = msgspec.json.Encoder()
         self._buffer = bytearray()
+        append(self._fd, as_line(LogHeader(FORMAT)), self.path)
 
     def write(self, event: Event) -> None:
         """Append one event, stamped with the time unless it has one. Any thread, or a signal's handler, may."""
@@ -160,14 +203,21 @@ class LogReader:
         return sum(path.stat().st_size - self._offsets.get(path, 0) for path in self.folder.glob("*.jsonl"))
 
     def events(self) -> Iterator[AnyEvent]:
-        """Events not yet read. A torn last line is left for the next call; unknown kinds are counted."""
+        """Events not yet read. A torn last line is left for the next call; unknown kinds are counted.
+
+        FormatError when a file was written in another format.
+        """
         for path in sorted(self.folder.glob("*.jsonl"), key=_age):
             yield from self._of_file(path)
 
     def _of_file(self, path: Path) -> Iterator[AnyEvent]:
         with path.open("rb") as file:
-            while whole := self._next_lines(file, self._offsets.get(path, 0)):
-                self._offsets[path] = self._offsets.get(path, 0) + len(whole)
+            while whole := self._next_lines(file, start := self._offsets.get(path, 0)):
+                if not start:
+                    header, _, whole = whole.partition(b"\n")
+                    _require_format(path, header)
+                    start = len(header) + 1
+                self._offsets[path] = start + len(whole)
                 yield from self._decoded(whole)
 
     def _next_lines(self, file: BinaryIO, start: int) -> bytes:

@@ -133,7 +133,7 @@ class AskCount:
 
 @dataclass(slots=True)
 class RoundState:
-    """One round, or round 0: measuring the start and the warm-up.
+    """One round, or round 0: measuring the start and the supervised start.
 
     `unfinished` holds, for each sample that has not ended, the attempts and nodes it was judged at: a resumed run asks
     no judge twice, and what was written twice must not count twice.

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from funreason.bus.agent import SPENT
+from funreason.bus.agent import EXHAUSTED
 from funreason.record.events import Judged, SampleRequeued
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
@@ -93,10 +93,10 @@ def _ends(folder: RunFolder, recorded: Recorded) -> Iterator[tuple[str, Sample]]
 
 
 def _of(verdict: Verdict, event: Judged) -> bool:
-    return verdict.stage == event.node and event.outcome in (verdict.outcome, SPENT)
+    return verdict.stage == event.node and event.outcome in (verdict.outcome, EXHAUSTED)
 
 
 def _bare(event: Judged) -> Verdict:
-    """The verdict as far as the log has it; `spent` tells that another attempt was wanted."""
-    outcome = Outcome.REGENERATE if event.outcome == SPENT else event.outcome
+    """The verdict as far as the log has it; `exhausted` means that another attempt was wanted."""
+    outcome = Outcome.REGENERATE if event.outcome == EXHAUSTED else event.outcome
     return Verdict(event.node, outcome, event.reason)

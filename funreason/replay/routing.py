@@ -25,7 +25,7 @@ UNKNOWN = "unknown"
 KEEPER = "trainer"
 NEVER = "this sample was never judged there"
 NOT_ANSWERED = "no answer to it was recorded"
-PASSED = ("pass", "keep_text", "same", "changed", "fresh")
+PASSED = ("pass", "keep_text", "reformatted", "rewritten", "resampled")
 Answers = Callable[[Sample], Verdict | Emit | str]
 
 
@@ -81,7 +81,7 @@ class WhatIf:
 
 async def what_if(recorded: Recorded, old: Config, new: Config) -> WhatIf:
     """Route what `recorded` holds of a run made with `old` as `new` says. GraphError when its graph cannot run."""
-    graph = refine_graph(new.fcdr)
+    graph = refine_graph(new)
     standing, missing = VerdictValidity(old, new), {node.name: Counter[str]() for node in graph.nodes}
     fates = Counter(recorded.unjudged)
     stages = {name: Stage() for name in graph.order if name not in (KEEPER, END)}

@@ -19,7 +19,7 @@ from funreason.runtime.graph import STAGES
 from funreason.types import Outcome, Sample, Verdict
 
 UNTHOUGHT = ("cot.missing", "cot.empty")
-COUNTING = {"accept", "threshold", "concurrency", "cache", "cache_entries"}
+COUNTING = {"vote", "threshold", "concurrency", "cache", "cache_entries"}
 """Settings of the LLM judges that change nothing about what a model answers."""
 
 
@@ -28,10 +28,10 @@ class VerdictValidity:
 
     def __init__(self, old: Config, new: Config) -> None:
         self.old, self.new = old, new
-        self._by = old.fcdr.judging.model_dump(), new.fcdr.judging.model_dump()
+        self._by = old.fcdr.stages.model_dump(), new.fcdr.stages.model_dump()
         self._accept = _accept(new.fcdr.llm)
         self._recount = _accept(old.fcdr.llm) != self._accept
-        self._unscored = new.fcdr.llm.accept == "mean" != old.fcdr.llm.accept
+        self._unscored = new.fcdr.llm.vote == "mean" != old.fcdr.llm.vote
         self._asked_else = _asking(old) != _asking(new)
         self._own = _own(old), _own(new)
 
@@ -48,7 +48,7 @@ class VerdictValidity:
             return self._same(sample, ruled)
         if (before, now) == ("rules", "both") and verdict.outcome != Outcome.PASS:
             return self._same(sample, verdict)
-        return f"fcdr.judging.{node} was {before} and is {now}"
+        return f"fcdr.stages.{node} was {before} and is {now}"
 
     def regenerated(self, sample: Sample, again: Again) -> str:
         """Why a recorded regeneration does not stand for this attempt; empty when it does."""
@@ -86,7 +86,7 @@ class VerdictValidity:
         if not verdict.votes:
             return "the votes were not recorded, so they cannot be counted anew"
         if self._unscored:
-            return "its votes were given without a score, which fcdr.llm.accept: mean asks for"
+            return "its votes were given without a score, which fcdr.llm.vote: mean asks for"
         return recounted(verdict, sample, self._accept)
 
 
@@ -95,7 +95,7 @@ def _by_model(verdict: Verdict) -> bool:
 
 
 def _accept(llm: LlmJudges) -> VoteRule:
-    return VoteRule(llm.accept, llm.threshold if llm.accept == "mean" else 0.5)
+    return VoteRule(llm.vote, llm.threshold if llm.vote == "mean" else 0.5)
 
 
 def _asking(config: Config) -> dict[str, Any]:
@@ -105,4 +105,4 @@ def _asking(config: Config) -> dict[str, Any]:
 
 
 def _own(config: Config) -> dict[str, str]:
-    return {entry.name: entry.agent for entry in config.fcdr.judges}
+    return {entry.name: entry.agent for entry in config.agents}

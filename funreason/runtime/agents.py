@@ -27,7 +27,7 @@ from funreason.agents.trainer import Trainer, UpdateRequest
 from funreason.bus.agent import Agent
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
-from funreason.config import Config, JudgeEntry
+from funreason.config import AgentEntry, Config
 from funreason.policies.policy import Policy
 from funreason.record.events import WeightsTrained
 from funreason.record.sample_files import SampleFiles
@@ -44,7 +44,7 @@ class AgentSpec(NamedTuple):
 
     node: str
     factory: str
-    entry: JudgeEntry | None = None
+    entry: AgentEntry | None = None
 
 
 class Learner(NamedTuple):
@@ -77,7 +77,7 @@ class Run:
     @cached_property
     def judges(self) -> dict[str, Any]:
         """The judges in the graph, by node: the five stages and the custom agents that samples meet."""
-        found = judges(self.config.fcdr, self.panel)
+        found = judges(self.config, self.panel)
         once = self.graph.round_nodes
         return {name: found[name] for name in self.graph.order if name in found and name not in once}
 
@@ -103,13 +103,13 @@ class RoundContext:
         if run.sampler is None:
             return None
         ended = {sample for round, sample in run.past.ended if round == self.round}
-        if run.learner is not None and run.config.train.learn_from == "references":
+        if run.learner is not None and run.config.train.data == "references":
             return ReferenceGenerator(run.learner.policy, ended)
         drawn = {(sample.id, sample.attempt): sample for sample in self.files.get("sampled")}
         return Generator(
             run.sampler(self.round),
             self.files,
-            run.config.sample.k if run.learner is not None else 1,
+            run.config.sample.samples_per_task if run.learner is not None else 1,
             drawn,
             ended=ended,
             requeued=run.first_attempts(self.round),
@@ -167,7 +167,7 @@ FACTORIES: Mapping[str, Factory] = {
 
 def specs(run: Run) -> list[AgentSpec]:
     """What stands at each node of the run's graph."""
-    entries = {entry.name: entry for entry in run.config.fcdr.judges}
+    entries = {entry.name: entry for entry in run.config.agents}
     found = []
     for name in run.graph.names:
         entry = entries.get(name)
@@ -199,6 +199,6 @@ def build_bus(run: Run, round: int, end: Ending | None = None) -> Bus:
         workers=fcdr.samples_at_once,
         max_attempts=fcdr.max_attempts,
         observe=verdicts.observe,
-        error_limit=fcdr.error_limit,
+        error_limit=fcdr.max_error_rate,
         last_look=True,
     )

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from funreason.agents.judges.custom import USUAL
-from funreason.bus.agent import SPENT, GraphError, Problem
+from funreason.bus.agent import EXHAUSTED, GraphError, Problem
 from funreason.bus.checks import check_graph
 from funreason.bus.graph import Edge, Graph, Node
 from funreason.bus.graph_yaml import nearest
 from funreason.bus.topology import Topology, reachable
-from funreason.config import CONFIGS, ConfigError, Fcdr, JudgeEntry, read_yaml_file
+from funreason.config import CONFIGS, AgentEntry, Config, ConfigError, read_yaml_file
 from funreason.types import Outcome
 
 STAGES = ("response", "query_tool", "cot", "parameters", "format")
@@ -28,14 +28,33 @@ ENDS = ("trainer", END)
 """Where samples end: kept or dropped."""
 
 
+RENAMED_OUTCOMES = {"spent": "exhausted", "same": "reformatted", "changed": "rewritten", "fresh": "resampled"}
+"""What outcomes of the stages and the regenerator were called in earlier graph files."""
+
+
+def check_outcomes(graph: Topology, name: str) -> list[Problem]:
+    """Outcomes of the graph file `name` that its agents gave under an earlier name."""
+    return [
+        Problem(
+            "renamed",
+            f"node {node.name!r} of the graph {name} has the outcome {outcome!r}, which is called "
+            f"{RENAMED_OUTCOMES[outcome]!r} now; rename it in `outcomes` and in its edge.",
+        )
+        for node in graph.nodes
+        if node.name in (*STAGES, "regenerator")
+        for outcome in node.outcomes
+        if outcome in RENAMED_OUTCOMES
+    ]
+
+
 def check_agents(graph: Topology, name: str) -> list[Problem]:
     """Nodes of the graph file `name` that ask for another agent than their own: a file chooses none."""
     return [
         Problem(
             "agent",
             f"node {node.name!r} of the graph {name} asks for the agent {node.agent!r}, but a node of a graph file "
-            f"always has the agent of its own name: take `agent` out, and name a judge of your own in fcdr.judges, "
-            f"such as `{{name: mine, agent: {node.agent!r}, after: cot}}`.",
+            f"always has the agent of its own name: remove `agent`, and list the custom agent in the configuration: "
+            f"`agents: [{{name: mine, agent: {node.agent!r}, after: cot}}]`.",
         )
         for node in graph.nodes
         if node.agent not in ("", node.name)
@@ -59,8 +78,8 @@ def check_required_nodes(graph: Topology, own: Collection[str], name: str, *, lo
 def _no_agent(node: str, seats: Collection[str], name: str) -> Problem:
     return Problem(
         "no_agent",
-        f"no agent answers at node {node!r} of the graph {name}; {nearest(node, seats)} A judge of your own is set in "
-        "by fcdr.judges, not by the graph file.",
+        f"no agent answers at node {node!r} of the graph {name}; {nearest(node, seats)} A custom agent is added "
+        "by `agents:` in the configuration, not by the graph file.",
     )
 
 
@@ -118,36 +137,38 @@ def read_graph_file(name: str) -> Graph:
     return Graph.from_mapping(data)
 
 
-def loop_graph(fcdr: Fcdr) -> Graph:
+def loop_graph(config: Config) -> Graph:
     """The graph of a loop; GraphError says everything that would keep a loop from running it."""
-    return _checked(_whole(fcdr), fcdr, loop=True)
+    return _checked(_whole(config), config, loop=True)
 
 
-def refine_graph(fcdr: Fcdr) -> Graph:
+def refine_graph(config: Config) -> Graph:
     """The graph of FCDR alone: from the first judge to trainer (which only keeps) or dead letter; GraphError as above.
 
     A graph without generator, evaluator and round edges serves as well.
     """
-    whole = _whole(fcdr)
+    whole = _whole(config)
     entry = next((e.target for e in whole.edges if e.source == "generator" and e.outcome == "sampled"), whole.start)
     left_out = LOOP_ONLY | (whole.round_nodes - {"trainer"})
     nodes = tuple(replace(n, outcomes=()) if n.name == "trainer" else n for n in whole.nodes if n.name not in left_out)
     edges = tuple(e for e in whole.edges if not e.per_round and not {e.source, e.target} & left_out)
-    return _checked(Graph(nodes, edges, entry), fcdr, loop=False)
+    return _checked(Graph(nodes, edges, entry), config, loop=False)
 
 
-def _checked(graph: Graph, fcdr: Fcdr, *, loop: bool) -> Graph:
-    own = [entry.name for entry in fcdr.judges]
-    if problems := [*check_graph(graph), *check_required_nodes(graph, own, fcdr.graph, loop=loop)]:
+def _checked(graph: Graph, config: Config, *, loop: bool) -> Graph:
+    own = [entry.name for entry in config.agents]
+    if problems := [*check_graph(graph), *check_required_nodes(graph, own, config.fcdr.graph, loop=loop)]:
         raise GraphError(problems)
     return graph
 
 
-def _whole(fcdr: Fcdr) -> Graph:
+def _whole(config: Config) -> Graph:
+    fcdr = config.fcdr
     graph = read_graph_file(fcdr.graph)
-    if problems := check_agents(graph, fcdr.graph):
+    if problems := [*check_agents(graph, fcdr.graph), *check_outcomes(graph, fcdr.graph)]:
         raise GraphError(problems)
-    graph = _with_judges(graph, fcdr)
+    for entry in config.agents:
+        graph = _with_agent(graph, entry)
     for name, after in fcdr.move.items():
         onward = next((e.target for e in graph.edges_from(after) if e.outcome == Outcome.PASS), "")
         graph = graph.moved(name, (after, onward))
@@ -163,16 +184,10 @@ def _reachable(graph: Graph) -> Graph:
     return Graph(nodes, tuple(edge for edge in graph.edges if edge.source in found), graph.start)
 
 
-def _with_judges(graph: Graph, fcdr: Fcdr) -> Graph:
-    for entry in fcdr.judges:
-        graph = _with_judge(graph, entry)
-    return graph
-
-
-def _with_judge(graph: Graph, entry: JudgeEntry) -> Graph:
+def _with_agent(graph: Graph, entry: AgentEntry) -> Graph:
     onward = next((e for e in graph.edges_from(entry.after) if e.outcome == entry.edge), None)
     if onward is None:
-        text = f"judge {entry.name} is to stand after {entry.after!r}, which has no `{entry.edge}` edge"
+        text = f"agents: {entry.name} comes after {entry.after!r}, which has no `{entry.edge}` edge"
         raise GraphError([Problem("no_edge", text)])
     cut = (entry.after, onward.target)
     if onward.per_round:
@@ -184,16 +199,16 @@ def _with_judge(graph: Graph, entry: JudgeEntry) -> Graph:
             Node(entry.name, agent=entry.agent, outcomes=tuple(outcomes)), cut, entry.edge, edges=edges
         )
     edges = [_edge(graph, entry, outcome, target) for outcome, target in entry.outcomes.items()]
-    spent = (SPENT,) if any(edge.counted for edge in edges) else ()
-    outcomes = dict.fromkeys((*USUAL, *entry.outcomes, *spent))
+    exhausted = (EXHAUSTED,) if any(edge.retry for edge in edges) else ()
+    outcomes = dict.fromkeys((*USUAL, *entry.outcomes, *exhausted))
     return graph.with_node(Node(entry.name, agent=entry.agent, outcomes=tuple(outcomes)), cut, entry.edge, edges=edges)
 
 
-def _edge(graph: Graph, entry: JudgeEntry, outcome: str, target: str) -> Edge:
-    """An edge of a judge's own. One that leads back is counted, or a sample could go round for ever."""
-    free = [edge for edge in graph.carrying if not edge.counted]
+def _edge(graph: Graph, entry: AgentEntry, outcome: str, target: str) -> Edge:
+    """An edge of a custom agent. One that leads back is a retry, or a sample could circle forever."""
+    free = [edge for edge in graph.carrying if not edge.retry]
     back = entry.after in reachable(graph.names, free, target)
-    return Edge(entry.name, outcome, target, counted=back)
+    return Edge(entry.name, outcome, target, retry=back)
 
 
 def judging_order(graph: Graph, judges: Sequence[str]) -> list[str]:

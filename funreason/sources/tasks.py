@@ -1,6 +1,6 @@
 """Where tasks come from: a data file, or the embedded toolbox domain as `toolbox:<split>`.
 
-Which tasks a round takes depends on the seed and the round alone, so a resumed run takes the same.
+The tasks of a round depend only on the seed and the round, so a resumed run takes the same ones.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOOLBOX_PER_ROUND = 500
 
 
 class HeldOut(NamedTuple):
-    """A pool's tasks split in two: to train on, and held back for the gate."""
+    """A pool's tasks, split into those to train on and those held out for the gate."""
 
     train: list[Task]
     gate: list[Task]
@@ -52,22 +52,22 @@ class Pool:
     tasks: list[Task]
     refusals: list[Refusal] = field(default_factory=list)
     summary: str = ""
-    """What was read and what was not, in a sentence; empty for the embedded domain."""
+    """One sentence on what was read and refused; empty for the embedded domain."""
     contaminated: list[tuple[int, str]] = field(default_factory=list)
-    """Tasks whose query stands in the gate: the number of `tasks` before each, and `exact` or `near`."""
+    """Contaminated tasks: the number of `tasks` before each, and `exact` or `near`."""
 
     per_round: int | None = None
-    """How many tasks a round takes; None: all."""
+    """Tasks per round; None for all."""
 
     def next(self, k: int, history: State | None = None) -> list[Task] | None:
-        """The tasks of round `k`, counted from 1: the next `per_round` ones, from the first again after the last."""
+        """The tasks of round `k`, retry from 1: the next `per_round` ones, from the first again after the last."""
         if self.per_round is None or self.per_round >= len(self.tasks):
             return self.tasks
         first = (k - 1) * self.per_round
         return [self.tasks[i % len(self.tasks)] for i in range(first, first + self.per_round)]
 
     def contaminated_in(self, k: int) -> Counter[str]:
-        """How many contaminated tasks round `k` came upon while taking its tasks for the first time, by kind."""
+        """Contaminated tasks among those that round `k` is the first to take, by kind."""
         if self.per_round is None or self.per_round >= len(self.tasks):
             return Counter(kind for _, kind in self.contaminated)
         return Counter(kind for place, kind in self.contaminated if place // self.per_round + 1 == k)
@@ -76,8 +76,8 @@ class Pool:
 def read_pool(settings: Tasks, rounds: int, seed: int) -> Pool:
     """The tasks of a run in the order its rounds take them.
 
-    More rounds only add tasks at the end, so a run can be taken up again with another number of them. DataError when
-    a file has none that can be used, ConfigError when no file is named.
+    More rounds only append tasks, so a run can be resumed with another number of rounds. DataError when a file has no
+    usable task, ConfigError when no file is named.
     """
     if settings.path.startswith(TOOLBOX):
         each = settings.per_round or TOOLBOX_PER_ROUND
@@ -85,16 +85,16 @@ def read_pool(settings: Tasks, rounds: int, seed: int) -> Pool:
         tasks = [task for own in seeds for task in toolbox_tasks(settings.path, each, own, settings.mix)]
         return Pool(tasks, per_round=each)
     if not settings.path:
-        raise ConfigError("tasks.path names no data file, and this configuration learns from yours: give --tasks FILE.")
+        raise ConfigError("tasks.path is empty, and this configuration needs a data file: give --tasks FILE.")
     reading = read_tasks(Path(settings.path), strict=settings.strict)
     tasks = sorted(reading.tasks, key=lambda t: _rank(seed, t.id))
     return Pool(tasks, reading.refusals, reading.summary(), per_round=settings.per_round)
 
 
 def references(source: References, seed: int, round: int) -> list[Task]:
-    """The tasks with a reference that `source` gives to one round (0: the warm-up); each round takes others.
+    """The tasks with a reference that `source` gives to a round (0 for the supervised start); each round takes others.
 
-    A file is begun again at its end, and gives fewer where it has fewer.
+    A file starts again after its last record, and gives fewer tasks if it has fewer.
     """
     if source.path.startswith(TOOLBOX):
         return toolbox_tasks(source.path, source.count, _seed(seed, round), source.mix)
@@ -104,15 +104,15 @@ def references(source: References, seed: int, round: int) -> list[Task]:
     return [known[i % len(known)] for i in range(first, first + min(source.count, len(known)))]
 
 
-def warmup_tasks(source: References, pool: Pool, seed: int) -> list[Task]:
-    """The tasks with a reference that the warm-up learns: of `pool` where the source is the run's own tasks."""
+def start_tasks(source: References, pool: Pool, seed: int) -> list[Task]:
+    """The tasks of the supervised start, all with a reference: from `pool` where the source is the run's own tasks."""
     if source.path != OWN_TASKS:
         return references(source, seed, 0)
     return [task for task in pool.tasks if task.reference is not None][: source.count]
 
 
 def toolbox_tasks(path: str, count: int, seed: int, mix: Mapping[str, float] | None = None) -> list[Task]:
-    """`count` tasks of a toolbox split; ConfigError names the splits there are."""
+    """`count` tasks of a toolbox split. ConfigError lists the splits if there is no such one."""
     from funreason.data.toolbox import SPLITS, generate
 
     split = path.removeprefix(TOOLBOX)
@@ -122,16 +122,16 @@ def toolbox_tasks(path: str, count: int, seed: int, mix: Mapping[str, float] | N
 
 
 def hold_out(pool: Pool, suites: Collection[Suite]) -> HeldOut:
-    """Take gate items from the pool where a suite asks for `tasks:held_out`; only tasks that can be scored serve."""
+    """Hold out tasks that can be scored, if a suite uses `tasks:held_out`. DataError when there are none."""
     asking = next((suite for suite in suites if suite.path == HELD_OUT), None)
     if asking is None:
         return HeldOut(pool.tasks, [])
     able = [task for task in pool.tasks if can_be_scored(task)]
     if not able:
         raise DataError(
-            f"{pool.summary or 'the tasks'}: no record has a reference answer that could be scored, so nothing can be "
-            "held out for the gate. Name a suite of your own, and go without a warm-up, which learns from references: "
-            "--set gate.suites.held_out.path=FOLDER --set warmup.references=null"
+            f"{pool.summary or 'the tasks'}: no record has a reference answer that can be scored, so none can be "
+            "held out for the gate. Name another suite and skip the supervised start, which needs references: "
+            "--set gate.suites.held_out.path=FOLDER --set start.references=null"
         )
     count = asking.count or min(HELD_OUT_MOST, max(1, int(len(able) * HELD_OUT_SHARE)))
     chosen = {task.id for task in able[:count]}
@@ -139,7 +139,7 @@ def hold_out(pool: Pool, suites: Collection[Suite]) -> HeldOut:
 
 
 def can_be_scored(task: Task) -> bool:
-    """Whether a task's reference calls only what is offered, with what the schema allows: else no answer could pass."""
+    """Whether the reference calls offered functions with valid arguments. Otherwise no answer could be correct."""
     if task.reference is None or not task.tools:
         return False
     offered = {tool["name"]: tool for tool in task.tools}

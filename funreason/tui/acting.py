@@ -11,7 +11,7 @@ from pathlib import Path
 from textual.app import App
 
 from funreason.record.control import Verb, ask, can_ask
-from funreason.record.folder import RunFolder
+from funreason.record.folder import RecordError, RunFolder
 from funreason.tui.dialogs import Asking, Reading, Sure
 from funreason.tui.feed import Feed, ReplayFeed
 from funreason.tui.help import help_page
@@ -263,14 +263,26 @@ class Acting(App[None]):
 
     def switch_run(self, folder: RunFolder) -> None:
         """Watch another run."""
+        if not self._readable(folder):
+            return
         self.feed, self.look, self.held = self.open_feed(folder), Look(), False
         self.paint()
 
     def compare_with(self, folder: RunFolder) -> None:
         """Show another run beside this one."""
+        if not self._readable(folder):
+            return
         self.look.against, self.look.against_name = folder.state(), folder.name
         self.zoomed = True
         self._activate("compare")
+
+    def _readable(self, folder: RunFolder) -> bool:
+        try:
+            folder.check_format()
+        except RecordError as error:
+            self.say(str(error), warn=True)
+            return False
+        return True
 
 
 def seconds_of(text: str) -> float | None:

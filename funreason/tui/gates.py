@@ -57,4 +57,4 @@ def _p(score: Score, roomy: bool) -> Span:
 
 
 def _name(k: int) -> str:
-    return "warm-up" if k == 0 else f"round {k}"
+    return "start" if k == 0 else f"round {k}"

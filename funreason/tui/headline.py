@@ -87,7 +87,7 @@ def running(state: State, v: Vitals) -> bool:
 def _progress(r: RoundState, phase: str) -> str:
     if phase == "sample" and r.todo:
         return f" {min(r.fates.total(), r.todo)}/{r.todo}"
-    if phase in ("train", "warmup") and r.steps:
+    if phase in ("train", "start") and r.steps:
         return f" {r.steps[-1].step}/{r.steps[-1].steps}"
     return ""
 

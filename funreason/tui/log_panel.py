@@ -13,7 +13,7 @@ from funreason.tui.look import Look
 MOST = 300
 PHASES = {
     "base": "measuring the start",
-    "warmup": "warm-up on references",
+    "start": "supervised start on references",
     "sample": "sampling and judging",
     "train": "update",
     "gate": "gate",

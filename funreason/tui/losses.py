@@ -18,7 +18,7 @@ SCALE = 7
 def loss_page(state: State, look: Look, width: int, height: int) -> Page:
     """L_think above L_result, each between its own bounds; then alpha, the learning rate and tokens per second."""
     k, r = look.shown_round(state), look.of(state)
-    title = f"loss · {'warm-up' if k == 0 else f'round {k}'}"
+    title = f"loss · {'start' if k == 0 else f'round {k}'}"
     if not r.steps:
         before = look.before(state)
         last = f" The round before ended at {_last(before)}." if before and before.steps else ""

@@ -17,8 +17,9 @@ MOST = 200
 """Rows made at once: more than anyone scrolls through, few enough to be made four times a second."""
 OUTCOMES = {
     "pass": ("✓", "good"), "kept": ("✓", "good"), "text": ("✓", "good"), "keep_text": ("✓", "good"),
-    "drop": ("✗", "bad"), "dropped": ("✗", "bad"), "dead": ("✗", "bad"), "error": ("!", "bad"), "spent": ("✗", "bad"),
-    "regenerate": ("↻", "warn"), "same": ("↻", "warn"), "changed": ("↻", "warn"), "fresh": ("↻", "warn"),
+    "drop": ("✗", "bad"), "dropped": ("✗", "bad"), "dead": ("✗", "bad"), "error": ("!", "bad"),
+    "exhausted": ("✗", "bad"),
+    "regenerate": ("↻", "warn"), "reformatted": ("↻", "warn"), "rewritten": ("↻", "warn"), "resampled": ("↻", "warn"),
 }  # fmt: skip
 _SORTS = ("newest", "id", "attempt", "node", "verdict", "reason")
 

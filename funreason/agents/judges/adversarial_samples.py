@@ -1,7 +1,6 @@
-"""Samples that break judges: what models and data files really hold, in the forms that hurt most.
+"""Adversarial samples for the contract test: extreme forms of what models and data files really contain.
 
-None is judged right or wrong here. A judge may answer whatever it declares; it may not raise, hang, hold the event loop
-or change the sample.
+A judge may answer with any outcome it declares. It must not raise, hang, block the event loop or change the sample.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from funreason.types import Call, Sample, Task, changed
 
 MEGABYTE = 1_000_000
 DEEP = 5_000
-"""Brackets in one another: far deeper than a recursive reader can follow."""
+"""Nested brackets: far deeper than a recursive parser can follow."""
 NESTED = 100
-"""Levels of a nested schema: more than any reader here follows, fewer than Python's own."""
+"""Levels of a nested schema: more than any parser here follows, fewer than Python's recursion limit."""
 
 TOOL: dict[str, Any] = {
     "name": "get_weather",

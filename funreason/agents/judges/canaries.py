@@ -1,8 +1,8 @@
-"""Canaries: samples known to be good or bad, made from references, to learn how often a judge errs.
+"""Canaries: samples known to be good or bad, made from references, to measure how often a judge errs.
 
-A good one is the reference's own answer, with its thinking or a plain one. A bad one is a good one spoilt by a fault
-that its stage ought to find. Which tasks serve, and how they are spoilt, depends on the seed, the round and the task
-alone. No canary is ever kept, counted among the samples, or trained on: they are shown to judges and to nobody else.
+A good canary is the reference's answer with its thinking, or with a plain one. A bad canary is a good one with a fault
+that its stage should find. The choice of tasks and faults depends only on the seed, the round and the task. Canaries
+are shown to judges only: they are never kept, counted or trained on.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from funreason.types import Outcome, Sample, Task, changed
 
 PREFIX = "canary/"
 FIRST = "response"
-"""The one stage that is shown ordinary text."""
+"""The only stage that sees plain text."""
 
 
 class Canary(NamedTuple):
-    """A sample and what is known of it: `fault` names what is wrong, empty for a good one."""
+    """A sample and its fault; the fault of a good one is empty."""
 
     sample: Sample
     fault: str = ""
 
     @property
     def bad(self) -> bool:
-        """Whether a judge ought to refuse it."""
+        """Whether a judge should refuse it."""
         return bool(self.fault)
 
     def misjudged(self, outcome: str) -> bool:
-        """Whether `outcome` is wrong: a bad one let on towards training, or a good one kept from where it belongs."""
+        """Whether `outcome` is wrong: a bad canary accepted, or a good one not."""
         if self.bad:
             return outcome in (Outcome.PASS, Outcome.KEEP_TEXT)
         return outcome != (Outcome.PASS if self.sample.task.reference else Outcome.KEEP_TEXT)
 
 
 class CanarySet:
-    """The good samples of a round, to be asked as they are or spoilt."""
+    """The good samples of a round, from which good and bad canaries are made."""
 
     def __init__(self, tasks: Iterable[Task], seed: int, round: int) -> None:
         ranked = sorted(tasks, key=lambda task: _rank(seed, round, task.id))
@@ -53,12 +53,12 @@ class CanarySet:
         self.texts = [sample for sample in found if not sample.task.reference]
 
     def good(self, stage: str, count: int) -> list[Canary]:
-        """`count` good ones: calls, and for the stage that is shown texts a quarter of those."""
+        """`count` good canaries: calls, and for the stage that sees plain text up to a quarter texts."""
         texts = self.texts[: count // 4] if stage == FIRST else []
         return [Canary(sample) for sample in (*self.calls[: count - len(texts)], *texts)]
 
     def bad(self, stage: str, count: int) -> list[Canary]:
-        """`count` bad ones for a stage, all its faults by turns; none for a judge whose question nobody knows."""
+        """Up to `count` bad canaries for a stage, its faults in turn. Empty for a judge of no known stage."""
         return list(islice(self._spoilt(stage), count)) if stage in FAULTS else []
 
     def _spoilt(self, stage: str) -> Iterator[Canary]:
@@ -75,7 +75,7 @@ class CanarySet:
 
 
 def _good(task: Task, round: int) -> Sample | None:
-    """The reference as a sample; None when it has none that can be written."""
+    """The reference as a sample; None if there is none or it cannot be rendered."""
     try:
         sample = reference_sample(task, f"{PREFIX}r{round}/{task.id}/good", round=round)
     except (ValueError, CallRenderError):
@@ -90,12 +90,12 @@ def _named(sample: Sample, fault: str) -> Sample:
 
 
 def _apart(task: Task, suffix: str) -> Task:
-    """The task under a name of its own: a canary's must not be taken for the round's."""
+    """The task under another id, so that it cannot be confused with the round's task."""
     return msgspec.structs.replace(task, id=f"{PREFIX}{task.id.removeprefix(PREFIX)}{suffix}")
 
 
 def _donor(sample: Sample, among: Sequence[Sample], place: int) -> Sample | None:
-    """The next sample that calls none of the functions that this one calls or is offered."""
+    """The next sample that calls no function which this one calls or is offered."""
     names = {call.name for call in sample.task.reference or ()} | {tool["name"] for tool in sample.task.tools}
     for other in (*among[place + 1 :], *among[:place]):
         if names.isdisjoint(call.name for call in other.task.reference or ()):

@@ -1,7 +1,7 @@
-"""Judges are judged: each round shows them canaries, and one that errs too often stops it before it draws a sample.
+"""Checks the judges on canaries before each round and stops the round when one errs too often.
 
-The same agents that will sit on the bus are asked directly, so nothing they are shown can get into the flow. What each
-was shown and said stands in the round's `canaries.jsonl`.
+The round's judges are called directly, not over the bus, so no canary can end up among the samples. Every canary and
+the verdict on it are written to the round's `canaries.jsonl`.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from funreason.types import Outcome, Sample, Task, Verdict
 
 CANARIES = "canaries"
 LEAST = 10
-"""Good and bad canaries of each judge, however small a round is: a rate of fewer says nothing."""
+"""Good and bad canaries per judge in the smallest round: an error rate over fewer means nothing."""
 SPARE = 4
-"""Tasks per canary: not every reference can be spoilt in every way."""
+"""Tasks drawn per canary: not every reference can be perturbed in every way."""
 STAND_IN = "toolbox:new_dev"
-"""Where references come from when the run's own tasks have too few: a split nothing is trained on."""
+"""The references used when the run's tasks have too few: a split that is never trained on."""
 
 Judge = Callable[[Sample], Awaitable[Any]]
 T = TypeVar("T")
 
 
 class JudgeFailedCanaries(RuntimeError):
-    """A judge erred on more canaries than it may; the message says on which, and what to do."""
+    """A judge erred on more canaries than allowed; the message names them and says what to do."""
 
 
-class Said(NamedTuple):
+class JudgedCanary(NamedTuple):
     """A canary and a judge's verdict on it."""
 
     canary: Canary
@@ -52,7 +52,7 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CanaryCheck:
-    """Tries judges on canaries and writes down what came of it."""
+    """Asks judges about canaries and records the results."""
 
     config: Config
     write: Callable[[Event], object]
@@ -60,25 +60,26 @@ class CanaryCheck:
 
     @property
     def decides(self) -> bool:
-        """Whether what is found may stop the round, so that it has to be known before."""
+        """Whether the result may stop the round, so that sampling must wait for it."""
         limits = self.config.fcdr.canaries
         return limits.max_false_pass is not None or limits.max_false_drop is not None
 
     async def examine(
         self, judges: Mapping[str, Judge], tasks: Sequence[Task], samples: int, k: int, texts: SampleFiles
     ) -> None:
-        """Try every judge of round `k`, which is to have so many samples of these tasks.
+        """Check every judge of round `k`, which will have `samples` samples of `tasks`.
 
-        UnfitJudge when one errs more often than `fcdr.canaries` allows; Interrupted when the run is asked to stop.
+        JudgeFailedCanaries when one errs more often than `fcdr.canaries` allows; Interrupted when the run is asked to
+        stop.
         """
         settings = self.config.fcdr.canaries
         if not settings.share or not judges:
             return
         count = max(LEAST, math.ceil(settings.share * samples / (2 * len(judges))))
-        flock = CanarySet(await self._tasks(tasks, SPARE * count, k), self.config.seed, k)
-        texts.forget(CANARIES)  # of an attempt that was broken off
+        canaries = CanarySet(await self._tasks(tasks, SPARE * count, k), self.config.seed, k)
+        texts.forget(CANARIES)  # left by an interrupted attempt
         turns = asyncio.Semaphore(self.config.fcdr.samples_at_once)
-        heard = await _all(self._asked(*each, flock, count, turns) for each in judges.items())
+        heard = await _all(self._asked(*each, canaries, count, turns) for each in judges.items())
         self.stop.check()
         told = []
         for node, said in zip(judges, heard, strict=True):
@@ -91,43 +92,43 @@ class CanaryCheck:
             require_fit(event, settings, texts)
 
     async def _asked(
-        self, node: str, judge: Judge, flock: CanarySet, count: int, turns: asyncio.Semaphore
-    ) -> list[Said]:
-        """What a judge says of its canaries; less than all once the run was asked to stop."""
+        self, node: str, judge: Judge, canaries: CanarySet, count: int, turns: asyncio.Semaphore
+    ) -> list[JudgedCanary]:
+        """A judge's verdicts on its canaries; fewer than all when the run is asked to stop."""
         stage = self._stage(node)
 
-        async def ask(canary: Canary) -> Said | None:
+        async def ask(canary: Canary) -> JudgedCanary | None:
             async with turns:
                 await self.stop.wait()
-                return None if self.stop.asked else Said(canary, await _verdict(node, judge, canary.sample))
+                return None if self.stop.asked else JudgedCanary(canary, await _verdict(node, judge, canary.sample))
 
-        heard = await _all(map(ask, (*flock.good(stage, count), *flock.bad(stage, count))))
+        heard = await _all(map(ask, (*canaries.good(stage, count), *canaries.bad(stage, count))))
         return [each for each in heard if each is not None]
 
     def _stage(self, node: str) -> str:
-        """Whose question a judge asks: that of the stage it is named after, or that its entry names."""
-        return next((entry.stage for entry in self.config.fcdr.judges if entry.name == node and entry.stage), node)
+        """The stage whose question a judge answers: the one in its `agents` entry, or else its own name."""
+        return next((entry.stage for entry in self.config.agents if entry.name == node and entry.stage), node)
 
     async def _tasks(self, own: Sequence[Task], count: int, k: int) -> Sequence[Task]:
-        """The run's own tasks, or `count` others with a reference where too few have one that could be right."""
+        """The run's own tasks, or `count` others when too few of them have a usable reference."""
         path = self.config.fcdr.canaries.path
         if path == OWN_TASKS:
             able = [task for task in own if can_be_scored(task)]
             if sum(bool(task.reference) for task in able) >= LEAST:
                 return able
-            text = f"the tasks have too few references for canaries, so the judges are tried on those of {STAND_IN}"
+            text = f"the tasks have too few references for canaries; the judges are checked on {STAND_IN} instead"
             self.write(LogMessage(level="info", text=text, round=k))
             path = STAND_IN
         draw = partial(references, References(path=path, count=count), self.config.seed, k)
-        # To draw from the toolbox takes a tenth of a second, and others may go on meanwhile.
+        # Drawing from the toolbox takes a tenth of a second; other agents keep running meanwhile.
         return await asyncio.to_thread(draw) if path.startswith(TOOLBOX) else draw()
 
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None], give_up: Callable[[], None], *, first: bool) -> AsyncIterator[None]:
-    """While the block lasts, `work` is done too, or before it with `first`.
+    """Run `work` alongside the block, or before it with `first`.
 
-    Where work fails beside the block, `give_up` is to end the block early, and the failure is raised behind it.
+    If work fails during the block, `give_up` is called to end the block early, and the error is raised after it.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -144,16 +145,17 @@ async def beside(work: Coroutine[Any, Any, None], give_up: Callable[[], None], *
 def with_self_agreement(
     judges: Mapping[str, Judge], config: Config, write: Callable[[Event], object]
 ) -> dict[str, Judge]:
-    """The judges, each asking itself a share of the samples twice."""
-    if not config.fcdr.agreement:
+    """The judges, each of which judges a share of its samples twice."""
+    if not config.fcdr.self_agreement_share:
         return dict(judges)
     return {
-        node: SelfAgreement(node, judge, config.fcdr.agreement, config.seed, write) for node, judge in judges.items()
+        node: SelfAgreement(node, judge, config.fcdr.self_agreement_share, config.seed, write)
+        for node, judge in judges.items()
     }
 
 
 def require_fit(event: CanaryResult, limits: Canaries, texts: SampleFiles) -> None:
-    """Raise UnfitJudge when what was examined is over a limit."""
+    """Raise JudgeFailedCanaries when a result is over a limit."""
     missed = ", ".join(f"{fault} {count}" for fault, count in event.missed.items())
     for wrong, asked, most, key, what in (
         (event.passed, event.bad, limits.max_false_pass, "max_false_pass", f"passed {{}} known bad samples ({missed})"),
@@ -162,13 +164,13 @@ def require_fit(event: CanaryResult, limits: Canaries, texts: SampleFiles) -> No
         if most is not None and asked and wrong / asked > most:
             raise JudgeFailedCanaries(
                 f"judge {event.node!r} {what.format(f'{wrong} of {asked}')}: {100 * wrong / asked:.0f} %, where "
-                f"fcdr.canaries.{key} allows {100 * most:.0f} %. Round {event.round} was stopped before it drew a "
-                f"sample. What the judge was shown and said stands in {texts.folder / CANARIES}.jsonl. Mend it "
-                "and go on with --resume, or begin anew with another judge or limit."
+                f"fcdr.canaries.{key} allows {100 * most:.0f} %. Round {event.round} was stopped before sampling. The "
+                f"canaries and the verdicts on them are in {texts.folder / CANARIES}.jsonl. Fix the judge and continue "
+                "with --resume, or start a new run with another judge or limit."
             )
 
 
-def _examined(k: int, node: str, said: Sequence[Said]) -> CanaryResult:
+def _examined(k: int, node: str, said: Sequence[JudgedCanary]) -> CanaryResult:
     heard = [(each.canary, each.verdict.outcome) for each in said if each.verdict.outcome != Outcome.ERROR]
     wrong = [canary for canary, outcome in heard if canary.misjudged(outcome)]
     missed = Counter(canary.fault for canary in wrong if canary.bad)
@@ -186,7 +188,7 @@ def _examined(k: int, node: str, said: Sequence[Said]) -> CanaryResult:
 
 
 async def _all(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """What each comes to; where one fails, none goes on."""
+    """The results of all; when one fails, the others are cancelled."""
     tasks = [asyncio.ensure_future(each) for each in asked]
     try:
         return await asyncio.gather(*tasks)
@@ -196,7 +198,7 @@ async def _all(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def _verdict(node: str, judge: Judge, sample: Sample) -> Verdict:
-    """What a judge says, as a verdict of its node; a judge that fails has answered with an error."""
+    """A judge's answer as a verdict of its node; an exception becomes the outcome `error`."""
     try:
         answer = await judge(sample)
     except Exception as error:

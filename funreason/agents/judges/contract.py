@@ -1,4 +1,9 @@
-"""One sample put to a judge outside any run: what it answers, or the fault in its place."""
+"""The contract test of a judge (`funreason agents test`): what the bus and the record rely on.
+
+The judge is called outside any run, on ordinary and on adversarial samples. The test does not say whether its verdicts
+are right; canaries do (`docs/judges.md`). A judge that keeps the contract cannot stop a run, block it or change another
+judge's sample.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +26,7 @@ from funreason.types import Sample
 
 
 class Trial(NamedTuple):
-    """What one judgement came to: an answer, or the fault in its place; `took_s` with its waiting, `held_s` without."""
+    """One call of a judge: its answer or fault. `took_s` includes waiting, `held_s` is the longest blocking step."""
 
     sample: Sample
     answer: Any
@@ -33,7 +38,7 @@ class Trial(NamedTuple):
 
 
 async def put(agent: Any, sample: Sample, limit_s: float) -> Trial:
-    """Put `sample` to `agent`, which has `limit_s` seconds. Whatever the agent raises is its fault, Ctrl-C is not."""
+    """Ask `agent` about `sample`, for at most `limit_s` seconds. Any exception but Ctrl-C is a fault of the agent."""
     before, answer, fault, cut, timed = copy.deepcopy(sample), None, "", False, None
     limit = asyncio.timeout(limit_s)
     try:
@@ -43,12 +48,12 @@ async def put(agent: Any, sample: Sample, limit_s: float) -> Trial:
     except KeyboardInterrupt:
         raise
     except EventLoopBlocked:
-        fault, cut = f"held the event loop for {limit_s:.0f} s", True
+        fault, cut = f"blocked the event loop for {limit_s:.0f} s", True
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and is_broken_off():
             raise
         fault = _end_of(error)
-    if limit.expired():  # whatever it made of being told so
+    if limit.expired():  # even if the agent answered its cancellation
         fault, cut = f"no answer within {limit_s:.0f} s", True
     took_s, held_s = (timed.took_s, timed.longest_s) if timed is not None else (0.0, 0.0)
     return Trial(sample, answer, fault or _unreadable(answer), took_s, held_s, sample != before, cut)
@@ -61,36 +66,31 @@ def _end_of(error: BaseException) -> str:
 def _unreadable(answer: Any) -> str:
     words = outcomes_of(answer)
     if words is None:
-        return f"answered with {type(answer).__name__}; expected a Verdict, a word, an Emit or a list of Emit"
+        return f"answered with {type(answer).__name__}; expected a Verdict, an outcome, an Emit or a list of Emit"
     wrong = [word for word in words if not isinstance(word, str)]
-    return f"answered with the outcome {wrong[0]!r}, which is no word" if wrong else ""
+    return f"answered with the outcome {wrong[0]!r}, which is not a string" if wrong else ""
 
-
-# The contract test of a judge: what the bus and the record rely on, tried on ordinary and on nasty samples.
-#
-# It asks the judge itself, outside any run, so it says nothing about whether the verdicts are right: canaries do that
-# (`docs/judges.md`). A judge that keeps the contract cannot stop a run, hang it, or spoil another judge's sample.
 
 ORDINARY = 40
 """Reference answers of the embedded domain, in all its categories."""
 HOLDS_S = 0.25
-"""The longest step a judge may take: a sample of a megabyte may be read, nothing may be waited for."""
+"""Longest blocking step allowed: enough to parse a sample of a megabyte, not to wait for anything."""
 LIMIT_S = 10.0
-"""How long one judgement may take; an agent that asks a model needs seconds. The first that is late ends the test."""
+"""Time limit of one call; an agent that asks a model needs seconds. The first one over it ends the test."""
 BUDGET_S = 60.0
-"""How long samples are put to a slow judge; those left over are not asked, and the report says so."""
+"""Time limit for all samples; the report says how many were left out."""
 TRIES = 3
-"""How often a step that was too long is tried again: it may have waited for a page."""
+"""Retries of a blocking step: it may have waited for a page fault."""
 TIMED = 10
-"""How often each ordinary sample is judged for the speed."""
+"""Calls per ordinary sample in the speed test."""
 SHOWN = 3
-"""Of samples with a fault, how many are named."""
+"""Samples with a fault that are named."""
 
 Sign = Literal["kept", "broken", "told"]
 
 
 class Clause(NamedTuple):
-    """One clause of the contract: kept, broken, or only `told` for the reader's sake."""
+    """One clause of the contract: kept, broken, or `told`, which is information only."""
 
     name: str
     sign: Sign
@@ -98,14 +98,14 @@ class Clause(NamedTuple):
 
 
 async def clauses(agent: Any, outcomes: Iterable[str] = ()) -> list[Clause]:
-    """Every clause, tried on `agent`, which has passed `load_agent`.
+    """Test every clause on a loaded agent.
 
-    `outcomes` are words it may answer beyond the usual ones and those that it declares itself.
+    `outcomes` are allowed in addition to the usual ones and those the agent declares.
     """
     ordinary = [reference_sample(task, f"ordinary/{task.id}") for task in generate("new_dev", ORDINARY, 0)]
     samples = [*ordinary, *nasty_samples()]
     first = await _ask_all(agent, samples)
-    # In another order: an agent that keeps count must not look as if it kept its word.
+    # In another order, so that an agent that counts its calls does not look deterministic.
     second = await _ask_all(agent, [asked.sample for asked in reversed(first) if not asked.fault])
     timed = await _ask_for_speed(agent, [asked.sample for asked in first[:ORDINARY] if not asked.fault])
     return [
@@ -124,7 +124,7 @@ def broken(found: Sequence[Clause]) -> bool:
 
 
 async def _ask_all(agent: Any, samples: Sequence[Sample]) -> list[Trial]:
-    """The samples one by one, until the judge is late once or the time is over."""
+    """Ask about the samples one by one until a call is late or the time is up."""
     asked: list[Trial] = []
     until = perf_counter() + BUDGET_S
     for sample in samples:
@@ -139,7 +139,7 @@ def _answers(asked: Sequence[Trial], again: Sequence[Trial], wanted: int) -> Cla
     faults += [f"{each.sample.id}, asked again: {each.fault}" for each in again if each.fault]
     most = f"{len(asked)} of {wanted} samples asked" if len(asked) < wanted else f"all {wanted} samples asked"
     if not faults:
-        return Clause("answers", "kept", f"{most}, nasty ones too, and none without an answer")
+        return Clause("answers", "kept", f"{most}, adversarial ones included, and all were answered")
     return Clause("answers", "broken", _some(f"{most}, {len(faults)} without a usable answer", faults))
 
 
@@ -151,8 +151,8 @@ def _outcomes(known: Set[str], asked: Sequence[Trial]) -> Clause:
     unknown = sorted(set(counts) - known)
     if not unknown:
         return Clause("outcomes", "kept", f"{told}; declared: {', '.join(sorted(known))}")
-    told += f". Not declared: {', '.join(unknown)}. Give the agent the attribute `outcomes = {tuple(unknown)}`, and "
-    return Clause("outcomes", "broken", f"{told}its entry in fcdr.judges a node for each")
+    told += f". Not declared: {', '.join(unknown)}. Declare `outcomes = {tuple(unknown)}` on the agent, and "
+    return Clause("outcomes", "broken", f"{told}give its `agents` entry a node for each")
 
 
 def _determinism(agent: Any, first: Sequence[Trial], second: Sequence[Trial]) -> Clause:
@@ -162,7 +162,7 @@ def _determinism(agent: Any, first: Sequence[Trial], second: Sequence[Trial]) ->
     promised = getattr(agent, "deterministic", False)
     told = f"asked twice, {len(differ)} of {len(second)} answers differ" if second else "there was no answer to compare"
     if not promised:
-        return Clause("deterministic", "told", f"not promised, as `deterministic = True` would; {told}")
+        return Clause("deterministic", "told", f"not promised (`deterministic = True` would promise it); {told}")
     return Clause("deterministic", "broken", _some(told, differ)) if differ else Clause("deterministic", "kept", told)
 
 
@@ -175,24 +175,24 @@ async def _loop(agent: Any, asked: Sequence[Trial]) -> Clause:
                 break
             last = await put(agent, each.sample, LIMIT_S)
             held[each.sample.id] = min(held[each.sample.id], last.held_s)
-        if last.late:  # one that no longer answers would take the limit with each sample to come
+        if last.late:  # every further sample could take the whole limit
             break
     name = max(held, key=lambda name: held[name])
-    told = f"held for {1000 * held[name]:.1f} ms at most, by {name}; the limit is {1000 * HOLDS_S:.0f} ms"
+    told = f"blocked for {1000 * held[name]:.1f} ms at most, by {name}; the limit is {1000 * HOLDS_S:.0f} ms"
     if held[name] <= HOLDS_S:
         return Clause("event loop", "kept", told)
-    return Clause("event loop", "broken", f"{told}. Put blocking work into `await asyncio.to_thread(...)`")
+    return Clause("event loop", "broken", f"{told}. Move blocking work into `await asyncio.to_thread(...)`")
 
 
 def _untouched(asked: Sequence[Trial]) -> Clause:
     touched = [each.sample.id for each in asked if each.changed]
     if not touched:
-        return Clause("samples", "kept", "left as they were")
+        return Clause("samples", "kept", "unchanged")
     return Clause("samples", "broken", _some(f"{len(touched)} were changed in place; answer with an Emit", touched))
 
 
 async def _ask_for_speed(agent: Any, samples: Sequence[Sample]) -> list[Trial]:
-    """The samples again and again, until one is without an answer or the time is over."""
+    """Ask about the samples repeatedly until one is not answered or the time is up."""
     timed: list[Trial] = []
     until = perf_counter() + LIMIT_S
     for sample in list(samples) * TIMED:

@@ -1,8 +1,8 @@
-"""A judge of one's own, in its seat: whatever it says gets into the record under the name of its node.
+"""Runs a custom judge at its node of the graph and records its answers under the node's name.
 
-A bare word becomes a verdict with a reason, `<node>.<word>`, because a dead letter without a reason could not be told
-from another. The verdict's stage is the node, so that its reason is counted there. A judge that does not answer in time
-has failed on the sample; one that computes without ever awaiting cannot be broken off.
+A bare outcome becomes a verdict with the reason `<node>.<outcome>`, so that dead letters can be told apart. The
+verdict's stage is always the node. A judge that exceeds its time limit has failed on the sample. A judge that computes
+without ever awaiting cannot be interrupted.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import msgspec
 from funreason.types import Outcome, Sample, Verdict
 
 USUAL: tuple[str, ...] = (Outcome.PASS, Outcome.DROP, Outcome.ERROR)
-"""The outcomes that every judge's node has; others are declared."""
+"""The outcomes of every judge's node. Others must be declared."""
 REASON_CHARS, EVIDENCE_CHARS = 200, 4_000
-"""What is kept of a verdict's words: reasons are counted and stand in the log, which holds no texts."""
+"""Longest reason and evidence kept of a verdict: reasons go into the log, which holds no long texts."""
 
 
 class CustomJudge:
-    """Asks `agent` and signs its answer with the name of the node."""
+    """Calls `agent` and labels its answer with the node's name. `limit_s` is the time limit per sample in seconds."""
 
     def __init__(self, node: str, agent: Callable[[Sample], Awaitable[Any]], limit_s: float | None = 60.0) -> None:
         self.node = node
@@ -30,11 +30,11 @@ class CustomJudge:
         self.limit_s = limit_s
 
     async def __call__(self, sample: Sample) -> Any:
-        """The agent's answer, as a verdict of this node where it is a verdict or a word."""
+        """The agent's answer. A verdict or a bare outcome becomes a verdict of this node."""
         return self._signed(await self._in_time(self.agent(sample)))
 
     async def judge_uncached(self, sample: Sample) -> Any:
-        """The same from an agent that looks nothing up, where it has such a method."""
+        """The same without the agent's cache, if it has a method `judge_uncached`."""
         return self._signed(await self._in_time(getattr(self.agent, "judge_uncached", self.agent)(sample)))
 
     async def _in_time(self, answer: Awaitable[Any]) -> Any:
@@ -49,8 +49,8 @@ class CustomJudge:
         except asyncio.CancelledError as error:
             if is_broken_off():
                 raise
-            # Let through, it would pass for the user's interrupt, and the run would end without a reason.
-            raise RuntimeError(f"{self.node} raised CancelledError, and nobody had cancelled it") from error
+            # Passed on, it would look like the user's interrupt and end the run without a reason.
+            raise RuntimeError(f"{self.node} raised CancelledError, but was not cancelled") from error
 
     def _signed(self, answer: Any) -> Any:
         if isinstance(answer, str):
@@ -66,11 +66,11 @@ class CustomJudge:
 
 
 def declared(agent: object) -> frozenset[str]:
-    """The outcomes an agent may answer with: the usual ones, and those in its attribute `outcomes`."""
+    """The outcomes an agent may return: the usual ones and those in its attribute `outcomes`."""
     return frozenset(USUAL) | frozenset(getattr(agent, "outcomes", ()))
 
 
 def is_broken_off() -> bool:
-    """Whether the task under way is being cancelled from outside, and it is not an agent that cancels itself."""
+    """Whether the current task is cancelled from outside, as opposed to an agent raising CancelledError itself."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -1,7 +1,7 @@
-"""How long an agent holds the event loop: each step between two of its pauses is timed, and one without end is cut.
+"""Times how long a judge blocks the event loop between two awaits, and interrupts it past a limit.
 
-A step that sleeps or computes stops every other agent of the run, and no timeout of asyncio can reach into it. Here an
-alarm does, where there is one: in the main thread, and unless the step is inside C code that looks for no signals.
+A step that sleeps or computes blocks every other agent of the run, and asyncio's timeouts cannot interrupt it.
+SIGALRM can, but only in the main thread, and not inside C code that does not check for signals.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _THREAD: int = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
 
 class EventLoopBlocked(BaseException):
-    """A step was cut because it held the event loop for too long. No `except Exception` of the agent may catch it."""
+    """A step blocked the event loop for too long. A BaseException, so that no `except Exception` catches it."""
 
 
 class EventLoopGuard:
-    """Awaits an agent's answer; afterwards `longest_s` is its longest step in seconds, `took_s` all with waiting."""
+    """Awaits an agent's answer. Then `longest_s` is its longest step, `took_s` the total with waiting (seconds)."""
 
     def __init__(self, answer: Coroutine[Any, Any, Any], limit_s: float) -> None:
         self.longest_s = 0.0
@@ -41,11 +41,11 @@ class EventLoopGuard:
             try:
                 fault = None
                 yield found
-            except BaseException as thrown:  # a cancellation is the agent's to answer
+            except BaseException as thrown:  # passed on to the agent, as is a cancellation
                 fault = thrown
 
     def _step(self, fault: BaseException | None) -> tuple[bool, Any]:
-        """Whether the agent is done, and its answer or what it waits for."""
+        """Run one step. Returns whether the agent is done, and its answer or what it awaits."""
         started = _Moment.now()
         try:
             with _alarm(self._limit_s):
@@ -64,7 +64,7 @@ class EventLoopGuard:
 
 
 class _Moment(NamedTuple):
-    """Where this thread's clocks stand."""
+    """A reading of this thread's clocks."""
 
     wall_s: float
     cpu_s: float
@@ -75,9 +75,9 @@ class _Moment(NamedTuple):
         return cls(perf_counter(), thread_time(), resource.getrusage(_THREAD).ru_nvcsw)
 
     def held_s(self) -> float:
-        """Seconds since then: by the wall's clock where the thread waited for something, else its processor time.
+        """Seconds since this reading: wall time if the thread waited for something, else its CPU time.
 
-        On a machine that is busy a step that only computes would otherwise be blamed for others' work.
+        On a busy machine, wall time would charge a step that only computes for the work of other processes.
         """
         now = _Moment.now()
         return now.wall_s - self.wall_s if now.waits > self.waits else now.cpu_s - self.cpu_s

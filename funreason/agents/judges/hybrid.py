@@ -1,7 +1,8 @@
-"""Rules before models: a stage's rule judge speaks first, and the model is asked only where rules cannot tell.
+"""Combines a stage's rule judge with its LLM judge.
 
-Facts are for a stage that is judged by the model alone: what no judgement is needed for (an answer that was cut off,
-a thinking that is not there) stays with the rule, since the model is not even shown it. The rule is asked only then.
+With `both`, the rule judges first and the model is asked only when the rule cannot decide. With `llm`, the model judges
+alone, except for plain facts that it is not shown, such as a truncated answer or missing thinking: those stay with the
+rule.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ Judge = Callable[[Sample], Awaitable[Verdict]]
 Settled = Callable[[Sample, Verdict], bool]
 Fact = Callable[[Sample], bool]
 DECIDABLE = ("response", "format")
-"""Stages of which a rule can tell everything."""
+"""Stages that rules decide completely."""
 
 
 class RulesThenModel:
-    """Answers with the rule's verdict where it is `settled` by it, else with the model's."""
+    """Answers with the rule's verdict if that is `settled`, else with the model's."""
 
     def __init__(self, rule: Judge, model: LlmJudge, settled: Settled) -> None:
         self.rule = rule
@@ -28,11 +29,11 @@ class RulesThenModel:
         self.settled = settled
 
     async def __call__(self, sample: Sample) -> Verdict:
-        """One verdict; the model is not asked where the rule settles it."""
+        """The verdict. The model is not asked if the rule's is settled."""
         return await self._judged(sample, self.model)
 
     async def judge_uncached(self, sample: Sample) -> Verdict:
-        """The same from a model that looks nothing up."""
+        """The same without the model's cache."""
         return await self._judged(sample, self.model.judge_uncached)
 
     async def _judged(self, sample: Sample, model: Judge) -> Verdict:
@@ -41,7 +42,7 @@ class RulesThenModel:
 
 
 class ModelUnlessTrivial(RulesThenModel):
-    """Answers with the rule's verdict where the sample leaves nothing to judge, else with the model's."""
+    """Answers with the rule's verdict if `fact` holds for the sample, else with the model's."""
 
     def __init__(self, rule: Judge, model: LlmJudge, fact: Fact) -> None:
         super().__init__(rule, model, lambda sample, verdict: True)

@@ -1,7 +1,7 @@
-"""Agents that can be named by one word: the five judges, and what installed packages offer.
+"""Agents that can be named by one word: the five rule judges and those of installed packages.
 
-A package offers an agent by an entry point of the group `funreason.agents`. Looking at what is offered imports none of
-it, so a package that is broken disturbs nobody until it is asked for by name.
+A package offers an agent through an entry point of the group `funreason.agents`. Listing the offers imports nothing, so
+a broken package does no harm unless its agent is used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ JUDGES = {
 
 
 class Offer(NamedTuple):
-    """An agent that somebody offers: its name, `module:name` of what it is, and the distribution it comes from."""
+    """An installed agent: its name, its `module:name` spec, and the distribution that provides it."""
 
     name: str
     spec: str
@@ -32,7 +32,7 @@ class Offer(NamedTuple):
 
 
 def offers() -> list[Offer]:
-    """All there are: our own in the order of their stages, then the others' by name."""
+    """All installed agents: the rule judges in stage order, then others by name."""
     own = [Offer(name, spec, "funreason", funreason.__version__) for name, spec in JUDGES.items()]
     found = {
         Offer(entry.name, entry.value, entry.dist.name, entry.dist.version)

@@ -1,8 +1,8 @@
-"""Ways to spoil a good sample so that exactly one stage ought to refuse it: what known bad canaries are made of.
+"""Faults that turn a good sample into a bad canary, each such that exactly one stage should refuse it.
 
-Each takes a good sample and another good one, the donor, that calls none of its functions (None where there is none),
-and gives None where it cannot be done. What stage 2 judges is spoilt in the tools, not in the answer, since a model as
-judge is not shown the answer there.
+Each takes a good sample and a donor, another good sample that calls none of its functions (None if there is none), and
+returns None where it cannot be applied. Faults of stage 2 change the tools, not the answer, which an LLM judge does
+not see there.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ APOLOGIES = (
 
 
 def text_for_call(sample: Sample, donor: Sample | None) -> Sample | None:
-    """Ordinary text where a call is due."""
+    """Plain text instead of a call."""
     return changed(sample, answer=APOLOGIES[len(sample.task.query) % len(APOLOGIES)])
 
 
 def cut_off(sample: Sample, donor: Sample | None) -> Sample | None:
-    """The call, broken off in its middle."""
+    """The call, cut in half."""
     return changed(sample, answer=sample.answer[: len(sample.answer) // 2], truncated=True)
 
 
 def tool_removed(sample: Sample, donor: Sample | None) -> Sample | None:
-    """The called functions are not offered."""
+    """The called functions are missing from the tools."""
     return _offered(sample, _without(sample.task.tools, sample))
 
 
 def foreign_tools(sample: Sample, donor: Sample | None) -> Sample | None:
-    """Another task's tools are offered in their place."""
+    """The tools are those of another task."""
     return None if donor is None else _offered(sample, _without(donor.task.tools, sample))
 
 
@@ -102,7 +102,7 @@ def as_json(sample: Sample, donor: Sample | None) -> Sample | None:
 
 
 def prose_around(sample: Sample, donor: Sample | None) -> Sample | None:
-    """The calls behind a sentence."""
+    """The calls after a sentence."""
     return changed(sample, answer=f"Here is the call you need: {sample.answer}")
 
 
@@ -113,7 +113,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     "parameters": (wrong_value, missing_required, unknown_parameter),
     "format": (spaces_in_name, as_json, prose_around),
 }
-"""By the stage that ought to refuse it. Every other stage's question is left as it was, or is asked later."""
+"""Faults by the stage that should refuse them. No earlier stage has a reason to."""
 
 
 def _reference(sample: Sample | None) -> Sequence[Call]:
@@ -121,7 +121,7 @@ def _reference(sample: Sample | None) -> Sequence[Call]:
 
 
 def _offered(sample: Sample, tools: list[dict[str, Any]]) -> Sample:
-    # Nothing can be called rightly any more, so that is the reference: the sample is no longer its old task's.
+    # No call can be right any more, so the reference is empty: the sample belongs to a new task.
     fields = {name: getattr(sample.task, name) for name in Task.__struct_fields__}
     return changed(sample, task=Task(**(fields | {"tools": tools, "reference": []})))
 
@@ -142,7 +142,7 @@ def _has(tool: dict[str, Any] | None, name: str) -> bool:
 
 
 def _other_value(value: Any, schema: dict[str, Any], donor: Sample | None) -> Any:
-    """A wrong value that fits the schema as well as the right one; None when there is none at hand."""
+    """A wrong value that fits the schema, or None."""
     choices = [choice for choice in schema.get("enum") or () if choice != value]
     if schema.get("enum"):
         return choices[0] if choices else None
@@ -157,7 +157,7 @@ def _other_value(value: Any, schema: dict[str, Any], donor: Sample | None) -> An
 
 
 def _with_arguments(sample: Sample, arguments: dict[str, Any]) -> Sample | None:
-    """The sample with other arguments of its first call; None when that says the same or cannot be written."""
+    """The sample with other arguments in its first call; None if that is equivalent or cannot be rendered."""
     first, *rest = _reference(sample)
     calls = [Call(first.name, arguments), *rest]
     if same_calls(calls, _reference(sample), sample.task.tools) is None:

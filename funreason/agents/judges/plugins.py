@@ -1,4 +1,9 @@
-"""Runs somebody else's code to get a module out of it; a failure is told by the code's own lines of the traceback."""
+"""Loads custom agents when a run starts.
+
+An agent is named `package.module:name`, `path/to/file.py:name`, or by the one word under which an installed package
+offers it. A class is instantiated without arguments; an async function is used as it is. When loading fails, the error
+shows the traceback of the plug-in's own lines. Even a module that calls `sys.exit` only fails itself.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +21,18 @@ from funreason.agents.judges.installed import offers
 from funreason.bus.agent import check_agent
 
 FAULTS = (Exception, SystemExit)
-"""What somebody else's code may raise without taking the command down with it."""
+"""What a plug-in may raise while it is loaded without ending the command."""
 MOST_LINES = 40
-"""Of a longer traceback the middle is left out."""
+"""Longest traceback shown; the middle of a longer one is left out."""
 _OURS = (f"{Path(__file__).parent}/", f"{Path(importlib.__file__).parent}/", "<frozen importlib")
 
 
 class PluginError(Exception):
-    """A plug-in that cannot be found, imported or used; the message holds its traceback."""
+    """A plug-in that cannot be found, imported or used. The message contains its traceback."""
 
 
 def import_named(name: str, spec: str, *, from_here: bool) -> ModuleType:
-    """The module `name`; with `from_here` it may also lie in the working directory, after all that is installed."""
+    """Import the module `name`. With `from_here`, the working directory is searched after installed packages."""
     if from_here:
         _reach(Path.cwd())
     try:
@@ -37,7 +42,7 @@ def import_named(name: str, spec: str, *, from_here: bool) -> ModuleType:
 
 
 def import_file(path: Path, spec: str) -> ModuleType:
-    """The module that a file makes. It may import its neighbours."""
+    """Import a file as a module. It may import modules beside it."""
     path = path.resolve()
     if not path.is_file():
         raise PluginError(f"agent {spec!r}: there is no file {path}")
@@ -46,7 +51,7 @@ def import_file(path: Path, spec: str) -> ModuleType:
     if found is None or found.loader is None:
         raise PluginError(f"agent {spec!r}: {path} is not a Python file")
     _reach(path.parent)
-    # Where a class's own module is looked for: dataclasses read its annotations there.
+    # dataclasses look a class's module up here to read its annotations
     module = sys.modules[name] = importlib.util.module_from_spec(found)
     try:
         found.loader.exec_module(module)
@@ -57,7 +62,7 @@ def import_file(path: Path, spec: str) -> ModuleType:
 
 
 def own_lines(error: BaseException) -> str:
-    """A traceback from the first line that is neither ours nor the import's: where it happened, and what."""
+    """The traceback without the leading frames of funreason and importlib."""
     trace: TracebackType | None = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
         trace = trace.tb_next
@@ -69,29 +74,23 @@ def own_lines(error: BaseException) -> str:
 
 
 def _reach(folder: Path) -> None:
-    """Let modules of `folder` be imported, those that a judge imports later too; what is installed comes first."""
+    """Add `folder` to the end of the import path, also for later imports by the agent."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
-    importlib.invalidate_caches()  # the folder may have been looked at before the file was written
+    importlib.invalidate_caches()  # the folder may have been scanned before the file was written
 
-
-# Agents of your own: named in the configuration, loaded when a run starts, never before.
-#
-# `package.module:name`, `path/to/file.py:name`, or one word: the name under which an installed package offers an agent.
-# A class is built without arguments; an async function is used as it is. A plug-in that cannot be loaded is named with
-# its own error, and nothing else is affected, not even when its module calls `sys.exit`.
 
 __all__ = ["PluginError", "load_agent"]
 
 
 def load_agent(spec: str) -> Any:
-    """The agent that `spec` names; PluginError says why there is none."""
+    """Load the agent that `spec` names. PluginError when it cannot be found or loaded."""
     where, found, name = (spec if ":" in spec else _offered(spec)).rpartition(":")
     if not found or not where or not name:
         raise PluginError(f"agent {spec!r}: expected `module:name` or `path/to/file.py:name`")
     if where.endswith(".py"):
         module = import_file(Path(where), spec)
-    else:  # what an installed package offers must not come out of the working directory
+    else:  # an offered agent must come from an installed package, not from the working directory
         module = import_named(where, spec, from_here=":" in spec)
     agent = getattr(module, name, None)
     if agent is None:
@@ -107,7 +106,7 @@ def load_agent(spec: str) -> Any:
 
 
 def _offered(name: str) -> str:
-    """What is offered under `name`."""
+    """The spec of the installed agent called `name`."""
     known = offers()
     found = [offer for offer in known if offer.name == name]
     if len(found) == 1:
@@ -118,7 +117,7 @@ def _offered(name: str) -> str:
     there = ", ".join(offer.name for offer in known)
     raise PluginError(
         f"agent {name!r}: expected `module:name`, `path/to/file.py:name` or the name of an installed agent. "
-        f"Installed are {there}."
+        f"Installed agents: {there}."
     )
 
 

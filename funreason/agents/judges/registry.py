@@ -16,47 +16,47 @@ from funreason.agents.judges.rules.format import judge_format
 from funreason.agents.judges.rules.parameters import judge_parameters
 from funreason.agents.judges.rules.query_tool import judge_query_tool
 from funreason.agents.judges.rules.response import judge_response
-from funreason.config import ConfigError, Fcdr, JudgeEntry
+from funreason.config import AgentEntry, Config, ConfigError
 
 Judge = Callable[..., Any]
 ROUND_AGENTS = ("approval",)
 """Agents of the package that receive a round's message, never samples."""
 
 
-def check_judges(fcdr: Fcdr) -> None:
-    """Raise PluginError or ConfigError for judges that a run could not have."""
-    own_judges(fcdr)
-    require_judges(fcdr)
+def check_judges(config: Config) -> None:
+    """Raise PluginError or ConfigError for judges that cannot be loaded or are not configured completely."""
+    own_judges(config)
+    require_judges(config.fcdr)
 
 
-def judges(fcdr: Fcdr, panel: Panel | None = None) -> dict[str, Judge]:
-    """The five judges, each by rules, by `panel` or by both, and those of the user, by node name."""
+def judges(config: Config, panel: Panel | None = None) -> dict[str, Judge]:
+    """The five stage judges (rules, `panel` or both) and the custom ones, by node name."""
     rules: dict[str, Judge] = {
         "response": judge_response,
         "query_tool": judge_query_tool,
-        "cot": CotJudge(require=fcdr.require_thinking),
+        "cot": CotJudge(require=config.fcdr.require_thinking),
         "parameters": judge_parameters,
         "format": judge_format,
     }
-    by = fcdr.judging.model_dump()
-    return {stage: _judge(stage, rule, by[stage], panel) for stage, rule in rules.items()} | own_judges(fcdr)
+    by = config.fcdr.stages.model_dump()
+    return {stage: _judge(stage, rule, by[stage], panel) for stage, rule in rules.items()} | own_judges(config)
 
 
-def own_judges(fcdr: Fcdr) -> dict[str, Judge]:
-    """The judges of the user, by node name."""
-    return {entry.name: own_judge(entry) for entry in fcdr.judges if entry.agent not in ROUND_AGENTS}
+def own_judges(config: Config) -> dict[str, Judge]:
+    """The custom judges, by node name."""
+    return {entry.name: own_judge(entry) for entry in config.agents if entry.agent not in ROUND_AGENTS}
 
 
-def own_judge(entry: JudgeEntry) -> CustomJudge:
-    """A judge of the user. ConfigError when it may answer what its entry has no way for."""
+def own_judge(entry: AgentEntry) -> CustomJudge:
+    """A custom judge. ConfigError when it declares an outcome that its entry gives no target."""
     agent = load_agent(entry.agent)
     loose = sorted(declared(agent) - {*USUAL, *entry.outcomes})
     if loose:
         raise ConfigError(
-            f"fcdr.judges: {entry.name} may answer {', '.join(map(repr, loose))}, and nothing says where that leads. "
-            f"Name a node for each, such as `outcomes: {{{loose[0]}: regenerator}}`."
+            f"agents: {entry.name} may answer {', '.join(map(repr, loose))}, but its entry gives no target for that. "
+            f"Name a node for each: `outcomes: {{{loose[0]}: regenerator}}`."
         )
-    return CustomJudge(entry.name, agent, entry.seconds)
+    return CustomJudge(entry.name, agent, entry.timeout_s)
 
 
 def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:

@@ -1,7 +1,7 @@
-"""A judge that is asked some samples twice, to tell how often it agrees with itself.
+"""Asks a judge about some samples twice, to measure how often it agrees with itself.
 
-The first answer counts; the second is only compared. A judge that remembers its verdicts has a method `afresh` that
-judges without looking them up. Which samples are asked twice depends on the seed, the sample and its attempt alone.
+The first answer counts, the second is only compared. A judge with a cache must have a method `judge_uncached`, which
+bypasses it. Which samples are judged twice depends only on the seed, the node, the sample and its attempt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Agent = Callable[[Any], Awaitable[Any]]
 
 
 class SelfAgreement:
-    """Asks `agent` as it stands at `node`, and a `share` of the samples once more."""
+    """The agent of `node`, asked a second time about a `share` of its samples."""
 
     def __init__(
         self, node: str, agent: Agent, share: float, seed: int, write: Callable[[SelfAgreementChecked], object]
@@ -58,4 +58,4 @@ class SelfAgreement:
         except Exception as error:
             if getattr(error, "stops_run", False):
                 raise
-            return ERROR  # told in the event: the first answer stands, and a failure here blames no sample
+            return ERROR  # recorded in the event; the first answer counts, so a failure here does not affect the sample

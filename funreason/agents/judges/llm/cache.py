@@ -1,8 +1,8 @@
-"""Rulings that were heard before: an SQLite file that several processes may use at once.
+"""A cache of rulings: an SQLite file that several processes may use at once.
 
-A key says who judged (prompt, settings, model, weights), what was asked and about what; change any and it is another
-key. Beyond `most` rows (a twentieth more while it is in use) the least recently used are dropped. A file that cannot
-be used only costs its benefit: the cache closes itself and says why, and every judge is asked.
+The key covers the judge (prompt, settings, model, weights), the prompt and the sample's inputs. Beyond `most` rows (up
+to a twentieth more while in use) the least recently used are removed. If the file cannot be used, the cache closes
+itself with a warning and every judge is asked.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import msgspec
 from funreason.agents.judges.llm.reply import Ruling
 
 EVERY = 64
-"""Rulings put or used between two writes."""
+"""Rulings added or used between two writes."""
 PRUNED_AFTER = 1 / 20
-"""Rulings put between two looks for those beyond the bound, as a share of it: each look counts all rows."""
+"""Rulings added between two prunings, as a share of the bound: each pruning counts all rows."""
 WAIT_S = 5.0
-"""How long to wait for another process that writes."""
-# A lost cache costs questions, not data: no wait for the disk.
+"""Seconds to wait for another process that writes."""
+# A lost cache costs requests, not data, so nothing waits for the disk.
 _OPENING = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = OFF",
@@ -52,9 +52,9 @@ class Key(NamedTuple):
 
 
 class VerdictCache:
-    """Rulings by key. `fault` is why it cannot be used, empty while it can.
+    """Rulings by key. `fault` says why the cache cannot be used, and is empty while it can.
 
-    What is put or used goes to the file in lots of `EVERY`, and the rest when it is closed: a kill costs at most a lot.
+    Additions and uses are written in batches of `EVERY` and on close, so a kill loses at most one batch.
     """
 
     def __init__(self, path: Path, most: int) -> None:
@@ -64,7 +64,7 @@ class VerdictCache:
         self._fresh: dict[Key, Ruling] = {}
         self._used: dict[Key, float] = {}
         self._own: dict[str, set[int] | None] = {}
-        """By judge, hashes of the keys put here, where the file held none of that judge before: no other is there."""
+        """By judge, hashes of the keys added here if the file had none of that judge: all that it holds. Else None."""
         self._changes = 0
         self._grown = 0
         self._file: sqlite3.Connection | None = None
@@ -76,7 +76,7 @@ class VerdictCache:
             self._notice_others(self._file)
 
     def get(self, key: Key) -> Ruling | None:
-        """The ruling under `key`, which counts as used now; None when there is none."""
+        """The ruling under `key`, marked as used now, or None."""
         found = self._fresh.get(key)
         if found is None and self._file is not None and self._may_hold(key):
             with self._trying():
@@ -87,7 +87,7 @@ class VerdictCache:
         return found
 
     def put(self, key: Key, ruling: Ruling) -> None:
-        """Keep a ruling."""
+        """Add a ruling."""
         if self._file is not None:
             self._fresh[key] = ruling
             self._used[key] = time.time()
@@ -96,8 +96,8 @@ class VerdictCache:
             self._write_lot()
 
     def close(self) -> None:
-        """Write what is not written yet, drop what is beyond the bound, and let go of the file."""
-        self._grown = self.most  # however little was put: another process may have filled the file
+        """Write pending rulings, prune the file and close it."""
+        self._grown = self.most  # prune in any case: another process may have filled the file
         self._write()
         self._let_go()
 
@@ -113,7 +113,7 @@ class VerdictCache:
         return msgspec.json.decode(row[0], type=Ruling) if row is not None else None
 
     def _notice_others(self, file: sqlite3.Connection) -> None:
-        """Another process has written: what it put is found from now on."""
+        """If another process has written, look its rulings up from now on."""
         (changes,) = file.execute("PRAGMA data_version").fetchone()
         if changes != self._changes:
             self._own.clear()
@@ -158,6 +158,6 @@ class VerdictCache:
 
 
 def default_path() -> Path:
-    """In the user's cache folder: verdicts outlive a run, and several runs share them."""
+    """The file in the user's cache folder, shared by all runs."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "funreason" / "verdicts.sqlite"

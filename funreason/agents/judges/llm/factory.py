@@ -1,6 +1,6 @@
-"""The panel of LLM judges of a run: from configuration to models that can be asked.
+"""Builds the panel of LLM judges of a run from its configuration.
 
-Built once for a run, after its model; a run whose stages are judged by rules alone has none, and loads nothing for one.
+It is built once, after the run's model. A run that is judged by rules alone has no panel and loads nothing for one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from funreason.agents.judges.hybrid import DECIDABLE
 from funreason.agents.judges.llm.cache import VerdictCache, default_path
-from funreason.agents.judges.llm.panel import Panel, PanelSettings, VoteRule
+from funreason.agents.judges.llm.panel import Panel
 from funreason.config import Config, ConfigError, Endpoint, Fcdr, LlmJudges
 from funreason.policies.endpoint.budget import Budget
 from funreason.policies.factory import UsageReporter, endpoint_pool
@@ -29,32 +29,32 @@ SELF = "self"
 
 def uses_llm(fcdr: Fcdr) -> bool:
     """Whether any stage is judged by a language model."""
-    return any(word != "rules" for word in fcdr.judging.model_dump().values())
+    return any(word != "rules" for word in fcdr.stages.model_dump().values())
 
 
 def judged_by(fcdr: Fcdr) -> dict[str, str]:
-    """Who judges each stage, in words."""
+    """What judges each stage, as text."""
     models = " and ".join(_names(fcdr.llm)) or "no model"
-    words = {"rules": "rules", "llm": models, "both": f"rules, then {models} for what rules cannot tell"}
-    told = fcdr.judging.model_dump()
+    words = {"rules": "rules", "llm": models, "both": f"rules, then {models} for what rules cannot decide"}
+    told = fcdr.stages.model_dump()
     return {stage: words["rules" if by == "both" and stage in DECIDABLE else by] for stage, by in told.items()}
 
 
 def require_judges(fcdr: Fcdr) -> None:
-    """Raise ConfigError when a stage is to be judged by a model and none is named."""
+    """Raise ConfigError when a stage is set to `llm` or `both` but no model is named."""
     if not uses_llm(fcdr) or _names(fcdr.llm):
         return
-    stages = ", ".join(name for name, word in fcdr.judging.model_dump().items() if word != "rules")
+    stages = ", ".join(name for name, word in fcdr.stages.model_dump().items() if word != "rules")
     raise ConfigError(
-        f"fcdr.judging has a language model judge {stages}, but fcdr.llm names none. Set fcdr.llm.model to a model "
-        "folder or to `self`, or fcdr.llm.endpoints to servers, such as [{url: http://localhost:8000/v1}]."
+        f"fcdr.stages has a language model judge {stages}, but fcdr.llm names none. Set fcdr.llm.model to a model "
+        "folder or to `self`, or set fcdr.llm.endpoints to servers: [{url: http://localhost:8000/v1}]."
     )
 
 
 def build_panel(config: Config, policy: Policy | None, budget: Budget) -> Panel | None:
-    """The panel of a run, or None where rules judge alone; `policy` is the model in use, if one is.
+    """The panel of a run, or None if rules judge alone. `policy` is the model in training, if there is one.
 
-    ConfigError when no judge is named, ModelError when one cannot be loaded or its address cannot be used.
+    ConfigError when no model is named, ModelError when one cannot be loaded or its address is unusable.
     """
     require_judges(config.fcdr)
     if not uses_llm(config.fcdr):
@@ -62,14 +62,14 @@ def build_panel(config: Config, policy: Policy | None, budget: Budget) -> Panel 
     settings = config.fcdr.llm
     models = [*_local(config, policy), *_served(settings, budget)]
     cache = VerdictCache(default_path(), settings.cache_entries) if settings.cache else None
-    return Panel(models, _asking(settings, config.seed), cache)
+    return Panel(models, settings, config.seed, cache)
 
 
 @asynccontextmanager
 async def connected(panel: Panel | None, stop: StopRequest) -> AsyncIterator[None]:
-    """While the panel's servers may be asked. ModelError when one does not answer at all.
+    """Connect the panel's servers for the duration of the block. ModelError when one does not answer.
 
-    Interrupted when a stop is asked for before they have answered, which may take minutes.
+    Interrupted when a stop is requested before all have answered, which may take minutes.
     """
     async with AsyncExitStack() as stack:
         for pool in _pools(panel):
@@ -80,7 +80,7 @@ async def connected(panel: Panel | None, stop: StopRequest) -> AsyncIterator[Non
 
 @contextmanager
 def recording_usage(panel: Panel | None, write: Callable[[Event], None]) -> Iterator[None]:
-    """While a panel sits, what it asks and pays is told to `write`; behind that its cache is closed."""
+    """Write the panel's usage as events during the block; close its cache after it."""
     if panel is None:
         yield
         return
@@ -103,13 +103,13 @@ def recording_usage(panel: Panel | None, write: Callable[[Event], None]) -> Iter
 
 
 def shared_weights(panel: Panel, weights_id: str, round: int) -> LogMessage | None:
-    """The warning that a judge has the very weights of the generator, when one has."""
+    """A warning if a judge has the same weights as the generator, else None."""
     names = [model.name for model in panel.models if model.weights_id == weights_id]
     if not names:
         return None
     text = (
-        f"the LLM judge {', '.join(names)} shares its weights ({weights_id}) with the generator: it will tend to "
-        "agree with its own mistakes. Judge with another model, or read its verdicts with care."
+        f"the LLM judge {', '.join(names)} shares its weights ({weights_id}) with the generator and will tend to "
+        "agree with its own mistakes. Use another model as judge, or treat its verdicts with care."
     )
     return LogMessage(level="warning", text=text, round=round)
 
@@ -148,18 +148,6 @@ def _served(settings: LlmJudges, budget: Budget) -> list[ChatModel]:
 def _own_policy(config: Config, path: str) -> Policy:
     from funreason.policies.factory import build_policy
 
-    # Two vLLM engines cannot live in one process, and the first belongs to the model in use.
+    # Two vLLM engines cannot run in one process, and the first belongs to the model in training.
     model = config.model.model_copy(update={"path": path, "sampler": "huggingface"})
     return build_policy(config.model_copy(update={"model": model}))[0]
-
-
-def _asking(settings: LlmJudges, seed: int) -> PanelSettings:
-    return PanelSettings(
-        temperature=settings.temperature,
-        max_tokens=settings.max_tokens,
-        draws=settings.draws,
-        asks=settings.asks,
-        concurrency=settings.concurrency,
-        accept=VoteRule(settings.accept, settings.threshold),
-        seed=seed,
-    )

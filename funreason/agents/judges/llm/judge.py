@@ -1,10 +1,9 @@
-"""An LLM judge: puts a stage's question to language models and turns their rulings into a verdict.
+"""An LLM judge: asks language models a stage's question and turns their rulings into a verdict.
 
-    judge = LlmJudge("cot", Panel([Voter(model)], settings))
+    judge = LlmJudge("cot", Panel([model], settings))
 
-The question is the text file beside the stage's rule judge, in our words after the paper's table. A judge that
-cannot be heard (no answer, or none that can be read, however often it was asked) makes an `error`, never a pass and
-never a drop: the bus counts it, and stops the round when there are too many.
+The question is the stage's text file in this folder, written after the paper's table. If no readable ruling
+can be had, the outcome is `error`, never `pass` or `drop`. The bus counts errors and stops the round at too many.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from funreason.agents.judges.rules.verdicts import failed
 from funreason.types import Outcome, Sample, Verdict
 
 MAX_CHARS = 60_000
-"""Longer inputs are not judged: a verdict on part of them would be none, and no judge's context holds more."""
+"""Longer inputs are not judged: they exceed a judge's context, and a verdict on a part would be worthless."""
 SHOWN_CHARS = 240
 Votes = tuple[float | None, ...]
-"""A score for each vote, None for one that was not heard."""
+"""The score of each vote, None for one without a ruling."""
 REASONS = {
     "response": (Outcome.KEEP_TEXT, "llm.text"),
     "query_tool": (Outcome.DROP, "llm.cannot_be_solved"),
@@ -29,7 +28,7 @@ REASONS = {
     "parameters": (Outcome.REGENERATE, "llm.wrong_call"),
     "format": (Outcome.REGENERATE, "llm.wrong_form"),
 }
-"""What a stage answers when its statement is false."""
+"""Outcome and reason of a stage whose statement is false."""
 
 
 class LlmJudge:
@@ -46,13 +45,13 @@ class LlmJudge:
         return await self._judged(sample, judge_uncached=False)
 
     async def judge_uncached(self, sample: Sample) -> Verdict:
-        """The same with other seeds, nothing looked up: tells how often a judge agrees with itself."""
+        """The same with other seeds and without the cache, to measure self-agreement."""
         return await self._judged(sample, judge_uncached=True)
 
     async def _judged(self, sample: Sample, *, judge_uncached: bool) -> Verdict:
         case = case_of(self.stage, sample, self.panel.seed)
         if case.chars > MAX_CHARS:
-            evidence = f"the inputs have {case.chars} characters; a judge is shown {MAX_CHARS} at most"
+            evidence = f"the inputs have {case.chars} characters; at most {MAX_CHARS} are judged"
             return failed(self.stage, Outcome.ERROR, "judge.too_long", evidence, self.panel.name)
         votes = await self.panel.votes(case, sample.round, judge_uncached=judge_uncached)
         scores = tuple(vote.score if isinstance(vote, Ruling) else None for vote in votes)
@@ -60,7 +59,7 @@ class LlmJudge:
 
     def _counted(self, sample: Sample, votes: list[Ruling | NoRuling], scores: Votes) -> Verdict:
         rulings = [vote for vote in votes if isinstance(vote, Ruling)]
-        true = agreed(self.stage, scores, self.panel.accept)
+        true = agreed(self.stage, scores, self.panel.vote)
         if true is None:
             unheard = next(vote for vote in votes if isinstance(vote, NoRuling))
             return failed(self.stage, Outcome.ERROR, unheard.reason, unheard.evidence, self.panel.name)
@@ -76,18 +75,18 @@ class LlmJudge:
 
 
 def agreed(stage: str, votes: Votes, accept: VoteRule) -> bool | None:
-    """Whether `votes` make the stage's statement true by `accept`; None where it depends on votes not heard."""
+    """Whether `votes` make the stage's statement true by `accept`; None if that depends on missing votes."""
     scores = [vote for vote in votes if vote is not None]
     unheard = len(votes) - len(scores)
     if stage != "response":
         return accept.decided(scores, unheard)
-    # Here it is the no that lets an answer skip the other stages, so it is the no that has to be agreed on.
+    # A no lets an answer skip the other stages, so here the no needs the agreement.
     text = accept.decided([1 - score for score in scores], unheard)
     return None if text is None else not text
 
 
 def refusal(stage: str, sample: Sample) -> tuple[Outcome, str]:
-    """Outcome and reason for a sample of which the stage's statement is false."""
+    """Outcome and reason for a sample for which the stage's statement is false."""
     outcome, reason = REASONS[stage]
     if outcome == Outcome.KEEP_TEXT and sample.task.reference:
         return Outcome.DROP, "response.text_where_calls_expected"
@@ -95,7 +94,7 @@ def refusal(stage: str, sample: Sample) -> tuple[Outcome, str]:
 
 
 def recounted(verdict: Verdict, sample: Sample, accept: VoteRule) -> Verdict:
-    """`verdict` with its votes counted by `accept` instead; a new refusal comes without evidence or another answer."""
+    """`verdict` with its votes counted by `accept` instead. A new refusal has no evidence and no corrected answer."""
     true = agreed(verdict.stage, verdict.votes, accept)
     if true is False and verdict.outcome in (Outcome.PASS, Outcome.ERROR):
         return Verdict(verdict.stage, *refusal(verdict.stage, sample), judge=verdict.judge, votes=verdict.votes)
@@ -107,6 +106,6 @@ def recounted(verdict: Verdict, sample: Sample, accept: VoteRule) -> Verdict:
 
 
 def _conclusion(reasoning: str) -> str:
-    """The end of a reasoning: that is where it says what is wrong."""
+    """The end of a reasoning, which says what is wrong."""
     line = " ".join(reasoning.split())
     return line if len(line) <= SHOWN_CHARS else "…" + line[1 - SHOWN_CHARS :]

@@ -1,7 +1,8 @@
-"""How several judges agree: unanimously, by majority, or by the mean of their scores.
+"""A panel of LLM judges: how models are asked for rulings and how their votes are combined.
 
-A judge that could not be heard has no vote. The others decide where its vote could not have changed the outcome;
-where it could, there is no verdict.
+Each model is asked for `samples_per_model` rulings, each with its own seed. A reply that cannot be read is asked for
+again, with the reason, `max_attempts` times in all. Rulings are cached, failures never. A model that gives no ruling
+has no vote: the others decide if its vote could not have changed the outcome, and otherwise there is no verdict.
 """
 
 from __future__ import annotations
@@ -16,20 +17,22 @@ from weakref import WeakValueDictionary
 from funreason.agents.judges.llm.cache import Key, VerdictCache
 from funreason.agents.judges.llm.prompt import REWRITING, JudgeInput, digest, messages, question
 from funreason.agents.judges.llm.reply import Ruling, Unreadable, read_json, read_tagged, schema
+from funreason.config import LlmJudges
 from funreason.policies.protocol import ChatError, ChatModel, Reply
 from funreason.record.events import JudgeUsage
 
-RULES = ("unanimous", "majority", "mean")
-
 
 class VoteRule(NamedTuple):
-    """When a statement counts as true: all judges say so, more than half do, or their mean score is `threshold`."""
+    """When a statement counts as true: all votes say so, more than half do, or the mean score reaches `threshold`.
+
+    `rule` is `unanimous`, `majority` or `mean`.
+    """
 
     rule: str = "unanimous"
     threshold: float = 0.5
 
     def holds(self, scores: Sequence[float]) -> bool:
-        """Whether these scores, one per judge, make the statement true. Above 0.5 is a yes."""
+        """Whether these scores, one per vote, make the statement true. Above 0.5 is a yes."""
         yes = sum(score > 0.5 for score in scores)
         if self.rule == "unanimous":
             return yes == len(scores)
@@ -38,37 +41,36 @@ class VoteRule(NamedTuple):
         return sum(scores) >= self.threshold * len(scores)
 
     def decided(self, scores: Sequence[float], unheard: int) -> bool | None:
-        """The same with `unheard` judges besides; None when it depends on them."""
+        """The same with `unheard` further votes that are unknown; None when the outcome depends on them."""
         least, most = self.holds([*scores, *[0.0] * unheard]), self.holds([*scores, *[1.0] * unheard])
         return least if least == most else None
 
 
-# What asking cost: requests, tokens, cache hits and unreadable replies, by round and stage.
-#
-# Told as events that hold what came on top since the last one, so that a run that is taken up again adds to what it
-# had.
-
 EVERY = 50
-"""Requests between two events: what a kill may leave uncounted."""
+"""Requests between two usage events: the most that a kill can leave uncounted."""
 
 
 class UsageCounter:
-    """Counts, and writes an event now and then and when told to, once it was given a `write`."""
+    """Counts requests, tokens, cache hits and unreadable replies by round and stage.
+
+    Writes each increment as an event, so that a resumed run adds to its earlier counts. Nothing is written before
+    `write` is set.
+    """
 
     def __init__(self, write: Callable[[JudgeUsage], object] | None = None) -> None:
         self.write = write
         self._counts: dict[tuple[int, str], list[int]] = {}
 
     def asked(self, round: int, stage: str, tokens: int, *, unreadable: bool = False) -> None:
-        """One request was made, and cost `tokens`."""
+        """Count one request and its tokens."""
         self._add(round, stage, 1, tokens, 0, int(unreadable))
 
     def hit(self, round: int, stage: str) -> None:
-        """One ruling was found in the cache instead."""
+        """Count one ruling found in the cache."""
         self._add(round, stage, 0, 0, 1, 0)
 
     def flush(self) -> None:
-        """Write what was counted and not yet written."""
+        """Write the counts that are not written yet."""
         for key in list(self._counts):
             self._tell(key)
 
@@ -87,31 +89,14 @@ class UsageCounter:
         )
 
 
-# The panel: the models that judge, how they are asked, and what was heard.
-#
-# Each model is asked for as many rulings as there are draws, each draw with a seed of its own. A reply that cannot be
-# read is asked for again with the reason, `asks` times in all. A ruling that was read is cached, a failure never is.
-
 Messages = list[dict[str, str]]
 _SHOWN = 120
 HANDOVER = 2
-"""Turns of the event loop before a reply is read: whoever waits to ask takes the place, and sends, meanwhile."""
-
-
-class PanelSettings(NamedTuple):
-    """How a panel is asked; `asks` counts the first time too."""
-
-    temperature: float = 0.1
-    max_tokens: int = 2048
-    draws: int = 1
-    asks: int = 2
-    concurrency: int = 64
-    accept: VoteRule = VoteRule()
-    seed: int = 0
+"""Turns of the event loop before a reply is read, so that the next request is sent first."""
 
 
 class NoRuling(NamedTuple):
-    """A judge that gave no ruling, and why."""
+    """A vote without a ruling, and why."""
 
     reason: str
     evidence: str
@@ -120,26 +105,29 @@ class NoRuling(NamedTuple):
 class Panel:
     """Models that judge together."""
 
-    def __init__(self, models: Sequence[ChatModel], asking: PanelSettings, cache: VerdictCache | None = None) -> None:
+    def __init__(
+        self, models: Sequence[ChatModel], settings: LlmJudges, seed: int = 0, cache: VerdictCache | None = None
+    ) -> None:
         self.models = tuple(models)
-        self.asking = asking
+        self.settings = settings
+        self.seed = seed
         self.cache = cache
         self.tally = UsageCounter()
-        self.accept, self.seed = asking.accept, asking.seed
-        self._scored = asking.accept.rule == "mean"
-        self._turns = asyncio.Semaphore(asking.concurrency)
-        self._first, self._again = (
-            list(product(self.models, range(asking.draws * later, asking.draws * (1 + later)))) for later in (0, 1)
-        )
+        self.vote = VoteRule(settings.vote, settings.threshold)
+        self._scored = settings.vote == "mean"
+        self._turns = asyncio.Semaphore(settings.concurrency)
+        samples = settings.samples_per_model
+        self._first = list(product(self.models, range(samples)))
+        self._again = list(product(self.models, range(samples, 2 * samples)))
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def name(self) -> str:
-        """Who judges, for verdicts."""
+        """The judge's name in verdicts."""
         return "llm:" + "+".join(model.name for model in self.models)
 
     async def votes(self, case: JudgeInput, round: int = 0, *, judge_uncached: bool = False) -> list[Ruling | NoRuling]:
-        """One ruling from each draw of each model, or why there is none; `afresh`: other draws, past the cache."""
+        """`samples_per_model` rulings of each model. `judge_uncached` uses other seeds and no cache."""
         ask, voters = (self._ask, self._again) if judge_uncached else (self._vote, self._first)
         if len(voters) == 1:
             return [await ask(*voters[0], case, round)]
@@ -154,7 +142,7 @@ class Panel:
             return await self._ask(model, draw, case, round)
         asked = self._messages(model, case)
         key = self._key(model, draw, case, asked)
-        # Equal answers to one task are judged at the same time: the first asks, the others find its ruling.
+        # Equal answers to one task are judged at the same time: the first one asks, the others wait for its ruling.
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
             found = self.cache.get(key)
@@ -169,13 +157,13 @@ class Panel:
     async def _ask(
         self, model: ChatModel, draw: int, case: JudgeInput, round: int, asked: Messages | None = None
     ) -> Ruling | NoRuling:
-        """A ruling on `case`; `asked` are its messages, where they are made already."""
+        """Ask for a ruling. `asked` are the messages, if already made."""
         fault, ended = "", ""
-        for ask in range(self.asking.asks):
+        for ask in range(self.settings.max_attempts):
             if fault or asked is None:
                 asked = self._messages(model, case, fault)
             try:
-                reply = await self._reply(model, case, asked, self.seed + draw * self.asking.asks + ask)
+                reply = await self._reply(model, case, asked, self.seed + draw * self.settings.max_attempts + ask)
             except ChatError as error:
                 if error.stops_run:
                     raise
@@ -184,13 +172,17 @@ class Panel:
             try:
                 ruling = read_json(reply.text, case) if model.constrains else read_tagged(reply.text, case)
             except Unreadable as error:
-                cut = f"; it was cut off after {self.asking.max_tokens} tokens, so be brief" if reply.truncated else ""
+                cut = (
+                    f"; it was cut off after {self.settings.max_tokens} tokens, so be brief" if reply.truncated else ""
+                )
                 fault, ended = f"{error}{cut}", reply.text[-_SHOWN:]
                 self.tally.asked(round, case.stage, reply.tokens, unreadable=True)
             else:
                 self.tally.asked(round, case.stage, reply.tokens)
                 return ruling
-        return NoRuling("judge.unreadable", f"{model.name}, asked {self.asking.asks} times: {fault}; it ends {ended!r}")
+        return NoRuling(
+            "judge.unreadable", f"{model.name}, asked {self.settings.max_attempts} times: {fault}; it ends {ended!r}"
+        )
 
     async def _reply(self, model: ChatModel, case: JudgeInput, asked: Messages, seed: int) -> Reply:
         form = None
@@ -199,8 +191,8 @@ class Panel:
         async with self._turns:
             reply = await model.reply(
                 asked,
-                temperature=self.asking.temperature,
-                max_tokens=self.asking.max_tokens,
+                temperature=self.settings.temperature,
+                max_tokens=self.settings.max_tokens,
                 schema=form,
                 seed=seed,
             )
@@ -212,8 +204,8 @@ class Panel:
         return messages(case, scored=self._scored, constrained=model.constrains, fault=fault)
 
     def _key(self, model: ChatModel, draw: int, case: JudgeInput, asked: Messages) -> Key:
-        a = self.asking
-        settings = (a.temperature, a.max_tokens, a.asks, a.seed, draw, model.constrains)
+        a = self.settings
+        settings = (a.temperature, a.max_tokens, a.max_attempts, self.seed, draw, model.constrains)
         version = _version(case.stage, repr(settings), model.name, model.weights_id)
         return Key(version, digest(*(m["content"] for m in asked)), case.hash)
 

@@ -1,8 +1,8 @@
-"""Reads a judge's reply: a verdict, or the reason why there is none.
+"""Parses a judge's reply into a ruling, or raises with the reason why it cannot.
 
-Only what the judge says itself counts. The verdict is the last thing in the reply but for a regenerated answer and a
-score; what a reasoning model thinks aloud before is not read; two verdicts that disagree are none. Nothing here
-guesses: a reply that cannot be read is the judge's failure and never the sample's.
+The verdict must be the end of the reply, except for a corrected answer and a score. A reasoning model's thinking is not
+searched for a verdict, and verdicts that disagree are an error. Nothing is guessed: an unreadable reply is an error of
+the judge and never counts against the sample.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ _SCORE = re.compile(r"<score>\s*([01](?:\.\d{0,6})?)\s*</score>", re.IGNORECASE)
 
 
 class Unreadable(ValueError):
-    """A reply without a verdict; the message tells the judge what was wrong with it."""
+    """A reply without a usable verdict. The message is sent back to the judge."""
 
 
 class Ruling(NamedTuple):
-    """One judge's word. `score` is its confidence that the statement is true, from 0 to 1."""
+    """One judge's decision. `score` is its probability that the statement is true, from 0 to 1."""
 
     true: bool
     score: float
     reasoning: str
     answer: str | None = None
-    """A regenerated answer, only beside a verdict of False."""
+    """A corrected answer; only given with a verdict of False."""
 
 
 def read_tagged(text: str, case: JudgeInput) -> Ruling:
     """The ruling in a reply that ends with `<judge>True</judge>` or False.
 
     Raises:
-        Unreadable: no verdict, verdicts that disagree, or one with more text behind it.
+        Unreadable: no verdict, verdicts that disagree, or text after the verdict.
     """
     split = split_thinking(text)
     if not split.closed:
-        raise Unreadable("the thinking was never closed, so there is no verdict")
+        raise Unreadable("the thinking was never closed, so it holds no verdict")
     body, answer = _without_call(split.answer, case)
     verdict = re.compile(rf"<{case.tag}>\s*(true|false)\s*</{case.tag}>", re.IGNORECASE)
     found = list(verdict.finditer(body))
@@ -51,7 +51,7 @@ def read_tagged(text: str, case: JudgeInput) -> Ruling:
     if len({match[1].lower() for match in found}) > 1:
         raise Unreadable("it holds verdicts that disagree; write the tag once, at the end")
     if _SCORE.sub("", body[found[-1].end() :]).strip(_TRIMMINGS):
-        raise Unreadable("there is more text behind the verdict; the verdict has to be the end")
+        raise Unreadable("there is more text after the verdict; the verdict must be the end of the reply")
     scores = _SCORE.findall(body)
     reasoning = "\n".join(part for part in (split.thinking, body[: found[0].start()]) if part)
     return _ruling(found[-1][1].lower() == "true", float(scores[-1]) if scores else None, reasoning, answer)
@@ -66,21 +66,21 @@ def read_json(text: str, case: JudgeInput) -> Ruling:
     try:
         found = json.loads(text if text.lstrip().startswith("{") else split_thinking(text).answer)
     except (ValueError, RecursionError):
-        raise Unreadable("it is no JSON object") from None
+        raise Unreadable("it is not a JSON object") from None
     if not isinstance(found, dict) or not isinstance(found.get("verdict"), bool):
-        raise Unreadable("it is no JSON object with a `verdict` of true or false")
+        raise Unreadable("it is not a JSON object with a `verdict` of true or false")
     if case.marked and found.get("case") != case.number:
         raise Unreadable(f"its `case` is not {case.number}")
     score, answer = found.get("score"), found.get("new_call")
     if score is not None and (isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1):
-        raise Unreadable("its `score` is no number from 0 to 1")
+        raise Unreadable("its `score` is not a number from 0 to 1")
     return _ruling(
         found["verdict"], score, str(found.get("reasoning", "")), answer if isinstance(answer, str) else None
     )
 
 
 def schema(case: JudgeInput, *, scored: bool, rewrites: bool) -> dict[str, Any]:
-    """The JSON schema of a reply, for servers that hold a model to one. The reasoning comes first, as in a text."""
+    """The JSON schema of a reply, for servers that enforce one. The reasoning comes before the verdict."""
     fields: dict[str, Any] = {"case": {"const": case.number}} if case.marked else {}
     fields |= {"reasoning": {"type": "string"}, "verdict": {"type": "boolean"}}
     fields |= {"score": {"type": "number", "minimum": 0, "maximum": 1}} if scored else {}
@@ -98,7 +98,7 @@ def _ruling(true: bool, score: float | None, reasoning: str, answer: str | None)
 
 
 def _without_call(text: str, case: JudgeInput) -> tuple[str, str | None]:
-    """The text without the last regenerated answer, and that answer. By hand: a lazy pattern would be quadratic."""
+    """The text without its last corrected answer, and that answer. Not by regex: a lazy pattern would be quadratic."""
     opening, closing = f"<{case.call_tag}>", f"</{case.call_tag}>"
     start, end = text.rfind(opening), text.rfind(closing)
     if start < 0 or end < start:

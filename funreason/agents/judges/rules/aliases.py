@@ -1,4 +1,4 @@
-"""Codes that stand for words a query uses: languages, countries, currencies, calendar words, small numbers.
+"""Codes and the words they abbreviate: languages, countries, currencies, calendar words, small numbers.
 
 Data only. A code that is missing here costs at worst one false alarm of stage 2; codes that shorten a word of the
 query (CN for China, TSLA for Tesla, fr for French) are recognised by rule and need no entry.

@@ -1,9 +1,9 @@
-"""Whether a thinking names a value: stage 3's question, which is stricter than stage 2's of support.
+"""Checks whether a thinking names a value (stage 3), which is stricter than stage 2's check for support.
 
-A value is named when it stands there in whole tokens (`7` is not in `17`, in `-7` or in `x7`; `AB-1234` is not in
-`AB-12345`). What may differ: case, quotes, a plural, the order of a name's words, a number in words, percent for a
-fraction, a day or a time in another spelling, a listed code (`Fri`, `de`). Nothing is taken for a spelling mistake,
-and the parts of a date must agree together.
+A value is named if it occurs in whole tokens (`7` is not in `17`, `-7` or `x7`; `AB-1234` is not in `AB-12345`).
+Differences in case, quotes, plural and the order of a name's words are allowed, as are numbers in words, percent for a
+fraction, other spellings of a day or time, and listed codes (`Fri`, `de`). Spelling mistakes are not allowed, and all
+parts of a date must agree.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LONG = 60
 
 
 class Naming:
-    """A thinking prepared for questions of naming; costly parts are worked out when first asked for."""
+    """A thinking prepared for these checks. Expensive parts are computed on first use."""
 
     def __init__(self, text: str) -> None:
         self.text = text.casefold()
@@ -39,7 +39,7 @@ class Naming:
 
     @cached_property
     def numbers(self) -> frozenset[float]:
-        """The numbers it names, each as a whole."""
+        """The numbers it names as whole tokens."""
         return named_numbers(self.text)
 
     @cached_property
@@ -53,7 +53,7 @@ class Naming:
         return clocks_in(self.text)
 
     def names(self, value: Any) -> bool:
-        """Whether the thinking names the value; None and booleans need no naming, containers are taken apart."""
+        """Whether the thinking names the value. None and booleans always pass; containers are checked by element."""
         if value is None or isinstance(value, bool):
             return True
         if isinstance(value, int | float):
@@ -78,7 +78,7 @@ class Naming:
         return len(several) > 1 and all(map(self._names_text, several))
 
     def _phrase(self, words: list[str]) -> bool:
-        """Whether the words stand in a row as whole tokens, whatever punctuation is between them."""
+        """Whether the words occur in a row as whole tokens, with any punctuation between them."""
         if not self.words.issuperset(words):
             return False
         if len(words) == 1 and not (words[0][0].isdecimal() or words[0][-1].isdecimal()):
@@ -123,7 +123,7 @@ class Naming:
 
 
 def agrees_all(days: frozenset[Day], naming: Naming) -> bool:
-    """Whether one reading of a value's day is named whole: its year too, beside the day or elsewhere."""
+    """Whether one reading of a value's day is named completely, the year in any place."""
     return any(agrees(day, naming.days) and (day.year is None or _year_named(day, naming)) for day in days)
 
 
@@ -132,18 +132,18 @@ def _year_named(day: Day, naming: Naming) -> bool:
 
 
 def unnamed(naming: Naming, value: Any, depth: int = 0) -> Any:
-    """The first part of a value that is not named, or None. Dict keys are not asked."""
+    """The first part of a value that is not named, or None. Dict keys are not checked."""
     if isinstance(value, list | tuple | dict) and depth < 8:
         parts = value.values() if isinstance(value, dict) else value
         return next((found for part in parts if (found := unnamed(naming, part, depth + 1)) is not None), None)
     return None if isinstance(value, list | tuple | dict) or naming.names(value) else value
 
 
-# By hand and not by patterns: there would be another one for each value, and compiling it costs more than all the rest.
+# Not by regex: each value would need its own, and compiling it costs more than everything else.
 
 
 def _row_end(text: str, at: int, words: list[str]) -> int:
-    """Where the words end that stand in a row from `at` on, at most `_BETWEEN` signs between two; -1 if they do not."""
+    """The end of the words in a row from `at` on, with at most `_BETWEEN` characters between two; -1 if not found."""
     at += len(words[0])
     for word in words[1:]:
         most = at + _BETWEEN
@@ -165,7 +165,7 @@ def _begins(text: str, at: int) -> bool:
 
 
 def _ends(text: str, at: int) -> bool:
-    """Whether a whole token ends before `at`; a number goes on behind a point, a comma or a dash, if digits do."""
+    """Whether a whole token ends before `at`. A point, comma or dash followed by a digit continues a number."""
     if at < 0:
         return False
     behind = text[at : at + 1]
@@ -176,31 +176,32 @@ def _ends(text: str, at: int) -> bool:
 
 
 def _apart(text: str) -> str:
-    """The text with camelCase names taken apart."""
+    """The text with camelCase names split."""
     return CAMEL.sub(" ", text)
 
 
 def _is_code(low: str) -> bool:
-    """Whether a text is an id or a number of some sort: only the whole of it will do."""
+    """Whether a text is an id or a number, which must be named as a whole."""
     return " " not in low and any(char.isdecimal() for char in low)
 
 
-# Whether a thinking leads to its calls: stage 3's question, also asked by the regenerator before it keeps a thinking.
+# Whether a thinking leads to its calls. Used by stage 3, and by the regenerator before it keeps a thinking.
 #
-# Three things can be told by rule: each called function is named, each value is there as whole tokens (`7` is not in
-# `17`), and the thinking does not end in another call than the answer's.
+# Rules check three things: each called function is named, each value is named, and the thinking does not end with a
+# different call than the answer's.
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _LAST_CALL = re.compile(r"\[?[A-Za-z_][\w.]*\([^\n]*\)\]?$")
 _LAST_BLOCK = re.compile(r"^[ \t]*(?:<tool_call>|[\[{])", re.MULTILINE)
 _TAIL_CHARS = 2000
 _BLOCKS = 8
-"""How many lines that open a bracket are tried, from the last on, as the start of an ending over several lines."""
+"""Lines opening a bracket that are tried, from the last one up, as the start of a final call over several lines."""
 
 
 def thinking_problem(thinking: str, calls: Sequence[Call], tools: list[dict[str, Any]]) -> SchemaProblem | None:
-    """None when the thinking leads to the calls. Codes: `cot.function_not_named`, `cot.value_not_named`,
-    `cot.ends_in_another_call`.
+    """The first reason why the thinking does not lead to the calls, or None.
+
+    Codes: `cot.function_not_named`, `cot.value_not_named`, `cot.ends_in_another_call`.
     """
     for call in calls:
         if not names_function(thinking, call.name):
@@ -214,7 +215,7 @@ def thinking_problem(thinking: str, calls: Sequence[Call], tools: list[dict[str,
 
 
 def names_function(thinking: str, name: str) -> bool:
-    """Whether the name stands in the thinking as a whole, in its own case, or taken apart into its words."""
+    """Whether the thinking contains the name as a whole, in its own case, or split into its words."""
     at = thinking.find(name)
     while at >= 0:
         before, after = thinking[at - 1 : at], thinking[at + len(name) : at + len(name) + 1]
@@ -252,7 +253,7 @@ def _other_end(thinking: str, calls: Sequence[Call], tools: list[dict[str, Any]]
 
 
 def _last_calls(tail: str) -> tuple[str, list[Call]]:
-    """The calls that a text ends in, with their own text: a list or JSON over lines, a tagged call, or a line's end."""
+    """The calls at the end of a text, with their text: a list or JSON over lines, a tagged call, or a line's end."""
     if tail.endswith(("]", "}", "</tool_call>")):
         starts = [match.start() for match in _LAST_BLOCK.finditer(tail)]
         for start in reversed(starts[-_BLOCKS:]):

@@ -1,4 +1,4 @@
-"""Days and times of day, read out of a text and out of a value, so that the two can be held against each other.
+"""Reads days and times of day from texts and values, so that the two can be compared.
 
 A text may leave the year out, a value may leave the day out; what both give must agree. `03/04/2023` is read in both
 orders. A time without `am`, `pm` or a word such as `evening` is read on the 24-hour clock.
@@ -34,7 +34,7 @@ _LATE = re.compile(r"afternoon|evening|night")
 
 
 class Day(NamedTuple):
-    """A calendar day as far as it is given."""
+    """A calendar day; parts that are not given are None."""
 
     year: int | None
     month: int
@@ -61,7 +61,7 @@ def agrees(day: Day, said: Iterable[Day]) -> bool:
 
 
 def clocks_in(text: str) -> frozenset[tuple[int, int]]:
-    """Times of day that `text` (case-folded) names, as (hour 0 to 23, minute); a bare number is none."""
+    """Times of day that `text` (case-folded) names, as (hour 0 to 23, minute). A bare number is not a time."""
     found = {(12, 0)} if re.search(r"\bnoon\b", text) else set()
     if "midnight" in text:
         found.add((0, 0))

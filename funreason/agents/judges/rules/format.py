@@ -1,7 +1,7 @@
 """Stage 5, format: is the answer exactly `[f(a=v), g(b=w)]`, and nothing else?
 
-The strictest of the readers decides; what it refuses goes to the regenerator, which can often write the same calls
-in the right form.
+The strict parser decides. What it refuses goes to the regenerator, which can often render the same calls in the right
+form.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ STAGE = "format"
 
 
 async def judge_format(sample: Sample) -> Verdict:
-    """`pass`, or `regenerate` with the reason of the strict reader (`form.*`, `value.*`)."""
+    """`pass`, or `regenerate` with the reason of the strict parser (`form.*`, `value.*`)."""
     try:
         parse_calls(sample.answer)
     except CallSyntaxError as error:

@@ -1,8 +1,8 @@
-"""Whether a text supports a value: stage 2's question of the query and the values.
+"""Checks whether a text supports a value (stage 2: the query and the values of the calls).
 
-A value counts as supported when the text spells it in any of the ways people do: other case, quotes or plurals,
-numbers in words, percent for a fraction, another date or clock format, a code for a word (CN for China). Only a
-value with no support at all is reported. What a reader would need the world for (the coordinates of a city) has none.
+A value is supported if the text contains it in any usual spelling: other case, quotes or plurals, numbers in words,
+percent for a fraction, another date or clock format, a code for a word (CN for China). Only values without any support
+are reported. Values that need world knowledge, such as the coordinates of a city, have none.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _RELATIVE = re.compile(
     r"|season|spring|summer|autumn|fall|winter|morning|evening|night|afternoon|decade)s?\b"
     r"|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b|\bago\b|\bfrom now\b|\bnew year"
 )
-"""Words that place a date no rule can work out, because nobody says what day the query was asked."""
+"""Words for dates that rules cannot resolve, because the day of the query is unknown."""
 _FEW_EXEMPT = frozenset({0.0, 1.0, -1.0})
 _LONG = 60
 _FUZZY = 83.0
@@ -52,7 +52,7 @@ _CACHED_CHARS = 20_000
 
 
 class Evidence:
-    """A text prepared for questions of support; costly parts are worked out when first asked for."""
+    """A text prepared for these checks. Expensive parts are computed on first use."""
 
     def __init__(self, text: str) -> None:
         self.text = text.casefold()
@@ -64,14 +64,14 @@ class Evidence:
 
     @property
     def stems(self) -> frozenset[str]:
-        """The words without their endings, camelCase taken apart."""
+        """The words without their endings, camelCase split."""
         if self._stems is None:
             self._stems = frozenset(map(stem, self.words))
         return self._stems
 
     @property
     def numbers(self) -> frozenset[float]:
-        """Every number the text may name."""
+        """Every number that the text may mean."""
         if self._numbers is None:
             self._numbers = numbers_in(self.text)
         return self._numbers
@@ -85,7 +85,7 @@ class Evidence:
         return round(value, 9) in self._scaled
 
     def supports(self, value: Any) -> bool:
-        """Whether the text supports the value; of a string of several words one is enough."""
+        """Whether the text supports the value. One supported word of a string is enough."""
         if value is None or isinstance(value, bool):
             return True
         if isinstance(value, int | float):
@@ -125,7 +125,7 @@ class Evidence:
         return self._supports_words(value, words, low)
 
     def _has_squashed(self, squashed: str) -> bool:
-        """Whether the letters and digits stand there in a row; a row that begins or ends in a digit, to that end."""
+        """Whether the letters and digits occur in a row, not cut off inside a number."""
         if len(squashed) <= 3 or squashed not in self.squashed:
             return False
         at = self.squashed.find(squashed)
@@ -137,7 +137,7 @@ class Evidence:
         return False
 
     def _supports_form(self, value: str, low: str) -> bool | None:
-        """Numbers, dates and times that come as strings; None when the value is none of them."""
+        """Numbers, dates and times given as strings; None for any other value."""
         if not (low[0].isdecimal() or low[0] in "-+$€£¥."):
             return None
         number = _NUMBER.match(value)
@@ -161,11 +161,11 @@ class Evidence:
         return any(agrees(day, said) or self._has_parts(day) for day in days)
 
     def _has_some_parts(self, day: Day) -> bool:
-        """Whether all but one part stand there: "three nights from July 15th" ends on a day nobody names."""
+        """Whether all parts but one occur: "three nights from July 15th" ends on a day that is not named."""
         return sum(part is None or float(part) in self.numbers for part in day) >= 2
 
     def _has_parts(self, day: Day) -> bool:
-        """Whether the parts stand apart; the ends of a month or a year need none ("in March" is from 03-01)."""
+        """Whether the parts occur separately. Ends of a month or year need no day ("in March" is from 03-01)."""
         asked = [day.year, day.month, day.day]
         if day.day in _ENDS_OF_MONTH:
             asked[2] = None
@@ -216,7 +216,7 @@ _remembered = lru_cache(maxsize=512)(Evidence)
 
 
 def unsupported(evidence: Evidence, value: Any, depth: int = 0) -> Any:
-    """The first part of a value without support, or None. Lists and dicts are taken apart, dict keys are not asked."""
+    """The first part of a value without support, or None. Lists and dicts are checked by element, dict keys are not."""
     if isinstance(value, list | tuple | dict) and depth < 8:
         parts = value.values() if isinstance(value, dict) else value
         for part in parts:
@@ -228,7 +228,7 @@ def unsupported(evidence: Evidence, value: Any, depth: int = 0) -> Any:
 
 
 def _rounds(exact: float, short: float) -> bool:
-    """Whether `short`, which has decimals, is `exact` rounded to as many."""
+    """Whether `short` has decimals and is `exact` rounded to that many."""
     places = len(f"{short:.9f}".rstrip("0").partition(".")[2])
     return places > 0 and isfinite(exact) and round(exact, places) == short
 

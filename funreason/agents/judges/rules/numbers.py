@@ -1,7 +1,7 @@
-"""The numbers a text speaks of, however it spells them.
+"""Finds the numbers in a text, in any spelling.
 
-`numbers_in` offers every reading: its question is whether a value has any support at all, so a number too many costs
-little and a number too few is a false alarm. `named_numbers` gives only numbers that stand there as wholes.
+`numbers_in` returns every possible reading. It serves to check whether a value has any support, where a spurious number
+costs little and a missing one is a false alarm. `named_numbers` returns only numbers that are whole tokens.
 
 Digits with separators, currency and percent signs; words (`twenty-five`, `a dozen`, `two and a half million`);
 ordinals; month and weekday names.
@@ -28,7 +28,7 @@ _MINUS = re.compile(r"\b(?:minus|negative)\s+$")
 _PARTS = {**ONES, **TENS}
 _ARTICLES = frozenset({"a", "an"})
 _AMBIGUOUS = frozenset({"may", "mar", "sat", "sun", "march"})
-"""Words that are more often something else than a month or a weekday."""
+"""Words that usually mean something other than a month or weekday."""
 _UNITS = (
     (re.compile(r"percent|per cent|%|cents?\b|rate|ratio|probability|confidence|discount"), (0.01, 100.0)),
     (re.compile(r"hours?|minutes?|\bmins?\b|\bhrs?\b|seconds?|\bsecs?\b"), (60.0, 3600.0, 1 / 60, 1000.0)),
@@ -43,7 +43,7 @@ _UNITS = (
 
 
 def numbers_in(text: str) -> frozenset[float]:
-    """Every number that `text` (case-folded) may be read to name."""
+    """Every number that `text` (case-folded) may mean."""
     found: set[float] = set()
     _digits(text, found)
     _words(text, found)
@@ -51,7 +51,7 @@ def numbers_in(text: str) -> frozenset[float]:
 
 
 def named_numbers(text: str) -> frozenset[float]:
-    """The numbers that stand in `text` (case-folded) as wholes: `x7` and `1.7` name no 7, `-7` names only -7."""
+    """The numbers that are whole tokens of `text` (case-folded): not 7 in `x7` or `1.7`, and only -7 in `-7`."""
     found: set[float] = set()
     for match in _WHOLE.finditer(text):
         negative = match[1] or _MINUS.search(text[max(0, match.start() - 12) : match.start()])
@@ -63,7 +63,7 @@ def named_numbers(text: str) -> frozenset[float]:
 
 
 def scaled(numbers: frozenset[float], text: str) -> frozenset[float]:
-    """The same numbers in other units, for those units that `text` speaks of (4 % is 0.04, 2 hours are 120)."""
+    """The same numbers in other units, for units that `text` mentions (4 % is 0.04, 2 hours are 120)."""
     factors = {factor for pattern, factors in _UNITS if pattern.search(text) for factor in factors}
     return frozenset(round(number * factor, 9) for number in numbers for factor in factors)
 
@@ -128,7 +128,7 @@ def _apart(digits: str, *, listed: bool) -> list[float]:
 
 
 def _in_units(numbers: list[float], unit: str) -> list[float]:
-    """The numbers and what the unit behind the last makes of it: 4 % is 0.04, 50k is 50,000, 2 hours 120 minutes."""
+    """The numbers, and the last one converted by its unit: 4 % is 0.04, 50k is 50,000, 2 hours are 120 minutes."""
     if not numbers or not unit:
         return numbers
     if unit in SCALES:

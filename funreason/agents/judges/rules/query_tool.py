@@ -1,9 +1,8 @@
 """Stage 2, query and tools: can the query be solved with these tools, and do the values come from it?
 
-Two things can be told by rule: that a called function is offered, and that a value has some support in the query.
-Exempt from the second: booleans, None, values of an enum, the default, and words that the tool's own description
-gives. An id, a date or coordinates that stand there as an example are not: copied, they answer nobody's query.
-Values that the schema cannot hold anyway are stage 4's business.
+Rules check that every called function is offered and that every value has some support in the query. Exempt from the
+second check are booleans, None, values of an enum, defaults, and words from the tool's own description, except ids,
+dates and coordinates that the description gives as examples. Values that violate the schema are left to stage 4.
 """
 
 from __future__ import annotations

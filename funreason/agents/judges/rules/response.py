@@ -1,8 +1,8 @@
 """Stage 1, response: is the answer a function call or ordinary text?
 
-Ordinary text is kept as it is and skips the other stages, as the paper has it. One exception is ours: where the
-reference demands calls, prose is the model giving up, and learning from it would teach giving up; it is dropped.
-What is cut off or empty is dropped too. An empty list of calls counts as text: no call.
+As in the paper, ordinary text is kept and skips the other stages. Unlike the paper, text is dropped if the reference
+has calls: training on it would teach the model to give up. Truncated and empty answers are dropped too. An empty list
+of calls counts as text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ async def judge_response(sample: Sample) -> Verdict:
     if sample.truncated:
         return failed(STAGE, Outcome.DROP, "response.truncated", f"cut off after {answer[-60:]!r}")
     if not answer:
-        return failed(STAGE, Outcome.DROP, "response.empty", "no answer behind the thinking")
+        return failed(STAGE, Outcome.DROP, "response.empty", "no answer after the thinking")
     if calls_in(answer) or looks_like_calls(answer):
         return passed(STAGE)
     if sample.task.reference:

@@ -1,4 +1,4 @@
-"""Words and what is made of them: endings, abbreviations, initials, and words too small to say anything."""
+"""Comparing words: endings, abbreviations, initials and stop words."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 
 WORD = re.compile(r"[^\W_]+")
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-"""Where a name written in camelCase is taken apart."""
+"""Where to split a camelCase name."""
 MOST_PARTS = 200
-"""Of a text of thousands of words, enough are asked for to judge in bounded time."""
+"""Most words of a value that are checked, which bounds the time."""
 _EMPTY_WORDS = frozenset("the and for with from into that this are was has have its all any http https www com".split())
 
 
@@ -30,7 +30,7 @@ def stem(word: str) -> str:
 
 
 def has_weight(part: str) -> bool:
-    """Whether a word says something of its own, unlike `the` or `of`."""
+    """Whether a word is a content word, unlike `the` or `of`."""
     return (len(part) > 2 or part.isdecimal() or not part.isascii()) and part not in _EMPTY_WORDS
 
 

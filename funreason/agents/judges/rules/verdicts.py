@@ -1,4 +1,4 @@
-"""How the judges say what they found: a verdict with who judged, a dotted reason, short evidence."""
+"""Helpers of the rule judges: making verdicts, reading calls leniently, reading a judge's answer."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ _LIMIT = 240
 
 
 def passed(stage: str) -> Verdict:
-    """The verdict that all is well."""
+    """The verdict `pass`."""
     return Verdict(stage, Outcome.PASS, judge=RULES)
 
 
 def failed(stage: str, outcome: Outcome, reason: str, evidence: str = "", judge: str = RULES) -> Verdict:
-    """Any other verdict; the evidence is cut to what a table can show."""
+    """Any other verdict. The evidence is shortened to fit a table."""
     return Verdict(stage, outcome, reason, evidence if len(evidence) <= _LIMIT else evidence[: _LIMIT - 1] + "…", judge)
 
 
-# The calls in a sample's answer, read leniently, for the judges that judge meaning and leave form to stage 5.
-
 _CACHED_CHARS = 5_000
-"""So that the cache holds a few megabytes at most."""
+"""Longest cached answer: the cache then holds a few megabytes at most."""
 
 
 def calls_in(answer: str) -> tuple[Call, ...] | None:
-    """The calls of an answer in any format, () for none, None when nobody can read it. Do not change what it returns.
+    """The calls of an answer in any format, () if there are none, None if it cannot be parsed. Do not mutate them.
 
-    Short answers are cached, because four stages in a row ask it of the same one.
+    Short answers are cached, because four stages in a row read the same one.
     """
     return _remembered(answer) if len(answer) <= _CACHED_CHARS else _read(answer)
 
@@ -48,11 +46,8 @@ def _read(answer: str) -> tuple[Call, ...] | None:
 _remembered = lru_cache(maxsize=1024)(_read)
 
 
-# What a judge's answer says, whichever of the forms it has that the bus can read.
-
-
 def outcomes_of(answer: Any) -> list[Any] | None:
-    """The outcomes in a judge's answer; None when it is none that the bus can read."""
+    """The outcomes in a judge's answer; None if the bus cannot read it."""
     if isinstance(answer, str):
         return [answer]
     if isinstance(answer, Verdict | Emit):
@@ -63,6 +58,6 @@ def outcomes_of(answer: Any) -> list[Any] | None:
 
 
 def word_of(answer: Any) -> str:
-    """An answer's outcome in a word, those of several joined by `+`; `error` for what cannot be read."""
+    """An answer's outcome, several joined by `+`; `error` if the bus cannot read it."""
     outcomes = outcomes_of(answer)
     return "+".join(str(outcome) for outcome in outcomes) if outcomes else ERROR
