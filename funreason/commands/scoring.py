@@ -12,8 +12,7 @@ from rich.console import Console
 from funreason.bfcl import BfclError, Case, Result, check
 from funreason.bfcl.categories import write_lines
 from funreason.bfcl.files import export_results
-from funreason.bfcl.report import SCORE_HEADS, markdown, score_cells, score_data
-from funreason.bfcl.scores import Scores, score
+from funreason.bfcl.scores import SCORE_HEADS, Scores, markdown, score, score_cells, score_data
 from funreason.commands import terminal
 from funreason.commands.results import FACTS, Results, Wanted, read_facts, read_results, save, show
 from funreason.evaluate.answers import answer_notes
