@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from funreason.calls.lenient import calls_from_json, looks_like_calls, parse_any
-from funreason.calls.literal import CallSyntaxError
+from funreason.calls.parse import CallSyntaxError
 from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.calls.tools import ToolFormatError, normalise_tools
 from funreason.types import Call, Task

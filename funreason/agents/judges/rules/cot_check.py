@@ -19,7 +19,7 @@ from funreason.agents.judges.rules.numbers import named_numbers
 from funreason.agents.judges.rules.text import CAMEL, MOST_PARTS, WORD, has_weight, of_another_script
 from funreason.calls.compare import same_call
 from funreason.calls.lenient import parse_any
-from funreason.calls.literal import CallSyntaxError
+from funreason.calls.parse import CallSyntaxError
 from funreason.calls.schema import SchemaProblem, tool_named
 from funreason.types import Call
 

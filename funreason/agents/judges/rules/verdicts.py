@@ -7,7 +7,7 @@ from typing import Any
 
 from funreason.bus.agent import ERROR, Emit
 from funreason.calls.lenient import parse_any
-from funreason.calls.literal import CallSyntaxError
+from funreason.calls.parse import CallSyntaxError
 from funreason.types import Call, Outcome, Verdict
 
 RULES = "rules"
