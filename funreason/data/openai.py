@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from funreason.calls.thinking import SplitCompletion, split_thinking
-from funreason.data.form import RecordRead, RecordRefused, calls_field, query_text, record_id, tools_field
+from funreason.data.records import RecordRead, RecordRefused, calls_field, query_text, record_id, tools_field
 from funreason.data.sharegpt import dialogue
 from funreason.types import Call, Task
 
@@ -33,7 +33,7 @@ def read(record: dict[str, Any], line: int) -> RecordRead:
         category=str(record.get("category") or ""),
         source=str(record.get("source") or ""),
     )
-    return RecordRead(task, answer.answer, spoken=answer.closed) if answer else RecordRead(task)
+    return RecordRead(task, answer.answer, unparsed=answer.closed) if answer else RecordRead(task)
 
 
 def _answer(message: dict[str, Any] | None) -> tuple[list[Call] | None, str | None, SplitCompletion | None]:

@@ -26,7 +26,7 @@ from funreason.agents.trainer import SelectionSettings, Trainer, UpdateRequest
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.config import OWN_TASKS, Config, ConfigError, Gate
-from funreason.data.form import DataError, Refusal
+from funreason.data.records import DataError, Refusal
 from funreason.gate.contamination import ContaminationCheck, Finding
 from funreason.gate.items import gate_suites
 from funreason.gate.rule import Rule

@@ -14,7 +14,7 @@ from functools import partial
 from threading import Event, RLock, Thread
 
 from funreason.bus.agent import ENDED
-from funreason.data.form import Refusal
+from funreason.data.records import Refusal
 from funreason.policies.protocol import Sync
 from funreason.record import events as ev
 from funreason.record.folder import HEARTBEAT_S, RunFolder, WriterStatus
