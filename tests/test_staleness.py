@@ -30,7 +30,7 @@ def drained(tmp_path):
     def run(samples: list[Sample], allowed: frozenset[str] | None) -> tuple[list[Sample], list]:
         texts, learnt, events = SampleFiles(tmp_path), [], []
         for each in samples:
-            texts.put("kept", each)
+            texts.append("kept", each)
 
         def update(lesson):
             learnt.extend(lesson.samples)
@@ -38,7 +38,7 @@ def drained(tmp_path):
 
         diet = SelectionSettings("judged", 9, {}, None, 1.0, 0, allowed)
         here = Weights("w1", tmp_path)
-        asyncio.run(Trainer(texts.put, texts, diet, [], here, here, update, events.append).on_signal("drained", 1))
+        asyncio.run(Trainer(texts.append, texts, diet, [], here, here, update, events.append).on_signal("drained", 1))
         return learnt, events
 
     return run

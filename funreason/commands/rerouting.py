@@ -17,9 +17,8 @@ from rich.table import Table
 from funreason.commands import terminal
 from funreason.commands.settings import read_config
 from funreason.config import Config, ConfigError
-from funreason.record.folder import RunFolder, open_run
+from funreason.record.folder import RunFolder, open_run, settings_file
 from funreason.record.plain import plain
-from funreason.record.settings import settings_file
 from funreason.replay.recorded import Recorded
 from funreason.replay.routing import UNKNOWN, Stage, Way, WhatIf, what_if
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from funreason.commands import terminal
 from funreason.record.folder import RecordError, RunFolder, open_run
-from funreason.record.manifest import Prunable, prune, size_of, spare, verify
+from funreason.record.manifest import Prunable, prunable, prune, size_of, verify
 from funreason.record.plain import plain
 from funreason.record.state import State
 
@@ -23,7 +23,7 @@ def list_runs(runs: Path) -> int:
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     table.add_column("size", justify="right")
     for folder in all_runs(runs):
-        state, life = folder.state(), folder.life()
+        state, life = folder.state(), folder.writer_status()
         status = life.status if life else state.status
         played = sum(1 for k, r in state.rounds.items() if k and r.ended)
         cells = (
@@ -60,7 +60,7 @@ def prune_runs(run: str | None, runs: Path, *, yes: bool) -> int:
     freed = 0
     for folder in _chosen(run, runs):
         try:
-            gone = prune(folder) if yes else spare(folder)
+            gone = prune(folder) if yes else prunable(folder)
         except RecordError as error:
             if run is not None:
                 raise

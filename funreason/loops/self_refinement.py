@@ -20,9 +20,8 @@ from funreason.loops.session import Session, build_session
 from funreason.loops.updating import trained_before
 from funreason.plan.planning import warn_if_it_will_not_fit
 from funreason.record.events import LogMessage, RoundEnded, RunStarted
-from funreason.record.folder import RecordError, RunFolder
+from funreason.record.folder import LOOP, RecordError, RunFolder, command_to_resume, resume_hint, settings_file
 from funreason.record.manifest import seal_run
-from funreason.record.settings import LOOP, resume_command, resuming, settings_file
 from funreason.record.state import State
 from funreason.runtime.control_server import ControlServer
 from funreason.runtime.journal import Journal
@@ -133,7 +132,9 @@ def config_of(folder: RunFolder, changes: dict[str, Any] | None = None) -> Confi
     """The configuration a run was started with; `changes` maps dotted keys to what they are now."""
     path = folder.path / LOOP
     if settings_file(folder) not in (None, path):
-        raise RecordError(f"{folder.path} is no loop's run but was written by `refine`; go on with: {resuming(folder)}")
+        raise RecordError(
+            f"{folder.path} is no loop's run but was written by `refine`; go on with: {command_to_resume(folder)}"
+        )
     if not path.exists():
         raise RecordError(f"{folder.path} has no {LOOP}, so the run cannot be taken up again")
     return load_config(path, changes)
@@ -144,19 +145,19 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
 
     With `resume`, a writer that has been silent for long is taken to be dead. RecordError names one that is not.
     """
-    last_heartbeat_at = folder.last_heartbeat_at()
-    dead = folder.claim(take_over=resume)
-    folder.sweep()
+    last_heartbeat_at = folder.last_heartbeat()
+    dead = folder.acquire(take_over=resume)
+    folder.clean_up()
     past = folder.state()
     journal = Journal(folder)
-    stop.on_leave(lambda: journal.end("interrupted", resume_command(folder)))
+    stop.on_leave(lambda: journal.end("interrupted", resume_hint(folder)))
     try:
         async with journal.heartbeat(), ControlServer(folder.path, stop, journal.write):
             if dead is not None:
                 journal.taken_over(dead)
             await _play(config, folder, journal, stop, past, last_heartbeat_at)
     except STOPPED:
-        journal.end("interrupted", resume_command(folder))
+        journal.end("interrupted", resume_hint(folder))
         raise
     except BaseException as error:
         if not resume and not folder.state().events:

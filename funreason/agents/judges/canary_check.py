@@ -76,14 +76,14 @@ class CanaryCheck:
             return
         count = max(LEAST, math.ceil(settings.share * samples / (2 * len(judges))))
         flock = CanarySet(await self._tasks(tasks, SPARE * count, k), self.config.seed, k)
-        texts.forget(CANARIES)  # of an attempt that was broken off
+        texts.delete(CANARIES)  # of an attempt that was broken off
         turns = asyncio.Semaphore(self.config.fcdr.samples_at_once)
         heard = await _all(self._asked(*each, flock, count, turns) for each in judges.items())
         self.stop.check()
         told = []
         for node, said in zip(judges, heard, strict=True):
             for each in said:
-                texts.put(CANARIES, each.canary.sample.judged(each.verdict))
+                texts.append(CANARIES, each.canary.sample.judged(each.verdict))
             told.append(_examined(k, node, said))
         for event in told:
             self.write(event)
