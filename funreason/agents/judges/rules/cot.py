@@ -18,7 +18,7 @@ class CotJudge:
     async def __call__(self, sample: Sample) -> Verdict:
         """`pass` or `drop`, with `cot.missing`, `cot.empty` or a reason of `thinking_problem`.
 
-        What a thinking leads to cannot be told of an answer that nobody can read: it passes, for stage 5 to send back.
+        An answer that cannot be read passes, for stage 5 to send back: what its thinking leads to is unknown.
         """
         thinking = (sample.thinking or "").strip()
         if not thinking:

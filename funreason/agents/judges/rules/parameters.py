@@ -1,7 +1,7 @@
 """Stage 4, parameters: are function names, parameters and values right?
 
 First against the schema (names, required, types, enums); then, where the right answer is known, against it under
-BFCL's rules for values. An answer that cannot be read in any format passes here: what it means cannot be told, and
+BFCL's rules for values. An answer that cannot be read in any format passes here: what it means is unknown, and
 stage 5 is sure to send it back.
 """
 

@@ -26,7 +26,7 @@ async def judge_response(sample: Sample) -> Verdict:
     if sample.truncated:
         return failed(STAGE, Outcome.DROP, "response.truncated", f"cut off after {answer[-60:]!r}")
     if not answer:
-        return failed(STAGE, Outcome.DROP, "response.empty", "no answer behind the thinking")
+        return failed(STAGE, Outcome.DROP, "response.empty", "no answer after the thinking")
     if calls_in(answer) or looks_like_calls(answer):
         return passed(STAGE)
     if sample.task.reference:

@@ -1,4 +1,8 @@
-"""How the judges say what they found: a verdict with who judged, a dotted reason, short evidence."""
+"""What the judges share: how they write a verdict, the calls in an answer, and the outcomes in what a judge returns.
+
+A verdict names who judged, a dotted reason and short evidence. `calls_in` reads an answer leniently, for the judges
+that judge meaning and leave form to stage 5.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,12 @@ from funreason.types import Call, Outcome, Verdict
 
 RULES = "rules"
 _LIMIT = 240
+_CACHED_CHARS = 5_000
+"""So that the cache holds a few megabytes at most."""
 
 
 def passed(stage: str) -> Verdict:
-    """The verdict that all is well."""
+    """The verdict `pass`."""
     return Verdict(stage, Outcome.PASS, judge=RULES)
 
 
@@ -24,14 +30,8 @@ def failed(stage: str, outcome: Outcome, reason: str, evidence: str = "", judge:
     return Verdict(stage, outcome, reason, evidence if len(evidence) <= _LIMIT else evidence[: _LIMIT - 1] + "…", judge)
 
 
-# The calls in a sample's answer, read leniently, for the judges that judge meaning and leave form to stage 5.
-
-_CACHED_CHARS = 5_000
-"""So that the cache holds a few megabytes at most."""
-
-
 def calls_in(answer: str) -> tuple[Call, ...] | None:
-    """The calls of an answer in any format, () for none, None when nobody can read it. Do not change what it returns.
+    """The calls of an answer in any format, () for none, None when it cannot be read. Do not change what it returns.
 
     Short answers are cached, because four stages in a row ask it of the same one.
     """
@@ -48,11 +48,8 @@ def _read(answer: str) -> tuple[Call, ...] | None:
 _remembered = lru_cache(maxsize=1024)(_read)
 
 
-# What a judge's answer says, whichever of the forms it has that the bus can read.
-
-
 def outcomes_of(answer: Any) -> list[Any] | None:
-    """The outcomes in a judge's answer; None when it is none that the bus can read."""
+    """The outcomes in a judge's answer; None when the bus could not read it."""
     if isinstance(answer, str):
         return [answer]
     if isinstance(answer, Verdict | Emit):
