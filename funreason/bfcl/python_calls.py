@@ -90,13 +90,6 @@ def _item(value: str) -> Any:
     return float(value) if "." in value else int(value)
 
 
-def _source(node: ast.expr) -> str:
-    try:
-        return ast.unparse(node)
-    except PARSE_ERRORS as error:
-        raise Undecodable(f"cannot be written out: {error}") from error
-
-
 def _parsed(text: str) -> ast.expr:
     try:
         if "\\" not in text:

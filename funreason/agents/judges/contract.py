@@ -1,4 +1,8 @@
-"""One sample put to a judge outside any run: what it answers, or the fault in its place."""
+"""The contract test of a judge: what the bus and the record rely on, tried on ordinary and on adversarial samples.
+
+It asks the judge itself, outside any run, so it says nothing about whether the verdicts are right: canaries do that
+(`docs/judges.md`). A judge that keeps the contract cannot stop a run, hang it, or change another judge's sample.
+"""
 
 from __future__ import annotations
 
@@ -11,65 +15,13 @@ from collections.abc import Iterable, Sequence, Set
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
-from funreason.agents.judges.adversarial_samples import nasty_samples
+from funreason.agents.judges.adversarial_samples import adversarial_samples
 from funreason.agents.judges.custom import declared, is_broken_off
 from funreason.agents.judges.event_loop_guard import EventLoopBlocked, EventLoopGuard
 from funreason.agents.judges.rules.verdicts import outcomes_of
 from funreason.agents.references import reference_sample
 from funreason.data.toolbox import generate
 from funreason.types import Sample
-
-
-class Trial(NamedTuple):
-    """What one judgement came to: an answer, or the fault in its place; `took_s` with its waiting, `held_s` without."""
-
-    sample: Sample
-    answer: Any
-    fault: str
-    took_s: float
-    held_s: float
-    changed: bool
-    late: bool
-
-
-async def put(agent: Any, sample: Sample, limit_s: float) -> Trial:
-    """Put `sample` to `agent`, which has `limit_s` seconds. Whatever the agent raises is its fault, Ctrl-C is not."""
-    before, answer, fault, cut, timed = copy.deepcopy(sample), None, "", False, None
-    limit = asyncio.timeout(limit_s)
-    try:
-        async with limit:
-            timed = EventLoopGuard(agent(sample), limit_s)
-            answer = await timed
-    except KeyboardInterrupt:
-        raise
-    except EventLoopBlocked:
-        fault, cut = f"held the event loop for {limit_s:.0f} s", True
-    except BaseException as error:
-        if isinstance(error, asyncio.CancelledError) and is_broken_off():
-            raise
-        fault = _end_of(error)
-    if limit.expired():  # whatever it made of being told so
-        fault, cut = f"no answer within {limit_s:.0f} s", True
-    took_s, held_s = (timed.took_s, timed.longest_s) if timed is not None else (0.0, 0.0)
-    return Trial(sample, answer, fault or _unreadable(answer), took_s, held_s, sample != before, cut)
-
-
-def _end_of(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error)[-2:]).strip()
-
-
-def _unreadable(answer: Any) -> str:
-    words = outcomes_of(answer)
-    if words is None:
-        return f"answered with {type(answer).__name__}; expected a Verdict, a word, an Emit or a list of Emit"
-    wrong = [word for word in words if not isinstance(word, str)]
-    return f"answered with the outcome {wrong[0]!r}, which is no word" if wrong else ""
-
-
-# The contract test of a judge: what the bus and the record rely on, tried on ordinary and on nasty samples.
-#
-# It asks the judge itself, outside any run, so it says nothing about whether the verdicts are right: canaries do that
-# (`docs/judges.md`). A judge that keeps the contract cannot stop a run, hang it, or spoil another judge's sample.
 
 ORDINARY = 40
 """Reference answers of the embedded domain, in all its categories."""
@@ -89,8 +41,51 @@ SHOWN = 3
 Sign = Literal["kept", "broken", "told"]
 
 
+class Trial(NamedTuple):
+    """One judgement: an answer, or the fault in its place; `took_s` includes waiting, `held_s` is its longest step."""
+
+    sample: Sample
+    answer: Any
+    fault: str
+    took_s: float
+    held_s: float
+    changed: bool
+    late: bool
+
+
+async def probe(agent: Any, sample: Sample, limit_s: float) -> Trial:
+    """Ask `agent` for a verdict on `sample` within `limit_s` seconds.
+
+    Whatever it raises is its fault, Ctrl-C is not.
+    """
+    before, answer, fault, cut, timed = copy.deepcopy(sample), None, "", False, None
+    limit = asyncio.timeout(limit_s)
+    try:
+        async with limit:
+            timed = EventLoopGuard(agent(sample), limit_s)
+            answer = await timed
+    except KeyboardInterrupt:
+        raise
+    except EventLoopBlocked:
+        fault, cut = f"held the event loop for {limit_s:.0f} s", True
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and is_broken_off():
+            raise
+        fault = "".join(traceback.format_exception(error)[-2:]).strip()
+    if limit.expired():  # whatever it did when it was cancelled
+        fault, cut = f"no answer within {limit_s:.0f} s", True
+    took_s, held_s = (timed.took_s, timed.longest_s) if timed is not None else (0.0, 0.0)
+    outcomes = outcomes_of(answer)
+    wrong = [outcome for outcome in outcomes or () if not isinstance(outcome, str)]
+    if not fault and outcomes is None:
+        fault = f"answered with {type(answer).__name__}; expected a Verdict, a word, an Emit or a list of Emit"
+    elif not fault and wrong:
+        fault = f"answered with the outcome {wrong[0]!r}, which is no word"
+    return Trial(sample, answer, fault, took_s, held_s, sample != before, cut)
+
+
 class Clause(NamedTuple):
-    """One clause of the contract: kept, broken, or only `told` for the reader's sake."""
+    """One clause of the contract: kept, broken, or only reported (`told`)."""
 
     name: str
     sign: Sign
@@ -103,9 +98,9 @@ async def clauses(agent: Any, outcomes: Iterable[str] = ()) -> list[Clause]:
     `outcomes` are words it may answer beyond the usual ones and those that it declares itself.
     """
     ordinary = [reference_sample(task, f"ordinary/{task.id}") for task in generate("new_dev", ORDINARY, 0)]
-    samples = [*ordinary, *nasty_samples()]
+    samples = [*ordinary, *adversarial_samples()]
     first = await _ask_all(agent, samples)
-    # In another order: an agent that keeps count must not look as if it kept its word.
+    # In another order: an agent that counts its calls must not look deterministic.
     second = await _ask_all(agent, [asked.sample for asked in reversed(first) if not asked.fault])
     timed = await _ask_for_speed(agent, [asked.sample for asked in first[:ORDINARY] if not asked.fault])
     return [
@@ -128,7 +123,7 @@ async def _ask_all(agent: Any, samples: Sequence[Sample]) -> list[Trial]:
     asked: list[Trial] = []
     until = perf_counter() + BUDGET_S
     for sample in samples:
-        asked.append(await put(agent, sample, LIMIT_S))
+        asked.append(await probe(agent, sample, LIMIT_S))
         if asked[-1].late or perf_counter() > until:
             break
     return asked
@@ -173,7 +168,7 @@ async def _loop(agent: Any, asked: Sequence[Trial]) -> Clause:
         for _ in range(TRIES):
             if last.late or held[each.sample.id] <= HOLDS_S:
                 break
-            last = await put(agent, each.sample, LIMIT_S)
+            last = await probe(agent, each.sample, LIMIT_S)
             held[each.sample.id] = min(held[each.sample.id], last.held_s)
         if last.late:  # one that no longer answers would take the limit with each sample to come
             break
@@ -196,7 +191,7 @@ async def _ask_for_speed(agent: Any, samples: Sequence[Sample]) -> list[Trial]:
     timed: list[Trial] = []
     until = perf_counter() + LIMIT_S
     for sample in list(samples) * TIMED:
-        timed.append(await put(agent, sample, LIMIT_S))
+        timed.append(await probe(agent, sample, LIMIT_S))
         if timed[-1].fault or perf_counter() > until:
             break
     return timed

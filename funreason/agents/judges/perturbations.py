@@ -1,8 +1,8 @@
-"""Ways to spoil a good sample so that exactly one stage ought to refuse it: what known bad canaries are made of.
+"""Faults put into a good sample so that exactly one stage ought to refuse it: what known bad canaries are made of.
 
-Each takes a good sample and another good one, the donor, that calls none of its functions (None where there is none),
-and gives None where it cannot be done. What stage 2 judges is spoilt in the tools, not in the answer, since a model as
-judge is not shown the answer there.
+Each function takes a good sample and another good one, the donor, that calls none of its functions (None where there is
+none), and returns None where the fault cannot be made. What stage 2 judges is changed in the tools, not in the answer,
+since a model as judge is not shown the answer there.
 """
 
 from __future__ import annotations
@@ -59,9 +59,12 @@ def foreign_thinking(sample: Sample, donor: Sample | None) -> Sample | None:
 
 def wrong_value(sample: Sample, donor: Sample | None) -> Sample | None:
     """One value is another of the same type."""
-    for name, value in _reference(sample)[0].arguments.items():
-        other = _other_value(value, _schema(sample, name), donor)
-        found = None if other is None else _with_arguments(sample, {**_reference(sample)[0].arguments, name: other})
+    call = _reference(sample)[0]
+    tool = tool_named(sample.task.tools, call.name)
+    properties = tool["parameters"]["properties"] if tool else {}
+    for name, value in call.arguments.items():
+        other = _other_value(value, properties.get(name, {}), donor)
+        found = None if other is None else _with_arguments(sample, {**call.arguments, name: other})
         if found is not None:
             return found
     return None
@@ -81,7 +84,8 @@ def unknown_parameter(sample: Sample, donor: Sample | None) -> Sample | None:
     """A parameter that the function does not have."""
     call = _reference(sample)[0]
     tool = tool_named(sample.task.tools, call.name)
-    name = next((f"{name}_2" for name in call.arguments if not _has(tool, f"{name}_2")), None)
+    properties = tool["parameters"]["properties"] if tool else {}
+    name = next((f"{name}_2" for name in call.arguments if f"{name}_2" not in properties), None)
     if name is None:
         return None
     return _with_arguments(sample, {**call.arguments, name: call.arguments[name.removesuffix("_2")]})
@@ -102,7 +106,7 @@ def as_json(sample: Sample, donor: Sample | None) -> Sample | None:
 
 
 def prose_around(sample: Sample, donor: Sample | None) -> Sample | None:
-    """The calls behind a sentence."""
+    """The calls after a sentence."""
     return changed(sample, answer=f"Here is the call you need: {sample.answer}")
 
 
@@ -113,7 +117,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     "parameters": (wrong_value, missing_required, unknown_parameter),
     "format": (spaces_in_name, as_json, prose_around),
 }
-"""By the stage that ought to refuse it. Every other stage's question is left as it was, or is asked later."""
+"""By the stage that ought to refuse it. Every earlier stage ought to pass it."""
 
 
 def _reference(sample: Sample | None) -> Sequence[Call]:
@@ -121,7 +125,7 @@ def _reference(sample: Sample | None) -> Sequence[Call]:
 
 
 def _offered(sample: Sample, tools: list[dict[str, Any]]) -> Sample:
-    # Nothing can be called rightly any more, so that is the reference: the sample is no longer its old task's.
+    # No right call is left, so the reference is empty: the sample no longer belongs to its old task.
     fields = {name: getattr(sample.task, name) for name in Task.__struct_fields__}
     return changed(sample, task=Task(**(fields | {"tools": tools, "reference": []})))
 
@@ -129,16 +133,6 @@ def _offered(sample: Sample, tools: list[dict[str, Any]]) -> Sample:
 def _without(tools: list[dict[str, Any]], sample: Sample) -> list[dict[str, Any]]:
     called = {call.name for call in _reference(sample)}
     return [tool for tool in tools if tool["name"] not in called]
-
-
-def _schema(sample: Sample, name: str) -> dict[str, Any]:
-    tool = tool_named(sample.task.tools, _reference(sample)[0].name)
-    schema: dict[str, Any] = tool["parameters"]["properties"].get(name, {}) if tool else {}
-    return schema
-
-
-def _has(tool: dict[str, Any] | None, name: str) -> bool:
-    return tool is not None and name in tool["parameters"]["properties"]
 
 
 def _other_value(value: Any, schema: dict[str, Any], donor: Sample | None) -> Any:
