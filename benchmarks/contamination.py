@@ -18,7 +18,7 @@ import msgspec
 from rapidfuzz import fuzz, process
 
 from funreason.bfcl import load_cases
-from funreason.bfcl.fetch import data_folder
+from funreason.bfcl.cases import data_folder
 from funreason.config import Contamination
 from funreason.data.reading import read_tasks
 from funreason.data.toolbox import generate

@@ -32,7 +32,7 @@ from transformers.utils import logging
 
 from funreason.plan import cost_model as footprint
 from funreason.plan.architecture import Architecture
-from funreason.plan.cost_model import CHIPS, Lora, UpdateShape, flops_per_token
+from funreason.plan.cost_model import CHIPS, LoraShape, UpdateShape, flops_per_token
 from funreason.policies.huggingface.sampler import HuggingFaceSampler
 from funreason.policies.model_files import save_model
 from funreason.policies.protocol import Request
@@ -228,7 +228,7 @@ def arithmetic(width: Width, shape: UpdateShape) -> float:
 def fitting(width: Width, here: Machine) -> UpdateShape:
     """All weights if the plan says they fit, activations kept if they do; else the next smaller thing."""
     plain = UpdateShape(width.length, here.dtype.itemsize)
-    tries = [plain, plain._replace(checkpointing=True), plain._replace(checkpointing=True, lora=Lora(RANK))]
+    tries = [plain, plain._replace(checkpointing=True), plain._replace(checkpointing=True, lora=LoraShape(RANK))]
     model = architecture(width)
     return next((s for s in tries if sum(footprint.update_memory(model, s).values()) < here.memory), tries[-1])
 

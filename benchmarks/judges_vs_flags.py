@@ -30,7 +30,8 @@ from funreason.agents.judges.rules.parameters import judge_parameters
 from funreason.agents.judges.rules.query_tool import judge_query_tool
 from funreason.agents.judges.rules.response import judge_response
 from funreason.agents.judges.rules.verdicts import calls_in
-from funreason.calls.schema import check_call, normalise_tools, tool_named
+from funreason.calls.schema import check_call, tool_named
+from funreason.calls.tools import normalise_tools
 from funreason.data.reading import read_samples
 from funreason.types import Call, Sample, Verdict
 

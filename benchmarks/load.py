@@ -30,7 +30,7 @@ from funreason.agents.sinks import DeadLetterSink, KeptSink, Sink
 from funreason.bus.scheduler import Bus
 from funreason.config import Config, Fcdr
 from funreason.record import events as ev
-from funreason.record.control import Ask, Verb, socket_address
+from funreason.record.control import ControlRequest, Verb, socket_address
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.runtime import journal as journals
@@ -139,7 +139,7 @@ def exact(folder: RunFolder, count: int) -> dict[str, int]:
 async def long(folder: RunFolder, hours: float) -> dict[str, Any]:
     """A day in the life of a run: one step of the loop stands for a minute."""
     journals.HEARTBEAT_S = 0.01
-    folder.claim()
+    folder.acquire()
     stop, journal = StopRequest(), Journal(folder)
     journal.write(ev.RunStarted(run=folder.name, rounds=1000, nodes=list(refine_graph(SETTINGS).order)))
     feed, seen = LiveFeed(folder, time.time), {}
@@ -169,10 +169,10 @@ async def _minute(folder: RunFolder, journal: Journal, stop: StopRequest, minute
 
 
 async def ring(folder: Path, verb: Verb) -> None:
-    """Ask the run for something, as a viewer does."""
+    """ControlRequest the run for something, as a viewer does."""
     with socket_address(folder) as address:
         reader, writer = await asyncio.open_unix_connection(address)
-    writer.write(msgspec.json.encode(Ask(verb)) + b"\n")
+    writer.write(msgspec.json.encode(ControlRequest(verb)) + b"\n")
     assert json.loads(await reader.readline())["ok"]
     writer.close()
     await writer.wait_closed()

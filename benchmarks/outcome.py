@@ -26,7 +26,7 @@ def outcome(path: Path) -> dict[str, Any]:
     told = list(LogReader(folder.events).events())
     found: dict[str, Any] = {
         "status": state.status,
-        "life": (folder.life() or ("none",))[0],
+        "life": (folder.writer_status() or ("none",))[0],
         "weights": {p.name: hash_file(p / "model.safetensors") for p in sorted((path / "weights").glob("[!.]*"))},
         "link": str((path / "model").readlink()),
         "gates": [_timeless(r.gate) for _, r in sorted(state.rounds.items())],

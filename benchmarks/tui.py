@@ -61,7 +61,7 @@ def begin(path: Path, status: str) -> tuple[RunFolder, EventLog]:
     folder, log = RunFolder(path), EventLog(path / "events")
     log.write(ev.RunStarted(run=path.name, rounds=3, nodes=NODES, edges=EDGES))
     log.write(ev.PhaseStarted(round=1, phase="sample", todo=10**7))
-    folder.beat(status)
+    folder.heartbeat(status)
     return folder, log
 
 
@@ -89,7 +89,7 @@ def write_fast(path: Path, rate: float, seconds: float) -> None:
             log.append(msgspec.structs.replace(next(source), at=time.time()))
             written += 1
         if passed > beats * HEARTBEAT_S:
-            folder.beat("running")
+            folder.heartbeat("running")
             beats += 1
         time.sleep(0.002)
     print(json.dumps({"events": written, "cpu_us_per_event": 1e6 * (time.process_time() - before) / written}))

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from funreason.calls.schema import normalise_tools
+from funreason.calls.tools import normalise_tools
 from funreason.policies.protocol import Reply
 
 TOOLS = normalise_tools([{"name": "f", "description": "does f", "parameters": {"a": {"type": "str"}}}])

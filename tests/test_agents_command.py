@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from funreason.agents.judges.adversarial_samples import nasty_samples
+from funreason.agents.judges.adversarial_samples import adversarial_samples
 from funreason.agents.judges.contract import clauses
 from funreason.agents.judges.installed import JUDGES
 from funreason.agents.judges.plugins import load_agent
@@ -207,7 +207,7 @@ def test_breaking_off_the_contract_test_is_no_fault_of_the_judge(file):
 
 
 def test_thirty_kinds_of_nasty_samples_are_tried_and_each_has_a_name_of_its_own():
-    names = [sample.id for sample in nasty_samples()]
+    names = [sample.id for sample in adversarial_samples()]
     assert len(names) == len(set(names)) >= 30
 
 

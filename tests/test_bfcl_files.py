@@ -286,7 +286,7 @@ def test_without_the_fetched_data_loading_says_which_command_fetches_it(tmp_path
 
 def test_a_local_wheel_is_unpacked_without_the_network(tmp_path, monkeypatch):
     wheel, name = tmp_path / "bfcl.whl", "BFCL_v4_live_relevance.json"
-    module = importlib.import_module("funreason.bfcl.fetch")  # the package has a function of that name
+    module = importlib.import_module("funreason.bfcl.cases")  # the package has a function of that name
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(f"bfcl_eval/data/{name}", json.dumps(question("r_0")))
     monkeypatch.setattr(module, "SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from funreason.calls.lenient import looks_like_calls, parse_any
-from funreason.calls.literal import CallSyntaxError
-from funreason.calls.parse import parse_calls
+from funreason.calls.parse import CallSyntaxError, parse_calls
 from funreason.calls.render import CallRenderError, is_callable_name, render_calls
 from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.types import Call

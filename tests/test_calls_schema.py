@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from funreason.calls.compare import same_calls
-from funreason.calls.schema import ToolFormatError, check_call, normalise_tools
-from funreason.calls.tools import is_optional, type_schema
+from funreason.calls.schema import check_call
+from funreason.calls.tools import ToolFormatError, is_optional, normalise_tools, type_schema
 from funreason.types import Call
 
 

@@ -15,7 +15,7 @@ def failed(i: int, k: int = 1, reason: str = "cot.missing", outcome: str = "drop
 
 
 def end(log: EventLog, folder: RunFolder, sample: Sample, fate: str) -> None:
-    folder.texts(sample.round).put(fate, sample)
+    folder.texts(sample.round).append(fate, sample)
     reason = "" if fate == "kept" else sample.verdicts[-1].reason
     log.write(ev.SampleEnded(round=sample.round, sample=sample.id, attempt=sample.attempt, fate=fate, reason=reason))
 
@@ -34,7 +34,7 @@ def folder(tmp_path) -> RunFolder:
     end(log, folder, failed(3, outcome="regenerate", attempt=2), "dead")
     log.write(ev.RunEnded(status="interrupted"))
     log.close()
-    folder.beat("interrupted")
+    folder.heartbeat("interrupted")
     return folder
 
 
@@ -98,13 +98,13 @@ def test_a_round_that_has_ended_takes_nothing_back(folder):
 
 
 def test_a_run_that_is_being_written_is_left_alone(folder):
-    folder.beat("running")
+    folder.heartbeat("running")
     with pytest.raises(RecordError, match="is being written"):
         put_back(folder, "*")
 
 
 def test_the_list_counts_each_sample_once(folder, capsys):
-    folder.texts(1).put("dropped", failed(1))  # a line whose end a kill kept out of the log the first time
+    folder.texts(1).append("dropped", failed(1))  # a line whose end a kill kept out of the log the first time
     assert list_dead(str(folder.path), folder.path.parent, "*") == 0
     assert "of run: 3 " in capsys.readouterr().out
 

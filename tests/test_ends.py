@@ -118,7 +118,7 @@ from funreason.record.folder import RunFolder
 async def main():
     journal.HEARTBEAT_S = 0.05
     folder, stop = RunFolder(Path(sys.argv[1])), StopRequest()
-    folder.claim()
+    folder.acquire()
     pen = journal.Journal(folder)
     stop.listen()
     stop.on_stop(lambda: print("asked", flush=True))
@@ -179,13 +179,13 @@ def test_a_closed_terminal_is_a_request_to_stop_however_often_it_is_told(living)
     process.send_signal(signal.SIGHUP)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out.split(), err) == (0, ["asked", "ended"], "")
-    assert folder.state().status == folder.life().status == "interrupted"
+    assert folder.state().status == folder.writer_status().status == "interrupted"
 
 
 def test_the_second_of_two_processes_is_refused_and_the_first_goes_on(living):
     process, folder = living
     with pytest.raises(RecordError, match=f"process {process.pid} on "):
-        folder.claim()
+        folder.acquire()
     assert process.poll() is None
 
 
@@ -193,7 +193,7 @@ def claims(path: Path, go, won) -> None:
     folder = RunFolder(path)
     go.wait()
     try:
-        folder.claim()
+        folder.acquire()
     except RecordError:
         won.put(None)
         return
@@ -210,7 +210,7 @@ def test_of_many_processes_that_claim_a_run_at_once_one_gets_it(tmp_path):
             rival.start()
         go.set()
         winners = [pid for pid in [won.get(timeout=20) for _ in rivals] if pid is not None]
-        assert [RunFolder(tmp_path / str(attempt)).life().pid] == winners
+        assert [RunFolder(tmp_path / str(attempt)).writer_status().pid] == winners
         for rival in rivals:
             rival.kill()
             rival.join()
@@ -258,7 +258,7 @@ def test_the_time_of_a_phase_that_was_killed_counts_and_the_night_between_does_n
 def test_a_line_that_was_changed_by_hand_is_named(tmp_path):
     texts = SampleFiles(tmp_path)
     for i in range(2):
-        texts.put("kept", Sample(id=f"s{i}", task=Task(id="t", query="q", tools=[]), answer="a"))
+        texts.append("kept", Sample(id=f"s{i}", task=Task(id="t", query="q", tools=[]), answer="a"))
     texts.close()
     with (tmp_path / "kept.jsonl").open("a") as file:
         file.write("not json\n")

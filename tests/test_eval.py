@@ -267,7 +267,7 @@ MULTIPLE = f"{NON_LIVE}/BFCL_v4_multiple_result.json"
     ("file", "change", "words"),
     [
         (MULTIPLE, lambda rows: rows[1:], ["1 cases of multiple have no line", "'multiple_0'"]),
-        (MULTIPLE, lambda rows: [*rows, rows[2]], ["multiple_result.json:9", "'multiple_2' stands on line 3 already"]),
+        (MULTIPLE, lambda rows: [*rows, rows[2]], ["multiple_result.json:9", "'multiple_2' is on line 3 already"]),
         (
             MULTIPLE,
             lambda rows: [{"id": "stranger", "result": ""}, *rows],

@@ -93,7 +93,7 @@ def test_a_folder_that_is_there_is_not_touched(run, tmp_path):
 def test_a_run_without_weights_of_its_own_has_nothing_to_export(tmp_path):
     empty = RunFolder(tmp_path / "run")
     empty.path.mkdir()
-    empty.beat("crashed")
+    empty.heartbeat("crashed")
     with pytest.raises(RecordError, match="no model to export"):
         export_run(empty, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -13,7 +13,7 @@ from funreason.agents.judges.rules.parameters import judge_parameters
 from funreason.agents.judges.rules.query_tool import judge_query_tool
 from funreason.agents.judges.rules.response import judge_response
 from funreason.calls.render import render_calls
-from funreason.calls.schema import normalise_tools
+from funreason.calls.tools import normalise_tools
 from funreason.data.toolbox import SPLITS, generate
 from funreason.types import Call, Sample, Task
 

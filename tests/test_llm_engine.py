@@ -59,7 +59,7 @@ def test_a_model_too_small_to_judge_stops_the_round_with_a_sentence_and_the_run_
     assert done.returncode == 1, done.stdout + done.stderr
     assert "is broken" in done.stderr
     assert "judge.unreadable self (toolbox), asked 2 times" in done.stderr
-    assert folder.life().status == "failed"
+    assert folder.writer_status().status == "failed"
     accounted(folder)
     state = folder.state()
     assert any("shares its weights" in note.text for note in state.notes)

@@ -18,7 +18,15 @@ from funreason.errors import ModelError
 from funreason.plan import cost_model as footprint
 from funreason.plan.advice import Assumed, Hardware
 from funreason.plan.architecture import FAMILIES, read_architecture
-from funreason.plan.cost_model import CHIPS, Lora, Pace, UpdateShape, decoding_rate, flops_per_token, update_seconds
+from funreason.plan.cost_model import (
+    CHIPS,
+    LoraShape,
+    ReachedSpeed,
+    UpdateShape,
+    decoding_rate,
+    flops_per_token,
+    update_seconds,
+)
 from funreason.plan.planning import plan
 
 GIB = 2**30
@@ -140,13 +148,13 @@ def test_adapters_are_counted_as_peft_makes_them(tmp_path):
     for targets in ((), ("q_proj", "down_proj")):
         made = peft.get_peft_model(model, peft.LoraConfig(r=3, target_modules=list(targets) or "all-linear"))
         learning = sum(p.numel() for p in made.parameters() if p.requires_grad)
-        assert footprint.adapter_parameters(architecture(tmp_path, config), Lora(3, targets)) == learning
+        assert footprint.adapter_parameters(architecture(tmp_path, config), LoraShape(3, targets)) == learning
         model = made.unload()
 
 
 def test_a_target_that_no_layer_has_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"query.*q_proj"):
-        footprint.adapter_parameters(architecture(tmp_path, QWEN_7B), Lora(8, ("query",)))
+        footprint.adapter_parameters(architecture(tmp_path, QWEN_7B), LoraShape(8, ("query",)))
 
 
 def test_zero_3_divides_what_learns_among_the_processes(tmp_path):
@@ -167,7 +175,7 @@ def test_checkpointing_adapters_and_a_chunked_head_each_save_memory(tmp_path):
             plain,
             plain._replace(checkpointing=True),
             plain._replace(checkpointing=True, head_chunk=256),
-            plain._replace(checkpointing=True, head_chunk=256, lora=Lora(16)),
+            plain._replace(checkpointing=True, head_chunk=256, lora=LoraShape(16)),
         )
     ]
     assert needs == sorted(needs, reverse=True)
@@ -181,7 +189,7 @@ def test_training_a_token_takes_six_operations_per_weight_it_meets(tmp_path):
 
 
 def test_twice_the_processes_take_half_the_time_and_checkpointing_a_third_more(tmp_path):
-    model, chip, pace = architecture(tmp_path, LLAMA_3B), CHIPS["h100"], Pace()
+    model, chip, pace = architecture(tmp_path, LLAMA_3B), CHIPS["h100"], ReachedSpeed()
 
     def seconds(shape):
         return update_seconds(model, shape, chip, pace, tokens=1e6, length=800)
@@ -193,7 +201,7 @@ def test_twice_the_processes_take_half_the_time_and_checkpointing_a_third_more(t
 
 def test_more_rows_decode_more_tokens_but_each_row_fewer(tmp_path):
     model = architecture(tmp_path, LLAMA_3B)
-    rates = [decoding_rate(model, CHIPS["l4"], Pace(), rows=n, length=600, item=2) for n in (1, 8, 64)]
+    rates = [decoding_rate(model, CHIPS["l4"], ReachedSpeed(), rows=n, length=600, item=2) for n in (1, 8, 64)]
     assert rates == sorted(rates)
     assert [rate / n for rate, n in zip(rates, (1, 8, 64), strict=True)] == sorted(
         (rate / n for rate, n in zip(rates, (1, 8, 64), strict=True)), reverse=True

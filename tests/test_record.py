@@ -114,7 +114,7 @@ def test_a_line_of_text_has_the_fields_of_a_sample():
 
 def test_a_folder_has_one_writer_for_each_text_and_closes_it_with_the_round(tmp_path):
     folder, open_files = RunFolder(tmp_path), len(os.listdir("/proc/self/fd"))
-    folder.texts(1).put("kept", sample(0))
+    folder.texts(1).append("kept", sample(0))
     assert folder.texts(1) is folder.texts(1)
     folder.sync()
     folder.seal(1)
@@ -123,14 +123,14 @@ def test_a_folder_has_one_writer_for_each_text_and_closes_it_with_the_round(tmp_
 
 def test_a_round_taken_up_after_its_seal_is_whole_again_only_when_sealed_again(tmp_path):
     first = RunFolder(tmp_path)
-    first.texts(1).put("kept", sample(0))
+    first.texts(1).append("kept", sample(0))
     first.seal(1)
     manifest = tmp_path / "round-1" / "manifest.json"
     before = manifest.read_text()
     again = RunFolder(tmp_path)
     again.seal(1)
     assert manifest.read_text() == before
-    again.texts(1).put("kept", sample(1))
+    again.texts(1).append("kept", sample(1))
     assert not manifest.exists()
     again.seal(1)
     assert (
@@ -147,7 +147,7 @@ def test_a_round_without_any_text_can_be_sealed(tmp_path):
 def test_texts_give_back_the_samples_with_their_tasks(tmp_path):
     texts = SampleFiles(tmp_path)
     for i in (0, 1, 0):
-        texts.put("kept", sample(i))
+        texts.append("kept", sample(i))
     texts.close()
     assert list(SampleFiles(tmp_path).get("kept")) == [sample(0), sample(1), sample(0)]
     assert (tmp_path / "tasks.jsonl").read_bytes().count(b"\n") == 2
@@ -155,12 +155,12 @@ def test_texts_give_back_the_samples_with_their_tasks(tmp_path):
 
 def test_a_text_torn_by_a_kill_is_dropped_before_the_next_is_written(tmp_path):
     texts = SampleFiles(tmp_path)
-    texts.put("kept", sample(0))
+    texts.append("kept", sample(0))
     texts.close()
     with (tmp_path / "kept.jsonl").open("ab") as file:
         file.write(b'{"id":"half')
     again = SampleFiles(tmp_path)
-    again.put("kept", sample(1))
+    again.append("kept", sample(1))
     assert [s.id for s in again.get("kept")] == ["s0", "s1"]
 
 
@@ -168,18 +168,18 @@ def test_a_second_writer_is_refused_with_the_first_ones_pid(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     imports = "from pathlib import Path\nfrom funreason.record.folder import RunFolder\n"
-    claim = f"{imports}RunFolder(Path({str(folder.path)!r})).claim()"
+    claim = f"{imports}RunFolder(Path({str(folder.path)!r})).acquire()"
     other = subprocess.Popen(
         [sys.executable, "-c", claim + "\nprint('ready', flush=True)\ninput()"], stdin=-1, stdout=-1
     )
     assert other.stdout.readline() == b"ready\n"
     with pytest.raises(RecordError, match=f"process {other.pid} on "):
-        folder.claim()
+        folder.acquire()
     other.kill()
     other.communicate()
-    assert folder.life().status == "crashed"
-    folder.claim()
-    assert folder.life()[:2] == ("running", os.getpid())
+    assert folder.writer_status().status == "crashed"
+    folder.acquire()
+    assert folder.writer_status()[:2] == ("running", os.getpid())
 
 
 @pytest.mark.parametrize("pid", [os.getpid(), 1], ids=["own", "other"])
@@ -190,19 +190,19 @@ def test_a_writer_on_another_host_is_taken_for_dead_only_after_long_silence(tmp_
         life = {"pid": pid, "host": "elsewhere", "heartbeat": time.time() - silent, "status": "running"}
         (tmp_path / "run.json").write_text(json.dumps(life))
         with pytest.raises(RecordError, match=f"process {pid} on elsewhere"):
-            folder.claim()
+            folder.acquire()
         if taken:
-            assert folder.claim(take_over=True)[1:3] == (pid, "elsewhere")
-            assert folder.life()[:3] == ("running", os.getpid(), socket.gethostname())
+            assert folder.acquire(take_over=True)[1:3] == (pid, "elsewhere")
+            assert folder.writer_status()[:3] == ("running", os.getpid(), socket.gethostname())
         else:
             with pytest.raises(RecordError, match="--resume takes over"):
-                folder.claim(take_over=True)
+                folder.acquire(take_over=True)
 
 
 def test_a_run_is_found_by_name_by_folder_and_as_the_newest(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        RunFolder(tmp_path / name).claim()
+        RunFolder(tmp_path / name).acquire()
     os.utime(tmp_path / "a" / "run.json", (1, 1))
     assert newest_run(tmp_path).name == "b"
     assert open_run("a", tmp_path).path == open_run(tmp_path / "a", tmp_path).path == tmp_path / "a"
@@ -306,11 +306,11 @@ def test_a_summary_is_plain_json_data():
 
 def test_who_claims_the_run_of_a_dead_process_is_told_whose_it_was(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    assert folder.claim() is None
+    assert folder.acquire() is None
     gone = subprocess.Popen(["true"])
     gone.wait()
     life = json.loads((folder.path / "run.json").read_text())
     (folder.path / "run.json").write_text(json.dumps(life | {"pid": gone.pid}))
-    dead = folder.claim()
+    dead = folder.acquire()
     assert dead is not None
     assert (dead.status, dead.pid) == ("crashed", gone.pid)

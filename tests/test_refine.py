@@ -90,7 +90,7 @@ def test_refining_can_be_interrupted_once_to_finish_what_is_in_flight_and_twice_
     assert "interrupted; what was judged lies in" in out
     assert f"Go on with: funreason refine --resume {tmp_path / 'out'}" in out
     assert "finishing what is in flight, then saving; once more to stop now" in out
-    assert folder.state().status == folder.life().status == "interrupted"
+    assert folder.state().status == folder.writer_status().status == "interrupted"
     assert err == ""
 
 

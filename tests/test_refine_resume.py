@@ -72,7 +72,7 @@ def asked_of_models(folder):
 def require_whole(folder, *, kept, like=None):
     """Each sample has ended once, each judgement stands in the log once, and the refined files hold what was kept."""
     r = folder.state().rounds[1]
-    assert folder.state().status == folder.life().status == "finished"
+    assert folder.state().status == folder.writer_status().status == "finished"
     assert (r.fates.total(), r.fates["kept"]) == (MANY, kept)
     ended = Counter(e.sample for e in LogReader(folder.events).events() if isinstance(e, ev.SampleEnded))
     assert set(ended.values()) == {1}
@@ -160,7 +160,7 @@ def test_a_refining_that_was_interrupted_or_killed_goes_on(records, tmp_path, nu
         assert process.returncode == (130 if number == signal.SIGINT else -number), said + error
         if number == signal.SIGINT:
             assert f"Go on with: funreason refine --resume {folder.path}" in said
-            assert folder.state().reason == f"go on with: funreason refine --resume {folder.path}"
+            assert folder.state().reason == f"resume with: funreason refine --resume {folder.path}"
         stopped = len(server.heard)
         known, ended = asked_of_models(folder), set(folder.state().ended)
         assert 0 < known < MANY * EACH
@@ -217,7 +217,7 @@ def test_other_records_are_refused_and_what_is_missing_is_named(stopped, records
     done = refine("--resume", stopped.path)
     assert "some are changed" in done.stderr
     assert stopped.state().events == events
-    assert stopped.life().status == "failed"
+    assert stopped.writer_status().status == "failed"
 
 
 def test_records_that_were_moved_are_found_where_the_command_says(stopped, records, tmp_path):

@@ -8,7 +8,7 @@ from funreason.agents.judges.rules.cot import CotJudge
 from funreason.agents.judges.rules.format import judge_format
 from funreason.agents.judges.rules.parameters import judge_parameters
 from funreason.agents.regenerator import Regenerator
-from funreason.calls.schema import normalise_tools
+from funreason.calls.tools import normalise_tools
 from funreason.types import Call, Sample, Task, changed
 
 TOOLS = normalise_tools([{"name": "f", "parameters": {"a": {"type": "str"}, "n": {"type": "int", "required": False}}}])

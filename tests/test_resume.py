@@ -82,7 +82,7 @@ def test_a_run_stopped_in_every_phase_comes_to_the_end_of_one_that_never_was(tmp
     for k, phase, signals, code in STOPS:
         found, said = stop_in(start(*arguments), folder, k, phase, signals)
         assert found == code, (phase, said)
-        assert folder.life().status == ("crashed" if code < 0 else "interrupted"), (phase, said)
+        assert folder.writer_status().status == ("crashed" if code < 0 else "interrupted"), (phase, said)
         if code > 0:
             assert f"--resume {folder.path}" in said
             assert "Traceback" not in said
@@ -93,7 +93,7 @@ def test_a_run_stopped_in_every_phase_comes_to_the_end_of_one_that_never_was(tmp
     out, err = last.communicate(timeout=PATIENCE_S)
     assert last.returncode in (0, 3), err
     state = folder.state()
-    assert state.status == folder.life().status == {0: "finished", 3: "refused"}[last.returncode]
+    assert state.status == folder.writer_status().status == {0: "finished", 3: "refused"}[last.returncode]
     held_to_account(folder)
     again = {(s.id, s.attempt): s for s in folder.texts(1).get("sampled") if s.attempt >= 2}
     assert {attempt for _, attempt in again} == {2, 3}, "put back twice, so drawn twice beyond its attempts"
@@ -190,7 +190,7 @@ from funreason.record.folder import RunFolder
 async def main():
     journal.HEARTBEAT_S = 0.05
     folder = RunFolder(Path(sys.argv[1]))
-    folder.claim()
+    folder.acquire()
     async with journal.Journal(folder).heartbeat():
         print("ready", flush=True)
         time.sleep(30)  # what loading a large model does to the loop
@@ -208,12 +208,12 @@ def test_a_busy_run_is_alive_and_one_that_was_taken_over_writes_no_more(tmp_path
         assert time.monotonic() < deadline
         time.sleep(0.05)
     while process.poll() is None and time.monotonic() < deadline:
-        folder.beat("running")  # again and again: it may be in the midst of a heartbeat of its own
+        folder.heartbeat("running")  # again and again: it may be in the midst of a heartbeat of its own
         time.sleep(0.05)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 1
     assert "was taken over by another process" in err
-    assert folder.life().pid == os.getpid()
+    assert folder.writer_status().pid == os.getpid()
 
 
 WORKING = """
@@ -225,7 +225,7 @@ from funreason.record.folder import RunFolder
 
 async def main():
     folder, stop = RunFolder(Path(sys.argv[1])), StopRequest()
-    folder.claim()
+    folder.acquire()
     journal = Journal(folder)
     stop.listen()
     stop.on_leave(lambda: journal.end("interrupted"))
@@ -246,4 +246,4 @@ def test_the_second_request_waits_for_no_thread(tmp_path):
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (130, "")
     folder = RunFolder(tmp_path)
-    assert folder.state().status == folder.life().status == "interrupted"
+    assert folder.state().status == folder.writer_status().status == "interrupted"

@@ -9,7 +9,7 @@ from funreason.commands.runs import list_runs, prune_runs, verify_runs
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import RecordError
-from funreason.record.manifest import prune, seal_run, spare, verify
+from funreason.record.manifest import prunable, prune, seal_run, verify
 
 
 def weigh(folder: RunFolder, *names: str) -> None:
@@ -105,7 +105,7 @@ def test_pruning_says_what_would_go_and_removes_it_only_when_told(folder, capsys
     after = folder.state().summary()
     assert after["rounds"] == before["rounds"]
     assert "bad" in after["notes"][-1]["text"]
-    assert spare(folder) == []
+    assert prunable(folder) == []
 
 
 def test_pruning_leaves_a_run_that_is_being_written_and_what_an_open_round_has_trained(tmp_path):
@@ -128,7 +128,7 @@ def test_what_a_killed_writer_left_half_made_is_swept_and_a_retired_folder_takes
     (folder.checkpoint(1) / ".checkpoint.old-7").mkdir(parents=True)
     (folder.checkpoint(2) / ".checkpoint.old-7").mkdir(parents=True)
     (folder.checkpoint(2) / "checkpoint").mkdir()
-    folder.sweep()
+    folder.clean_up()
     left = sorted(path.relative_to(folder.weights).as_posix() for path in folder.weights.rglob("*"))
     assert left == [
         "checkpoint-round-1",

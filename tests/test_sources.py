@@ -5,7 +5,7 @@ import json
 import pytest
 
 from funreason.config import Config, ConfigError, Contamination, References, Suite, Tasks, check_config, load_config
-from funreason.data.form import DataError
+from funreason.data.records import DataError
 from funreason.gate.contamination import ContaminationCheck
 from funreason.loops.session import require_something_to_learn
 from funreason.sources.tasks import HELD_OUT, Pool, hold_out, read_pool, references, toolbox_tasks

@@ -31,7 +31,7 @@ def drained(tmp_path):
     def run(samples: list[Sample], allowed: frozenset[str] | None) -> tuple[list[Sample], list]:
         texts, learnt, events = SampleFiles(tmp_path), [], []
         for each in samples:
-            texts.put("kept", each)
+            texts.append("kept", each)
 
         def update(lesson):
             learnt.extend(lesson.samples)
@@ -39,7 +39,7 @@ def drained(tmp_path):
 
         chosen = KeptSamples(Train(max_per_task=9), texts, [], 0, allowed)
         store = WeightStore(Weights("w1", tmp_path), tmp_path)
-        asyncio.run(Trainer(texts.put, chosen, update, store, events.append)(Drained(1)))
+        asyncio.run(Trainer(texts.append, chosen, update, store, events.append)(Drained(1)))
         return learnt, events
 
     return run

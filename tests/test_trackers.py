@@ -104,7 +104,7 @@ def test_the_other_trackers_take_a_whole_run_without_a_network(name, tmp_path):
 def test_a_follower_goes_on_until_the_run_ends(tmp_path):
     recording = Recording(tmp_path / "run")
     run = recording.folder
-    run.beat("running")
+    run.heartbeat("running")
     child = subprocess.Popen(
         [sys.executable, "-m", "funreason", "track", str(run.path), "--to", "tensorboard", "--follow"],
         stdout=subprocess.PIPE,
@@ -114,7 +114,7 @@ def test_a_follower_goes_on_until_the_run_ends(tmp_path):
         recording(ev.OptimizerStep(round=1, step=step, steps=3, loss=1.0))
         time.sleep(0.7)
         assert child.poll() is None
-    run.beat("finished")
+    run.heartbeat("finished")
     assert "3 points" in child.communicate(timeout=30)[0]
 
 

@@ -54,7 +54,7 @@ def look_at(folder: RunFolder, *keys: str, size=(120, 40), app: Dashboard | None
 def empty(path) -> RunFolder:
     (path / "events").mkdir(parents=True)
     folder = RunFolder(path)
-    folder.beat("running")
+    folder.heartbeat("running")
     return folder
 
 
@@ -317,7 +317,7 @@ def test_a_run_is_watched_while_another_process_writes_it(tmp_path):
         "import sys, time\nfrom pathlib import Path\n"
         f"sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
         "from recorded import Recording\n"
-        f"run = Recording(Path({str(path)!r}))\nrun.folder.claim()\nprint('ready', flush=True)\n"
+        f"run = Recording(Path({str(path)!r}))\nrun.folder.acquire()\nprint('ready', flush=True)\n"
         "for i in range(10_000):\n    run.sample(1, i)\n    time.sleep(0.005)\n"
     )
     writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

@@ -9,7 +9,7 @@ import pytest
 from recorded import Recording
 
 from funreason.record import events as ev
-from funreason.record.control import SOCKET, ask, can_ask
+from funreason.record.control import SOCKET, can_control, send_request
 from funreason.runtime.control_server import ControlServer
 from funreason.stop import StopRequest, pausable
 from funreason.tui.app import Dashboard
@@ -28,12 +28,12 @@ def test_a_viewer_pauses_a_run_lets_it_go_on_and_stops_it(run):
 
     async def drive() -> None:
         async with ControlServer(folder, stop, run):
-            assert (await ask(folder, "pause")).ok
+            assert (await send_request(folder, "pause")).ok
             assert stop.paused
-            assert (await ask(folder, "resume")).ok
+            assert (await send_request(folder, "resume")).ok
             assert not stop.paused
-            assert "round" in (await ask(folder, "stop_after_round")).text
-        assert not can_ask(folder)
+            assert "round" in (await send_request(folder, "stop_after_round")).text
+        assert not can_control(folder)
 
     asyncio.run(drive())
     assert stop.after_round
@@ -55,7 +55,7 @@ def test_a_run_in_a_very_deep_folder_can_be_steered_too(tmp_path):
 
     async def drive() -> bool:
         async with ControlServer(run.folder.path, stop, run):
-            return (await ask(run.folder.path, "pause")).ok
+            return (await send_request(run.folder.path, "pause")).ok
 
     assert asyncio.run(drive())
     assert stop.paused
@@ -73,7 +73,7 @@ def test_what_is_not_understood_changes_nothing_and_breaks_nothing(run, line):
             assert b'"ok":false' in await reader.read()
             writer.close()
             await writer.wait_closed()
-            assert (await ask(folder, "pause")).ok
+            assert (await send_request(folder, "pause")).ok
 
     asyncio.run(drive())
 
@@ -82,13 +82,13 @@ def test_a_socket_nobody_listens_at_is_an_answer_and_no_error(run):
     path = run.folder.path / SOCKET
     with socket.socket(socket.AF_UNIX) as gone:
         gone.bind(str(path))
-    told = asyncio.run(ask(run.folder.path, "pause"))
+    told = asyncio.run(send_request(run.folder.path, "pause"))
     assert not told.ok
     assert "cannot be reached" in told.text
 
     async def taken_over() -> bool:
         async with ControlServer(run.folder.path, StopRequest(), run):
-            return (await ask(run.folder.path, "pause")).ok
+            return (await send_request(run.folder.path, "pause")).ok
 
     assert asyncio.run(taken_over())
 

@@ -15,7 +15,7 @@ from funreason.agents.judges.llm.judge import LlmJudge, recounted
 from funreason.agents.judges.llm.panel import Panel, VoteRule
 from funreason.config import LlmJudges, check_config
 from funreason.record.folder import RunFolder
-from funreason.replay.recorded import Again
+from funreason.replay.recorded import Regeneration
 from funreason.replay.validity import VerdictValidity
 from funreason.runtime.graph import refine_graph
 from funreason.types import Sample, Task, Verdict
@@ -218,7 +218,7 @@ def _judge(stage, made, votes, accept) -> Verdict:
 def test_an_answer_drawn_anew_stands_unless_another_turn_waits_for_the_repair_now(attempt, order, stands):
     old, new = (check_config({"fcdr": {"max_attempts": most, "regenerate": order}}, "here") for most in (2, 3))
     made = Sample("s", Task("t", "q", []), "a", attempt=attempt, verdicts=(Verdict("format", "regenerate"),))
-    why = VerdictValidity(old, new).regenerated(made, Again("format", "resampled"))
+    why = VerdictValidity(old, new).regenerated(made, Regeneration("format", "resampled"))
     assert (why == "") is stands
     assert stands or "another fcdr.max_attempts" in why
 

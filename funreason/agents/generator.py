@@ -74,7 +74,7 @@ class Generator:
             s.id: self._read(changed(s, origin="resampled"), answers[0]) for s, answers in zip(owed, found, strict=True)
         }
         for sample in fresh.values():
-            self.texts.put("sampled", sample)
+            self.texts.append("sampled", sample)
         return [fresh.get(s.id) or changed(self.drawn[s.id, s.attempt], verdicts=s.verdicts) for s in samples]
 
     def _ids(self, seed: Sample) -> list[str]:
@@ -90,7 +90,7 @@ class Generator:
             sample = self.drawn.get((i, 0))
             if sample is None:
                 sample = self._read(changed(seed, id=i), completion)
-                self.texts.put("sampled", sample)
+                self.texts.append("sampled", sample)
             samples.append(sample)
         return samples
 

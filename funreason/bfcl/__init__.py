@@ -3,9 +3,8 @@
 `check(case, output)` gives the official verdict without running the output or needing the official package.
 """
 
-from funreason.bfcl.cases import Case, load_cases
+from funreason.bfcl.cases import Case, fetch, load_cases
 from funreason.bfcl.categories import BfclError
 from funreason.bfcl.checker import Result, check, check_any, check_calls
-from funreason.bfcl.fetch import fetch
 
 __all__ = ["BfclError", "Case", "Result", "check", "check_any", "check_calls", "fetch", "load_cases"]

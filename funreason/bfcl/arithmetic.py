@@ -71,7 +71,7 @@ def evaluate(node: ast.expr) -> Any:
 
 
 class _Evaluation:
-    """One walk, and what it may still spend."""
+    """One walk over a syntax tree, and the budget it has left."""
 
     def __init__(self) -> None:
         self.left = MAX_SIZE
@@ -102,9 +102,35 @@ class _Evaluation:
     def binary(self, node: ast.BinOp, depth: int) -> Any:
         left, right = self.value(node.left, depth), self.value(node.right, depth)
         kind = type(node.op)
-        if not _is_affordable(kind, left, right):
+        if not self.is_affordable(kind, left, right):
             raise Undecodable("the result is too large to compute")
         return _BINARY[kind](left, right)
+
+    def is_affordable(self, kind: type[ast.operator], left: Any, right: Any) -> bool:
+        if isinstance(left, int) and isinstance(right, int):
+            if kind is ast.Pow:  # at least as many bits as the result has, here and below
+                return abs(left) <= 1 or right <= 0 or left.bit_length() * right <= MAX_BITS
+            if kind is ast.LShift:
+                return not left or left.bit_length() + right <= MAX_BITS
+            return left.bit_length() + right.bit_length() <= MAX_BITS
+        if kind is ast.Mult and isinstance(left, (*_SIZED, int)) and isinstance(right, (*_SIZED, int)):
+            times, repeated = (left, right) if isinstance(left, int) else (right, left)
+            return not isinstance(times, int) or full_size(repeated) * times <= MAX_SIZE
+        if kind is ast.Mod and isinstance(left, str | bytes):
+            text = left if isinstance(left, str) else left.decode("latin-1")
+            return _WIDE_FORMAT.search(text) is None
+        return True
+
+    def constant(self, node: ast.Constant, _: int) -> Any:
+        # The official route writes the number out in decimal first, and Python refuses that for longer ones.
+        if isinstance(node.value, int) and node.value.bit_length() > _PRINTABLE_BITS:
+            repr(node.value)
+        return node.value
+
+    def type_name(self, node: ast.Name, _: int) -> Any:
+        if node.id not in _TYPES:
+            raise Undecodable(f"the name {node.id!r} has no value")
+        return _TYPES[node.id]
 
     def unary(self, node: ast.UnaryOp, depth: int) -> Any:
         return _UNARY[type(node.op)](self.value(node.operand, depth))
@@ -166,43 +192,9 @@ def full_size(value: Any) -> int:
     return 1
 
 
-def _is_affordable(kind: type[ast.operator], left: Any, right: Any) -> bool:
-    if isinstance(left, int) and isinstance(right, int):
-        return _bits(kind, left, right) <= MAX_BITS
-    if kind is ast.Mult and isinstance(left, (*_SIZED, int)) and isinstance(right, (*_SIZED, int)):
-        times, repeated = (left, right) if isinstance(left, int) else (right, left)
-        return not isinstance(times, int) or full_size(repeated) * times <= MAX_SIZE
-    if kind is ast.Mod and isinstance(left, str | bytes):
-        text = left if isinstance(left, str) else left.decode("latin-1")
-        return _WIDE_FORMAT.search(text) is None
-    return True
-
-
-def _bits(kind: type[ast.operator], left: int, right: int) -> int:
-    """At least as many bits as the result has."""
-    if kind is ast.Pow:
-        return left.bit_length() * right if abs(left) > 1 and right > 0 else 0
-    if kind is ast.LShift:
-        return left.bit_length() + right if left else 0
-    return left.bit_length() + right.bit_length()
-
-
-def _constant(_: _Evaluation, node: ast.Constant, __: int) -> Any:
-    # The official route writes the number out in decimal first, and Python refuses that for longer ones.
-    if isinstance(node.value, int) and node.value.bit_length() > _PRINTABLE_BITS:
-        repr(node.value)
-    return node.value
-
-
-def _type_name(_: _Evaluation, node: ast.Name, __: int) -> Any:
-    if node.id not in _TYPES:
-        raise Undecodable(f"the name {node.id!r} has no value")
-    return _TYPES[node.id]
-
-
 _READERS: dict[type[ast.expr], Callable[[_Evaluation, Any, int], Any]] = {
-    ast.Constant: _constant,
-    ast.Name: _type_name,
+    ast.Constant: _Evaluation.constant,
+    ast.Name: _Evaluation.type_name,
     ast.BinOp: _Evaluation.binary,
     ast.UnaryOp: _Evaluation.unary,
     ast.List: lambda walk, node, depth: walk.values(node.elts, depth),

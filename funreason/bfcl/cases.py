@@ -1,12 +1,23 @@
-"""Cases: a question, the functions offered, and the possible answers, by id.
+"""Cases: a question, the functions offered and the possible answers, by id; and the official data they come from.
 
-Question and answer files are aligned line by line, and ids must say so too: the official tools trust the position, and
-a shifted file would score every case against another's answer. Files need not be official: any folder of BFCL-form
-files with `possible_answer/` beside them is a suite, whatever stands before the category in their names.
+Question and answer files are aligned line by line, and the ids must agree: the official tools trust the position
+alone, and a shifted file would score every case against another's answer. Any folder of files in BFCL's form with
+`possible_answer/` beside them is a suite, whatever precedes the category in their names.
+
+`fetch` gets the official files once, as a wheel of 2 MB through pip, of which only the single-turn files are kept. The
+checksum is pinned, because another release of the data is another benchmark; no benchmark file is part of this project.
+The unpacked folder appears by one rename, so if it exists it is whole.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,14 +35,23 @@ from funreason.bfcl.categories import (
     read_lines,
 )
 from funreason.bfcl.expected import FunctionRule, rules_for
-from funreason.bfcl.fetch import fetched_data
 
+REQUIREMENT = "bfcl-eval==2026.3.23"
+SHA256 = "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a"
+PREFIX = "BFCL_v4_"
 ANSWERS = "possible_answer"
+DOWNLOAD_LIMIT_S = 300
+_INSIDE = "bfcl_eval/data/"
+_FOLDER = "bfcl-2026.3.23"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One test case. `functions` are the raw docs; `answer` has one single-key dict a call, None for (ir)relevance."""
+    """One test case.
+
+    `functions` are the raw docs. `answer` holds `{function: {parameter: [possible values]}}` for each expected call; it
+    is None for the categories that only ask whether to call at all (relevance and irrelevance).
+    """
 
     id: str
     category: str
@@ -59,41 +79,77 @@ def load_cases(path: str | Path | None = None) -> dict[str, Case]:
     root = fetched_data() if path is None else Path(path)
     cases: dict[str, Case] = {}
     for file, category in question_files(root):
-        for case in _cases_in(file, category):
-            if case.id in cases:
-                raise BfclError(f"{file}: the id {case.id!r} stands in another file of this suite too; make ids unique")
-            cases[case.id] = case
+        questions = list(_entries(file, ("question", "function")))
+        answers = _answers(file, [(line, entry["id"]) for line, entry in questions]) if has_answers(category) else []
+        for place, (_, entry) in enumerate(questions):
+            if entry["id"] in cases:
+                raise BfclError(f"{file}: another file of this suite has the id {entry['id']!r} too; make ids unique")
+            answer = answers[place] if answers else None
+            cases[entry["id"]] = Case(entry["id"], category, entry["question"], entry["function"], answer)
     return cases
 
 
 def question_files(root: Path) -> list[tuple[Path, str]]:
-    """The question files under `root` with their categories, in the leaderboard's order."""
+    """The question files under `root` with their categories, in the leaderboard's order.
+
+    Raises BfclError when there are none, or when a file's name ends in no category.
+    """
     if not root.exists():
         raise BfclError(f"{root}: there is no such file or folder")
     files = [root] if root.is_file() else sorted(root.glob("*.json")) + sorted(root.glob("*.jsonl"))
-    found = [(file, _category(file)) for file in files if not is_other_test(file.stem)]
+    found = []
+    for file in files:
+        if is_other_test(file.stem):
+            continue
+        category = category_of(file.stem)
+        if category is None:
+            known = ", ".join(CATEGORIES)
+            raise BfclError(f"{file}: its name must end with a category to say how it is checked; one of {known}")
+        found.append((file, category))
     if not found:
         raise BfclError(f"{root}: expected files named <prefix>_<category>.json, found none")
     return sorted(found, key=lambda pair: CATEGORIES.index(pair[1]))
 
 
-def _category(file: Path) -> str:
-    category = category_of(file.stem)
-    if category is None:
-        known = ", ".join(CATEGORIES)
-        raise BfclError(f"{file}: its name must end with a category to say how it is checked; one of {known}")
-    return category
+def fetch(wheel: Path | None = None, cache: Path | None = None) -> Path:
+    """The folder of official files, fetched if it is not there yet.
+
+    `wheel` is a local copy of the wheel, then no network is used; `cache` replaces the user's cache folder.
+    Raises BfclError that says what to do when offline, or when the wheel is not the pinned one.
+    """
+    folder = data_folder(cache)
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
+        made = Path(scratch) / "data"
+        _unpack(_download(Path(scratch)) if wheel is None else Path(wheel), made)
+        try:
+            made.rename(folder)
+        except OSError:  # another process was faster: its folder passed the same checksum
+            if not folder.is_dir():
+                raise
+            shutil.rmtree(made)
+    return folder
 
 
-def _cases_in(file: Path, category: str) -> Iterator[Case]:
-    questions = list(_entries(file, ("question", "function")))
-    answers = _answers(file, [(number, entry["id"]) for number, entry in questions]) if has_answers(category) else []
-    for place, (_, entry) in enumerate(questions):
-        answer = answers[place] if answers else None
-        yield Case(entry["id"], category, entry["question"], entry["function"], answer)
+def data_folder(cache: Path | None = None) -> Path:
+    """Where the official files are once they are fetched."""
+    if cache is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "funreason"
+    return Path(cache) / _FOLDER
+
+
+def fetched_data() -> Path:
+    """The folder of official files. Raises BfclError when they are not fetched: this never uses the network."""
+    folder = data_folder()
+    if not folder.is_dir():
+        raise BfclError(f"{folder}: the official data is not here yet; run: funreason bfcl fetch")
+    return folder
 
 
 def _answers(file: Path, questions: list[tuple[int, str]]) -> list[list[dict[str, dict[str, Any]]]]:
+    """The possible answers to the questions of `file`, given as (line, id), checked against them one by one."""
     path = file.parent / ANSWERS / file.name
     if not path.is_file():
         raise BfclError(f"{path}: the possible answers to {file.name} are expected here")
@@ -102,27 +158,25 @@ def _answers(file: Path, questions: list[tuple[int, str]]) -> list[list[dict[str
         if entry["id"] != wanted:
             raise BfclError(
                 f"{path}:{line}: expected the answer to {wanted!r} ({file.name}:{number}), found {entry['id']!r}; "
-                "answers must stand in the order of the questions"
+                "write the answers in the order of the questions"
             )
     if len(questions) != len(answers):
         raise BfclError(f"{path}: expected {len(questions)} answers, one for each question, found {len(answers)}")
     for line, entry in answers:
-        _check_answer(path, line, entry["ground_truth"])
+        answer = entry["ground_truth"]
+        fits = all(
+            isinstance(call, dict) and len(call) == 1 and all(isinstance(given, dict) for given in call.values())
+            for call in answer
+        )
+        if not fits or not answer:
+            raise BfclError(
+                f"{path}:{line}: ground_truth must be a list of {{function: {{parameter: [values]}}}}, one a call"
+            )
     return [entry["ground_truth"] for _, entry in answers]
 
 
-def _check_answer(path: Path, line: int, answer: Any) -> None:
-    fits = isinstance(answer, list) and all(
-        isinstance(call, dict) and len(call) == 1 and all(isinstance(given, dict) for given in call.values())
-        for call in answer
-    )
-    if not fits or not answer:
-        raise BfclError(
-            f"{path}:{line}: ground_truth must be a list of {{function: {{parameter: [values]}}}}, one a call"
-        )
-
-
 def _entries(path: Path, keys: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The numbered entries of a file, each with a list under every one of `keys` and an id of its own."""
     seen: dict[str, int] = {}
     for number, entry in read_lines(path):
         for key in keys:
@@ -131,6 +185,39 @@ def _entries(path: Path, keys: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
                     f"{path}:{number}: expected a list under {key!r}, found {type(entry.get(key)).__name__}"
                 )
         if entry["id"] in seen:
-            raise BfclError(f"{path}:{number}: the id {entry['id']!r} stands on line {seen[entry['id']]} already")
+            raise BfclError(f"{path}:{number}: the id {entry['id']!r} is on line {seen[entry['id']]} already")
         seen[entry["id"]] = number
         yield number, entry
+
+
+def _download(folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), REQUIREMENT]
+    reason = ""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_LIMIT_S, check=False)
+        if done.returncode == 0 and (wheels := sorted(folder.glob("*.whl"))):
+            return wheels[0]
+        reason = done.stderr.strip()[-400:] or f"pip ended with {done.returncode}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = str(error)
+    raise BfclError(
+        f"pip could not fetch {REQUIREMENT}: {reason}\n"
+        "Behind a proxy, set HTTPS_PROXY or pip's index settings. Offline, fetch the wheel on another machine with "
+        f"`pip download --no-deps {REQUIREMENT}` and give it here: funreason bfcl fetch --wheel FILE"
+    )
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    if not wheel.is_file():
+        raise BfclError(f"{wheel}: there is no such wheel")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if digest != SHA256:
+        raise BfclError(f"{wheel}: expected sha256 {SHA256} ({REQUIREMENT}), found {digest}")
+    wanted = [f"{PREFIX}{category}.json" for category in CATEGORIES]
+    wanted += [f"{ANSWERS}/{PREFIX}{category}.json" for category in CATEGORIES if has_answers(category)]
+    with zipfile.ZipFile(wheel) as archive:
+        for name in wanted:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(archive.read(_INSIDE + name))

@@ -1,8 +1,8 @@
-"""Official-form result files: what a model wrote, one line a case, read and written.
+"""Result files in the official form: what a model wrote, one line a case, read and written.
 
-A tree that is not whole is refused with every file and line at fault, since a missing answer must never pass as a wrong
-one; with `partial` the missing ones are counted and left out. The official command wants a fresh folder, all lines of a
-category, and no latency field, so that is how results are written.
+An incomplete set of files is refused with every file and line at fault, since a missing answer must never pass as a
+wrong one; with `partial`, missing answers are counted and left out. The official command wants a fresh folder, all
+lines of a category, and no latency field, so that is how results are written.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from funreason.bfcl.cases import Case, load_cases
+from funreason.bfcl.cases import PREFIX, Case, load_cases
 from funreason.bfcl.categories import (
     CATEGORIES,
     BfclError,
@@ -22,7 +22,6 @@ from funreason.bfcl.categories import (
     write_lines,
 )
 from funreason.bfcl.checker import Result, check
-from funreason.bfcl.fetch import PREFIX
 from funreason.bfcl.scores import Scores, score
 
 OFFICIAL_LABEL = "Qwen/Qwen3-8B"
@@ -60,11 +59,22 @@ def read_outputs(
     outputs: dict[str, Any] = {}
     missing: list[str] = []
     for category, path in _result_files(Path(directory)).items():
-        found = _read_file(path, category, cases, problems)
-        absent = [case.id for case in cases.values() if case.category == category and case.id not in found]
+        first: dict[str, int] = {}
+        for number, entry in read_lines(path):
+            case_id = entry["id"]
+            case = cases.get(case_id)
+            if case is None or case.category != category:
+                problems.append(f"{path}:{number}: {case_id!r} is no case of {category}")
+            elif case_id in first:
+                problems.append(f"{path}:{number}: {case_id!r} is on line {first[case_id]} already")
+            elif "result" not in entry:
+                problems.append(f'{path}:{number}: expected the output of {case_id!r} under "result"')
+            else:
+                outputs[case_id] = entry["result"]
+            first.setdefault(case_id, number)
+        absent = [case.id for case in cases.values() if case.category == category and case.id not in outputs]
         if absent and not partial:
             problems.append(f"{path}: {len(absent)} cases of {category} have no line, the first is {absent[0]!r}")
-        outputs |= found
         missing += absent
     if problems:
         more = f"\n… and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
@@ -82,7 +92,7 @@ def export_results(
 ) -> list[Path]:
     """Write `outputs` by case id as the tree the official command reads, and return the files.
 
-    Think parts must be cut already: the official command scores what stands there. Raises BfclError for unknown ids,
+    Thinking must be cut off already: the official command scores whatever it finds. Raises BfclError for unknown ids,
     for a folder that holds results already, and, unless `partial`, for categories that are not whole.
     """
     known = load_cases() if cases is None else cases
@@ -108,7 +118,7 @@ def export_results(
 
 
 def _result_files(directory: Path) -> dict[str, Path]:
-    """One result file a category. Two for the same one mean that two models' trees were given at once."""
+    """One result file a category. Two for the same one mean that two models' folders were given at once."""
     if not directory.is_dir():
         raise BfclError(f"{directory}: there is no such folder")
     found: dict[str, Path] = {}
@@ -125,21 +135,3 @@ def _result_files(directory: Path) -> dict[str, Path]:
     if not found:
         raise BfclError(f"{directory}: expected {PREFIX}<category>{_ENDING}.json files under it, found none")
     return found
-
-
-def _read_file(path: Path, category: str, cases: Mapping[str, Case], problems: list[str]) -> dict[str, Any]:
-    outputs: dict[str, Any] = {}
-    first: dict[str, int] = {}
-    for number, entry in read_lines(path):
-        case_id = entry["id"]
-        case = cases.get(case_id)
-        if case is None or case.category != category:
-            problems.append(f"{path}:{number}: {case_id!r} is no case of {category}")
-        elif case_id in first:
-            problems.append(f"{path}:{number}: {case_id!r} stands on line {first[case_id]} already")
-        elif "result" not in entry:
-            problems.append(f'{path}:{number}: expected the output of {case_id!r} under "result"')
-        else:
-            outputs[case_id] = entry["result"]
-        first.setdefault(case_id, number)
-    return outputs

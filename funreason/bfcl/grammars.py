@@ -1,7 +1,7 @@
 """Java and JavaScript syntax trees, by tree-sitter at the official versions.
 
-Those versions are part of the score: a call without its semicolon is always a broken statement, and whether the
-parser mends it or gives up is a matter of its costs, not of the language. Imported only when such a case is checked.
+Those versions are part of the score: a call without its semicolon is always a broken statement, and whether the parser
+recovers or gives up depends on its costs, not on the language. Imported only when such a case is checked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SHORT_CHARS = 2_000
 def parse_tree(text: str, language: str) -> Node:
     """The root node for `text` in "java" or "javascript".
 
-    Raises Undecodable when the tree has errors that the parser did not mend, BfclError without the extra.
+    Raises Undecodable when the tree has errors that the parser could not recover from, BfclError without the extra.
     """
     parser = _parser(language)
     # The limit is wall time, so on a busy machine it must not reach texts that cannot be slow.
@@ -39,15 +39,15 @@ def parse_tree(text: str, language: str) -> Node:
         parser.reset()
         raise Undecodable(f"no syntax tree: {error}") from error
     root = tree.root_node
-    if len(text) > _SHORT_CHARS and _is_too_deep(tree):
-        raise Undecodable(f"a syntax tree deeper than {MAX_TREE_DEPTH}")
-    # A mended place counts as an error too, so only the printed tree tells the two apart.
+    if len(text) > _SHORT_CHARS:
+        _check_depth(tree)
+    # A place the parser recovered at counts as an error too; only the printed tree tells the two apart.
     if root.has_error and "ERROR" in root.sexp():
         raise Undecodable(f"not {language}")
     return root
 
 
-def _is_too_deep(tree: Any) -> bool:
+def _check_depth(tree: Any) -> None:
     cursor, depth = tree.walk(), 0
     while depth <= MAX_TREE_DEPTH:
         if cursor.goto_first_child():
@@ -55,9 +55,9 @@ def _is_too_deep(tree: Any) -> bool:
             continue
         while not cursor.goto_next_sibling():
             if not cursor.goto_parent():
-                return False
+                return
             depth -= 1
-    return True
+    raise Undecodable(f"a syntax tree deeper than {MAX_TREE_DEPTH}")
 
 
 @lru_cache(maxsize=2)

@@ -1,7 +1,7 @@
 """How sure a score is: intervals of one accuracy, and the comparison of two on the same items.
 
 All exact or in closed form, so that a number in a report can be checked by hand. Two models that answered the same
-items are compared pair by pair (only items where they differ speak), which finds differences that two intervals cannot.
+items are compared pair by pair (only items where they differ count), which finds differences that two intervals cannot.
 """
 
 from __future__ import annotations

@@ -1,7 +1,12 @@
-"""Java source text to values, as the official converter reads it: by the declared type, else the text stays a string.
+"""Java source text, as the official decoder and converter read it: text to one call, and argument text to values.
 
-The readings are patterns, not a parser, and their blind spots are part of the score: a comma inside a string splits it,
-an array's strings keep their quotes, a long wants its L. Text past `MAX_CHARS` is not searched and stays a string.
+`decode_java` has the official decoder's habits: the first method invocation in the tree is THE call, all values become
+strings, class bodies are dropped, and node positions are bytes but cut a string of characters, so a letter beyond ASCII
+shifts everything after it.
+
+`java_value` reads an argument by its declared type; else the text stays a string. The readings are patterns, not a
+parser, and their blind spots are part of the score: a comma inside a string splits it, an array's strings keep their
+quotes, a long needs its L. Text longer than `MAX_CHARS` is not searched and stays a string.
 """
 
 from __future__ import annotations
@@ -30,6 +35,11 @@ _MAP_BODY = re.compile(r">\s*\(\)\s*\{")
 _MAP_EMPTY = re.compile(r"new\s+HashMap<.*?>\s*\(\)")
 _BLANKS = re.compile(r"\s*")
 
+_VERBATIM = frozenset({"identifier", "class_literal", "type_identifier", "method_invocation"})
+_QUOTED = frozenset({"string_literal", "character_literal"})
+_POSITIONAL = frozenset({"identifier", "class_literal"})
+_PUNCTUATION = frozenset({",", "(", ")"})
+
 TYPES: dict[str, type] = {
     "byte": int,
     "short": int,
@@ -52,11 +62,29 @@ TYPES: dict[str, type] = {
 """A declared type's Python type. The last four have no reading, officially neither: they raise KeyError."""
 
 
+def decode_java(text: str) -> list[Decoded] | None:
+    """The call in bracketed `text`, or None when there is no call. Raises Undecodable on errors."""
+    source = text[1:-1]
+    try:
+        return _SourceReader(source).first_call(parse_tree(source, "java"))
+    except (IndexError, RecursionError) as error:
+        raise Undecodable(f"an unusual syntax tree: {error}") from error
+
+
 def java_value(text: str, kind: str, inner: str | None = None) -> Any:
     """`text` read as the declared `kind`, items as `inner`. Raises KeyError for a kind without a reading."""
-    if kind in _COLLECTIONS:
-        return _COLLECTIONS[kind](text, inner) if len(text) <= MAX_CHARS else text
-    return _SCALARS[kind](text)
+    if kind not in ("Array", "ArrayList", "HashMap"):
+        return _SCALARS[kind](text)
+    if len(text) > MAX_CHARS:
+        return text
+    if kind == "HashMap":
+        return _hash_map(text)
+    items = _array_items(text) if kind == "Array" else _list_items(text)
+    if items is None:
+        return text
+    if kind == "ArrayList" and inner in {"char", "String"}:
+        return [item[1:-1] for item in items]
+    return [java_value(item, inner) if inner else guessed_value(item) for item in items]
 
 
 def guessed_value(text: str) -> Any:
@@ -87,77 +115,52 @@ def _without_suffix(text: str) -> str:
     return text[:-2] if text.endswith("\n") else text[:-1]
 
 
-def _array(text: str, inner: str | None) -> Any:
+def _array_items(text: str) -> list[str] | None:
     found = _ARRAY.search(text)
-    if found is None:
-        return text
-    items = [item.strip() for item in found[1].split(",")]
-    return [_item(item, inner) for item in items if item]
+    return None if found is None else [item for part in found[1].split(",") if (item := part.strip())]
 
 
-def _item(text: str, inner: str | None) -> Any:
-    return java_value(text, inner) if inner else guessed_value(text)
-
-
-def _array_list(text: str, inner: str | None) -> Any:
+def _list_items(text: str) -> list[str] | None:
+    """The items of `Arrays.asList(…)`, else the arguments of `add` in the first double-brace body."""
     listed = _AS_LIST.search(text)
     if listed is not None:
-        return [_list_item(item.strip(), inner) for item in listed[1].split(",")]
-    added = _added(text)
-    if added is not None:
-        return [_list_item(item.strip(), inner) for item in added]
-    return [] if _LIST_EMPTY.search(text) else text
-
-
-def _list_item(text: str, inner: str | None) -> Any:
-    return text[1:-1] if inner in {"char", "String"} else _item(text, inner)
-
-
-def _added(text: str) -> list[str] | None:
-    """The arguments of `add` in the first double-brace body, or None without such a body."""
+        return [item.strip() for item in listed[1].split(",")]
     opening = _LIST_BODY.search(text)
-    if opening is None:
-        return None
-    start = _after_blanks(text, opening.end())
-    # The body has at least one character, and a blank will do for it.
-    end = text.find("}}", start + 1)
-    if end >= 0:
-        return _ADD.findall(text[start:end])
-    return [] if start > opening.end() and text.startswith("}}", start) else None
+    if opening is not None:
+        start = _after_blanks(text, opening.end())
+        # The body has at least one character, and a blank will do for it.
+        end = text.find("}}", start + 1)
+        if end >= 0:
+            return [item.strip() for item in _ADD.findall(text[start:end])]
+        if start > opening.end() and text.startswith("}}", start):
+            return []
+    return [] if _LIST_EMPTY.search(text) else None
 
 
-def _hash_map(text: str, _: str | None) -> Any:
+def _hash_map(text: str) -> Any:
+    """The entries of `put("key", value)` calls; key and value may span quotes and commas but not a line's end."""
     opening = _MAP.search(text)
     body = _MAP_BODY.search(text, opening.end()) if opening else None
     end = text.find("}", body.end()) if body else -1
     if body is None or end < 0:
         return {} if _MAP_EMPTY.search(text) else text
-    inside = text[body.end() : end].lstrip().removeprefix("{")
-    return {key: guessed_value(value.strip()) for key, value in _puts(inside.strip())}
-
-
-def _puts(text: str) -> list[tuple[str, str]]:
-    """Key and value of each `put("key", value)`; either may run over quotes and commas but not over a line's end."""
-    found, place = [], text.find('put("')
+    inside = text[body.end() : end].lstrip().removeprefix("{").strip()
+    made, place = {}, inside.find('put("')
     while place >= 0:
-        put = _put(text, place + len('put("'))
-        if put is not None:
-            found.append((put[0], put[1]))
-        place = text.find('put("', put[2] if put else place + 1)
-    return found
-
-
-def _put(text: str, start: int) -> tuple[str, str, int] | None:
-    line_end = _line_end(text, start)
-    comma = text.find('",', start, line_end)
-    while comma >= 0:
-        value = _after_blanks(text, comma + 2)
-        end = text.find(")", value, _line_end(text, value))
-        if end >= 0:
-            return text[start:comma], text[value:end], end + 1
-        # A later comma on this line reaches the same line's end, unless only blanks lie between.
-        comma = text.rfind('",', comma + 1, line_end)
-    return None
+        start = place + len('put("')
+        line_end = _line_end(inside, start)
+        comma, after = inside.find('",', start, line_end), place + 1
+        while comma >= 0:
+            value = _after_blanks(inside, comma + 2)
+            closing = inside.find(")", value, _line_end(inside, value))
+            if closing >= 0:
+                made[inside[start:comma]] = guessed_value(inside[value:closing].strip())
+                after = closing + 1
+                break
+            # A later comma on this line reaches the same line's end, unless only blanks lie between.
+            comma = inside.rfind('",', comma + 1, line_end)
+        place = inside.find('put("', after)
+    return made
 
 
 def _line_end(text: str, start: int) -> int:
@@ -186,35 +189,9 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
     "String": lambda text: text,
     "any": lambda text: text,
 }
-_COLLECTIONS: dict[str, Callable[[str, str | None], Any]] = {
-    "Array": _array,
-    "ArrayList": _array_list,
-    "HashMap": _hash_map,
-}
 
 
-# Java text to one call, with the official decoder's habits.
-#
-# What cannot be guessed: the first method invocation in the tree is THE call, all values become strings, class bodies
-# are dropped, and node positions are bytes but cut a string of characters, so a letter beyond ASCII shifts all behind
-# it.
-
-_VERBATIM = frozenset({"identifier", "class_literal", "type_identifier", "method_invocation"})
-_QUOTED = frozenset({"string_literal", "character_literal"})
-_POSITIONAL = frozenset({"identifier", "class_literal"})
-_PUNCTUATION = frozenset({",", "(", ")"})
-
-
-def decode_java(text: str) -> list[Decoded] | None:
-    """The call in bracketed `text`, or None when there is no call. Raises Undecodable on unmended errors."""
-    source = text[1:-1]
-    try:
-        return _Reading(source).first_call(parse_tree(source, "java"))
-    except (IndexError, RecursionError) as error:
-        raise Undecodable(f"an unusual syntax tree: {error}") from error
-
-
-class _Reading:
+class _SourceReader:
     """One source text and the ways to read a node of its tree."""
 
     def __init__(self, source: str) -> None:
@@ -246,18 +223,16 @@ class _Reading:
         found: dict[str | None, str] = {}
         for child in node.children:
             if child.type == "assignment_expression":
-                self.put(found, self.cut(child.children[0]), self.value(child.children[2]))
+                name, value = self.cut(child.children[0]), child.children[2]
             elif child.type in _POSITIONAL:
-                self.put(found, None, self.value(child))
+                name, value = None, child
+            else:
+                continue
+            text = self.cut(value)[1:-1] if value.type in _QUOTED else self.inner(value)
+            if name in found:
+                raise Undecodable(f"two arguments for {name!r}")
+            found[name] = text
         return found
-
-    def put(self, found: dict[str | None, str], name: str | None, value: str) -> None:
-        if name in found:
-            raise Undecodable(f"two arguments for {name!r}")
-        found[name] = value
-
-    def value(self, node: Node) -> str:
-        return self.cut(node)[1:-1] if node.type in _QUOTED else self.inner(node)
 
     def inner(self, node: Node | None) -> str:
         if node is None:

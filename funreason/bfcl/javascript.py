@@ -1,8 +1,12 @@
-"""JavaScript source text to values, as the official converter reads it: by the declared type, else it stays a string.
+"""JavaScript source text, as the official decoder and converter read it: text to one call, and argument text to values.
 
-The readings are patterns, not a parser: an array ends at the first "]", an object at the first "}" of its line, every
-comma in an array splits. Two of the official patterns take exponential or cubic time on hostile text; `_rows_end` and
-`_pairs` find the same matches in one pass. Text past `MAX_CHARS` is not searched and stays a string.
+`decode_javascript` has the official decoder's habits: only a statement that is a call itself counts, and the first one
+wins; an identifier or `true` without a name goes under the key None, while `false`, numbers and objects vanish.
+
+`javascript_value` reads an argument by its declared type; else the text stays a string. The readings are patterns, not
+a parser: an array ends at the first "]", an object at the first "}" of its line, every comma in an array splits. Two of
+the official patterns take exponential or cubic time on hostile text; `_rows_end` and `_pairs` find the same matches in
+one pass. Text longer than `MAX_CHARS` is not searched and stays a string.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ _ARRAY = re.compile(r"\[(.*?)\]|new\s+Array\((.*?)\)")
 _ROW = re.compile(r"\[(.*?)\]")
 _OBJECT = re.compile(r"\{(.*?)\}")
 _BLANKS = re.compile(r"\s*")
+_POSITIONAL = frozenset({"identifier", "true"})
 
 TYPES: dict[str, type] = {
     "String": str,
@@ -37,18 +42,62 @@ TYPES: dict[str, type] = {
 }
 
 
+def decode_javascript(text: str) -> list[Decoded] | None:
+    """The call in bracketed `text`, or None when there is no call. Raises Undecodable on errors."""
+    for statement in parse_tree(text[1:-1], "javascript").children:
+        if statement.type != "expression_statement":
+            continue
+        call = next((node for node in statement.children if node.type == "call_expression"), None)
+        if call is None:
+            continue
+        arguments: dict[str | None, str] = {}
+        for child in call.children[1].children:
+            if child.type == "assignment_expression":
+                name, value = _text(child.children[0]), without_quotes(_text(child.children[2]))
+            elif child.type in _POSITIONAL:
+                name, value = None, _text(child)
+            else:
+                continue
+            if name in arguments:
+                raise Undecodable(f"two arguments for {name!r}")
+            arguments[name] = value
+        return [{_text(call.children[0]): arguments}]
+    return None
+
+
+def without_quotes(text: str) -> str:
+    """`text` less one pair of equal outer quotes, if it has them."""
+    return text[1:-1] if text[:1] in {"'", '"'} and text.endswith(text[0]) else text
+
+
 def javascript_value(text: str, kind: str, inner: str | None = None) -> Any:
     """`text` read as the declared `kind`, an array's items as `inner`; unchanged where it does not fit."""
     if kind in {"array", "dict"}:
         code = text.strip()
         if len(code) > MAX_CHARS:
             return code
-        return _array(code, inner) if kind == "array" else _object(code)
+        if kind == "array":
+            return _array(code, inner)
+        found = _OBJECT.match(code)
+        if found is None:
+            return code
+        made: dict[str, Any] = {}
+        for key, value in _pairs(found[1]):
+            value = value.strip()
+            is_array = value.startswith("[") and value.endswith("]")
+            made[key.strip().strip("'\"")] = _array(value, None) if is_array else guessed_value(value.strip("'\""))
+        return made
     if kind == "String":
         return without_quotes(text)
     if kind == "Boolean":
         return text == "true" if text in {"true", "false"} else text
-    return _number(text, kind)
+    if kind == "integer" and _INTEGER.match(text):
+        return int(text)
+    if kind == "float" and _FLOAT.match(text):
+        return float(text)
+    if kind == "Bigint" and _BIGINT.match(text):
+        return int(text[:-1])
+    return text
 
 
 def guessed_value(text: str) -> Any:
@@ -61,20 +110,12 @@ def guessed_value(text: str) -> Any:
     return number_or_text(text)
 
 
-def _number(text: str, kind: str) -> Any:
-    if kind == "integer" and _INTEGER.match(text):
-        return int(text)
-    if kind == "float" and _FLOAT.match(text):
-        return float(text)
-    if kind == "Bigint" and _BIGINT.match(text):
-        return int(text[:-1])
-    return text
-
-
 def _array(code: str, inner: str | None) -> Any:
     end = _rows_end(code)
     if end is not None:
-        return _rows(code[:end])
+        rows = [row.strip() for row in _ROW.findall(code[:end])]
+        rows[0] = rows[0].removeprefix("[")
+        return [[guessed_value(item) for item in row.split(",")] for row in rows]
     found = _ARRAY.match(code)
     if found is None:
         return code
@@ -83,13 +124,9 @@ def _array(code: str, inner: str | None) -> Any:
     if not inner:
         return [guessed_value(item) for item in items]
     try:
-        return [javascript_value(item, inner, _inner_of(item)) for item in items]
+        return [javascript_value(item, inner, "String" if item.startswith(("'", '"')) else None) for item in items]
     except ValueError:  # a number too long to read
         return code
-
-
-def _inner_of(item: str) -> str | None:
-    return "String" if item.startswith(("'", '"')) else None
 
 
 def _rows_end(code: str) -> int | None:
@@ -117,29 +154,8 @@ def _rows_end(code: str) -> int | None:
         place = end + 1
 
 
-def _rows(code: str) -> list[list[Any]]:
-    rows = [row.strip() for row in _ROW.findall(code)]
-    rows[0] = rows[0].removeprefix("[")
-    return [[guessed_value(item) for item in row.split(",")] for row in rows]
-
-
-def _object(code: str) -> Any:
-    found = _OBJECT.match(code)
-    if found is None:
-        return code
-    made: dict[str, Any] = {}
-    for key, value in _pairs(found[1]):
-        value = value.strip()
-        name = key.strip().strip("'\"")
-        if value.startswith("[") and value.endswith("]"):
-            made[name] = _array(value, None)
-        else:
-            made[name] = guessed_value(value.strip("'\""))
-    return made
-
-
 def _pairs(line: str) -> list[tuple[str, str]]:
-    """Key and value pairs of one line: a value runs to a comma with a key behind it, or to the end."""
+    """Key and value pairs of one line: a value runs to a comma that a key follows, or to the end."""
     found: list[tuple[str, str]] = []
     place = 0
     while True:
@@ -149,22 +165,17 @@ def _pairs(line: str) -> list[tuple[str, str]]:
         if colon < 0:
             return found
         key, start = line[place:colon], _after_blanks(line, colon + 1)
-        end, place = _value_end(line, start)
+        end = place = len(line)
+        comma = line.find(",", start)
+        while comma >= 0:
+            following = line.find(",", comma + 1)
+            colon = line.rfind(":", comma + 2, len(line) if following < 0 else following)
+            if colon >= 0:
+                # A key has at least one character before its colon, if need be a blank.
+                end, place = comma, min(_after_blanks(line, comma + 1), colon - 1)
+                break
+            comma = following
         found.append((key, line[start:end]))
-
-
-def _value_end(line: str, start: int) -> tuple[int, int]:
-    """Where the value ends and where the next key starts."""
-    comma = line.find(",", start)
-    while comma >= 0:
-        following = line.find(",", comma + 1)
-        segment_end = len(line) if following < 0 else following
-        colon = line.rfind(":", comma + 2, segment_end)
-        if colon >= 0:
-            # A key has at least one character before its colon, if need be a blank.
-            return comma, min(_after_blanks(line, comma + 1), colon - 1)
-        comma = following
-    return len(line), len(line)
 
 
 def _after_blanks(text: str, start: int) -> int:
@@ -172,46 +183,6 @@ def _after_blanks(text: str, start: int) -> int:
     return blanks.end() if blanks else start
 
 
-# JavaScript text to one call, with the official decoder's habits.
-#
-# What cannot be guessed: only a statement that is a call itself counts and the first one wins; an identifier or `true`
-# without a name goes under the key None while `false`, numbers and objects vanish.
-
-_POSITIONAL = frozenset({"identifier", "true"})
-
-
-def decode_javascript(text: str) -> list[Decoded] | None:
-    """The call in bracketed `text`, or None when there is no call. Raises Undecodable on unmended errors."""
-    for statement in parse_tree(text[1:-1], "javascript").children:
-        if statement.type != "expression_statement":
-            continue
-        for node in statement.children:
-            if node.type == "call_expression":
-                return [{_text(node.children[0]): _arguments(node.children[1])}]
-    return None
-
-
-def without_quotes(text: str) -> str:
-    """`text` less one pair of equal outer quotes, if it has them."""
-    return text[1:-1] if text[:1] in {"'", '"'} and text.endswith(text[0]) else text
-
-
 def _text(node: Node) -> str:
     text: str = node.text.decode("utf-8")
     return text
-
-
-def _arguments(node: Node) -> dict[str | None, str]:
-    found: dict[str | None, str] = {}
-    for child in node.children:
-        if child.type == "assignment_expression":
-            _put(found, _text(child.children[0]), without_quotes(_text(child.children[2])))
-        elif child.type in _POSITIONAL:
-            _put(found, None, _text(child))
-    return found
-
-
-def _put(found: dict[str | None, str], name: str | None, value: str) -> None:
-    if name in found:
-        raise Undecodable(f"two arguments for {name!r}")
-    found[name] = value

@@ -1,9 +1,9 @@
-"""The prompt that the leaderboard's prompting mode asks with: its role and its parts, in words of our own.
+"""The prompt that the leaderboard's prompting mode asks with: its role and its parts, in our own wording.
 
-One system message: the task, how to answer, the functions as indented JSON. A system message that stands in the case
-follows it behind a blank line, and the case's dialogue is kept as it is. Functions say which language their values are
+One system message gives the task, how to answer, and the functions as indented JSON. A system message in the case
+follows it after a blank line, and the case's dialogue is kept as it is. Functions say which language their values are
 written in; for Java and JavaScript every value is announced as a string that holds source text of the real type.
-Scoring never sees any of this: it reads the functions as they are.
+Scoring sees none of this: it reads the functions as they are.
 """
 
 from __future__ import annotations
@@ -48,43 +48,40 @@ def prompt_messages(case: Case) -> list[dict[str, str]]:
 
 def case_messages(case: Case) -> list[dict[str, str]]:
     """The messages of a case's question, checked. BfclError names the case."""
-    return [_message(case, message) for turn in case.question for message in _turn(case, turn)]
+    messages = []
+    for turn in case.question:
+        if not isinstance(turn, list):
+            raise BfclError(
+                f"case {case.id!r}: each turn of its question must be a list of messages, found {turn!r:.80}"
+            )
+        for message in turn:
+            fits = isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
+            if not fits:
+                raise BfclError(
+                    f'case {case.id!r}: expected a message with "role" and "content" as texts, found {message!r:.80}'
+                )
+            messages.append({"role": message["role"], "content": message["content"]})
+    return messages
 
 
 def hinted(case: Case) -> list[dict[str, Any]]:
-    """The function docs as a model is shown them; the case's own stay untouched. BfclError when one is no object."""
-    odd = next((doc for doc in case.functions if not isinstance(doc, dict)), None)
-    if odd is not None:
-        raise BfclError(f"case {case.id!r}: each function must be an object, found {odd!r:.80}")
-    return [_doc(doc, case.language) for doc in case.functions]
-
-
-def _turn(case: Case, turn: Any) -> list[Any]:
-    if not isinstance(turn, list):
-        raise BfclError(f"case {case.id!r}: each turn of its question must be a list of messages, found {turn!r:.80}")
-    return turn
-
-
-def _message(case: Case, message: Any) -> dict[str, str]:
-    fits = isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
-    if not fits:
-        raise BfclError(
-            f'case {case.id!r}: expected a message with "role" and "content" as texts, found {message!r:.80}'
-        )
-    return {"role": message["role"], "content": message["content"]}
-
-
-def _doc(doc: dict[str, Any], language: Language) -> dict[str, Any]:
-    made = {**doc, "description": f"{doc.get('description', '')} {LANGUAGE_HINTS[language]}".strip()}
-    parameters = doc.get("parameters")
-    if language != "python" and isinstance(parameters, dict) and isinstance(parameters.get("properties"), dict):
-        properties = {name: _as_text(schema, language) for name, schema in parameters["properties"].items()}
-        made["parameters"] = {**parameters, "properties": properties}
+    """The function docs as a model is shown them; the case's own are not changed. BfclError when one is no object."""
+    language = case.language
+    made = []
+    for doc in case.functions:
+        if not isinstance(doc, dict):
+            raise BfclError(f"case {case.id!r}: each function must be an object, found {doc!r:.80}")
+        shown = {**doc, "description": f"{doc.get('description', '')} {LANGUAGE_HINTS[language]}".strip()}
+        parameters = doc.get("parameters")
+        if language != "python" and isinstance(parameters, dict) and isinstance(parameters.get("properties"), dict):
+            properties = {name: _as_text(schema, language) for name, schema in parameters["properties"].items()}
+            shown["parameters"] = {**parameters, "properties": properties}
+        made.append(shown)
     return made
 
 
 def _as_text(schema: Any, language: Language) -> Any:
-    """A parameter of Java or JavaScript as text: the real type is said in the description."""
+    """A parameter of Java or JavaScript as text, with its real type in the description."""
     if not isinstance(schema, dict):
         return schema
     name = "Java" if language == "java" else "JavaScript"

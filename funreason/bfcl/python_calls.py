@@ -1,8 +1,13 @@
-"""The common case, read by patterns: calls whose values are plain strings, numbers, constants or lists of them.
+"""Python text to calls, with the official decoder's habits.
 
-Only speed: whatever matches here means the same to Python's parser, at a third of the cost; all else is left to it.
-So the patterns are narrow on purpose: no escapes, no exponents, no leading zeros, no names that are keywords
-or beyond ASCII.
+Positional arguments vanish, the last of two equal keywords wins, a bare name is a string, ANY unary operator negates
+(`+5` is -5, `not True` is -1), and a call without keywords is its own source text. Nothing is ever evaluated;
+arithmetic goes to `arithmetic`. The grammar is the running Python's, as it is officially.
+
+`read_plain` reads the common case by patterns: calls whose values are plain strings, numbers, constants or lists of
+them. It exists for speed alone: whatever matches means the same to Python's parser, at a third of the cost, and all
+else is left to the parser. So the patterns are narrow on purpose: no escapes, no exponents, no leading zeros, no names
+that are keywords or beyond ASCII.
 """
 
 from __future__ import annotations
@@ -11,11 +16,17 @@ import ast
 import keyword
 import re
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 from funreason.bfcl.arithmetic import evaluate
 from funreason.bfcl.categories import Undecodable
+
+Decoded = dict[str, dict[Any, Any]]
+"""One call: its name, and its arguments by keyword; the key None stands for what had no keyword."""
+
+PARSE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+_JOINED = re.compile(r"[0-9a-fA-F.jJ](?:and|else|for|if|in|is|not|or)\b")
+"""A number that runs into a keyword."""
 
 _NAME = r"[A-Za-z_]\w*"
 _TEXT = r"""'[^'\\\n\r\0\ud800-\udfff]*'|"[^"\\\n\r\0\ud800-\udfff]*\""""
@@ -33,54 +44,6 @@ _CONSTANTS = {"True": True, "False": False, "None": None}
 _KEYWORDS = frozenset(keyword.kwlist) | {"__debug__"}
 
 
-def is_prose(text: str) -> bool:
-    """Whether bracketed `text` starts with two words side by side, which no expression can: not even worth parsing."""
-    words = _TWO_WORDS.match(text)
-    return words is not None and words[1] not in _KEYWORDS and words[2] not in _KEYWORDS
-
-
-def read_plain(text: str) -> list[dict[str, dict[Any, Any]]] | None:
-    """The calls in bracketed `text`, or None when it is not plain enough to be read here."""
-    if _CALLS.fullmatch(text) is None:
-        return None
-    calls: list[dict[str, dict[Any, Any]]] = []
-    given: dict[Any, Any] = {}
-    for name, value in _PARTS.findall(text):
-        if name in _KEYWORDS or ("." in name and not _KEYWORDS.isdisjoint(name.split("."))):
-            return None
-        if value:
-            given[name] = _list(value) if value[0] == "[" else _item(value)
-        else:
-            given = {}
-            calls.append({name: given})
-    return calls
-
-
-def _list(value: str) -> list[Any]:
-    return [_item(item) for item in _ITEMS.findall(value)]
-
-
-def _item(value: str) -> Any:
-    if value[0] in "'\"":
-        return value[1:-1]
-    if value in _CONSTANTS:
-        return _CONSTANTS[value]
-    return float(value) if "." in value else int(value)
-
-
-# Python text to calls, with the official decoder's habits.
-#
-# What cannot be guessed: positional arguments vanish, the last of two equal keywords wins, a bare name is a string,
-# ANY unary operator negates (`+5` is -5, `not True` is -1), a call without keywords is its own source text.
-# Nothing is ever evaluated; arithmetic goes to `arithmetic`. The grammar is the running Python's, as it is officially.
-
-Decoded = dict[str, dict[Any, Any]]
-"""One call: its name, and its arguments by keyword; the key None stands for what had no keyword."""
-
-PARSE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
-_JOINED = re.compile(r"[0-9a-fA-F.jJ](?:and|else|for|if|in|is|not|or)\b")
-
-
 def decode_python(text: str) -> list[Decoded]:
     """The calls in bracketed `text`. Raises Undecodable where the official decoder raises."""
     plain = read_plain(text)
@@ -96,78 +59,101 @@ def decode_python(text: str) -> list[Decoded]:
     return [_call(item) for item in body.elts]
 
 
+def is_prose(text: str) -> bool:
+    """Whether bracketed `text` starts with two words side by side, which no expression can: not even worth parsing."""
+    words = _TWO_WORDS.match(text)
+    return words is not None and words[1] not in _KEYWORDS and words[2] not in _KEYWORDS
+
+
+def read_plain(text: str) -> list[Decoded] | None:
+    """The calls in bracketed `text`, or None when it is not plain enough to be read here."""
+    if _CALLS.fullmatch(text) is None:
+        return None
+    calls: list[Decoded] = []
+    given: dict[Any, Any] = {}
+    for name, value in _PARTS.findall(text):
+        if name in _KEYWORDS or ("." in name and not _KEYWORDS.isdisjoint(name.split("."))):
+            return None
+        if value:
+            given[name] = [_item(item) for item in _ITEMS.findall(value)] if value[0] == "[" else _item(value)
+        else:
+            given = {}
+            calls.append({name: given})
+    return calls
+
+
+def _item(value: str) -> Any:
+    if value[0] in "'\"":
+        return value[1:-1]
+    if value in _CONSTANTS:
+        return _CONSTANTS[value]
+    return float(value) if "." in value else int(value)
+
+
 def _parsed(text: str) -> ast.expr:
     try:
-        return _parsed_quietly(text) if "\\" in text else ast.parse(text, mode="eval").body
-    except SyntaxError as error:
-        # A number that runs into a keyword only warns, too.
-        if _JOINED.search(text) is not None:
-            return _parsed_quietly(text)
-        raise Undecodable(f"not Python: {error}") from error
+        if "\\" not in text:
+            try:
+                return ast.parse(text, mode="eval").body
+            except SyntaxError:
+                if _JOINED.search(text) is None:
+                    raise
+        # Doubtful escapes such as '\d' and numbers that run into a keyword only warn; where warnings are errors, they
+        # must not change a verdict.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text, mode="eval").body
     except PARSE_ERRORS as error:
         raise Undecodable(f"not Python: {error}") from error
-
-
-def _parsed_quietly(text: str) -> ast.expr:
-    # Doubtful escapes such as '\d' only warn; where warnings are errors they must not change a verdict.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(text, mode="eval").body
-        except PARSE_ERRORS as error:
-            raise Undecodable(f"not Python: {error}") from error
 
 
 def _call(node: ast.expr) -> Decoded:
     if not isinstance(node, ast.Call):
         raise Undecodable(f"expected a call, found {type(node).__name__}")
-    return {_name(node.func): {keyword.arg: _value(keyword.value) for keyword in node.keywords}}
-
-
-def _name(node: ast.expr) -> str:
-    """The dotted name; a first part that is no plain name is left out, so `a[0].f` is `f`."""
-    if isinstance(node, ast.Name):
-        return node.id
+    # The dotted name; a first part that is no plain name is left out, so `a[0].f` is `f`.
     parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if isinstance(node, ast.Name):
-        parts.append(node.id)
-    return ".".join(reversed(parts))
+    called = node.func
+    while isinstance(called, ast.Attribute):
+        parts.append(called.attr)
+        called = called.value
+    if isinstance(called, ast.Name):
+        parts.append(called.id)
+    return {".".join(reversed(parts)): {keyword.arg: _value(keyword.value) for keyword in node.keywords}}
 
 
 def _value(node: ast.expr) -> Any:
-    read = _READERS.get(type(node))
-    if read is None:
-        raise Undecodable(f"{type(node).__name__} is no argument value")
-    return read(node)
-
-
-def _constant(node: ast.Constant) -> Any:
-    return "..." if node.value is ... else node.value
-
-
-def _negated(node: ast.UnaryOp) -> Any:
-    """Minus the operand, whatever the operator was."""
-    value = node.operand.value if isinstance(node.operand, ast.Constant) else None
-    if isinstance(value, int | float | complex):
-        return -value
-    raise Undecodable("a sign stands only before a number")
-
-
-def _dict(node: ast.Dict) -> dict[Any, Any]:
-    made = {}
-    for key, value in zip(node.keys, node.values, strict=True):
-        if key is None:
-            raise Undecodable("** inside a dictionary")
-        name = _value(key)
-        item = _value(value)
-        try:
-            made[name] = item
-        except TypeError as error:
-            raise Undecodable(f"not a dictionary key: {error}") from error
-    return made
+    match node:
+        case ast.Constant():
+            return "..." if node.value is ... else node.value
+        case ast.UnaryOp():  # minus the operand, whatever the operator was
+            value = node.operand.value if isinstance(node.operand, ast.Constant) else None
+            if isinstance(value, int | float | complex):
+                return -value
+            raise Undecodable("a sign stands only before a number")
+        case ast.List():
+            return [_value(item) for item in node.elts]
+        case ast.Tuple():
+            return tuple(_value(item) for item in node.elts)
+        case ast.Dict():
+            made = {}
+            for key, item_node in zip(node.keys, node.values, strict=True):
+                if key is None:
+                    raise Undecodable("** inside a dictionary")
+                name, item = _value(key), _value(item_node)
+                try:
+                    made[name] = item
+                except TypeError as error:
+                    raise Undecodable(f"not a dictionary key: {error}") from error
+            return made
+        case ast.BinOp():
+            return evaluate(node)
+        case ast.Name():
+            return node.id
+        case ast.Call():
+            return _call(node) if node.keywords else _source(node)
+        case ast.Subscript():
+            return f"{_source(node.value)}[{_source(node.slice)}]"
+    raise Undecodable(f"{type(node).__name__} is no argument value")
 
 
 def _source(node: ast.expr) -> str:
@@ -175,20 +161,3 @@ def _source(node: ast.expr) -> str:
         return ast.unparse(node)
     except PARSE_ERRORS as error:
         raise Undecodable(f"cannot be written out: {error}") from error
-
-
-def _inner_call(node: ast.Call) -> Any:
-    return _call(node) if node.keywords else _source(node)
-
-
-_READERS: dict[type[ast.expr], Callable[[Any], Any]] = {
-    ast.Constant: _constant,
-    ast.UnaryOp: _negated,
-    ast.List: lambda node: [_value(item) for item in node.elts],
-    ast.Tuple: lambda node: tuple(_value(item) for item in node.elts),
-    ast.Dict: _dict,
-    ast.BinOp: evaluate,
-    ast.Name: lambda node: node.id,
-    ast.Call: _inner_call,
-    ast.Subscript: lambda node: f"{_source(node.value)}[{_source(node.slice)}]",
-}

@@ -1,4 +1,4 @@
-"""From verdicts to the leaderboard's numbers.
+"""From verdicts to the leaderboard's numbers, and to tables for people (Markdown) and programs (JSON).
 
 A number that lacks one of its categories is None, "not run", and never 0 (the official tables count it as 0 there).
 Accuracies are exact fractions; percentages round half up, as published means are checked: (87.00 + 80.31)/2 is 83.66.
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from funreason.bfcl.cases import Case
 from funreason.bfcl.categories import CATEGORIES, BfclError
@@ -26,6 +26,10 @@ LIVE_COUNTED: dict[LiveMode, tuple[str, ...]] = {
     "v3": (*LIVE_AST, "live_irrelevance", "live_relevance"),
 }
 IRRELEVANCE = ("irrelevance", "live_irrelevance")
+NOT_RUN = "not run"
+SIGNIFICANT_P = 0.05
+SCORE_HEADS = ("category", "right", "total", "%", "95 % interval")
+COMPARISON_HEADS = ("category", "items", "old %", "new %", "change", "won/lost", "p", "signif.", "95 % interval")
 _NON_LIVE_WEIGHTS = {category: Fraction(1, 12 if category in SIMPLE else 4) for category in NON_LIVE_AST}
 
 
@@ -41,7 +45,7 @@ class Count(NamedTuple):
         return Fraction(self.correct, self.total) if self.total else None
 
 
-class Row(NamedTuple):
+class ScoreRow(NamedTuple):
     """One line of the table; `percent` and `interval` (in percent) are None when not run."""
 
     name: str
@@ -92,31 +96,28 @@ class Scores:
         """Which of `categories` were not run."""
         return [category for category in categories if category not in self.counts]
 
-    def rows(self, mode: LiveMode = "v4", level: float = 0.95) -> list[Row]:
+    def rows(self, mode: LiveMode = "v4", level: float = 0.95) -> list[ScoreRow]:
         """The whole table: every category, then the means. Means have no counts of their own."""
+        live, overall_interval = ScoreRow(f"Live ({mode})", None, None, None, None), None
+        wanted = LIVE_COUNTED[mode]
+        if not self.missing(wanted):
+            count = _sum(self.counts[category] for category in wanted)
+            live = _counted_row(live.name, count, level)
+            weights = {name: weight / 2 for name, weight in _NON_LIVE_WEIGHTS.items()}
+            weights |= {name: Fraction(self.counts[name].total, 2 * count.total) for name in wanted}
+            overall_interval = self._interval(weights, level)
+        irrelevance = self._interval(dict.fromkeys(IRRELEVANCE, Fraction(1, 2)), level)
         return [self._category_row(category, level) for category in CATEGORIES] + [
-            Row("Non-Live AST", None, None, percent(self.non_live()), self._interval(_NON_LIVE_WEIGHTS, level)),
-            self._live_row(mode, level),
-            Row(f"Overall (Live {mode})", None, None, self.overall(mode), self._overall_interval(mode, level)),
-            Row(
-                "Irrelevance",
-                None,
-                None,
-                percent(self.irrelevance()),
-                self._interval(dict.fromkeys(IRRELEVANCE, Fraction(1, 2)), level),
-            ),
+            ScoreRow("Non-Live AST", None, None, percent(self.non_live()), self._interval(_NON_LIVE_WEIGHTS, level)),
+            live,
+            ScoreRow(f"Overall (Live {mode})", None, None, self.overall(mode), overall_interval),
+            ScoreRow("Irrelevance", None, None, percent(self.irrelevance()), irrelevance),
             self._category_row("live_relevance", level)._replace(name="Relevance"),
         ]
 
-    def _category_row(self, category: str, level: float) -> Row:
+    def _category_row(self, category: str, level: float) -> ScoreRow:
         count = self.counts.get(category)
-        return Row(category, None, None, None, None) if count is None else _counted_row(category, count, level)
-
-    def _live_row(self, mode: LiveMode, level: float) -> Row:
-        name, wanted = f"Live ({mode})", LIVE_COUNTED[mode]
-        if self.missing(wanted):
-            return Row(name, None, None, None, None)
-        return _counted_row(name, _sum(self.counts[category] for category in wanted), level)
+        return ScoreRow(category, None, None, None, None) if count is None else _counted_row(category, count, level)
 
     def _mean(self, weights: Mapping[str, Fraction]) -> Fraction | None:
         if self.missing(list(weights)):
@@ -129,14 +130,6 @@ class Scores:
         if self.missing(list(weights)):
             return None
         return _in_percent(weighted_interval([(float(w), *self.counts[name]) for name, w in weights.items()], level))
-
-    def _overall_interval(self, mode: LiveMode, level: float) -> Interval | None:
-        wanted = LIVE_COUNTED[mode]
-        if self.missing(wanted):
-            return None
-        total = _sum(self.counts[category] for category in wanted).total
-        live = {category: Fraction(self.counts[category].total, 2 * total) for category in wanted}
-        return self._interval({name: weight / 2 for name, weight in _NON_LIVE_WEIGHTS.items()} | live, level)
 
 
 def score(cases: Mapping[str, Case], valid: Mapping[str, bool]) -> Scores:
@@ -180,14 +173,82 @@ def overall(non_live: Decimal | None, live: Decimal | None) -> Decimal | None:
     return ((non_live + live) / 2).quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
+def score_cells(row: ScoreRow) -> tuple[str, ...]:
+    """A row of scores as text."""
+    counts = ("", "") if row.total is None else (str(row.correct), str(row.total))
+    if row.percent is None:
+        return (row.name, *counts, NOT_RUN, "")
+    return (row.name, *counts, f"{row.percent}", _interval_text(row.interval))
+
+
+def score_data(row: ScoreRow) -> dict[str, Any]:
+    """A row of scores as JSON data."""
+    return {
+        "name": row.name,
+        "correct": row.correct,
+        "total": row.total,
+        "percent": None if row.percent is None else float(row.percent),
+        "interval": None if row.interval is None else [round(end, 2) for end in row.interval],
+    }
+
+
+def comparison_cells(name: str, pair: Paired, old: float) -> tuple[str, ...]:
+    """A paired comparison as text; `old` is the old accuracy."""
+    return (
+        name,
+        str(pair.items),
+        f"{100 * old:.2f}",
+        f"{100 * (old + pair.difference):.2f}",
+        f"{100 * pair.difference:+.2f}",
+        f"{pair.gained}/{pair.lost}",
+        f"{pair.p:.4f}",
+        "yes" if significant(pair) else "no",
+        _interval_text(Interval(100 * pair.interval.low, 100 * pair.interval.high)),
+    )
+
+
+def comparison_data(name: str, pair: Paired, old: float) -> dict[str, Any]:
+    """A paired comparison as JSON data; accuracies from 0 to 1."""
+    data = pair._asdict() | {"interval": list(pair.interval)}
+    return {"name": name, "old": old, "new": old + pair.difference, **data, "significant": significant(pair)}
+
+
+def significant(pair: Paired) -> bool:
+    """Whether McNemar's exact test finds the two apart at 0.05; no correction for asking about many categories."""
+    return pair.p <= SIGNIFICANT_P
+
+
+def markdown(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    """A table with its title and the notes that belong to it."""
+    lines = [f"# {title}", "", _line(heads), _line(["---", *["---:"] * (len(heads) - 1)]), *map(_line, rows)]
+    return "\n".join([*lines, *(["", *[f"- {note}" for note in notes]] if notes else [])]) + "\n"
+
+
+def accuracies(valid: Mapping[str, bool], categories: Mapping[str, str]) -> dict[str, float]:
+    """The share of right verdicts by category, and over "all"."""
+    groups: dict[str, list[bool]] = {}
+    for case_id, verdict in valid.items():
+        groups.setdefault(categories[case_id], []).append(verdict)
+        groups.setdefault("all", []).append(verdict)
+    return {name: sum(verdicts) / len(verdicts) for name, verdicts in groups.items()}
+
+
 def _sum(counts: Iterable[Count]) -> Count:
     known = list(counts)
     return Count(sum(count.correct for count in known), sum(count.total for count in known))
 
 
-def _counted_row(name: str, count: Count, level: float) -> Row:
-    return Row(name, *count, percent(count.accuracy), _in_percent(wilson(*count, level)))
+def _counted_row(name: str, count: Count, level: float) -> ScoreRow:
+    return ScoreRow(name, *count, percent(count.accuracy), _in_percent(wilson(*count, level)))
 
 
 def _in_percent(interval: Interval) -> Interval:
     return Interval(100 * interval.low, 100 * interval.high)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _interval_text(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"

@@ -1,7 +1,11 @@
-"""Suites of one's own in BFCL's form, written from tasks with references.
+"""Custom suites in BFCL's form: written from tasks with references, and checked before they are trusted.
 
-The form says less than a reference does, so some is decided here: a parameter the reference leaves out may be passed
-only as its default, one passed as its default may be left out, and whole numbers for a float are written as floats.
+The form says less than a reference does, so `write_suite` decides some things: a parameter the reference leaves out may
+be passed only as its default, one passed as its default may be left out, and whole numbers for a float are written as
+floats.
+
+`validate_suite` finds what would spoil a measurement unseen: a case that its own answer does not solve lowers every
+score alike, and a type that the official tables do not know stops the official command.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from funreason.bfcl.cases import ANSWERS, Case, load_cases
 from funreason.bfcl.categories import BfclError, Language, Undecodable, category_of, is_other_test, write_lines
 from funreason.bfcl.checker import check_calls, decode
 from funreason.bfcl.expected import TYPES, WITH_ITEMS, is_matched_by_name
-from funreason.types import Call, Task
+from funreason.types import Task
 
 _WORDS = {"object": "dict", "number": "float"}
 _KNOWN = {"string", "integer", "float", "boolean", "array", "tuple", "dict", "any"}
@@ -23,21 +27,39 @@ _KNOWN = {"string", "integer", "float", "boolean", "array", "tuple", "dict", "an
 def write_suite(tasks: Iterable[Task], directory: str | Path, prefix: str = "USER") -> list[Path]:
     """Write tasks with references as `<prefix>_<category>.json` and `possible_answer/`; return the files.
 
-    A task without a reference, or with text for one, is irrelevance only when its reference is `[]`; without any it is
-    refused. Raises BfclError naming the task, also when nothing was given or the files are there already.
+    A task whose reference is `[]` becomes an irrelevance case. Raises BfclError naming the task when one has no
+    reference or one that cannot be checked, when there is no task, or when the files exist already.
     """
     by_category: dict[str, list[Task]] = {}
     for task in tasks:
         by_category.setdefault(category_of_task(task), []).append(task)
     if not by_category:
         raise BfclError("a suite needs at least one task with a reference, found none")
-    return [
-        path for category, group in by_category.items() for path in _write(Path(directory), prefix, category, group)
-    ]
+    written = []
+    for category, group in by_category.items():
+        path = Path(directory) / f"{prefix}_{category}.json"
+        if category_of(path.stem) != category or is_other_test(path.stem):
+            raise BfclError(f"{path}: with this prefix the name means another category; choose another prefix")
+        if path.exists():
+            raise BfclError(f"{path}: there is a suite already; choose another folder or prefix")
+        questions, answers = [], []
+        for number, task in enumerate(group):
+            case_id = f"{category}_{number}"
+            question = [[{"role": "user", "content": task.query}]]
+            docs = [_doc(tool) for tool in task.tools]
+            questions.append({"id": case_id, "task_id": task.id, "question": question, "function": docs})
+            if not category.endswith("relevance"):
+                answers.append({"id": case_id, "ground_truth": _answer(task)})
+        write_lines(path, questions)
+        written.append(path)
+        if answers:
+            write_lines(path.parent / ANSWERS / path.name, answers)
+            written.append(path.parent / ANSWERS / path.name)
+    return written
 
 
 def unwritable(task: Task) -> str | None:
-    """Why a task cannot stand in a suite; None when it can."""
+    """Why a task cannot be part of a suite; None when it can."""
     try:
         if not category_of_task(task).endswith("relevance"):
             _answer(task)
@@ -47,51 +69,24 @@ def unwritable(task: Task) -> str | None:
 
 
 def category_of_task(task: Task) -> str:
-    """The category a task is scored in: the one it names if that can hold it, else what its answer makes it."""
+    """The category a task is scored in:
+
+    Its own if its reference can be checked there, else what the reference makes it.
+    """
     if task.reference is None:
         raise BfclError(f"task {task.id!r} has no reference answer; only tasks with one can be scored")
     calls, several = len(task.reference), len(task.tools) > 1
-    if task.category in _holding(calls, several):
+    if calls == 0:
+        return task.category if task.category in {"irrelevance", "live_irrelevance"} else "irrelevance"
+    kinds = {"parallel", "parallel_multiple"} | ({"multiple"} if calls == 1 else set())
+    fitting = kinds | {f"live_{kind}" for kind in kinds} | {"live_relevance"}
+    if calls == 1 and not several:
+        fitting |= {"simple_python", "live_simple"}
+    if task.category in fitting:
         return task.category
-    if not task.reference:
-        return "irrelevance"
     if calls == 1:
         return "multiple" if several else "simple_python"
     return "parallel_multiple" if several else "parallel"
-
-
-def _holding(calls: int, several_tools: bool) -> set[str]:
-    """The Python categories that a reference of so many calls can be checked in."""
-    if calls == 0:
-        return {"irrelevance", "live_irrelevance"}
-    kinds = {"parallel", "parallel_multiple"} | ({"multiple"} if calls == 1 else set())
-    named = kinds | {f"live_{kind}" for kind in kinds} | {"live_relevance"}
-    return named | ({"simple_python", "live_simple"} if calls == 1 and not several_tools else set())
-
-
-def _write(directory: Path, prefix: str, category: str, tasks: list[Task]) -> list[Path]:
-    path = directory / f"{prefix}_{category}.json"
-    if category_of(path.stem) != category or is_other_test(path.stem):
-        raise BfclError(f"{path}: with this prefix the name means another category; choose another prefix")
-    if path.exists():
-        raise BfclError(f"{path}: there is a suite already; choose another folder or prefix")
-    ids = [f"{category}_{number}" for number in range(len(tasks))]
-    write_lines(path, [_question(case_id, task) for case_id, task in zip(ids, tasks, strict=True)])
-    if category.endswith("relevance"):
-        return [path]
-    answers = [{"id": case_id, "ground_truth": _answer(task)} for case_id, task in zip(ids, tasks, strict=True)]
-    write_lines(directory / ANSWERS / path.name, answers)
-    return [path, directory / ANSWERS / path.name]
-
-
-def _question(case_id: str, task: Task) -> dict[str, Any]:
-    docs = [_doc(tool) for tool in task.tools]
-    return {
-        "id": case_id,
-        "task_id": task.id,
-        "question": [[{"role": "user", "content": task.query}]],
-        "function": docs,
-    }
 
 
 def _doc(tool: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +101,7 @@ def _doc(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """A property in BFCL's words; what its tables cannot say becomes "any"."""
+    """A property with BFCL's type names; a type that its tables do not have becomes "any"."""
     word = schema.get("type")
     if isinstance(word, list):
         word = next((one for one in word if one != "null"), None)
@@ -121,24 +116,23 @@ def _schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answer(task: Task) -> list[dict[str, dict[str, list[Any]]]]:
+    """The reference with the possible values of each parameter; "" among them means that it may be left out."""
     docs = {tool["name"]: _doc(tool)["parameters"] for tool in task.tools}
     answer = []
     for call in task.reference or []:
         if call.name not in docs:
             raise BfclError(f"task {task.id!r}: its reference calls {call.name!r}, which is none of its tools")
-        answer.append({call.name: dict(_possible(call, docs[call.name]))})
+        properties, required = docs[call.name]["properties"], docs[call.name]["required"]
+        possible: dict[str, list[Any]] = {}
+        for name, value in call.arguments.items():
+            schema = properties.get(name, {"type": "any"})
+            may_omit = name not in required and "default" in schema and schema["default"] == value
+            possible[name] = [_possible_value(value, schema), *([""] if may_omit else [])]
+        for name, schema in properties.items():
+            if name not in call.arguments and name not in required and schema.get("default") is not None:
+                possible[name] = [_possible_value(schema["default"], schema), ""]
+        answer.append({call.name: possible})
     return answer
-
-
-def _possible(call: Call, parameters: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    properties = parameters["properties"]
-    for name, value in call.arguments.items():
-        schema = properties.get(name, {"type": "any"})
-        may_omit = name not in parameters["required"] and "default" in schema and schema["default"] == value
-        yield name, [_possible_value(value, schema), *([""] if may_omit else [])]
-    for name, schema in properties.items():
-        if name not in call.arguments and name not in parameters["required"] and schema.get("default") is not None:
-            yield name, [_possible_value(schema["default"], schema), ""]
 
 
 def _possible_value(value: Any, schema: dict[str, Any]) -> Any:
@@ -147,12 +141,6 @@ def _possible_value(value: Any, schema: dict[str, Any]) -> Any:
     if isinstance(value, list) and schema["type"] in {"array", "tuple"}:
         return [_possible_value(item, schema["items"]) for item in value]
     return float(value) if schema["type"] == "float" and type(value) is int else value
-
-
-# What is wrong with a suite, before it is trusted to measure anything.
-#
-# A case that its own answer does not solve lowers every score alike and nobody sees it; a type that the official tables
-# do not know stops the official command. Both are found here, in sentences.
 
 
 def validate_suite(directory: str | Path) -> list[str]:
@@ -165,47 +153,46 @@ def validate_suite(directory: str | Path) -> list[str]:
         cases = load_cases(directory)
     except BfclError as error:
         return [str(error)]
-    return [f"{case.id}: {problem}" for case in cases.values() for problem in _problems(case)]
+    found = []
+    for case in cases.values():
+        problems = [problem for doc in case.functions for problem in _doc_problems(doc, case.language)]
+        if case.answer is not None and not problems:
+            problems = [problem for call in case.answer for problem in _answer_problems(call, case)]
+            if not problems and case.language == "python":
+                text = solution(case)
+                try:
+                    result = check_calls(case, decode(text) or [])
+                    if not result.valid:
+                        problems = [f"its own answer {text} does not pass: {result.error_type}"]
+                except Undecodable as error:
+                    problems = [f"its own answer {text} cannot be written as a call: {error}"]
+        found += [f"{case.id}: {problem}" for problem in problems]
+    return found
 
 
 def solution(case: Case) -> str:
-    """The calls of a Python case by its first possible values; one is left out only where it must be."""
+    """The calls of a Python case with the first possible values; a parameter is left out only where it must be."""
     docs = {doc["name"]: doc["parameters"] for doc in case.functions}
     calls = []
     for name, possible in (pair for call in case.answer or [] for pair in call.items()):
-        given = _given(possible, docs[name] if is_matched_by_name(case.category) else case.functions[0]["parameters"])
-        calls.append(f"{name}({', '.join(f'{key}={value!r}' for key, value in given.items())})")
+        parameters = docs[name] if is_matched_by_name(case.category) else case.functions[0]["parameters"]
+        given = []
+        for key, values in possible.items():
+            if key not in parameters["properties"] or (key not in parameters["required"] and values == [""]):
+                continue
+            value = next((value for value in values if value != ""), "")
+            # Inside dictionaries the notation lists the choices of each key: take the first.
+            if isinstance(value, dict):
+                value = _first_choices(value)
+            elif isinstance(value, list):
+                value = [_first_choices(item) if isinstance(item, dict) else item for item in value]
+            given.append(f"{key}={value!r}")
+        calls.append(f"{name}({', '.join(given)})")
     return f"[{', '.join(calls)}]"
 
 
-def _given(possible: dict[str, list[Any]], parameters: dict[str, Any]) -> dict[str, Any]:
-    given = {}
-    for key, values in possible.items():
-        if key in parameters["properties"] and (key in parameters["required"] or values != [""]):
-            given[key] = _passed(values)
-    return given
-
-
-def _passed(values: list[Any]) -> Any:
-    """The first possible value as it would be passed: the notation's inner lists of choices resolved."""
-    value = next((value for value in values if value != ""), "")
-    if isinstance(value, dict):
-        return _chosen(value)
-    if isinstance(value, list):
-        return [_chosen(item) if isinstance(item, dict) else item for item in value]
-    return value
-
-
-def _chosen(entry: dict[str, Any]) -> dict[str, Any]:
+def _first_choices(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: choices[0] for key, choices in entry.items() if choices and choices[0] != ""}
-
-
-def _problems(case: Case) -> list[str]:
-    found = [problem for doc in case.functions for problem in _doc_problems(doc, case.language)]
-    if case.answer is None or found:
-        return found
-    found = [problem for call in case.answer for problem in _answer_problems(call, case)]
-    return found or _unsolved(case)
 
 
 def _doc_problems(doc: dict[str, Any], language: Language) -> Iterator[str]:
@@ -215,16 +202,13 @@ def _doc_problems(doc: dict[str, Any], language: Language) -> Iterator[str]:
         yield "a function needs name, parameters.properties and parameters.required"
         return
     yield from (f"{doc['name']}: {name!r} is required but not described" for name in required if name not in properties)
+    known = TYPES[language]
     for name, schema in properties.items():
-        yield from (f"{doc['name']}.{name}: {problem}" for problem in _schema_problems(schema, language))
-
-
-def _schema_problems(schema: Any, language: Language) -> Iterator[str]:
-    known, kind = TYPES[language], schema.get("type") if isinstance(schema, dict) else None
-    if kind not in known:
-        yield f"the type {kind!r} is not one of {', '.join(known)}"
-    elif kind in WITH_ITEMS[language] and (schema.get("items") or {}).get("type") not in known:
-        yield f"{kind} needs items with a type from {', '.join(known)}"
+        kind = schema.get("type") if isinstance(schema, dict) else None
+        if kind not in known:
+            yield f"{doc['name']}.{name}: the type {kind!r} is not one of {', '.join(known)}"
+        elif kind in WITH_ITEMS[language] and (schema.get("items") or {}).get("type") not in known:
+            yield f"{doc['name']}.{name}: {kind} needs items with a type from {', '.join(known)}"
 
 
 def _answer_problems(call: dict[str, dict[str, Any]], case: Case) -> Iterator[str]:
@@ -239,14 +223,3 @@ def _answer_problems(call: dict[str, dict[str, Any]], case: Case) -> Iterator[st
             yield f"{name}.{key}: expected a list with at least one possible value"
         elif key not in docs[name]["parameters"]["properties"] and "" not in values:
             yield f"{name}.{key}: the answer asks for a parameter that the doc does not have"
-
-
-def _unsolved(case: Case) -> list[str]:
-    if case.language != "python":
-        return []
-    text = solution(case)
-    try:
-        result = check_calls(case, decode(text) or [])
-    except Undecodable as error:
-        return [f"its own answer {text} cannot be written as a call: {error}"]
-    return [] if result.valid else [f"its own answer {text} does not pass: {result.error_type}"]

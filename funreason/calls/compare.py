@@ -33,9 +33,13 @@ def same_calls(calls: Sequence[Call], reference: Sequence[Call], tools: list[dic
     for wanted in reference:
         tool = tool_named(tools, wanted.name)
         match = next((index for index, call in enumerate(left) if same_call(call, wanted, tool) is None), None)
-        if match is None:
-            return _closest_difference(left, wanted, tool)
-        del left[match]
+        if match is not None:
+            del left[match]
+            continue
+        named = [call for call in left if call.name == wanted.name]
+        if len(named) == 1:
+            return same_call(named[0], wanted, tool)
+        return SchemaProblem("reference.no_match", f"no call does what the reference's {wanted.name} does")
     return None
 
 
@@ -45,9 +49,17 @@ def same_call(call: Call, wanted: Call, tool: dict[str, Any] | None) -> SchemaPr
         return SchemaProblem("reference.name", f"{call.name}, the reference has {wanted.name}")
     properties = tool["parameters"]["properties"] if tool else {}
     for name, value in call.arguments.items():
-        problem = _compare(name, value, wanted, properties.get(name, {}))
-        if problem:
-            return problem
+        schema = properties.get(name, {})
+        if name not in wanted.arguments:
+            if not _is_default(value, schema):
+                return SchemaProblem(
+                    "reference.unexpected", f"{wanted.name} is given {name}={value!r:.80}, the reference is not"
+                )
+        elif not same_value(value, wanted.arguments[name], schema.get("type") == "number"):
+            return SchemaProblem(
+                "reference.value",
+                f"{wanted.name}.{name}={value!r:.80}, the reference has {wanted.arguments[name]!r:.80}",
+            )
     for name, value in wanted.arguments.items():
         if name not in call.arguments and not _is_default(value, properties.get(name, {})):
             return SchemaProblem("reference.missing", f"{call.name} lacks {name}={value!r:.80}")
@@ -62,31 +74,9 @@ def same_value(value: Any, wanted: Any, number: bool = False) -> bool:
         return len(value) == len(wanted) and all(map(_same_item, value, wanted))
     if isinstance(value, dict) and isinstance(wanted, dict):
         return _same_dict(value, wanted)
-    if type(value) is type(wanted) or (number and _are_numbers(value, wanted)):
-        return bool(value == wanted)
-    return False
-
-
-def _compare(name: str, value: Any, wanted: Call, schema: dict[str, Any]) -> SchemaProblem | None:
-    if name not in wanted.arguments:
-        if _is_default(value, schema):
-            return None
-        return SchemaProblem(
-            "reference.unexpected", f"{wanted.name} is given {name}={value!r:.80}, the reference is not"
-        )
-    if same_value(value, wanted.arguments[name], schema.get("type") == "number"):
-        return None
-    expected = wanted.arguments[name]
-    return SchemaProblem("reference.value", f"{wanted.name}.{name}={value!r:.80}, the reference has {expected!r:.80}")
-
-
-def _closest_difference(left: list[Call], wanted: Call, tool: dict[str, Any] | None) -> SchemaProblem:
-    candidates = [call for call in left if call.name == wanted.name]
-    if len(candidates) == 1:
-        problem = same_call(candidates[0], wanted, tool)
-        if problem:
-            return problem
-    return SchemaProblem("reference.no_match", f"no call does what the reference's {wanted.name} does")
+    both = (value, wanted)
+    numbers = number and all(isinstance(each, int | float) and not isinstance(each, bool) for each in both)
+    return bool(value == wanted) if numbers or type(value) is type(wanted) else False
 
 
 def _same_item(value: Any, wanted: Any) -> bool:
@@ -109,10 +99,6 @@ def _is_default(value: Any, schema: dict[str, Any]) -> bool:
         return False
     # xLAM writes the default of an int as a string: "10".
     return str(default) == str(value) or same_value(value, default, schema.get("type") == "number")
-
-
-def _are_numbers(*values: Any) -> bool:
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def _plain(text: str) -> str:

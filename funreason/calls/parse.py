@@ -2,24 +2,47 @@
 
 This is stage 5's form (docs/method.md): a bracketed list of calls, keyword arguments, literals only, either quote.
 A blank in or around a name is a failure (`[ f(a=1)]` calls a function named ` f`), and so is anything before, between
-or behind the calls but one comma. `[]` is the empty list: no call.
+or after the calls but one comma. `[]` is the empty list: no call.
+
+Nothing is evaluated. Numbers, strings, True, False, None, and lists, tuples and dicts of them are read; anything that
+would need running (names, operators, calls, f-strings) is refused. Infinity and lone surrogates are refused too,
+because neither JSON nor UTF-8 could carry them further, and so is an integer that Python reads in hexadecimal and will
+not write in decimals.
+
+Bounds are checked before any parser sees the text: CPython's own answer to hostile input (RecursionError, MemoryError)
+comes late and costs memory, and a sample must be refused with a reason, never with a traceback.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from funreason.calls.literal import NO_WORDS, CallSyntaxError, check_bounds, read_literal
 from funreason.types import Call
 
-__all__ = ["CallSyntaxError", "dotted_name", "parse_calls", "parse_expression", "read_call"]
+MAX_CHARS = 100_000
+MAX_DEPTH = 64
+NO_WORDS: Mapping[str, Any] = {}
 
+_STRING = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"", re.DOTALL)
+_SURE_BITS = 14_000
+"""Any integer of so many bits has fewer than 4,300 digits, CPython's limit for writing one."""
 _WARNS = re.compile(r"\\|\d[.jJ]?(?:and|else|for|if|in|is|not|or)|0[xXbBoO]\w")
-"""What CPython's parser may warn about; setting warnings aside costs too much to be done for every text."""
+"""What CPython's parser may warn about; switching warnings off costs too much to do for every text."""
+
+
+class CallSyntaxError(ValueError):
+    """Text that is not a list of calls: `reason` is a dotted code, `position` the 0-based character where it shows."""
+
+    def __init__(self, reason: str, message: str, position: int = 0) -> None:
+        super().__init__(f"{message} (at character {position})")
+        self.reason = reason
+        self.message = message
+        self.position = position
 
 
 def parse_calls(text: str) -> list[Call]:
@@ -47,13 +70,34 @@ def parse_expression(text: str) -> ast.expr:
     check_bounds(text)
     try:
         if _WARNS.search(text):
-            return _parse_quietly(text)
+            # Legal and not our code: an unknown escape such as '\d', or a number that runs into a word, as in `1if x`.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return ast.parse(text, mode="eval").body
         return ast.parse(text, mode="eval").body
     except SyntaxError as error:
         position = max((error.offset or 1) - 1, 0)
         raise CallSyntaxError("form.syntax", f"not Python syntax: {error.msg}", position) from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise CallSyntaxError("form.syntax", f"cannot be parsed: {type(error).__name__}") from error
+
+
+def check_bounds(text: str) -> None:
+    """Raise CallSyntaxError if `text` is too long, nests brackets too deep, or holds a null byte."""
+    if len(text) > MAX_CHARS:
+        raise CallSyntaxError("form.too_long", f"{len(text)} characters; at most {MAX_CHARS} are read", MAX_CHARS)
+    if "\0" in text:
+        raise CallSyntaxError("form.null_byte", "a null byte; remove it", text.index("\0"))
+    # Counting is enough for nearly every text and about a hundred times cheaper than walking it.
+    if text.count("(") + text.count("[") + text.count("{") > MAX_DEPTH:
+        depth = 0
+        for char in _STRING.sub("", text):
+            if char in "([{":
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise CallSyntaxError("form.too_deep", f"brackets nest deeper than {MAX_DEPTH}", 0)
+            elif char in ")]}":
+                depth -= 1
 
 
 def read_call(node: ast.expr, words: Mapping[str, Any] = NO_WORDS) -> Call:
@@ -88,16 +132,54 @@ def dotted_name(node: ast.expr) -> str:
     return ".".join(reversed(parts))
 
 
-def _parse_quietly(text: str) -> ast.expr:
-    # Legal and not our code: an unknown escape such as '\d', or a number that runs into a word, as in `1if x`.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return ast.parse(text, mode="eval").body
+def read_literal(node: ast.expr, words: Mapping[str, Any] = NO_WORDS) -> Any:
+    """The value of a literal node; `words` are bare names with a value (`true` in a lenient reader).
+
+    Raises CallSyntaxError with code `value.not_literal`, `value.not_finite`, `value.surrogate`, `value.too_long` or
+    `value.repeated_key`.
+    """
+    if isinstance(node, ast.Constant):
+        return _constant(node)
+    if isinstance(node, ast.UnaryOp):
+        # `+5` is refused: BFCL's decoder reads any unary operator as minus, so it would be scored as -5.
+        if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+            value = _constant(node.operand)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return -value
+    elif isinstance(node, ast.List):
+        return [read_literal(item, words) for item in node.elts]
+    elif isinstance(node, ast.Tuple):
+        return tuple(read_literal(item, words) for item in node.elts)
+    elif isinstance(node, ast.Dict):
+        out: dict[Any, Any] = {}
+        for key_node, value_node in zip(node.keys, node.values, strict=True):
+            if key_node is None or isinstance(key_node, ast.List | ast.Dict | ast.Tuple):
+                raise _not_literal(value_node if key_node is None else key_node)
+            out[read_literal(key_node, words)] = read_literal(value_node, words)
+        if len(out) != len(node.keys):
+            raise CallSyntaxError("value.repeated_key", "a key is given twice in one dict", node.col_offset)
+        return out
+    elif isinstance(node, ast.Name) and node.id in words:
+        return words[node.id]
+    raise _not_literal(node)
+
+
+def can_be_written(number: int) -> bool:
+    """Whether `repr` gives the number's digits: it raises beyond CPython's limit (4,300 unless set otherwise)."""
+    if number.bit_length() > _SURE_BITS:
+        try:
+            repr(number)
+        except ValueError:
+            return False
+    return True
 
 
 def _check_spelling(text: str, nodes: list[ast.expr]) -> None:
     # The tree forgets blanks, brackets and comments around names; the offsets (in UTF-8 bytes) still know.
-    starts, data = _line_starts(text)
+    data, starts = text.encode(), [0]
+    if "\n" in text or "\r" in text:
+        for line in data.splitlines(keepends=True):
+            starts.append(starts[-1] + len(line))
     end = 1
     for index, node in enumerate(nodes):
         assert isinstance(node, ast.Call)
@@ -107,26 +189,32 @@ def _check_spelling(text: str, nodes: list[ast.expr]) -> None:
             raise CallSyntaxError("form.blank_in_name", f"{gap.decode()!r} stands before the first name", 1)
         if index and gap.strip() != b",":
             raise CallSyntaxError("form.between_calls", f"{gap.decode()!r} stands between two calls", end)
-        _check_name(node, starts, data)
+        name_start = starts[node.func.lineno - 1] + node.func.col_offset
+        name_end = starts[(node.func.end_lineno or 1) - 1] + (node.func.end_col_offset or 0)
+        name, found = dotted_name(node.func), data[name_start : name_end + 1]
+        if found != name.encode() + b"(":
+            raise CallSyntaxError("form.blank_in_name", f"{found.decode()!r} is not {name}(", name_start)
         end = starts[(node.end_lineno or 1) - 1] + (node.end_col_offset or 0)
     if data[end:].strip() != b"]":
-        raise CallSyntaxError("form.between_calls", f"{data[end:].decode()!r} stands behind the last call", end)
+        raise CallSyntaxError("form.between_calls", f"{data[end:].decode()!r} stands after the last call", end)
 
 
-def _check_name(node: ast.Call, starts: list[int], data: bytes) -> None:
-    func = node.func
-    start = starts[func.lineno - 1] + func.col_offset
-    end = starts[(func.end_lineno or 1) - 1] + (func.end_col_offset or 0)
-    name = dotted_name(func)
-    if data[start : end + 1] != name.encode() + b"(":
-        raise CallSyntaxError("form.blank_in_name", f"{data[start : end + 1].decode()!r} is not {name}(", start)
+def _constant(node: ast.Constant) -> Any:
+    value = node.value
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+            raise CallSyntaxError("value.surrogate", "a string holds half of a surrogate pair", node.col_offset)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise CallSyntaxError("value.not_finite", "a number too large for a float", node.col_offset)
+    elif isinstance(value, int):
+        if not can_be_written(value):
+            raise CallSyntaxError("value.too_long", f"an integer of {value.bit_length()} bits", node.col_offset)
+    elif value is not None:
+        raise _not_literal(node)
+    return value
 
 
-def _line_starts(text: str) -> tuple[list[int], bytes]:
-    data = text.encode()
-    if "\n" not in text and "\r" not in text:
-        return [0], data
-    starts = [0]
-    for line in data.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    return starts, data
+def _not_literal(node: ast.expr) -> CallSyntaxError:
+    kind = type(node.value).__name__ if isinstance(node, ast.Constant) else type(node).__name__
+    return CallSyntaxError("value.not_literal", f"{kind} is not a plain literal", node.col_offset)

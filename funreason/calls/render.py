@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from funreason.calls.literal import MAX_CHARS, MAX_DEPTH, can_be_written
+from funreason.calls.parse import MAX_CHARS, MAX_DEPTH, can_be_written
 from funreason.types import Call
 
 
@@ -61,19 +61,18 @@ def _render_value(value: Any, where: str, depth: int) -> str:
         return repr(value)
     if isinstance(value, str) and (value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)):
         return repr(value)
-    return _render_container(value, where, depth + 1)
-
-
-def _render_container(value: Any, where: str, depth: int) -> str:
     if isinstance(value, list | tuple):
-        inner = ", ".join(_render_value(item, where, depth) for item in value)
+        inner = ", ".join(_render_value(item, where, depth + 1) for item in value)
         if isinstance(value, list):
             return f"[{inner}]"
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if isinstance(value, dict):
         if any(isinstance(key, list | tuple | dict) for key in value):
             raise CallRenderError(f"{where}: the key of a dict must be a plain value")
-        pairs = (f"{_render_value(k, where, depth)}: {_render_value(v, where, depth)}" for k, v in value.items())
+        pairs = (
+            f"{_render_value(key, where, depth + 1)}: {_render_value(item, where, depth + 1)}"
+            for key, item in value.items()
+        )
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, int):
         raise CallRenderError(f"{where}: an integer of {value.bit_length()} bits has more digits than can be written")

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from funreason.calls.tools import ToolFormatError, normalise_tools
 from funreason.types import Call
-
-__all__ = ["SchemaProblem", "ToolFormatError", "check_call", "check_value", "normalise_tools", "tool_named"]
 
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -71,42 +68,31 @@ def check_value(value: Any, schema: dict[str, Any], where: str, required: bool =
         return None
     wanted = schema.get("type")
     if wanted is not None and not _is_of_type(value, wanted):
-        return SchemaProblem("schema.type", f"{where} wants {_type_words(wanted)}, got {_short(value)}")
+        words = wanted if isinstance(wanted, str) else " or ".join(wanted)
+        return SchemaProblem("schema.type", f"{where} wants {words}, got {_short(value)}")
     if "anyOf" in schema and not any(check_value(value, option, where) is None for option in schema["anyOf"]):
         return SchemaProblem("schema.type", f"{where} fits none of its types, got {_short(value)}")
-    enum = schema.get("enum")
+    is_list, enum = isinstance(value, list | tuple), schema.get("enum")
     if enum:
-        problem = _check_enum(value, enum, where)
-        if problem:
-            return problem
-    return _check_inside(value, schema, where)
-
-
-def _check_inside(value: Any, schema: dict[str, Any], where: str) -> SchemaProblem | None:
-    if isinstance(value, list | tuple) and isinstance(schema.get("items"), dict):
+        # An enum on a list is about its items: no data set enumerates whole lists.
+        for item in value if is_list and not any(isinstance(allowed, list) for allowed in enum) else [value]:
+            if not any(item == allowed and isinstance(item, bool) == isinstance(allowed, bool) for allowed in enum):
+                return SchemaProblem("schema.enum", f"{where} is {_short(item)}, not one of {_short(enum)}")
+    if is_list and isinstance(schema.get("items"), dict):
         for index, item in enumerate(value):
             problem = check_value(item, schema["items"], f"{where}[{index}]")
             if problem:
                 return problem
     if isinstance(value, dict) and isinstance(schema.get("properties"), dict):
-        required = schema.get("required") or []
-        missing = next((name for name in required if name not in value), None)
+        needed = schema.get("required") or []
+        missing = next((name for name in needed if name not in value), None)
         if missing is not None:
             return SchemaProblem("schema.missing_required", f"{where} needs {missing}")
         for name, item in value.items():
             inner = schema["properties"].get(name)
-            problem = check_value(item, inner, f"{where}.{name}", name in required) if inner else None
+            problem = check_value(item, inner, f"{where}.{name}", name in needed) if inner else None
             if problem:
                 return problem
-    return None
-
-
-def _check_enum(value: Any, enum: list[Any], where: str) -> SchemaProblem | None:
-    # An enum on a list speaks of its items: no data set enumerates whole lists.
-    values = value if isinstance(value, list | tuple) and not any(isinstance(item, list) for item in enum) else [value]
-    for item in values:
-        if not any(item == allowed and isinstance(item, bool) == isinstance(allowed, bool) for allowed in enum):
-            return SchemaProblem("schema.enum", f"{where} is {_short(item)}, not one of {_short(enum)}")
     return None
 
 
@@ -117,10 +103,6 @@ def _is_of_type(value: Any, wanted: str | list[str]) -> bool:
     if kinds is None:
         return True
     return isinstance(value, kinds) and (not isinstance(value, bool) or wanted == "boolean")
-
-
-def _type_words(wanted: str | list[str]) -> str:
-    return wanted if isinstance(wanted, str) else " or ".join(wanted)
 
 
 def _short(value: Any, limit: int = 80) -> str:

@@ -10,7 +10,7 @@ import json
 import math
 from typing import Any
 
-from funreason.calls.literal import MAX_DEPTH
+from funreason.calls.parse import MAX_DEPTH
 
 
 class JsonRefused(ValueError):
@@ -45,27 +45,34 @@ def read_json(text: str) -> Any:
     return value
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise JsonRefused("json.repeated_key", f"the key {twice!r} stands twice in one object")
-    return out
+class _Strict(json.JSONDecoder):
+    """Python's decoder, refusing what it would bend: repeated keys, NaN and Infinity, numbers too large for a float."""
+
+    def __init__(self) -> None:
+        super().__init__(object_pairs_hook=self.unique_keys, parse_constant=self.refused, parse_float=self.finite)
+
+    @staticmethod
+    def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        out = dict(pairs)
+        if len(out) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise JsonRefused("json.repeated_key", f"the key {twice!r} is given twice in one object")
+        return out
+
+    @staticmethod
+    def refused(word: str) -> Any:
+        raise JsonRefused("json.not_finite", f"{word} is not JSON; leave the field out or write null")
+
+    @staticmethod
+    def finite(digits: str) -> float:
+        value = float(digits)
+        if not math.isfinite(value):
+            raise JsonRefused("json.not_finite", f"{digits[:40]} does not fit a float")
+        return value
 
 
-def _constant(word: str) -> Any:
-    raise JsonRefused("json.not_finite", f"{word} is not JSON; leave the field out or write null")
-
-
-def _float(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise JsonRefused("json.not_finite", f"{digits[:40]} does not fit a float")
-    return value
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float)
+_DECODER = _Strict()
 
 
 def _check(value: Any, depth: int = 0) -> None:

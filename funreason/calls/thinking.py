@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 Tags = tuple[str, str]
-"""What opens and what closes the thinking."""
+"""The opening and the closing tag of thinking."""
 THINK_TAGS: Tags = ("<think>", "</think>")
 
 
-class Split(NamedTuple):
+class SplitCompletion(NamedTuple):
     """A completion in two parts. `thinking` is None without tags; `closed` is False when thinking never ended."""
 
     thinking: str | None
@@ -22,7 +22,7 @@ class Split(NamedTuple):
     closed: bool
 
 
-def split_thinking(text: str, tags: Tags = THINK_TAGS) -> Split:
+def split_thinking(text: str, tags: Tags = THINK_TAGS) -> SplitCompletion:
     """Split `text` at the last closing tag; both parts come back stripped of surrounding blanks.
 
     A missing opening tag is accepted when a closing one is there: some chat templates write it into the prompt.
@@ -30,10 +30,10 @@ def split_thinking(text: str, tags: Tags = THINK_TAGS) -> Split:
     opening, closing = tags
     head, found, tail = text.rpartition(closing)
     if found:
-        return Split(head.strip().removeprefix(opening).strip(), tail.strip(), True)
+        return SplitCompletion(head.strip().removeprefix(opening).strip(), tail.strip(), True)
     if text.lstrip().startswith(opening):
-        return Split(text.lstrip().removeprefix(opening).strip(), "", False)
-    return Split(None, text.strip(), True)
+        return SplitCompletion(text.lstrip().removeprefix(opening).strip(), "", False)
+    return SplitCompletion(None, text.strip(), True)
 
 
 def join_thinking(thinking: str | None, answer: str, tags: Tags = THINK_TAGS) -> str:

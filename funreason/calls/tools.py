@@ -1,8 +1,14 @@
-"""Type spellings as data sets write them, turned into JSON Schema.
+"""Tool descriptions of four data sets, turned into one form.
 
-`str`, `int, optional`, `List[Union[int, float]]`, `list(str)`, `Tuple[float, float]`, `Optional[str]`, `HashMap`,
-`String`: each becomes a `type` of JSON Schema, lists with `items` where the spelling says so. A word nobody knows
-(`date`, `np.ndarray`, `Callable`) constrains nothing: better no check than a wrong one.
+In: xLAM's flat `{param: {"type": "int, optional"}}`, OpenAI's `{"type": "function", "function": {…}}`, BFCL's `{"type":
+"dict", "properties"}`, plain JSON Schema. Out: `{"name", "description", "parameters": {"type": "object", "properties":
+{param: schema}, "required": [param]}}`, with everything the record gives about a parameter kept beside its type. The
+rule for flat parameters (xLAM): required unless the type says optional, a default is given, or the description begins
+with "[Optional]" as API-Bank's do; an explicit `required` on the parameter wins over all.
+
+Type spellings become JSON Schema: `str`, `int, optional`, `List[Union[int, float]]`, `list(str)`, `Tuple[float,
+float]`, `Optional[str]`, `HashMap`, `String` each become a `type`, lists with `items` where the spelling gives them. An
+unknown word (`date`, `np.ndarray`, `Callable`) constrains nothing: better no check than a wrong one.
 """
 
 from __future__ import annotations
@@ -23,6 +29,47 @@ _WORDS = {
 _OPTIONAL = re.compile(r"[,(;\s]\s*(?:optional|default\b[^,]*)\)?\s*$", re.IGNORECASE)
 _GENERIC = re.compile(r"\s*(?:typing\.)?(\w+)\s*[\[(<](.*)[\])>]\s*$", re.DOTALL)
 _MAX_CHARS = 200
+_NESTED_TYPES = frozenset({"object", "dict"})
+_KEPT_LISTS = ("enum", "choices")
+_MORE_THAN_A_TYPE = frozenset({"required", "items", "properties", "anyOf", *_KEPT_LISTS})
+_MAX_DEPTH = 16
+
+
+class ToolFormatError(ValueError):
+    """Tools that cannot be understood; the message says which tool and which part."""
+
+
+def normalise_tools(raw: Any) -> list[dict[str, Any]]:
+    """Tools in the one form. Raises ToolFormatError saying where; two tools of one name are refused as well."""
+    if isinstance(raw, dict):
+        raw = [raw]
+    if not isinstance(raw, list):
+        raise ToolFormatError(f"tools must be a list of objects, found {type(raw).__name__}")
+    tools: list[dict[str, Any]] = []
+    names: set[str] = set()
+    for index, item in enumerate(raw):
+        where = f"tools[{index}]"
+        if isinstance(item, dict) and isinstance(item.get("function"), dict):
+            item = item["function"]
+        if not isinstance(item, dict):
+            raise ToolFormatError(f"{where} must be an object, found {type(item).__name__}")
+        name, description = item.get("name"), item.get("description")
+        if not isinstance(name, str) or not name.strip():
+            raise ToolFormatError(f"{where} has no name")
+        parameters = _parameters(item.get("parameters", item.get("inputSchema")), f"{where} ({name})")
+        if name in names:
+            raise ToolFormatError(f"{where}: a second tool is named {name!r}; names must differ")
+        names.add(name)
+        described = description if isinstance(description, str) else ""
+        tools.append({"name": name, "description": described, "parameters": parameters})
+    return tools
+
+
+def type_schema(spelling: str) -> dict[str, Any]:
+    """The JSON Schema part (`type`, `items`, `anyOf`) of a type's spelling; empty when nothing is known."""
+    if len(spelling) > _MAX_CHARS:
+        return {}
+    return dict(_parsed(spelling))
 
 
 def is_optional(spelling: str) -> bool:
@@ -35,13 +82,6 @@ def _parsed(spelling: str) -> tuple[tuple[str, Any], ...]:
     return tuple(_schema(_OPTIONAL.sub("", spelling), 0).items())
 
 
-def type_schema(spelling: str) -> dict[str, Any]:
-    """The JSON Schema part (`type`, `items`, `anyOf`) of a type's spelling; empty when nothing is known."""
-    if len(spelling) > _MAX_CHARS:
-        return {}
-    return dict(_parsed(spelling))
-
-
 def _schema(spelling: str, depth: int) -> dict[str, Any]:
     word = spelling.strip().strip("\"'").lower()
     if word in _WORDS:
@@ -49,21 +89,18 @@ def _schema(spelling: str, depth: int) -> dict[str, Any]:
     if depth > 4:
         return {}
     generic = _GENERIC.match(spelling)
-    if generic:
-        return _generic(generic[1].lower(), _split(generic[2], ","), depth + 1)
-    pieces = _split(spelling, "|") if "|" in spelling else re.split(r"\s+or\s+", spelling)
-    return _union([_schema(piece, depth + 1) for piece in pieces]) if len(pieces) > 1 else {}
-
-
-def _generic(head: str, pieces: list[str], depth: int) -> dict[str, Any]:
+    if not generic:
+        pieces = _split(spelling, "|") if "|" in spelling else re.split(r"\s+or\s+", spelling)
+        return _union([_schema(piece, depth + 1) for piece in pieces]) if len(pieces) > 1 else {}
+    head, pieces = generic[1].lower(), _split(generic[2], ",")
     if head == "optional":
-        return _union([_schema(pieces[0], depth), {"type": "null"}])
+        return _union([_schema(pieces[0], depth + 1), {"type": "null"}])
     if head == "union":
-        return _union([_schema(piece, depth) for piece in pieces])
+        return _union([_schema(piece, depth + 1) for piece in pieces])
     kind = _WORDS.get(head)
     if kind != "array":
         return {"type": kind} if kind else {}
-    items = _union([_schema(piece, depth) for piece in pieces if piece not in ("...", "")])
+    items = _union([_schema(piece, depth + 1) for piece in pieces if piece not in ("...", "")])
     return {"type": "array", "items": items} if items else {"type": "array"}
 
 
@@ -92,56 +129,6 @@ def _split(text: str, mark: str) -> list[str]:
     return [*pieces, text[start:].strip()]
 
 
-# Tool descriptions of four data sets, turned into one form.
-#
-# In: xLAM's flat `{param: {"type": "int, optional"}}`, OpenAI's `{"type": "function", "function": {…}}`, BFCL's
-# `{"type": "dict", "properties"}`, plain JSON Schema. Out: `{"name", "description", "parameters": {"type": "object",
-# "properties": {param: schema}, "required": [param]}}`, everything the record said about a parameter kept beside its
-# type. The rule for flat parameters (xLAM): required unless the type says optional or a default is given, or the
-# description begins with "[Optional]" as API-Bank's do; an explicit `required` on the parameter wins over all.
-
-_NESTED_TYPES = frozenset({"object", "dict"})
-_KEPT_LISTS = ("enum", "choices")
-_MORE_THAN_A_TYPE = frozenset({"required", "items", "properties", "anyOf", *_KEPT_LISTS})
-_MAX_DEPTH = 16
-
-
-class ToolFormatError(ValueError):
-    """Tools that cannot be understood; the message says which tool and which part."""
-
-
-def normalise_tools(raw: Any) -> list[dict[str, Any]]:
-    """Tools in the one form. Raises ToolFormatError saying where; two tools of one name are refused as well."""
-    if isinstance(raw, dict):
-        raw = [raw]
-    if not isinstance(raw, list):
-        raise ToolFormatError(f"tools must be a list of objects, found {type(raw).__name__}")
-    tools = [_tool(item, f"tools[{index}]") for index, item in enumerate(raw)]
-    names: set[str] = set()
-    for index, tool in enumerate(tools):
-        if tool["name"] in names:
-            raise ToolFormatError(f"tools[{index}]: a second tool is named {tool['name']!r}; names must differ")
-        names.add(tool["name"])
-    return tools
-
-
-def _tool(raw: Any, where: str) -> dict[str, Any]:
-    if isinstance(raw, dict) and isinstance(raw.get("function"), dict):
-        raw = raw["function"]
-    if not isinstance(raw, dict):
-        raise ToolFormatError(f"{where} must be an object, found {type(raw).__name__}")
-    name = raw.get("name")
-    if not isinstance(name, str) or not name.strip():
-        raise ToolFormatError(f"{where} has no name")
-    description = raw.get("description")
-    parameters = _parameters(raw.get("parameters", raw.get("inputSchema")), f"{where} ({name})")
-    return {
-        "name": name,
-        "description": description if isinstance(description, str) else "",
-        "parameters": parameters,
-    }
-
-
 def _parameters(raw: Any, where: str) -> dict[str, Any]:
     if raw is None or raw == [] or raw == {}:
         return {"type": "object", "properties": {}, "required": []}
@@ -149,7 +136,21 @@ def _parameters(raw: Any, where: str) -> dict[str, Any]:
         raise ToolFormatError(f"{where}.parameters must be an object, found {type(raw).__name__}")
     if isinstance(raw.get("type"), str) and raw["type"].lower() in _NESTED_TYPES:
         return _nested(raw, f"{where}.parameters", 0)
-    return _flat(raw, where)
+    properties, required = {}, []
+    for name, schema in raw.items():
+        properties[name] = _property(schema, f"{where}.{name}", 0)
+        if not isinstance(schema, dict):
+            needed = not is_optional(schema)
+        elif isinstance(schema.get("required"), bool):
+            needed = schema["required"]
+        else:
+            spelling = schema.get("type")
+            description = str(schema.get("description", "")).lstrip("([ ").lower()
+            marked = description.startswith("optional") or (isinstance(spelling, str) and is_optional(spelling))
+            needed = "default" not in schema and not marked
+        if needed:
+            required.append(name)
+    return {"type": "object", "properties": properties, "required": required}
 
 
 def _nested(raw: dict[str, Any], where: str, depth: int) -> dict[str, Any]:
@@ -167,27 +168,6 @@ def _nested(raw: dict[str, Any], where: str, depth: int) -> dict[str, Any]:
     }
 
 
-def _flat(raw: dict[str, Any], where: str) -> dict[str, Any]:
-    properties, required = {}, []
-    for name, schema in raw.items():
-        properties[name] = _property(schema, f"{where}.{name}", 0)
-        if _is_required(schema):
-            required.append(name)
-    return {"type": "object", "properties": properties, "required": required}
-
-
-def _is_required(schema: Any) -> bool:
-    if not isinstance(schema, dict):
-        return not is_optional(schema)
-    stated = schema.get("required")
-    if isinstance(stated, bool):
-        return stated
-    spelling = schema.get("type")
-    said = str(schema.get("description", "")).lstrip("([ ").lower()
-    marked = said.startswith("optional") or (isinstance(spelling, str) and is_optional(spelling))
-    return "default" not in schema and not marked
-
-
 def _property(raw: Any, where: str, depth: int) -> dict[str, Any]:
     if isinstance(raw, str):
         raw = {"type": raw}
@@ -199,7 +179,11 @@ def _property(raw: Any, where: str, depth: int) -> dict[str, Any]:
         out = dict(raw)
         return out | _type_part(out.pop("type", None), where)
     out = {key: value for key, value in raw.items() if key not in ("type", "required", "items", "properties")}
-    out |= _options(out.pop("anyOf", None), where, depth) | _type_part(raw.get("type"), where)
+    options = out.pop("anyOf", None)
+    # One unknown option could be anything (JSON Schema's `true` is), so it makes the whole unknown.
+    if isinstance(options, list) and options and all(isinstance(option, dict | str) for option in options):
+        out["anyOf"] = [_property(each, f"{where}.anyOf[{i}]", depth + 1) for i, each in enumerate(options)]
+    out |= _type_part(raw.get("type"), where)
     enum = next((raw[key] for key in _KEPT_LISTS if isinstance(raw.get(key), list) and raw[key]), None)
     out.pop("enum", None)
     if enum is not None:
@@ -210,13 +194,6 @@ def _property(raw: Any, where: str, depth: int) -> dict[str, Any]:
         inner = _nested(raw, where, depth + 1)
         out |= {"properties": inner["properties"], "required": inner["required"]}
     return out
-
-
-def _options(raw: Any, where: str, depth: int) -> dict[str, Any]:
-    # One option that nobody knows could be anything (JSON Schema's `true` is), so it makes the whole unknown.
-    if not isinstance(raw, list) or not raw or not all(isinstance(option, dict | str) for option in raw):
-        return {}
-    return {"anyOf": [_property(option, f"{where}.anyOf[{i}]", depth + 1) for i, option in enumerate(raw)]}
 
 
 def _type_part(spelling: Any, where: str) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from funreason.bfcl import BfclError, check
 from funreason.bfcl.intervals import Paired
-from funreason.bfcl.report import COMPARISON_HEADS, accuracies, comparison_cells, comparison_data, markdown
-from funreason.bfcl.scores import compare
+from funreason.bfcl.scores import COMPARISON_HEADS, accuracies, compare, comparison_cells, comparison_data, markdown
 from funreason.commands import terminal
 from funreason.commands.results import Wanted, read_results, save, show
 from funreason.evaluate.suites import digest, select

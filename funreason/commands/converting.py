@@ -9,8 +9,8 @@ from funreason.bfcl.suites import unwritable, write_suite
 from funreason.commands import terminal
 from funreason.config import ConfigError
 from funreason.data.converting import convert
-from funreason.data.form import Refusal
 from funreason.data.reading import read_tasks
+from funreason.data.records import Refusal
 from funreason.types import Task
 
 OK = 0

@@ -14,10 +14,9 @@ from rich.table import Table
 from funreason.commands import terminal
 from funreason.commands.story import story
 from funreason.record.events import SampleRequeued
-from funreason.record.folder import RecordError, RunFolder, open_run
+from funreason.record.folder import RecordError, RunFolder, command_to_resume, is_refining, open_run
 from funreason.record.log import EventLog
 from funreason.record.plain import plain
-from funreason.record.settings import is_refining, resuming
 from funreason.record.state import FAILED
 from funreason.types import Sample
 
@@ -70,14 +69,14 @@ def requeue(run: str | None, runs: Path, pattern: str) -> int:
     """Give dead letters back to their round: a resumed run samples them again."""
     folder = open_run(run, runs)
     count = put_back(folder, pattern)
-    terminal.console().print(f"{count} samples put back. Go on with: {resuming(folder)}", soft_wrap=True)
+    terminal.console().print(f"{count} samples put back. Go on with: {command_to_resume(folder)}", soft_wrap=True)
     return 0
 
 
 def put_back(folder: RunFolder, pattern: str) -> int:
     """Write that the dead letters like `pattern` are to be tried again; how many. RecordError when none can be."""
-    with folder.alone():
-        life = folder.life()
+    with folder.locked():
+        life = folder.writer_status()
         if life and life.status in ("running", "stale"):
             raise RecordError(f"{folder.path} is being written by process {life.pid}; stop it before requeueing")
         return _put_back(folder, pattern)

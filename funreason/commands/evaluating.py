@@ -19,8 +19,8 @@ from funreason.commands.contestants import Asked, contestant, slug
 from funreason.commands.results import FACTS, OUTPUTS, Wanted, read_facts
 from funreason.commands.scoring import export, report, score_folder
 from funreason.config import ConfigError
-from funreason.evaluate.answers import Answer, answer_cases, answer_notes, prompter
-from funreason.evaluate.suites import OFFICIAL, Cases, Selection, digest, load_suite, select
+from funreason.evaluate.answers import CaseAnswer, answer_cases, answer_notes, prompter
+from funreason.evaluate.suites import OFFICIAL, Cases, CaseSelection, digest, load_suite, select
 from funreason.policies.policy import Policy
 from funreason.policies.protocol import ChatError
 from funreason.record.folder import RecordError, write_json
@@ -73,7 +73,7 @@ def _evaluate(asked: Asked, wanted: Wanted, settings: list[str]) -> int:
         if (cost := who.cost()) is not None:
             console.print(cost, markup=False)
     texts = {answer.id: answer.output for answer in answers.values()}
-    report(console, Selection(chosen, [*notes, *answer_notes(answers, chosen)]), texts, wanted, out, facts)
+    report(console, CaseSelection(chosen, [*notes, *answer_notes(answers, chosen)]), texts, wanted, out, facts)
     export(console, wanted, cases, texts)
     return OK
 
@@ -92,7 +92,7 @@ def claim(out: Path, facts: dict[str, Any]) -> None:
     write_json(out / FACTS, facts)
 
 
-def _answers(console: Console, policy: Policy, style: str, cases: list[Case], out: Path) -> dict[str, Answer]:
+def _answers(console: Console, policy: Policy, style: str, cases: list[Case], out: Path) -> dict[str, CaseAnswer]:
     with Progress(console=console) as progress:
         bar = progress.add_task("answering", total=len(cases))
         return answer_cases(

@@ -23,7 +23,7 @@ def show_status(run: str | None, runs: Path, *, as_json: bool) -> int:
     folder = open_run(run, runs)
     reader = LogReader(folder.events)
     state = State().fold(reader.events())
-    life = folder.life()
+    life = folder.writer_status()
     if as_json:
         extra = {"process": life._asdict() if life else None, "unknown_events": reader.unknown}
         print(json.dumps(state.summary() | extra, indent=1))

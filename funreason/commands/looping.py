@@ -59,7 +59,7 @@ def run_loop(
         _say_interrupted(console, folder)
         return INTERRUPTED
     except BaseException:
-        if folder.mine():
+        if folder.is_owner():
             console.print(f"it can be taken up again: funreason loop --resume {folder.path}", soft_wrap=True)
         raise
     finally:

@@ -12,7 +12,7 @@ from funreason.commands import terminal
 from funreason.commands.settings import read_config
 from funreason.config import Config, ConfigError
 from funreason.plan.advice import Assumed, Hardware, Phase, Plan
-from funreason.plan.cost_model import CHIPS, PARTS, Pace
+from funreason.plan.cost_model import CHIPS, PARTS, ReachedSpeed
 from funreason.plan.planning import plan
 
 FITS, DOES_NOT = 0, 1
@@ -84,7 +84,7 @@ def _hardware(asked: Asked, config: Config) -> Hardware:
 def _assumed(asked: Asked) -> Assumed:
     if not 0 < asked.mfu <= 1 or min(asked.prompt_tokens, asked.answer_tokens) < 1:
         raise ConfigError("--mfu must lie in (0, 1], --prompt-tokens and --answer-tokens above 0")
-    return Assumed(asked.prompt_tokens, asked.answer_tokens, Pace(mfu=asked.mfu))
+    return Assumed(asked.prompt_tokens, asked.answer_tokens, ReachedSpeed(mfu=asked.mfu))
 
 
 def _show(console: Console, name: str, found: Plan) -> None:

@@ -18,10 +18,9 @@ from funreason.display.table import account, asked_table, health_table, stage_ta
 from funreason.loops.refine import ROUND, SHAREGPT, XLAM, records_file, refine_file
 from funreason.policies.endpoint import event_loop as turns
 from funreason.policies.endpoint.budget import BudgetSpent
-from funreason.record.folder import RecordError, RunFolder, open_run
+from funreason.record.folder import REFINED, RecordError, RunFolder, command_to_resume, open_run
 from funreason.record.plain import plain
 from funreason.record.sample_files import MANIFEST
-from funreason.record.settings import REFINED, resuming
 from funreason.record.state import State
 from funreason.stop import STOPPED, StopRequest
 
@@ -34,7 +33,7 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
     config = read_config(name, given, settings)
     folder = RunFolder(out)
     if (out / "run.json").exists():
-        raise RecordError(f"{out} holds a run already; choose another --out, or go on with it: {resuming(folder)}")
+        raise RecordError(f"{out} holds a run already; choose another --out, or resume it: {command_to_resume(folder)}")
     return _refine(config, file, folder, resume=False)
 
 
@@ -49,7 +48,7 @@ def resume_refine(run: str, runs: Path, file: Path | None, refused: Mapping[str,
         )
     folder = open_run(run, runs)
     lay = records_file(folder)
-    life, whole = folder.life(), (folder.path / MANIFEST).exists()
+    life, whole = folder.writer_status(), (folder.path / MANIFEST).exists()
     if whole and life is not None and life.status == "finished":
         raise RecordError(f"{folder.path} is finished: every sample has ended, and what was kept is written.")
     old, config = (read_config(str(folder.path / REFINED), {}, changes) for changes in ([], settings))
@@ -71,9 +70,9 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
         _say_interrupted(console, folder)
         return 130
     except BaseException as error:
-        if folder.mine():
+        if folder.is_owner():
             more = _more_budget(config) if isinstance(error, BudgetSpent) else ""
-            console.print(f"it can be taken up again: {resuming(folder)}{more}", soft_wrap=True)
+            console.print(f"it can be taken up again: {command_to_resume(folder)}{more}", soft_wrap=True)
             if isinstance(error, BrokenAgent):
                 back = f"funreason dlq requeue {out}{_why(error)}"
                 console.print(f"what it failed on is put back before that by: {back}", soft_wrap=True)
@@ -119,5 +118,9 @@ def _more_budget(config: Config) -> str:
 def _say_interrupted(console: Console, folder: RunFolder) -> None:
     console.show_cursor()
     begun = (folder.path / "run.json").exists()
-    told = f"what was judged lies in {folder.path}. Go on with: {resuming(folder)}" if begun else "nothing was begun"
+    told = (
+        f"what was judged lies in {folder.path}. Go on with: {command_to_resume(folder)}"
+        if begun
+        else "nothing was begun"
+    )
     console.print(f"interrupted; {told}", soft_wrap=True)

@@ -14,7 +14,7 @@ OK = 0
 def write_report(run: str | None, runs: Path, out: Path | None) -> int:
     """Write report.html and report.md for a run, live or ended."""
     folder = open_run(run, runs)
-    state, life = folder.state(), folder.life()
+    state, life = folder.state(), folder.writer_status()
     target = out or folder.path
     target.mkdir(parents=True, exist_ok=True)
     status = life.status if life else state.status

@@ -17,11 +17,10 @@ from rich.table import Table
 from funreason.commands import terminal
 from funreason.commands.settings import read_config
 from funreason.config import Config, ConfigError
-from funreason.record.folder import RunFolder, open_run
+from funreason.record.folder import RunFolder, open_run, settings_file
 from funreason.record.plain import plain
-from funreason.record.settings import settings_file
 from funreason.replay.recorded import Recorded
-from funreason.replay.routing import UNKNOWN, Stage, Way, WhatIf, what_if
+from funreason.replay.routing import UNKNOWN, Routing, StageCounts, WhatIf, what_if
 
 FATES = ("kept", "text", "dropped", "dead", UNKNOWN)
 DEFAULT = "own-data"
@@ -105,15 +104,15 @@ def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
 
 
-def _judged(stage: Stage | None) -> str:
+def _judged(stage: StageCounts | None) -> str:
     return str(stage.judged) if stage else "–"
 
 
-def _share(stage: Stage | None) -> str:
+def _share(stage: StageCounts | None) -> str:
     return f"{100 * stage.passed / stage.judged:.1f}" if stage and stage.judged else "–"
 
 
-def _tokens(stage: Stage | None) -> str:
+def _tokens(stage: StageCounts | None) -> str:
     return f"{stage.spent.tokens:.0f}" if stage else "–"
 
 
@@ -130,7 +129,7 @@ def _sums(found: WhatIf) -> tuple[str, str]:
     return f"yield, text included: {100 * then / total:.1f} → {span}", cost
 
 
-def _total(way: Way) -> dict[str, int]:
+def _total(way: Routing) -> dict[str, int]:
     stages = way.stages.values()
     return {
         "judgements": sum(stage.outcomes.total() for stage in stages),
@@ -170,7 +169,7 @@ def _summary(recorded: Recorded, found: WhatIf, notes: list[str]) -> dict[str, A
     }
 
 
-def _way(way: Way) -> dict[str, Any]:
+def _way(way: Routing) -> dict[str, Any]:
     stages = {
         name: {
             "judged": stage.judged,

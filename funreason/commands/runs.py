@@ -10,7 +10,7 @@ from rich.text import Text
 from funreason.commands import terminal
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import FormatError
-from funreason.record.manifest import Prunable, prune, size_of, spare, verify
+from funreason.record.manifest import Prunable, prunable, prune, size_of, verify
 from funreason.record.plain import plain
 from funreason.record.state import State
 
@@ -26,7 +26,7 @@ def list_runs(runs: Path) -> int:
     for folder in all_runs(runs):
         size = _megabytes(size_of(folder.path))
         try:
-            state, life = folder.state(), folder.life()
+            state, life = folder.state(), folder.writer_status()
         except FormatError as error:
             table.add_row(*(Text(plain(cell)) for cell in (folder.name, f"format {error.found}", "–", "–", size)))
             continue
@@ -72,7 +72,7 @@ def prune_runs(run: str | None, runs: Path, *, yes: bool) -> int:
     freed = 0
     for folder in _chosen(run, runs):
         try:
-            gone = prune(folder) if yes else spare(folder)
+            gone = prune(folder) if yes else prunable(folder)
         except RecordError as error:
             if run is not None:
                 raise

@@ -12,12 +12,11 @@ from rich.console import Console
 from funreason.bfcl import BfclError, Case, Result, check
 from funreason.bfcl.categories import write_lines
 from funreason.bfcl.files import export_results
-from funreason.bfcl.report import SCORE_HEADS, markdown, score_cells, score_data
-from funreason.bfcl.scores import Scores, score
+from funreason.bfcl.scores import SCORE_HEADS, Scores, markdown, score, score_cells, score_data
 from funreason.commands import terminal
 from funreason.commands.results import FACTS, Results, Wanted, read_facts, read_results, save, show
 from funreason.evaluate.answers import answer_notes
-from funreason.evaluate.suites import OFFICIAL, Cases, Selection, select
+from funreason.evaluate.suites import OFFICIAL, Cases, CaseSelection, select
 
 SHOWN_ERRORS = 8
 
@@ -36,14 +35,14 @@ def score_folder(folder: Path, wanted: Wanted) -> int:
     own = folder if (folder / FACTS).exists() else None
     facts = read_facts(folder) or {"suite": wanted.suite or OFFICIAL, "outputs": str(folder)}
     console = terminal.console(soft_wrap=True)
-    report(console, Selection(selection.cases, notes), outputs, wanted, wanted.out or own, facts)
+    report(console, CaseSelection(selection.cases, notes), outputs, wanted, wanted.out or own, facts)
     export(console, wanted, found.cases, outputs)
     return 0
 
 
 def report(
     console: Console,
-    selection: Selection,
+    selection: CaseSelection,
     outputs: Mapping[str, Any],
     wanted: Wanted,
     out: Path | None,

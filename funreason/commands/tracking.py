@@ -13,8 +13,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from funreason.commands import terminal
-from funreason.record.folder import RunFolder, open_run
-from funreason.record.settings import read_settings
+from funreason.record.folder import RunFolder, open_run, read_settings
 from funreason.trackers.adapters import KNOWN, TrackerError, open_tracker
 from funreason.trackers.following import send
 

@@ -6,8 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from funreason.record.folder import RecordError, RunFolder, open_run
-from funreason.record.settings import resuming
+from funreason.record.folder import RecordError, RunFolder, command_to_resume, open_run
 
 OK = 0
 EXTRA = "the dashboard needs the extra `tui`: pip install 'funreason[tui]'"
@@ -59,7 +58,7 @@ def _putting_back(folder: RunFolder, reason: str) -> str:
     from funreason.commands.dead_letters import put_back
 
     try:
-        return f"{put_back(folder, reason)} samples put back. Go on with: {resuming(folder)}"
+        return f"{put_back(folder, reason)} samples put back. Go on with: {command_to_resume(folder)}"
     except RecordError as error:
         return str(error)
 

@@ -1,8 +1,8 @@
 """BFCL's files: `{"id", "question", "function"}` a line, the answers in `possible_answer/` beside the file.
 
-Source: https://github.com/ShishirPatil/gorilla, berkeley-function-call-leaderboard. Each parameter has a list of
-right values there; the first that is not "" (which means: may be left out) becomes the reference. Only the first
-turn is read. A gate scores with the `bfcl` package; this reader is for people who bring such files as tasks.
+Source: https://github.com/ShishirPatil/gorilla, berkeley-function-call-leaderboard. Each parameter has a list of right
+values there; the first that is not "" (which means: may be left out) becomes the reference. Only the first turn is
+read. A gate scores with the `bfcl` package; this reader is for such files brought as tasks.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from funreason.calls.strict_json import JsonRefused, read_json
-from funreason.data.form import DataError, RecordRead, RecordRefused, query_text, record_id, tools_field
-from funreason.data.lines import raw_records
+from funreason.data.records import DataError, RecordRead, RecordRefused, query_text, raw_records, record_id, tools_field
 from funreason.data.sharegpt import dialogue
 from funreason.types import Call, Task
 
@@ -67,21 +66,14 @@ def _first_turn(question: Any) -> str:
 def _reference(truth: Any) -> list[Call]:
     if not isinstance(truth, list) or not all(isinstance(item, dict) and len(item) == 1 for item in truth):
         raise RecordRefused("answers.not_calls", "ground_truth must be a list of objects with one name each")
-    return [_call(name, parameters) for item in truth for name, parameters in item.items()]
-
-
-def _call(name: str, parameters: Any) -> Call:
-    if not isinstance(parameters, dict) or not all(isinstance(values, list) for values in parameters.values()):
-        raise RecordRefused("answers.not_calls", f"{name}: each parameter needs a list of right values")
-    first = {key: _first(values) for key, values in parameters.items()}
-    return Call(name, {key: value for key, value in first.items() if value != ""})
-
-
-def _first(values: list[Any]) -> Any:
-    """The first right value; "" when the parameter may only be left out."""
-    if not values or values[0] == "":
-        return ""
-    return _plain(values[0])
+    calls = []
+    for name, parameters in (pair for item in truth for pair in item.items()):
+        if not isinstance(parameters, dict) or not all(isinstance(values, list) for values in parameters.values()):
+            raise RecordRefused("answers.not_calls", f"{name}: each parameter needs a list of right values")
+        # "" first means that the parameter may only be left out.
+        first = {key: _plain(values[0]) for key, values in parameters.items() if values and values[0] != ""}
+        calls.append(Call(name, {key: value for key, value in first.items() if value != ""}))
+    return calls
 
 
 def _plain(value: Any) -> Any:

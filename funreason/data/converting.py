@@ -1,8 +1,8 @@
 """Records from one form to another: xLAM, share-gpt, OpenAI chat, BFCL.
 
 Every record is read back before it is written. One that would not come back as it was (a call whose name cannot be
-written, a thinking that closes its own tag) is rejected with the part that would change; nothing is bent silently.
-BFCL's form keeps less than the others: query, tools and right calls, under ids of its own.
+written, thinking that closes its own tag) is rejected with the part that would change; nothing is changed silently.
+BFCL's form keeps less than the others: query, tools and right calls, under new ids.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.thinking import join_thinking
 from funreason.data import openai, sharegpt, xlam
-from funreason.data.form import RecordRead, RecordRefused, Refusal
+from funreason.data.records import RecordRead, RecordRefused, Refusal
 from funreason.data.writers import write_records
-from funreason.types import Call, Task
+from funreason.types import Task
 
 PARTS = ("id", "query", "tools", "reference", "reference_text", "reference_thinking", "category", "source")
 """What a record has to keep on its way."""
@@ -31,30 +31,29 @@ class Form(NamedTuple):
 
 
 def convert(tasks: Iterable[Task], form: str, path: Path) -> tuple[int, list[Refusal]]:
-    """Write `tasks` to `path` in `form`; how many were written, and who was rejected. KeyError: no such form."""
+    """Write `tasks` to `path` in `form`; returns how many were written and which were rejected.
+
+    KeyError for an unknown form.
+    """
     chosen, rejected, kept = FORMS[form], [], []
     for place, task in enumerate(tasks, 1):
         try:
-            kept.append(_checked(task, chosen))
+            record = chosen.write(task)
+            again = chosen.read(json.loads(json.dumps(record)), 1).whole()
+            changed = [part for part in PARTS if getattr(again, part) != getattr(task, part)]
+            if changed:
+                raise RecordRefused("convert.changed", f"{', '.join(changed)} would not come back the same")
+            kept.append(record)
         except (RecordRefused, CallRenderError) as error:
             reason = error.reason if isinstance(error, RecordRefused) else "convert.not_writable"
             rejected.append(Refusal(place, task.id, reason, str(error)))
     return write_records(path, kept), rejected
 
 
-def _checked(task: Task, form: Form) -> dict[str, Any]:
-    record = form.write(task)
-    again = form.read(json.loads(json.dumps(record)), 1).whole()
-    changed = [part for part in PARTS if getattr(again, part) != getattr(task, part)]
-    if changed:
-        raise RecordRefused("convert.changed", f"{', '.join(changed)} would not come back the same")
-    return record
-
-
 def _xlam(task: Task) -> dict[str, Any]:
     record: dict[str, Any] = {"id": task.id, "query": task.query, "tools": _json(task.tools)}
     if task.reference is not None:
-        record["answers"] = _json([_plain(call) for call in task.reference])
+        record["answers"] = _json([{"name": call.name, "arguments": call.arguments} for call in task.reference])
     return record | _known(cot=task.reference_thinking, response=task.reference_text, flags=task.flags) | _marks(task)
 
 
@@ -71,19 +70,12 @@ def _openai(task: Task) -> dict[str, Any]:
     if task.reference is not None:
         answer: dict[str, Any] = {"role": "assistant", "content": task.reference_text or ""}
         if task.reference:
-            answer |= {"content": None, "tool_calls": [_tool_call(i, call) for i, call in enumerate(task.reference)]}
+            calls = [{"name": call.name, "arguments": _json(call.arguments)} for call in task.reference]
+            asked = [{"id": f"call_{i}", "type": "function", "function": call} for i, call in enumerate(calls)]
+            answer |= {"content": None, "tool_calls": asked}
         messages.append(answer | _known(reasoning_content=task.reference_thinking))
     tools = [{"type": "function", "function": tool} for tool in task.tools]
     return {"id": task.id, "messages": messages, "tools": tools} | _marks(task)
-
-
-def _tool_call(place: int, call: Call) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": _json(call.arguments)}
-    return {"id": f"call_{place}", "type": "function", "function": function}
-
-
-def _plain(call: Call) -> dict[str, Any]:
-    return {"name": call.name, "arguments": call.arguments}
 
 
 def _marks(task: Task) -> dict[str, Any]:

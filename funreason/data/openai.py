@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from funreason.calls.thinking import Split, split_thinking
-from funreason.data.form import RecordRead, RecordRefused, calls_field, query_text, record_id, tools_field
+from funreason.calls.thinking import SplitCompletion, split_thinking
+from funreason.data.records import RecordRead, RecordRefused, calls_field, query_text, record_id, tools_field
 from funreason.data.sharegpt import dialogue
 from funreason.types import Call, Task
 
@@ -33,10 +33,10 @@ def read(record: dict[str, Any], line: int) -> RecordRead:
         category=str(record.get("category") or ""),
         source=str(record.get("source") or ""),
     )
-    return RecordRead(task, answer.answer, spoken=answer.closed) if answer else RecordRead(task)
+    return RecordRead(task, answer.answer, unparsed=answer.closed) if answer else RecordRead(task)
 
 
-def _answer(message: dict[str, Any] | None) -> tuple[list[Call] | None, str | None, Split | None]:
+def _answer(message: dict[str, Any] | None) -> tuple[list[Call] | None, str | None, SplitCompletion | None]:
     """The calls an answer is given as, its thinking, and the text it is given as otherwise."""
     if message is None:
         return None, None, None

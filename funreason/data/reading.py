@@ -1,6 +1,12 @@
-"""Walks over a file's records: each becomes a task or a refusal, and nothing a record holds makes it raise.
+"""Reads a file of tasks, or of tasks with answers to judge, and accounts for every record.
 
-The format is found record by record unless it is named, so files of mixed origin can simply be joined.
+Each record is kept or refused with its line and a reason, and nothing a record holds makes the reader raise. The format
+is found record by record unless it is named, so files of mixed origin can simply be joined. A file without one usable
+record is an error, and with `strict` so is the first refusal.
+
+`read_samples` is what `refine` works on: the record's own answer becomes the sample's, and the task drops its
+reference, because a record is judged on its own merit and not against itself. Calls that cannot be written down
+(`7SN.pj()`) are refused there, since no model could be taught to write them.
 """
 
 from __future__ import annotations
@@ -15,86 +21,14 @@ import msgspec
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.data import bfcl_files, openai, sharegpt, xlam
-from funreason.data.form import DataError, RecordRead, RecordRefused, Refusal
-from funreason.data.lines import raw_records
+from funreason.data.records import DataError, RecordRead, RecordRefused, Refusal, raw_records
 from funreason.types import Sample, Task
 
 FORMATS = ("auto", "xlam", "sharegpt", "openai", "bfcl")
 _MODULES = {"sharegpt": sharegpt, "openai": openai, "bfcl": bfcl_files, "xlam": xlam}
 
 
-class Entry(NamedTuple):
-    """One record of a file: read, or refused."""
-
-    line: int
-    read: RecordRead | None
-    refusal: Refusal | None
-
-
-def read_entries(path: Path, format: str = "auto") -> Iterator[Entry]:
-    """Every record of `path` in order, one at a time; a second record of one id is refused."""
-    if format not in FORMATS:
-        raise DataError(f"format {format!r} is not known; choose one of {', '.join(FORMATS)}")
-    answers = bfcl_files.possible_answers(path) if format in ("auto", "bfcl") else {}
-    first_line: dict[str, int] = {}
-    for raw in raw_records(path):
-        if raw.refused is not None:
-            yield Entry(raw.line, None, Refusal(raw.line, "", raw.refused.reason, raw.refused.message))
-            continue
-        yield _entry(raw.line, raw.text, format, answers, first_line)
-
-
-def _entry(line: int, text: str, format: str, answers: dict[str, Any], seen: dict[str, int]) -> Entry:
-    name = ""
-    try:
-        record = _json_object(text)
-        name = str(record.get("id", ""))[:300]
-        read = _read_record(record, line, format, answers)
-        earlier = seen.setdefault(read.task.id, line)
-        if earlier != line:
-            raise RecordRefused("id.duplicate", f"the id {read.task.id!r} stands on line {earlier} already")
-    except RecordRefused as error:
-        return Entry(line, None, Refusal(line, name, error.reason, error.message))
-    return Entry(line, read, None)
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        record = read_json(text)
-    except JsonRefused as error:
-        raise RecordRefused(error.reason, error.message) from error
-    if not isinstance(record, dict):
-        raise RecordRefused("record.not_object", f"a record must be a JSON object, found {type(record).__name__}")
-    return record
-
-
-def _read_record(record: dict[str, Any], line: int, format: str, answers: dict[str, Any]) -> RecordRead:
-    names = list(_MODULES) if format == "auto" else [format]
-    name = next((name for name in names if _MODULES[name].matches(record)), None)
-    if name is None:
-        keys = ", ".join(sorted(record)[:8]) or "none"
-        wanted = "any known format" if format == "auto" else format
-        raise RecordRefused("record.unknown_format", f"the keys ({keys}) are not those of {wanted}")
-    if name == "bfcl":
-        return bfcl_files.read(record, line, answers)
-    module: Any = _MODULES[name]
-    read: RecordRead = module.read(record, line)
-    return read
-
-
-# Reads a file of tasks, or of tasks with answers to judge, and accounts for every record.
-#
-# Each record is kept or refused with its line and a reason. A file without one usable record is an error, and with
-# `strict` so is the first refusal.
-#
-# `read_samples` is what `refine` works on: the record's own answer becomes the sample's, and the task forgets its
-# reference, because a record is judged on its own merit and not against itself. Calls that cannot be written down
-# (`7SN.pj()`) are refused there, since no model could be taught to write them.
-
-__all__ = ["DataError", "Reading", "Refusal", "SampleReading", "read_samples", "read_tasks"]
-
-
-class Reading(msgspec.Struct, frozen=True):
+class TaskReading(msgspec.Struct, frozen=True):
     """What a file held: its tasks and what was refused."""
 
     path: str
@@ -118,7 +52,7 @@ class SampleReading(msgspec.Struct, frozen=True):
         return _summary(self.path, len(self.samples), self.refusals)
 
 
-def read_tasks(path: str | Path, *, format: str = "auto", strict: bool = False) -> Reading:
+def read_tasks(path: str | Path, *, format: str = "auto", strict: bool = False) -> TaskReading:
     """The tasks of `path`. Raises DataError when nothing can be used, or, with `strict`, at the first refusal."""
     tasks, refusals = [], []
     for entry in read_entries(Path(path), format):
@@ -128,7 +62,7 @@ def read_tasks(path: str | Path, *, format: str = "auto", strict: bool = False) 
             refusals.append(entry.refusal)
             _refuse_if(strict, path, entry.refusal)
     _require_some(path, tasks, refusals)
-    return Reading(str(path), tasks, refusals)
+    return TaskReading(str(path), tasks, refusals)
 
 
 def read_samples(path: str | Path, *, format: str = "auto", strict: bool = False) -> SampleReading:
@@ -148,27 +82,75 @@ def read_samples(path: str | Path, *, format: str = "auto", strict: bool = False
     return SampleReading(str(path), samples, refusals)
 
 
+class Entry(NamedTuple):
+    """One record of a file: read, or refused."""
+
+    line: int
+    read: RecordRead | None
+    refusal: Refusal | None
+
+
+def read_entries(path: Path, format: str = "auto") -> Iterator[Entry]:
+    """Every record of `path` in order, one at a time; a second record with the same id is refused."""
+    if format not in FORMATS:
+        raise DataError(f"format {format!r} is not known; choose one of {', '.join(FORMATS)}")
+    answers = bfcl_files.possible_answers(path) if format in ("auto", "bfcl") else {}
+    first_line: dict[str, int] = {}
+    for raw in raw_records(path):
+        line, name = raw.line, ""
+        try:
+            if raw.refused is not None:
+                raise raw.refused
+            try:
+                record = read_json(raw.text)
+            except JsonRefused as error:
+                raise RecordRefused(error.reason, error.message) from error
+            if not isinstance(record, dict):
+                found = type(record).__name__
+                raise RecordRefused("record.not_object", f"a record must be a JSON object, found {found}")
+            name = str(record.get("id", ""))[:300]
+            read = _read_record(record, line, format, answers)
+            earlier = first_line.setdefault(read.task.id, line)
+            if earlier != line:
+                raise RecordRefused("id.duplicate", f"the id {read.task.id!r} is on line {earlier} already")
+        except RecordRefused as error:
+            yield Entry(line, None, Refusal(line, name, error.reason, error.message))
+        else:
+            yield Entry(line, read, None)
+
+
+def _read_record(record: dict[str, Any], line: int, format: str, answers: dict[str, Any]) -> RecordRead:
+    names = list(_MODULES) if format == "auto" else [format]
+    name = next((name for name in names if _MODULES[name].matches(record)), None)
+    if name is None:
+        keys = ", ".join(sorted(record)[:8]) or "none"
+        wanted = "any known format" if format == "auto" else format
+        raise RecordRefused("record.unknown_format", f"the keys ({keys}) are not those of {wanted}")
+    if name == "bfcl":
+        return bfcl_files.read(record, line, answers)
+    module: Any = _MODULES[name]
+    read: RecordRead = module.read(record, line)
+    return read
+
+
 def _sample(read: RecordRead) -> Sample:
+    answer = read.answer
+    if answer is None:
+        if read.task.reference is None:
+            raise RecordRefused("answer.missing", "the record has no answer to judge")
+        try:
+            answer = render_calls(read.task.reference)
+        except CallRenderError as error:
+            reason = "name.not_callable" if "cannot be" in str(error) else "answer.not_writable"
+            raise RecordRefused(reason, str(error)) from error
     task = msgspec.structs.replace(read.task, reference=None, reference_text=None, reference_thinking=None)
     return Sample(
         id=task.id,
         task=task,
-        answer=_answer(read),
+        answer=answer,
         thinking=read.task.reference_thinking,
         origin="reference",
     )
-
-
-def _answer(read: RecordRead) -> str:
-    if read.answer is not None:
-        return read.answer
-    if read.task.reference is None:
-        raise RecordRefused("answer.missing", "the record has no answer to judge")
-    try:
-        return render_calls(read.task.reference)
-    except CallRenderError as error:
-        reason = "name.not_callable" if "cannot be" in str(error) else "answer.not_writable"
-        raise RecordRefused(reason, str(error)) from error
 
 
 def _summary(path: str, kept: int, refusals: list[Refusal]) -> str:
@@ -186,7 +168,7 @@ def _refuse_if(strict: bool, path: str | Path, refusal: Refusal) -> None:
     if strict:
         name = f" (id {refusal.id})" if refusal.id else ""
         message = f"{path}, line {refusal.line}{name}: {refusal.reason}: {refusal.message}"
-        raise DataError(f"{message}. Mend the record, or read without strict to skip it.")
+        raise DataError(f"{message}. Fix the record, or read without strict to skip it.")
 
 
 def _require_some(path: str | Path, kept: list[Any], refusals: list[Refusal]) -> None:

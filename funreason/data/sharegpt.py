@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from funreason.calls.thinking import split_thinking
-from funreason.data.form import RecordRead, RecordRefused, query_text, record_id, tools_field
+from funreason.data.records import RecordRead, RecordRefused, query_text, record_id, tools_field
 from funreason.types import Task
 
 _ANSWERING = frozenset({"gpt", "assistant", "function_call"})
@@ -36,7 +36,7 @@ def read(record: dict[str, Any], line: int) -> RecordRead:
         category=str(record.get("category") or ""),
         source=str(record.get("source") or ""),
     )
-    return RecordRead(task, split.answer, spoken=split.closed) if split else RecordRead(task)
+    return RecordRead(task, split.answer, unparsed=split.closed) if split else RecordRead(task)
 
 
 def dialogue(turns: list[tuple[str, str]]) -> str:

@@ -62,9 +62,9 @@ def write_records(path: Path, records: Iterable[dict[str, Any]]) -> int:
 
 
 class RecordsFile:
-    """Records written one by one, as one list (`.json`) or one a line; the file is there when the block has ended well.
+    """Records written one by one, as one list (`.json`) or one a line; the file appears when the block ends well.
 
-    RecordError when it cannot be written.
+    Raises RecordError when it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:

@@ -2,15 +2,15 @@
 
 Source: https://huggingface.co/datasets/Salesforce/xlam-function-calling-60k. Beside it the keys `cot` (thinking),
 `response` (text, when no call is right), `category`, `source` and `flags` are kept where a record has them.
-A record without `answers` is a task whose right answer nobody knows.
+A record without `answers` is a task whose right answer is unknown.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from funreason.data.form import RecordRead, calls_field, optional_text, query_text, record_id, tools_field
-from funreason.types import Call, Task
+from funreason.data.records import RecordRead, calls_field, optional_text, query_text, record_id, tools_field
+from funreason.types import Task
 
 
 def matches(record: dict[str, Any]) -> bool:
@@ -20,7 +20,8 @@ def matches(record: dict[str, Any]) -> bool:
 
 def read(record: dict[str, Any], line: int) -> RecordRead:
     """The record's task; raises RecordRefused."""
-    reference = _reference(record)
+    answers = record.get("answers")
+    reference = None if answers is None else calls_field(answers, "answers")
     text = optional_text(record, "response")
     flags = record.get("flags")
     task = Task(
@@ -35,8 +36,3 @@ def read(record: dict[str, Any], line: int) -> RecordRead:
         flags=[str(flag) for flag in flags] if isinstance(flags, list) else [],
     )
     return RecordRead(task, text if reference == [] else None)
-
-
-def _reference(record: dict[str, Any]) -> list[Call] | None:
-    found = record.get("answers")
-    return None if found is None else calls_field(found, "answers")

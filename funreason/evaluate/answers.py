@@ -1,9 +1,9 @@
-"""A model's answers to a suite, one line a case in `outputs.jsonl`, so that an interrupted evaluation goes on by id.
+"""A model's answers to a suite, one line a case in `outputs.jsonl`, so that an interrupted evaluation resumes by id.
 
 Answers are greedy. Everything up to the last `</think>` is cut when an answer is written, as the leaderboard's own
 handlers do, since a scorer must not see thinking. A prompt that leaves no room in the context gets an empty answer,
-marked as such: it fails where a call is wanted, and counts as "no call" where none is. A sampler that hands answers out
-one by one is asked for all at once.
+marked as such: it fails where a call is wanted, and counts as "no call" where none is. A sampler that returns answers
+one by one is asked for all of them at once.
 """
 
 from __future__ import annotations
@@ -27,11 +27,9 @@ CHUNK = 32
 """Cases answered between two writes: what an interruption costs at most."""
 
 PromptOf = Callable[[Case], str | Dialogue]
-Found = tuple[Case, Completion | None]
-"""A case with its answer; None where the prompt does not fit."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class CaseAnswer(msgspec.Struct, frozen=True):
     """One case answered. `output` is what is scored, `text` all that the model wrote."""
 
     id: str
@@ -46,10 +44,12 @@ def prompter(
 ) -> PromptOf:
     """How a case becomes a prompt: `bfcl` as the leaderboard asks, `native` and `text` as the loop does.
 
-    Without a tokenizer it becomes the dialogue, which the sampler's server renders.
+    Without a tokenizer a case becomes the dialogue, which the sampler's server renders.
     """
+    if tokenizer is None and style == "bfcl":
+        return lambda case: dialogue_of(prompt_messages(case), [], style="plain", variables=variables)
     if tokenizer is None:
-        return lambda case: _dialogue(case, style, tags, variables)
+        return lambda case: dialogue_of(case_messages(case), _tools(case), style=style, tags=tags, variables=variables)
     render = partial(dialogue_text, tokenizer=tokenizer, tags=tags, variables=variables)
     if style == "bfcl":
         return lambda case: render(prompt_messages(case), [], style="plain", where=f"case {case.id}")
@@ -64,28 +64,38 @@ def answer_cases(
     on_progress: Callable[[int], object] = lambda count: None,
     *,
     tags: Tags = THINK_TAGS,
-) -> dict[str, Answer]:
-    """The answers to `cases`, those that stand in `path` already and fresh ones, which are appended to it.
+) -> dict[str, CaseAnswer]:
+    """The answers to `cases`: those in `path` already, and new ones, which are appended to it.
 
-    `on_progress` hears how many more are done. Raises BfclError for lines of `path` that are not answers.
+    `on_progress` is called with how many more are done. Raises BfclError for lines of `path` that are not answers.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _cut_torn_line(path)
+    data = path.read_bytes() if path.exists() else b""
+    if data and not data.endswith(b"\n"):  # cut off by a kill: this case is answered again
+        with path.open("r+b") as file:
+            file.truncate(data.rfind(b"\n") + 1)
     answers = read_answers(path) if path.exists() else {}
     todo = [case for case in cases if case.id not in answers]
     on_progress(len(cases) - len(todo))
     with path.open("ab", buffering=0) as file:
-        for fresh in _fresh(sampler, prompt_of, todo, tags):
-            file.write(b"".join(msgspec.json.encode(answer) + b"\n" for answer in fresh))
-            answers |= {answer.id: answer for answer in fresh}
-            on_progress(len(fresh))
+        for completed in _completions(sampler, prompt_of, todo):
+            new = []
+            for case, completion in completed:
+                if completion is None:
+                    new.append(CaseAnswer(case.id, "", fits=False))
+                    continue
+                text = completion.text
+                new.append(CaseAnswer(case.id, cut_thinking(text, tags), text, truncated=completion.truncated))
+            file.write(b"".join(msgspec.json.encode(answer) + b"\n" for answer in new))
+            answers |= {answer.id: answer for answer in new}
+            on_progress(len(new))
     return {case.id: answers[case.id] for case in cases}
 
 
-def read_answers(path: Path) -> dict[str, Answer]:
-    """The answers in `path` by id. BfclError names the line that is none, or that says an id again."""
-    decoder = msgspec.json.Decoder(Answer)
-    answers: dict[str, Answer] = {}
+def read_answers(path: Path) -> dict[str, CaseAnswer]:
+    """The answers in `path` by id. BfclError names a line that is no answer, or that repeats an id."""
+    decoder = msgspec.json.Decoder(CaseAnswer)
+    answers: dict[str, CaseAnswer] = {}
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             answer = decoder.decode(line)
@@ -97,14 +107,14 @@ def read_answers(path: Path) -> dict[str, Answer]:
     return answers
 
 
-def known_only(path: Path, answers: Mapping[str, Answer], cases: Iterable[str]) -> None:
+def known_only(path: Path, answers: Mapping[str, CaseAnswer], cases: Iterable[str]) -> None:
     """Raise BfclError when `path` answers what the suite does not ask."""
     unknown = sorted(answers.keys() - set(cases))
     if unknown:
         raise BfclError(f"{path}: {len(unknown)} answers belong to no case of the suite, the first is {unknown[0]!r}")
 
 
-def answer_notes(answers: Mapping[str, Answer], cases: Mapping[str, Case]) -> list[str]:
+def answer_notes(answers: Mapping[str, CaseAnswer], cases: Mapping[str, Case]) -> list[str]:
     """What a reader of the score should know: prompts that did not fit, answers that were cut."""
     notes = []
     unfit = [answer.id for answer in answers.values() if not answer.fits]
@@ -119,7 +129,7 @@ def answer_notes(answers: Mapping[str, Answer], cases: Mapping[str, Case]) -> li
 
 
 def cut_thinking(text: str, tags: Tags = THINK_TAGS) -> str:
-    """What stands behind the last closing tag; all of it where there is none."""
+    """The text after the last closing tag; all of it where there is none."""
     _, closed, tail = text.rpartition(tags[1])
     return tail.lstrip("\n") if closed else text
 
@@ -131,21 +141,17 @@ def _tools(case: Case) -> list[dict[str, Any]]:
         raise BfclError(f"case {case.id!r}: {error}") from error
 
 
-def _dialogue(case: Case, style: str, tags: Tags, variables: Mapping[str, Any]) -> Dialogue:
-    if style == "bfcl":
-        return dialogue_of(prompt_messages(case), [], style="plain", variables=variables)
-    return dialogue_of(case_messages(case), _tools(case), style=style, tags=tags, variables=variables)
-
-
-def _fresh(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case], tags: Tags) -> Iterator[list[Answer]]:
+def _completions(
+    sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]
+) -> Iterator[list[tuple[Case, Completion | None]]]:
+    """Cases with their completions, as they come; None where the prompt does not fit."""
     if isinstance(sampler, Streaming):
-        found = _one_by_one(sampler, prompt_of, cases)
-    else:
-        found = _in_chunks(sampler, prompt_of, cases)
-    return ([_answer(*each, tags) for each in some] for some in found)
-
-
-def _in_chunks(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]) -> Iterator[list[Found]]:
+        unfit = set(range(len(cases)))
+        for place, (completion, *_) in sampler.answers([_request(case, prompt_of) for case in cases]):
+            unfit.remove(place)
+            yield [(cases[place], completion)]
+        yield [(cases[place], None) for place in sorted(unfit)]
+        return
     todo = iter(cases)
     while chunk := list(islice(todo, CHUNK)):
         requests = [_request(case, prompt_of) for case in chunk]
@@ -154,30 +160,8 @@ def _in_chunks(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]) -> 
         yield [(case, found.get(case.id)) for case in chunk]
 
 
-def _one_by_one(sampler: Streaming, prompt_of: PromptOf, cases: Sequence[Case]) -> Iterator[list[Found]]:
-    unfit = set(range(len(cases)))
-    for place, (completion, *_) in sampler.answers([_request(case, prompt_of) for case in cases]):
-        unfit.remove(place)
-        yield [(cases[place], completion)]
-    yield [(cases[place], None) for place in sorted(unfit)]
-
-
 def _request(case: Case, prompt_of: PromptOf) -> Request:
     prompt = prompt_of(case)
     if isinstance(prompt, Dialogue):
         return Request(id=case.id, prompt="", n=1, seed=0, greedy=True, dialogue=prompt)
     return Request(id=case.id, prompt=prompt, n=1, seed=0, greedy=True)
-
-
-def _answer(case: Case, completion: Completion | None, tags: Tags) -> Answer:
-    if completion is None:
-        return Answer(case.id, "", fits=False)
-    return Answer(case.id, cut_thinking(completion.text, tags), completion.text, truncated=completion.truncated)
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Drop a last line that was being written when the process ended: its case is owed again."""
-    data = path.read_bytes() if path.exists() else b""
-    if data and not data.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)

@@ -27,7 +27,7 @@ KEPT = "suite"
 Cases = dict[str, Case]
 
 
-class Selection(NamedTuple):
+class CaseSelection(NamedTuple):
     """The cases to score, and why any of the suite's categories is left out."""
 
     cases: Cases
@@ -49,52 +49,39 @@ def load_suite(name: str, folder: Path) -> Cases:
     return load_cases(name)
 
 
-def select(cases: Mapping[str, Case], categories: Sequence[str] | None, limit: int | None) -> Selection:
+def select(cases: Mapping[str, Case], categories: Sequence[str] | None, limit: int | None) -> CaseSelection:
     """The cases of these categories (default all), at most `limit` of each, that can be scored here.
 
     ConfigError for a category that is unknown or that the suite does not have, and for a limit under 1.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit is {limit}; it must be at least 1")
-    wanted = _wanted(cases, categories)
+    there = [name for name in CATEGORIES if any(case.category == name for case in cases.values())]
+    wanted = there
+    if categories is not None:
+        asked = [FORMER_NAMES.get(name, name) for name in categories]
+        absent = [name for name in asked if name not in there]
+        if absent or not asked:
+            raise ConfigError(f"--categories: the suite has no category {absent[0]!r}; it has {', '.join(there)}")
+        wanted = [name for name in there if name in asked]
     notes, taken = [], Cases()
     for category in wanted:
         group = [case for case in cases.values() if case.category == category]
-        missing = _missing_grammar(group[0])
-        if missing:
-            notes.append(f"{category} is not run: {missing}")
+        try:
+            if group[0].language != "python":
+                check(group[0], "[f()]")  # raises where the grammar is not installed
+        except BfclError as error:
+            notes.append(f"{category} is not run: {error}")
         else:
             taken |= {case.id: case for case in group[:limit]}
     if not taken:
         raise ConfigError("nothing can be scored here: " + "; ".join(notes))
     if limit is not None:
         notes.append(f"at most {limit} cases of each category: a quick look, no leaderboard number")
-    return Selection(taken, notes)
+    return CaseSelection(taken, notes)
 
 
 def digest(cases: Mapping[str, Case]) -> str:
     """A short hash of what a suite asks: two results can be compared when it is equal."""
     asked = [[case.id, case.category, case.question, case.functions, case.answer] for case in cases.values()]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _wanted(cases: Mapping[str, Case], categories: Sequence[str] | None) -> list[str]:
-    there = [name for name in CATEGORIES if any(case.category == name for case in cases.values())]
-    if categories is None:
-        return there
-    asked = [FORMER_NAMES.get(name, name) for name in categories]
-    absent = [name for name in asked if name not in there]
-    if absent or not asked:
-        raise ConfigError(f"--categories: the suite has no category {absent[0]!r}; it has {', '.join(there)}")
-    return [name for name in there if name in asked]
-
-
-def _missing_grammar(case: Case) -> str:
-    """What to install before cases in this one's language can be scored; empty when nothing is missing."""
-    if case.language == "python":
-        return ""
-    try:
-        check(case, "[f()]")
-    except BfclError as error:
-        return str(error)
-    return ""

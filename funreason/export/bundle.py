@@ -17,8 +17,7 @@ from funreason.data.writers import write_sharegpt
 from funreason.export.cards import About, dataset_card, model_card
 from funreason.export.parquet import write_parquet
 from funreason.export.rows import refined, row
-from funreason.record.folder import RecordError, RunFolder
-from funreason.record.settings import read_settings
+from funreason.record.folder import RecordError, RunFolder, read_settings
 from funreason.record.state import State
 
 DATASET = "funreason"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from funreason.bfcl import Case, load_cases
 from funreason.bfcl.suites import write_suite
-from funreason.calls.schema import normalise_tools
+from funreason.calls.tools import normalise_tools
 from funreason.config import ConfigError, Suite
 from funreason.sources.tasks import HELD_OUT, TOOLBOX, toolbox_tasks
 from funreason.types import Task

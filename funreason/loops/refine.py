@@ -25,10 +25,18 @@ from funreason.data.reading import read_samples
 from funreason.data.writers import RecordsFile, as_sharegpt, as_xlam
 from funreason.policies.factory import UsageReporter, budget_of, connected_sampler, import_in_background, served_policy
 from funreason.record.events import RoundEnded, RunStarted
-from funreason.record.folder import RecordError, RunFolder, write_json, write_whole
+from funreason.record.folder import (
+    RECORDS,
+    REFINED,
+    RecordError,
+    RunFolder,
+    is_refining,
+    resume_hint,
+    write_json,
+    write_whole,
+)
 from funreason.record.manifest import seal_run
 from funreason.record.sample_files import KEPT, SampleFiles
-from funreason.record.settings import RECORDS, REFINED, is_refining, resume_command
 from funreason.record.state import State
 from funreason.runtime.agents import Run, build_bus, round_sink
 from funreason.runtime.graph import refine_graph
@@ -148,17 +156,17 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     budget = budget_of(config, past)
     panel, served = build_panel(config, None, budget), await connected_sampler(config, budget, stop)
     async with connected(panel, stop):
-        last_heartbeat_at = out.last_heartbeat_at()
-        dead = out.claim(take_over=resume)
+        last_heartbeat_at = out.last_heartbeat()
+        dead = out.acquire(take_over=resume)
         if resume:
-            out.sweep()
+            out.clean_up()
             if out.state().events != past.events:
                 raise RecordError(f"{out.path}: another process resumed this run at the same time; try again.")
         else:
             write_whole(out.path / REFINED, dump_config(config))
             note_records(out, file, reading.samples)
         journal = Journal(out)
-        stop.on_leave(lambda: journal.end("interrupted", resume_command(out)))
+        stop.on_leave(lambda: journal.end("interrupted", resume_hint(out)))
         if dead is not None:
             journal.taken_over(dead)
         resumed = bool(past.events)
@@ -184,7 +192,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
                 flow = await judge_samples(run, reading.samples)
             out.seal(ROUND)
         except STOPPED:
-            journal.end("interrupted", resume_command(out))
+            journal.end("interrupted", resume_hint(out))
             raise
         except BaseException as error:
             journal.end("failed", f"{type(error).__name__}: {error}"[:2000])

@@ -20,9 +20,8 @@ from funreason.config import Config, ConfigError, dump_config, load_config
 from funreason.loops.session import Session, open_session
 from funreason.plan.planning import warn_if_it_will_not_fit
 from funreason.record.events import LogMessage, RoundEnded, RunStarted
-from funreason.record.folder import RecordError, RunFolder
+from funreason.record.folder import LOOP, RecordError, RunFolder, resume_hint, settings_file
 from funreason.record.manifest import seal_run
-from funreason.record.settings import LOOP, resume_command, resuming, settings_file
 from funreason.record.state import State
 from funreason.runtime.control_server import ControlServer
 from funreason.runtime.journal import Journal
@@ -82,12 +81,12 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
 
     With `resume`, a writer that has been silent for long is taken to be dead. RecordError names one that is not.
     """
-    last_heartbeat_at = folder.last_heartbeat_at()
-    dead = folder.claim(take_over=resume)
-    folder.sweep()
+    last_heartbeat_at = folder.last_heartbeat()
+    dead = folder.acquire(take_over=resume)
+    folder.clean_up()
     past = folder.state()
     journal = Journal(folder)
-    stop.on_leave(lambda: journal.end("interrupted", resume_command(folder)))
+    stop.on_leave(lambda: journal.end("interrupted", resume_hint(folder)))
     try:
         async with journal.heartbeat(), ControlServer(folder.path, stop, journal.write):
             if dead is not None:
@@ -99,7 +98,7 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
                     await play_session(session)
                     _link_model(folder, session.weights.accepted)
     except STOPPED:
-        journal.end("interrupted", resume_command(folder))
+        journal.end("interrupted", resume_hint(folder))
         raise
     except BaseException as error:
         if not resume and not folder.state().events:
@@ -178,7 +177,9 @@ def config_of(folder: RunFolder, changes: dict[str, Any] | None = None) -> Confi
     """The configuration a run was started with; `changes` maps dotted keys to what they are now."""
     path = folder.path / LOOP
     if settings_file(folder) not in (None, path):
-        raise RecordError(f"{folder.path} was written by `refine`, not by a loop; resume it with: {resuming(folder)}")
+        raise RecordError(
+            f"{folder.path} was written by `refine`, not by a loop; resume it with: {command_to_resume(folder)}"
+        )
     if not path.exists():
         raise RecordError(f"{folder.path} has no {LOOP}, so the run cannot be resumed")
     return load_config(path, changes)

@@ -23,7 +23,7 @@ from funreason.agents.references import replay_samples, usable_references
 from funreason.agents.selection import KeptSamples, References
 from funreason.bus.scheduler import Bus, RoundSteps
 from funreason.config import OWN_TASKS, Config, ConfigError
-from funreason.data.form import DataError, Refusal
+from funreason.data.records import DataError, Refusal
 from funreason.gate.contamination import ContaminationCheck, Finding
 from funreason.gate.items import gate_suites
 from funreason.loops.updating import Updating

@@ -1,4 +1,4 @@
-"""A plan: what each phase needs of which GPUs, and what had to be assumed to say so."""
+"""A plan: what each phase needs of which GPUs, what will not work and what to change, and what had to be assumed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from funreason.config import OWN_TASKS, Config
 from funreason.plan.architecture import Architecture
-from funreason.plan.cost_model import Chip, Pace, Parts
+from funreason.plan.cost_model import Chip, Parts, ReachedSpeed
 from funreason.sources.tasks import TOOLBOX, TOOLBOX_PER_ROUND
 
 ITEM = {"float32": 4, "bfloat16": 2}
@@ -14,11 +14,14 @@ ITEM = {"float32": 4, "bfloat16": 2}
 
 
 class Assumed(NamedTuple):
-    """What nobody knows before the run. The answer's length is the papers' mean, 350.74 thinking and 31.07 result."""
+    """What is unknown before the run: mean lengths in tokens, and the speed that is reached.
+
+    The answer's length is the papers' mean, 350.74 tokens of thinking and 31.07 of result.
+    """
 
     prompt_tokens: int = 400
     answer_tokens: int = 382
-    pace: Pace = Pace()
+    pace: ReachedSpeed = ReachedSpeed()
 
 
 class Hardware(NamedTuple):
@@ -45,7 +48,7 @@ class Phase(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A configuration's needs. `problems` says what will not work as it stands, and what to change."""
+    """The needs of a configuration. `problems` lists what will not work, each with what to change."""
 
     model: Architecture
     hardware: Hardware
@@ -64,37 +67,32 @@ def engine_samples(config: Config) -> bool:
     return config.model.sampler == "vllm" and config.model.device.startswith("cuda")
 
 
-# What is told beside a plan's numbers: what will not work and what to change, and what was taken for granted.
-
-
 def problems(config: Config, found: Plan) -> list[str]:
     """Everything that will not work, each with what to change."""
     memory = found.hardware.chip.memory
-    said = []
+    lines = []
     for phase in found.phases:
         if not found.fits(phase):
             over = phase.total / 2**30 - memory
-            said.append(f"{phase.name} needs {over:.1f} GiB more than a GPU has: {_advice(config, phase)}")
+            lines.append(f"{phase.name} needs {over:.1f} GiB more than a GPU has: {remedy(config, phase)}")
         if phase.gpus > found.hardware.gpus:
-            there = (
-                f"there is {found.hardware.gpus} GPU"
-                if found.hardware.gpus == 1
-                else f"there are {found.hardware.gpus} GPUs"
-            )
-            said.append(f"{phase.name} asks for {phase.gpus} processes, and {there}.")
+            count = found.hardware.gpus
+            there = "there is 1 GPU" if count == 1 else f"there are {count} GPUs"
+            lines.append(f"{phase.name} asks for {phase.gpus} processes, and {there}.")
     if engine_samples(config):
         room = config.model.vllm.gpu_memory_utilization * memory
         if found.model.parameters * ITEM[config.model.dtype] / config.model.vllm.tensor_parallel > room * 2**30:
-            said.append(
+            lines.append(
                 f"the engine's {room:.1f} GiB do not hold the weights: raise model.vllm.gpu_memory_utilization."
             )
     longest = found.assumed.prompt_tokens + config.sample.max_new_tokens
     if longest > found.model.context:
-        said.append(f"a prompt and an answer take {longest} tokens, and the model's context is {found.model.context}.")
-    return said
+        lines.append(f"a prompt and an answer take {longest} tokens, and the model's context is {found.model.context}.")
+    return lines
 
 
-def _advice(config: Config, phase: Phase) -> str:
+def remedy(config: Config, phase: Phase) -> str:
+    """The settings to change when a phase does not fit, by the part of its memory that is largest."""
     largest = max(phase.memory, key=lambda part: phase.memory[part])
     update = config.start.update if phase.name == "start" else config.train.update
     if phase.name in ("sample", "gate") and engine_samples(config):
@@ -114,31 +112,31 @@ def _advice(config: Config, phase: Phase) -> str:
     if largest in ("weights", "gradients", "optimiser") and update.lora is None:
         tries.append("train adapters (lora)")
         if update.launch.strategy not in ("zero3", "fsdp2"):
-            tries.append("lie over several GPUs (launch: {strategy: zero3, processes: 8})")
+            tries.append("shard over several GPUs (launch: {strategy: zero3, processes: 8})")
     return (", or ".join(tries) or "take a larger GPU, or a smaller model") + "."
 
 
 def notes(config: Config, found: Plan) -> list[str]:
-    """What was taken for granted."""
+    """What the plan assumes."""
     assumed, pace = found.assumed, found.assumed.pace
     chip = found.hardware.chip
-    told = [
+    lines = [
         f"assumed: prompts of {assumed.prompt_tokens} and answers of {assumed.answer_tokens} tokens on average",
         f"assumed: {pace.mfu:.0%} of {chip.tflops:g} TFLOP/s while training (MFU), "
         f"{pace.bandwidth_share:.0%} of {chip.bandwidth:g} TB/s while decoding",
         "the update is counted with every sample it may take; judges drop some, and those cost nothing",
     ]
     if config.tasks.per_round is None and not config.tasks.path.startswith(TOOLBOX):
-        told.append(f"tasks.per_round is not set: counted with {TOOLBOX_PER_ROUND} tasks a round")
+        lines.append(f"tasks.per_round is not set: counted with {TOOLBOX_PER_ROUND} tasks a round")
     if engine_samples(config):
         share = config.model.vllm.gpu_memory_utilization
-        told.append(f"the engine keeps its {share:.0%} of the first GPU's memory while updates run")
+        lines.append(f"the engine keeps its {share:.0%} of the first GPU's memory while updates run")
     if config.sample.endpoints:
-        told.append("answers come from endpoints: sampling is their machines' work and is not counted")
+        lines.append("answers come from endpoints: sampling runs on their machines and is not counted")
     references = config.start.references
     if references is not None and references.path == OWN_TASKS:
-        told.append("the supervised start is counted with as many references as it asks for")
+        lines.append("the supervised start is counted with as many references as it asks for")
     update = config.train.update
     if config.model.dtype == "bfloat16" and update.lora is None and update.launch.strategy == "none":
-        told.append("in one process weights and moments are bfloat16 too, which loses small changes of weights")
-    return told
+        lines.append("in one process weights and moments are bfloat16 too, which loses small changes of weights")
+    return lines

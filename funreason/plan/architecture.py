@@ -1,8 +1,8 @@
-"""What a model is made of, read from its config.json alone: no weights, no torch, nothing downloaded.
+"""The sizes of a model, read from its config.json alone: no weights, no torch, nothing downloaded.
 
 Counts follow transformers' own classes for the families named in FAMILIES; another family is refused rather than
-guessed. Sizes of models that the configurations name are kept beside them (configs/models), so that a plan can be made
-before anything is downloaded.
+guessed. The sizes of the models that the example configurations name are kept in configs/models, so that a plan can be
+made before anything is downloaded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ PUBLISHED = Path(__file__).parents[1] / "configs" / "models"
 
 
 class Family(NamedTuple):
-    """How a family differs: biases of query, key and value, and a norm over queries and keys. None: config says."""
+    """How a family differs:
+
+    Which linear layers have biases (None: as the config says), and a norm over queries and keys.
+    """
 
     attention_bias: bool | None
     output_bias: bool | None
@@ -96,7 +99,7 @@ class Architecture(NamedTuple):
 def read_architecture(path: str | Path) -> Architecture:
     """The architecture of a model folder or of a config.json.
 
-    A folder that is not there is looked up by its last name among the published sizes. ModelError when there is
+    A folder that does not exist is looked up by its last name among the published sizes. ModelError when there is
     neither, when a size is missing, or when the family is unknown.
     """
     given = Path(path)
@@ -105,15 +108,14 @@ def read_architecture(path: str | Path) -> Architecture:
     if not given.exists():
         file, source = PUBLISHED / f"{given.name}.json", "published sizes; the model is not here"
     if not file.is_file():
-        raise ModelError(f"{path}: expected a model folder or a config.json. {_known()}")
+        names = ", ".join(sorted(file.stem for file in PUBLISHED.glob("*.json")))
+        raise ModelError(
+            f"{path}: expected a model folder or a config.json. Without the model, sizes are known of {names}."
+        )
     try:
         data = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"{file} is not readable JSON: {error}") from error
-    return _architecture(given.parent.name if given.name == "config.json" else given.name, source, file, data)
-
-
-def _architecture(name: str, source: str, file: Path, data: Any) -> Architecture:
     if not isinstance(data, dict):
         raise ModelError(f"{file} must hold a mapping, found {type(data).__name__}")
     family = FAMILIES.get(str(data.get("model_type")))
@@ -123,7 +125,7 @@ def _architecture(name: str, source: str, file: Path, data: Any) -> Architecture
     hidden, heads = _size(file, data, "hidden_size"), _size(file, data, "num_attention_heads")
     bias = bool(data.get("attention_bias", False))
     return Architecture(
-        name=name,
+        name=given.parent.name if given.name == "config.json" else given.name,
         source=source,
         hidden=hidden,
         layers=_size(file, data, "num_hidden_layers"),
@@ -147,8 +149,3 @@ def _size(file: Path, data: dict[str, Any], key: str, default: int | None = None
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ModelError(f"{file}: {key} is {value!r}; expected a whole number above 0.")
     return value
-
-
-def _known() -> str:
-    names = ", ".join(sorted(file.stem for file in PUBLISHED.glob("*.json")))
-    return f"Without the model, sizes are known of {names}."

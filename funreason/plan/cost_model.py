@@ -1,8 +1,14 @@
-"""How many bytes of one GPU's memory an update and sampling need, part by part.
+"""How many bytes of one GPU's memory an update and sampling need, part by part, and how long their work takes.
 
 Activations are counted tensor by tensor, as autograd keeps them for these families with SDPA or flash attention: what
 the formula gives is what a hook over saved tensors counts, to the byte. What the formula cannot know (fragments, the
 CUDA context, kernels' own workspace) is a stated allowance.
+
+Times are estimates: arithmetic for updates, memory traffic for sampling. They follow from three numbers that are always
+reported beside them: the chip's bf16 peak, the share of it an update reaches (MFU: the model's own arithmetic over the
+peak; what checkpointing computes twice is extra), and the share of its memory bandwidth that decoding reaches.
+Arithmetic per token: 6 per weight and 6 · layers · width · length for causal attention (arXiv 2204.02311, appendix B,
+halved for the mask).
 """
 
 from __future__ import annotations
@@ -20,13 +26,13 @@ PARTS = (
 )  # fmt: skip
 
 ALLOWANCE = 1.5 * 2**30  # CUDA context, fragments and workspace: 1 to 2 GiB on the cards people report
-BACKWARD = 0.5  # of a layer's activations: the gradients that are alive while that layer is gone back through
-DRAWING = 16 * 2**24  # the block that `models.draws` works in: float32 twice and float64 once per element
+BACKWARD = 0.5  # of a layer's activations: the gradients alive during that layer's backward pass
+DRAWING = 16 * 2**24  # the block that drawing tokens works in: float32 twice and float64 once per element
 HEAD_ALIVE = 2  # copies of the logits in the model's own type: the logits and their trained rows, or their gradients
 HEAD_PRECISE = 8  # bytes beside them in float32: log-probabilities and their gradient; half of it in chunks
 
 
-class Lora(NamedTuple):
+class LoraShape(NamedTuple):
     """Adapters of `rank` on the linear modules named; none named: all."""
 
     rank: int
@@ -40,7 +46,7 @@ class UpdateShape(NamedTuple):
     item: int
     """Bytes of a weight."""
     checkpointing: bool = False
-    lora: Lora | None = None
+    lora: LoraShape | None = None
     strategy: Strategy = "none"
     processes: int = 1
     head_chunk: int | None = None
@@ -54,7 +60,35 @@ class SamplingShape(NamedTuple):
     item: int
 
 
-def adapter_parameters(model: Architecture, lora: Lora) -> int:
+class Chip(NamedTuple):
+    """A GPU from its data sheet: GiB of memory, dense bf16 TFLOP/s, TB/s of memory bandwidth."""
+
+    memory: float
+    tflops: float
+    bandwidth: float
+
+
+CHIPS = {
+    "a100-80": Chip(80, 312, 2.04),
+    "a100-40": Chip(40, 312, 1.56),
+    "h100": Chip(80, 989, 3.35),
+    "h200": Chip(141, 989, 4.8),
+    "l40s": Chip(48, 362, 0.86),
+    "a10": Chip(24, 125, 0.6),
+    "l4": Chip(24, 121, 0.3),
+    "rtx4090": Chip(24, 165, 1.01),
+    "rtx3090": Chip(24, 71, 0.94),
+}
+
+
+class ReachedSpeed(NamedTuple):
+    """What share of a chip's two speeds is reached."""
+
+    mfu: float = 0.4
+    bandwidth_share: float = 0.5
+
+
+def adapter_parameters(model: Architecture, lora: LoraShape) -> int:
     """Parameters of the adapters in all layers. ValueError for a target that no layer has."""
     linears = model.linears()
     unknown = set(lora.targets) - set(linears)
@@ -85,21 +119,40 @@ def key_value_bytes(model: Architecture, item: int) -> int:
 
 
 def update_memory(model: Architecture, shape: UpdateShape) -> Parts:
-    """Bytes on each GPU at the height of one backward pass, or of the optimiser's step where that is higher."""
+    """Bytes on each GPU at the peak of one backward pass, or of the optimiser's step where that is higher."""
     learning = model.parameters if shape.lora is None else adapter_parameters(model, shape.lora)
     shards = shape.processes if shape.strategy in ("fsdp2", "zero2", "zero3") else 1
     weights_shards = shards if shape.strategy in ("fsdp2", "zero3") else 1
     frozen = 0 if shape.lora is None else model.parameters * shape.item
-    weight, gradient, state = _precision(shape)
-    working = layer_activations(model, shape.item) * (BACKWARD + shape.checkpointing) * shape.tokens
+    # Adapters are float32, and so is whatever a strategy's optimiser keeps; DeepSpeed holds weights in the computing
+    # type beside its float32 ones. Without a strategy all have the model's own type.
+    if shape.strategy in ("zero2", "zero3") and shape.item < 4 and shape.lora is None:
+        weight, gradient, state = shape.item, shape.item, 12
+    else:
+        weight = gradient = 4 if shape.lora is not None or shape.strategy != "none" else shape.item
+        state = 2 * weight
+    # The layer at work and the next one are held whole, and so are embedding and head while they are used; replicas
+    # that add up gradients hold a second copy of those in buckets.
+    gathered = 0
+    if shape.processes > 1 and shape.strategy in ("fsdp2", "zero3"):
+        gathered = shape.item * (2 * model.layer + model.embedding)
+    elif shape.processes > 1 and shape.strategy == "ddp":
+        gathered = gradient * learning
+    head = float(shape.tokens * model.hidden * shape.item)
+    if shape.head_chunk is None:
+        head += shape.tokens * model.vocabulary * (HEAD_ALIVE * shape.item + HEAD_PRECISE)
+    else:
+        head += min(shape.tokens, shape.head_chunk) * model.vocabulary * (HEAD_ALIVE * shape.item + HEAD_PRECISE / 2)
+        # The head's own gradient is summed in float32 over the chunks, unless it stays as it was loaded.
+        head += 0 if shape.lora is not None else 4 * model.embedding
     parts = {
         "weights": (frozen + learning * weight) / weights_shards,
         "gradients": learning * gradient / shards,
         "optimiser": learning * state / shards,
-        "gathered": _gathered(model, shape),
+        "gathered": float(gathered),
         "activations": float(kept_activations(model, shape.item, checkpointing=shape.checkpointing) * shape.tokens),
-        "backward": working,
-        "head": _head(model, shape),
+        "backward": layer_activations(model, shape.item) * (BACKWARD + shape.checkpointing) * shape.tokens,
+        "head": head,
         "allowance": ALLOWANCE,
     }
     return {name: size for name, size in parts.items() if size}
@@ -115,80 +168,13 @@ def sampling_memory(model: Architecture, shape: SamplingShape) -> Parts:
     }
 
 
-def _precision(shape: UpdateShape) -> tuple[int, int, int]:
-    """Bytes per learning weight, of its gradient and of its optimiser state.
-
-    Adapters are float32, and so is whatever a strategy's optimiser keeps; DeepSpeed holds weights in the computing type
-    beside its float32 ones. Without a strategy all have the model's own type.
-    """
-    if shape.strategy in ("zero2", "zero3") and shape.item < 4 and shape.lora is None:
-        return shape.item, shape.item, 12
-    kept = 4 if shape.lora is not None or shape.strategy != "none" else shape.item
-    return kept, kept, 2 * kept
-
-
-def _gathered(model: Architecture, shape: UpdateShape) -> float:
-    # The layer at work and the next one are held whole, and so are embedding and head while they are used; replicas
-    # that add up gradients hold a second copy of those in buckets.
-    if shape.processes > 1 and shape.strategy in ("fsdp2", "zero3"):
-        return float(shape.item * (2 * model.layer + model.embedding))
-    learning = model.parameters if shape.lora is None else adapter_parameters(model, shape.lora)
-    return float(_precision(shape)[1] * learning) if shape.processes > 1 and shape.strategy == "ddp" else 0.0
-
-
-def _head(model: Architecture, shape: UpdateShape) -> float:
-    hidden = shape.tokens * model.hidden * shape.item
-    if shape.head_chunk is None:
-        return float(hidden + shape.tokens * model.vocabulary * (HEAD_ALIVE * shape.item + HEAD_PRECISE))
-    rows = min(shape.tokens, shape.head_chunk)
-    chunk = rows * model.vocabulary * (HEAD_ALIVE * shape.item + HEAD_PRECISE / 2)
-    # The head's own gradient is summed in float32 over the chunks, unless it stays as it was loaded.
-    return hidden + chunk + (0 if shape.lora is not None else 4 * model.embedding)
-
-
-# How long work takes on a GPU whose speed is known: arithmetic for updates, memory traffic for sampling.
-#
-# Estimates, from three numbers that are always said beside them: the chip's bf16 peak, the share of it an update
-# reaches (MFU: the model's own arithmetic over the peak; what checkpointing computes twice is extra), and the share
-# of its memory bandwidth that decoding reaches. Arithmetic per token: 6 per weight and 6 · layers · width · length
-# for causal attention (arXiv 2204.02311, appendix B, halved for the mask).
-
-
-class Chip(NamedTuple):
-    """A GPU from its data sheet: GiB of memory, dense bf16 TFLOP/s, TB/s of memory bandwidth."""
-
-    memory: float
-    tflops: float
-    bandwidth: float
-
-
-CHIPS = {
-    "a100-80": Chip(80, 312, 2.04),
-    "a100-40": Chip(40, 312, 1.56),
-    "h100": Chip(80, 989, 3.35),
-    "h200": Chip(141, 989, 4.8),
-    "l40s": Chip(48, 362, 0.86),
-    "a10": Chip(24, 125, 0.6),
-    "l4": Chip(24, 121, 0.3),
-    "rtx4090": Chip(24, 165, 1.01),
-    "rtx3090": Chip(24, 71, 0.94),
-}
-
-
-class Pace(NamedTuple):
-    """What share of a chip's two speeds is reached."""
-
-    mfu: float = 0.4
-    bandwidth_share: float = 0.5
-
-
 def flops_per_token(model: Architecture, length: float) -> float:
     """The model's own arithmetic per trained token, forward and backward, at a mean sequence length."""
     return 6.0 * model.multiplied + 6.0 * model.layers * model.queries * length
 
 
 def update_seconds(
-    model: Architecture, shape: UpdateShape, chip: Chip, pace: Pace, *, tokens: float, length: float
+    model: Architecture, shape: UpdateShape, chip: Chip, pace: ReachedSpeed, *, tokens: float, length: float
 ) -> float:
     """Seconds to train on `tokens`, padding included, with all processes."""
     # In thirds of forward-and-backward: frozen weights need no gradient of their own, checkpoints another forward.
@@ -197,8 +183,8 @@ def update_seconds(
     return work / (shape.processes * chip.tflops * 1e12 * pace.mfu)
 
 
-def decoding_rate(model: Architecture, chip: Chip, pace: Pace, *, rows: int, length: float, item: int) -> float:
-    """Tokens per second of one GPU that decodes `rows` at once, each with `length` tokens behind it.
+def decoding_rate(model: Architecture, chip: Chip, pace: ReachedSpeed, *, rows: int, length: float, item: int) -> float:
+    """Tokens per second of one GPU that decodes `rows` at once, each with `length` tokens before it.
 
     Every step reads all weights once and every row's keys and values; it also cannot beat its own arithmetic.
     """
@@ -208,6 +194,6 @@ def decoding_rate(model: Architecture, chip: Chip, pace: Pace, *, rows: int, len
     return rows / max(traffic, arithmetic)
 
 
-def reading_seconds(model: Architecture, chip: Chip, pace: Pace, *, tokens: float) -> float:
+def reading_seconds(model: Architecture, chip: Chip, pace: ReachedSpeed, *, tokens: float) -> float:
     """Seconds of one GPU to read `tokens` of prompts."""
     return 2.0 * model.multiplied * tokens / (chip.tflops * 1e12 * pace.mfu)

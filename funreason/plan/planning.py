@@ -1,19 +1,27 @@
 """What a configuration will need before anything of it starts: memory of each phase, tokens and hours of each round.
 
-Computed from the model's config.json and the settings alone. What depends on data nobody has read yet (how long prompts
-and answers are, how many samples pass) is an assumption, stated with the result. Times are of the work on GPUs;
-judging overlaps with sampling and is not counted.
+Computed from the model's config.json and the settings alone. What depends on unread data (how long prompts and answers
+are, how many samples pass) is an assumption, reported with the result. Times are of the work on GPUs; judging overlaps
+with sampling and is not counted.
 """
 
 from __future__ import annotations
 
 from funreason.config import Config, Update
 from funreason.errors import ModelError
-from funreason.plan import cost_model as footprint
-from funreason.plan import cost_model as workload
 from funreason.plan.advice import ITEM, Assumed, Hardware, Phase, Plan, engine_samples, notes, problems
-from funreason.plan.architecture import Architecture, read_architecture
-from funreason.plan.cost_model import CHIPS, Lora, SamplingShape, UpdateShape
+from funreason.plan.architecture import read_architecture
+from funreason.plan.cost_model import (
+    CHIPS,
+    LoraShape,
+    SamplingShape,
+    UpdateShape,
+    decoding_rate,
+    reading_seconds,
+    sampling_memory,
+    update_memory,
+    update_seconds,
+)
 from funreason.policies.factory import model_path
 from funreason.policies.protocol import MOST_ROWS
 from funreason.sources.tasks import HELD_OUT, HELD_OUT_MOST, TOOLBOX_PER_ROUND
@@ -28,7 +36,8 @@ def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
     model = read_architecture(model_path(config.model.path))
     found = Plan(model, hardware, assumed, [], [], [])
     if not config.sample.endpoints:
-        found.phases.append(_sampling(config, found))
+        each = config.sample.samples_per_task
+        found.phases.append(_decoding("sample", config, found, prompts=_tasks(config), k=each))
     if config.start.references is not None:
         update = config.start.update
         count = config.start.references.count + _replay(update)
@@ -36,7 +45,11 @@ def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
     update = config.train.update
     most = _tasks(config) * min(config.sample.samples_per_task, config.train.max_per_task) + _replay(update)
     found.phases.append(_update("update", config, update, most, found))
-    found.phases.append(_gate(config, found))
+    cases = 0
+    for suite in config.gate.suites.values():
+        cases += suite.count or (HELD_OUT_MOST if suite.path == HELD_OUT else SUITE_COUNT)
+    # Old weights are not asked again: a round measures one candidate.
+    found.phases.append(_decoding("gate", config, found, prompts=cases, k=1))
     found.problems.extend(problems(config, found))
     found.notes.extend(notes(config, found))
     return found
@@ -52,19 +65,21 @@ def warn_if_it_will_not_fit(config: Config) -> list[str]:
     chip = CHIPS[ANY_CHIP]._replace(memory=memory)
     try:
         return plan(config, Hardware("this GPU", chip, torch.cuda.device_count()), Assumed()).problems
-    except ModelError:  # a family whose sizes nobody counted: no reason not to try
+    except ModelError:  # a family whose sizes are not counted here may still fit
         return []
 
 
-def _sampling(config: Config, found: Plan) -> Phase:
+def _decoding(name: str, config: Config, found: Plan, *, prompts: int, k: int) -> Phase:
+    """A phase that writes `k` answers to each of `prompts`: sampling, or a gate's measurement."""
     model, chip, assumed, item = found.model, found.hardware.chip, found.assumed, ITEM[config.model.dtype]
     shape = _sampling_shape(config, assumed, item)
-    tasks, k = _tasks(config), config.sample.samples_per_task
+    if name == "gate":
+        shape = shape._replace(rows=max(1, min(prompts, shape.rows)))
     length = assumed.prompt_tokens + assumed.answer_tokens / 2
-    rate = workload.decoding_rate(model, chip, assumed.pace, rows=shape.rows, length=length, item=item)
-    written, read = float(tasks * k * assumed.answer_tokens), float(tasks * assumed.prompt_tokens)
-    seconds = written / rate + workload.reading_seconds(model, chip, assumed.pace, tokens=read)
-    return Phase("sample", footprint.sampling_memory(model, shape), 1, written + read, seconds)
+    rate = decoding_rate(model, chip, assumed.pace, rows=shape.rows, length=length, item=item)
+    written, read = float(prompts * k * assumed.answer_tokens), float(prompts * assumed.prompt_tokens)
+    seconds = written / rate + reading_seconds(model, chip, assumed.pace, tokens=read)
+    return Phase(name, sampling_memory(model, shape), 1, written + read, seconds)
 
 
 def _sampling_shape(config: Config, assumed: Assumed, item: int) -> SamplingShape:
@@ -78,49 +93,26 @@ def _sampling_shape(config: Config, assumed: Assumed, item: int) -> SamplingShap
     return SamplingShape(tokens=tasks * per_task, rows=tasks * k, item=item)
 
 
-def _gate(config: Config, found: Plan) -> Phase:
-    """Old and new weights are never asked twice: a round measures one candidate."""
-    model, chip, assumed, item = found.model, found.hardware.chip, found.assumed, ITEM[config.model.dtype]
-    cases = sum(_cases(suite.path, suite.count) for suite in config.gate.suites.values())
-    shape = _sampling_shape(config, assumed, item)
-    length = assumed.prompt_tokens + assumed.answer_tokens / 2
-    rows = max(1, min(cases, shape.rows))
-    rate = workload.decoding_rate(model, chip, assumed.pace, rows=rows, length=length, item=item)
-    written, read = float(cases * assumed.answer_tokens), float(cases * assumed.prompt_tokens)
-    seconds = written / rate + workload.reading_seconds(model, chip, assumed.pace, tokens=read)
-    return Phase("gate", footprint.sampling_memory(model, shape._replace(rows=rows)), 1, written + read, seconds)
-
-
 def _update(name: str, config: Config, update: Update, samples: int, found: Plan) -> Phase:
     model, hardware, assumed = found.model, found.hardware, found.assumed
-    shape = _update_shape(config, update, model)
-    memory = footprint.update_memory(model, shape)
+    # The chunk that the loss's head takes at a time on a GPU by default; asking it would load torch.
+    chunk = update.head_chunk or max(32, HEAD_CHUNK_BYTES // (4 * model.vocabulary) // 32 * 32)
+    shape = UpdateShape(
+        tokens=max(update.micro_tokens, update.max_length),  # a sample longer than the budget is a batch of its own
+        item=ITEM[config.model.dtype],
+        checkpointing=update.gradient_checkpointing,
+        lora=None if update.lora is None else LoraShape(update.lora.rank, tuple(update.lora.targets)),
+        strategy=update.launch.strategy,
+        processes=update.launch.processes,
+        head_chunk=None if update.head == "naive" else chunk,
+    )
+    memory = update_memory(model, shape)
     if engine_samples(config):  # it keeps its share while others work
         memory["engine"] = config.model.vllm.gpu_memory_utilization * hardware.chip.memory * 2**30
     length = assumed.prompt_tokens + assumed.answer_tokens
     tokens = float(samples * update.epochs * length)
-    seconds = workload.update_seconds(model, shape, hardware.chip, assumed.pace, tokens=tokens, length=length)
+    seconds = update_seconds(model, shape, hardware.chip, assumed.pace, tokens=tokens, length=length)
     return Phase(name, memory, shape.processes, tokens, seconds)
-
-
-def _update_shape(config: Config, update: Update, model: Architecture) -> UpdateShape:
-    lora = None if update.lora is None else Lora(update.lora.rank, tuple(update.lora.targets))
-    return UpdateShape(
-        tokens=max(update.micro_tokens, update.max_length),  # a sample longer than the budget stands alone
-        item=ITEM[config.model.dtype],
-        checkpointing=update.gradient_checkpointing,
-        lora=lora,
-        strategy=update.launch.strategy,
-        processes=update.launch.processes,
-        head_chunk=_head_chunk(update, model),
-    )
-
-
-def _head_chunk(update: Update, model: Architecture) -> int | None:
-    # What `srml.head` takes at a time on a GPU by default; asking it would load torch.
-    if update.head == "naive":
-        return None
-    return update.head_chunk or max(32, HEAD_CHUNK_BYTES // (4 * model.vocabulary) // 32 * 32)
 
 
 def _tasks(config: Config) -> int:
@@ -129,7 +121,3 @@ def _tasks(config: Config) -> int:
 
 def _replay(update: Update) -> int:
     return update.replay.count if update.replay is not None else 0
-
-
-def _cases(path: str, count: int | None) -> int:
-    return count or (HELD_OUT_MOST if path == HELD_OUT else SUITE_COUNT)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from funreason.calls.thinking import THINK_TAGS, Split, Tags, split_thinking
+from funreason.calls.thinking import THINK_TAGS, SplitCompletion, Tags, split_thinking
 from funreason.errors import ModelError
 from funreason.policies.prompts import NO_VARIABLES, closes_thinking, prompt_text, task_dialogue, whole_completion
 from funreason.policies.protocol import Completion, Offloadable, Request, Sampler, Sync
@@ -73,7 +73,7 @@ class Policy:
         """Whether the chat template ends the thinking before the model can begin one; not known of a server's."""
         return self.tokenizer is not None and closes_thinking(self.prompt(task), self.tags)
 
-    def split(self, text: str) -> Split:
+    def split(self, text: str) -> SplitCompletion:
         """A completion's thinking and answer."""
         return split_thinking(text, self.tags)
 

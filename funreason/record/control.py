@@ -1,7 +1,7 @@
-"""The run's doorbell: a Unix socket in its folder, through which a viewer asks it to pause or to stop.
+"""The run's control socket: a Unix socket in its folder, through which a viewer asks it to pause, to resume or to stop.
 
-One JSON object per line in, one per line out. Whoever can open the socket can steer the run, so it has mode 600; there
-is no other key. A folder without a socket belongs to a run that cannot be steered, or to none.
+One JSON object per line in, one per line out. Every process that can open the socket can steer the run, so it has mode
+600; there is no other key. A folder without a socket belongs to a run that cannot be steered, or to none.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ import msgspec
 
 SOCKET = "control.sock"
 Verb = Literal["pause", "resume", "stop_after_round"]
+WAIT_S = 5.0
 _LONGEST = 100
 """Bytes of an address that every system takes (the limit is 104 to 108)."""
 
 
-class Ask(msgspec.Struct, frozen=True):
+class ControlRequest(msgspec.Struct, frozen=True):
     """What a viewer asks for."""
 
     verb: Verb
 
 
-class Told(msgspec.Struct, frozen=True):
-    """What the run answers: `text` is for a person."""
+class ControlReply(msgspec.Struct, frozen=True):
+    """What the run answers: whether it obeys, and a `text` for a person."""
 
     ok: bool
     text: str
@@ -53,36 +54,28 @@ def socket_address(folder: Path) -> Iterator[str]:
         os.close(handle)
 
 
-# Asks a run, through the socket in its folder, to pause, to go on or to stop after its round.
-
-WAIT_S = 5.0
-
-
-def can_ask(folder: Path) -> bool:
-    """Whether the run's folder has a socket; that somebody still listens there is seen on asking."""
+def can_control(folder: Path) -> bool:
+    """Whether the run's folder has a socket; only a request shows whether a run still listens there."""
     return (folder / SOCKET).is_socket()
 
 
-async def ask(folder: Path, verb: Verb) -> Told:
-    """What the run answers; a run that cannot be reached is an answer too, with `ok` False."""
+async def send_request(folder: Path, verb: Verb) -> ControlReply:
+    """What the run answers; for a run that cannot be reached, a reply with `ok` False that says why."""
     try:
-        return await asyncio.wait_for(_asked(folder, verb), WAIT_S)
+        async with asyncio.timeout(WAIT_S):
+            with socket_address(folder) as address:
+                reader, writer = await asyncio.open_unix_connection(address)
+            writer.write(msgspec.json.encode(ControlRequest(verb)) + b"\n")
+            await writer.drain()
+            answer = await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+        return msgspec.json.decode(answer, type=ControlReply)
     except TimeoutError:
-        return Told(
+        return ControlReply(
             False, f"the run did not answer within {WAIT_S:.0f} s; it may be busy. Ask again, or use Ctrl-C there."
         )
     except OSError as error:
-        return Told(False, f"the run cannot be reached through its socket ({error.strerror or error})")
+        return ControlReply(False, f"the run cannot be reached through its socket ({error.strerror or error})")
     except msgspec.DecodeError as error:
-        return Told(False, f"the run answered something this version cannot read ({error})")
-
-
-async def _asked(folder: Path, verb: Verb) -> Told:
-    with socket_address(folder) as address:
-        reader, writer = await asyncio.open_unix_connection(address)
-    writer.write(msgspec.json.encode(Ask(verb)) + b"\n")
-    await writer.drain()
-    answer = await reader.readline()
-    writer.close()
-    await writer.wait_closed()
-    return msgspec.json.decode(answer, type=Told)
+        return ControlReply(False, f"the run answered something this version cannot read ({error})")

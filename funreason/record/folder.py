@@ -1,13 +1,14 @@
-"""The run folder: where each thing of a run lies, and who is writing it.
+"""The run folder: where each thing of a run is, which process writes it, and the configuration it was made with.
 
     runs/<name>/run.json                 pid, host, start, heartbeat, status: written by rename, so never half there
-                config.yaml              the configuration as it was resolved
+                config.yaml              the configuration as it was resolved (`refine.yaml` for a run of `refine`)
                 events/*.jsonl           what happened
                 round-k/*.jsonl          texts: samples, kept, text, dropped, dead
-                round-k/manifest.json    hashes of the round's files, written last: it is there when the round is whole
+                round-k/manifest.json    hashes of the round's files, written last: if it exists, the round is whole
                 weights/<id>/            safetensors
 
-Texts are addressed by sample id and attempt; events never hold them.
+Texts are addressed by sample id and attempt; events never hold them. Nothing here checks the configuration against a
+schema.
 """
 
 from __future__ import annotations
@@ -30,14 +31,19 @@ from funreason.record.log import RecordError as RecordError
 from funreason.record.sample_files import MANIFEST, SampleFiles
 from funreason.record.state import State
 
+LOOP = "config.yaml"
+RECORDS = "records.json"
+"""The paths of the records that `refine` was given, and a hash of what was read."""
+REFINED = "refine.yaml"
+"""The configuration of a `refine` run. It has its own name because any `config.yaml` could be resumed as a loop."""
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 20.0
 TAKE_OVER_AFTER_S = 300.0
-"""Silence after which a run that seems to be written is taken to be dead: sixty heartbeats that did not come."""
+"""Silence after which the writer of a run is taken to be dead: sixty missed heartbeats."""
 
 
 class WriterStatus(NamedTuple):
-    """Whether somebody is writing a run: `running`, `stale`, `crashed`, or its final status."""
+    """Whether a process is writing a run: `running`, `stale`, `crashed`, or the run's final status."""
 
     status: str
     pid: int
@@ -46,7 +52,7 @@ class WriterStatus(NamedTuple):
 
 
 class RunFolder:
-    """A run's folder. Create or open one; reading needs no lock, writing needs `claim`."""
+    """A run's folder. Create or open one; reading needs no lock, writing needs `acquire`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,54 +67,60 @@ class RunFolder:
         return self.path / f"round-{k}"
 
     def checkpoint(self, k: int) -> Path:
-        """Where the update of round `k` keeps what it has reached, until its weights are saved."""
+        """The folder for the checkpoint of round `k`'s update, until its weights are saved."""
         return self.weights / f"checkpoint-round-{k}"
 
-    def claim(self, *, take_over: bool = False) -> WriterStatus | None:
-        """Become the one writer; RecordError names the process that already is, the answer one that died as such.
+    def acquire(self, *, take_over: bool = False) -> WriterStatus | None:
+        """Become the one writer. Returns the previous writer if it died while writing, else None.
 
-        With `take_over`, one that said nothing for `TAKE_OVER_AFTER_S` is put aside, and is the answer then.
-        A process on another host, or one whose number another process has by now, cannot be told dead otherwise.
+        RecordError names the process that is writing already. With `take_over`, a writer that was silent for
+        `TAKE_OVER_AFTER_S` is replaced and returned: nothing else can tell that a process on another host is dead, or
+        one whose process id another process has by now.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with self.alone():  # of two that look at the same time, one must see what the other wrote
-            life = self.life()
-            taken = life is not None and life.status in ("running", "stale") and not _mine(life)
-            if life and taken and not (take_over and life.silent_s > TAKE_OVER_AFTER_S):
+        with self.locked():  # of two that look at the same time, one must see what the other wrote
+            writer = self.writer_status()
+            active = writer is not None and writer.status in ("running", "stale") and not self._is_this_process(writer)
+            if writer and active and not (take_over and writer.silent_s > TAKE_OVER_AFTER_S):
                 raise RecordError(
-                    f"{self.path} is being written by process {life.pid} on {life.host}, which was heard of "
-                    f"{life.silent_s:.0f} s ago. Wait for it, stop it, or choose another --run-dir. If it is dead, "
+                    f"{self.path} is being written by process {writer.pid} on {writer.host}, whose last heartbeat was "
+                    f"{writer.silent_s:.0f} s ago. Wait for it, stop it, or choose another --run-dir. If it is dead, "
                     f"--resume takes over after {TAKE_OVER_AFTER_S:.0f} s of silence."
                 )
-            self.beat("running")
-        return life if life and (taken or life.status == "crashed") else None
+            self.heartbeat("running")
+        return writer if writer and (active or writer.status == "crashed") else None
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other processes of this host from claiming the run or changing it until the block ends: be short."""
+    def locked(self) -> Iterator[None]:
+        """Keep other processes of this host from acquiring or changing the run until the block ends: be short."""
         handle = os.open(self.path, os.O_RDONLY)
         try:
-            _lock(handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            except OSError as error:
+                # A file system without locks, such as some network ones, for which nothing is promised.
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                    raise
             yield
         finally:
-            os.close(handle)  # which lets the lock go, as the death of the process does
+            os.close(handle)  # which releases the lock, as the death of the process does
 
-    def sweep(self) -> None:
-        """Remove what a killed writer left half made; only for the one who has claimed the run."""
+    def clean_up(self) -> None:
+        """Remove what a killed writer left half made; only the process that acquired the run may."""
         for path in (*self.path.rglob(".*.new*"), *self.weights.glob("fresh-round-*")):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         for retired in self.path.rglob(".*.old-*"):  # killed while one folder took the place of another
             target = retired.with_name(retired.name.removeprefix(".").rpartition(".old-")[0])
             shutil.rmtree(retired) if target.exists() else retired.rename(target)
 
-    def mine(self) -> bool:
-        """Whether this process is the one that claimed the run last."""
-        life = self.life()
-        return life is not None and _mine(life)
+    def is_owner(self) -> bool:
+        """Whether this process is the one that acquired the run last."""
+        writer = self.writer_status()
+        return writer is not None and self._is_this_process(writer)
 
-    def beat(self, status: str) -> None:
-        """Write run.json anew: still here, with this status."""
-        old = self._read_life()
+    def heartbeat(self, status: str) -> None:
+        """Rewrite run.json with the time and this status."""
+        old = self._run_json()
         write_json(
             self.path / "run.json",
             {
@@ -120,13 +132,13 @@ class RunFolder:
             },
         )
 
-    def last_heartbeat_at(self) -> float:
-        """When the run's process last said that it lives, in seconds since the epoch; 0 when none ever did."""
-        return float(self._read_life().get("heartbeat", 0.0))
+    def last_heartbeat(self) -> float:
+        """When the run's process last wrote run.json, in seconds since the epoch; 0 when none ever did."""
+        return float(self._run_json().get("heartbeat", 0.0))
 
-    def life(self) -> WriterStatus | None:
-        """Who writes this run and whether they still live; None when no run.json is there."""
-        found = self._read_life()
+    def writer_status(self) -> WriterStatus | None:
+        """Which process writes this run and whether it is alive; None without a run.json."""
+        found = self._run_json()
         if not found:
             return None
         silent = max(0.0, time.time() - found["heartbeat"])
@@ -139,22 +151,26 @@ class RunFolder:
                 status = "stale"
         return WriterStatus(status, found["pid"], found["host"], silent)
 
-    def _read_life(self) -> dict[str, Any]:
+    def _run_json(self) -> dict[str, Any]:
         try:
             found: dict[str, Any] = json.loads((self.path / "run.json").read_text())
         except (FileNotFoundError, ValueError):  # renamed into place, so only a loss of power can have torn it
             return {}
         return found
 
+    @staticmethod
+    def _is_this_process(writer: WriterStatus) -> bool:
+        return (writer.pid, writer.host) == (os.getpid(), socket.gethostname())
+
     def texts(self, k: int) -> SampleFiles:
-        """The texts of round `k`: always the same object, so that each file has one writer."""
+        """The files of round `k`: always the same object, so that each file has one writer."""
         found = self._texts.get(k)
         if found is None:
             found = self._texts[k] = SampleFiles(self.round(k))
         return found
 
     def sync(self) -> None:
-        """Make every text put so far survive a power loss."""
+        """Make every line appended so far survive a power loss."""
         for texts in list(self._texts.values()):
             texts.sync()
 
@@ -177,7 +193,7 @@ class RunFolder:
         if texts is not None:
             texts.close()
         folder = self.round(k)
-        folder.mkdir(parents=True, exist_ok=True)  # a round whose every task was left out has no text
+        folder.mkdir(parents=True, exist_ok=True)  # a round that skipped every task has no text
         files = sorted(p for p in folder.glob("*.jsonl"))
         entries = {p.name: {"sha256": hash_file(p), "bytes": p.stat().st_size} for p in files}
         write_json(folder / MANIFEST, {"round": k, "files": entries})
@@ -206,8 +222,38 @@ def open_run(name: str | Path | None, runs: Path) -> RunFolder:
     raise RecordError(f"no run called {name}: neither {Path(name)} nor {runs / name} holds a run.json")
 
 
+def settings_file(run: RunFolder) -> Path | None:
+    """The file with a run's configuration, of a loop or of `refine`; None when it has none."""
+    files = (run.path / name for name in (LOOP, REFINED))
+    return next((file for file in files if file.exists()), None)
+
+
+def is_refining(run: RunFolder) -> bool:
+    """Whether `refine` wrote the run, and not a loop."""
+    return (run.path / REFINED).exists()
+
+
+def command_to_resume(run: RunFolder) -> str:
+    """The command that resumes a run."""
+    return f"funreason {'refine' if is_refining(run) else 'loop'} --resume {run.path}"
+
+
+def resume_hint(run: RunFolder) -> str:
+    """How to resume a run that was stopped, as its record says it."""
+    return f"resume with: {command_to_resume(run)}"
+
+
+def read_settings(run: RunFolder) -> dict[str, Any]:
+    """A run's configuration as plain data; empty when it has none, or one that holds no keys."""
+    import yaml  # here: most readers of a record do without
+
+    file = settings_file(run)
+    found = yaml.safe_load(file.read_text()) if file is not None else {}
+    return found if isinstance(found, dict) else {}
+
+
 def alive(pid: int) -> bool:
-    """Whether this host has a process of that number, be it somebody else's."""
+    """Whether this host has a process with that id, whichever user owns it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -223,8 +269,8 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write `text` by rename: a reader, and whoever comes after a kill, finds all of it or what was there before."""
-    scratch = path.with_name(f".{path.name}.new-{os.getpid()}")  # two processes may write it in one moment
+    """Write `text` by rename: a reader, also after a kill, finds all of it or what was there before."""
+    scratch = path.with_name(f".{path.name}.new-{os.getpid()}")  # two processes may write it at the same time
     try:
         scratch.write_text(text, encoding="utf-8")
         scratch.replace(path)
@@ -239,15 +285,4 @@ def hash_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
-
-def _lock(handle: int) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-            raise
         # A file system without locks, such as some network ones, for which nothing is promised.
-
-
-def _mine(life: WriterStatus) -> bool:
-    return (life.pid, life.host) == (os.getpid(), socket.gethostname())

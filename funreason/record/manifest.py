@@ -1,8 +1,12 @@
-"""Hashes of what a run has written for good, and whether the files still are what they were.
+"""Hashes of what a run has written for good, whether the files still are what they were, and what can be removed.
 
 `manifest.json` in the run's folder lists files that never change once they are listed: configuration, gate items and
-answers, weights, and, from the run's end on, its log. A round's texts have a manifest of their own in the round's
-folder. Both are written last, by rename, so that what they list was whole.
+answers, weights, and, from the run's end on, its log. A round's texts have their own manifest in the round's folder.
+Both are written last, by rename, so that what they list was whole.
+
+`prune` removes weights that no gate accepted, checkpoints, and what a kill left half made. It keeps the weights that
+any round continued with, those that an unfinished round has trained, and every text and event: the record is the same
+before and after, and the run can still be resumed.
 """
 
 from __future__ import annotations
@@ -14,21 +18,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from funreason.record.events import LogMessage
-from funreason.record.folder import RecordError, RunFolder, hash_file, write_json
-from funreason.record.log import EventLog
+from funreason.record.folder import LOOP, RECORDS, REFINED, RunFolder, hash_file, write_json
+from funreason.record.log import EventLog, RecordError
 from funreason.record.sample_files import MANIFEST
-from funreason.record.settings import LOOP, RECORDS, REFINED
 
 LASTING = (LOOP, REFINED, RECORDS, "refined-*.json", "refined-*.jsonl", "gate-items/**/*", "gate/**/*", "weights/*/*")
 LOG = ("events/*.jsonl",)
 """A log is listed when the run has ended: until then its last file grows."""
 WHOLE = ("finished", "refused")
-"""How runs end that are listed whole."""
-TORN = "it is written in one piece, so a loss of power or another hand has changed it"
+"""The final states in which all of a run's files are listed."""
+TORN = "it is written in one piece, so a loss of power or another program has changed it"
 
 
 class Verified(NamedTuple):
-    """What a look at all hashes found: how many files were right, what is wrong, what no manifest lists."""
+    """The result of checking all hashes: how many files were right, what is wrong, what no manifest lists."""
 
     files: int
     wrong: list[str]
@@ -44,7 +47,7 @@ def seal_run(run: RunFolder, *, ended: bool = False) -> None:
 
 
 def unlist(run: RunFolder, removed: str) -> None:
-    """Take what lay in the folder `removed` (relative to the run) from the list: it was removed on purpose."""
+    """Drop the files of the folder `removed` (relative to the run) from the list: they were removed on purpose."""
     known = _files(run.path / MANIFEST) or {}
     if known:
         left = {name: entry for name, entry in known.items() if not name.startswith(f"{removed}/")}
@@ -52,30 +55,28 @@ def unlist(run: RunFolder, removed: str) -> None:
 
 
 def verify(run: RunFolder) -> Verified:
-    """Compare every listed file with its hash. What ended must be listed, files that nobody lists are named."""
+    """Compare every listed file with its hash. Ended rounds and runs must be listed; unlisted files are named."""
     state, listed, wrong = run.state(), dict[str, tuple[dict[str, Any], str]](), list[str]()
-    owed = [(run.path, "", state.status in WHOLE)]
-    owed += [(run.round(k), f"{run.round(k).name}/", bool(k and r.ended)) for k, r in sorted(state.rounds.items())]
-    for folder, prefix, ended in owed:
+    expected = [(run.path, "", state.status in WHOLE)]
+    expected += [(run.round(k), f"{run.round(k).name}/", bool(k and r.ended)) for k, r in sorted(state.rounds.items())]
+    for folder, prefix, ended in expected:
         files = _files(folder / MANIFEST)
         if files is None:
             wrong.append(f"{prefix}{MANIFEST} cannot be read: {TORN}")
         elif ended and not (folder / MANIFEST).exists():
             wrong.append(f"{prefix}{MANIFEST} is missing, though the {'round' if prefix else 'run'} has ended")
         listed |= {f"{prefix}{name}": (entry, f"{prefix}{MANIFEST}") for name, entry in (files or {}).items()}
-    wrong += [text for name, (entry, by) in listed.items() if (text := _mismatch(run.path, name, entry, by))]
+    for name, (entry, by) in listed.items():
+        path = run.path / name
+        found = _entry(path) if path.is_file() else None
+        if found is None:
+            wrong.append(f"{name} is missing, but {by} lists it")
+        elif found["bytes"] != entry.get("bytes"):
+            wrong.append(f"{name} has {found['bytes']} bytes, but {by} says {entry.get('bytes')}")
+        elif found != entry:
+            wrong.append(f"{name} has other bytes than {by} says: sha256 {found['sha256'][:12]}")
     present = set(_found(run.path, (*LASTING, *LOG, "round-*/*.jsonl")))
     return Verified(len(listed) - len(wrong), wrong, sorted(present - listed.keys()))
-
-
-def _mismatch(root: Path, name: str, entry: dict[str, Any], by: str) -> str:
-    path = root / name
-    if not path.is_file():
-        return f"{name} is missing, but {by} lists it"
-    found = _entry(path)
-    if found["bytes"] != entry.get("bytes"):
-        return f"{name} has {found['bytes']} bytes, but {by} says {entry.get('bytes')}"
-    return "" if found == entry else f"{name} has other bytes than {by} says: sha256 {found['sha256'][:12]}"
 
 
 def _entry(path: Path) -> dict[str, Any]:
@@ -101,42 +102,36 @@ def _found(root: Path, patterns: tuple[str, ...]) -> Iterator[str]:
                 yield name
 
 
-# What of a run can go without loss: weights that no gate let through, checkpoints, what a kill left half made.
-#
-# Kept are the weights that any round went on with, those that a round still open has trained, and every text and event:
-# the record tells the same before and after, and the run can still be taken up again.
-
-
 class Prunable(NamedTuple):
-    """Something that can go: where it lies, its size, and why nobody needs it."""
+    """Something that can be removed: its path, its size, and why it is not needed."""
 
     path: Path
     bytes: int
     why: str
 
 
-def spare(run: RunFolder) -> list[Prunable]:
+def prunable(run: RunFolder) -> list[Prunable]:
     """What `prune` would remove."""
     rounds = run.state().rounds
     accepted = {r.weights for r in rounds.values()} | {(run.path / "model").resolve().name}
-    owed = {r.update.weights for r in rounds.values() if r.update is not None and not r.ended}
+    untested = {r.update.weights for r in rounds.values() if r.update is not None and not r.ended}
     over = {run.checkpoint(k) for k, r in rounds.items() if r.ended}
     found = []
     for path in sorted(p for p in run.weights.glob("*") if p.is_dir()):
         if path in over or path.name.startswith((".", "fresh-")):
             found.append(Prunable(path, size_of(path), "left by an update that is over"))
-        elif not path.name.startswith("checkpoint-") and path.name not in accepted | owed:
+        elif not path.name.startswith("checkpoint-") and path.name not in accepted | untested:
             found.append(Prunable(path, size_of(path), "weights that the gate did not let through"))
     return found
 
 
 def prune(run: RunFolder) -> list[Prunable]:
-    """Remove what can go, and say so in the log. RecordError while a process writes the run."""
-    with run.alone():
-        life = run.life()
-        if life and life.status in ("running", "stale"):
-            raise RecordError(f"{run.path} is being written by process {life.pid}; stop it before pruning")
-        gone = spare(run)
+    """Remove what can go, and log it. RecordError while a process writes the run."""
+    with run.locked():
+        writer = run.writer_status()
+        if writer and writer.status in ("running", "stale"):
+            raise RecordError(f"{run.path} is being written by process {writer.pid}; stop it before pruning")
+        gone = prunable(run)
         for thing in gone:
             unlist(run, thing.path.relative_to(run.path).as_posix())
             shutil.rmtree(thing.path)

@@ -1,8 +1,8 @@
 """Text from outside, made safe to print: what a model, a file or an exception says must not steer the terminal.
 
 A terminal obeys control characters (`ESC ]0;…BEL` renames its window, CR overwrites a line) and draws text backwards
-after a bidi override, so a record could show something else than it holds. Each of them is replaced by a sign that
-can be seen. Everything that is printed and was not written by this project goes through `plain`.
+after a bidi override, so a record could show something else than it holds. Each of them is replaced by a visible sign.
+All printed text that this project did not write itself goes through `plain`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ def plain(text: object, *, lines: bool = False) -> str:
 
     C0 controls and DEL become their pictures (ESC is ␛), all others their code point (`⟨U+202E⟩`).
     """
-    return _UNSAFE.sub(lambda found: found[0] if lines and found[0] in _LINES else _sign(found[0]), str(text))
 
+    def sign(found: re.Match[str]) -> str:
+        char, code = found[0], ord(found[0])
+        if lines and char in _LINES:
+            return char
+        if code < 0x20:
+            return chr(0x2400 + code)
+        return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
 
-def _sign(char: str) -> str:
-    code = ord(char)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+    return _UNSAFE.sub(sign, str(text))

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from funreason.record.log import RecordError, append, as_line
+from funreason.record.log import RecordError, append_line, as_line
 from funreason.types import Origin, Sample, Task, Verdict
 
 ENDS = ("kept", "text", "dropped", "dead")
@@ -44,8 +44,8 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
 assert Line.__struct_fields__ == Sample.__struct_fields__
 
 
-class Said(msgspec.Struct, frozen=True):
-    """What a node's judge said of a sample's attempt."""
+class PendingVerdict(msgspec.Struct, frozen=True):
+    """A judge's verdict on one attempt of a sample that has not ended yet."""
 
     id: str
     attempt: int
@@ -61,7 +61,7 @@ class SampleFiles:
         self._files: dict[str, tuple[int, Path]] = {}
         self._known: dict[str, Task] = {}
 
-    def put(self, kind: str, sample: Sample) -> None:
+    def append(self, kind: str, sample: Sample) -> None:
         """Append a sample to `<kind>.jsonl`, and its task to `tasks.jsonl` when it is new."""
         task = sample.task
         if not self._known:
@@ -72,20 +72,20 @@ class SampleFiles:
         id, _, *more = msgspec.structs.astuple(sample)
         self._write(kind, Line(id, task.id, *more))
 
-    def say(self, said: Said) -> None:
+    def append_verdict(self, verdict: PendingVerdict) -> None:
         """Append a verdict to `judged.jsonl`."""
-        self._write(JUDGED, said)
+        self._write(JUDGED, verdict)
 
-    def said(self) -> Iterator[Said]:
+    def verdicts(self) -> Iterator[PendingVerdict]:
         """The verdicts of `judged.jsonl`."""
-        return self._lines(JUDGED, msgspec.json.Decoder(Said))
+        return self._lines(JUDGED, msgspec.json.Decoder(PendingVerdict))
 
     def delete_verdicts(self) -> None:
         """Remove `judged.jsonl`: every sample has ended, and its end holds all its verdicts."""
-        self.forget(JUDGED)
+        self.delete(JUDGED)
 
-    def forget(self, kind: str) -> None:
-        """Remove `<kind>.jsonl`, so that it can be written anew."""
+    def delete(self, kind: str) -> None:
+        """Remove `<kind>.jsonl`, so that it can be written again."""
         if kind in self._files:
             os.close(self._files.pop(kind)[0])
         (self.folder / f"{kind}.jsonl").unlink(missing_ok=True)
@@ -115,12 +115,12 @@ class SampleFiles:
         return {task.id: task for task in self._lines("tasks", msgspec.json.Decoder(Task))}
 
     def sync(self) -> None:
-        """Make everything put so far survive a power loss."""
+        """Make everything appended so far survive a power loss."""
         for file, _ in list(self._files.values()):
             os.fsync(file)
 
     def close(self) -> None:
-        """Sync and close every file; the next `put` opens them again."""
+        """Sync and close every file; the next `append` opens them again."""
         self.sync()
         while self._files:
             os.close(self._files.popitem()[1][0])
@@ -130,7 +130,7 @@ class SampleFiles:
             path = self.folder / f"{kind}.jsonl"
             self._files[kind] = self._open(path), path
         file, path = self._files[kind]
-        append(file, as_line(thing), path)
+        append_line(file, as_line(thing), path)
 
     def _open(self, path: Path) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)

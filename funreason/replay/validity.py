@@ -1,7 +1,7 @@
-"""Which recorded verdicts stand under another configuration: those that asking anew could only repeat.
+"""Which recorded verdicts are valid under another configuration: those that asking again could only repeat.
 
-No judge is asked to find out. Where the record cannot tell what a judge would say now, the answer is why, in words
-that end the sentence "its verdicts cannot be used: …".
+No judge is asked to find out. Where the record cannot tell what a judge would say now, the answer is why, in words that
+end the sentence "its verdicts cannot be used: …".
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from funreason.agents.judges.llm.panel import VoteRule
 from funreason.agents.judges.rules.verdicts import passed
 from funreason.agents.regenerator import resampling_yields
 from funreason.config import Config, LlmJudges
-from funreason.replay.recorded import Again
+from funreason.replay.recorded import Regeneration
 from funreason.runtime.graph import STAGES
 from funreason.types import Outcome, Sample, Verdict
 
 UNTHOUGHT = ("cot.missing", "cot.empty")
 COUNTING = {"vote", "threshold", "concurrency", "cache", "cache_entries"}
-"""Settings of the LLM judges that change nothing about what a model answers."""
+"""Settings of the LLM judges that do not affect what a model answers."""
 
 
 class VerdictValidity:
@@ -36,7 +36,7 @@ class VerdictValidity:
         self._own = _own(old), _own(new)
 
     def verdict(self, sample: Sample, node: str, verdict: Verdict) -> Verdict | str:
-        """What the judge of `node` says now of this attempt, or why nobody knows."""
+        """The verdict of `node`'s judge on this attempt under the new configuration, or why it is unknown."""
         if node not in STAGES:
             same = self._own[0].get(node) == self._own[1].get(node)
             return verdict if same else "another agent judges there now"
@@ -50,8 +50,8 @@ class VerdictValidity:
             return self._same(sample, verdict)
         return f"fcdr.stages.{node} was {before} and is {now}"
 
-    def regenerated(self, sample: Sample, again: Again) -> str:
-        """Why a recorded regeneration does not stand for this attempt; empty when it does."""
+    def regenerated(self, sample: Sample, again: Regeneration) -> str:
+        """Why a recorded regeneration is not valid for this attempt; empty when it is."""
         old, new = self.old.fcdr, self.new.fcdr
         asker = sample.verdicts[-1].stage if sample.verdicts else ""
         if asker != again.asker:
@@ -68,26 +68,23 @@ class VerdictValidity:
     def _same(self, sample: Sample, verdict: Verdict) -> Verdict | str:
         """The verdict of a stage that is judged as before."""
         if _by_model(verdict):
-            return self._of_models(sample, verdict)
+            if verdict.reason == "judge.too_long":  # no model was asked
+                return verdict
+            if self._asked_else:
+                return "other models, or other settings of fcdr.llm, judge there now"
+            if not self._recount:
+                return verdict
+            if not verdict.votes:
+                return "the votes were not recorded, so they cannot be counted again"
+            if self._unscored:
+                return "its votes were given without a score, which fcdr.llm.accept: mean asks for"
+            return recounted(verdict, sample, self._accept)
         required = self.old.fcdr.require_thinking, self.new.fcdr.require_thinking
         if verdict.stage == "cot" and required == (True, False) and verdict.reason in UNTHOUGHT:
             return passed("cot")
         if verdict.stage == "cot" and required == (False, True) and verdict.outcome == Outcome.PASS:
             return "fcdr.require_thinking asks for thinking that may not be there"
         return verdict
-
-    def _of_models(self, sample: Sample, verdict: Verdict) -> Verdict | str:
-        if verdict.reason == "judge.too_long":  # nobody was asked
-            return verdict
-        if self._asked_else:
-            return "other models, or other settings of fcdr.llm, judge there now"
-        if not self._recount:
-            return verdict
-        if not verdict.votes:
-            return "the votes were not recorded, so they cannot be counted anew"
-        if self._unscored:
-            return "its votes were given without a score, which fcdr.llm.vote: mean asks for"
-        return recounted(verdict, sample, self._accept)
 
 
 def _by_model(verdict: Verdict) -> bool:

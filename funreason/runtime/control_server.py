@@ -14,7 +14,7 @@ from types import TracebackType
 
 import msgspec
 
-from funreason.record.control import SOCKET, Ask, Told, Verb, socket_address
+from funreason.record.control import SOCKET, ControlReply, ControlRequest, Verb, socket_address
 from funreason.record.events import Event, LogMessage, Paused
 from funreason.stop import StopRequest
 
@@ -52,9 +52,9 @@ class ControlServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            told = self._do(msgspec.json.decode(await reader.readline(), type=Ask).verb)
+            told = self._do(msgspec.json.decode(await reader.readline(), type=ControlRequest).verb)
         except (msgspec.DecodeError, ValueError) as error:
-            told = Told(False, f"not understood: {error}")
+            told = ControlReply(False, f"not understood: {error}")
         try:
             writer.write(msgspec.json.encode(told) + b"\n")
             await writer.drain()
@@ -63,15 +63,15 @@ class ControlServer:
         finally:
             writer.close()
 
-    def _do(self, verb: Verb) -> Told:
+    def _do(self, verb: Verb) -> ControlReply:
         if verb == "stop_after_round":
             self._stop.after_round = True
             self._write(LogMessage(level="info", text="a viewer asked to stop after this round"))
-            return Told(True, "the run stops when this round is over")
+            return ControlReply(True, "the run stops when this round is over")
         if verb == "pause":
             self._stop.pause()
             self._write(Paused(on=True))
-            return Told(True, "the run waits before its next draw, step or phase")
+            return ControlReply(True, "the run waits before its next draw, step or phase")
         self._stop.resume()
         self._write(Paused(on=False))
-        return Told(True, "the run goes on")
+        return ControlReply(True, "the run goes on")

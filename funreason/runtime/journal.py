@@ -14,7 +14,7 @@ from functools import partial
 from threading import Event, RLock, Thread
 
 from funreason.bus.agent import ENDED
-from funreason.data.form import Refusal
+from funreason.data.records import Refusal
 from funreason.policies.protocol import Sync
 from funreason.record import events as ev
 from funreason.record.folder import HEARTBEAT_S, RunFolder, WriterStatus
@@ -100,10 +100,10 @@ class Journal:
     def _beat(self) -> None:
         """One heartbeat; leaves the process when the run is no longer its own."""
         try:
-            if not self.folder.mine():  # after a long sleep, say: whatever is written now would be written twice
-                removed = self.folder.life() is None  # maybe in this moment, when the folder itself is still there
+            if not self.folder.is_owner():  # after a long sleep, say: whatever is written now would be written twice
+                removed = self.folder.writer_status() is None  # maybe just now, with the folder still there
                 _leave(gone(self.folder) if removed else f"{self.folder.path} was taken over by another process")
-            self.folder.beat("running")
+            self.folder.heartbeat("running")
             self._missed = 0
         except RecordError as error:  # a full disk may have room again; the run's own next line decides
             self._missed += 1
@@ -167,7 +167,7 @@ class Journal:
     def _last_beat(self, status: str) -> None:
         with self._pulse:
             if self.folder.path.exists():
-                self.folder.beat(status)
+                self.folder.heartbeat(status)
 
 
 def gone(folder: RunFolder) -> str:

@@ -15,8 +15,8 @@ from typing import NamedTuple, Protocol
 from funreason.calls.schema import check_call
 from funreason.config import OWN_TASKS, ConfigError, References, Suite, Tasks
 from funreason.config import TOOLBOX as TOOLBOX
-from funreason.data.form import DataError, Refusal
 from funreason.data.reading import read_tasks
+from funreason.data.records import DataError, Refusal
 from funreason.record.state import State
 from funreason.types import Task
 

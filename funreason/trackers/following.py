@@ -40,5 +40,5 @@ def send(run: RunFolder, tracker: Tracker, *, follow: bool, pid: int | None = No
 
 
 def _running(run: RunFolder) -> bool:
-    life = run.life()
+    life = run.writer_status()
     return life is not None and life.status in ("running", "stale")

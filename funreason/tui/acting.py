@@ -10,7 +10,7 @@ from pathlib import Path
 
 from textual.app import App
 
-from funreason.record.control import Verb, ask, can_ask
+from funreason.record.control import Verb, can_control, send_request
 from funreason.record.folder import RecordError, RunFolder
 from funreason.tui.dialogs import Asking, Reading, Sure
 from funreason.tui.feed import Feed, ReplayFeed
@@ -233,7 +233,7 @@ class Acting(App[None]):
     @property
     def can_steer(self) -> bool:
         """Whether the run has a socket to ask."""
-        return can_ask(self.feed.folder.path)
+        return can_control(self.feed.folder.path)
 
     def action_pause_run(self) -> None:
         """Ask the run to wait, or to go on."""
@@ -258,7 +258,7 @@ class Acting(App[None]):
         self.push_screen(Sure(question), answer)
 
     async def _last_error(self, verb: Verb) -> None:
-        told = await ask(self.feed.folder.path, verb)
+        told = await send_request(self.feed.folder.path, verb)
         self.say(told.text, warn=not told.ok)
 
     def switch_run(self, folder: RunFolder) -> None:

@@ -76,7 +76,7 @@ class LiveFeed:
     def __init__(self, folder: RunFolder, clock: Clock) -> None:
         self.folder = folder
         self.state = State()
-        self.life = folder.life()
+        self.life = folder.writer_status()
         self._clock = clock
         self._reader = LogReader(folder.events)
         self._events: Iterator[AnyEvent] | None = None
@@ -130,7 +130,7 @@ class LiveFeed:
         if now - self._life_at < LIFE_S:
             return False
         before, self._life_at = self.life, now
-        self.life = self.folder.life()
+        self.life = self.folder.writer_status()
         return self.life != before
 
 

@@ -1,6 +1,7 @@
-"""Adversarial samples for the contract test: extreme forms of what models and data files really contain.
+"""Samples that break judges: what models and data files really hold, in the forms that hurt most.
 
-A judge may answer with any outcome it declares. It must not raise, hang, block the event loop or change the sample.
+None has a right verdict here. A judge may answer whatever it declares; it may not raise, hang, block the event loop or
+change the sample.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from funreason.types import Call, Sample, Task, changed
 
 MEGABYTE = 1_000_000
 DEEP = 5_000
-"""Nested brackets: far deeper than a recursive parser can follow."""
+"""Nested brackets: far deeper than a recursive reader can follow."""
 NESTED = 100
-"""Levels of a nested schema: more than any parser here follows, fewer than Python's recursion limit."""
+"""Levels of a nested schema: more than any reader here follows, fewer than Python's own."""
 
 TOOL: dict[str, Any] = {
     "name": "get_weather",
@@ -29,7 +30,7 @@ GOOD = Sample(
 )
 
 
-def nasty_samples() -> list[Sample]:
+def adversarial_samples() -> list[Sample]:
     """One sample of each kind; its id says which."""
     return [*_answers(), *_thoughts(), *_queries(), *_tasks()]
 

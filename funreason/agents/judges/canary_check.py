@@ -77,14 +77,14 @@ class CanaryCheck:
             return
         count = max(LEAST, math.ceil(settings.share * samples / (2 * len(judges))))
         canaries = CanarySet(await self._tasks(tasks, SPARE * count, k), self.config.seed, k)
-        texts.forget(CANARIES)  # left by an interrupted attempt
+        texts.delete(CANARIES)  # left by an interrupted attempt
         turns = asyncio.Semaphore(self.config.fcdr.samples_at_once)
         heard = await _all(self._asked(*each, canaries, count, turns) for each in judges.items())
         self.stop.check()
         told = []
         for node, said in zip(judges, heard, strict=True):
             for each in said:
-                texts.put(CANARIES, each.canary.sample.judged(each.verdict))
+                texts.append(CANARIES, each.canary.sample.judged(each.verdict))
             told.append(_examined(k, node, said))
         for event in told:
             self.write(event)

@@ -1,8 +1,7 @@
-"""The contract test of a judge (`funreason agents test`): what the bus and the record rely on.
+"""The contract test of a judge: what the bus and the record rely on, tried on ordinary and on adversarial samples.
 
-The judge is called outside any run, on ordinary and on adversarial samples. The test does not say whether its verdicts
-are right; canaries do (`docs/judges.md`). A judge that keeps the contract cannot stop a run, block it or change another
-judge's sample.
+It asks the judge itself, outside any run, so it says nothing about whether the verdicts are right: canaries do that
+(`docs/judges.md`). A judge that keeps the contract cannot stop a run, hang it, or change another judge's sample.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Iterable, Sequence, Set
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
-from funreason.agents.judges.adversarial_samples import nasty_samples
+from funreason.agents.judges.adversarial_samples import adversarial_samples
 from funreason.agents.judges.custom import declared, is_broken_off
 from funreason.agents.judges.event_loop_guard import EventLoopBlocked, EventLoopGuard
 from funreason.agents.judges.rules.verdicts import outcomes_of
@@ -24,9 +23,26 @@ from funreason.agents.references import reference_sample
 from funreason.data.toolbox import generate
 from funreason.types import Sample
 
+ORDINARY = 40
+"""Reference answers of the embedded domain, in all its categories."""
+HOLDS_S = 0.25
+"""The longest step a judge may take: a sample of a megabyte may be read, nothing may be waited for."""
+LIMIT_S = 10.0
+"""How long one judgement may take; an agent that asks a model needs seconds. The first that is late ends the test."""
+BUDGET_S = 60.0
+"""How long samples are put to a slow judge; those left over are not asked, and the report says so."""
+TRIES = 3
+"""How often a step that was too long is tried again: it may have waited for a page."""
+TIMED = 10
+"""How often each ordinary sample is judged for the speed."""
+SHOWN = 3
+"""Of samples with a fault, how many are named."""
+
+Sign = Literal["kept", "broken", "told"]
+
 
 class Trial(NamedTuple):
-    """One call of a judge: its answer or fault. `took_s` includes waiting, `held_s` is the longest blocking step."""
+    """One judgement: an answer, or the fault in its place; `took_s` includes waiting, `held_s` is its longest step."""
 
     sample: Sample
     answer: Any
@@ -37,8 +53,11 @@ class Trial(NamedTuple):
     late: bool
 
 
-async def put(agent: Any, sample: Sample, limit_s: float) -> Trial:
-    """Ask `agent` about `sample`, for at most `limit_s` seconds. Any exception but Ctrl-C is a fault of the agent."""
+async def probe(agent: Any, sample: Sample, limit_s: float) -> Trial:
+    """Ask `agent` for a verdict on `sample` within `limit_s` seconds.
+
+    Whatever it raises is its fault, Ctrl-C is not.
+    """
     before, answer, fault, cut, timed = copy.deepcopy(sample), None, "", False, None
     limit = asyncio.timeout(limit_s)
     try:
@@ -48,49 +67,25 @@ async def put(agent: Any, sample: Sample, limit_s: float) -> Trial:
     except KeyboardInterrupt:
         raise
     except EventLoopBlocked:
-        fault, cut = f"blocked the event loop for {limit_s:.0f} s", True
+        fault, cut = f"held the event loop for {limit_s:.0f} s", True
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and is_broken_off():
             raise
-        fault = _end_of(error)
-    if limit.expired():  # even if the agent answered its cancellation
+        fault = "".join(traceback.format_exception(error)[-2:]).strip()
+    if limit.expired():  # whatever it did when it was cancelled
         fault, cut = f"no answer within {limit_s:.0f} s", True
     took_s, held_s = (timed.took_s, timed.longest_s) if timed is not None else (0.0, 0.0)
-    return Trial(sample, answer, fault or _unreadable(answer), took_s, held_s, sample != before, cut)
-
-
-def _end_of(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error)[-2:]).strip()
-
-
-def _unreadable(answer: Any) -> str:
-    words = outcomes_of(answer)
-    if words is None:
-        return f"answered with {type(answer).__name__}; expected a Verdict, an outcome, an Emit or a list of Emit"
-    wrong = [word for word in words if not isinstance(word, str)]
-    return f"answered with the outcome {wrong[0]!r}, which is not a string" if wrong else ""
-
-
-ORDINARY = 40
-"""Reference answers of the embedded domain, in all its categories."""
-HOLDS_S = 0.25
-"""Longest blocking step allowed: enough to parse a sample of a megabyte, not to wait for anything."""
-LIMIT_S = 10.0
-"""Time limit of one call; an agent that asks a model needs seconds. The first one over it ends the test."""
-BUDGET_S = 60.0
-"""Time limit for all samples; the report says how many were left out."""
-TRIES = 3
-"""Retries of a blocking step: it may have waited for a page fault."""
-TIMED = 10
-"""Calls per ordinary sample in the speed test."""
-SHOWN = 3
-"""Samples with a fault that are named."""
-
-Sign = Literal["kept", "broken", "told"]
+    outcomes = outcomes_of(answer)
+    wrong = [outcome for outcome in outcomes or () if not isinstance(outcome, str)]
+    if not fault and outcomes is None:
+        fault = f"answered with {type(answer).__name__}; expected a Verdict, a word, an Emit or a list of Emit"
+    elif not fault and wrong:
+        fault = f"answered with the outcome {wrong[0]!r}, which is no word"
+    return Trial(sample, answer, fault, took_s, held_s, sample != before, cut)
 
 
 class Clause(NamedTuple):
-    """One clause of the contract: kept, broken, or `told`, which is information only."""
+    """One clause of the contract: kept, broken, or only reported (`told`)."""
 
     name: str
     sign: Sign
@@ -98,14 +93,14 @@ class Clause(NamedTuple):
 
 
 async def clauses(agent: Any, outcomes: Iterable[str] = ()) -> list[Clause]:
-    """Test every clause on a loaded agent.
+    """Every clause, tried on `agent`, which has passed `load_agent`.
 
-    `outcomes` are allowed in addition to the usual ones and those the agent declares.
+    `outcomes` are words it may answer beyond the usual ones and those that it declares itself.
     """
     ordinary = [reference_sample(task, f"ordinary/{task.id}") for task in generate("new_dev", ORDINARY, 0)]
-    samples = [*ordinary, *nasty_samples()]
+    samples = [*ordinary, *adversarial_samples()]
     first = await _ask_all(agent, samples)
-    # In another order, so that an agent that counts its calls does not look deterministic.
+    # In another order: an agent that counts its calls must not look deterministic.
     second = await _ask_all(agent, [asked.sample for asked in reversed(first) if not asked.fault])
     timed = await _ask_for_speed(agent, [asked.sample for asked in first[:ORDINARY] if not asked.fault])
     return [
@@ -124,11 +119,11 @@ def broken(found: Sequence[Clause]) -> bool:
 
 
 async def _ask_all(agent: Any, samples: Sequence[Sample]) -> list[Trial]:
-    """Ask about the samples one by one until a call is late or the time is up."""
+    """The samples one by one, until the judge is late once or the time is over."""
     asked: list[Trial] = []
     until = perf_counter() + BUDGET_S
     for sample in samples:
-        asked.append(await put(agent, sample, LIMIT_S))
+        asked.append(await probe(agent, sample, LIMIT_S))
         if asked[-1].late or perf_counter() > until:
             break
     return asked
@@ -139,7 +134,7 @@ def _answers(asked: Sequence[Trial], again: Sequence[Trial], wanted: int) -> Cla
     faults += [f"{each.sample.id}, asked again: {each.fault}" for each in again if each.fault]
     most = f"{len(asked)} of {wanted} samples asked" if len(asked) < wanted else f"all {wanted} samples asked"
     if not faults:
-        return Clause("answers", "kept", f"{most}, adversarial ones included, and all were answered")
+        return Clause("answers", "kept", f"{most}, nasty ones too, and none without an answer")
     return Clause("answers", "broken", _some(f"{most}, {len(faults)} without a usable answer", faults))
 
 
@@ -151,8 +146,8 @@ def _outcomes(known: Set[str], asked: Sequence[Trial]) -> Clause:
     unknown = sorted(set(counts) - known)
     if not unknown:
         return Clause("outcomes", "kept", f"{told}; declared: {', '.join(sorted(known))}")
-    told += f". Not declared: {', '.join(unknown)}. Declare `outcomes = {tuple(unknown)}` on the agent, and "
-    return Clause("outcomes", "broken", f"{told}give its `agents` entry a node for each")
+    told += f". Not declared: {', '.join(unknown)}. Give the agent the attribute `outcomes = {tuple(unknown)}`, and "
+    return Clause("outcomes", "broken", f"{told}its entry in agents a node for each")
 
 
 def _determinism(agent: Any, first: Sequence[Trial], second: Sequence[Trial]) -> Clause:
@@ -162,7 +157,7 @@ def _determinism(agent: Any, first: Sequence[Trial], second: Sequence[Trial]) ->
     promised = getattr(agent, "deterministic", False)
     told = f"asked twice, {len(differ)} of {len(second)} answers differ" if second else "there was no answer to compare"
     if not promised:
-        return Clause("deterministic", "told", f"not promised (`deterministic = True` would promise it); {told}")
+        return Clause("deterministic", "told", f"not promised, as `deterministic = True` would; {told}")
     return Clause("deterministic", "broken", _some(told, differ)) if differ else Clause("deterministic", "kept", told)
 
 
@@ -173,30 +168,30 @@ async def _loop(agent: Any, asked: Sequence[Trial]) -> Clause:
         for _ in range(TRIES):
             if last.late or held[each.sample.id] <= HOLDS_S:
                 break
-            last = await put(agent, each.sample, LIMIT_S)
+            last = await probe(agent, each.sample, LIMIT_S)
             held[each.sample.id] = min(held[each.sample.id], last.held_s)
-        if last.late:  # every further sample could take the whole limit
+        if last.late:  # one that no longer answers would take the limit with each sample to come
             break
     name = max(held, key=lambda name: held[name])
-    told = f"blocked for {1000 * held[name]:.1f} ms at most, by {name}; the limit is {1000 * HOLDS_S:.0f} ms"
+    told = f"held for {1000 * held[name]:.1f} ms at most, by {name}; the limit is {1000 * HOLDS_S:.0f} ms"
     if held[name] <= HOLDS_S:
         return Clause("event loop", "kept", told)
-    return Clause("event loop", "broken", f"{told}. Move blocking work into `await asyncio.to_thread(...)`")
+    return Clause("event loop", "broken", f"{told}. Put blocking work into `await asyncio.to_thread(...)`")
 
 
 def _untouched(asked: Sequence[Trial]) -> Clause:
     touched = [each.sample.id for each in asked if each.changed]
     if not touched:
-        return Clause("samples", "kept", "unchanged")
+        return Clause("samples", "kept", "left as they were")
     return Clause("samples", "broken", _some(f"{len(touched)} were changed in place; answer with an Emit", touched))
 
 
 async def _ask_for_speed(agent: Any, samples: Sequence[Sample]) -> list[Trial]:
-    """Ask about the samples repeatedly until one is not answered or the time is up."""
+    """The samples again and again, until one is without an answer or the time is over."""
     timed: list[Trial] = []
     until = perf_counter() + LIMIT_S
     for sample in list(samples) * TIMED:
-        timed.append(await put(agent, sample, LIMIT_S))
+        timed.append(await probe(agent, sample, LIMIT_S))
         if timed[-1].fault or perf_counter() > until:
             break
     return timed

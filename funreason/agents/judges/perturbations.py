@@ -1,8 +1,8 @@
-"""Faults that turn a good sample into a bad canary, each such that exactly one stage should refuse it.
+"""Faults put into a good sample so that exactly one stage ought to refuse it: what known bad canaries are made of.
 
-Each takes a good sample and a donor, another good sample that calls none of its functions (None if there is none), and
-returns None where it cannot be applied. Faults of stage 2 change the tools, not the answer, which an LLM judge does
-not see there.
+Each function takes a good sample and another good one, the donor, that calls none of its functions (None where there is
+none), and returns None where the fault cannot be made. What stage 2 judges is changed in the tools, not in the answer,
+since a model as judge is not shown the answer there.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ APOLOGIES = (
 
 
 def text_for_call(sample: Sample, donor: Sample | None) -> Sample | None:
-    """Plain text instead of a call."""
+    """Ordinary text where a call is due."""
     return changed(sample, answer=APOLOGIES[len(sample.task.query) % len(APOLOGIES)])
 
 
 def cut_off(sample: Sample, donor: Sample | None) -> Sample | None:
-    """The call, cut in half."""
+    """The call, broken off in its middle."""
     return changed(sample, answer=sample.answer[: len(sample.answer) // 2], truncated=True)
 
 
 def tool_removed(sample: Sample, donor: Sample | None) -> Sample | None:
-    """The called functions are missing from the tools."""
+    """The called functions are not offered."""
     return _offered(sample, _without(sample.task.tools, sample))
 
 
 def foreign_tools(sample: Sample, donor: Sample | None) -> Sample | None:
-    """The tools are those of another task."""
+    """Another task's tools are offered in their place."""
     return None if donor is None else _offered(sample, _without(donor.task.tools, sample))
 
 
@@ -59,9 +59,12 @@ def foreign_thinking(sample: Sample, donor: Sample | None) -> Sample | None:
 
 def wrong_value(sample: Sample, donor: Sample | None) -> Sample | None:
     """One value is another of the same type."""
-    for name, value in _reference(sample)[0].arguments.items():
-        other = _other_value(value, _schema(sample, name), donor)
-        found = None if other is None else _with_arguments(sample, {**_reference(sample)[0].arguments, name: other})
+    call = _reference(sample)[0]
+    tool = tool_named(sample.task.tools, call.name)
+    properties = tool["parameters"]["properties"] if tool else {}
+    for name, value in call.arguments.items():
+        other = _other_value(value, properties.get(name, {}), donor)
+        found = None if other is None else _with_arguments(sample, {**call.arguments, name: other})
         if found is not None:
             return found
     return None
@@ -81,7 +84,8 @@ def unknown_parameter(sample: Sample, donor: Sample | None) -> Sample | None:
     """A parameter that the function does not have."""
     call = _reference(sample)[0]
     tool = tool_named(sample.task.tools, call.name)
-    name = next((f"{name}_2" for name in call.arguments if not _has(tool, f"{name}_2")), None)
+    properties = tool["parameters"]["properties"] if tool else {}
+    name = next((f"{name}_2" for name in call.arguments if f"{name}_2" not in properties), None)
     if name is None:
         return None
     return _with_arguments(sample, {**call.arguments, name: call.arguments[name.removesuffix("_2")]})
@@ -113,7 +117,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     "parameters": (wrong_value, missing_required, unknown_parameter),
     "format": (spaces_in_name, as_json, prose_around),
 }
-"""Faults by the stage that should refuse them. No earlier stage has a reason to."""
+"""By the stage that ought to refuse it. Every earlier stage ought to pass it."""
 
 
 def _reference(sample: Sample | None) -> Sequence[Call]:
@@ -121,7 +125,7 @@ def _reference(sample: Sample | None) -> Sequence[Call]:
 
 
 def _offered(sample: Sample, tools: list[dict[str, Any]]) -> Sample:
-    # No call can be right any more, so the reference is empty: the sample belongs to a new task.
+    # No right call is left, so the reference is empty: the sample no longer belongs to its old task.
     fields = {name: getattr(sample.task, name) for name in Task.__struct_fields__}
     return changed(sample, task=Task(**(fields | {"tools": tools, "reference": []})))
 
@@ -131,18 +135,8 @@ def _without(tools: list[dict[str, Any]], sample: Sample) -> list[dict[str, Any]
     return [tool for tool in tools if tool["name"] not in called]
 
 
-def _schema(sample: Sample, name: str) -> dict[str, Any]:
-    tool = tool_named(sample.task.tools, _reference(sample)[0].name)
-    schema: dict[str, Any] = tool["parameters"]["properties"].get(name, {}) if tool else {}
-    return schema
-
-
-def _has(tool: dict[str, Any] | None, name: str) -> bool:
-    return tool is not None and name in tool["parameters"]["properties"]
-
-
 def _other_value(value: Any, schema: dict[str, Any], donor: Sample | None) -> Any:
-    """A wrong value that fits the schema, or None."""
+    """A wrong value that fits the schema as well as the right one; None when there is none at hand."""
     choices = [choice for choice in schema.get("enum") or () if choice != value]
     if schema.get("enum"):
         return choices[0] if choices else None
@@ -157,7 +151,7 @@ def _other_value(value: Any, schema: dict[str, Any], donor: Sample | None) -> An
 
 
 def _with_arguments(sample: Sample, arguments: dict[str, Any]) -> Sample | None:
-    """The sample with other arguments in its first call; None if that is equivalent or cannot be rendered."""
+    """The sample with other arguments of its first call; None when that says the same or cannot be written."""
     first, *rest = _reference(sample)
     calls = [Call(first.name, arguments), *rest]
     if same_calls(calls, _reference(sample), sample.task.tools) is None:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import dataclasses
 import random
 
-from funreason.data.toolbox.tools import Parameter, Tool
+from funreason.data.toolbox.tools import Tool, ToolParameter
 from funreason.data.toolbox.values import THINGS, made_up
-
-__all__ = ["invented", "renamed"]
 
 VERBS = (
     "add ask bring build call carry change check clean close collect count cut draw drop fill fix get give guard hide "
@@ -45,57 +43,49 @@ def renamed(tool: Tool, rng: random.Random, made_up_share: float = 0.0) -> Tool:
     names = _slots(len(tool.parameters), rng, made_up_share)
     fresh = dict(zip([parameter.name for parameter in tool.parameters], names, strict=True))
     parameters = tuple(dataclasses.replace(parameter, name=fresh[parameter.name]) for parameter in tool.parameters)
-    says = tuple(_renamed_slots(way, fresh) for way in tool.says)
+    slots = {old: "{" + new + "}" for old, new in fresh.items()}
+    says = tuple(way.format(**slots) for way in tool.says)
     return dataclasses.replace(tool, name=_name(rng), parameters=parameters, says=says)
 
 
 def invented(rng: random.Random, made_up_share: float = 0.0) -> Tool:
-    """A tool that nobody has: random words for what it does, one to four parameters, asked for by their names."""
+    """A tool that does not exist: random words for what it does, one to four parameters, asked for by their names."""
     thing = rng.choice((rng.choice(NOUNS), rng.choice(NOUNS), rng.choice(THINGS), made_up(rng)))
     verb = rng.choice(VERBS) if rng.random() < 0.8 else made_up(rng)
     does = f"{verb} {rng.choice(('a', 'the', 'my'))} {thing}"
     name = rng.choice((f"{verb}_{thing}", f"{thing}_{verb}", _name(rng)))
-    slots = _slots(rng.choice((1, 2, 2, 3, 3, 4)), rng, made_up_share)
-    parameters = tuple(_parameter(slot, rng) for slot in slots)
-    ways = tuple(_way(does, parameters, rng) for _ in range(2))
-    return Tool(f"invented {does}", name, does, parameters, ways)
-
-
-def _parameter(name: str, rng: random.Random) -> Parameter:
-    if rng.random() < 0.2:
-        return Parameter(name, "choice", True, "{}", tuple((word, word) for word in rng.sample(THINGS, 3)))
-    clause = rng.choice(HOW).replace("{p}", name).replace("{v}", "{}")
-    return Parameter(name, rng.choice(KINDS), rng.random() < 0.8, clause)
-
-
-def _way(does: str, parameters: tuple[Parameter, ...], rng: random.Random) -> str:
-    required = [parameter for parameter in parameters if parameter.required]
-    rng.shuffle(required)
-    parts = [rng.choice(HOW).format(p=one.name, v="{" + one.name + "}") for one in required]
-    words = rng.choice((" ", ", ")).join(parts) or "now"
-    return _capital(rng.choice(LEADS).format(d=does, w=words))
+    parameters = []
+    for slot in _slots(rng.choice((1, 2, 2, 3, 3, 4)), rng, made_up_share):
+        if rng.random() < 0.2:
+            choices = tuple((word, word) for word in rng.sample(THINGS, 3))
+            parameters.append(ToolParameter(slot, "choice", True, "{}", choices))
+        else:
+            clause = rng.choice(HOW).replace("{p}", slot).replace("{v}", "{}")
+            parameters.append(ToolParameter(slot, rng.choice(KINDS), rng.random() < 0.8, clause))
+    ways = []
+    for _ in range(2):
+        required = [parameter for parameter in parameters if parameter.required]
+        rng.shuffle(required)
+        parts = [rng.choice(HOW).format(p=one.name, v="{" + one.name + "}") for one in required]
+        words = rng.choice((" ", ", ")).join(parts) or "now"
+        text = rng.choice(LEADS).format(d=does, w=words)
+        ways.append(text if text.startswith("{") else text[0].upper() + text[1:])
+    return Tool(f"invented {does}", name, does, tuple(parameters), tuple(ways))
 
 
 def _slots(count: int, rng: random.Random, made_up_share: float) -> list[str]:
     names = rng.sample(SLOTS, count)
     if not made_up_share:
         return names
-    return [_unheard(name, rng) if rng.random() < made_up_share else name for name in names]
-
-
-def _unheard(name: str, rng: random.Random) -> str:
-    word = made_up(rng)
-    return rng.choice((word, word, f"{word}_{name}", f"{name}_{word}"))
+    slots = []
+    for name in names:
+        if rng.random() < made_up_share:
+            word = made_up(rng)
+            name = rng.choice((word, word, f"{word}_{name}", f"{name}_{word}"))
+        slots.append(name)
+    return slots
 
 
 def _name(rng: random.Random) -> str:
     parts = [rng.choice((rng.choice(VERBS), rng.choice(NOUNS), made_up(rng))) for _ in range(rng.choice((1, 2, 2, 3)))]
     return "_".join(parts)
-
-
-def _renamed_slots(way: str, fresh: dict[str, str]) -> str:
-    return way.format(**{old: "{" + new + "}" for old, new in fresh.items()})
-
-
-def _capital(text: str) -> str:
-    return text if text.startswith("{") else text[0].upper() + text[1:]

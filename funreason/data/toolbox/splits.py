@@ -1,8 +1,8 @@
 """Splits: which tasks may be drawn for what, disjoint by construction.
 
 A query belongs to one bucket, by a hash of its words in sorted order, so that a query and its re-ordered or
-re-punctuated twin never part; each split owns its buckets. Beyond that, dev and gate splits use values that
-training never draws (`words.held_out`) and a way of asking for each tool that training never uses.
+re-punctuated twin are never separated; each split owns its buckets. Beyond that, dev and gate splits use values that
+training never draws (`values.held_out`) and a way of asking for each tool that training never uses.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from funreason.data.toolbox.tasks import CATEGORIES, build_task
 from funreason.data.toolbox.tools import Tool, familiar_tools, unseen_tools
 from funreason.types import Task
 
-__all__ = ["SPLITS", "generate"]
-
 BUCKETS = 20
 RENAMED_SHARE, INVENTED_SHARE = 0.35, 0.35
 """Of the pre-training tasks: how many have their tools renamed, and how many use invented tools only."""
 
 
-class Split(NamedTuple):
+class ToolboxSplit(NamedTuple):
     """Where a split's tools come from, which buckets of queries it owns, and whether its values are held out.
 
     An augmented split renames and invents tools (`augment`); `made_up_names` is the share of their parameter names
@@ -41,16 +39,16 @@ class Split(NamedTuple):
     made_up_names: float = 0.0
 
 
-SPLITS: dict[str, Split] = {
-    "pretrain": Split(familiar_tools, range(12), False, augmented=True),
-    "pretrain_harder": Split(familiar_tools, range(12), False, augmented=True, made_up_names=0.5),
-    "old_replay": Split(familiar_tools, range(12, 16), False),
-    "old_dev": Split(familiar_tools, range(16, 18), True),
-    "old_gate": Split(familiar_tools, range(18, 20), True),
-    "new_warmup": Split(unseen_tools, range(6), False),
-    "new_train": Split(unseen_tools, range(6, 16), False),
-    "new_dev": Split(unseen_tools, range(16, 18), True),
-    "new_gate": Split(unseen_tools, range(18, 20), True),
+SPLITS: dict[str, ToolboxSplit] = {
+    "pretrain": ToolboxSplit(familiar_tools, range(12), False, augmented=True),
+    "pretrain_harder": ToolboxSplit(familiar_tools, range(12), False, augmented=True, made_up_names=0.5),
+    "old_replay": ToolboxSplit(familiar_tools, range(12, 16), False),
+    "old_dev": ToolboxSplit(familiar_tools, range(16, 18), True),
+    "old_gate": ToolboxSplit(familiar_tools, range(18, 20), True),
+    "new_warmup": ToolboxSplit(unseen_tools, range(6), False),
+    "new_train": ToolboxSplit(unseen_tools, range(6, 16), False),
+    "new_dev": ToolboxSplit(unseen_tools, range(16, 18), True),
+    "new_gate": ToolboxSplit(unseen_tools, range(18, 20), True),
 }
 
 
@@ -62,10 +60,23 @@ def generate(split: str, n: int, seed: int, *, quotas: dict[str, float] | None =
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
-    rng, seen = random.Random(f"{split}:{seed}"), set[str]()
+    rng, seen, chosen = random.Random(f"{split}:{seed}"), set[str](), SPLITS[split]
     tasks = []
     for number, category in enumerate(_categories(n, quotas or dict.fromkeys(CATEGORIES, 1.0), rng)):
-        task = _fresh(SPLITS[split], category, rng, seen)
+        while True:
+            tools = chosen.tools()
+            # Refusing is learned on familiar tools only: the base is meant to fail on new ones, not to decline them.
+            if chosen.augmented and category != "irrelevance":
+                luck = rng.random()
+                if luck < INVENTED_SHARE:
+                    tools = tuple(invented(rng, chosen.made_up_names) for _ in range(5))
+                else:
+                    tools = tuple(rng.sample(tools, 8))
+                    if luck < INVENTED_SHARE + RENAMED_SHARE:
+                        tools = tuple(renamed(tool, rng, chosen.made_up_names) for tool in tools)
+            task = build_task(category, tools, rng, unseen=chosen.unseen)
+            if task.query not in seen and bucket(task.query) in chosen.buckets:
+                break
         seen.add(task.query)
         tasks.append(msgspec.structs.replace(task, id=f"{split}_{category}_{seed}_{number}", source=f"toolbox/{split}"))
     return tasks
@@ -75,25 +86,6 @@ def bucket(query: str) -> int:
     """Which of the buckets a query falls in; the order of its words, their case and the signs between do not matter."""
     words = sorted(re.findall(r"\w+", query.lower()))
     return zlib.crc32(" ".join(words).encode()) % BUCKETS
-
-
-def _fresh(split: Split, category: str, rng: random.Random, seen: set[str]) -> Task:
-    while True:
-        # Refusing is learned on familiar tools only: the base is to be lost among new ones, not to decline them all.
-        tools = _augmented(split, rng) if split.augmented and category != "irrelevance" else split.tools()
-        task = build_task(category, tools, rng, unseen=split.unseen)
-        if task.query not in seen and bucket(task.query) in split.buckets:
-            return task
-
-
-def _augmented(split: Split, rng: random.Random) -> tuple[Tool, ...]:
-    luck = rng.random()
-    if luck < INVENTED_SHARE:
-        return tuple(invented(rng, split.made_up_names) for _ in range(5))
-    few = tuple(rng.sample(split.tools(), 8))
-    return (
-        tuple(renamed(tool, rng, split.made_up_names) for tool in few) if luck < INVENTED_SHARE + RENAMED_SHARE else few
-    )
 
 
 def _categories(n: int, quotas: dict[str, float], rng: random.Random) -> list[str]:

@@ -1,6 +1,14 @@
-"""Phrasing: from a tool and its arguments to what a person would ask.
+"""Tasks: a query, the tools on offer, the right answer and the short reasoning that leads to it, in four categories.
 
-The last way of asking in a tool's list belongs to the dev and gate splits; training splits never use it.
+simple: one tool on offer, one call. multiple: two to four on offer, one call. parallel: one to three on offer, two or
+three calls, mostly of one tool. irrelevance: one to three on offer, none of which fits. Distractors come as often from
+the wanted tool's own theme as from others, so a theme alone gives nothing away. The last way of asking in a tool's list
+belongs to the dev and gate splits; training splits never use it.
+
+The reasoning first repeats what is wanted, in the words of a tool's description, then looks for a tool of that
+description and names it with each value of its call; or it finds none. A value that must be rewritten is first quoted,
+then rewritten (`seats seven is 7`). Naming comes before calling, so that the call is a copy of the reasoning, and so
+that a judge can compare the two.
 """
 
 from __future__ import annotations
@@ -13,14 +21,48 @@ from funreason.data.toolbox.tools import Tool
 from funreason.data.toolbox.values import Drawn
 from funreason.types import Call, Task
 
-__all__ = ["Request", "ask", "query_text"]
-
+CATEGORIES = ("simple", "multiple", "parallel", "irrelevance")
+SAME_TOOL_SHARE = 0.7
+"""Of parallel tasks: how many call one tool again, as BFCL's parallel category does; the others call two tools."""
 OPTIONAL_SHARE = 0.5
 LINKS = ("Also", "And then", "After that", "Then")
 
 
-class Request(NamedTuple):
-    """One wish: the tool that fulfils it, its arguments with the words that stand for them, the sentence that asks."""
+def build_task(
+    category: str, tools: Sequence[Tool], rng: random.Random, *, unseen: bool, wanted: Tool | None = None
+) -> Task:
+    """One task of `category` over `tools`, id and source left empty. `wanted` is the tool to ask for (default: any)."""
+    wanted = wanted or rng.choice(tools)
+    if category == "simple":
+        return _called([ask(wanted, rng, unseen=unseen)], [wanted], category, rng)
+    if category == "multiple":
+        others = _others(wanted, tools, rng.randint(1, 3), rng)
+        return _called([ask(wanted, rng, unseen=unseen)], [wanted, *others], category, rng)
+    if category == "parallel":
+        if rng.random() < SAME_TOOL_SHARE:
+            used = [wanted] * rng.choice((2, 2, 2, 3))
+        else:
+            used = [wanted, *_others(wanted, tools, 1, rng)]
+        spare = [tool for tool in _others(wanted, tools, rng.randint(0, 1), rng) if tool not in used]
+        requests = [ask(tool, rng, unseen=unseen) for tool in used]
+        return _called(requests, [*dict.fromkeys(used), *spare], category, rng)
+    if category == "irrelevance":
+        offered = _others(wanted, tools, rng.randint(1, 3), rng)
+        requests = [ask(wanted, rng, unseen=unseen)]
+        return Task(
+            id="",
+            query=query_text(requests, rng),
+            tools=[tool.schema() for tool in offered],
+            reference=[],
+            reference_text=refusal(requests),
+            reference_thinking=thinking(requests, offered=False),
+            category="irrelevance",
+        )
+    raise ValueError(f"category {category!r} is none of {', '.join(CATEGORIES)}")
+
+
+class ToolRequest(NamedTuple):
+    """One request: the tool that fulfils it, its arguments with the words for them, the sentence that asks."""
 
     tool: Tool
     drawn: dict[str, Drawn]
@@ -37,116 +79,56 @@ class Request(NamedTuple):
         return Call(self.tool.name, self.arguments)
 
 
-def ask(tool: Tool, rng: random.Random, *, unseen: bool) -> Request:
+def ask(tool: Tool, rng: random.Random, *, unseen: bool) -> ToolRequest:
     """One request for `tool`; `unseen` uses held-out values and allows the held-out way of asking."""
     drawn: dict[str, Drawn] = {}
     for parameter in tool.parameters:
         if parameter.required or rng.random() < OPTIONAL_SHARE:
             drawn[parameter.name] = parameter.draw(rng, unseen=unseen)
     way = rng.choice(tool.says if unseen else tool.says[:-1])
-    return Request(tool, drawn, _sentence(tool, way, drawn))
-
-
-def query_text(requests: Sequence[Request], rng: random.Random) -> str:
-    """The query that makes all the requests, one sentence each."""
-    first, *others = [request.sentence for request in requests]
-    return " ".join([first, *(_linked(sentence, rng) for sentence in others)])
-
-
-def _sentence(tool: Tool, way: str, drawn: dict[str, Drawn]) -> str:
     text = way.format(**{name: one.said for name, one in drawn.items()})
     body, end = text[:-1], text[-1]
-    extras = [p for p in tool.parameters if p.name in drawn and not p.required]
-    for parameter in extras:
-        body += " " + parameter.clause.replace("{}", drawn[parameter.name].said)
-    return body + end
+    for parameter in tool.parameters:
+        if parameter.name in drawn and not parameter.required:
+            body += " " + parameter.clause.replace("{}", drawn[parameter.name].said)
+    return ToolRequest(tool, drawn, body + end)
 
 
-def _linked(sentence: str, rng: random.Random) -> str:
-    if sentence.startswith("I "):
-        return f"{rng.choice(LINKS)} {sentence}"
-    return f"{rng.choice(LINKS)} {sentence[0].lower()}{sentence[1:]}"
+def query_text(requests: Sequence[ToolRequest], rng: random.Random) -> str:
+    """The query that makes all the requests, one sentence each."""
+    first, *others = [request.sentence for request in requests]
+    linked = [first]
+    for sentence in others:
+        keeps_case = sentence.startswith("I ")
+        linked.append(f"{rng.choice(LINKS)} {sentence if keeps_case else sentence[0].lower() + sentence[1:]}")
+    return " ".join(linked)
 
 
-# Thinking: the short reasoning the references show.
-#
-# It first says what is wanted, in the words of a tool's description, then looks for a tool of that description
-# and names it with each value of its call; or it finds none. A value that must be rewritten is first quoted, then
-# rewritten (`seats seven is 7`). Naming comes before calling, so that the call is a copy of what was thought, and so
-# that a judge can hold the one against the other.
-
-__all__ = ["refusal", "thinking"]
-
-
-def thinking(requests: Sequence[Request], *, offered: bool = True) -> str:
+def thinking(requests: Sequence[ToolRequest], *, offered: bool = True) -> str:
     """The reasoning that leads from the requests to their calls, or, when no tool is `offered` for them, to none."""
     wanted = " and ".join(dict.fromkeys(request.tool.does for request in requests))
     if not offered:
         return f"Need to {wanted}. None of the tools fits."
-    return f"Need to {wanted}. {_plan(requests)}."
-
-
-def refusal(requests: Sequence[Request]) -> str:
-    """What is answered when no tool fits."""
-    return f"No tool here can {requests[0].tool.does}."
-
-
-def _plan(requests: Sequence[Request]) -> str:
     parts, last = [], ""
     for request in requests:
-        values = ", ".join(f"{name} {_spoken(one)}" for name, one in request.drawn.items())
-        parts.append(f"and {values}" if request.tool.name == last else f"{request.tool.name} fits: {values}")
+        values = []
+        for name, one in request.drawn.items():
+            if isinstance(one.value, list):
+                text = " and ".join(str(item) for item in one.value)
+            elif isinstance(one.value, bool) or one.said == str(one.value):
+                text = str(one.value)
+            else:
+                text = f"{one.said} is {one.value}"
+            values.append(f"{name} {text}")
+        shown = ", ".join(values)
+        parts.append(f"and {shown}" if request.tool.name == last else f"{request.tool.name} fits: {shown}")
         last = request.tool.name
-    return "; ".join(parts)
+    return f"Need to {wanted}. {'; '.join(parts)}."
 
 
-def _spoken(one: Drawn) -> str:
-    if isinstance(one.value, list):
-        return " and ".join(str(item) for item in one.value)
-    if isinstance(one.value, bool) or one.said == str(one.value):
-        return str(one.value)
-    return f"{one.said} is {one.value}"
-
-
-# Tasks: a query, the tools on offer and the right answer, in four categories.
-#
-# simple: one tool on offer, one call. multiple: two to four on offer, one call. parallel: one to three on offer,
-# two or three calls, mostly of one tool. irrelevance: one to three on offer, none of which fits.
-# Distractors come as often from the wanted tool's own theme as from others, so a theme alone gives nothing away.
-
-__all__ = ["CATEGORIES", "build_task"]
-
-CATEGORIES = ("simple", "multiple", "parallel", "irrelevance")
-SAME_TOOL_SHARE = 0.7
-"""Of parallel tasks: how many call one tool again, as BFCL's parallel category does; the others call two tools."""
-
-
-def build_task(
-    category: str, tools: Sequence[Tool], rng: random.Random, *, unseen: bool, wanted: Tool | None = None
-) -> Task:
-    """One task of `category` over `tools`, id and source left empty. `wanted` is the tool to ask for (default: any)."""
-    wanted = wanted or rng.choice(tools)
-    if category == "simple":
-        return _called([ask(wanted, rng, unseen=unseen)], [wanted], category, rng)
-    if category == "multiple":
-        others = _others(wanted, tools, rng.randint(1, 3), rng)
-        return _called([ask(wanted, rng, unseen=unseen)], [wanted, *others], category, rng)
-    if category == "parallel":
-        return _parallel(wanted, tools, rng, unseen=unseen)
-    if category == "irrelevance":
-        others = _others(wanted, tools, rng.randint(1, 3), rng)
-        return _refused([ask(wanted, rng, unseen=unseen)], others, rng)
-    raise ValueError(f"category {category!r} is none of {', '.join(CATEGORIES)}")
-
-
-def _parallel(wanted: Tool, tools: Sequence[Tool], rng: random.Random, *, unseen: bool) -> Task:
-    if rng.random() < SAME_TOOL_SHARE:
-        used = [wanted] * rng.choice((2, 2, 2, 3))
-    else:
-        used = [wanted, *_others(wanted, tools, 1, rng)]
-    spare = [tool for tool in _others(wanted, tools, rng.randint(0, 1), rng) if tool not in used]
-    requests = [ask(tool, rng, unseen=unseen) for tool in used]
-    return _called(requests, [*dict.fromkeys(used), *spare], "parallel", rng)
+def refusal(requests: Sequence[ToolRequest]) -> str:
+    """What is answered when no tool fits."""
+    return f"No tool here can {requests[0].tool.does}."
 
 
 def _others(wanted: Tool, tools: Sequence[Tool], count: int, rng: random.Random) -> list[Tool]:
@@ -161,7 +143,7 @@ def _others(wanted: Tool, tools: Sequence[Tool], count: int, rng: random.Random)
     return chosen
 
 
-def _called(requests: list[Request], offered: list[Tool], category: str, rng: random.Random) -> Task:
+def _called(requests: list[ToolRequest], offered: list[Tool], category: str, rng: random.Random) -> Task:
     rng.shuffle(offered)
     return Task(
         id="",
@@ -170,16 +152,4 @@ def _called(requests: list[Request], offered: list[Tool], category: str, rng: ra
         reference=[request.call for request in requests],
         reference_thinking=thinking(requests),
         category=category,
-    )
-
-
-def _refused(requests: list[Request], offered: list[Tool], rng: random.Random) -> Task:
-    return Task(
-        id="",
-        query=query_text(requests, rng),
-        tools=[tool.schema() for tool in offered],
-        reference=[],
-        reference_text=refusal(requests),
-        reference_thinking=thinking(requests, offered=False),
-        category="irrelevance",
     )

@@ -1,7 +1,7 @@
 """Tools: read from the two theme files, with the ways people ask for them.
 
 A parameter is written `KIND`, or `KIND? CLAUSE` when it may be left out; `familiar.yaml` explains the form.
-A tool knows how to show itself as a schema, not how to be asked for: that is `phrasing`.
+A tool can show itself as a schema; asking for it is the matter of `tasks`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,37 @@ import yaml
 
 from funreason.data.toolbox.values import JSON_TYPES, Drawn, draw
 
-__all__ = ["Parameter", "Tool", "familiar_tools", "unseen_tools"]
-
 SPEC = re.compile(r"(?P<kind>\w+)(?:\((?P<choices>[^)]*)\))?(?P<optional>\?)?\s*(?P<rest>.*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter. `clause` joins the query when an optional value is given; `{}` in it stands for the value."""
+class ToolParameter:
+    """One parameter. `clause` joins the query when an optional value is given; the value replaces `{}` in it."""
 
     name: str
     kind: str
     required: bool = True
     clause: str = "{}"
     choices: tuple[tuple[Any, str], ...] = ()
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> ToolParameter:
+        """The parameter written as `KIND`, `KIND? CLAUSE`, `choice(a, b=words)` or `flag YES / NO`.
+
+        Raises ValueError.
+        """
+        found = SPEC.fullmatch(text)
+        if found is None or found["kind"] not in JSON_TYPES:
+            raise ValueError(f"parameter {name}: {text!r} must be KIND, KIND? CLAUSE or choice(a, b)")
+        required, rest = not found["optional"], found["rest"]
+        if found["kind"] == "flag":
+            yes, no = rest.split(" / ")
+            return cls(name, "flag", required, "{}", ((True, yes), (False, no)))
+        choices = []
+        for one in filter(None, (found["choices"] or "").split(", ")):
+            value, _, said = one.partition("=")
+            choices.append((value, said or value))
+        return cls(name, found["kind"], required, rest or "{}", tuple(choices))
 
     def draw(self, rng: random.Random, *, unseen: bool) -> Drawn:
         """A value and how the query says it; for choices and flags, one of the tool's own."""
@@ -51,11 +68,11 @@ class Tool:
     theme: str
     name: str
     does: str
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[ToolParameter, ...]
     says: tuple[str, ...]
 
     def schema(self) -> dict[str, Any]:
-        """The tool in the normalised form of `record.types.Task.tools`."""
+        """The tool in the normalised form of `Task.tools`."""
         properties = {parameter.name: parameter.schema() for parameter in self.parameters}
         required = [parameter.name for parameter in self.parameters if parameter.required]
         shape = {"type": "object", "properties": properties, "required": required}
@@ -76,26 +93,14 @@ def unseen_tools() -> tuple[Tool, ...]:
 
 def _read(name: str) -> tuple[Tool, ...]:
     themes = yaml.safe_load((files(__package__) / name).read_text(encoding="utf-8"))
-    return tuple(_tool(theme, name, spec) for theme, tools in themes.items() for name, spec in tools.items())
-
-
-def _tool(theme: str, name: str, spec: dict[str, Any]) -> Tool:
-    takes = tuple(_parameter(parameter, text) for parameter, text in spec["takes"].items())
-    return Tool(theme, name, spec["does"], takes, tuple(spec["says"]))
-
-
-def _parameter(name: str, text: str) -> Parameter:
-    found = SPEC.fullmatch(text)
-    if found is None or found["kind"] not in JSON_TYPES:
-        raise ValueError(f"parameter {name}: {text!r} must be KIND, KIND? CLAUSE or choice(a, b)")
-    required, rest = not found["optional"], found["rest"]
-    if found["kind"] == "flag":
-        yes, no = rest.split(" / ")
-        return Parameter(name, "flag", required, "{}", ((True, yes), (False, no)))
-    choices = tuple(_choice(one) for one in (found["choices"] or "").split(", ") if one)
-    return Parameter(name, found["kind"], required, rest or "{}", choices)
-
-
-def _choice(text: str) -> tuple[str, str]:
-    value, _, said = text.partition("=")
-    return value, said or value
+    return tuple(
+        Tool(
+            theme,
+            name,
+            spec["does"],
+            tuple(ToolParameter.parse(parameter, text) for parameter, text in spec["takes"].items()),
+            tuple(spec["says"]),
+        )
+        for theme, tools in themes.items()
+        for name, spec in tools.items()
+    )

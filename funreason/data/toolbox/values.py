@@ -1,18 +1,19 @@
-"""The words that values are made of: names, places, things, and made-up words.
+"""Values: what a query says, and what the call must then hold.
 
-Nearly half of all string values are made-up words: a model cannot have learned them, it has to copy them
-from the query. A fifth of all values (by a hash of the text) is held out: training splits never use them,
-dev and gate splits use nothing else.
+Each kind draws a pair `(value, said)`. The familiar kinds are copied as they are. The unseen themes add codes, times
+and lists of numbers, and three kinds that must be rewritten: `few` (number words to integers), `clock` (to 24 hours)
+and `weekday` (to its short form).
+
+Nearly half of all string values are made-up words: a model cannot have learned them, it has to copy them from the
+query. A fifth of all values (by a hash of the text) is held out: training splits never use them, dev and gate splits
+use nothing else.
 """
 
 from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
-
-__all__ = ["FIRST_NAMES", "LAST_NAMES", "PLACES", "THINGS", "held_out", "made_up"]
 
 HELD_OUT_SHARE = 5
 """One value in five is kept from training."""
@@ -38,26 +39,6 @@ THINGS = (
     "pencil saddle button carpet lemon walnut harbor cinnamon ladder pumpkin feather anchor cherry barrel olive "
     "magnet copper blanket mango helmet coffee spinach tulip"
 ).split()
-
-
-def held_out(text: str) -> bool:
-    """Whether a value is kept from training, by a stable hash of its lower-cased text."""
-    return zlib.crc32(text.lower().encode()) % HELD_OUT_SHARE == 0
-
-
-def made_up(rng: random.Random) -> str:
-    """A word of two or three syllables that no list holds."""
-    middle = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(rng.choice((1, 1, 2))))
-    return middle + rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(ENDINGS)
-
-
-# Values: what a query says, and what the call must then hold.
-#
-# Each kind draws a pair `(value, said)`. The familiar kinds are copied as they stand. The unseen themes add codes,
-# times and lists of numbers, and three kinds that must be rewritten: `few` (number words to integers), `clock` (to 24
-# hours) and `weekday` (to its short form).
-
-__all__ = ["JSON_TYPES", "Drawn", "draw"]
 
 MADE_UP_SHARE = 0.45
 NUMBER_WORDS = "two three four five six seven eight nine".split()
@@ -89,7 +70,7 @@ CLOSED = ("few", "clock", "weekday", "flag", "choice")
 
 
 class Drawn(NamedTuple):
-    """A value for the call and the words that stand for it in the query."""
+    """A value for the call, and the words for it in the query."""
 
     value: Any
     said: str
@@ -101,85 +82,21 @@ def draw(kind: str, rng: random.Random, *, unseen: bool) -> Drawn:
     Lists hold only such items; closed kinds have nothing held out. Choices and flags are drawn by their parameter.
     """
     while True:
-        drawn = KINDS[kind](rng)
+        drawn = _draw(kind, rng)
         items = drawn.value if isinstance(drawn.value, list) else [drawn.said]
         if kind in CLOSED or all(held_out(str(item)) == unseen for item in items):
             return drawn
 
 
-def _word(rng: random.Random) -> Drawn:
-    word = made_up(rng) if rng.random() < MADE_UP_SHARE else rng.choice(THINGS)
-    return _same(word.capitalize() if rng.random() < 0.3 else word)
+def held_out(text: str) -> bool:
+    """Whether a value is kept from training, by a stable hash of its lower-cased text."""
+    return zlib.crc32(text.lower().encode()) % HELD_OUT_SHARE == 0
 
 
-def _person(rng: random.Random) -> Drawn:
-    first = made_up(rng).capitalize() if rng.random() < MADE_UP_SHARE else rng.choice(FIRST_NAMES)
-    if rng.random() < 0.6:
-        return _same(first)
-    return _same(f"{first} {rng.choice(LAST_NAMES)}")
-
-
-def _city(rng: random.Random) -> Drawn:
-    return _same(made_up(rng).capitalize() if rng.random() < MADE_UP_SHARE else rng.choice(PLACES))
-
-
-def _text(rng: random.Random) -> Drawn:
-    return _same(" ".join(_word(rng).said.lower() for _ in range(rng.choice((1, 2, 2)))))
-
-
-def _date(rng: random.Random) -> Drawn:
-    return _same(f"20{rng.randint(20, 29)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}")
-
-
-def _price(rng: random.Random) -> Drawn:
-    value = rng.randint(11, 999) / 10
-    return Drawn(value, repr(value))
-
-
-def _words(rng: random.Random) -> Drawn:
-    words = rng.sample([made_up(rng) for _ in range(3)] + rng.sample(THINGS, 4), rng.choice((2, 2, 3)))
-    return Drawn(words, listed(words))
-
-
-def _few(rng: random.Random) -> Drawn:
-    number = rng.randint(2, 9)
-    return Drawn(number, NUMBER_WORDS[number - 2])
-
-
-def _clock(rng: random.Random) -> Drawn:
-    hour, half = rng.randint(1, 9), rng.choice(("am", "pm", "pm"))
-    return Drawn(f"{hour + (12 if half == 'pm' else 0):02}:00", f"{hour} {half}")
-
-
-def _time(rng: random.Random) -> Drawn:
-    return _same(f"{rng.randint(6, 22):02}:{rng.randint(0, 11) * 5:02}")
-
-
-def _weekday(rng: random.Random) -> Drawn:
-    day = rng.choice(WEEKDAYS)
-    return Drawn(day[:3], day)
-
-
-def _code(rng: random.Random) -> Drawn:
-    letters = "".join(rng.choice("BCDFGHJKLMNPRSTVWXZ") for _ in range(2))
-    return _same(f"{letters}-{rng.randint(100, 999)}")
-
-
-def _numbers(rng: random.Random) -> Drawn:
-    numbers = [rng.randint(11, 199) for _ in range(rng.choice((2, 3)))]
-    return Drawn(numbers, listed([str(number) for number in numbers]))
-
-
-def _same(text: str) -> Drawn:
-    return Drawn(text, text)
-
-
-def _integer(low: int, high: int) -> Callable[[random.Random], Drawn]:
-    def pick(rng: random.Random) -> Drawn:
-        number = rng.randint(low, high)
-        return Drawn(number, str(number))
-
-    return pick
+def made_up(rng: random.Random) -> str:
+    """A word of two or three syllables that no list holds."""
+    middle = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(rng.choice((1, 1, 2))))
+    return middle + rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(ENDINGS)
 
 
 def listed(words: list[str]) -> str:
@@ -187,20 +104,50 @@ def listed(words: list[str]) -> str:
     return ", ".join(words[:-1]) + " and " + words[-1]
 
 
-KINDS: dict[str, Callable[[random.Random], Drawn]] = {
-    "word": _word,
-    "person": _person,
-    "city": _city,
-    "text": _text,
-    "date": _date,
-    "count": _integer(2, 99),
-    "amount": _integer(100, 9999),
-    "price": _price,
-    "words": _words,
-    "few": _few,
-    "clock": _clock,
-    "time": _time,
-    "weekday": _weekday,
-    "code": _code,
-    "numbers": _numbers,
-}
+def _draw(kind: str, rng: random.Random) -> Drawn:
+    if kind == "price":
+        price = rng.randint(11, 999) / 10
+        return Drawn(price, repr(price))
+    if kind in ("count", "amount"):
+        number = rng.randint(2, 99) if kind == "count" else rng.randint(100, 9999)
+        return Drawn(number, str(number))
+    if kind == "few":
+        number = rng.randint(2, 9)
+        return Drawn(number, NUMBER_WORDS[number - 2])
+    if kind == "clock":
+        hour, half = rng.randint(1, 9), rng.choice(("am", "pm", "pm"))
+        return Drawn(f"{hour + (12 if half == 'pm' else 0):02}:00", f"{hour} {half}")
+    if kind == "weekday":
+        day = rng.choice(WEEKDAYS)
+        return Drawn(day[:3], day)
+    if kind == "words":
+        words = rng.sample([made_up(rng) for _ in range(3)] + rng.sample(THINGS, 4), rng.choice((2, 2, 3)))
+        return Drawn(words, listed(words))
+    if kind == "numbers":
+        numbers = [rng.randint(11, 199) for _ in range(rng.choice((2, 3)))]
+        return Drawn(numbers, listed([str(number) for number in numbers]))
+    text = _text(kind, rng)
+    return Drawn(text, text)
+
+
+def _text(kind: str, rng: random.Random) -> str:
+    """A value that the query quotes as it is."""
+    match kind:
+        case "word":
+            word = made_up(rng) if rng.random() < MADE_UP_SHARE else rng.choice(THINGS)
+            return word.capitalize() if rng.random() < 0.3 else word
+        case "person":
+            first = made_up(rng).capitalize() if rng.random() < MADE_UP_SHARE else rng.choice(FIRST_NAMES)
+            return first if rng.random() < 0.6 else f"{first} {rng.choice(LAST_NAMES)}"
+        case "city":
+            return made_up(rng).capitalize() if rng.random() < MADE_UP_SHARE else rng.choice(PLACES)
+        case "text":
+            return " ".join(_text("word", rng).lower() for _ in range(rng.choice((1, 2, 2))))
+        case "date":
+            return f"20{rng.randint(20, 29)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
+        case "time":
+            return f"{rng.randint(6, 22):02}:{rng.randint(0, 11) * 5:02}"
+        case "code":
+            letters = "".join(rng.choice("BCDFGHJKLMNPRSTVWXZ") for _ in range(2))
+            return f"{letters}-{rng.randint(100, 999)}"
+    raise ValueError(f"values of kind {kind!r} are drawn by their parameter")

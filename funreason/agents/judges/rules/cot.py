@@ -18,7 +18,7 @@ class CotJudge:
     async def __call__(self, sample: Sample) -> Verdict:
         """`pass` or `drop`, with `cot.missing`, `cot.empty` or a reason of `thinking_problem`.
 
-        An answer that cannot be parsed passes, since stage 5 will send it back.
+        An answer that cannot be read passes, for stage 5 to send back: what its thinking leads to is unknown.
         """
         thinking = (sample.thinking or "").strip()
         if not thinking:

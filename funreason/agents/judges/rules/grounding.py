@@ -1,8 +1,8 @@
-"""Checks whether a text supports a value (stage 2: the query and the values of the calls).
+"""Whether a text supports a value: what stage 2 asks of the query and each value.
 
-A value is supported if the text contains it in any usual spelling: other case, quotes or plurals, numbers in words,
-percent for a fraction, another date or clock format, a code for a word (CN for China). Only values without any support
-are reported. Values that need world knowledge, such as the coordinates of a city, have none.
+A value counts as supported when the text spells it in any of the ways people do: other case, quotes or plurals,
+numbers in words, percent for a fraction, another date or clock format, a code for a word (CN for China). Only a
+value with no support at all is reported. What a reader would need the world for (the coordinates of a city) has none.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 from rapidfuzz import fuzz
 
-from funreason.agents.judges.rules.aliases import CODES, MONTHS
-from funreason.agents.judges.rules.dates import COMPACT_DATES, Day, agrees, days_in
-from funreason.agents.judges.rules.numbers import numbers_in, scaled, times_in
-from funreason.agents.judges.rules.text import (
+from funreason.agents.judges.rules.numbers import COMPACT_DATES, agrees, days_in, numbers_in, scaled, times_in
+from funreason.agents.judges.rules.words import (
     CAMEL,
+    CODES,
+    MONTHS,
     MOST_PARTS,
     WORD,
     has_weight,
@@ -44,7 +44,7 @@ _RELATIVE = re.compile(
     r"|season|spring|summer|autumn|fall|winter|morning|evening|night|afternoon|decade)s?\b"
     r"|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b|\bago\b|\bfrom now\b|\bnew year"
 )
-"""Words for dates that rules cannot resolve, because the day of the query is unknown."""
+"""Words for a date that no rule can work out, because the day of the query is unknown."""
 _FEW_EXEMPT = frozenset({0.0, 1.0, -1.0})
 _LONG = 60
 _FUZZY = 83.0
@@ -52,7 +52,7 @@ _CACHED_CHARS = 20_000
 
 
 class Evidence:
-    """A text prepared for these checks. Expensive parts are computed on first use."""
+    """A text prepared for questions of support; costly parts are worked out when first asked for."""
 
     def __init__(self, text: str) -> None:
         self.text = text.casefold()
@@ -64,14 +64,14 @@ class Evidence:
 
     @property
     def stems(self) -> frozenset[str]:
-        """The words without their endings, camelCase split."""
+        """The words without their endings, camelCase taken apart."""
         if self._stems is None:
             self._stems = frozenset(map(stem, self.words))
         return self._stems
 
     @property
     def numbers(self) -> frozenset[float]:
-        """Every number that the text may mean."""
+        """Every number the text may name."""
         if self._numbers is None:
             self._numbers = numbers_in(self.text)
         return self._numbers
@@ -85,7 +85,7 @@ class Evidence:
         return round(value, 9) in self._scaled
 
     def supports(self, value: Any) -> bool:
-        """Whether the text supports the value. One supported word of a string is enough."""
+        """Whether the text supports the value; of a string of several words one is enough."""
         if value is None or isinstance(value, bool):
             return True
         if isinstance(value, int | float):
@@ -97,15 +97,13 @@ class Evidence:
     def _supports_count(self, value: float) -> bool:
         if value in _FEW_EXEMPT or self.supports_number(value):
             return True
-        if COMPACT_DATES[0] <= value <= COMPACT_DATES[1] and self._supports_compact_date(int(value)):
-            return True
+        if COMPACT_DATES[0] <= value <= COMPACT_DATES[1]:
+            date = _DATE.match(f"{int(value) // 10_000}-{int(value) // 100 % 100}-{int(value) % 100}")
+            if date is not None and self._supports_date(date):
+                return True
         if -value in self.numbers or (abs(value) < 10**15 and str(value) in self.words):
             return True
         return isinstance(value, float) and any(_rounds(value, near) or _rounds(near, value) for near in self.numbers)
-
-    def _supports_compact_date(self, value: int) -> bool:
-        date = _DATE.match(f"{value // 10_000}-{value // 100 % 100}-{value % 100}")
-        return date is not None and self._supports_date(date)
 
     def _is_year_of_now(self, value: float) -> bool:
         return 1990 <= value <= 2100 and bool(_RELATIVE.search(self.text))
@@ -115,29 +113,29 @@ class Evidence:
         words = WORD.findall(low)
         if not words or low in self.words:
             return True
-        if self._has_squashed("".join(words)):
-            return True
-        formed = self._supports_form(value, low)
-        if formed is not None:
-            return formed
-        if self._supports_code(low):
-            return True
-        return self._supports_words(value, words, low)
-
-    def _has_squashed(self, squashed: str) -> bool:
-        """Whether the letters and digits occur in a row, not cut off inside a number."""
-        if len(squashed) <= 3 or squashed not in self.squashed:
-            return False
-        at = self.squashed.find(squashed)
+        # The letters and digits in a row; a row that begins or ends in a digit, to the end of that number.
+        squashed = "".join(words)
+        at = self.squashed.find(squashed) if len(squashed) > 3 else -1
         while at >= 0:
             ends = (self.squashed[at - 1 : at] + squashed[0], squashed[-1] + self.squashed[at + len(squashed) :][:1])
             if not any(len(pair) == 2 and pair.isdecimal() for pair in ends):
                 return True
             at = self.squashed.find(squashed, at + 1)
-        return False
+        formed = self._supports_form(value, low)
+        if formed is not None:
+            return formed
+        codes = CODES.get(low, ())
+        if any(word in self.words or (len(word) > 5 and word in self.text) for word in codes):
+            return True
+        if any(sign in self.text for sign in codes if not sign.isalnum()):
+            return True
+        is_short = 2 <= len(low) <= 4 and low.isalpha()
+        if is_short and (any(shortens(low, word) for word in self.words) or is_initials(low, self.text)):
+            return True
+        return self._supports_words(value, words, low)
 
     def _supports_form(self, value: str, low: str) -> bool | None:
-        """Numbers, dates and times given as strings; None for any other value."""
+        """Numbers, dates and times that come as strings; None when the value is none of them."""
         if not (low[0].isdecimal() or low[0] in "-+$€£¥."):
             return None
         number = _NUMBER.match(value)
@@ -146,41 +144,27 @@ class Evidence:
         date, time = _DATE.match(value), _TIME.search(value)
         if date and _ONLY_DATE.fullmatch(value):
             return self._supports_date(date)
-        return self._supports_time(time) if time else None
-
-    def _supports_time(self, match: re.Match[str]) -> bool:
-        return (int(match[1]) % 12, int(match[2] or 0)) in times_in(self.text)
+        return (int(time[1]) % 12, int(time[2] or 0)) in times_in(self.text) if time else None
 
     def _supports_date(self, match: re.Match[str]) -> bool:
         if _RELATIVE.search(self.text):
             return True
-        said = days_in(self.text)
-        days = days_in(match[0])
-        if said and _DURATION.search(self.text) and any(self._has_some_parts(day) for day in days):
-            return True
-        return any(agrees(day, said) or self._has_parts(day) for day in days)
-
-    def _has_some_parts(self, day: Day) -> bool:
-        """Whether all parts but one occur: "three nights from July 15th" ends on a day that is not named."""
-        return sum(part is None or float(part) in self.numbers for part in day) >= 2
-
-    def _has_parts(self, day: Day) -> bool:
-        """Whether the parts occur separately. Ends of a month or year need no day ("in March" is from 03-01)."""
-        asked = [day.year, day.month, day.day]
-        if day.day in _ENDS_OF_MONTH:
-            asked[2] = None
-            if (day.month, day.day) in _ENDS_OF_YEAR:
-                asked[1] = None
-        return all(part is None or float(part) in self.numbers for part in asked)
-
-    def _supports_code(self, low: str) -> bool:
-        if any(word in self.words or (len(word) > 5 and word in self.text) for word in CODES.get(low, ())):
-            return True
-        if any(sign in self.text for sign in CODES.get(low, ()) if not sign.isalnum()):
-            return True
-        if not (2 <= len(low) <= 4 and low.isalpha()):
-            return False
-        return any(shortens(low, word) for word in self.words) or is_initials(low, self.text)
+        said, days = days_in(self.text), days_in(match[0])
+        # "Three nights from July 15th" ends on a day that is not named: all but one part is enough.
+        if said and _DURATION.search(self.text):
+            for day in days:
+                if sum(part is None or float(part) in self.numbers for part in day) >= 2:
+                    return True
+        for day in days:
+            # The parts may be apart; the ends of a month or a year need none ("in March" is from 03-01).
+            asked = [day.year, day.month, day.day]
+            if day.day in _ENDS_OF_MONTH:
+                asked[2] = None
+                if (day.month, day.day) in _ENDS_OF_YEAR:
+                    asked[1] = None
+            if agrees(day, said) or all(part is None or float(part) in self.numbers for part in asked):
+                return True
+        return False
 
     def _supports_words(self, value: str, words: list[str], low: str) -> bool:
         if of_another_script(low, self.text):
@@ -216,7 +200,7 @@ _remembered = lru_cache(maxsize=512)(Evidence)
 
 
 def unsupported(evidence: Evidence, value: Any, depth: int = 0) -> Any:
-    """The first part of a value without support, or None. Lists and dicts are checked by element, dict keys are not."""
+    """The first part of a value without support, or None. Lists and dicts are taken apart, dict keys are not asked."""
     if isinstance(value, list | tuple | dict) and depth < 8:
         parts = value.values() if isinstance(value, dict) else value
         for part in parts:
@@ -228,7 +212,7 @@ def unsupported(evidence: Evidence, value: Any, depth: int = 0) -> Any:
 
 
 def _rounds(exact: float, short: float) -> bool:
-    """Whether `short` has decimals and is `exact` rounded to that many."""
+    """Whether `short`, which has decimals, is `exact` rounded to as many."""
     places = len(f"{short:.9f}".rstrip("0").partition(".")[2])
     return places > 0 and isfinite(exact) and round(exact, places) == short
 

@@ -1,7 +1,8 @@
 """Stage 4, parameters: are function names, parameters and values right?
 
-Calls are checked against the schema (names, required parameters, types, enums) and then, under BFCL's rules for values,
-against the reference, if there is one. An answer that cannot be parsed passes, since stage 5 will send it back.
+First against the schema (names, required, types, enums); then, where the right answer is known, against it under
+BFCL's rules for values. An answer that cannot be read in any format passes here: what it means is unknown, and
+stage 5 is sure to send it back.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ async def judge_parameters(sample: Sample) -> Verdict:
 
 
 def call_problem(calls: Sequence[Call], task: Task) -> SchemaProblem | None:
-    """The first problem of `calls` against the task's tools and its reference, if any; None without calls."""
+    """The first problem of `calls` against the task's tools and, where known, its reference; None without calls."""
     for call in calls:
         tool = tool_named(task.tools, call.name)
         if tool is None:

@@ -1,8 +1,9 @@
 """Stage 2, query and tools: can the query be solved with these tools, and do the values come from it?
 
-Rules check that every called function is offered and that every value has some support in the query. Exempt from the
-second check are booleans, None, values of an enum, defaults, and words from the tool's own description, except ids,
-dates and coordinates that the description gives as examples. Values that violate the schema are left to stage 4.
+Two things can be told by rule: that a called function is offered, and that a value has some support in the query.
+Exempt from the second: booleans, None, values of an enum, the default, and words that the tool's own description
+gives. An id, a date or coordinates that it gives as an example are not exempt: copied, they answer no query.
+Values that the schema cannot hold anyway are stage 4's business.
 """
 
 from __future__ import annotations
@@ -48,7 +49,14 @@ def ungrounded(call: Call, tool: dict[str, Any], evidence: Evidence) -> str:
         if found is None:
             continue
         schema = properties.get(name, {})
-        if not _is_given(value, schema) and not _is_given(found, schema) and not _is_described(found, schema, tool):
+        if _is_given(value, schema) or _is_given(found, schema):
+            continue
+        texts = [str(schema[key]) for key in ("description", "example", "examples", "unit") if key in schema]
+        described = evidence_of(f"{' '.join(texts)} {tool['description']}")
+        words = str(found).casefold()
+        is_id = len(words) > _CODE_CHARS and sum(char.isdecimal() for char in words) >= _ID_DIGITS
+        is_example = isinstance(found, str) and is_id and "default" not in described.text
+        if is_example or not (words in described.words or (len(words) > 2 and words in described.text)):
             return f"{call.name}.{name}={found!r:.80} has no support in the query"
     return ""
 
@@ -59,16 +67,3 @@ def _is_given(value: Any, schema: dict[str, Any]) -> bool:
     if enum and value in enum:
         return True
     return "default" in schema and str(schema["default"]).casefold() == str(value).casefold()
-
-
-def _is_described(value: Any, schema: dict[str, Any], tool: dict[str, Any]) -> bool:
-    said = " ".join(str(schema[key]) for key in ("description", "example", "examples", "unit") if key in schema)
-    described = evidence_of(f"{said} {tool['description']}")
-    words = str(value).casefold()
-    if isinstance(value, str) and _is_an_example(words) and "default" not in described.text:
-        return False
-    return words in described.words or (len(words) > 2 and words in described.text)
-
-
-def _is_an_example(words: str) -> bool:
-    return len(words) > _CODE_CHARS and sum(char.isdecimal() for char in words) >= _ID_DIGITS

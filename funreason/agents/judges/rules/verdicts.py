@@ -1,4 +1,8 @@
-"""Helpers of the rule judges: making verdicts, reading calls leniently, reading a judge's answer."""
+"""What the judges share: how they write a verdict, the calls in an answer, and the outcomes in what a judge returns.
+
+A verdict names who judged, a dotted reason and short evidence. `calls_in` reads an answer leniently, for the judges
+that judge meaning and leave form to stage 5.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ from typing import Any
 
 from funreason.bus.agent import ERROR, Emit
 from funreason.calls.lenient import parse_any
-from funreason.calls.literal import CallSyntaxError
+from funreason.calls.parse import CallSyntaxError
 from funreason.types import Call, Outcome, Verdict
 
 RULES = "rules"
 _LIMIT = 240
+_CACHED_CHARS = 5_000
+"""So that the cache holds a few megabytes at most."""
 
 
 def passed(stage: str) -> Verdict:
@@ -20,18 +26,14 @@ def passed(stage: str) -> Verdict:
 
 
 def failed(stage: str, outcome: Outcome, reason: str, evidence: str = "", judge: str = RULES) -> Verdict:
-    """Any other verdict. The evidence is shortened to fit a table."""
+    """Any other verdict; the evidence is cut to what a table can show."""
     return Verdict(stage, outcome, reason, evidence if len(evidence) <= _LIMIT else evidence[: _LIMIT - 1] + "…", judge)
 
 
-_CACHED_CHARS = 5_000
-"""Longest cached answer: the cache then holds a few megabytes at most."""
-
-
 def calls_in(answer: str) -> tuple[Call, ...] | None:
-    """The calls of an answer in any format, () if there are none, None if it cannot be parsed. Do not mutate them.
+    """The calls of an answer in any format, () for none, None when it cannot be read. Do not change what it returns.
 
-    Short answers are cached, because four stages in a row read the same one.
+    Short answers are cached, because four stages in a row ask it of the same one.
     """
     return _remembered(answer) if len(answer) <= _CACHED_CHARS else _read(answer)
 
@@ -47,7 +49,7 @@ _remembered = lru_cache(maxsize=1024)(_read)
 
 
 def outcomes_of(answer: Any) -> list[Any] | None:
-    """The outcomes in a judge's answer; None if the bus cannot read it."""
+    """The outcomes in a judge's answer; None when the bus could not read it."""
     if isinstance(answer, str):
         return [answer]
     if isinstance(answer, Verdict | Emit):
@@ -58,6 +60,6 @@ def outcomes_of(answer: Any) -> list[Any] | None:
 
 
 def word_of(answer: Any) -> str:
-    """An answer's outcome, several joined by `+`; `error` if the bus cannot read it."""
+    """An answer's outcome in a word, those of several joined by `+`; `error` for what cannot be read."""
     outcomes = outcomes_of(answer)
     return "+".join(str(outcome) for outcome in outcomes) if outcomes else ERROR
