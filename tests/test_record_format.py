@@ -19,7 +19,7 @@ def runs(tmp_path):
     recording = Recording(tmp_path / "run")
     recording.round(1)
     recording.log.close()
-    recording.folder.beat("finished")
+    recording.folder.heartbeat("finished")
     return tmp_path
 
 
@@ -91,7 +91,7 @@ def test_the_list_of_runs_shows_the_format_of_one_it_cannot_read(runs, capsys):
     reformat(runs, None)
     other = Recording(runs / "readable")
     other.round(1)
-    other.folder.beat("finished")
+    other.folder.heartbeat("finished")
     with pytest.raises(SystemExit) as left:
         main(["runs", "list", "--run-dir", str(runs)])
     assert left.value.code == 0

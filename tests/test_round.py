@@ -9,7 +9,7 @@ import pytest
 from funreason.agents.evaluator import Evaluator
 from funreason.bfcl import load_cases
 from funreason.bfcl.suites import write_suite
-from funreason.calls.schema import normalise_tools
+from funreason.calls.tools import normalise_tools
 from funreason.config import check_config
 from funreason.gate.contamination import ContaminationCheck
 from funreason.gate.items import GateSuite, case_task

@@ -20,7 +20,7 @@ from funreason.config import Config, ConfigError, dump_config, load_config
 from funreason.loops.session import Session, open_session
 from funreason.plan.planning import warn_if_it_will_not_fit
 from funreason.record.events import LogMessage, RoundEnded, RunStarted
-from funreason.record.folder import LOOP, RecordError, RunFolder, resume_hint, settings_file
+from funreason.record.folder import LOOP, RecordError, RunFolder, command_to_resume, resume_hint, settings_file
 from funreason.record.manifest import seal_run
 from funreason.record.state import State
 from funreason.runtime.control_server import ControlServer
