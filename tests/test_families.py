@@ -17,10 +17,10 @@ from funreason.models.loading import load_model, load_tokenizer
 from funreason.models.prompts import closes_thinking, opens_thinking, prompt_text, whole_completion
 from funreason.models.protocol import Request
 from funreason.models.turns import end_of_turn
+from funreason.objectives.protocol import RESULT, THINK
 from funreason.record.folder import RunFolder
 from funreason.record.types import Task
-from funreason.srml import encode_sample
-from funreason.srml.parts import RESULT, THINK
+from funreason.training import encode_sample
 
 TAGS = ("<reason>", "</reason>")
 TASK = Task(id="t", query="Book 3 seats.", tools=[{"name": "book", "parameters": {"type": "object", "properties": {}}}])
@@ -133,7 +133,7 @@ def loop(folder: Path, start: Path, rows: list[dict[str, str]], **settings) -> s
     """One warm-up that learns the records by heart, one round on the model's own answers, one gate."""
     tasks = folder / "tasks.jsonl"
     tasks.write_text("\n".join(map(json.dumps, rows)))
-    update = {"lr": 4e-3, "batch": 4, "warmup_ratio": 0.1, "alpha": 0.5, "micro_tokens": 2048}
+    update = {"lr": 4e-3, "batch_size": 4, "lr_warmup_ratio": 0.1, "alpha": 0.5, "micro_tokens": 2048}
     config = {
         "rounds": 1,
         "run_dir": str(folder),

@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "funreason"
 FLOORS = {
     "calls": 0, "record": 0,
-    "models": 1, "srml": 1, "bfcl": 1, "data": 1, "bus": 1,
+    "models": 1, "bfcl": 1, "data": 1, "bus": 1,
     "agents": 2,
-    "config": 3, "loops": 3,
+    "config": 3, "objectives": 3, "training": 3, "loops": 3,
     "tui": 4, "trackers": 4, "export": 4, "commands": 5, "cli": 6, "__main__": 7,
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "accelerate", "vllm", "textual", "deepspeed", "aiohttp", "tenacity")

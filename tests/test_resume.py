@@ -138,7 +138,7 @@ def updating(tmp_path):
         model = load_model(BASE, "cpu", "float32")
         tokenizer = load_tokenizer(BASE, model)
         sampler = HuggingFaceSampler(model, tokenizer, weights_id="base", max_new_tokens=4)
-        settings = Update(batch=4, checkpoint_every=1, warmup_steps=0)
+        settings = Update(batch_size=4, checkpoint_every=1, lr_warmup_steps=0)
         config = Config(model={"threads": 1})
         update = Updating(Policy(sampler, tokenizer), RunFolder(tmp_path), write, stop, config)
         lesson = Lesson(1, usable_references(generate("new_train", n, 0), 1)[0], [], Accepted("base", BASE))

@@ -117,10 +117,10 @@ def _update_shape(config: Config, update: Update, model: Architecture) -> Update
 
 
 def _head_chunk(update: Update, model: Architecture) -> int | None:
-    # What `srml.head` takes at a time on a GPU by default; asking it would load torch.
-    if update.head == "naive":
+    # What `training.lm_head` takes at a time on a GPU by default; asking it would load torch.
+    if update.lm_head == "naive":
         return None
-    return update.head_chunk or max(32, HEAD_CHUNK_BYTES // (4 * model.vocabulary) // 32 * 32)
+    return update.lm_head_chunk or max(32, HEAD_CHUNK_BYTES // (4 * model.vocabulary) // 32 * 32)
 
 
 def _tasks(config: Config) -> int:

@@ -15,7 +15,7 @@ from funreason.loops.world import World
 from funreason.models.errors import BrokenWeights
 from funreason.record.events import RoundEnded
 from funreason.record.types import Sample
-from funreason.srml.errors import NotFinite
+from funreason.training.types import NotFinite
 
 
 async def play_round(world: World, k: int) -> Accepted:

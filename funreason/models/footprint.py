@@ -119,13 +119,11 @@ def sampling_memory(model: Architecture, shape: SamplingShape) -> Parts:
 def _precision(shape: UpdateShape) -> tuple[int, int, int]:
     """Bytes per learning weight, of its gradient and of its optimiser state.
 
-    Adapters are float32, and so is whatever a strategy's optimiser keeps; DeepSpeed holds weights in the computing type
-    beside its float32 ones. Without a strategy all have the model's own type.
+    What the optimizer keeps is float32; DeepSpeed holds weights in the computing type beside its float32 ones.
     """
     if shape.strategy in ("zero2", "zero3") and shape.item < 4 and shape.lora is None:
         return shape.item, shape.item, 12
-    kept = 4 if shape.lora is not None or shape.strategy != "none" else shape.item
-    return kept, kept, 2 * kept
+    return 4, 4, 8
 
 
 def _gathered(model: Architecture, shape: UpdateShape) -> float:
