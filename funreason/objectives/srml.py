@@ -326,7 +326,7 @@ def srml_compute_loss(
         total = srml_loss(logits, labels, parts_of(labels).to(labels.device), alpha=alpha, average=average).total
         if num_items_in_batch is None:
             return total
-        return total * (labels[:, 1:] != IGNORE).sum() / num_items_in_batch
+        return total * ((labels[:, 1:] != IGNORE).sum() / num_items_in_batch)
 
     return compute_loss
 
