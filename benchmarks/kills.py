@@ -34,7 +34,8 @@ SETTINGS = [
     *("fcdr.workers=3", "fcdr.agreement=0.3"),
     *("tasks.path=toolbox:old_replay", "tasks.per_round=6", "warmup.references.count=12", "model.threads=1"),
     *("gate.suites.new.count=4", "gate.suites.old.count=4", "rounds=2", "fcdr.max_attempts=3"),
-    *("warmup.update.checkpoint_every=1", "train.update.checkpoint_every=1", "train.update.batch_size=4", "train.quotas={}"),
+    *("warmup.update.checkpoint_every=1", "train.update.checkpoint_every=1", "train.update.batch_size=4"),
+    "train.quotas={}",
     f"fcdr.judges=[{{name: slow, agent: '{JUDGE}:slow', after: query_tool}}]",
     *("sample.k=3", "sample.temperature=1.3"),
     # Every update is accepted, so that each round is drawn by other weights than the one before.

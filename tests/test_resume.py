@@ -18,7 +18,7 @@ from funreason.commands.dead_letters import put_back
 from funreason.config import Config, Update
 from funreason.data.toolbox import BASE, generate
 from funreason.loops.interrupt import Interrupted, StopRequest
-from funreason.loops.updating import Updating, trained_before, training_settings
+from funreason.loops.updating import Updating, trained_before, update_job
 from funreason.models.policy import Policy
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
@@ -173,7 +173,7 @@ def test_an_update_goes_on_behind_its_last_checkpoint_and_anew_when_its_samples_
 
 
 def test_an_update_keeps_checkpoints_as_often_as_configured():
-    assert training_settings(Update(checkpoint_every=7), Config(), 1).checkpoint_every == 7
+    assert update_job(Update(checkpoint_every=7), Config(), BASE, Path("out")).update.checkpoint_every == 7
     assert Update().checkpoint_every > 0
 
 

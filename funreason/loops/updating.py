@@ -24,7 +24,7 @@ from funreason.record.events import Crashed, Event, Noted, Stepped, Updated
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.record.types import Sample
-from funreason.training.job import Job, Outcome
+from funreason.training.job import Job, UpdateOutcome
 from funreason.training.types import NotFinite, OtherTrainingError, StepReport, TrainReport, WorkersFailed
 
 
@@ -74,7 +74,7 @@ class Updating:
         out, checkpoints = self.weights / f"fresh-round-{lesson.round}", self.folder.checkpoint(lesson.round)
         return update_job(settings, self.config, lesson.start.folder, out, checkpoints, lesson.round)
 
-    def _train(self, job: Job, lesson: Lesson, work: Path) -> Outcome:
+    def _train(self, job: Job, lesson: Lesson, work: Path) -> UpdateOutcome:
         """Train from the checkpoint, if any; anew where it is of another lesson, as after a requeue or an upgrade."""
         from funreason.training.launch import update
 

@@ -16,7 +16,7 @@ from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.models.prompts import closes_thinking, opens_thinking
 from funreason.models.turns import end_of_turn
 from funreason.objectives.protocol import IGNORE, NONE, RESULT, THINK, Encoded, Example
-from funreason.training.types import NoTrainableTokens, Refusal, SampleTooLong, TrainingError, UnusableSample
+from funreason.training.types import NoTrainableTokens, RefusedExample, SampleTooLong, TrainingError, UnusableSample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -64,7 +64,7 @@ def encode_sample(
 
 def encode_examples(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int, tags: Tags = THINK_TAGS
-) -> tuple[list[Example], list[Encoded], list[Refusal]]:
+) -> tuple[list[Example], list[Encoded], list[RefusedExample]]:
     """The examples that can be trained on, their encodings, and the refused ones with the reason.
 
     Raises TrainingError when none can be trained on, or for a weight that is not a finite number above 0.
@@ -80,7 +80,7 @@ def encode_examples(
                 prompt, thinking, answer, tokenizer, max_length, sample_id=example.id, tags=tags, end=end
             )
         except UnusableSample as error:
-            refused.append(Refusal(example.id, error.reason, str(error)))
+            refused.append(RefusedExample(example.id, error.reason, str(error)))
             continue
         usable.append(example)
         encoded.append(sample)

@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -172,9 +173,19 @@ class Training:
         self, on_step: Callable[[StepReport], None] | None, resume: bool, stop: Callable[[], bool] | None
     ) -> tuple[int, bool]:
         """Take the remaining steps; returns the step it resumed from, and whether all were taken."""
-        begun = self._restore(resume)
-        every = self.update.checkpoint_every
-        for step, batch in enumerate(self._batches(), start=1):
+        begun, every, folder = 0, self.update.checkpoint_every, self.folder
+        if folder is not None and not resume and self.ranks.is_main:
+            checkpoint.delete(folder)
+        if folder is not None and resume:
+            found = checkpoint.restore(folder, self.parallel, self.fingerprint)
+            if found is not None:
+                self.objective.load_state_dict(found.objective)
+                begun = found.step
+        size, seed = self.update.batch_size, self.seed
+        epochs = (
+            plan_epoch(self.lengths, batch_size=size, seed=seed, epoch=epoch) for epoch in range(self.update.epochs)
+        )
+        for step, batch in enumerate(chain.from_iterable(epochs), start=1):
             if step <= begun:
                 continue
             report, stats = self._step(step, batch)
@@ -183,29 +194,12 @@ class Training:
             self._count(report, stats)
             stopped = step < self.steps and self.ranks.any_rank(stop is not None and stop())
             due = stopped or step == self.steps or (every > 0 and step % every == 0)
-            if self.folder is not None and due:
+            if folder is not None and due:
                 position = checkpoint.Position(step, self.objective.state_dict())
-                checkpoint.save(self.folder, self.parallel, position, self.fingerprint)
+                checkpoint.save(folder, self.parallel, position, self.fingerprint)
             if stopped:
                 return begun, False
         return begun, True
-
-    def _restore(self, resume: bool) -> int:
-        if self.folder is None:
-            return 0
-        if not resume:
-            if self.ranks.is_main:
-                checkpoint.delete(self.folder)
-            return 0
-        position = checkpoint.restore(self.folder, self.parallel, self.fingerprint)
-        if position is None:
-            return 0
-        self.objective.load_state_dict(position.objective)
-        return position.step
-
-    def _batches(self) -> Iterator[list[int]]:
-        for epoch in range(self.update.epochs):
-            yield from plan_epoch(self.lengths, batch_size=self.update.batch_size, seed=self.seed, epoch=epoch)
 
     def _step(self, step: int, batch: list[int]) -> tuple[StepReport, LossStats]:
         started = time.perf_counter()

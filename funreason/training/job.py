@@ -63,7 +63,7 @@ class Failure(msgspec.Struct, frozen=True):
     at: float
 
 
-class Outcome(NamedTuple):
+class UpdateOutcome(NamedTuple):
     """What an update reported, and the id of the weights it made; no id if it was stopped."""
 
     report: TrainReport
@@ -126,14 +126,14 @@ class JobFolder:
         found = [msgspec.json.decode(path.read_bytes(), type=Failure) for path in self.path.glob("rank-*.json")]
         return sorted(found, key=lambda failure: failure.at)
 
-    def done(self, outcome: Outcome) -> None:
+    def done(self, outcome: UpdateOutcome) -> None:
         """Record that the job is done."""
         self._put("outcome.json", msgspec.json.encode(outcome))
 
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> UpdateOutcome | None:
         """The outcome; None if the job never finished."""
         path = self.path / "outcome.json"
-        return msgspec.json.decode(path.read_bytes(), type=Outcome) if path.exists() else None
+        return msgspec.json.decode(path.read_bytes(), type=UpdateOutcome) if path.exists() else None
 
     def logs(self) -> Iterator[tuple[str, Path]]:
         """The log of each process, and the launcher's."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from funreason.objectives.protocol import Example
-from funreason.training.job import Job, JobFolder, Outcome
+from funreason.training.job import Job, JobFolder, UpdateOutcome
 from funreason.training.parent_lock import hold_lock
 from funreason.training.types import NotFinite, OtherTrainingError, StepReport, WorkersFailed
 
@@ -57,7 +57,7 @@ def update(
     *,
     on_step: Callable[[StepReport], None] = lambda step: None,
     stop: StopSignal | None = None,
-) -> Outcome:
+) -> UpdateOutcome:
     """Train as `job` says and save into `job.out`; raises what `train` and `launch` raise.
 
     `folder` is where a job for worker processes is written; it is kept when they fail. If `stop` asks to stop, the
@@ -81,7 +81,7 @@ def update(
         checkpoint_dir=job.checkpoints,
         stop=None if stop is None else stop.asked_after_waiting,
     )
-    return Outcome(report, save_model(model, tokenizer, job.out) if report.finished else "")
+    return UpdateOutcome(report, save_model(model, tokenizer, job.out) if report.finished else "")
 
 
 def launch(
@@ -91,7 +91,7 @@ def launch(
     *,
     on_step: Callable[[StepReport], None] = lambda step: None,
     stop: StopSignal | None = None,
-) -> Outcome:
+) -> UpdateOutcome:
     """Run `job` in as many worker processes as it asks for.
 
     `on_step` is called with every step, in this process. If `stop` asks to stop, a checkpoint is left and the report

@@ -30,7 +30,7 @@ class StepReport(msgspec.Struct, frozen=True):
     halved_to: int | None = None
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class RefusedExample(msgspec.Struct, frozen=True):
     """An example that was not trained on; `reason` is a dotted code."""
 
     id: str
@@ -52,7 +52,7 @@ class TrainReport(msgspec.Struct, frozen=True):
 
     steps: int
     examples: int
-    refused: list[Refusal]
+    refused: list[RefusedExample]
     refused_steps: int
     metrics: dict[str, float]
     groups: Groups

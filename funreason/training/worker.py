@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from funreason.models.loading import load_model, load_tokenizer, save_model
 from funreason.training.engine import train
-from funreason.training.job import Job, JobFolder, Outcome
+from funreason.training.job import Job, JobFolder, UpdateOutcome
 from funreason.training.lora import adapted
 from funreason.training.parallel import Parallel, Ranks, leave, own_device, require_world_size, trainable
 from funreason.training.parent_lock import exit_when_released
@@ -74,7 +74,7 @@ def work(folder: JobFolder) -> None:
         on_finish=lambda parallel: saved.extend(_save(job, tokenizer, parallel)),
     )
     if ranks.is_main:
-        folder.done(Outcome(report, *saved))
+        folder.done(UpdateOutcome(report, *saved))
     leave()
 
 
