@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from test_training_engine import changed, examples
 from tiny import tiny_model, tiny_tokenizer
 
 from funreason.config import Lora, Update
+from funreason.objectives import LossShare, Srml
 from funreason.training import train
 from funreason.training.parallel import Parallel
 
@@ -32,7 +34,7 @@ pytestmark = pytest.mark.engine
 def places(tmp_path_factory) -> Path:
     """Where trainings in two and four processes, and some that went on with others' checkpoints, left what they did."""
     folder = tmp_path_factory.mktemp("strategies")
-    run(2, folder, "whole", "cut", "half", *["adapters"] * PEFT)
+    run(2, folder, "whole", "cut", "half", "broken", *["adapters"] * PEFT)
     run(4, folder, "whole", "go_on")
     return folder
 
@@ -136,6 +138,22 @@ def test_half_the_precision_gives_about_the_same_and_keeps_whole_weights(places,
     assert found["kept"] == ["torch.float32"]
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_step_is_skipped_everywhere_if_the_loss_of_one_process_is_infinite(places, strategy):
+    """The gradient is finite all the same: the infinite part of the loss is a constant."""
+    found = told(places, strategy, 2, "broken")
+    assert found["refused"] == [8, 2]
+    assert found["refused_steps"] == 2
+    assert not any("loss" in metrics for metrics in found["metrics"])
+    assert found["moved"] == 0.0
+
+
+class InfiniteOnRank1(Srml):
+    def loss(self, *arguments: object) -> LossShare:
+        share = super().loss(*arguments)
+        return share._replace(total=share.total + math.inf) if os.environ["RANK"] == "1" else share
+
+
 def main(folder: Path, acts: list[str]) -> None:
     """What each process does: one training for each strategy and act."""
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -180,6 +198,21 @@ def go_on(folder: Path, strategy: str) -> None:
         "go_on",
         {"loss": [step.metrics["loss"] for step in steps], "resumed_from": report.resumed_from},
     )
+
+
+def broken(folder: Path, strategy: str) -> None:
+    steps, moved, before = [], [], {name: value.detach() for name, value in tiny_model().named_parameters()}
+    report = train(
+        tiny_model(), tiny_tokenizer(), examples(), changed(epochs=1, batch_size=8, micro_tokens=120),
+        objective=InfiniteOnRank1(update()), on_step=steps.append, strategy=strategy,
+        on_finish=lambda parallel: moved.extend(
+            float((value - before[name]).abs().max()) for name, value in parallel.weights()
+        ),
+    )  # fmt: skip
+    sizes = sorted((len(step.refused) for step in steps), reverse=True)
+    metrics = [step.metrics for step in steps]
+    what = {"refused": sizes, "refused_steps": report.refused_steps, "metrics": metrics, "moved": max(moved)}
+    tell(folder, strategy, "broken", what)
 
 
 def adapters(folder: Path, strategy: str) -> None:

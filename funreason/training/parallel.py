@@ -161,6 +161,7 @@ class Parallel:
         self.model, self.ranks, self.max_grad_norm = model, ranks, update.max_grad_norm
         self.zero_stage = {"zero2": 2, "zero3": 3}.get(strategy, 0)
         self.lockstep = ranks.size > 1
+        self.replicated = self.lockstep and strategy in ("none", "ddp")
         on_cpu = model.device.type == "cpu"
         # Buffers are rotary frequencies: the same everywhere, and constant. The autocast cache is shared by threads.
         handlers: list[Any] = [
@@ -201,7 +202,8 @@ class Parallel:
         if self.zero_stage:
             from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-            unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]  # models that are loaded from now on are whole again
+            # Models that are loaded from now on are whole again.
+            unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]
         self.loss = torch.zeros((), dtype=torch.float64, device=model.device)
 
     def logits(self, ids: Tensor, keep: int, positions: Tensor | None = None) -> Tensor:
@@ -211,8 +213,11 @@ class Parallel:
         return logits
 
     def microbatch(self, last: bool) -> AbstractContextManager[None]:
-        """Around forward and backward of one micro-batch: gradients are exchanged with the `last` one of a batch."""
-        return nullcontext() if last or self.ranks.size == 1 else self.accelerator.no_sync(self.wrapped)
+        """Around forward and backward of one micro-batch: DDP exchanges gradients with the `last` one of a batch.
+
+        Sharding strategies exchange them with each, or every rank would hold the whole gradient in between.
+        """
+        return nullcontext() if last or not self.replicated else self.accelerator.no_sync(self.wrapped)
 
     def backward(self, loss: Tensor, last: bool) -> None:
         """Add the gradient of a share of the batch's loss."""
