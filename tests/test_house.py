@@ -15,7 +15,7 @@ FLOORS = {
     "models": 1, "bfcl": 1, "data": 1, "bus": 1,
     "agents": 2,
     "config": 3, "objectives": 3, "training": 3, "loops": 3,
-    "tui": 4, "trackers": 4, "export": 4, "commands": 5, "cli": 6, "__main__": 7,
+    "tui": 4, "trackers": 4, "export": 4, "commands": 5, "cli": 6, "__main__": 7, "__init__": 7,
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "accelerate", "vllm", "textual", "deepspeed", "aiohttp", "tenacity")
 
