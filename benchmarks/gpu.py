@@ -1,7 +1,7 @@
 """What one GPU does with this project: update tokens/s and MFU, the head's memory, sampling, seconds of a sync.
 
 Two widths of Qwen2 with random weights, 0.5B and 7B, bf16, sequences of 4,096 tokens of which nearly all are learnt. An
-update runs through `funreason.srml.train`, sampling through the project's samplers (vLLM too where it is installed).
+update runs through `funreason.training.train`, sampling through the project's samplers (vLLM where installed).
 What the card cannot hold is found by the plan before it is tried: then adapters learn instead, and the table says so.
 MFU counts the model's own arithmetic, not what checkpointing computes twice, over the data sheet's bf16 peak (over a
 measured matrix product where the card is unknown).
@@ -30,6 +30,9 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
 from transformers.utils import logging
 
+from funreason.config import Lora as LoraConfig
+from funreason.config import Update
+from funreason.objectives import Example
 from funreason.plan import cost_model as footprint
 from funreason.plan.architecture import Architecture
 from funreason.plan.cost_model import CHIPS, LoraShape, UpdateShape, flops_per_token
@@ -37,9 +40,8 @@ from funreason.policies.huggingface.sampler import HuggingFaceSampler
 from funreason.policies.model_files import save_model
 from funreason.policies.protocol import Request
 from funreason.policies.vllm.environment import prepare
-from funreason.srml import Example, StepReport, TrainSettings, train
-from funreason.srml.examples import LoraSettings
-from funreason.srml.head import Head, best_way, token_losses
+from funreason.training import StepReport, train
+from funreason.training.chunked_cross_entropy import best_method, token_losses
 
 GIB = 2**30
 RESULTS = Path(__file__).parent / "results" / "gpu.md"
@@ -187,14 +189,14 @@ def update_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
     """Tokens/s, MFU and memory of the update; the first step warms up and is not counted."""
     model, tokenizer = random_model(width, here), word_tokenizer(width)
     shape = fitting(width, here)
-    settings = TrainSettings(
+    update = Update(
         epochs=width.steps,
         batch_size=width.samples,
         micro_tokens=width.length,
         max_length=width.length,
-        warmup_steps=1,
+        lr_warmup_steps=1,
         gradient_checkpointing=shape.checkpointing,
-        lora=None if shape.lora is None else LoraSettings(RANK),
+        lora=None if shape.lora is None else LoraConfig(rank=RANK),
     )
     examples = [
         Example(f"e{i}", words(width, 16, i), words(width, width.length - 24, i), "[f()]") for i in range(width.samples)
@@ -206,10 +208,10 @@ def update_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
         steps.append((step, time.perf_counter()))
 
     with peak_memory(here.device) as peak:
-        train(model, tokenizer, examples, settings, on_step=note)
+        train(model, tokenizer, examples, update, on_step=note)
     first, last = steps[0][1], steps[-1][1]
     read = sum(len(tokenizer(e.prompt)["input_ids"]) for e in examples) * (len(steps) - 1)
-    tokens = read + sum(step.think_tokens + step.result_tokens for step, _ in steps[1:])
+    tokens = read + sum(step.metrics["think_tokens"] + step.metrics["result_tokens"] for step, _ in steps[1:])
     rate = tokens / (last - first)
     yield "update: what learns", "all weights" if shape.lora is None else f"adapters of rank {RANK}"
     yield "update: activations", "computed twice" if shape.checkpointing else "kept"
@@ -255,15 +257,15 @@ def head_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
         hidden = torch.randn(count, hidden_size, **kind, requires_grad=True)
         share = torch.full((count,), 1 / count, device=here.device)
         (
-            token_losses(hidden, weight, labels, weights=share, head=Head(best_way(labels.device))) * share
+            token_losses(hidden, weight, labels, weights=share, method=best_method(labels.device)) * share
         ).sum().backward()
         weight.grad = None
 
     chunked()
     with peak_memory(here.device) as peak:
         _, seconds = timed(chunked, here.device)
-    yield f"head, {best_way(labels.device)}: GiB", f"{peak[0] / GIB:.2f}"
-    yield f"head, {best_way(labels.device)}: ms", f"{seconds * 1e3:.1f}"
+    yield f"head, {best_method(labels.device)}: GiB", f"{peak[0] / GIB:.2f}"
+    yield f"head, {best_method(labels.device)}: ms", f"{seconds * 1e3:.1f}"
 
 
 def sampling_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""CPU time and peak memory of the vocabulary head, forward and backward, by the ways `srml.head` knows.
+"""CPU time and peak memory of the LM head, forward and backward, by `training.chunked_cross_entropy`'s methods.
 
     OMP_NUM_THREADS=1 python benchmarks/head.py [--out benchmarks/results/head.md]
 
@@ -16,13 +16,13 @@ import sys
 import time
 from pathlib import Path
 
-WAYS = ("naive", "chunked", "torch")
+WAYS = ("naive", "chunked", "recomputed")
 
 
 def measure(way: str, options: argparse.Namespace) -> dict[str, object]:
     import torch
 
-    from funreason.srml.head import Head, chunk_for, token_losses
+    from funreason.training.chunked_cross_entropy import chunk_for, token_losses
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -31,9 +31,9 @@ def measure(way: str, options: argparse.Namespace) -> dict[str, object]:
     targets = torch.randint(0, options.vocabulary, (options.tokens,))
     weights = torch.rand(options.tokens)
     warm = [t[:8].detach().requires_grad_() for t in (hidden, weight)]
-    token_losses(*warm, targets[:8] % 8, weights=weights[:8], head=Head(way)).backward(weights[:8])
+    token_losses(*warm, targets[:8] % 8, weights=weights[:8], method=way).backward(weights[:8])
     before, start = present(), time.process_time()
-    losses = token_losses(hidden, weight, targets, weights=weights, head=Head(way, options.chunk))
+    losses = token_losses(hidden, weight, targets, weights=weights, method=way, chunk=options.chunk)
     (losses * weights).sum().backward()
     seconds, risen = time.process_time() - start, peak() - before
     sums = [

@@ -37,7 +37,7 @@ SETTINGS = [
     *(
         "start.update.checkpoint_every=1",
         "train.update.checkpoint_every=1",
-        "train.update.batch=4",
+        "train.update.batch_size=4",
         "train.max_category_share={}",
     ),
     f"agents=[{{name: slow, agent: '{JUDGE}:slow', after: query_tool}}]",

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from funreason.policies.factory import wait_passively
+from funreason.loops.session import wait_passively
 
 
 def main() -> None:
@@ -41,13 +41,15 @@ def works_of(threads: int) -> dict[str, Callable[[], object]]:
     import torch
 
     from funreason.agents.references import usable_references
+    from funreason.config import Update
     from funreason.data.toolbox import generate
-    from funreason.policies.factory import model_path
+    from funreason.loops.session import model_path
+    from funreason.objectives import Example
     from funreason.policies.huggingface.sampler import HuggingFaceSampler
     from funreason.policies.model_files import load_model, load_tokenizer
     from funreason.policies.policy import Policy
     from funreason.policies.protocol import Request
-    from funreason.srml import Example, TrainSettings, train
+    from funreason.training import train
 
     torch.set_num_threads(threads)
     folder = model_path("toolbox")
@@ -56,12 +58,12 @@ def works_of(threads: int) -> dict[str, Callable[[], object]]:
     policy = Policy(None, tokenizer, style="native", seed=0)  # type: ignore[arg-type]
     found, _ = usable_references(generate("new_train", 400, seed=0), 0, prefix="bench")
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer or "") for s in found[:200]]
-    settings = TrainSettings(epochs=1, batch_size=8, lr=8e-4, seed=0)
+    update = Update(epochs=1, batch_size=8, lr=8e-4)
     sampler = HuggingFaceSampler(model, tokenizer, weights_id="base")
     many = [Request(s.id, policy.prompt(s.task), 8, seed=0) for s in found[:128]]
     single = [Request(s.id, policy.prompt(s.task), 1, seed=0) for s in found]
     return {
-        "25 steps of training": lambda: train(load_model(folder, "cpu", "float32"), tokenizer, examples, settings),
+        "25 steps of training": lambda: train(load_model(folder, "cpu", "float32"), tokenizer, examples, update),
         "1,024 completions of 128 prompts": lambda: sampler.sample(many),
         f"{len(single)} completions of as many prompts": lambda: sampler.sample(single),
     }

@@ -43,7 +43,7 @@ def load_libraries() -> None:
     import funreason.commands.looping
     import funreason.commands.reporting
     import funreason.policies.huggingface.sampler
-    import funreason.srml.training  # noqa: F401
+    import funreason.training.engine  # noqa: F401
 
     torch.set_num_threads(1)
 

@@ -30,10 +30,10 @@ def samples(count: int) -> list[dict[str, object]]:
     """Texts and token ids of `count` references of the embedded domain."""
     from funreason.agents.references import usable_references
     from funreason.data.toolbox import generate
-    from funreason.policies.factory import model_path
+    from funreason.loops.session import model_path
     from funreason.policies.model_files import load_model, load_tokenizer
     from funreason.policies.policy import Policy
-    from funreason.srml import encode_sample
+    from funreason.training import encode_sample
 
     folder = model_path("toolbox")
     model = load_model(folder, "cpu", "float32")
@@ -50,15 +50,17 @@ def samples(count: int) -> list[dict[str, object]]:
 
 
 def ours(folder: Path, rows: list[dict[str, object]]) -> float:
+    from funreason.config import Update
+    from funreason.objectives import Example
     from funreason.policies.model_files import load_model, load_tokenizer
-    from funreason.srml import Example, TrainSettings, train
+    from funreason.training import train
 
     model = load_model(folder, "cpu", "float32")
     tokenizer = load_tokenizer(folder, model)
     examples = [Example(row["id"], row["prompt"], row["thinking"], row["answer"]) for row in rows]  # type: ignore[arg-type]
-    settings = TrainSettings(batch_size=BATCH, lr=RATE, warmup_steps=0, schedule="constant", seed=SEED)
+    update = Update(batch_size=BATCH, lr=RATE, lr_warmup_steps=0, schedule="constant")
     start = time.process_time()
-    report = train(model, tokenizer, examples, settings)
+    report = train(model, tokenizer, examples, update, seed=SEED)
     print(report.how, file=sys.stderr)
     return time.process_time() - start
 
@@ -160,7 +162,7 @@ def main() -> None:
         return
     import tempfile
 
-    from funreason.policies.factory import model_path
+    from funreason.loops.session import model_path
 
     rows = samples(options.samples)
     tokens = sum(len(row["ids"]) for row in rows)  # type: ignore[arg-type]

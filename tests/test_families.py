@@ -12,14 +12,14 @@ import yaml
 from families import CHATML, FAMILIES, LLAMA, QWEN, family_model, family_tokenizer, records, said, save_family
 
 from funreason.calls.thinking import join_thinking, split_thinking
+from funreason.objectives.protocol import RESULT, THINK
 from funreason.policies.huggingface.sampler import HuggingFaceSampler
 from funreason.policies.model_files import load_model, load_tokenizer
 from funreason.policies.prompts import closes_thinking, opens_thinking, prompt_text, whole_completion
 from funreason.policies.protocol import Request
 from funreason.policies.tokens import end_of_turn
 from funreason.record.folder import RunFolder
-from funreason.srml import encode_sample
-from funreason.srml.parts import RESULT, THINK
+from funreason.training import encode_sample
 from funreason.types import Task
 
 TAGS = ("<reason>", "</reason>")
@@ -130,18 +130,18 @@ def test_sampling_stops_at_the_turns_end_and_leaves_it_out(family, tokenizer):
 
 
 def loop(folder: Path, start: Path, rows: list[dict[str, str]], **settings) -> subprocess.CompletedProcess[str]:
-    """One supervised start that learns the records by heart, one round on the model's own answers, one gate."""
+    """One warm-up that learns the records by heart, one round on the model's own answers, one gate."""
     tasks = folder / "tasks.jsonl"
     tasks.write_text("\n".join(map(json.dumps, rows)))
-    update = {"lr": 4e-3, "batch": 4, "warmup_ratio": 0.1, "alpha": 0.5, "micro_tokens": 2048}
+    update = {"lr": 4e-3, "batch_size": 4, "lr_warmup_ratio": 0.1, "alpha": 0.5, "micro_tokens": 2048}
     config = {
         "rounds": 1,
         "run_dir": str(folder),
         "name": "run",
         "model": {"path": str(start), "threads": 1} | settings.get("model", {}),
         "tasks": {"path": str(tasks)},
-        "start": {"references": {"path": "tasks", "count": 100}, "update": update | {"epochs": 25}},
-        "sample": {"samples_per_task": 2, "max_new_tokens": 48, "temperature": 0.3},
+        "warmup": {"references": {"path": "tasks", "count": 100}, "update": update | {"epochs": 25}},
+        "sample": {"k": 2, "max_new_tokens": 48, "temperature": 0.3},
         "fcdr": {"regenerate": ["rerender", "resample"]} | settings.get("fcdr", {}),
         "train": {"update": update | {"epochs": 1} | settings.get("update", {})},
         "gate": {"suites": {"own": {"path": "tasks:held_out"}}, "min_gain": -100},

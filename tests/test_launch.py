@@ -15,13 +15,12 @@ import psutil
 import pytest
 import torch
 from pydantic import ValidationError
-from test_srml_training import changed, examples
+from test_training_engine import changed, examples
 from tiny import tiny_model, tiny_tokenizer
 
 from funreason.agents.references import usable_references
 from funreason.agents.trainer import UpdateRequest
-from funreason.config import Config, Update
-from funreason.config import Launch as LaunchSettings
+from funreason.config import Config, Launch, Lora, Update
 from funreason.data.toolbox import BASE, generate
 from funreason.loops.updating import Updating
 from funreason.policies.huggingface.sampler import HuggingFaceSampler
@@ -30,14 +29,12 @@ from funreason.policies.policy import Policy
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
-from funreason.srml import TrainingError, TrainSettings
-from funreason.srml.errors import OtherTrainingError, WorkersFailed
-from funreason.srml.examples import LoraSettings
-from funreason.srml.job import Job, JobFolder, Launch
-from funreason.srml.launch import launch
-from funreason.srml.processes import Processes, require_size
-from funreason.srml.update import update
 from funreason.stop import StopRequest
+from funreason.training import TrainingError
+from funreason.training.job import Job, JobFolder
+from funreason.training.launch import launch, update
+from funreason.training.parallel import Ranks, require_world_size
+from funreason.training.types import OtherTrainingError, WorkersFailed
 from funreason.types import Weights
 
 STEPS = 6
@@ -59,19 +56,21 @@ def folder(tmp_path) -> JobFolder:
     return JobFolder(tmp_path / "work")
 
 
-def job(folder: JobFolder, processes: int = 2, strategy: str = "ddp", settings: TrainSettings | None = None) -> Job:
+def job(folder: JobFolder, processes: int = 2, strategy: str = "ddp", settings: Update | None = None) -> Job:
     here = folder.path.parent
     return Job(
         model=here / "start",
         out=here / "out",
         checkpoints=here / "checkpoints",
-        settings=settings or changed(epochs=STEPS // 3, threads=1),
-        launch=Launch(processes, strategy),
+        update=(settings or changed(epochs=STEPS // 3)).model_copy(
+            update={"launch": Launch(processes=processes, strategy=strategy)}
+        ),
+        threads=1,
     )
 
 
-def endless() -> TrainSettings:
-    return changed(epochs=5000, threads=1)
+def endless() -> Update:
+    return changed(epochs=5000)
 
 
 def ranks(parent: int | None = None) -> list[psutil.Process]:
@@ -94,13 +93,12 @@ def test_what_comes_back_is_what_this_process_alone_would_have_made(folder, proc
     outcome = launch(job(folder, processes, strategy), examples(), folder, on_step=steps.append)
     made = dict(load_model(job(folder).out).named_parameters())
     assert weights_id_of(load_model(job(folder).out)) == outcome.weights_id
-    here = msgspec.structs.replace(job(folder, 1, "none"), checkpoints=None)
+    here = job(folder, 1, "none").model_copy(update={"checkpoints": None})
     reference = update(here, examples(), tiny_tokenizer(), folder.path, on_step=alone.append)
     assert [step.step for step in steps] == [step.step for step in alone] == list(range(1, STEPS + 1))
-    assert [step.loss for step in steps] == pytest.approx([step.loss for step in alone], abs=1e-5)
-    assert [step.by_origin["sampled"].think_tokens for step in steps] == [
-        step.by_origin["sampled"].think_tokens for step in alone
-    ]
+    assert [step.metrics["loss"] for step in steps] == pytest.approx([step.metrics["loss"] for step in alone], abs=1e-5)
+    tokens = [[step.groups["origin"]["sampled"]["think_tokens"] for step in made] for made in (steps, alone)]
+    assert tokens[0] == tokens[1]
     assert outcome.report.examples == reference.report.examples == 10
     for name, value in load_model(here.out).named_parameters():
         assert torch.allclose(made[name], value, atol=2e-5)
@@ -114,11 +112,11 @@ def test_a_wish_to_stop_leaves_a_checkpoint_that_the_next_launch_goes_on_from(fo
         steps.append(step)
         wish.asked = len(steps) >= 2
 
-    stopped = launch(job(folder, settings=endless()), examples(), folder, on_step=on_step, pace=wish)
+    stopped = launch(job(folder, settings=endless()), examples(), folder, on_step=on_step, stop=wish)
     assert (stopped.report.finished, stopped.weights_id) == (False, "")
     with pytest.raises(OtherTrainingError, match="other examples or settings"):
         launch(job(folder), examples(), folder)
-    report = launch(job(folder, settings=endless()), examples(), folder, pace=Wish(asked=True)).report
+    report = launch(job(folder, settings=endless()), examples(), folder, stop=Wish(asked=True)).report
     assert (report.finished, report.resumed_from) == (False, steps[-1].step)
 
 
@@ -140,7 +138,7 @@ def test_a_paused_update_takes_no_step_until_it_may_go_on(folder):
             threading.Thread(target=watch_a_pause).start()
         wish.asked = bool(quiet)
 
-    report = launch(job(folder, settings=endless()), examples(), folder, on_step=on_step, pace=wish).report
+    report = launch(job(folder, settings=endless()), examples(), folder, on_step=on_step, stop=wish).report
     assert quiet == [True]
     assert not report.finished
 
@@ -185,7 +183,10 @@ def test_a_launcher_that_starts_fewer_processes_than_asked_for_is_found_out(fold
     folder.write(job(folder), examples())
     accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     done = subprocess.run(
-        [*accelerate, "-m", "funreason.srml.worker", str(folder.path)], capture_output=True, timeout=120, check=False
+        [*accelerate, "-m", "funreason.training.worker", str(folder.path)],
+        capture_output=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode != 0
     assert folder.failures()[0].kind == "TrainingError"
@@ -194,20 +195,20 @@ def test_a_launcher_that_starts_fewer_processes_than_asked_for_is_found_out(fold
 
 
 def test_a_single_process_is_as_many_as_one_and_no_more():
-    alone = Processes(torch.device("cpu"))
-    require_size(1, alone, {})
+    alone = Ranks(torch.device("cpu"))
+    require_world_size(1, alone, {})
     for wanted, environment in ((2, {}), (1, {"WORLD_SIZE": "2"}), (2, {"WORLD_SIZE": "2"})):
         with pytest.raises(TrainingError, match="Start as many as"):
-            require_size(wanted, alone, environment)
+            require_world_size(wanted, alone, environment)
 
 
 def test_several_processes_without_a_strategy_are_refused():
     with pytest.raises(ValidationError, match="2 processes need a strategy: ddp, fsdp2, zero2 or zero3"):
-        LaunchSettings(processes=2)
+        Launch(processes=2)
 
 
 def test_a_job_is_the_same_when_it_is_read_again(folder):
-    asked = job(folder, 4, "zero2", changed(lora=LoraSettings(rank=2, targets=("q_proj",))))
+    asked = job(folder, 4, "zero2", changed(lora=Lora(rank=2, targets=["q_proj"])))
     folder.write(asked, examples())
     assert folder.job() == asked
     assert folder.examples() == examples()
@@ -236,7 +237,7 @@ def test_the_record_tells_of_processes_that_failed(tmp_path):
     config = Config(model={"threads": 1, "device": "cuda"})
     updating = Updating(Policy(sampler, tokenizer), RunFolder(tmp_path), events.append, StopRequest(), config)
     lesson = UpdateRequest(1, usable_references(generate("new_train", 4, 0), 1)[0], [], Weights("base", BASE))
-    settings = Update(batch=4, launch=LaunchSettings(processes=2, strategy="ddp"))
+    settings = Update(batch_size=4, launch=Launch(processes=2, strategy="ddp"))
     with pytest.raises(WorkersFailed):
         updating(settings, lesson)
     crashed = events[-1]

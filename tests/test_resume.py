@@ -16,7 +16,7 @@ from funreason.agents.trainer import UpdateRequest
 from funreason.commands.dead_letters import put_back
 from funreason.config import Config, Update
 from funreason.data.toolbox import BASE, generate
-from funreason.loops.updating import Updating, training_settings
+from funreason.loops.updating import Updating, update_job
 from funreason.policies.policy import Policy
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
@@ -141,7 +141,7 @@ def updating(tmp_path):
         model = load_model(BASE, "cpu", "float32")
         tokenizer = load_tokenizer(BASE, model)
         sampler = HuggingFaceSampler(model, tokenizer, weights_id="base", max_new_tokens=4)
-        settings = Update(batch=4, checkpoint_every=1, warmup_steps=0)
+        settings = Update(batch_size=4, checkpoint_every=1, lr_warmup_steps=0)
         config = Config(model={"threads": 1})
         update = Updating(Policy(sampler, tokenizer), RunFolder(tmp_path), write, stop, config)
         lesson = UpdateRequest(1, usable_references(generate("new_train", n, 0), 1)[0], [], Weights("base", BASE))
@@ -177,7 +177,7 @@ def test_an_update_goes_on_behind_its_last_checkpoint_and_anew_when_its_samples_
 
 
 def test_an_update_keeps_checkpoints_as_often_as_configured():
-    assert training_settings(Update(checkpoint_every=7), Config(), 1).checkpoint_every == 7
+    assert update_job(Update(checkpoint_every=7), Config(), BASE, Path("out")).update.checkpoint_every == 7
     assert Update().checkpoint_every > 0
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from funreason.agents.selection import TrainingSet
 from funreason.bus.agent import Emit
 from funreason.record.events import Event, LogMessage, WeightsTrained
-from funreason.srml.errors import NotFinite
+from funreason.training.types import NotFinite
 from funreason.types import Candidate, Drained, Sample, Weights
 from funreason.weights import START, WeightStore
 

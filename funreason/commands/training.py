@@ -12,16 +12,17 @@ from funreason.commands.settings import read_config
 from funreason.commands.terminal import console
 from funreason.data.reading import read_tasks
 from funreason.loops.updating import update_job
+from funreason.objectives.protocol import Example
 from funreason.policies.factory import build_policy
 from funreason.policies.policy import Policy
 from funreason.record.folder import RecordError
 from funreason.record.plain import plain
-from funreason.srml.examples import Example, StepReport
+from funreason.training.types import StepReport
 
 
 def run_train(file: Path, out: Path | None, model: str | None, name: str, preview: int, settings: list[str]) -> int:
     """Train on the references of `file` and save into `out`, by default `<file>-model` here; the exit code."""
-    from funreason.srml.update import update
+    from funreason.training.launch import update
 
     config = read_config(name, {"model.path": model} if model else {}, settings)
     out = out or Path(f"{file.name.partition('.')[0]}-model")
@@ -40,7 +41,7 @@ def run_train(file: Path, out: Path | None, model: str | None, name: str, previe
     shutil.rmtree(work, ignore_errors=True)
     screen.print(
         f"trained on {report.examples} samples ({len(report.refused)} refused) in {report.steps} steps: "
-        f"L_think {_loss(report.think)}, L_result {_loss(report.result)}. Weights {weights_id} in {plain(out)}"
+        f"{_losses(report.metrics)}. Weights {weights_id} in {plain(out)}"
     )
     screen.print(plain(f"computed with {report.how}"))
     for refusal in report.refused[:10]:
@@ -49,9 +50,9 @@ def run_train(file: Path, out: Path | None, model: str | None, name: str, previe
 
 
 def _preview(screen: Console, examples: list[Example], policy: Policy, max_length: int) -> None:
-    from funreason.srml.errors import UnusableSample
-    from funreason.srml.parts import encode_sample
-    from funreason.srml.preview import mask_preview
+    from funreason.training.encoding import encode_sample
+    from funreason.training.mask_preview import mask_preview
+    from funreason.training.types import UnusableSample
 
     for example in examples:
         try:
@@ -74,8 +75,8 @@ def _say(screen: Console, step: StepReport) -> None:
     if step.halved_to is not None:
         screen.print(f"memory ran out: from here on at most {step.halved_to} tokens in a forward pass")
     if step.step % 10 == 0 or step.step == step.steps:
-        screen.print(f"step {step.step}/{step.steps}  L_think {_loss(step.think)}  L_result {_loss(step.result)}")
+        screen.print(f"step {step.step}/{step.steps}  {_losses(step.metrics)}")
 
 
-def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _losses(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name.startswith("loss"))

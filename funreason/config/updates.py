@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from funreason.config.models import References
 from funreason.config.section import Count, Section, Share
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class Launch(Section):
     """In how many processes an update runs. They are started for it and end with it."""
@@ -40,31 +42,43 @@ class Lora(Section):
 class Update(Section):
     """How weights are trained: in the supervised start and in every round."""
 
-    lr: Annotated[float, Field(gt=0)] = 3e-4
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-4
     epochs: Count = 1
-    batch: Count = 16
-    """Samples per optimiser step."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 8
-    """Steps over which the rate rises to `lr`."""
-    warmup_ratio: Share | None = None
-    """The same as a share of all steps; where given, `warmup_steps` is not asked."""
+    batch_size: Count = 16
+    """Samples per optimizer step."""
+    lr_warmup_steps: Annotated[int, Field(ge=0)] = 8
+    """Steps over which the learning rate rises to `lr`."""
+    lr_warmup_ratio: Share | None = None
+    """The same as a share of all steps; overrides `lr_warmup_steps`."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
+    min_lr_ratio: Share = 0.0
+    """The learning rate at the end of `linear` and `cosine`, as a share of `lr`."""
+    adam_betas: tuple[Beta, Beta] = (0.9, 0.98)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's weight decay; biases and norms have none."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """The norm that a step's gradient is clipped to."""
     alpha: Share = 0.7
     """The weight of thinking in the loss; 1 - alpha is the weight of the result."""
     alpha_mode: Literal["fixed", "proportional", "learnable"] = "fixed"
-    average: Literal["sample", "token"] = "sample"
+    alpha_lr: Annotated[float, Field(gt=0)] = 0.05
+    """The learning rate of a learnable alpha."""
+    alpha_bounds: tuple[Share, Share] = (0.1, 0.9)
+    """The range of a learnable alpha."""
+    loss_reduction: Literal["sample", "token"] = "sample"
+    """`sample`: mean over samples of each sample's loss; `token`: mean over all tokens of the batch."""
     max_length: Count = 2048
     """Longer samples are refused, not cut."""
     micro_tokens: Count = 4096
     """Tokens per forward pass, padding included: memory against speed, no influence on the result."""
-    head: Literal["auto", "naive", "chunked"] = "auto"
-    """The vocabulary head: `chunked` never holds all logits at once, `naive` does; `auto` is chunked where the model
-    allows. No influence on the result."""
-    head_chunk: Count | None = None
+    lm_head: Literal["auto", "naive", "chunked"] = "auto"
+    """`chunked` never holds all logits at once, `naive` does; `auto` is chunked where the model allows. No influence
+    on the result."""
+    lm_head_chunk: Count | None = None
     """Tokens whose logits are held at a time; by default as many as fill 80 MiB, on a GPU 512 MiB."""
-    pack: Literal["auto", "never", "always"] = "auto"
-    """Samples one behind the other in one row, none seeing another, instead of padding those of like length. `auto`:
-    under flash and flex attention. No influence on the result."""
+    packing: Literal["auto", "never", "always"] = "auto"
+    """Several samples in one row, none attending to another, instead of padding samples of similar length. `auto`:
+    with flash and flex attention. No influence on the result."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: a third slower, a fraction of the memory."""
     lora: Lora | None = None
@@ -74,6 +88,13 @@ class Update(Section):
     replay: References | None = None
     """Old references mixed in against forgetting."""
     launch: Launch = Launch()
+
+    @model_validator(mode="after")
+    def _alpha_within_its_bounds(self) -> Update:
+        low, high = self.alpha_bounds if self.alpha_mode == "learnable" else (0.0, 1.0)
+        if not low <= self.alpha <= high:
+            raise ValueError(f"alpha is {self.alpha}; a learnable alpha must lie within alpha_bounds, [{low}, {high}]")
+        return self
 
 
 class SupervisedStart(Section):

@@ -1,29 +1,28 @@
 """The update as the trainer uses it: samples in, saved weights out.
 
-Sits between the trainer (which knows samples) and `srml.training` (which knows tensors), and is where a run's
+Sits between the trainer (which knows samples) and `training.engine` (which knows tensors), and is where a run's
 events for each optimiser step come from.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from funreason.agents.trainer import UpdateRequest
-from funreason.config import Config, Lora, Update
+from funreason.config import Config, Update
+from funreason.objectives.protocol import Example
 from funreason.policies.policy import Policy
 from funreason.policies.prompts import closes_thinking
 from funreason.record.events import Event, LogMessage, OptimizerStep, UpdateCrashed, WeightsTrained
 from funreason.record.folder import RunFolder
-from funreason.srml.errors import NotFinite, OtherTrainingError, WorkersFailed
-from funreason.srml.examples import Example, LoraSettings, StepReport, TrainReport, TrainSettings
-from funreason.srml.job import Job, Launch, Outcome
 from funreason.stop import Interrupted, StopRequest
+from funreason.training.job import Job, UpdateOutcome
+from funreason.training.types import NotFinite, OtherTrainingError, StepReport, TrainReport, WorkersFailed
 from funreason.types import Sample, Weights
 
 
@@ -64,8 +63,8 @@ class Updating:
             weights=weights_id,
             examples=report.examples,
             steps=report.steps,
-            think=report.think,
-            result=report.result,
+            think=report.metrics.get("loss_think"),
+            result=report.metrics.get("loss_result"),
         )
         return Weights(weights_id, folder), updated, len(report.refused)
 
@@ -73,9 +72,9 @@ class Updating:
         out, checkpoints = self.weights / f"fresh-round-{lesson.round}", self.folder.checkpoint(lesson.round)
         return update_job(settings, self.config, lesson.start.folder, out, checkpoints, lesson.round)
 
-    def _train(self, job: Job, lesson: UpdateRequest, work: Path) -> Outcome:
+    def _train(self, job: Job, lesson: UpdateRequest, work: Path) -> UpdateOutcome:
         """Train from the checkpoint, if any; anew where it is of another lesson, as after a requeue or an upgrade."""
-        from funreason.srml.update import update
+        from funreason.training.launch import update
 
         examples = [self._example(s, lesson.round) for s in (*lesson.samples, *lesson.replay)]
         self._note_unthought(examples, lesson.round)
@@ -86,7 +85,7 @@ class Updating:
             self.policy.tokenizer,
             work,
             on_step=lambda step: self._on_step(lesson.round, step),
-            pace=self.stop,
+            stop=self.stop,
         )
         try:
             return go()
@@ -99,7 +98,7 @@ class Updating:
             shutil.rmtree(self.folder.checkpoint(lesson.round), ignore_errors=True)
             raise
         except WorkersFailed as error:
-            processes = job.launch.processes
+            processes = job.update.launch.processes
             self.write(UpdateCrashed(round=lesson.round, reason=str(error), processes=processes, lines=error.lines))
             raise
 
@@ -132,21 +131,22 @@ class Updating:
         if step.halved_to is not None:
             text = f"memory ran out at step {step.step}: from here on at most {step.halved_to} tokens in a forward pass"
             self.write(LogMessage(level="warning", text=text, round=round))
+        found = step.metrics
         self.write(
             OptimizerStep(
                 round=round,
                 step=step.step,
                 steps=step.steps,
-                loss=step.loss,
-                think=step.think,
-                result=step.result,
-                alpha=step.alpha,
-                lr=step.lr,
-                tokens_per_s=(step.think_tokens + step.result_tokens) / max(step.seconds, 1e-9),
-                think_tokens=step.think_tokens,
-                result_tokens=step.result_tokens,
-                by_origin=msgspec.to_builtins(step.by_origin),
-                by_attempt=msgspec.to_builtins(step.by_attempt, str_keys=True),
+                loss=found.get("loss", math.nan),
+                think=found.get("loss_think"),
+                result=found.get("loss_result"),
+                alpha=found.get("alpha"),
+                lr=found["lr"],
+                tokens_per_s=found["tokens_per_s"],
+                think_tokens=int(found["think_tokens"]),
+                result_tokens=int(found["result_tokens"]),
+                by_origin=_by_part(step.groups["origin"]),
+                by_attempt=_by_part(step.groups["attempt"]),
             )
         )
 
@@ -160,40 +160,23 @@ def update_job(
         model=model.resolve(),
         out=out.resolve(),
         checkpoints=None if checkpoints is None else checkpoints.resolve(),
-        settings=training_settings(settings, config, round),
-        launch=Launch(settings.launch.processes, settings.launch.strategy),
+        update=settings,
+        seed=config.seed * 1000 + round,  # each round shuffles anew
+        think_tags=config.model.think_tags,
+        threads=config.model.threads,
         device=config.model.device,
         dtype=config.model.dtype,
     )
 
 
-def training_settings(settings: Update, config: Config, round: int) -> TrainSettings:
-    """The configuration in the trainer's terms; each round shuffles anew."""
-    return TrainSettings(
-        epochs=settings.epochs,
-        batch_size=settings.batch,
-        lr=settings.lr,
-        warmup_steps=settings.warmup_steps if settings.warmup_ratio is None else None,
-        warmup_ratio=settings.warmup_ratio or 0.0,
-        schedule=settings.schedule,
-        alpha_mode=settings.alpha_mode,
-        alpha=settings.alpha,
-        average=settings.average,
-        max_length=settings.max_length,
-        micro_tokens=settings.micro_tokens,
-        head=settings.head,
-        head_chunk=settings.head_chunk,
-        pack=settings.pack,
-        think_tags=config.model.think_tags,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        lora=_lora(settings.lora),
-        seed=config.seed * 1000 + round,
-        threads=config.model.threads,
-        checkpoint_every=settings.checkpoint_every,
-    )
-
-
-def _lora(settings: Lora | None) -> LoraSettings | None:
-    if settings is None:
-        return None
-    return LoraSettings(settings.rank, settings.alpha, settings.dropout, tuple(settings.targets))
+def _by_part(groups: dict[str, dict[str, float]]) -> dict[str, dict[str, float | int | None]]:
+    """The groups of a step as the event `Stepped` has them."""
+    return {
+        key: {
+            "think": found.get("loss_think"),
+            "result": found.get("loss_result"),
+            "think_tokens": int(found["think_tokens"]),
+            "result_tokens": int(found["result_tokens"]),
+        }
+        for key, found in groups.items()
+    }

@@ -136,7 +136,4 @@ def notes(config: Config, found: Plan) -> list[str]:
     references = config.start.references
     if references is not None and references.path == OWN_TASKS:
         lines.append("the supervised start is counted with as many references as it asks for")
-    update = config.train.update
-    if config.model.dtype == "bfloat16" and update.lora is None and update.launch.strategy == "none":
-        lines.append("in one process weights and moments are bfloat16 too, which loses small changes of weights")
     return lines

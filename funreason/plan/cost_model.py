@@ -124,13 +124,11 @@ def update_memory(model: Architecture, shape: UpdateShape) -> Parts:
     shards = shape.processes if shape.strategy in ("fsdp2", "zero2", "zero3") else 1
     weights_shards = shards if shape.strategy in ("fsdp2", "zero3") else 1
     frozen = 0 if shape.lora is None else model.parameters * shape.item
-    # Adapters are float32, and so is whatever a strategy's optimiser keeps; DeepSpeed holds weights in the computing
-    # type beside its float32 ones. Without a strategy all have the model's own type.
+    # What the optimizer keeps is float32; DeepSpeed holds weights in the computing type beside its float32 ones.
     if shape.strategy in ("zero2", "zero3") and shape.item < 4 and shape.lora is None:
         weight, gradient, state = shape.item, shape.item, 12
     else:
-        weight = gradient = 4 if shape.lora is not None or shape.strategy != "none" else shape.item
-        state = 2 * weight
+        weight, gradient, state = 4, 4, 8
     # The layer at work and the next one are held whole, and so are embedding and head while they are used; replicas
     # that add up gradients hold a second copy of those in buckets.
     gathered = 0

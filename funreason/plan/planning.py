@@ -96,7 +96,7 @@ def _sampling_shape(config: Config, assumed: Assumed, item: int) -> SamplingShap
 def _update(name: str, config: Config, update: Update, samples: int, found: Plan) -> Phase:
     model, hardware, assumed = found.model, found.hardware, found.assumed
     # The chunk that the loss's head takes at a time on a GPU by default; asking it would load torch.
-    chunk = update.head_chunk or max(32, HEAD_CHUNK_BYTES // (4 * model.vocabulary) // 32 * 32)
+    chunk = update.lm_head_chunk or max(32, HEAD_CHUNK_BYTES // (4 * model.vocabulary) // 32 * 32)
     shape = UpdateShape(
         tokens=max(update.micro_tokens, update.max_length),  # a sample longer than the budget is a batch of its own
         item=ITEM[config.model.dtype],
@@ -104,7 +104,7 @@ def _update(name: str, config: Config, update: Update, samples: int, found: Plan
         lora=None if update.lora is None else LoraShape(update.lora.rank, tuple(update.lora.targets)),
         strategy=update.launch.strategy,
         processes=update.launch.processes,
-        head_chunk=None if update.head == "naive" else chunk,
+        head_chunk=None if update.lm_head == "naive" else chunk,
     )
     memory = update_memory(model, shape)
     if engine_samples(config):  # it keeps its share while others work

@@ -1,0 +1,34 @@
+"""The training engine: batches, accumulation, parallelism, checkpoints. What is learned is an `Objective`.
+
+Importing this package imports no torch; it is loaded with the first name that needs it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from funreason.training.encoding import encode_sample
+    from funreason.training.engine import train
+    from funreason.training.launch import update
+    from funreason.training.types import NoTrainableTokens, SampleTooLong, StepReport, TrainingError, TrainReport
+
+__all__ = [
+    "NoTrainableTokens",
+    "SampleTooLong",
+    "StepReport",
+    "TrainReport",
+    "TrainingError",
+    "encode_sample",
+    "train",
+    "update",
+]
+
+_MODULES = {"encode_sample": "encoding", "train": "engine", "update": "launch"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'types')}"), name)

@@ -1,0 +1,357 @@
+"""The training: batches of a fixed number of samples, one AdamW step each, checkpoints, reports.
+
+The denominators of a batch are known before its first backward pass, and gradients are added, never averaged. So
+neither the split into micro-batches nor the number of processes changes the result. Batches follow from the seed and
+the learning rate from the step, so a resumed training needs only weights, moments and a step number.
+
+On a CPU set OMP_WAIT_POLICY=passive and KMP_BLOCKTIME=0 before Python starts: threads that spin while waiting cost a
+loaded machine most of its speed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from funreason.calls.thinking import THINK_TAGS, Tags
+from funreason.config.updates import Update
+from funreason.objectives.protocol import Encoded, Example, LossShare, Objective, TokenTargets
+from funreason.training import checkpoint
+from funreason.training.batches import can_pack, collate, pack, plan_epoch, shard, split_microbatches
+from funreason.training.cpu_parallel import num_workers, run_parallel
+from funreason.training.encoding import encode_examples
+from funreason.training.lm_head import LossHead
+from funreason.training.lora import adapted
+from funreason.training.loss_stats import LossStats
+from funreason.training.parallel import Parallel, Ranks, parallelized, trainable
+from funreason.training.types import NotFinite, StepReport, Strategy, TrainingError, TrainReport
+
+REFUSED_IN_A_ROW = 3  # one bad batch may be chance; three mean that the weights or the learning rate are broken
+
+
+def train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    update: Update,
+    *,
+    objective: Objective | None = None,
+    seed: int = 0,
+    think_tags: Tags = THINK_TAGS,
+    threads: int | None = None,
+    on_step: Callable[[StepReport], None] | None = None,
+    checkpoint_dir: Path | None = None,
+    resume: bool = True,
+    stop: Callable[[], bool] | None = None,
+    strategy: Strategy = "none",
+    on_finish: Callable[[Parallel], None] | None = None,
+) -> TrainReport:
+    """Train `model` in place on `examples`.
+
+    A model in bfloat16 runs in bfloat16, while its weights learn in float32 until the training ends.
+
+    Args:
+        objective: what is learned; by default SRML as `update` configures it.
+        seed: decides batches, adapters and dropout.
+        threads: CPU threads within one operation; None leaves torch's own choice.
+        on_step: called with the report of every step.
+        checkpoint_dir: an interrupted training is resumed from here and ends with the same weights (with one thread,
+            to the bit). `resume=False` deletes what is there.
+        stop: called after each step; if it returns True, a checkpoint is saved and the report has `finished` False.
+        strategy: how the model is placed across the processes that a launcher started; all of them call this alike.
+            `model` is of no use afterwards under a sharding strategy.
+        on_finish: called on every rank when the training has finished, to take the weights out.
+
+    Raises TrainingError when no example can be used or memory runs out, NotFinite when losses stay not finite.
+    Unusable examples are listed in the report.
+    """
+    started = time.perf_counter()
+    if objective is None:
+        from funreason.objectives.srml import Srml
+
+        objective = Srml(update)
+    usable, encoded, refused = encode_examples(examples, tokenizer, update.max_length, think_tags)
+    pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
+    ranks = Ranks.join(model.device)
+    dtype, merge = model.dtype, strategy == "none"
+    with torch_settings(model.device, dtype, threads), adapted(model, update.lora, seed, merge=merge):
+        head, packed = LossHead(model, update), can_pack(model, update.packing)
+        with (
+            _train_mode(model, update.gradient_checkpointing),
+            parallelized(model, update, ranks, strategy) as parallel,
+        ):
+            training = Training(
+                parallel, objective, head, usable, encoded, update,
+                pad_id=pad_id, packed=packed, seed=seed, folder=checkpoint_dir,
+                fingerprint=checkpoint.fingerprint(usable, update, seed, think_tags, str(dtype)),
+            )  # fmt: skip
+            resumed_from, finished = training.run(on_step, resume, stop)
+            if finished and on_finish is not None:
+                on_finish(parallel)
+        at_a_time = f"{training.workers} micro-batch{'es' * (training.workers > 1)} at a time"
+        how = (
+            f"LM head: {head.description}; samples {'packed' if packed else 'padded to similar lengths'}, up to "
+            f"{update.micro_tokens:,} tokens a pass; {torch.get_num_threads()} threads, {at_a_time}, "
+            f"OMP_WAIT_POLICY {os.environ.get('OMP_WAIT_POLICY', 'not set')}"
+        )
+    stats = training.stats
+    means = {name: sum(values) / len(values) for name, values in stats.means.items()}
+    return TrainReport(
+        steps=training.steps,
+        examples=len(usable),
+        refused=refused,
+        refused_steps=training.refused_steps,
+        metrics=stats.metrics(means) | objective.state_metrics(),
+        groups=stats.groups(),
+        seconds=time.perf_counter() - started,
+        resumed_from=resumed_from,
+        finished=finished,
+        how=how,
+    )
+
+
+def learning_rate(step: int, steps: int, update: Update) -> float:
+    """The learning rate of `step` (1 … steps): a linear warm-up, then the schedule down to `min_lr_ratio`."""
+    ratio = update.lr_warmup_ratio
+    warmup = min(steps - 1, update.lr_warmup_steps if ratio is None else round(ratio * steps))
+    if step <= warmup:
+        return update.lr * step / warmup
+    # The first step after the warm-up has the full rate, and one beyond the last would have none.
+    left = (steps + 1 - step) / (steps - warmup) if steps > warmup else 1.0
+    shape = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[update.schedule]
+    floor = 1.0 if update.schedule == "constant" else update.min_lr_ratio
+    return update.lr * (floor + (1 - floor) * shape)
+
+
+class BatchLoss(NamedTuple):
+    """What a batch cost, the same on every rank: loss and `Objective.terms` by name, and a row of sums per sample."""
+
+    terms: dict[str, float]
+    rows: list[list[float]]
+
+
+class Training:
+    """One training over encoded examples; call `run` once."""
+
+    def __init__(
+        self,
+        parallel: Parallel,
+        objective: Objective,
+        head: LossHead,
+        examples: list[Example],
+        encoded: list[Encoded],
+        update: Update,
+        *,
+        pad_id: int,
+        packed: bool,
+        seed: int,
+        folder: Path | None,
+        fingerprint: str,
+    ) -> None:
+        self.parallel, self.ranks, self.objective, self.head = parallel, parallel.ranks, objective, head
+        self.examples, self.encoded, self.update = examples, encoded, update
+        self.pad_id, self.packed, self.seed = pad_id, packed, seed
+        self.folder, self.fingerprint = folder, fingerprint
+        self.lengths = [len(sample.ids) for sample in encoded]
+        self.steps = update.epochs * math.ceil(len(encoded) / update.batch_size)
+        self.workers = num_workers(parallel.model) if self.ranks.size == 1 else 1
+        self.micro_tokens = update.micro_tokens
+        self.halved_to: int | None = None
+        self.stats = LossStats(objective)
+        self.refused_steps = self.refused_in_a_row = 0
+
+    def run(
+        self, on_step: Callable[[StepReport], None] | None, resume: bool, stop: Callable[[], bool] | None
+    ) -> tuple[int, bool]:
+        """Take the remaining steps; returns the step it resumed from, and whether all were taken."""
+        begun, every, folder = 0, self.update.checkpoint_every, self.folder
+        if folder is not None and not resume and self.ranks.is_main:
+            checkpoint.delete(folder)
+        if folder is not None and resume:
+            found = checkpoint.restore(folder, self.parallel, self.fingerprint)
+            if found is not None:
+                self.objective.load_state_dict(found.objective)
+                begun = found.step
+        size, seed = self.update.batch_size, self.seed
+        epochs = (
+            plan_epoch(self.lengths, batch_size=size, seed=seed, epoch=epoch) for epoch in range(self.update.epochs)
+        )
+        for step, batch in enumerate(chain.from_iterable(epochs), start=1):
+            if step <= begun:
+                continue
+            report, stats = self._step(step, batch)
+            if on_step is not None:
+                on_step(report)
+            self._count(report, stats)
+            stopped = step < self.steps and self.ranks.any_rank(stop is not None and stop())
+            due = stopped or step == self.steps or (every > 0 and step % every == 0)
+            if folder is not None and due:
+                position = checkpoint.Position(step, self.objective.state_dict())
+                checkpoint.save(folder, self.parallel, position, self.fingerprint)
+            if stopped:
+                return begun, False
+        return begun, True
+
+    def _step(self, step: int, batch: list[int]) -> tuple[StepReport, LossStats]:
+        started = time.perf_counter()
+        examples, encoded = [self.examples[index] for index in batch], [self.encoded[index] for index in batch]
+        halved_before = self.halved_to is not None
+        loss = self._accumulate(examples, encoded)
+        lr, finite = learning_rate(step, self.steps, self.update), all(map(math.isfinite, loss.terms.values()))
+        grad_norm = self.parallel.step(lr, finite)
+        taken = finite and math.isfinite(grad_norm)
+        self.objective.step(taken)
+        stats = LossStats(self.objective)
+        stats.add(examples, loss.rows)
+        if taken:
+            for name, value in loss.terms.items():
+                stats.means[name].append(value)
+        seconds = time.perf_counter() - started
+        tokens = sum(len(sample.labels) - sample.labels.count(-100) for sample in encoded)
+        metrics = stats.metrics(loss.terms) | self.objective.state_metrics()
+        metrics |= {"lr": lr, "grad_norm": grad_norm, "seconds": seconds, "tokens_per_s": tokens / max(seconds, 1e-9)}
+        report = StepReport(
+            step=step,
+            steps=self.steps,
+            metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
+            groups=stats.groups(),
+            refused=() if taken else tuple(example.id for example in examples),
+            halved_to=None if halved_before else self.halved_to,
+        )
+        return report, stats
+
+    def _count(self, report: StepReport, stats: LossStats) -> None:
+        if not report.refused:
+            self.refused_in_a_row = 0
+            self.stats.merge(stats)
+            return
+        self.refused_steps += 1
+        self.refused_in_a_row += 1
+        if self.refused_in_a_row == REFUSED_IN_A_ROW:
+            raise NotFinite(
+                f"steps {report.step - REFUSED_IN_A_ROW + 1} to {report.step}: loss or gradient not finite "
+                f"(last batch: {', '.join(report.refused[:8])}). "
+                f"Lower lr (now {self.update.lr}) or check the weights."
+            )
+
+    def _accumulate(self, examples: list[Example], encoded: list[Encoded]) -> BatchLoss:
+        """Leave the gradient of one batch in the parameters. If memory runs out, try once more with half the tokens."""
+        try:
+            return self._accumulated(examples, encoded)
+        except torch.OutOfMemoryError as error:
+            # Ranks that work in lockstep cannot halve one by one, so with several the first time is the end.
+            if self.halved_to is not None or self.ranks.size > 1:
+                raise TrainingError(
+                    f"out of memory with {self.micro_tokens} padded tokens in a forward pass; the last checkpoint is "
+                    "kept. Lower update.micro_tokens or update.max_length, or ask `funreason plan` what fits."
+                ) from error
+        # After the handler: the error holds the frames whose tensors must be freed first.
+        self.parallel.step(0.0, False)
+        self.objective.step(False)
+        self.micro_tokens = self.halved_to = max(1, self.micro_tokens // 2)
+        if self.ranks.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return self._accumulate(examples, encoded)
+
+    def _accumulated(self, examples: list[Example], encoded: list[Encoded]) -> BatchLoss:
+        objective, device = self.objective, self.ranks.device
+        denominators = objective.denominators(examples, encoded)
+        terms = torch.zeros(1 + len(objective.terms), dtype=torch.float64, device=device)
+        rows = torch.zeros(len(examples), len(objective.sums), dtype=torch.float64, device=device)
+
+        def forward(piece: Sequence[int]) -> LossShare:
+            return self._forward([examples[at] for at in piece], [encoded[at] for at in piece], denominators)
+
+        for piece, share in self._passes([len(sample.ids) for sample in encoded], forward):
+            terms += torch.cat([share.total.detach().view(1), share.terms])
+            rows[list(piece)] = share.sums
+        for parameter in objective.parameters():
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            # Each rank's loss was multiplied by their number (see `parallel`).
+            parameter.grad = self.ranks.all_reduce_sum(gradient) / self.ranks.size
+        together = self.ranks.all_reduce_sum(torch.cat([terms, rows.flatten()])).cpu()
+        values: list[float] = together[: len(terms)].tolist()
+        return BatchLoss(
+            dict(zip(("loss", *objective.terms), values, strict=True)),
+            together[len(terms) :].view(rows.shape).tolist(),
+        )
+
+    def _passes(
+        self, lengths: Sequence[int], forward: Callable[[Sequence[int]], LossShare]
+    ) -> Iterator[tuple[Sequence[int], LossShare]]:
+        """Forward and backward of each of this rank's micro-batches: one by one, or one per worker thread at once."""
+        num_shards = max(self.ranks.size, self.workers)
+        # Worker threads share one memory, so together they hold no more than one pass may.
+        micro_tokens = max(1, self.micro_tokens // self.workers)
+        shards = [
+            split_microbatches(part, lengths, micro_tokens=micro_tokens, packed=self.packed)
+            for part in shard(range(len(lengths)), lengths, num_shards=num_shards)
+        ]
+        if self.workers > 1:
+            learned = [*trainable(self.parallel.model).values(), *self.objective.parameters()]
+            yield from run_parallel(shards, forward, learned, self.ranks.device)
+            return
+        pieces = shards[self.ranks.rank]
+        # A rank with fewer micro-batches than another runs idle passes, which add nothing.
+        count = max(map(len, shards)) if self.parallel.lockstep else len(pieces)
+        for number in range(count):
+            last = number == count - 1
+            with self.parallel.microbatch(last):
+                if number >= len(pieces):
+                    ids = torch.full((1, 2), self.pad_id, device=self.ranks.device)
+                    self.parallel.backward(self.parallel.logits(ids, 1).sum() * 0.0, last)
+                    continue
+                share = forward(pieces[number])
+                self.parallel.backward(share.total, last)
+            yield pieces[number], share
+
+    def _forward(self, examples: Sequence[Example], encoded: Sequence[Encoded], denominators: object) -> LossShare:
+        device = self.ranks.device
+        packed = self.packed and len(encoded) > 1
+        batch = pack(encoded, device=device) if packed else collate(encoded, pad_id=self.pad_id, device=device)
+        start = max(batch.first_trained - 1, 0)  # no logits for the prompt: nothing is learned there
+        targets = TokenTargets.of(
+            batch.labels[:, start:], batch.parts[:, start:], batch.owners[:, start:], len(encoded)
+        )
+        weights = self.objective.token_weights(targets, examples, denominators)
+        kept = batch.ids.shape[1] - start
+        losses = self.head.losses(lambda: self.parallel.logits(batch.ids, kept, batch.positions), targets, weights)
+        return self.objective.loss(losses, targets, examples, denominators)
+
+
+@contextmanager
+def _train_mode(model: PreTrainedModel, gradient_checkpointing: bool) -> Iterator[None]:
+    was_training = model.training
+    model.train()
+    if gradient_checkpointing:
+        # The re-entrant variant gives no gradient where the block's input needs none, as under frozen embeddings.
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    try:
+        yield
+    finally:
+        model.train(was_training)
+        if gradient_checkpointing:
+            model.gradient_checkpointing_disable()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def torch_settings(device: torch.device, dtype: torch.dtype, threads: int | None) -> Iterator[None]:
+    """Threads, and TF32 for float32 on a GPU: off by default in torch, and a fraction of the card's speed."""
+    threads_before, precision_before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(threads or threads_before)
+    if device.type == "cuda" and dtype == torch.float32:
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads_before)
+        torch.set_float32_matmul_precision(precision_before)
