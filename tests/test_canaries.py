@@ -18,7 +18,7 @@ from funreason.agents.judges.canary_check import CanaryCheck, JudgeFailedCanarie
 from funreason.agents.judges.perturbations import FAULTS
 from funreason.agents.judges.registry import judges
 from funreason.agents.judges.self_agreement import SelfAgreement
-from funreason.commands.refining import run_refine
+from funreason.cli.refine import run_refine
 from funreason.config import Canaries, Config, Fcdr, JudgeEntry
 from funreason.data.toolbox import generate
 from funreason.display.table import STAGES, health_table

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from recorded import Recording, finished
 
-from funreason.commands.tracking import tracked
+from funreason.cli.track import tracked
 from funreason.record import events as ev
 from funreason.record.log import LogReader
 from funreason.trackers.adapters import KNOWN, Tracker, TrackerError, open_tracker

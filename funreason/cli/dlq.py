@@ -1,4 +1,4 @@
-"""`funreason dlq`: the samples that failed, looked at and put back."""
+"""`funreason dlq`: dead letters (failed samples): count them, show them, put them back."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
-from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
-from funreason.commands import terminal
-from funreason.commands.story import story
+from funreason.cli import terminal
+from funreason.cli.app import RUNS, Reason, RunDir, RunName
+from funreason.cli.show import story
 from funreason.record.events import SampleRequeued
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import EventLog
@@ -22,12 +21,12 @@ from funreason.record.state import FAILED
 from funreason.types import Sample
 
 
-def list_dead(run: str | None, runs: Path, pattern: str) -> int:
-    """Print dead letters by reason, with one sample of each."""
-    folder = open_run(run, runs)
+def dlq_list(run: RunName = None, /, *, reason: Reason = "*", run_dir: RunDir = RUNS) -> int:
+    """Count dead letters by reason."""
+    folder = open_run(run, run_dir)
     counts: Counter[tuple[int, str, str]] = Counter()
     example: dict[tuple[int, str, str], str] = {}
-    for sample in dead(folder, pattern):
+    for sample in dead(folder, reason):
         key = (sample.round, *_why(sample))
         counts[key] += 1
         example.setdefault(key, sample.id)
@@ -40,42 +39,45 @@ def list_dead(run: str | None, runs: Path, pattern: str) -> int:
     return 0
 
 
-def show_dead(run: str | None, runs: Path, pattern: str, limit: int) -> int:
-    """Print the whole story of up to `limit` dead letters of each reason."""
-    folder = open_run(run, runs)
+def dlq_show(run: RunName = None, /, *, reason: Reason = "*", limit: int = 3, run_dir: RunDir = RUNS) -> int:
+    """Show dead letters in full: query, tools, each attempt, every verdict.
+
+    Parameters
+    ----------
+    limit
+        Maximum per reason.
+    """
+    folder = open_run(run, run_dir)
     console = terminal.console(soft_wrap=True)
     shown: Counter[tuple[str, str]] = Counter()
-    for sample in dead(folder, pattern):
+    for sample in dead(folder, reason):
         shown[_why(sample)] += 1
-        if shown[_why(sample)] <= limit:
-            _print_story(console, folder, sample)
+        if shown[_why(sample)] > limit:
+            continue
+        texts = folder.texts(sample.round).find(sample.id)
+        drawn = [each for kind, each in texts if kind == "sampled"]
+        fate = next((kind for kind, each in reversed(texts) if each == sample), "")
+        for line in story(drawn, sample, fate):
+            console.print(line)
+        console.print()
     left = sum(max(0, count - limit) for count in shown.values())
     if left:
         console.print(f"{left} more; --limit shows more of each reason, --reason fewer reasons")
     if not shown:
-        console.print(plain(f"no dead letter of {folder.name} matches {pattern}"))
+        console.print(plain(f"no dead letter of {folder.name} matches {reason}"))
     return 0
 
 
-def _print_story(console: Console, folder: RunFolder, sample: Sample) -> None:
-    told = folder.texts(sample.round).find(sample.id)
-    drawn = [each for kind, each in told if kind == "sampled"]
-    fate = next((kind for kind, each in reversed(told) if each == sample), "")
-    for line in story(drawn, sample, fate):
-        console.print(line)
-    console.print()
-
-
-def requeue(run: str | None, runs: Path, pattern: str) -> int:
-    """Give dead letters back to their round: a resumed run samples them again."""
-    folder = open_run(run, runs)
-    count = put_back(folder, pattern)
-    terminal.console().print(f"{count} samples put back. Go on with: {resuming(folder)}", soft_wrap=True)
+def dlq_requeue(run: RunName = None, /, *, reason: Reason = "*", run_dir: RunDir = RUNS) -> int:
+    """Put the tasks of dead letters back; they are sampled again when the run is resumed."""
+    folder = open_run(run, run_dir)
+    count = put_back(folder, reason)
+    terminal.console().print(f"{count} samples put back. Resume with: {resuming(folder)}", soft_wrap=True)
     return 0
 
 
 def put_back(folder: RunFolder, pattern: str) -> int:
-    """Write that the dead letters like `pattern` are to be tried again; how many. RecordError when none can be."""
+    """Requeue the dead letters whose reason matches `pattern`; returns how many. RecordError when none can be."""
     with folder.alone():
         life = folder.life()
         if life and life.status in ("running", "stale"):
@@ -95,20 +97,20 @@ def _put_back(folder: RunFolder, pattern: str) -> int:
     for sample in chosen:
         log.write(SampleRequeued(sample=sample.id, round=sample.round))
     log.close()
-    for k in {sample.round for sample in chosen}:  # begun without the samples that may now be kept
+    for k in {sample.round for sample in chosen}:  # its update began without the samples that may now be kept
         shutil.rmtree(folder.checkpoint(k), ignore_errors=True)
     return len(chosen)
 
 
 def _why_closed(folder: RunFolder) -> str:
-    """Why a round that has ended takes nothing back."""
+    """Why a round that has ended cannot take samples back."""
     if is_refining(folder):
-        return "A refining that has ended has written what it kept: refine the records anew into another --out."
+        return "A finished refining has written what it kept: refine the records again into another --out."
     return "A round that has ended has been trained on already."
 
 
 def dead(folder: RunFolder, pattern: str) -> Iterator[Sample]:
-    """The samples that are dead letters now and whose reason is like `pattern`, each as it failed last."""
+    """The samples that are dead letters now and whose reason matches `pattern`, each as it failed last."""
     ends = folder.state().ended
     for path in sorted(folder.path.glob("round-*")):
         k = int(path.name.removeprefix("round-"))

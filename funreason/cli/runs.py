@@ -1,28 +1,31 @@
-"""`funreason runs`: what runs there are, whether their files are what they were, and what of them can go."""
+"""`funreason runs`: list runs, verify their files, remove what no run needs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from funreason.commands import terminal
+from funreason.cli import terminal
+from funreason.cli.app import RUNS, AnyRun, RunDir
 from funreason.record.folder import RecordError, RunFolder, open_run
-from funreason.record.manifest import Prunable, prune, size_of, spare, verify
+from funreason.record.manifest import prune, size_of, spare, verify
 from funreason.record.plain import plain
 from funreason.record.state import State
 
 OK, FAILED = 0, 1
 
 
-def list_runs(runs: Path) -> int:
-    """Print a line for each run under `runs`, the newest last."""
+def runs_list(*, run_dir: RunDir = RUNS) -> int:
+    """List runs: name, status, rounds, accuracy of the last accepted weights, size."""
     table = Table(box=None, pad_edge=False)
     for name, side in (("run", "left"), ("status", "left"), ("rounds", "right"), ("accuracy", "right")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     table.add_column("size", justify="right")
-    for folder in all_runs(runs):
+    for folder in all_runs(run_dir):
         state, life = folder.state(), folder.life()
         status = life.status if life else state.status
         played = sum(1 for k, r in state.rounds.items() if k and r.ended)
@@ -38,11 +41,11 @@ def list_runs(runs: Path) -> int:
     return OK
 
 
-def verify_runs(run: str | None, runs: Path) -> int:
-    """Compare the files of one run, or of all, with their hashes; the exit code is 1 when one does not match."""
+def runs_verify(run: AnyRun = None, /, *, run_dir: RunDir = RUNS) -> int:
+    """Compare a run's files with the hashes in its manifests; name the first file that does not match."""
     code = OK
     console = terminal.console(soft_wrap=True)
-    for folder in _chosen(run, runs):
+    for folder in _chosen(run, run_dir):
         found = verify(folder)
         if found.wrong:
             code = FAILED
@@ -50,15 +53,23 @@ def verify_runs(run: str | None, runs: Path) -> int:
             console.print(plain(f"{folder.name}: {found.wrong[0]}{more}"))
         else:
             later = f"; {len(found.unlisted)} in no manifest yet: {found.unlisted[0]}, …" if found.unlisted else ""
-            console.print(plain(f"{folder.name}: {found.files} files are what they were{later}"))
+            console.print(plain(f"{folder.name}: {found.files} files verified{later}"))
     return code
 
 
-def prune_runs(run: str | None, runs: Path, *, yes: bool) -> int:
-    """Remove what no run needs, with `yes`; else say what that would be."""
+def runs_prune(
+    run: AnyRun = None, /, *, yes: Annotated[bool, Parameter(negative="")] = False, run_dir: RunDir = RUNS
+) -> int:
+    """Remove weights that no gate promoted, and leftovers of interrupted updates. Without --yes: only list them.
+
+    Parameters
+    ----------
+    yes
+        Remove them.
+    """
     console = terminal.console(soft_wrap=True)
     freed = 0
-    for folder in _chosen(run, runs):
+    for folder in _chosen(run, run_dir):
         try:
             gone = prune(folder) if yes else spare(folder)
         except RecordError as error:
@@ -68,7 +79,8 @@ def prune_runs(run: str | None, runs: Path, *, yes: bool) -> int:
             continue
         freed += sum(thing.bytes for thing in gone)
         for thing in gone:
-            console.print(plain(_said(folder, thing)))
+            size = _megabytes(thing.bytes)
+            console.print(plain(f"{folder.name}: {thing.path.relative_to(folder.path)}  {size}  {thing.why}"))
     if yes:
         console.print(f"{_megabytes(freed)} freed")
     else:
@@ -77,7 +89,7 @@ def prune_runs(run: str | None, runs: Path, *, yes: bool) -> int:
 
 
 def all_runs(runs: Path) -> list[RunFolder]:
-    """Every run under `runs`, in the order they were written last; RecordError when there is none."""
+    """Every run under `runs`, the last written one last; RecordError when there is none."""
     found = sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise RecordError(f"no run in {runs}. Start one with `funreason loop`, or name the folder with --run-dir.")
@@ -94,10 +106,6 @@ def _accuracy(state: State) -> str:
         return "–"
     score = gates[-1].overall
     return f"{100 * (score.new if gates[-1].decision == 'promote' else score.old) / score.total:.1f} %"
-
-
-def _said(folder: RunFolder, thing: Prunable) -> str:
-    return f"{folder.name}: {thing.path.relative_to(folder.path)}  {_megabytes(thing.bytes)}  {thing.why}"
 
 
 def _megabytes(count: int) -> str:

@@ -1,4 +1,4 @@
-"""`funreason agents`: which agents can be named by a word, and whether a judge keeps the contract."""
+"""`funreason agents`: list installed judges, test one against the contract of judges."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.text import Text
 from funreason.agents.judges.contract import Clause, broken, clauses
 from funreason.agents.judges.installed import Offer, offers
 from funreason.agents.judges.plugins import PluginError, load_agent
-from funreason.commands import terminal
+from funreason.cli import terminal
 from funreason.record.plain import plain
 from funreason.runtime.graph import read_graph_file
 
@@ -19,8 +19,8 @@ OK, FAILED = 0, 1
 SIGNS = {"kept": ("✓", "green"), "broken": ("✗", "red"), "told": ("·", "dim")}
 
 
-def list_agents() -> int:
-    """Print what can be named, with the first line of its docstring; what cannot be loaded, with its error."""
+def agents_list() -> int:
+    """List the judges of this package and of installed packages; broken ones with their error."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for head in ("agent", "from", "what it does"):
         table.add_column(head, overflow="fold")
@@ -36,27 +36,31 @@ def list_agents() -> int:
     return OK
 
 
-def check_agent(spec: str) -> int:
-    """Print every clause of the contract for the agent that `spec` names; 1 when one is broken."""
+def agents_test(agent: str, /) -> int:
+    """Test a judge on ordinary and adversarial samples: outcomes, determinism, event loop, speed. Exit code 1: failed.
+
+    Parameters
+    ----------
+    agent
+        my_judge.py:no_pii, package.module:name, or the name of an installed agent.
+    """
     console = terminal.console()
     try:
-        agent = load_agent(spec)
+        judge = load_agent(agent)
     except PluginError as error:
         found = [Clause("loads", "broken", str(error))]
     else:
-        found = [Clause("loads", "kept", "and it is async"), *asyncio.run(clauses(agent, _in_graph(spec)))]
+        # What the default graph lets a judge of this name answer; nothing for one that is not in it.
+        nodes = read_graph_file("fcdr").nodes
+        outcomes = next((node.outcomes for node in nodes if node.name == agent), ())
+        found = [Clause("loads", "kept", "and it is async"), *asyncio.run(clauses(judge, outcomes))]
     table = Table(box=None, pad_edge=False, show_header=False)
     for clause in found:
         sign, colour = SIGNS[clause.sign]
         table.add_row(Text(sign, style=colour), clause.name, Text(plain(clause.said, lines=True)))
     console.print(table)
-    console.print(f"{plain(spec)}: {'the contract is broken' if broken(found) else 'keeps the contract'}")
+    console.print(f"{plain(agent)}: {'the contract is broken' if broken(found) else 'keeps the contract'}")
     return FAILED if broken(found) else OK
-
-
-def _in_graph(name: str) -> tuple[str, ...]:
-    """What the default graph lets a judge of this name answer; nothing for one that does not stand in it."""
-    return next((node.outcomes for node in read_graph_file("fcdr").nodes if node.name == name), ())
 
 
 def _loaded(offer: Offer) -> tuple[Text, str]:

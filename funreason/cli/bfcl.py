@@ -1,4 +1,4 @@
-"""`funreason bfcl`: fetch the official data, make a suite of one's own, say what is wrong with one."""
+"""`funreason bfcl`: fetch the official data, make and validate suites in its form."""
 
 from __future__ import annotations
 
@@ -6,22 +6,39 @@ from pathlib import Path
 
 from funreason.bfcl import fetch, load_cases
 from funreason.bfcl.suites import validate_suite, write_suite
-from funreason.commands import terminal
+from funreason.cli import terminal
+from funreason.cli.app import Strict
 from funreason.data.reading import read_tasks
 
 OK, FAILED = 0, 1
 SHOWN_PROBLEMS = 20
 
 
-def run_fetch(wheel: Path | None) -> int:
-    """Fetch the official data and say where it lies; BfclError says what to do when that fails."""
+def bfcl_fetch(*, wheel: Path | None = None) -> int:
+    """Download the official data (2 MB, with pip) into the user's cache.
+
+    Parameters
+    ----------
+    wheel
+        A wheel that was downloaded elsewhere: no network is used.
+    """
     folder = fetch(wheel)
     terminal.console(soft_wrap=True).print(f"{len(load_cases(folder))} cases in {folder}", highlight=False)
     return OK
 
 
-def run_make(file: Path, out: Path, prefix: str, *, strict: bool) -> int:
-    """Write the records of `file` that have a reference as a suite into `out`, and validate it; the exit code."""
+def bfcl_make(file: Path, /, *, out: Path, prefix: str = "USER", strict: Strict = False) -> int:
+    """Turn records with reference answers into a suite in BFCL's form.
+
+    Parameters
+    ----------
+    file
+        xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz. Keep these records out of training.
+    out
+        The folder of the suite.
+    prefix
+        Prefix of the files' names, before the category.
+    """
     reading = read_tasks(file, strict=strict)
     known = [task for task in reading.tasks if task.reference is not None]
     files = write_suite(known, out, prefix)
@@ -29,11 +46,17 @@ def run_make(file: Path, out: Path, prefix: str, *, strict: bool) -> int:
     console.print(f"{reading.summary()}; {len(reading.tasks) - len(known)} left out, they have no reference answer")
     for path in files:
         console.print(f"wrote {path}", markup=False)
-    return run_validate(out)
+    return bfcl_validate(out)
 
 
-def run_validate(suite: Path) -> int:
-    """Print what is wrong with a suite; the exit code is 1 when anything is."""
+def bfcl_validate(suite: Path, /) -> int:
+    """Validate a suite: files that do not align, unknown types, cases that their own answer does not solve.
+
+    Parameters
+    ----------
+    suite
+        A folder in BFCL's form.
+    """
     console = terminal.console(soft_wrap=True)
     problems = validate_suite(suite)
     for problem in problems[:SHOWN_PROBLEMS]:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from funreason.commands import terminal
+from funreason.cli import terminal
+from funreason.cli.app import RUNS, RunDir, RunName
 from funreason.display.report import report_html, report_markdown
 from funreason.record.folder import open_run, write_whole
 
-OK = 0
 
+def report(run: RunName = None, /, *, out: Path | None = None, run_dir: RunDir = RUNS) -> int:
+    """Write a report of a run: one HTML file that needs no network, and Markdown for a repository.
 
-def write_report(run: str | None, runs: Path, out: Path | None) -> int:
-    """Write report.html and report.md for a run, live or ended."""
-    folder = open_run(run, runs)
+    Parameters
+    ----------
+    out
+        Directory for report.html and report.md. Default: the run's folder.
+    """
+    folder = open_run(run, run_dir)
     state, life = folder.state(), folder.life()
     target = out or folder.path
     target.mkdir(parents=True, exist_ok=True)
@@ -25,4 +30,4 @@ def write_report(run: str | None, runs: Path, out: Path | None) -> int:
     ):
         write_whole(target / name, text)
         console.print(f"written: {target / name}", markup=False, highlight=False)
-    return OK
+    return 0

@@ -1,23 +1,71 @@
-"""One sample told attempt by attempt: what was thought and answered, what each judge said, what changed between.
+"""`funreason show`: one sample, attempt by attempt: thinking, answer, each judge's verdict, what changed in between.
 
-The record holds the texts apart from the verdicts: `sampled.jsonl` has each answer a model drew, without verdicts, and
-the file a sample ended in has its last answer with the verdicts of all attempts in order. A verdict `regenerate` ends
-an attempt. An answer that was re-rendered and sent back again was never drawn, so its text is not in the record.
+The record keeps texts and verdicts apart: `sampled.jsonl` has each answer a model drew, without verdicts, and the file
+a sample ended in has its last answer with the verdicts of all attempts in order. A verdict `regenerate` ends an
+attempt. An answer that was re-rendered and sent back again was never drawn, so its text is not in the record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from difflib import SequenceMatcher
 
 from rich.text import Text
 
+from funreason.cli.app import RUNS, RunDir, RunName
+from funreason.cli.terminal import console
+from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.plain import plain
+from funreason.record.sample_files import ENDS
 from funreason.types import Outcome, Sample, Verdict
 
 CHANGES_SHOWN = 8
 _COMPARED_WORDS = 2_000
 """Comparing is quadratic: of a longer text only the beginning is compared."""
+
+
+def show(sample: str, /, *, run: RunName = None, run_dir: RunDir = RUNS) -> int:
+    """Show everything about a sample: query, tools, thinking and call of each attempt, every verdict.
+
+    Parameters
+    ----------
+    sample
+        Its id, or the end of it.
+    """
+    folder = open_run(run, run_dir)
+    drawn, ended = _all_samples(folder)
+    sample_id = _find(sample, drawn.keys() | ended.keys(), folder)
+    last, end = ended.get(sample_id, (None, ""))
+    out = console(soft_wrap=True)
+    for line in story(drawn.get(sample_id, []), last, end):
+        out.print(line)
+    return 0
+
+
+def _find(wanted: str, ids: Set[str], folder: RunFolder) -> str:
+    """The id `wanted`, or the only one that ends with it."""
+    if wanted in ids:
+        return wanted
+    found = sorted(name for name in ids if name.endswith(wanted))
+    if not found:
+        raise RecordError(f"no sample of {folder.path} has the id {wanted} or one that ends with it")
+    if len(found) > 1:
+        some = ", ".join(found[:8]) + (" …" if len(found) > 8 else "")
+        raise RecordError(f"{len(found)} samples of {folder.path} end in {wanted}: {some}. Name one whole.")
+    return found[0]
+
+
+def _all_samples(folder: RunFolder) -> tuple[dict[str, list[Sample]], dict[str, tuple[Sample, str]]]:
+    """By id: every drawn attempt in the order of drawing, and the last end with its name."""
+    drawn: dict[str, list[Sample]] = {}
+    ended: dict[str, tuple[Sample, str]] = {}
+    for path in sorted(folder.path.glob("round-*")):
+        texts = folder.texts(int(path.name.removeprefix("round-")))
+        for sample in texts.get("sampled"):
+            drawn.setdefault(sample.id, []).append(sample)
+        for end in ENDS:
+            ended.update((sample.id, (sample, end)) for sample in texts.get(end))
+    return drawn, ended
 
 
 def story(drawn: Sequence[Sample], ended: Sample | None, end: str) -> Iterator[Text]:
@@ -30,7 +78,7 @@ def story(drawn: Sequence[Sample], ended: Sample | None, end: str) -> Iterator[T
         yield Text(plain(line), style="dim")
     texts = {sample.attempt: sample for sample in drawn if ended is None or sample.attempt <= ended.attempt}
     groups = by_attempt(ended.verdicts if ended else ())
-    # A sample that no way of regenerating could change was counted on, but has no new text and no new verdict.
+    # A sample that could not be regenerated was counted as another attempt, but has no new text and no new verdict.
     spent = ended is not None and ended.attempt not in texts and 0 < len(groups) <= ended.attempt
     if ended is not None:
         texts[len(groups) - 1 if spent else ended.attempt] = ended
@@ -45,7 +93,7 @@ def story(drawn: Sequence[Sample], ended: Sample | None, end: str) -> Iterator[T
 
 
 def by_attempt(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
-    """The verdicts of each attempt: a new one begins behind a `regenerate`."""
+    """The verdicts of each attempt: a new one begins after a `regenerate`."""
     groups: list[list[Verdict]] = [[]]
     for verdict in verdicts:
         groups[-1].append(verdict)

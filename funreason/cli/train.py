@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from funreason.agents.references import usable_references
-from funreason.commands.settings import read_config
-from funreason.commands.terminal import console
+from funreason.cli.app import Setting
+from funreason.cli.config import read_config
+from funreason.cli.terminal import console
 from funreason.data.reading import read_tasks
 from funreason.loops.updating import update_job
 from funreason.policies.factory import build_policy
@@ -19,22 +20,47 @@ from funreason.record.plain import plain
 from funreason.srml.examples import Example, StepReport
 
 
-def run_train(file: Path, out: Path | None, model: str | None, name: str, preview: int, settings: list[str]) -> int:
-    """Train on the references of `file` and save into `out`, by default `<file>-model` here; the exit code."""
+def train(
+    file: Path,
+    /,
+    *,
+    out: Path | None = None,
+    model: str | None = None,
+    config: str = "default",
+    preview: int = 2,
+    settings: Setting = None,
+) -> int:
+    """Train once with the two-part loss on a data file, and show which tokens count as thinking and as result.
+
+    Parameters
+    ----------
+    file
+        Records with answers; their reference is learnt.
+    out
+        A new folder for the model. Default: the file's name and `-model`, here.
+    model
+        A model folder. Default: the embedded one.
+    config
+        A YAML file, or a name in configs/; its `train.update` part is used.
+    preview
+        Number of samples to preview.
+    settings
+        Change one setting, such as --set train.update.alpha=0.5.
+    """
     from funreason.srml.update import update
 
-    config = read_config(name, {"model.path": model} if model else {}, settings)
+    cfg = read_config(config, {"model.path": model} if model else {}, settings)
     out = out or Path(f"{file.name.partition('.')[0]}-model")
     if out.exists() and any(out.iterdir()):
         raise RecordError(f"{out} is not empty; choose another --out")
     screen = console()
-    reading = read_tasks(file, strict=config.tasks.strict)
+    reading = read_tasks(file, strict=cfg.tasks.strict)
     samples, unusable = usable_references(reading.tasks, 0, prefix="train")
     screen.print(plain(f"{reading.summary()}; {unusable} without a reference that can be written"))
-    policy, base = build_policy(config)
+    policy, base = build_policy(cfg)
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
-    _preview(screen, examples[:preview], policy, config.train.update.max_length)
-    job, work = update_job(config.train.update, config, base.folder, out), out.with_name(f".{out.name}.update")
+    _preview(screen, examples[:preview], policy, cfg.train.update.max_length)
+    job, work = update_job(cfg.train.update, cfg, base.folder, out), out.with_name(f".{out.name}.update")
     with policy.offloaded():
         report, weights_id = update(job, examples, policy.tokenizer, work, on_step=lambda step: _say(screen, step))
     shutil.rmtree(work, ignore_errors=True)

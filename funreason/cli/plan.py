@@ -1,25 +1,26 @@
-"""`funreason plan`: will it fit, and how long will it take."""
+"""`funreason plan`: will a configuration fit on the GPUs, and how long will it take."""
 
 from __future__ import annotations
 
-import json
+from json import dumps
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from funreason.commands import terminal
-from funreason.commands.settings import read_config
+from funreason.cli import terminal
+from funreason.cli.app import ConfigName, Setting
+from funreason.cli.config import read_config
 from funreason.config import Config, ConfigError
 from funreason.plan.advice import Assumed, Hardware, Phase, Plan
 from funreason.plan.cost_model import CHIPS, PARTS, Pace
-from funreason.plan.planning import plan
+from funreason.plan.planning import plan as make_plan
 
 FITS, DOES_NOT = 0, 1
 GIB = 2**30
 
 
-class Asked(NamedTuple):
+class PlanOptions(NamedTuple):
     """The options of the command that are not the configuration's; None leaves the chip's own number."""
 
     gpu: str
@@ -32,14 +33,57 @@ class Asked(NamedTuple):
     mfu: float
 
 
-def run_plan(name: str, model: str | None, asked: Asked, settings: list[str], *, as_json: bool) -> int:
-    """Print the plan; the exit code says whether everything fits."""
-    config = read_config(name, {"model.path": model} if model else {}, settings)
-    found = plan(config, _hardware(asked, config), _assumed(asked))
-    if as_json:
-        print(json.dumps(as_data(name, found), indent=2))
+def plan(
+    *,
+    config: ConfigName = "default",
+    model: str | None = None,
+    gpu: str = "a100-80",
+    gpus: int | None = None,
+    gpu_memory: float | None = None,
+    tflops: float | None = None,
+    bandwidth: float | None = None,
+    prompt_tokens: int = 400,
+    answer_tokens: int = 382,
+    mfu: float = 0.4,
+    json: bool = False,
+    settings: Setting = None,
+) -> int:
+    """Estimate GPU memory and time for a configuration, before anything starts. Exit code 1 if it does not fit.
+
+    Reads only the model's config.json: no weights, no torch, no hub.
+
+    Parameters
+    ----------
+    model
+        A model folder or a config.json, instead of the configuration's.
+    gpu
+        a100-80, a100-40, h100, h200, l40s, a10, l4, rtx4090 or rtx3090.
+    gpus
+        Number of GPUs. Default: as many as the configuration's update has processes.
+    gpu_memory
+        GiB of each GPU, instead of the chip's own.
+    tflops
+        Dense bf16 TFLOP/s, instead of the chip's own.
+    bandwidth
+        TB/s of its memory, instead of the chip's own.
+    prompt_tokens
+        Mean length of your prompts, tools included.
+    answer_tokens
+        Mean length of answers, thinking included. Default: the paper's mean.
+    mfu
+        The share of the peak that training reaches.
+    json
+        Print everything as JSON: bytes, tokens, seconds.
+    settings
+        Change one setting, such as --set train.update.gradient_checkpointing=true.
+    """
+    options = PlanOptions(gpu, gpus, gpu_memory, tflops, bandwidth, prompt_tokens, answer_tokens, mfu)
+    cfg = read_config(config, {"model.path": model} if model else {}, settings)
+    found = make_plan(cfg, _hardware(options, cfg), _assumed(options))
+    if json:
+        print(dumps(as_data(config, found), indent=2))
     else:
-        _show(terminal.console(soft_wrap=True), name, found)
+        _show(terminal.console(soft_wrap=True), config, found)
     return DOES_NOT if found.problems else FITS
 
 
@@ -67,24 +111,24 @@ def _phase_data(found: Plan, phase: Phase) -> dict[str, Any]:
     return data | {"memory": {part: round(size) for part, size in phase.memory.items()}}
 
 
-def _hardware(asked: Asked, config: Config) -> Hardware:
-    if asked.gpu not in CHIPS:
+def _hardware(options: PlanOptions, config: Config) -> Hardware:
+    if options.gpu not in CHIPS:
         raise ConfigError(
-            f"--gpu {asked.gpu}: known are {', '.join(CHIPS)}. "
+            f"--gpu {options.gpu}: known are {', '.join(CHIPS)}. "
             "For another, give --gpu-memory, --tflops and --bandwidth."
         )
-    numbers = {"memory": asked.gpu_memory, "tflops": asked.tflops, "bandwidth": asked.bandwidth}
+    numbers = {"memory": options.gpu_memory, "tflops": options.tflops, "bandwidth": options.bandwidth}
     given = {key: value for key, value in numbers.items() if value is not None}
-    if any(value <= 0 for value in given.values()) or (asked.gpus is not None and asked.gpus < 1):
+    if any(value <= 0 for value in given.values()) or (options.gpus is not None and options.gpus < 1):
         raise ConfigError("--gpus, --gpu-memory, --tflops and --bandwidth must be above 0")
     wanted = max(config.train.update.launch.processes, config.warmup.update.launch.processes)
-    return Hardware(asked.gpu, CHIPS[asked.gpu]._replace(**given), asked.gpus or wanted)
+    return Hardware(options.gpu, CHIPS[options.gpu]._replace(**given), options.gpus or wanted)
 
 
-def _assumed(asked: Asked) -> Assumed:
-    if not 0 < asked.mfu <= 1 or min(asked.prompt_tokens, asked.answer_tokens) < 1:
+def _assumed(options: PlanOptions) -> Assumed:
+    if not 0 < options.mfu <= 1 or min(options.prompt_tokens, options.answer_tokens) < 1:
         raise ConfigError("--mfu must lie in (0, 1], --prompt-tokens and --answer-tokens above 0")
-    return Assumed(asked.prompt_tokens, asked.answer_tokens, Pace(mfu=asked.mfu))
+    return Assumed(options.prompt_tokens, options.answer_tokens, Pace(mfu=options.mfu))
 
 
 def _show(console: Console, name: str, found: Plan) -> None:

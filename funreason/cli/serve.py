@@ -1,7 +1,8 @@
-"""`funreason watch --serve`: the dashboard in a browser on this machine, and for nobody else.
+"""`funreason watch --serve`: the dashboard in a browser, on this machine only.
 
-Bound to localhost. That alone keeps no web page out that the same browser has open, so a request must also name this
-server as its host and, where it tells its origin, come from this server's own page. Nothing is fetched from elsewhere.
+Binding to localhost does not keep out other web pages that the same browser has open. A request must therefore name
+this server as its host and, where it states its origin, come from this server's own page. Nothing is fetched from
+elsewhere.
 """
 
 from __future__ import annotations
@@ -14,15 +15,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from funreason.record.folder import RecordError, open_run
+from funreason.record.folder import RecordError, RunFolder
 
-OK = 0
 _FONTS = re.compile(r"<link[^>]*fonts\.googleapis\.com[^>]*>", re.DOTALL)
 
 
-def serve(run: str | None, runs: Path, port: int) -> int:
-    """Serve a run's dashboard on localhost until Ctrl-C; each page has a viewer process of its own."""
-    folder = open_run(run, runs)
+def serve_dashboard(folder: RunFolder, runs: Path, port: int) -> int:
+    """Serve a run's dashboard on localhost until Ctrl-C; each page has its own viewer process."""
     try:
         from textual_serve.server import Server
     except ModuleNotFoundError as error:
@@ -33,11 +32,11 @@ def serve(run: str | None, runs: Path, port: int) -> int:
         server.templates_path = without_fonts(Path(server.templates_path), Path(pages))
         server._make_app = _guarded(server._make_app, port)
         server.serve()
-    return OK
+    return 0
 
 
 def without_fonts(templates: Path, target: Path) -> Path:
-    """The server's pages without the font they would fetch from the network; the browser has one of its own."""
+    """Copies the server's pages without the font that they would fetch from the network."""
     for page in templates.glob("*.html"):
         (target / page.name).write_text(_FONTS.sub("", page.read_text()))
     return target

@@ -1,6 +1,6 @@
-"""`funreason refine --replay`: what other settings would have made of the verdicts of a run.
+"""`funreason refine --replay`: what the recorded verdicts of a run would give under other settings.
 
-Reads only. The run's own configuration is the ground that --set changes.
+It only reads. `--set` changes the run's own configuration.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from funreason.commands import terminal
-from funreason.commands.settings import read_config
+from funreason.cli import terminal
+from funreason.cli.config import read_config
 from funreason.config import Config, ConfigError
 from funreason.record.folder import RunFolder, open_run
 from funreason.record.plain import plain
@@ -38,11 +38,11 @@ def check_options(
                 f"refine needs FILE and --out, or --resume OUT, or --replay RUN alone. Missing: {', '.join(missing)}."
             )
         if as_json:
-            raise ConfigError("--json belongs to --replay; what was refined, `funreason status OUT --json` tells")
+            raise ConfigError("--json belongs to --replay; for a refined file use `funreason status OUT --json`")
         return
     given = [name for name, value in {**needed, **refused}.items() if value]
     if given:
-        raise ConfigError(f"--replay judges no file and writes none: leave {' and '.join(given)} out")
+        raise ConfigError(f"--replay neither reads nor writes a data file: leave {' and '.join(given)} out")
 
 
 def run_replay(run: str | None, runs: Path, name: str | None, settings: list[str], *, as_json: bool) -> int:
@@ -149,13 +149,13 @@ def _notes(folder: RunFolder, recorded: Recorded, old: Config, new: Config, foun
     if recorded.unfinished:
         yield f"{recorded.unfinished} samples had been judged and had not ended; they are left out"
     for stage in found.never:
-        yield f"{stage}: never recorded; its verdicts can only be had by judging anew"
+        yield f"{stage}: never recorded; its verdicts can only be had by judging again"
     for stage, reasons in found.missing.items():
         if stage not in found.never:
             for why, count in reasons.most_common():
                 yield f"{stage}: unknown for {count} samples: {why}"
     if found.missing:
-        yield "unknown judgements are in the cost, what would come behind them is not"
+        yield "unknown judgements are in the cost, what would follow them is not"
 
 
 def _summary(recorded: Recorded, found: WhatIf, notes: list[str]) -> dict[str, Any]:

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 from funreason.bfcl.suites import unwritable, write_suite
-from funreason.commands import terminal
+from funreason.cli import terminal
+from funreason.cli.app import DataFile, Strict
 from funreason.config import ConfigError
-from funreason.data.converting import convert
+from funreason.data.converting import convert as write_records
 from funreason.data.form import Refusal
 from funreason.data.reading import read_tasks
 from funreason.types import Task
 
-OK = 0
 
+def convert(
+    file: DataFile, /, *, to: Literal["xlam", "sharegpt", "openai", "bfcl"], out: Path, strict: Strict = False
+) -> int:
+    """Convert a data file to another form; records that do not round-trip are rejected and counted.
 
-def run_convert(file: Path, to: str, out: Path, *, strict: bool) -> int:
-    """Write `file` in the form `to`; the exit code. What was refused or rejected is counted, the first ones named."""
+    Parameters
+    ----------
+    to
+        The form to write.
+    out
+        A new file; for bfcl a folder, which gets possible_answer/ as well.
+    """
     if to != "bfcl" and out.exists():
         raise ConfigError(f"--out {out} is there already; give a fresh path")
     reading = read_tasks(file, strict=strict)
     console = terminal.console(soft_wrap=True)
     console.print(reading.summary(), markup=False, highlight=False)
-    written, rejected = _suite(reading.tasks, out) if to == "bfcl" else convert(reading.tasks, to, out)
+    written, rejected = _suite(reading.tasks, out) if to == "bfcl" else write_records(reading.tasks, to, out)
     console.print(f"{written} records written to {out}, {len(rejected)} rejected", markup=False, highlight=False)
     for reason, count in Counter(refusal.reason for refusal in rejected).most_common():
         first = next(refusal for refusal in rejected if refusal.reason == reason)
         console.print(f"  {reason} {count}: first {first.id}: {first.message}", markup=False, highlight=False)
-    return OK
+    return 0
 
 
 def _suite(tasks: list[Task], out: Path) -> tuple[int, list[Refusal]]:

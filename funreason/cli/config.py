@@ -1,27 +1,23 @@
-"""`funreason config`: show and check a configuration; and what of one a run that goes on may be given anew."""
+"""`funreason config`: print and validate a configuration. Also: which settings a resumed run may change."""
 
 from __future__ import annotations
 
-from funreason.commands import terminal
+from funreason.cli import terminal
+from funreason.cli.app import AnySetting, ConfigName
 from funreason.config import Config, ConfigError, dump_config, load_config, parse_setting
 
 OUTSIDE = ("budget.", "sample.endpoints=", "fcdr.llm.endpoints=")
-"""Settings that a run which goes on may be given anew: what it may still spend, and where its servers are by now."""
+"""Settings that a resumed run may change: what it may still spend, and where its servers are now."""
 
 
-def read_config(name: str, given: dict[str, object], settings: list[str]) -> Config:
-    """A configuration with changes from options and from --set; --set wins."""
-    return load_config(name, given | dict(parse_setting(text) for text in settings))
-
-
-def show_config(name: str, settings: list[str]) -> int:
-    """Print the resolved configuration."""
+def config_show(name: ConfigName = "default", /, *, settings: AnySetting = None) -> int:
+    """Print the resolved configuration, defaults included."""
     print(dump_config(read_config(name, {}, settings)), end="")
     return 0
 
 
-def check(name: str, settings: list[str]) -> int:
-    """Check configuration, graph and judges."""
+def config_check(name: ConfigName = "default", /, *, settings: AnySetting = None) -> int:
+    """Validate a configuration, its graph and its judges, without starting anything."""
     from funreason.agents.judges.registry import check_judges
     from funreason.runtime.graph import loop_graph
 
@@ -34,8 +30,13 @@ def check(name: str, settings: list[str]) -> int:
     return 0
 
 
+def read_config(name: str, given: dict[str, object], settings: list[str] | None) -> Config:
+    """A configuration with changes from options and from --set; --set wins."""
+    return load_config(name, given | dict(parse_setting(text) for text in settings or []))
+
+
 def require_same_judges(old: Config, new: Config) -> None:
-    """Raise ConfigError when other models would judge: where they are served may change, who they are may not."""
+    """Raise ConfigError when other models would judge: a resumed run may move its judges, not replace them."""
     before, after = ({each.model for each in config.fcdr.llm.endpoints} for config in (old, new))
     if before != after:
         named = [", ".join(sorted(map(str, models))) or "none" for models in (before, after)]
