@@ -87,7 +87,7 @@ def test_refining_can_be_interrupted_once_to_finish_what_is_in_flight_and_twice_
         time.sleep(0.05)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, out + err
-    assert "interrupted; what was judged lies in" in out
+    assert "interrupted; verdicts are saved in" in out
     assert f"Resume with: funreason refine --resume {tmp_path / 'out'}" in out
     assert "Finishing current work, then saving. Press Ctrl-C again to stop now." in out
     assert folder.state().status == folder.life().status == "interrupted"

@@ -6,6 +6,7 @@ from json import dumps
 
 from funreason.cli.app import RUNS, RunDir, RunName
 from funreason.cli.terminal import console
+from funreason.display.figures import phases_now
 from funreason.display.table import account, run_tables
 from funreason.record.folder import open_run
 from funreason.record.log import LogReader
@@ -32,7 +33,10 @@ def status(run: RunName = None, /, *, json: bool = False, run_dir: RunDir = RUNS
     out = console()
     if life:
         out.print(plain(f"run {folder.path} · {life.status.upper()} · process {life.pid} on {life.host}"))
-    where = [f"round {state.round}/{state.rounds_planned}", state.phase or state.status, state.reason]
+    phases = " + ".join(
+        p.phase if p.round == state.round else f"{p.phase} of round {p.round}" for p in phases_now(state)
+    )
+    where = [f"round {state.round}/{state.rounds_planned}", phases or state.status, state.reason]
     out.print(plain(" · ".join(part for part in where if part)))
     if reader.unknown:
         out.print(f"{reader.unknown} lines of the log are of a kind this version does not know")

@@ -17,6 +17,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from funreason.display.figures import PHASES, phase_name, phases_now
+from funreason.display.metrics import curves, formatted, hint, others
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
 from funreason.record.plain import plain
@@ -25,13 +27,6 @@ from funreason.record.state import RoundState, State
 REFRESH_S = 0.25
 JUDGING = {"pass", "drop", "regenerate", "keep_text"}
 """Outcomes that make a node a judge: only judges have a pass rate."""
-PHASES = {
-    "base": "measuring the start",
-    "warmup": "warm-up on references",
-    "sample": "sampling and judging",
-    "train": "update",
-    "gate": "gate",
-}
 
 
 class LiveProgress(AbstractContextManager["LiveProgress"]):
@@ -98,9 +93,10 @@ def view(state: State, now: float) -> RenderableType:
     """One screen of the run as it stands at time `now`."""
     r = state.at_round(state.round)
     seconds = state.elapsed_s(now)
+    phases = " + ".join(phase_name(state, phase) for phase in phases_now(state))
     head = Text.assemble(
         (plain(f"{state.run} "), "bold"),
-        plain(f"· round {state.round}/{state.rounds_planned} · {PHASES.get(state.phase, state.phase or state.status)}"),
+        plain(f"· round {state.round}/{state.rounds_planned} · {phases or state.status}"),
         plain(f" · {seconds:.0f} s · weights {state.weights or '–'}"),
     )
     return Group(head, _stages(state, r), _ends(r), _update(r), _gates(state))
@@ -139,11 +135,9 @@ def _update(r: RoundState) -> RenderableType:
     if not r.steps:
         return Text("update  not yet", style="dim")
     s = r.steps[-1]
-    parts = [
-        f"{name} {value:.3f}" for name, value in (("L_think", s.think), ("L_result", s.result)) if value is not None
-    ]
-    parts += [] if s.alpha is None else [f"alpha {s.alpha:.2f}"]
-    return Text(f"update  step {s.step}/{s.steps} · {' · '.join(parts)} · lr {s.lr:.1e}")
+    shown = [*curves(s.metrics), *(name for name in ("alpha", "lr") if name in s.metrics), *others(s.metrics)]
+    parts = [f"{hint(name).label} {formatted(name, s.metrics[name])}" for name in shown]
+    return Text(plain(" · ".join([f"update  step {s.step}/{s.steps}", *parts])))
 
 
 def _gates(state: State) -> RenderableType:

@@ -13,7 +13,8 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from funreason.display.figures import SINKS, duration, loss, pass_rate, percent, share_of
+from funreason.display.figures import SINKS, duration, pass_rate, percent, share_of
+from funreason.display.metrics import curves, formatted, hint, others
 from funreason.display.spans import clean
 from funreason.record.folder import RunFolder
 from funreason.record.state import RoundState, State
@@ -267,10 +268,11 @@ def _losses(state: State) -> str:
     if not steps:
         return ""
     thin = steps[:: max(1, len(steps) // 400)]
-    series = [("L_think", [s.think for _, s in thin]), ("L_result", [s.result for _, s in thin])]
+    drawn = curves(name for _, step in steps for name in step.metrics)
+    series = [(hint(name).label, [s.metrics.get(name) for _, s in thin]) for name in drawn]
     known = [v for _, values in series for v in values if v is not None]
     names = [f"{k or 'w'}·{s.step}" for k, s in thin]
-    return lines_svg(series, names, "loss of thinking and of result per step", low=0, high=max(known, default=1.0))
+    return lines_svg(series, names, "losses per step", low=0, high=max(known, default=1.0))
 
 
 def _gates(state: State) -> str:
@@ -300,8 +302,10 @@ def _tables(state: State) -> Iterator[tuple[str, Table]]:
     ends = [(str(k), *(str(r.fates[f]) for f in FATES), *(str(r.origins[o]) for o in origins)) for k, r in rounds]
     yield "Samples", (("round", *FATES, *origins), ends)
     trained = [(k, r) for k, r in sorted(state.rounds.items()) if r.steps]
-    losses = [(_round_name(k), str(len(r.steps)), loss(r.loss("think")), loss(r.loss("result"))) for k, r in trained]
-    yield "Loss", (("round", "steps", "L_think", "L_result"), losses)
+    metrics = [name for _, r in trained for name in r.metric_names()]
+    shown = [*curves(metrics), *others(metrics)]
+    losses = [(_round_name(k), str(len(r.steps)), *(formatted(m, r.mean(m)) for m in shown)) for k, r in trained]
+    yield "Loss", (("round", "steps", *(hint(m).label for m in shown)), losses)
     columns = ("round", "items", "category", "old %", "new %", "95 % CI", "won/lost", "p", "decision")
     yield "Gate", (columns, list(_gate_rows(state)))
     reasons = [(str(k), reason, str(n)) for k, r in rounds for reason, n in r.dead_reasons.most_common()]

@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from funreason.display.metrics import curves, formatted, hint, others
 from funreason.record.events import GateDecided, Score
 from funreason.record.plain import plain
 from funreason.record.rounds import JudgeHealth
@@ -119,7 +120,10 @@ def update_table(state: State) -> Table:
     stale = any(r.chosen.stale for r in state.rounds.values() if r.chosen)
     note = "in gate: tasks that the gate asks too" + ("; stale: made by other weights, refused" if stale else "")
     table = _table("Update: mean loss in nats per token", note=note)
-    _columns(table, "round", "samples", *["stale"] * stale, "replay", "in gate", "steps", "L_think", "L_result")
+    names = [name for r in state.rounds.values() for name in r.metric_names()]
+    shown = [*curves(names), *others(names)]
+    labels = [hint(name).label for name in shown]
+    _columns(table, "round", "samples", *["stale"] * stale, "replay", "in gate", "steps", *labels)
     for k, r in _rounds(state):
         if r.chosen:
             _row(
@@ -130,8 +134,7 @@ def update_table(state: State) -> Table:
                 str(r.chosen.replay),
                 _contamination(r),
                 str(len(r.steps)),
-                _loss(r.loss("think")),
-                _loss(r.loss("result")),
+                *[formatted(name, r.mean(name)) for name in shown],
             )
     return table
 
@@ -261,10 +264,6 @@ def _sync(r: RoundState) -> str:
 def _health(health: JudgeHealth | None, rate: str, asked: str, between: str) -> str:
     share = getattr(health, rate, None)
     return "–" if share is None else f"{100 * share:.1f}{between}({getattr(health, asked)})"
-
-
-def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _contamination(r: RoundState) -> str:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-
-import msgspec
+from typing import Any
 
 from funreason.agents.trainer import UpdateRequest
 from funreason.config import Config, Lora, Update
@@ -22,7 +21,7 @@ from funreason.record.events import Event, LogMessage, OptimizerStep, UpdateCras
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.srml.errors import NotFinite, OtherTrainingError, WorkersFailed
-from funreason.srml.examples import Example, LoraSettings, StepReport, TrainReport, TrainSettings
+from funreason.srml.examples import Example, LoraSettings, PartLoss, StepReport, TrainReport, TrainSettings
 from funreason.srml.job import Job, Launch, Outcome
 from funreason.stop import Interrupted, StopRequest
 from funreason.types import Candidate, Sample, Weights
@@ -65,8 +64,7 @@ class Updating:
             weights=weights_id,
             examples=report.examples,
             steps=report.steps,
-            think=report.think,
-            result=report.result,
+            metrics=_metrics(report),
         )
         return Weights(weights_id, folder), updated, len(report.refused)
 
@@ -138,18 +136,32 @@ class Updating:
                 round=round,
                 step=step.step,
                 steps=step.steps,
-                loss=step.loss,
-                think=step.think,
-                result=step.result,
-                alpha=step.alpha,
-                lr=step.lr,
-                tokens_per_s=(step.think_tokens + step.result_tokens) / max(step.seconds, 1e-9),
-                think_tokens=step.think_tokens,
-                result_tokens=step.result_tokens,
-                by_origin=msgspec.to_builtins(step.by_origin),
-                by_attempt=msgspec.to_builtins(step.by_attempt, str_keys=True),
+                metrics=_metrics(step) | {"lr": step.lr, "grad_norm": step.grad_norm},
+                groups={"origin": _groups(step.by_origin), "attempt": _groups(step.by_attempt)},
             )
         )
+
+
+def _metrics(report: StepReport | TrainReport) -> dict[str, float]:
+    named = {
+        "loss": report.loss,
+        "loss_think": report.think,
+        "loss_result": report.result,
+        "alpha": report.alpha,
+        "tokens_per_s": (report.think_tokens + report.result_tokens) / max(report.seconds, 1e-9),
+        "think_tokens": report.think_tokens,
+        "result_tokens": report.result_tokens,
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _groups(split: Mapping[Any, PartLoss]) -> dict[str, dict[str, float]]:
+    fields = {"loss_think": "think", "loss_result": "result"}
+    fields |= {"think_tokens": "think_tokens", "result_tokens": "result_tokens"}
+    return {
+        str(key): {name: value for name, field in fields.items() if (value := getattr(part, field)) is not None}
+        for key, part in split.items()
+    }
 
 
 def trained_before(past: State, k: int, weights: Path) -> Candidate | None:

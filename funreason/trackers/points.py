@@ -16,7 +16,7 @@ Axis = Literal["step", "round"]
 
 
 class Point(NamedTuple):
-    """Numbers by name, such as `update/think`, at `number` on `axis`; `at` is seconds since the epoch."""
+    """Numbers by name, such as `update/loss_think`, at `number` on `axis`; `at` is seconds since the epoch."""
 
     axis: Axis
     number: int
@@ -36,7 +36,7 @@ class Points:
         """The points of one event: one for a step, a gate's word or a round's end, none for all others."""
         self.state.apply(event)
         if isinstance(event, OptimizerStep):
-            yield Point("step", self._number(event), event.at, _step(event))
+            yield Point("step", self._number(event), event.at, {f"update/{k}": v for k, v in event.metrics.items()})
         elif isinstance(event, GateDecided):
             yield Point("round", event.round, event.at, _gate(event))
         elif isinstance(event, RoundEnded):
@@ -50,23 +50,11 @@ class Points:
     def _round(self, k: int) -> dict[str, float]:
         r = self.state.at_round(k)
         rates = {f"pass_rate/{name}": node.pass_rate for name, node in r.nodes.items()}
-        losses = {f"round/L_{part}": r.loss(part) for part in ("think", "result")}
+        losses = {f"round/{name}": r.mean(name) for name in r.metric_names() if name.startswith("loss")}
         values = {name: value for name, value in {**rates, **losses}.items() if value is not None}
         values |= {f"samples/{fate}": float(count) for fate, count in r.fates.items()}
         values |= {f"origin/{origin}": float(count) for origin, count in r.origins.items()}
         return values | {f"seconds/{phase}": seconds for phase, seconds in r.seconds.items()}
-
-
-def _step(event: OptimizerStep) -> dict[str, float]:
-    named = {
-        "update/loss": event.loss,
-        "update/L_think": event.think,
-        "update/L_result": event.result,
-        "update/alpha": event.alpha,
-        "update/lr": event.lr,
-        "update/tokens_per_s": event.tokens_per_s,
-    }
-    return {name: value for name, value in named.items() if value is not None}
 
 
 def _gate(event: GateDecided) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from funreason.display.figures import SINKS, loss, pass_rate, percent, points, share_of
+from funreason.display.figures import SINKS, number, pass_rate, percent, points, share_of
+from funreason.display.metrics import curves, hint, others
 from funreason.display.spans import Column, Page, Span, said, table
 from funreason.record.state import RoundState, State
 from funreason.tui.look import Look
@@ -35,7 +36,8 @@ def _lines(state: State, a: RoundState, b: RoundState) -> list[tuple[str, Pair, 
     found = [(f"pass % {n}", (pass_rate(a, n), pass_rate(b, n)), "share") for n in nodes]
     ends = ("kept", "text", "dropped", "dead")
     found += [(f"end % {e}", (_ended(a, e), _ended(b, e)), "share") for e in ends]
-    found += [(f"L_{part}", (a.loss(part), b.loss(part)), "loss") for part in ("think", "result")]
+    metrics = [*a.metric_names(), *b.metric_names()]
+    found += [(hint(m).label, (a.mean(m), b.mean(m)), "metric") for m in (*curves(metrics), *others(metrics))]
     found += [(f"gate % {name}", (_accuracy(a, name), _accuracy(b, name)), "share") for name in _gated(a, b)]
     return [entry for entry in found if entry[1] != (None, None)]
 
@@ -61,4 +63,4 @@ def _cells(name: str, pair: Pair, kind: str) -> list[str | Span]:
     if kind == "share":
         return [name, percent(a), percent(b), points(a, b)]
     by = f"{a - b:+.3f}" if a is not None and b is not None else "–"
-    return [name, loss(a), loss(b), (by, "plain")]
+    return [name, number(a), number(b), (by, "plain")]

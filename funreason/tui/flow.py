@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from funreason.display.figures import NONE, SINKS, count, milliseconds, pass_rate, percent, points, share_of
+from funreason.display.figures import NONE, SINKS, count, milliseconds, pass_rate, percent, phases_now, points, share_of
 from funreason.display.spans import Column, Page, Span, said, table
 from funreason.record.state import NodeCount, RoundState, State
 from funreason.tui.curves import bar
@@ -38,7 +38,8 @@ def flow_page(state: State, look: Look, width: int) -> Page:
 def _node_cells(state: State, k: int, name: str, r: RoundState, before: RoundState | None) -> list[str | Span]:
     node = r.nodes.get(name) or NodeCount()
     rate, sent_back = pass_rate(r, name), node.outcomes["regenerate"]
-    live = state.in_flight(k, name) if state.round == k and state.phase == "sample" else 0
+    sampling = any(p.round == k and p.phase == "sample" for p in phases_now(state))
+    live = state.in_flight(k, name) if sampling else 0
     return [
         name,
         count(node.answered),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from funreason.display.figures import duration
+from funreason.display.figures import duration, phase_name, phases_now
 from funreason.display.spans import Line, Span, line
 from funreason.record.folder import WriterStatus
 from funreason.record.state import RoundState, State
-from funreason.tui.log_panel import PHASES
 
 PHASE_ORDER = ("sample", "train", "gate")
 ENDED = {"finished": ("✓", "good"), "refused": ("■", "warn"), "interrupted": ("‖", "warn"), "failed": ("✗", "bad")}
@@ -32,9 +31,11 @@ def headline(state: State, name: str, v: Vitals) -> tuple[Line, Line]:
     """Two lines: state of the run, then speed, time and machine."""
     r = state.rounds.get(state.round) or RoundState()
     where = f"round {state.round}/{state.rounds_planned}" if state.round else "start"
-    phase = PHASES.get(state.phase, state.phase)
+    phases = [
+        phase_name(state, p) + _progress(state.rounds.get(p.round) or RoundState(), p.phase) for p in phases_now(state)
+    ]
     first: list[str | Span] = [(" FunReason ", "key"), (f" {state.run or name} ", "head"), f" {where}"]
-    first += [f" · {phase}{_progress(r, state.phase)}"] if phase else []
+    first += [f" · {' + '.join(phases)}"] if phases else []
     first += ["   ", lively(state, v), *_marks(v)]
     return line(*first), line((" ", "plain"), (" · ".join(_facts(state, r, v)), "dim"))
 
@@ -100,7 +101,8 @@ def remaining(state: State, now: float) -> float | None:
     here = state.rounds.get(state.round)
     spent = 0.0
     if here is not None and not here.ended:
-        spent = sum(here.seconds.get(p, 0.0) for p in PHASE_ORDER) + max(0.0, now - state.phase_at)
+        spent = sum(here.seconds.get(p, 0.0) for p in PHASE_ORDER)
+        spent += sum(max(0.0, now - p.at) for p in phases_now(state) if p.round == state.round)
     done = sum(1 for k, r in state.rounds.items() if k and r.ended)
     mean = sum(whole) / len(whole)
     return max(0.0, mean * (state.rounds_planned - done) - spent)

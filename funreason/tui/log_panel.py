@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import time
 
-from funreason.display.figures import DECISIONS, duration, percent, share_of
+from funreason.display.figures import DECISIONS, PHASES, duration, percent, share_of
 from funreason.display.spans import Page, Row, Span, line, said
 from funreason.record import events as ev
 from funreason.record.state import State
 from funreason.tui.look import Look
 
 MOST = 300
-PHASES = {
-    "base": "measuring the start",
-    "warmup": "warm-up on references",
-    "sample": "sampling and judging",
-    "train": "update",
-    "gate": "gate",
-}
 
 
 def log_page(state: State, look: Look, width: int) -> Page:
