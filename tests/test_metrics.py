@@ -15,9 +15,9 @@ from funreason.record.events import decode_event
 from funreason.record.log import LogReader
 from funreason.record.state import State
 from funreason.trackers.points import Points
-from funreason.tui.headline import Vitals, headline
-from funreason.tui.look import Look
-from funreason.tui.panels import page_of
+from funreason.tui.header import HeaderContext, header
+from funreason.tui.pages import page_of
+from funreason.tui.view_state import ViewState
 
 
 def rewarded(path, **metrics):
@@ -35,7 +35,7 @@ def text_of(renderable) -> str:
 
 
 def page_text(panel, state, width=48, height=14):
-    page = page_of(panel, state, Look(round=1), width, height)
+    page = page_of(panel, state, ViewState(round=1), width, height)
     return "\n".join("".join(text for text, _ in line) for line in (*page.head, *(row.line for row in page.rows)))
 
 
@@ -89,7 +89,7 @@ def test_phases_may_overlap_and_the_newest_open_one_is_the_phase():
     )
     assert (state.round, state.phase) == (2, "sample")
     assert [phase.phase for phase in state.open_phases.values()] == ["train", "sample"]
-    first = "".join(text for text, _ in headline(state, "run", Vitals(now=120))[0])
+    first = "".join(text for text, _ in header(state, "run", HeaderContext(now=120))[0])
     assert "update of round 1 + sampling and judging 0/8" in first
     state.apply(ev.PhaseEnded(at=130, round=2, phase="sample", id="2/sample/2", seconds=20))
     assert (state.round, state.phase, state.phase_at) == (1, "train", 100)

@@ -6,21 +6,21 @@ from funreason.display.figures import SINKS, number, pass_rate, percent, points,
 from funreason.display.metrics import curves, hint, others
 from funreason.display.spans import Column, Page, Span, said, table
 from funreason.record.state import RoundState, State
-from funreason.tui.look import Look
+from funreason.tui.view_state import ViewState
 
 WIDEST = 90
-"""Cells: in a wider table the eye would lose the row."""
+"""Widest table in cells: in a wider one the eye would lose the row."""
 Pair = tuple[float | None, float | None]
 
 
-def compare_page(state: State, look: Look, width: int) -> Page:
+def compare_page(state: State, view: ViewState, width: int) -> Page:
     """The shown round on the left; on the right the same round of another run, or the round before."""
-    here, k = look.of(state), look.shown_round(state)
-    if look.against is not None:
-        other, names = look.against.rounds.get(k), (f"{state.run} r{k}", f"{look.against_name} r{k}")
-        nothing = f"Run {look.against_name} has no round {k}."
+    here, k = view.of(state), view.shown_round(state)
+    if view.against is not None:
+        other, names = view.against.rounds.get(k), (f"{state.run} r{k}", f"{view.against_name} r{k}")
+        nothing = f"Run {view.against_name} has no round {k}."
     else:
-        other, names = look.before(state), (f"round {k}", "round before")
+        other, names = view.before(state), (f"round {k}", "round before")
         nothing = "Only one round so far; [ and ] move between rounds, ctrl+p compares with another run."
     if other is None:
         return said("compare", nothing, width)

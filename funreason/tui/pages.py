@@ -1,4 +1,4 @@
-"""Which page belongs to which panel: one table, so that the screen, the export and the tests agree."""
+"""The page of each panel: one table for the screen, the export and the tests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from funreason.tui.failures import dead_page, health_page
 from funreason.tui.flow import flow_page
 from funreason.tui.gates import gate_page
 from funreason.tui.log_panel import log_page
-from funreason.tui.look import Look
 from funreason.tui.losses import loss_page
 from funreason.tui.samples import samples_page
+from funreason.tui.view_state import ViewState
 
 _PAGES = {
     "flow": flow_page,
@@ -24,8 +24,8 @@ _PAGES = {
 }
 
 
-def page_of(panel: str, state: State, look: Look, width: int, height: int) -> Page:
+def page_of(panel: str, state: State, view: ViewState, width: int, height: int) -> Page:
     """The page of a panel, `width` cells wide; only the curves need to know their height."""
     if panel == "loss":
-        return loss_page(state, look, width, height)
-    return _PAGES[panel](state, look, width)
+        return loss_page(state, view, width, height)
+    return _PAGES[panel](state, view, width)

@@ -1,4 +1,4 @@
-"""The header: which run, where it is, how fast, how long still, whether it lives, what it takes of the machine."""
+"""The header: which run, its phase and status, speed, time left, and what it uses of the host."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PHASE_ORDER = ("sample", "train", "gate")
 ENDED = {"finished": ("✓", "good"), "refused": ("■", "warn"), "interrupted": ("‖", "warn"), "failed": ("✗", "bad")}
 
 
-class Vitals(NamedTuple):
-    """What the header needs beside the state: the viewer's knowledge of time, process and log."""
+class HeaderContext(NamedTuple):
+    """What the header shows beside the state: the time, the writing process, and how the log is read."""
 
     now: float
     life: WriterStatus | None = None
     per_s: float | None = None
-    machine: str = ""
+    host: str = ""
     replay: str = ""
     unknown: int = 0
     held: bool = False
@@ -27,8 +27,8 @@ class Vitals(NamedTuple):
     opening: float | None = None
 
 
-def headline(state: State, name: str, v: Vitals) -> tuple[Line, Line]:
-    """Two lines: state of the run, then speed, time and machine."""
+def header(state: State, name: str, v: HeaderContext) -> tuple[Line, Line]:
+    """Two lines: state of the run, then speed, time and host."""
     r = state.rounds.get(state.round) or RoundState()
     where = f"round {state.round}/{state.rounds_planned}" if state.round else "start"
     phases = [
@@ -36,18 +36,18 @@ def headline(state: State, name: str, v: Vitals) -> tuple[Line, Line]:
     ]
     first: list[str | Span] = [(" FunReason ", "key"), (f" {state.run or name} ", "head"), f" {where}"]
     first += [f" · {' + '.join(phases)}"] if phases else []
-    first += ["   ", lively(state, v), *_marks(v)]
+    first += ["   ", status_of(state, v), *_marks(v)]
     return line(*first), line((" ", "plain"), (" · ".join(_facts(state, r, v)), "dim"))
 
 
-def lively(state: State, v: Vitals) -> Span:
-    """Whether the run lives, with a sign of its own for each."""
+def status_of(state: State, v: HeaderContext) -> Span:
+    """The status of the run, each with its own sign."""
     if v.opening is not None:
         return (f"… READING THE LOG {100 * v.opening:.0f} %", "warn")
     if v.replay:
         return (v.replay, "accent")
     if v.life is None:
-        return ("? NO run.json: nobody says who writes this", "warn")
+        return ("? NO run.json: unknown writer", "warn")
     status = v.life.status
     if status == "crashed":
         return ("✗ CRASHED", "bad")
@@ -59,7 +59,7 @@ def lively(state: State, v: Vitals) -> Span:
     return ("‖ PAUSED", "warn") if state.paused else ("● RUNNING", "good")
 
 
-def _marks(v: Vitals) -> list[Span]:
+def _marks(v: HeaderContext) -> list[Span]:
     marks: list[Span] = []
     if v.held:
         marks.append(("  ‖ view held", "warn"))
@@ -68,20 +68,20 @@ def _marks(v: Vitals) -> list[Span]:
     return marks
 
 
-def _facts(state: State, r: RoundState, v: Vitals) -> list[str]:
+def _facts(state: State, r: RoundState, v: HeaderContext) -> list[str]:
     end = v.now if running(state, v) else state.last_at
     facts = [f"elapsed {duration(state.elapsed_s(end))}"] if state.started_at else []
     left = remaining(state, v.now) if running(state, v) else None
     facts += [f"ETA {duration(left)}"] if left is not None else []
     facts += [f"{v.per_s:,.1f} samples/s"] if v.per_s else []
     facts += [f"weights {state.weights}"] if state.weights else []
-    facts += [v.machine] if v.machine else []
+    facts += [v.host] if v.host else []
     facts += ["read-only: no control socket"] if v.control is False and running(state, v) else []
     return facts
 
 
-def running(state: State, v: Vitals) -> bool:
-    """Whether time still passes for the run."""
+def running(state: State, v: HeaderContext) -> bool:
+    """Whether the run (or its replay) is in progress."""
     return bool(v.replay) or (v.life is not None and v.life.status in ("running", "stale"))
 
 
@@ -94,7 +94,7 @@ def _progress(r: RoundState, phase: str) -> str:
 
 
 def remaining(state: State, now: float) -> float | None:
-    """Seconds to the run's end, after the rounds that are over; None before the first one is."""
+    """Seconds to the end of the run, estimated from finished rounds; None before the first one has finished."""
     whole = [sum(r.seconds.get(p, 0.0) for p in PHASE_ORDER) for k, r in state.rounds.items() if k and r.ended]
     if not whole or not state.rounds_planned:
         return None

@@ -1,6 +1,6 @@
-"""What the run's process takes of this machine: CPU and memory from /proc, GPU from nvidia-smi when there is one.
+"""CPU and memory of the run's process from /proc, GPU use from nvidia-smi when there is one.
 
-Another host's process, a system without /proc or a dead process give an empty string; nothing here asks the run.
+A process of another host, a system without /proc and a dead process give an empty string; the run itself is not asked.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ GPU_TIMEOUT_S = 3.0
 _QUERY = ("--query-gpu=utilization.gpu,memory.used,memory.total", "--format=csv,noheader,nounits")
 
 
-class Machine:
-    """Reads one process; CPU is its share of one core since the last look."""
+class HostStats:
+    """Reads one process; CPU is its share of one core since the last reading."""
 
     def __init__(self) -> None:
         self._last: tuple[float, float] | None = None
@@ -46,8 +46,8 @@ class Machine:
             return ""
         return f"CPU {100 * max(0.0, busy - last[1]) / (now - last[0]):.0f} %"
 
-    async def ask_gpu(self) -> None:
-        """Look at the first GPU, when there is one; what a broken nvidia-smi says is not shown."""
+    async def read_gpu(self) -> None:
+        """Read the first GPU, when there is one; a failing nvidia-smi is ignored."""
         if self._smi is None:
             return
         asked = await asyncio.create_subprocess_exec(
@@ -64,7 +64,7 @@ class Machine:
 
 
 def gpu_text(csv: str) -> str:
-    """nvidia-smi's `utilisation, used, total` (percent, MiB) of the first GPU as text; empty when it says otherwise."""
+    """nvidia-smi's `utilisation, used, total` (percent, MiB) of the first GPU as text; empty for any other form."""
     fields = [field.strip() for field in (csv.splitlines() or [""])[0].split(",")]
     if len(fields) != 3 or not all(field.isdigit() for field in fields):
         return ""

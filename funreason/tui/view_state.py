@@ -1,4 +1,4 @@
-"""What the person at the screen chose to see: round, filters, sorting, what to compare with. No widget, no file."""
+"""What the user chose to see: round, filters, sorting, what to compare with. No widget, no file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PANELS = ("flow", "loss", "gate", "samples", "dead", "health", "log", "compare")
 
 
 @dataclass(slots=True)
-class Look:
+class ViewState:
     """The choices that the pages are made from. `round` None follows the newest one."""
 
     round: int | None = None
@@ -27,14 +27,14 @@ class Look:
         return state.round if self.round is None else self.round
 
     def move_round(self, state: State, by: int) -> None:
-        """One round back or on, among those that the log speaks of."""
+        """One round back or forward, among those in the log."""
         known = sorted({*state.rounds, state.round})
         here = self.shown_round(state)
         at = known.index(here) if here in known else len(known) - 1
         self.round = known[min(max(at + by, 0), len(known) - 1)]
 
     def of(self, state: State) -> RoundState:
-        """The shown round's state; an empty one when the log does not speak of it yet."""
+        """The shown round's state; an empty one when the log has nothing of it yet."""
         return state.rounds.get(self.shown_round(state)) or RoundState()
 
     def before(self, state: State) -> RoundState | None:

@@ -1,11 +1,13 @@
-"""The one widget all panels are: a page of lines with a cursor, painting only the lines that are on the screen.
+"""The widget of every panel: a page of lines with a cursor, painting only the lines that are on the screen.
 
 `show` compares the new page with the old and repaints only what differs; a page of ten thousand rows costs no more than
-one of ten. Lines are made of spans, never of markup, and every span is cleaned before it is painted.
+one of ten. Lines are made of spans, never of markup, and every span is cleaned before it is painted. Colours of roles
+come from the theme in use; signs (✓ ✗ ▲ ▼ ↻ !), brackets and words say the same, so NO_COLOR loses nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -18,28 +20,37 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from funreason.display.spans import Line, Page, Row, clean
-from funreason.tui.theme import role_styles
+
+_VARIABLES = {
+    "good": "success",
+    "bad": "error",
+    "warn": "warning",
+    "think": "primary",
+    "result": "accent",
+    "accent": "primary",
+}
+"""Which colour of the theme a role has."""
 
 
-class Sheet(Widget, can_focus=True):
-    """Shows a `Page`. `Opened` says that enter was pressed on a row."""
+class Panel(Widget, can_focus=True):
+    """Shows a `Page`. Posts `Opened` when enter is pressed on a row."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "up", show=False, id="sheet.up"),
-        Binding("down,j", "move(1)", "down", show=False, id="sheet.down"),
-        Binding("pageup", "page(-1)", "page up", show=False, id="sheet.page_up"),
-        Binding("pagedown", "page(1)", "page down", show=False, id="sheet.page_down"),
-        Binding("home", "move(-1000000)", "first", show=False, id="sheet.first"),
-        Binding("end", "move(1000000)", "last", show=False, id="sheet.last"),
-        Binding("enter", "open", "open", show=False, id="sheet.open"),
+        Binding("up,k", "move(-1)", "up", show=False, id="rows.up"),
+        Binding("down,j", "move(1)", "down", show=False, id="rows.down"),
+        Binding("pageup", "page(-1)", "page up", show=False, id="rows.page_up"),
+        Binding("pagedown", "page(1)", "page down", show=False, id="rows.page_down"),
+        Binding("home", "move(-1000000)", "first", show=False, id="rows.first"),
+        Binding("end", "move(1000000)", "last", show=False, id="rows.last"),
+        Binding("enter", "open", "open", show=False, id="rows.open"),
     ]
 
     class Opened(Message):
         """Enter was pressed, or a row clicked twice."""
 
-        def __init__(self, sheet: Sheet, row: Row) -> None:
+        def __init__(self, panel: Panel, row: Row) -> None:
             super().__init__()
-            self.sheet = sheet
+            self.panel = panel
             self.row = row
 
     def __init__(self, id: str, *, number: str = "", cursor: bool = True) -> None:
@@ -49,11 +60,11 @@ class Sheet(Widget, can_focus=True):
         self.cursor = 0 if cursor else None
         self.top = 0
         self.follows = True
-        """Whether the cursor stays on the first row while rows come in above it, as it does until it is moved."""
+        """Whether the cursor stays on the first row while rows come in above it; True until it is moved."""
         self._styles_of: tuple[object, dict[str, Style]] = (None, {})
 
     def show(self, page: Page) -> None:
-        """Show `page`, keeping the cursor on the row it stood on."""
+        """Show `page`, keeping the cursor on its row."""
         if page == self.page:
             return
         key = self.row.key if self.row else ""
@@ -103,7 +114,7 @@ class Sheet(Widget, can_focus=True):
     # -- moving -----------------------------------------------------------------------------------------------
 
     def action_move(self, by: int) -> None:
-        """So many rows down, or up."""
+        """Move the cursor by this many rows."""
         if self.cursor is None:
             self.top += by
         else:
@@ -113,7 +124,7 @@ class Sheet(Widget, can_focus=True):
         self.refresh()
 
     def action_page(self, by: int) -> None:
-        """So many screens down, or up."""
+        """Move the cursor by this many screens."""
         self.action_move(by * max(1, self.room - 1))
 
     def action_open(self) -> None:
@@ -122,7 +133,7 @@ class Sheet(Widget, can_focus=True):
             self.post_message(self.Opened(self, self.row))
 
     def go_to(self, text: str) -> bool:
-        """Stand on the first row whose key or text holds `text`; whether there is one."""
+        """Move to the first row whose key or text contains `text`; returns whether there is one."""
         at = next((i for i, row in enumerate(self.page.rows) if text in row.key or text in "\t".join(row.cells)), None)
         if at is None or self.cursor is None:
             return False
@@ -161,3 +172,28 @@ class Sheet(Widget, can_focus=True):
         """Three rows up."""
         event.stop()
         self.action_move(-3)
+
+
+def role_styles(variables: Mapping[str, str]) -> dict[str, Style]:
+    """A style for each role. Colours are those the theme makes readable as text."""
+    styles = {role: Style(color=_colour(variables, name)) for role, name in _VARIABLES.items()}
+    plain = _colour(variables, "foreground")
+    cursor = _colour(variables, "primary-muted")
+    return styles | {
+        "dim": Style(dim=True),
+        "old": Style(dim=True),
+        "head": Style(bold=True),
+        "key": Style(bold=True, reverse=True),
+        "cursor": Style(bold=True, bgcolor=cursor) if cursor else Style(reverse=True),
+        "plain": Style(color=plain) if plain else Style.null(),
+    }
+
+
+def _colour(variables: Mapping[str, str], name: str) -> str | None:
+    for key in (f"text-{name}", name):
+        value = variables.get(key, "")
+        if value.startswith("ansi_"):  # a theme of the terminal's own sixteen colours
+            return None if value == "ansi_default" else value.removeprefix("ansi_")
+        if value.startswith("#"):
+            return value[:7]
+    return None
