@@ -13,9 +13,8 @@ from recorded import Recording, finished
 from funreason.cli.track import tracked
 from funreason.record import events as ev
 from funreason.record.log import LogReader
-from funreason.trackers.adapters import KNOWN, Tracker, TrackerError, open_tracker
-from funreason.trackers.following import send
-from funreason.trackers.points import Point, Points
+from funreason.trackers.adapters import KNOWN, open_tracker
+from funreason.trackers.sending import Point, Points, Tracker, TrackerError, send
 
 
 class Paper:

@@ -37,7 +37,7 @@ COMMANDS = {
     "LLaMA-Factory.",
     "convert": "Convert a data file to another form; records that do not round-trip are rejected and counted.",
 }
-"""Each command and its help; the first paragraph stands in the list of commands."""
+"""Each command and its help; the first paragraph is shown in the list of commands."""
 GROUPS = {
     "dlq": "Show or requeue the samples of a run that failed.",
     "runs": "List runs, verify their files, free disk space.",
@@ -80,7 +80,7 @@ NoCache = Annotated[
     ),
 ]
 Setting = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
-"""One changed setting; a command that has an example of its own says it in its docstring."""
+"""One changed setting; a command with its own example gives it in its docstring."""
 AnySetting = Annotated[
     Setting, Parameter(help="Change one setting, such as --set sample.k=8. Can be given several times.")
 ]

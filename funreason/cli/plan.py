@@ -127,7 +127,7 @@ def _hardware(options: PlanOptions, config: Config) -> Hardware:
 
 def _assumed(options: PlanOptions) -> Assumed:
     if not 0 < options.mfu <= 1 or min(options.prompt_tokens, options.answer_tokens) < 1:
-        raise ConfigError("--mfu must lie in (0, 1], --prompt-tokens and --answer-tokens above 0")
+        raise ConfigError("--mfu must be in (0, 1], --prompt-tokens and --answer-tokens above 0")
     return Assumed(options.prompt_tokens, options.answer_tokens, Pace(mfu=options.mfu))
 
 

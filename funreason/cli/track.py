@@ -17,8 +17,8 @@ from funreason.cli import terminal
 from funreason.cli.app import RUNS, RunDir, RunName
 from funreason.record.folder import RunFolder, open_run
 from funreason.record.settings import read_settings
-from funreason.trackers.adapters import KNOWN, TrackerError, open_tracker
-from funreason.trackers.following import send
+from funreason.trackers.adapters import KNOWN, open_tracker
+from funreason.trackers.sending import TrackerError, send
 
 WAIT_S = 60.0
 """How long a finished run waits for its trackers to send what is left."""

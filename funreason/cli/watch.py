@@ -54,8 +54,8 @@ def watch(
 
         return serve_dashboard(folder, run_dir, port)
     _require_dashboard()
+    from funreason.tui.app import show
     from funreason.tui.feed import LiveFeed
-    from funreason.tui.start import show
 
     other = None if against is None else open_run(against, run_dir)
     show(folder, run_dir, lambda found, clock: LiveFeed(found, clock), _put_back, key_map(), other)
@@ -74,8 +74,8 @@ def replay(run: RunName = None, /, *, speed: float = 1.0, run_dir: RunDir = RUNS
     if not speed > 0:
         raise RecordError(f"--speed is {speed:g}; it must be above 0. 1 is the pace the run had.")
     _require_dashboard()
+    from funreason.tui.app import show
     from funreason.tui.feed import ReplayFeed
-    from funreason.tui.start import show
 
     show(folder, run_dir, lambda found, clock: ReplayFeed(found, clock, speed), None, key_map(), None)
     return 0

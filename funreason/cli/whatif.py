@@ -62,8 +62,8 @@ def run_replay(run: str | None, runs: Path, name: str | None, settings: list[str
 
 
 def _show(console: Console, recorded: Recorded, found: WhatIf, notes: list[str]) -> None:
-    told = f"{recorded.name}: {found.samples} samples, their recorded verdicts routed again; no model was asked"
-    console.print(plain(told), soft_wrap=True)
+    head = f"{recorded.name}: {found.samples} samples, their recorded verdicts routed again; no model was asked"
+    console.print(plain(head), soft_wrap=True)
     console.print()
     console.print(_stages(found))
     console.print()
@@ -91,7 +91,7 @@ def _stages(found: WhatIf) -> Table:
 
 
 def _fates(found: WhatIf) -> Table:
-    table = _table("Samples: how they ended")
+    table = _table("Samples: outcome")
     table.add_column("end")
     for name in ("then", "now", "change"):
         table.add_column(name, justify="right")

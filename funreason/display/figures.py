@@ -62,7 +62,7 @@ def duration(seconds: float) -> str:
 
 
 def milliseconds(us: float | None) -> str:
-    """Microseconds as milliseconds, with as many digits as say something."""
+    """Microseconds as milliseconds, with as many digits as matter."""
     if us is None:
         return NONE
     ms = us / 1000

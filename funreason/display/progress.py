@@ -30,7 +30,7 @@ JUDGING = {"pass", "drop", "regenerate", "keep_text"}
 
 
 class LiveProgress(AbstractContextManager["LiveProgress"]):
-    """Shows a run while it goes on. On something that is no terminal it prints one line per phase instead."""
+    """Shows a run in progress. Where the output is not a terminal it prints one line per phase instead."""
 
     def __init__(self, folder: RunFolder, console: Console) -> None:
         self.console = console
@@ -53,21 +53,21 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._tell()
+        self._update()
         if self._live and not self._unread:
             self._live.stop()
 
     def whole(self) -> State:
-        """All that the log says, behind the block. OSError when it cannot be read."""
+        """The state of the whole log, after the block. OSError when it cannot be read."""
         self.state.fold(self._reader.events())
         return self.state
 
     def _watch(self) -> None:
         while not self._stop.wait(REFRESH_S):
-            self._tell()
+            self._update()
 
-    def _tell(self) -> None:
-        """Read what is new, and show it as long as somebody reads: a closed terminal or pipe must not stop the run."""
+    def _update(self) -> None:
+        """Read what is new, and show it until the terminal or pipe is closed, which must not stop the run."""
         notes = len(self.state.notes)
         try:
             self.state.fold(self._reader.events())
@@ -77,7 +77,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
             self._unread = True
 
     def _show(self, notes: int) -> None:
-        """Show the state, and the notes behind the first `notes`."""
+        """Show the state, and the notes after the first `notes`."""
         for note in self.state.notes[notes:]:
             style = "yellow" if note.level == "warning" else ""
             self.console.print(Text(plain(f"{note.level}: {note.text}"), style=style))
@@ -90,7 +90,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
 
 
 def view(state: State, now: float) -> RenderableType:
-    """One screen of the run as it stands at time `now`."""
+    """One screen of the run at time `now`."""
     r = state.at_round(state.round)
     seconds = state.elapsed_s(now)
     phases = " + ".join(phase_name(state, phase) for phase in phases_now(state))

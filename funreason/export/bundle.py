@@ -1,6 +1,6 @@
-"""A run as folders to publish: `model/`, `data/`, `llamafactory/`.
+"""Exports a run as folders to publish: `model/`, `data/`, `llamafactory/`.
 
-It is built beside its place and renamed, so that a folder that is there is whole. The run is only read.
+The export is built under another name and renamed at the end, so an existing folder is complete. The run is only read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 
 from funreason.data.writers import write_sharegpt
 from funreason.export.cards import About, dataset_card, model_card
-from funreason.export.parquet import write_parquet
-from funreason.export.rows import refined, row
+from funreason.export.rows import refined, row, write_parquet
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.settings import read_settings
 from funreason.record.state import State
@@ -78,7 +77,7 @@ def _write_data(run: RunFolder, state: State, draft: Path, about: About) -> tupl
 
 
 def _dataset_info(file: str) -> dict[str, Any]:
-    """What LLaMA-Factory asks of a data set (its data/README.md, "Sharegpt Format")."""
+    """LLaMA-Factory's description of a data set (its data/README.md, "Sharegpt Format")."""
     columns = {"messages": "conversations", "system": "system", "tools": "tools"}
     return {DATASET: {"file_name": file, "formatting": "sharegpt", "columns": columns}}
 

@@ -19,7 +19,7 @@ from funreason.tui.dialogs import ConfirmDialog, InputDialog, TextScreen
 from funreason.tui.feed import Feed, ReplayFeed
 from funreason.tui.keys import bindings, help_page
 from funreason.tui.pages import page_of
-from funreason.tui.panel import Panel
+from funreason.tui.panel import PanelWidget
 from funreason.tui.samples import story_page
 from funreason.tui.view_state import PANELS, ViewState
 
@@ -43,7 +43,7 @@ class Actions(App[None]):
     held: bool
     zoomed: bool
 
-    def panel(self, name: str) -> Panel:
+    def panel(self, name: str) -> PanelWidget:
         """A panel by its name."""
         raise NotImplementedError
 
@@ -98,7 +98,7 @@ class Actions(App[None]):
             self.action_zoom()
         self.paint()
 
-    def on_panel_opened(self, event: Panel.Opened) -> None:
+    def on_panel_widget_opened(self, event: PanelWidget.Opened) -> None:
         """Enter on a row: a sample's story, or the samples of a row."""
         key = event.row.key
         if event.panel.id == "samples":
@@ -197,7 +197,7 @@ class Actions(App[None]):
 
     def action_help(self) -> None:
         """Help for what has the focus."""
-        keys = [binding for binding in (*bindings(), *Panel.BINDINGS) if not isinstance(binding, tuple)]
+        keys = [binding for binding in (*bindings(), *PanelWidget.BINDINGS) if not isinstance(binding, tuple)]
         self.push_screen(TextScreen(help_page(self.active, keys, self.size.width - 4)))
 
     # -- taking things away -----------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from funreason.tui.header import HeaderContext, header
 from funreason.tui.host_stats import HostStats
 from funreason.tui.keys import bindings
 from funreason.tui.pages import page_of
-from funreason.tui.panel import Panel
+from funreason.tui.panel import PanelWidget
 from funreason.tui.view_state import PANELS, ViewState
 
 REPAINT_S = 0.25
@@ -78,28 +78,28 @@ class Dashboard(Actions, App[None]):
 
     def compose(self) -> ComposeResult:
         """The header, eight panels, the keys."""
-        yield Panel("head", cursor=False)
+        yield PanelWidget("head", cursor=False)
         with Container(id="panels"):
             for name in ORDER:
-                yield Panel(name, number=str(PANELS.index(name) + 1), cursor=name != "loss")
+                yield PanelWidget(name, number=str(PANELS.index(name) + 1), cursor=name != "loss")
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         """Start reading and repainting."""
-        self.query_one("#head", Panel).can_focus = False
+        self.query_one("#head", PanelWidget).can_focus = False
         self._arrange()
         self.panel("flow").focus()
         self.set_interval(REPAINT_S, self.tick)
         self.set_interval(GPU_S, self._read_gpu)
         self.call_after_refresh(self.tick)
 
-    def panel(self, name: str) -> Panel:
+    def panel(self, name: str) -> PanelWidget:
         """A panel by its name."""
-        return self.main_screen.query_one(f"#{name}", Panel)
+        return self.main_screen.query_one(f"#{name}", PanelWidget)
 
     @property
     def main_screen(self) -> Screen[object]:
-        """The screen with the panels, also while another lies over it."""
+        """The screen with the panels, also while another covers it."""
         return self.screen_stack[0]
 
     # -- painting ---------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class Dashboard(Actions, App[None]):
             self._arrange()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Panel keys with priority do nothing while a dialog is open."""
+        """PanelWidget keys with priority do nothing while a dialog is open."""
         if action == "next_panel":
             return not isinstance(self.screen, ModalScreen)
         return True

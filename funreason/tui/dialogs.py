@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from funreason.display.spans import Page
-from funreason.tui.panel import Panel
+from funreason.tui.panel import PanelWidget
 
 
 class TextScreen(ModalScreen[None]):
@@ -29,11 +29,11 @@ class TextScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """One panel over the whole screen."""
-        yield Panel("text", cursor=False)
+        yield PanelWidget("text", cursor=False)
 
     def on_mount(self) -> None:
         """Show the page."""
-        panel = self.query_one(Panel)
+        panel = self.query_one(PanelWidget)
         panel.show(self.text)
         panel.focus()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from textual.binding import Binding
 
-from funreason.display.spans import Line, Page, Row, line, wrap
+from funreason.display.spans import Line, Page, PageRow, line, wrap
 from funreason.tui.view_state import PANELS
 
 ABOUT = {
@@ -73,5 +73,5 @@ def help_page(panel: str, bindings: Iterable[Binding], width: int) -> Page:
             shown = shown.replace("right_square_bracket", "]").replace("slash", "/")
             shown = shown.replace("less_than_sign", "<").replace("greater_than_sign", ">")
             lines.append(line((f"  {shown:<14}", "accent"), f"{binding.description:<34}", (binding.id or "", "dim")))
-    rows = tuple(Row(str(i), one, ("".join(text for text, _ in one),)) for i, one in enumerate(lines))
+    rows = tuple(PageRow(str(i), one, ("".join(text for text, _ in one),)) for i, one in enumerate(lines))
     return Page("help", (), rows, ("text",))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from funreason.display.figures import DECISIONS, PHASES, duration, percent, share_of
-from funreason.display.spans import Page, Row, Span, line, said
+from funreason.display.spans import Page, PageRow, Span, line, said
 from funreason.record import events as ev
 from funreason.record.state import State
 from funreason.tui.view_state import ViewState
@@ -23,7 +23,7 @@ def log_page(state: State, view: ViewState, width: int) -> Page:
             break
         text, role = sentence(event)
         clock = time.strftime("%H:%M:%S", time.localtime(event.at)) if event.at else "--:--:--"
-        rows.append(Row(f"{len(state.recent_events) - i}", line((clock + " ", "dim"), (text, role)), (clock, text)))
+        rows.append(PageRow(f"{len(state.recent_events) - i}", line((clock + " ", "dim"), (text, role)), (clock, text)))
     return Page("log", (), tuple(rows), ("time", "what"))
 
 

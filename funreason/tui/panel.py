@@ -19,7 +19,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from funreason.display.spans import Line, Page, Row, clean
+from funreason.display.spans import Line, Page, PageRow, clean
 
 _VARIABLES = {
     "good": "success",
@@ -32,7 +32,7 @@ _VARIABLES = {
 """Which colour of the theme a role has."""
 
 
-class Panel(Widget, can_focus=True):
+class PanelWidget(Widget, can_focus=True):
     """Shows a `Page`. Posts `Opened` when enter is pressed on a row."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -48,7 +48,7 @@ class Panel(Widget, can_focus=True):
     class Opened(Message):
         """Enter was pressed, or a row clicked twice."""
 
-        def __init__(self, panel: Panel, row: Row) -> None:
+        def __init__(self, panel: PanelWidget, row: PageRow) -> None:
             super().__init__()
             self.panel = panel
             self.row = row
@@ -79,7 +79,7 @@ class Panel(Widget, can_focus=True):
         self.refresh()
 
     @property
-    def row(self) -> Row | None:
+    def row(self) -> PageRow | None:
         """The row the cursor is on."""
         rows = self.page.rows
         return rows[self.cursor] if self.cursor is not None and self.cursor < len(rows) else None

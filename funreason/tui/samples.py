@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from funreason.display.spans import Column, Line, Page, Row, Span, line, said, table, wrap, wrap_spans
+from funreason.display.spans import Column, Line, Page, PageRow, Span, line, said, table, wrap, wrap_spans
 from funreason.record.events import Judged, SampleEnded
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
@@ -136,7 +136,7 @@ def story_page(folder: RunFolder, k: int, sample_id: str, width: int) -> Page:
 
 
 def _page(sample_id: str, lines: Sequence[Line]) -> Page:
-    rows = tuple(Row(str(i), one, ("".join(text for text, _ in one),)) for i, one in enumerate(lines))
+    rows = tuple(PageRow(str(i), one, ("".join(text for text, _ in one),)) for i, one in enumerate(lines))
     return Page(f"story · {sample_id}", (), rows, ("text",))
 
 

@@ -1,17 +1,22 @@
-"""A run's events as points that a tracker can draw: named numbers on one of two axes.
+"""Sends a run's record to a tracker, whole or as it grows: each event becomes the points that it completes.
 
-What an optimiser step says stands on the axis `step`, counted through the whole run; what a round amounts to stands on
-the axis `round`. A step that a resumed run takes again keeps its number, so a curve is never drawn twice.
+A point is a set of named numbers on one of two axes: `step` for the metrics of optimizer steps, counted through the
+whole run, and `round` for what a round amounts to. A step that a resumed run repeats keeps its number, so no curve is
+drawn twice. Only the record is read, so a failing tracker cannot touch the run: the first failure ends the sending.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from funreason.record.events import AnyEvent, GateDecided, OptimizerStep, RoundEnded
+from funreason.record.folder import RunFolder, alive
+from funreason.record.log import LogReader
 from funreason.record.state import State
 
+POLL_S = 1.0
 Axis = Literal["step", "round"]
 
 
@@ -24,6 +29,20 @@ class Point(NamedTuple):
     values: dict[str, float]
 
 
+class TrackerError(Exception):
+    """A tracker that is not known, not installed, or failed; the message says which and what to do."""
+
+
+class Tracker(Protocol):
+    """What every tracker does."""
+
+    def write(self, point: Point) -> None:
+        """Draw one point."""
+
+    def close(self) -> None:
+        """Send what is left; nothing is written afterwards."""
+
+
 class Points:
     """Folds events in order and gives the points that each completes."""
 
@@ -33,7 +52,7 @@ class Points:
         self._steps = 0
 
     def of(self, event: AnyEvent) -> Iterator[Point]:
-        """The points of one event: one for a step, a gate's word or a round's end, none for all others."""
+        """The points of one event: one each for an optimizer step, a gate's decision and the end of a round."""
         self.state.apply(event)
         if isinstance(event, OptimizerStep):
             yield Point("step", self._number(event), event.at, {f"update/{k}": v for k, v in event.metrics.items()})
@@ -65,3 +84,32 @@ def _gate(event: GateDecided) -> dict[str, float]:
             values[f"gate/{name}/new"] = 100 * score.new / score.total
             values[f"gate/{name}/new_low"], values[f"gate/{name}/new_high"] = 100 * score.low, 100 * score.high
     return values
+
+
+def send(run: RunFolder, tracker: Tracker, *, follow: bool, pid: int | None = None) -> int:
+    """Send every event there is, and with `follow` those to come until the run ends; how many points were sent.
+
+    `pid` is the process that is about to write the run: while it lives, a run that has not begun is waited for.
+    Raises TrackerError when the tracker fails, whatever its library raised.
+    """
+    reader, points, sent, begun = LogReader(run.events), Points(), 0, False
+    try:
+        while True:
+            running = _running(run)  # asked first: what is written before it ends is still read
+            begun = begun or running
+            for event in reader.events():
+                for point in points.of(event):
+                    tracker.write(point)
+                    sent += 1
+            if not follow or not (running or (not begun and pid is not None and alive(pid))):
+                break
+            time.sleep(POLL_S)
+        tracker.close()
+    except Exception as error:
+        raise TrackerError(f"the tracker failed after {sent} points: {type(error).__name__}: {error}") from error
+    return sent
+
+
+def _running(run: RunFolder) -> bool:
+    life = run.life()
+    return life is not None and life.status in ("running", "stale")
