@@ -321,7 +321,7 @@ def test_a_finished_refining_takes_nothing_back_and_does_not_speak_of_training(t
     assert folder.state().rounds[1].fates["dropped"] == 1
     done = dlq("requeue", folder.path)
     assert done.returncode == 1
-    assert "refine the records anew into another --out" in done.stderr
+    assert "refine the records again into another --out" in done.stderr
     assert "trained" not in done.stderr
 
 
