@@ -20,6 +20,9 @@ from funreason.record.settings import is_refining, resuming
 from funreason.record.state import FAILED
 from funreason.types import Sample
 
+REFINED_ALREADY = "A finished refining has written what it kept: refine the records again into another --out."
+TRAINED_ALREADY = "A round that has ended has been trained on already."
+
 
 def dlq_list(run: RunName = None, /, *, reason: Reason = "*", run_dir: RunDir = RUNS) -> int:
     """Count dead letters by reason."""
@@ -82,31 +85,20 @@ def put_back(folder: RunFolder, pattern: str) -> int:
         life = folder.life()
         if life and life.status in ("running", "stale"):
             raise RecordError(f"{folder.path} is being written by process {life.pid}; stop it before requeueing")
-        return _put_back(folder, pattern)
-
-
-def _put_back(folder: RunFolder, pattern: str) -> int:
-    open_rounds = {k for k, r in folder.state().rounds.items() if not r.ended}
-    chosen = [sample for sample in dead(folder, pattern) if sample.round in open_rounds]
-    if not chosen:
-        raise RecordError(
-            f"nothing to requeue in {folder.path}: no dead letter of a round that is still open matches {pattern!r}. "
-            + _why_closed(folder)
-        )
-    log = EventLog(folder.events, "requeue")
-    for sample in chosen:
-        log.write(SampleRequeued(sample=sample.id, round=sample.round))
-    log.close()
-    for k in {sample.round for sample in chosen}:  # its update began without the samples that may now be kept
-        shutil.rmtree(folder.checkpoint(k), ignore_errors=True)
-    return len(chosen)
-
-
-def _why_closed(folder: RunFolder) -> str:
-    """Why a round that has ended cannot take samples back."""
-    if is_refining(folder):
-        return "A finished refining has written what it kept: refine the records again into another --out."
-    return "A round that has ended has been trained on already."
+        open_rounds = {k for k, r in folder.state().rounds.items() if not r.ended}
+        chosen = [sample for sample in dead(folder, pattern) if sample.round in open_rounds]
+        if not chosen:
+            raise RecordError(
+                f"nothing to requeue in {folder.path}: no dead letter of a round that is still open matches "
+                f"{pattern!r}. {REFINED_ALREADY if is_refining(folder) else TRAINED_ALREADY}"
+            )
+        log = EventLog(folder.events, "requeue")
+        for sample in chosen:
+            log.write(SampleRequeued(sample=sample.id, round=sample.round))
+        log.close()
+        for k in {sample.round for sample in chosen}:  # its update began without the samples that may now be kept
+            shutil.rmtree(folder.checkpoint(k), ignore_errors=True)
+        return len(chosen)
 
 
 def dead(folder: RunFolder, pattern: str) -> Iterator[Sample]:

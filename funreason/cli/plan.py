@@ -12,7 +12,7 @@ from funreason.cli import terminal
 from funreason.cli.app import ConfigName, Setting
 from funreason.cli.config import read_config
 from funreason.config import Config, ConfigError
-from funreason.plan.advice import Assumed, Hardware, Phase, Plan
+from funreason.plan.advice import Assumed, Hardware, Plan
 from funreason.plan.cost_model import CHIPS, PARTS, Pace
 from funreason.plan.planning import plan as make_plan
 
@@ -100,15 +100,15 @@ def as_data(name: str, found: Plan) -> dict[str, Any]:
         },
         "hardware": {"gpu": found.hardware.name, "gpus": found.hardware.gpus, **found.hardware.chip._asdict()},
         "assumed": found.assumed._asdict() | {"pace": found.assumed.pace._asdict()},
-        "phases": [_phase_data(found, phase) for phase in found.phases],
+        "phases": [
+            phase._asdict()
+            | {"total": phase.total, "fits": found.fits(phase)}
+            | {"memory": {part: round(size) for part, size in phase.memory.items()}}
+            for phase in found.phases
+        ],
         "problems": found.problems,
         "notes": found.notes,
     }
-
-
-def _phase_data(found: Plan, phase: Phase) -> dict[str, Any]:
-    data = phase._asdict() | {"total": phase.total, "fits": found.fits(phase)}
-    return data | {"memory": {part: round(size) for part, size in phase.memory.items()}}
 
 
 def _hardware(options: PlanOptions, config: Config) -> Hardware:
@@ -133,7 +133,9 @@ def _assumed(options: PlanOptions) -> Assumed:
 
 def _show(console: Console, name: str, found: Plan) -> None:
     model, hardware = found.model, found.hardware
-    console.print(f"{name}: {model.name}, {_parameters(model.parameters)} parameters ({model.source})")
+    count = model.parameters
+    size = f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
+    console.print(f"{name}: {model.name}, {size} parameters ({model.source})")
     console.print(f"on {hardware.gpus} × {hardware.name}, {hardware.chip.memory:g} GiB each")
     console.print()
     console.print(_memory_table(found))
@@ -172,10 +174,6 @@ def _table(title: str, *heads: str) -> Table:
     for at, head in enumerate(heads):
         table.add_column(head, justify="right" if at else "left")
     return table
-
-
-def _parameters(count: int) -> str:
-    return f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
 
 
 def _gib(size: float | None) -> str:

@@ -122,10 +122,13 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
         return 130
     except BaseException as error:
         if folder.mine():
-            more = _more_budget(config) if isinstance(error, BudgetSpent) else ""
+            reached = config.budget.model_dump(exclude_none=True) if isinstance(error, BudgetSpent) else {}
+            more = "".join(f" --set budget.{what}=MORE" for what in reached)
             console.print(f"it can be resumed: {resuming(folder)}{more}", soft_wrap=True)
             if isinstance(error, BrokenAgent):
-                back = f"funreason dlq requeue {out}{_why(error)}"
+                code = error.evidence.partition(" ")[0]
+                only = f" --reason '{code}'" if code.startswith(("judge.", "agent.")) else ""
+                back = f"funreason dlq requeue {out}{only}"
                 console.print(f"put back what it failed on first: {back}", soft_wrap=True)
         raise
     finally:
@@ -152,18 +155,6 @@ def _judges_that_only_failed(state: State, limit: float) -> Iterator[str]:
         if limits.only_errs(errors, node.answered, r.fates.total()):
             why = ", ".join(reason for reason, _ in node.reasons.most_common(3))
             yield f"warning: nothing was judged by {name!r}: {errors} of {errors} answers were errors ({why})"
-
-
-def _why(error: BrokenAgent) -> str:
-    """The option that chooses what an agent failed on, where its last error has a code."""
-    code = error.evidence.partition(" ")[0]
-    return f" --reason '{code}'" if code.startswith(("judge.", "agent.")) else ""
-
-
-def _more_budget(config: Config) -> str:
-    """What to add to the command where the budget was reached."""
-    bounds = config.budget.model_dump(exclude_none=True)
-    return "".join(f" --set budget.{what}=MORE" for what in bounds)
 
 
 def _say_interrupted(console: Console, folder: RunFolder) -> None:

@@ -38,7 +38,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         self._reader = LogReader(folder.events)
         self._stop = Event()
         self._unread = False
-        self._thread = Thread(target=self._watch, name="progress", daemon=True)
+        self._thread = Thread(target=self._follow, name="progress", daemon=True)
         self._said: tuple[int, str] = (-1, "")
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
 
@@ -53,7 +53,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._update()
+        self._poll()
         if self._live and not self._unread:
             self._live.stop()
 
@@ -62,11 +62,11 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         self.state.fold(self._reader.events())
         return self.state
 
-    def _watch(self) -> None:
+    def _follow(self) -> None:
         while not self._stop.wait(REFRESH_S):
-            self._update()
+            self._poll()
 
-    def _update(self) -> None:
+    def _poll(self) -> None:
         """Read what is new, and show it until the terminal or pipe is closed, which must not stop the run."""
         notes = len(self.state.notes)
         try:

@@ -253,7 +253,7 @@ def _stages(state: State) -> str:
     rounds, judges = played(state), _judges(state)
     if not rounds or not judges:
         return ""
-    series = [(n, [_times_100(pass_rate(r, n)) for _, r in rounds]) for n in judges]
+    series = [(n, [None if (rate := pass_rate(r, n)) is None else 100 * rate for _, r in rounds]) for n in judges]
     return lines_svg(series, [f"round {k}" for k, _ in rounds], "pass rate of each stage per round", low=0, high=100)
 
 
@@ -401,7 +401,3 @@ def _plain(text: str) -> str:
 
 def _round_name(k: int) -> str:
     return "warm-up" if k == 0 else f"round {k}"
-
-
-def _times_100(share: float | None) -> float | None:
-    return None if share is None else 100 * share

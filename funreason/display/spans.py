@@ -86,7 +86,10 @@ def table(
     rest = width - sum(c.width + 1 for c in columns if c.width) - 1
     sized = [c if c.width else c._replace(width=max(4, rest)) for c in columns]
     names = line((" ".join(fit(c.name, c.width, c.right) for c in sized), "head"))
-    made = tuple(PageRow(key, _cells(cells, sized), tuple(_text(cell) for cell in cells)) for key, cells in rows)
+    made = tuple(
+        PageRow(key, _cells(cells, sized), tuple(clean(c if isinstance(c, str) else c[0]).strip() for c in cells))
+        for key, cells in rows
+    )
     return Page(title, (*head, names), made, tuple(c.name for c in columns))
 
 
@@ -139,7 +142,3 @@ def _cells(cells: Sequence[str | Span], columns: Sequence[Column]) -> Line:
         fitted = fit_end(text, column.width) if column.end else fit(text, column.width, column.right)
         spans.append((fitted + " ", role))
     return tuple(spans)
-
-
-def _text(cell: str | Span) -> str:
-    return clean(cell if isinstance(cell, str) else cell[0]).strip()

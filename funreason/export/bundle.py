@@ -38,7 +38,9 @@ def export_run(run: RunFolder, to: Path, *, license: str | None = None, data_lic
         raise RecordError(f"--to {to} is there already; give a fresh folder")
     state = run.state()
     weights = accepted(run, state)
-    about = _about(run, weights.name, license, data_license)
+    config = read_settings(run)
+    base, tasks = (str(config.get(part, {}).get("path", "unknown")) for part in ("model", "tasks"))
+    about = About(run.name, base, tasks, license, data_license, weights.name)
     draft = to.with_name(f".{to.name}.{os.getpid()}.part")
     try:
         shutil.copytree(weights, draft / "model", copy_function=shutil.copyfile)  # readable by all, as a new file is
@@ -72,17 +74,8 @@ def _write_data(run: RunFolder, state: State, draft: Path, about: About) -> tupl
     (draft / "data" / "README.md").write_text(dataset_card(state, about, count, origins), encoding="utf-8")
     file = draft / "llamafactory" / f"{DATASET}.jsonl"
     write_sharegpt(file, (sample for _, sample in refined(run, state)))
-    (file.parent / "dataset_info.json").write_text(json.dumps(_dataset_info(file.name), indent=2))
-    return count, origins
-
-
-def _dataset_info(file: str) -> dict[str, Any]:
-    """LLaMA-Factory's description of a data set (its data/README.md, "Sharegpt Format")."""
+    # LLaMA-Factory's description of a data set (its data/README.md, "Sharegpt Format").
     columns = {"messages": "conversations", "system": "system", "tools": "tools"}
-    return {DATASET: {"file_name": file, "formatting": "sharegpt", "columns": columns}}
-
-
-def _about(run: RunFolder, weights: str, license: str | None, data_license: str | None) -> About:
-    config = read_settings(run)
-    base, tasks = (str(config.get(part, {}).get("path", "unknown")) for part in ("model", "tasks"))
-    return About(run.name, base, tasks, license, data_license, weights)
+    info = {DATASET: {"file_name": file.name, "formatting": "sharegpt", "columns": columns}}
+    (file.parent / "dataset_info.json").write_text(json.dumps(info, indent=2))
+    return count, origins

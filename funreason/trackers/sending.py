@@ -55,16 +55,13 @@ class Points:
         """The points of one event: one each for an optimizer step, a gate's decision and the end of a round."""
         self.state.apply(event)
         if isinstance(event, OptimizerStep):
-            yield Point("step", self._number(event), event.at, {f"update/{k}": v for k, v in event.metrics.items()})
+            before = self._steps_before.setdefault(event.round, self._steps)
+            self._steps = max(self._steps, before + event.step)
+            yield Point("step", before + event.step, event.at, {f"update/{k}": v for k, v in event.metrics.items()})
         elif isinstance(event, GateDecided):
             yield Point("round", event.round, event.at, _gate(event))
         elif isinstance(event, RoundEnded):
             yield Point("round", event.round, event.at, self._round(event.round))
-
-    def _number(self, event: OptimizerStep) -> int:
-        before = self._steps_before.setdefault(event.round, self._steps)
-        self._steps = max(self._steps, before + event.step)
-        return before + event.step
 
     def _round(self, k: int) -> dict[str, float]:
         r = self.state.at_round(k)
@@ -95,7 +92,8 @@ def send(run: RunFolder, tracker: Tracker, *, follow: bool, pid: int | None = No
     reader, points, sent, begun = LogReader(run.events), Points(), 0, False
     try:
         while True:
-            running = _running(run)  # asked first: what is written before it ends is still read
+            life = run.life()  # asked first: what is written before it ends is still read
+            running = life is not None and life.status in ("running", "stale")
             begun = begun or running
             for event in reader.events():
                 for point in points.of(event):
@@ -108,8 +106,3 @@ def send(run: RunFolder, tracker: Tracker, *, follow: bool, pid: int | None = No
     except Exception as error:
         raise TrackerError(f"the tracker failed after {sent} points: {type(error).__name__}: {error}") from error
     return sent
-
-
-def _running(run: RunFolder) -> bool:
-    life = run.life()
-    return life is not None and life.status in ("running", "stale")

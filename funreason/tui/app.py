@@ -8,7 +8,7 @@ written, and reaches the run only by the requests of P (pause) and S (stop) to i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer
 
 from funreason.display.figures import duration
-from funreason.display.spans import Line, Page
+from funreason.display.spans import Page
 from funreason.record.folder import RunFolder
 from funreason.tui.actions import Actions
 from funreason.tui.feed import Clock, Feed, ReplayFeed
@@ -129,31 +129,30 @@ class Dashboard(Actions, App[None]):
         if not self.is_running:
             return
         self.panel("head").show(self._head())
-        for name in self._visible():
+        for name in (self.active,) if self.single else PANELS[:-1]:
             panel = self.panel(name)
             if panel.size.width:
                 panel.show(page_of(name, self.feed.state, self.view, panel.size.width, panel.size.height))
 
     def _head(self) -> Page:
-        lines = list(header(self.feed.state, self.feed.folder.name, self._header_context()))
-        return Page("", (*lines, *([self._tabs()] if self.single else [])))
-
-    def _tabs(self) -> Line:
-        return tuple((f" {i} {name} ", "key" if name == self.active else "dim") for i, name in enumerate(PANELS, 1))
-
-    def _header_context(self) -> HeaderContext:
-        feed = self.feed
-        return HeaderContext(
+        feed, replay = self.feed, ""
+        if isinstance(feed, ReplayFeed):
+            sign = "■ END" if feed.over else "▶" if feed.playing else "‖"
+            at, whole = duration(feed.at - feed.start), duration(feed.end - feed.start)
+            replay = f"{sign} REPLAY ×{feed.speed:g} {at} of {whole}"
+        context = HeaderContext(
             now=feed.at if isinstance(feed, ReplayFeed) else self.clock(),
             life=feed.life,
             per_s=feed.per_s,
             host=self._host_text,
-            replay=_replay_text(feed) if isinstance(feed, ReplayFeed) else "",
+            replay=replay,
             unknown=feed.unknown,
             held=self.held,
             control=self.can_steer,
             opening=feed.opening,
         )
+        tabs = tuple((f" {i} {name} ", "key" if name == self.active else "dim") for i, name in enumerate(PANELS, 1))
+        return Page("", (*header(feed.state, feed.folder.name, context), *([tabs] if self.single else [])))
 
     async def _read_gpu(self) -> None:
         if self.feed.life and self.feed.life.status == "running":
@@ -165,9 +164,6 @@ class Dashboard(Actions, App[None]):
     def single(self) -> bool:
         """Whether one panel is shown at a time."""
         return self.zoomed or self.size.width < ALL_PANELS[0] or self.size.height < ALL_PANELS[1]
-
-    def _visible(self) -> Iterable[str]:
-        return (self.active,) if self.single else PANELS[:-1]
 
     def _arrange(self) -> None:
         """Show one panel or all of them; does nothing while the dashboard is closing."""
@@ -195,12 +191,6 @@ class Dashboard(Actions, App[None]):
         if action == "next_panel":
             return not isinstance(self.screen, ModalScreen)
         return True
-
-
-def _replay_text(feed: ReplayFeed) -> str:
-    sign = "■ END" if feed.over else "▶" if feed.playing else "‖"
-    at, whole = duration(feed.at - feed.start), duration(feed.end - feed.start)
-    return f"{sign} REPLAY ×{feed.speed:g} {at} of {whole}"
 
 
 def show(

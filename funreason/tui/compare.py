@@ -38,17 +38,14 @@ def _lines(state: State, a: RoundState, b: RoundState) -> list[tuple[str, Pair, 
     found += [(f"end % {e}", (_ended(a, e), _ended(b, e)), "share") for e in ends]
     metrics = [*a.metric_names(), *b.metric_names()]
     found += [(hint(m).label, (a.mean(m), b.mean(m)), "metric") for m in (*curves(metrics), *others(metrics))]
-    found += [(f"gate % {name}", (_accuracy(a, name), _accuracy(b, name)), "share") for name in _gated(a, b)]
+    gates = [r.gate for r in (a, b) if r.gate]
+    gated = ["all", *dict.fromkeys(name for gate in gates for name in gate.by_category)] if gates else []
+    found += [(f"gate % {name}", (_accuracy(a, name), _accuracy(b, name)), "share") for name in gated]
     return [entry for entry in found if entry[1] != (None, None)]
 
 
 def _ended(r: RoundState, fate: str) -> float | None:
     return share_of(r.fates[fate], r.fates.total())
-
-
-def _gated(a: RoundState, b: RoundState) -> list[str]:
-    gates = [r.gate for r in (a, b) if r.gate]
-    return ["all", *dict.fromkeys(name for gate in gates for name in gate.by_category)] if gates else []
 
 
 def _accuracy(r: RoundState, name: str) -> float | None:

@@ -36,7 +36,9 @@ def header(state: State, name: str, v: HeaderContext) -> tuple[Line, Line]:
     ]
     first: list[str | Span] = [(" FunReason ", "key"), (f" {state.run or name} ", "head"), f" {where}"]
     first += [f" · {' + '.join(phases)}"] if phases else []
-    first += ["   ", status_of(state, v), *_marks(v)]
+    first += ["   ", status_of(state, v)]
+    first += [("  ‖ view held", "warn")] if v.held else []
+    first += [(f"  ! {v.unknown} lines of a kind this version does not know", "warn")] if v.unknown else []
     return line(*first), line((" ", "plain"), (" · ".join(_facts(state, r, v)), "dim"))
 
 
@@ -57,15 +59,6 @@ def status_of(state: State, v: HeaderContext) -> Span:
         sign, role = ENDED[status]
         return (f"{sign} {status.upper()}", role)
     return ("‖ PAUSED", "warn") if state.paused else ("● RUNNING", "good")
-
-
-def _marks(v: HeaderContext) -> list[Span]:
-    marks: list[Span] = []
-    if v.held:
-        marks.append(("  ‖ view held", "warn"))
-    if v.unknown:
-        marks.append((f"  ! {v.unknown} lines of a kind this version does not know", "warn"))
-    return marks
 
 
 def _facts(state: State, r: RoundState, v: HeaderContext) -> list[str]:

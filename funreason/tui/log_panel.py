@@ -47,12 +47,6 @@ def sentence(event: ev.AnyEvent) -> Span:
         case ev.LogMessage():
             sign = {"warning": "! ", "error": "✗ "}.get(event.level, "")
             return (sign + event.text, {"warning": "warn", "error": "bad"}.get(event.level, "plain"))
-        case _:
-            return _of_the_round(event)
-
-
-def _of_the_round(event: ev.AnyEvent) -> Span:
-    match event:
         case ev.TrainingSetSelected():
             return (f"trainer: {event.trained} of {event.kept} kept samples, {event.replay} replayed", "plain")
         case ev.ContaminationChecked():

@@ -22,6 +22,11 @@ from funreason.types import Outcome, Sample, Verdict
 
 MOST = 200
 """Rows made at once: few enough to be made four times a second."""
+MOST_CHARS = 20_000
+"""Characters shown of one text: a model that never stopped must not fill the memory."""
+_WORDS = re.compile(r"\w+|\s+|[^\w\s]")
+MARGIN = 10
+"""Cells left of a text for its name."""
 OUTCOMES = {
     "pass": ("✓", "good"), "kept": ("✓", "good"), "text": ("✓", "good"), "keep_text": ("✓", "good"),
     "drop": ("✗", "bad"), "dropped": ("✗", "bad"), "dead": ("✗", "bad"), "error": ("!", "bad"), "spent": ("✗", "bad"),
@@ -120,11 +125,6 @@ def _fitting(columns: tuple[Column, ...], width: int) -> tuple[Column, ...]:
 
 # -- one sample -------------------------------------------------------------------------------------------------
 
-MOST_CHARS = 20_000
-"""Characters shown of one text: a model that never stopped must not fill the memory."""
-_WORDS = re.compile(r"\w+|\s+|[^\w\s]")
-MARGIN = 10
-
 
 def story_page(folder: RunFolder, k: int, sample_id: str, width: int) -> Page:
     """Everything in the run's texts about one sample of round `k`."""
@@ -155,10 +155,11 @@ def _story(found: Sequence[tuple[str, Sample]], width: int) -> Iterator[Line]:
     before: Sample | None = None
     groups = verdicts_by_attempt(last.verdicts)
     for kind, sample in tried:
+        drawn = "drawn" if kind == "sampled" else f"ended: {kind}"
+        cut = " · cut off at the token limit" if sample.truncated else ""
+        made = f" · {sample.origin} · {drawn} · weights {sample.weights_id or '–'}{cut}"
         yield line("")
-        yield line(
-            (f"attempt {sample.attempt}", "head"), (f" · {sample.origin} · {_fate(kind)}", "dim"), _weights(sample)
-        )
+        yield line((f"attempt {sample.attempt}", "head"), (made, "dim"))
         if sample.thinking is not None:
             yield from _block("thinking", f"⟨{_cut(sample.thinking)}⟩", "think", width)
         yield from _block("answer", f"⟦{_cut(sample.answer)}⟧", "result", width)
@@ -238,12 +239,3 @@ def _block(name: str, text: str, role: str, width: int, spans: Sequence[Span] = 
 
 def _cut(text: str) -> str:
     return text if len(text) <= MOST_CHARS else text[:MOST_CHARS] + f" … {len(text) - MOST_CHARS} more characters"
-
-
-def _fate(kind: str) -> str:
-    return "drawn" if kind == "sampled" else f"ended: {kind}"
-
-
-def _weights(sample: Sample) -> Span:
-    cut = " · cut off at the token limit" if sample.truncated else ""
-    return (f" · weights {sample.weights_id or '–'}{cut}", "dim")
