@@ -32,7 +32,7 @@ HINTS = {
 
 
 def hint(name: str) -> MetricHint:
-    """The hint of a metric; counts of tokens and metrics with a hint of their own are not news for a table."""
+    """The hint of a metric. An unknown loss `loss_<x>` is called `L_<x>`; counts of tokens are kept out of tables."""
     if name in HINTS:
         return HINTS[name]
     if name.startswith("loss_"):
@@ -47,7 +47,7 @@ def curves(names: Iterable[str]) -> list[str]:
 
 
 def others(names: Iterable[str]) -> list[str]:
-    """The metrics to list beside the losses: those that have no hint against it."""
+    """The metrics to list beside the losses: all but those that their hint keeps out of tables."""
     return [name for name in dict.fromkeys(names) if not name.startswith("loss") and hint(name).listed]
 
 
