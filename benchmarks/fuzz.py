@@ -33,7 +33,7 @@ from funreason.agents.regenerator import Regenerator
 from funreason.agents.sinks import DeadLetterSink, KeptSink, Sink
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.thinking import split_thinking
-from funreason.commands.story import story
+from funreason.cli.show import story
 from funreason.config import Config, Fcdr
 from funreason.data.reading import read_tasks
 from funreason.display.report import report_html, report_markdown

@@ -76,7 +76,7 @@ class Trial:
 
     def loop(self, folder: Path) -> Callable[[], int]:
         """What a life plays: a new run, or the one that is there."""
-        from funreason.commands.looping import run_loop
+        from funreason.cli.loop import run_loop
 
         given: dict[str, object] = {"run_dir": str(folder.parent)}
         settings = [*SETTINGS, f"name={folder.name}", f"fcdr.graph={self.graph}"]
@@ -139,13 +139,13 @@ class Trial:
 
     def report(self, folder: Path, kills: int) -> list[Kill]:
         """Write the report, killed once on the way when a kill is left; a half report is no file at all."""
-        from funreason.commands.reporting import write_report
+        from funreason.cli.report import report as write_report
 
         hits: list[Kill] = []
         out = folder.parent / "report"
 
         def write() -> int:
-            return write_report(str(folder), folder.parent, out)
+            return write_report(str(folder), out=out, run_dir=folder.parent)
 
         if kills > 0:
             code = live(out, write, Plan(file=self.draw.randrange(1, 7)))

@@ -52,14 +52,13 @@ class Recording:
         for i in range(count):
             self.sample(k, i, JUDGES[i % 5] if i % every_fails == 0 else "")
 
-    def training(self, k: int, steps: int = 8) -> None:
+    def training(self, k: int, steps: int = 8, **more: float) -> None:
         self(ev.PhaseStarted(round=k, phase="train"))
         for i in range(1, steps + 1):
             think, result = 1.4 / (i + k), 0.7 / (i + k)
-            numbers = {"think": think, "result": result, "think_tokens": 90, "result_tokens": 30}
-            self(
-                ev.OptimizerStep(round=k, step=i, steps=8, loss=think, alpha=0.7, lr=3e-4, tokens_per_s=2500, **numbers)
-            )
+            metrics = {"loss": think, "loss_think": think, "loss_result": result, "alpha": 0.7, "lr": 3e-4}
+            metrics |= {"tokens_per_s": 2500, "think_tokens": 90, "result_tokens": 30, **more}
+            self(ev.OptimizerStep(round=k, step=i, steps=8, metrics=metrics))
 
     def gating(self, k: int, decision: str = "promote") -> None:
         score = ev.Score(total=40, old=10 + k, new=14 + k, gained=5, lost=1, p=0.22, low=0.21, high=0.49)

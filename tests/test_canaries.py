@@ -18,7 +18,7 @@ from funreason.agents.judges.canary_check import CanaryCheck, JudgeFailedCanarie
 from funreason.agents.judges.perturbations import FAULTS
 from funreason.agents.judges.registry import judges
 from funreason.agents.judges.self_agreement import SelfAgreement
-from funreason.commands.refining import run_refine
+from funreason.cli.refine import run_refine
 from funreason.config import AgentEntry, Canaries, Config, Fcdr
 from funreason.data.toolbox import generate
 from funreason.display.table import STAGES, health_table
@@ -29,7 +29,7 @@ from funreason.record.sample_files import ENDS, SampleFiles
 from funreason.record.state import State
 from funreason.stop import Interrupted, StopRequest
 from funreason.tui.failures import health_page
-from funreason.tui.look import Look
+from funreason.tui.view_state import ViewState
 from funreason.types import Sample, Task, Verdict
 
 TASKS = generate("new_train", 60, 1)
@@ -260,7 +260,7 @@ def test_the_rounds_table_tells_every_rate_of_how_many_within_eighty_columns(mor
 
 def test_the_dashboard_shows_health_in_a_narrow_panel_and_all_of_it_in_a_wide_one():
     state = a_state()
-    narrow, wide = (health_page(state, Look(round=2), width) for width in (37, 100))
+    narrow, wide = (health_page(state, ViewState(round=2), width) for width in (37, 100))
     row = next(row for row in narrow.rows if row.key == "node:query_tool")
     assert row.cells == ("query_tool", "! 3", "!25.0", "!100.0", "100.0")
     assert "".join(text for text, _ in row.line).split() == ["query_tool", "!", "3", "!25.0", "!100.0", "100.0"]

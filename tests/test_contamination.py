@@ -138,7 +138,9 @@ def test_the_table_of_a_round_says_how_many_tasks_the_gate_asks_too(dropped, sai
         TrainingSetSelected(round=1, kept=9, trained=8),
         ContaminationChecked(round=1, exact=2, near=1, dropped=dropped),
     )
-    table = update_table(State().fold([OptimizerStep(round=1, step=1, steps=1, loss=1.0), chosen, screened]))
+    table = update_table(
+        State().fold([OptimizerStep(round=1, step=1, steps=1, metrics={"loss": 1.0}), chosen, screened])
+    )
     column = next(column for column in table.columns if str(column.header) == "in gate")
     assert [str(cell) for cell in column.cells] == [said]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from funreason.commands.dead_letters import dead, list_dead, put_back, show_dead
+from funreason.cli.dlq import dead, dlq_list, dlq_show, put_back
 from funreason.record import events as ev
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.log import EventLog
@@ -15,7 +15,7 @@ def failed(i: int, k: int = 1, reason: str = "cot.missing", outcome: str = "drop
 
 
 def end(log: EventLog, folder: RunFolder, sample: Sample, fate: str) -> None:
-    folder.texts(sample.round).append(fate, sample)
+    folder.texts(sample.round).put(fate, sample)
     reason = "" if fate == "kept" else sample.verdicts[-1].reason
     log.write(ev.SampleEnded(round=sample.round, sample=sample.id, attempt=sample.attempt, fate=fate, reason=reason))
 
@@ -34,7 +34,7 @@ def folder(tmp_path) -> RunFolder:
     end(log, folder, failed(3, outcome="regenerate", attempt=2), "dead")
     log.write(ev.RunEnded(status="interrupted"))
     log.close()
-    folder.heartbeat("interrupted")
+    folder.beat("interrupted")
     return folder
 
 
@@ -98,22 +98,22 @@ def test_a_round_that_has_ended_takes_nothing_back(folder):
 
 
 def test_a_run_that_is_being_written_is_left_alone(folder):
-    folder.heartbeat("running")
+    folder.beat("running")
     with pytest.raises(RecordError, match="is being written"):
         put_back(folder, "*")
 
 
 def test_the_list_counts_each_sample_once(folder, capsys):
-    folder.texts(1).append("dropped", failed(1))  # a line whose end a kill kept out of the log the first time
-    assert list_dead(str(folder.path), folder.path.parent, "*") == 0
+    folder.texts(1).put("dropped", failed(1))  # a line whose end a kill kept out of the log the first time
+    assert dlq_list(str(folder.path)) == 0
     assert "of run: 3 " in capsys.readouterr().out
 
 
 def test_the_stories_of_dead_letters_are_shown_by_reason_and_not_without_end(folder, capsys):
-    show_dead(str(folder.path), folder.path.parent, "cot.*", limit=1)
+    dlq_show(str(folder.path), reason="cot.*", limit=1)
     said = capsys.readouterr().out
     assert "r1/t1/0" in said
     assert "schema.type" not in said
     assert "1 more" in said
-    show_dead(str(folder.path), folder.path.parent, "no.such", limit=1)
+    dlq_show(str(folder.path), reason="no.such", limit=1)
     assert "no dead letter" in capsys.readouterr().out

@@ -60,7 +60,7 @@ def test_an_address_is_evaluated_scored_and_taken_up_where_it_was_stopped(tmp_pa
         assert code == 1
         assert "401" in error
         assert "key_env" in error
-        assert "the same command goes on" in said
+        assert "the same command continues" in said
     kept = len((tmp_path / "out/outputs.jsonl").read_text().splitlines())
     with ScriptedServer(refusing) as server:
         code, said, _ = funreason(*command, "--model", server.url)

@@ -185,7 +185,7 @@ def test_an_interrupted_evaluation_keeps_what_is_answered(suite, model, tmp_path
     monkeypatch.setattr(HuggingFaceSampler, "sample", interrupted)
     code, said, _ = funreason(*command)
     assert code == 130
-    assert "the same command goes on" in said
+    assert "the same command continues" in said
     assert len(read_answers(tmp_path / "outputs.jsonl")) == 4
     code, _, error = funreason("eval", "--outputs", tmp_path)
     assert code == 1

@@ -16,7 +16,7 @@ FLOORS = {
     "policies": 4, "objectives": 4, "training": 5, "sources": 5, "gate": 5, "plan": 5,
     "agents": 6, "runtime": 7, "evaluate": 7, "replay": 7,
     "loops": 8,
-    "display": 2, "tui": 3, "trackers": 9, "export": 9, "commands": 10, "cli": 11, "__main__": 12, "__init__": 13,
+    "display": 2, "tui": 3, "trackers": 9, "export": 9, "cli": 11, "__main__": 12, "__init__": 13,
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "accelerate", "vllm", "textual", "deepspeed", "aiohttp", "tenacity")
 
@@ -106,6 +106,19 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_the_table_of_commands_says_what_the_docstrings_say():
+    code = (
+        "import inspect\nfrom funreason.cli.app import COMMANDS, GROUPED, app\n"
+        "for path, text in {**COMMANDS, **GROUPED}.items():\n"
+        "    command = app\n"
+        "    for word in path.split(): command = command[word]\n"
+        "    said = inspect.getdoc(command.default_command).split('Parameters\\n---')[0]\n"
+        "    paragraphs = [' '.join(part.split()) for part in said.strip().split('\\n\\n')]\n"
+        "    assert text.split('\\n\\n') == paragraphs, path\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_configuration_agents_and_data_load_no_torch():

@@ -2,9 +2,8 @@
 
 import pytest
 
-from funreason.commands.failing import explain
-from funreason.commands.looking import show_sample
-from funreason.commands.terminal import console
+from funreason.cli.show import show
+from funreason.cli.terminal import console, explain
 from funreason.record.folder import RecordError, RunFolder
 from funreason.types import Sample, Task, Verdict, changed
 
@@ -37,7 +36,7 @@ def run(tmp_path):
 
 
 def story_of(folder, capsys, wanted="r1/t/0") -> str:
-    assert show_sample(wanted, str(folder.path), folder.path.parent) == 0
+    assert show(wanted, run=str(folder.path)) == 0
     return capsys.readouterr().out
 
 
@@ -90,9 +89,9 @@ def test_an_exact_id_wins_over_ids_that_end_in_it(run, capsys):
 def test_several_samples_or_none_are_refused_with_their_names(run):
     folder = run(kept=[changed(DRAWN, id="a0"), changed(DRAWN, id="b0")])
     with pytest.raises(RecordError, match=r"2 samples .* end in 0: a0, b0\. Name one whole"):
-        show_sample("0", str(folder.path), folder.path.parent)
+        show("0", run=str(folder.path))
     with pytest.raises(RecordError, match="no sample"):
-        show_sample("zzz", str(folder.path), folder.path.parent)
+        show("zzz", run=str(folder.path))
 
 
 def test_escapes_and_markup_in_a_record_are_shown_and_not_obeyed(run, capsys):

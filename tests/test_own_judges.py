@@ -8,7 +8,7 @@ import pytest
 from funreason.agents.judges.custom import CustomJudge
 from funreason.agents.judges.registry import judges
 from funreason.bus.agent import GraphError
-from funreason.commands.refining import run_refine
+from funreason.cli.refine import run_refine
 from funreason.config import AgentEntry, Config, ConfigError
 from funreason.record.folder import RunFolder
 from funreason.runtime.graph import loop_graph

@@ -292,11 +292,11 @@ def test_ends_and_requeues_in_any_order_leave_each_sample_with_at_most_one_end(t
 
 def test_losses_are_weighted_by_tokens_and_a_resumed_update_replaces_its_own_steps():
     def step(i, think, tokens):
-        return ev.OptimizerStep(round=1, step=i, steps=2, loss=1.0, think=think, think_tokens=tokens, result=None)
+        return ev.OptimizerStep(round=1, step=i, steps=2, metrics={"loss_think": think, "think_tokens": tokens})
 
     state = State().fold([step(1, 2.0, 10), step(2, 9.0, 10), step(2, 1.0, 30)])
-    assert state.rounds[1].loss("think") == pytest.approx((2.0 * 10 + 1.0 * 30) / 40)
-    assert state.rounds[1].loss("result") is None
+    assert state.rounds[1].mean("loss_think") == pytest.approx((2.0 * 10 + 1.0 * 30) / 40)
+    assert state.rounds[1].mean("loss_result") is None
 
 
 def test_a_summary_is_plain_json_data():

@@ -87,9 +87,9 @@ def test_refining_can_be_interrupted_once_to_finish_what_is_in_flight_and_twice_
         time.sleep(0.05)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, out + err
-    assert "interrupted; what was judged lies in" in out
-    assert f"Go on with: funreason refine --resume {tmp_path / 'out'}" in out
-    assert "finishing what is in flight, then saving; once more to stop now" in out
+    assert "interrupted; verdicts are saved in" in out
+    assert f"Resume with: funreason refine --resume {tmp_path / 'out'}" in out
+    assert "Finishing current work, then saving. Press Ctrl-C again to stop now." in out
     assert folder.state().status == folder.writer_status().status == "interrupted"
     assert err == ""
 
@@ -125,6 +125,6 @@ def test_a_server_that_accepts_and_never_answers_does_not_hold_up_who_wants_to_s
             process.communicate()
     assert (process.returncode, err) == (130, "")
     if number == signal.SIGINT:
-        assert "finishing what is in flight" in out
+        assert "Finishing current work" in out
         assert "interrupted; nothing was begun" in out
     assert not (tmp_path / "out").exists()

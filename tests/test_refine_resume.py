@@ -131,7 +131,7 @@ def test_a_key_that_was_mended_lets_a_refining_go_on_from_where_it_stopped(recor
         done = refine(records, "--out", folder.path, *judged_by(server, key_env="OLD_KEY"))
         assert done.returncode == 1
         assert "expired" in done.stderr
-        assert f"it can be taken up again: funreason refine --resume {folder.path}\n" in done.stdout
+        assert f"it can be resumed: funreason refine --resume {folder.path}\n" in done.stdout
         other = json.dumps([{"url": server.url, "model": "another", "key_env": "NEW_KEY"}])
         done = refine("--resume", folder.path, "--set", f"fcdr.llm.endpoints={other}")
         assert done.returncode == 2
@@ -159,7 +159,7 @@ def test_a_refining_that_was_interrupted_or_killed_goes_on(records, tmp_path, nu
         said, error = process.communicate(timeout=60)
         assert process.returncode == (130 if number == signal.SIGINT else -number), said + error
         if number == signal.SIGINT:
-            assert f"Go on with: funreason refine --resume {folder.path}" in said
+            assert f"Resume with: funreason refine --resume {folder.path}" in said
             assert folder.state().reason == f"resume with: funreason refine --resume {folder.path}"
         stopped = len(server.heard)
         known, ended = asked_of_models(folder), set(folder.state().ended)
@@ -304,7 +304,7 @@ def test_dead_letters_that_were_put_back_are_judged_once_more_when_a_refining_go
     others = r.fates.total() - 3
     done = dlq("requeue", folder.path, "--reason", "judge.*")
     assert done.returncode == 0, done.stderr
-    assert f"3 samples put back. Go on with: funreason refine --resume {folder.path}" in done.stdout
+    assert f"3 samples put back. Resume with: funreason refine --resume {folder.path}" in done.stdout
     assert folder.state().rounds[1].fates.total() == others
     with ScriptedServer(verdict_of) as server:
         endpoints = json.dumps([{"url": server.url}])
@@ -326,7 +326,7 @@ def test_a_finished_refining_takes_nothing_back_and_does_not_speak_of_training(t
     assert folder.state().rounds[1].fates["dropped"] == 1
     done = dlq("requeue", folder.path)
     assert done.returncode == 1
-    assert "refine the records anew into another --out" in done.stderr
+    assert "refine the records again into another --out" in done.stderr
     assert "trained" not in done.stderr
 
 
@@ -341,7 +341,7 @@ def test_a_judge_that_only_errs_stops_a_small_refining_whose_samples_can_be_put_
         assert "not this one" in done.stderr
         put_back = f"funreason dlq requeue {folder.path} --reason 'judge.unreachable'"
         assert put_back in done.stdout
-        assert f"it can be taken up again: funreason refine --resume {folder.path}" in done.stdout
+        assert f"it can be resumed: funreason refine --resume {folder.path}" in done.stdout
     assert folder.state().status == "failed"
     assert dlq("requeue", folder.path, "--reason", "judge.unreachable").returncode == 0
     with ScriptedServer(verdict_of) as server:

@@ -5,7 +5,7 @@ import json
 import pytest
 from recorded import Recording, finished
 
-from funreason.commands.runs import list_runs, prune_runs, verify_runs
+from funreason.cli.runs import runs_list, runs_prune, runs_verify
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import RecordError
@@ -33,19 +33,19 @@ def folder(tmp_path) -> RunFolder:
 
 
 def test_a_list_names_status_rounds_accuracy_and_size(folder, capsys):
-    assert list_runs(folder.path.parent) == 0
+    assert runs_list(run_dir=folder.path.parent) == 0
     line = capsys.readouterr().out.splitlines()[1].split()
     assert line[:5] == ["a", "finished", "2/2", "40.0", "%"]
 
 
 def test_where_there_are_no_runs_that_is_said(tmp_path):
     with pytest.raises(RecordError, match="no run in "):
-        list_runs(tmp_path)
+        runs_list(run_dir=tmp_path)
 
 
 def test_a_run_whose_files_are_what_they_were_is_verified(folder, capsys):
-    assert verify_runs(None, folder.path.parent) == 0
-    assert "files are what they were" in capsys.readouterr().out
+    assert runs_verify(run_dir=folder.path.parent) == 0
+    assert "files verified" in capsys.readouterr().out
     assert not verify(folder).unlisted
 
 
@@ -63,7 +63,7 @@ def test_the_first_file_that_does_not_match_is_named(folder, name, capsys):
     path = folder.path / name
     old = path.read_bytes()
     path.write_bytes(old[:-2] + bytes([old[-2] ^ 1]) + old[-1:])
-    assert verify_runs("a", folder.path.parent) == 1
+    assert runs_verify("a", run_dir=folder.path.parent) == 1
     assert f"a: {name} has other bytes" in capsys.readouterr().out
     path.write_bytes(old + b"x")
     assert f"{name} has {len(old) + 1} bytes" in verify(folder).wrong[0]
@@ -89,17 +89,17 @@ def test_a_manifest_that_a_loss_of_power_tore_is_named(folder):
 
 def test_a_run_whose_life_a_loss_of_power_tore_is_listed_among_the_others(folder, capsys):
     (folder.path / "run.json").write_text("")
-    assert list_runs(folder.path.parent) == 0
+    assert runs_list(run_dir=folder.path.parent) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["a", "finished", "2/2"]
 
 
 def test_pruning_says_what_would_go_and_removes_it_only_when_told(folder, capsys):
     before = folder.state().summary()
-    assert prune_runs(None, folder.path.parent, yes=False) == 0
+    assert runs_prune(run_dir=folder.path.parent) == 0
     said = capsys.readouterr().out
     assert "weights/bad" in said
     assert "nothing was removed" in said
-    assert prune_runs(None, folder.path.parent, yes=True) == 0
+    assert runs_prune(yes=True, run_dir=folder.path.parent) == 0
     assert sorted(path.name for path in folder.weights.iterdir()) == ["w1", "w2"]
     assert not verify(folder).wrong
     after = folder.state().summary()

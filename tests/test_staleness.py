@@ -97,7 +97,10 @@ def test_weights_age_by_accepted_updates_not_by_rounds(tmp_path):
 
 
 def test_the_rounds_table_counts_stale_samples_where_there_are_any():
-    told = [OptimizerStep(round=1, step=1, steps=1, loss=1.0), TrainingSetSelected(round=1, kept=9, trained=8, stale=7)]
+    told = [
+        OptimizerStep(round=1, step=1, steps=1, metrics={"loss": 1.0}),
+        TrainingSetSelected(round=1, kept=9, trained=8, stale=7),
+    ]
     assert [column.header.plain for column in update_table(State().fold(told)).columns][2] == "stale"
     fresh = [told[0], TrainingSetSelected(round=1, kept=9, trained=9)]
     assert "stale" not in [column.header.plain for column in update_table(State().fold(fresh)).columns]

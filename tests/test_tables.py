@@ -72,7 +72,7 @@ def test_a_long_suite_name_is_folded_and_its_numbers_stay_whole():
 
 
 def test_what_passes_unread_is_said_under_the_stages():
-    assert "fails stage 5" in " ".join(shown(stage_table(world())).split())
+    assert "fail stage 5" in " ".join(shown(stage_table(world())).split())
 
 
 def test_references_are_an_origin_where_they_occur():

@@ -10,12 +10,11 @@ import msgspec
 import pytest
 from recorded import Recording, finished
 
-from funreason.commands.tracking import tracked
+from funreason.cli.track import tracked
 from funreason.record import events as ev
 from funreason.record.log import LogReader
-from funreason.trackers.adapters import KNOWN, Tracker, TrackerError, open_tracker
-from funreason.trackers.following import send
-from funreason.trackers.points import Point, Points
+from funreason.trackers.adapters import KNOWN, open_tracker
+from funreason.trackers.sending import Point, Points, Tracker, TrackerError, send
 
 
 class Paper:
@@ -42,7 +41,7 @@ def test_steps_are_counted_through_the_run_and_rounds_say_what_became_of_samples
     assert paper.closed
     steps = [point for point in paper.points if point.axis == "step"]
     assert [point.number for point in steps] == list(range(1, len(steps) + 1))
-    assert {"update/L_think", "update/L_result", "update/alpha", "update/lr"} <= set(steps[0].values)
+    assert {"update/loss_think", "update/loss_result", "update/alpha", "update/lr"} <= set(steps[0].values)
     last = [point for point in paper.points if point.axis == "round"][-1]
     assert 0 < last.values["pass_rate/response"] <= 1
     assert last.values["samples/kept"] == run.state().at_round(last.number).fates["kept"]
@@ -52,7 +51,10 @@ def test_steps_are_counted_through_the_run_and_rounds_say_what_became_of_samples
 
 def test_a_step_taken_again_after_a_kill_keeps_its_number():
     points = Points()
-    taken = [ev.OptimizerStep(round=k, step=s, steps=3, loss=1.0) for k, s in ((1, 1), (1, 2), (1, 2), (1, 3), (2, 1))]
+    taken = [
+        ev.OptimizerStep(round=k, step=s, steps=3, metrics={"loss": 1.0})
+        for k, s in ((1, 1), (1, 2), (1, 2), (1, 3), (2, 1))
+    ]
     assert [point.number for event in taken for point in points.of(event)] == [1, 2, 2, 3, 4]
 
 
@@ -85,9 +87,9 @@ def test_tensorboard_reads_what_was_sent(tmp_path):
     assert done.returncode == 0, done.stderr
     read = EventAccumulator(str(run.path / "trackers" / "tensorboard"))
     read.Reload()
-    losses = read.Scalars("update/L_think")
+    losses = read.Scalars("update/loss_think")
     wanted = [e for e in LogReader(run.events).events() if isinstance(e, ev.OptimizerStep)]
-    assert [round(point.value, 5) for point in losses] == [round(e.think, 5) for e in wanted]
+    assert [round(point.value, 5) for point in losses] == [round(e.metrics["loss_think"], 5) for e in wanted]
     assert [point.step for point in losses] == list(range(1, len(wanted) + 1))
 
 
@@ -111,7 +113,7 @@ def test_a_follower_goes_on_until_the_run_ends(tmp_path):
         text=True,
     )
     for step in (1, 2, 3):
-        recording(ev.OptimizerStep(round=1, step=step, steps=3, loss=1.0))
+        recording(ev.OptimizerStep(round=1, step=step, steps=3, metrics={"loss": 1.0}))
         time.sleep(0.7)
         assert child.poll() is None
     run.heartbeat("finished")

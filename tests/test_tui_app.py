@@ -15,7 +15,7 @@ from textual.geometry import Size
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.tui.app import Dashboard
-from funreason.tui.dialogs import Reading
+from funreason.tui.dialogs import TextScreen
 from funreason.tui.feed import LiveFeed, ReplayFeed
 
 
@@ -41,7 +41,7 @@ def look_at(folder: RunFolder, *keys: str, size=(120, 40), app: Dashboard | None
                 shown.tick()
                 shown.paint()
                 await pilot.pause()
-                if shown.feed.opening is None and shown.sheet(shown.active).size.width:
+                if shown.feed.opening is None and shown.panel(shown.active).size.width:
                     break
             shown.paint()
             await pilot.pause()
@@ -125,10 +125,10 @@ def test_every_kind_of_run_can_be_watched(world, tmp_path):
 def test_ten_rounds_are_walked_with_brackets(tmp_path):
     folder = finished(tmp_path / "run", rounds=10)
     app, shown = look_at(folder, "left_square_bracket", "left_square_bracket")
-    assert app.look.round == 8
+    assert app.view.round == 8
     assert "flow · round 8" in shown
     app, _ = look_at(folder, "left_square_bracket", "f")
-    assert app.look.round is None
+    assert app.view.round is None
 
 
 def test_eighty_columns_show_one_panel_at_a_time_with_tabs(tmp_path):
@@ -145,15 +145,15 @@ def test_eighty_columns_show_one_panel_at_a_time_with_tabs(tmp_path):
 def test_enter_on_an_agent_narrows_the_samples_and_escape_widens_them(tmp_path):
     folder = finished(tmp_path / "run")
     app, shown = look_at(folder, "down", "enter")
-    assert (app.look.node, app.active) == ("node:response", "samples")
+    assert (app.view.node, app.active) == ("node:response", "samples")
     assert "samples · round 2 · response" in shown
     app, _ = look_at(folder, "down", "enter", "escape")
-    assert app.look.node == ""
+    assert app.view.node == ""
 
 
 def test_a_filter_is_typed_behind_a_slash(tmp_path):
     app, shown = look_at(finished(tmp_path / "run"), "slash", *"kept", "enter")
-    assert app.look.pattern == "kept"
+    assert app.view.pattern == "kept"
     assert "/kept" in shown
 
 
@@ -161,7 +161,7 @@ def test_enter_on_a_sample_tells_its_story_and_escape_returns(tmp_path):
     folder = finished(tmp_path / "run")
     keys = ("4", "slash", *"task_0/0", "enter", "enter")
     app, shown = look_at(folder, *keys)
-    assert isinstance(app.screen_stack[-1] if app.screen_stack else None, Reading) or "story · r2/task_0/0" in shown
+    assert isinstance(app.screen_stack[-1] if app.screen_stack else None, TextScreen) or "story · r2/task_0/0" in shown
     assert "⟦[look(what='moon')]⟧" in shown
     assert "\x1b" not in shown
     _, shown = look_at(folder, *keys, "escape")
@@ -178,7 +178,7 @@ def test_every_binding_has_an_id_and_can_be_remapped(tmp_path):
     assert all(binding.id for binding in Dashboard.BINDINGS)
     app = dashboard(finished(tmp_path / "run"), keymap={"round.before": "w"})
     app, _ = look_at(app.feed.folder, "w", app=app)
-    assert app.look.round == 1
+    assert app.view.round == 1
 
 
 def test_a_held_view_stands_still_until_space_is_pressed_again(tmp_path):
@@ -237,7 +237,7 @@ def test_a_row_is_copied_as_plain_cells(tmp_path):
 def test_a_run_without_a_socket_is_read_only_and_says_so(tmp_path):
     app, shown = look_at(mid_run(tmp_path / "run"), "P", "S")
     assert "read-only: no control socket" in shown
-    assert [note.message.startswith("read-only: this run has no") for note in app._notifications] == [True, True]
+    assert [note.message.startswith("Read-only: the run has ended") for note in app._notifications] == [True, True]
 
 
 def test_another_run_is_shown_beside_this_one_and_can_be_switched_to(tmp_path):

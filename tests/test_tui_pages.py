@@ -11,13 +11,13 @@ from funreason.display.spans import clean, fit, fit_end, wrap, wrap_spans
 from funreason.record import events as ev
 from funreason.record.folder import WriterStatus
 from funreason.record.state import State
-from funreason.tui.curves import bar, curve, stretch
-from funreason.tui.headline import Vitals, headline, remaining
-from funreason.tui.look import PANELS, Look
-from funreason.tui.machine import gpu_text
-from funreason.tui.panels import page_of
-from funreason.tui.samples import matches
-from funreason.tui.story import attempts, difference, story_page, verdicts_by_attempt
+from funreason.tui.flow import bar
+from funreason.tui.header import HeaderContext, header, remaining
+from funreason.tui.host_stats import gpu_text
+from funreason.tui.losses import curve, stretch
+from funreason.tui.pages import page_of
+from funreason.tui.samples import attempts, difference, matches, story_page, verdicts_by_attempt
+from funreason.tui.view_state import PANELS, ViewState
 
 
 def started(*events: ev.Event) -> State:
@@ -39,14 +39,14 @@ def cells(page, key: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("panel", PANELS)
 def test_a_panel_without_data_says_so(panel):
-    page = page_of(panel, State(), Look(), 60, 12)
+    page = page_of(panel, State(), ViewState(), 60, 12)
     assert text_of(page).strip().endswith((".", "run."))
 
 
 @pytest.mark.parametrize("panel", PANELS)
 @pytest.mark.parametrize("width", [24, 48, 76, 116])
 def test_no_line_of_a_panel_is_wider_than_the_panel(panel, width, tmp_path):
-    page = page_of(panel, finished(tmp_path / "run").state(), Look(), width, 14)
+    page = page_of(panel, finished(tmp_path / "run").state(), ViewState(), width, 14)
     table = [row.line for row in page.rows] if panel != "log" else []
     assert all(cell_len("".join(part for part, _ in line)) <= max(width, 62) + 1 for line in table)
 
@@ -58,7 +58,7 @@ def test_flow_shows_passes_change_time_and_regenerations():
         judged("b9", "cot", "regenerate", k=2, us=9.0),
         ev.PhaseStarted(round=2, phase="sample", todo=5),
     )
-    row = cells(page_of("flow", state, Look(), 80, 20), "node:cot")
+    row = cells(page_of("flow", state, ViewState(), 80, 20), "node:cot")
     assert row[1:3] == ("4", "75.0")
     assert row[4] == "+25.0"
     assert row[5] == "1.0"
@@ -109,13 +109,13 @@ def test_samples_are_narrowed_by_agent_end_reason_and_pattern(node, pattern, fou
         ev.SampleEnded(round=1, sample="b", attempt=0, fate="dropped", node="cot", reason="cot.missing"),
         ev.SampleEnded(round=1, sample="c", attempt=0, fate="kept"),
     )
-    page = page_of("samples", state, Look(node=node, pattern=pattern), 90, 10)
+    page = page_of("samples", state, ViewState(node=node, pattern=pattern), 90, 10)
     assert [row.key for row in page.rows] == found
 
 
 def test_samples_can_be_sorted():
     state = started(ev.PhaseStarted(round=1, phase="sample"), *(judged(s, "cot", "pass") for s in "bca"))
-    keys = [[r.key for r in page_of("samples", state, Look(sort={"samples": n}), 90, 10).rows] for n in (0, 1)]
+    keys = [[r.key for r in page_of("samples", state, ViewState(sort={"samples": n}), 90, 10).rows] for n in (0, 1)]
     assert keys == [["a", "c", "b"], ["a", "b", "c"]]
 
 
@@ -127,18 +127,18 @@ def test_a_pattern_without_wildcards_is_a_part_and_no_pattern():
 
 def test_rounds_are_walked_among_those_the_log_speaks_of():
     state = started(*(judged("s", "cot", "pass", k=k) for k in (1, 2, 5)), ev.PhaseStarted(round=5, phase="sample"))
-    look, seen = Look(), []
+    view, seen = ViewState(), []
     for by in (-1, -1, -1, 1):
-        look.move_round(state, by)
-        seen.append(look.round)
+        view.move_round(state, by)
+        seen.append(view.round)
     assert seen == [2, 1, 1, 2]
 
 
 def test_comparing_shows_both_sides_and_the_difference(tmp_path):
     state, other = finished(tmp_path / "a").state(), finished(tmp_path / "b", every_fails=2).state()
-    own = page_of("compare", state, Look(), 80, 20)
+    own = page_of("compare", state, ViewState(), 80, 20)
     assert cells(own, "gate % all")[1:] == ("40.0", "37.5", "+2.5")
-    two = page_of("compare", state, Look(against=other, against_name="b"), 80, 20)
+    two = page_of("compare", state, ViewState(against=other, against_name="b"), 80, 20)
     assert cells(two, "end % kept")[1:] == ("66.7", "50.0", "+16.7")
 
 
@@ -154,16 +154,16 @@ def test_comparing_shows_both_sides_and_the_difference(tmp_path):
     ],
 )
 def test_the_header_says_how_the_run_is(status, silent, shown):
-    lines = headline(started(), "r", Vitals(now=10.0, life=WriterStatus(status, 1, "here", silent)))
+    lines = header(started(), "r", HeaderContext(now=10.0, life=WriterStatus(status, 1, "here", silent)))
     assert shown in "".join(part for part, _ in lines[0])
 
 
 def test_a_paused_run_says_so():
     state = started(ev.Paused(on=True))
-    vitals = Vitals(now=2.0, life=WriterStatus("running", 1, "here", 0.0))
-    assert "‖ PAUSED" in "".join(part for part, _ in headline(state, "r", vitals)[0])
+    vitals = HeaderContext(now=2.0, life=WriterStatus("running", 1, "here", 0.0))
+    assert "‖ PAUSED" in "".join(part for part, _ in header(state, "r", vitals)[0])
     state.apply(ev.Paused(on=False))
-    assert "PAUSED" not in str(headline(state, "r", vitals))
+    assert "PAUSED" not in str(header(state, "r", vitals))
 
 
 def test_the_time_left_is_that_of_the_rounds_so_far(tmp_path):
@@ -256,7 +256,7 @@ def test_small_figures_are_written_plainly():
 
 def test_judges_with_errors_are_marked_beside_their_colour():
     state = started(ev.PhaseStarted(round=1, phase="sample"), judged("a", "cot", "pass"), judged("b", "cot", "error"))
-    assert cells(page_of("health", state, Look(), 60, 10), "node:cot")[2:4] == ("! 1", "50.0")
+    assert cells(page_of("health", state, ViewState(), 60, 10), "node:cot")[2:4] == ("! 1", "50.0")
 
 
 def test_hostile_names_stay_words_in_every_panel(tmp_path):
@@ -266,5 +266,5 @@ def test_hostile_names_stay_words_in_every_panel(tmp_path):
     run.sample(1, 7, JUDGES[0], reason=HOSTILE)
     state = run.folder.state()
     for panel in PANELS:
-        shown = text_of(page_of(panel, state, Look(), 100, 12))
+        shown = text_of(page_of(panel, state, ViewState(), 100, 12))
         assert all(char not in clean(shown) for char in "\x1b\x07\u202e")

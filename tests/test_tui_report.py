@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from recorded import Recording, finished
 
-from funreason.commands.reporting import write_report
+from funreason.cli.report import report
 from funreason.display.report import report_html, report_markdown
 
 
@@ -66,6 +66,6 @@ def test_a_run_that_has_hardly_begun_has_a_report_too(tmp_path):
 
 def test_the_command_writes_both_files(tmp_path, capsys):
     finished(tmp_path / "run")
-    assert write_report("run", tmp_path, tmp_path / "out") == 0
+    assert report("run", out=tmp_path / "out", run_dir=tmp_path) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "report.md"]
     assert "report.html" in capsys.readouterr().out

@@ -13,6 +13,7 @@ import pytest
 from recorded import START, Recording, finished
 from textual import __version__
 
+from funreason.record import events as ev
 from funreason.record.folder import WriterStatus
 from funreason.tui.app import Dashboard
 from funreason.tui.feed import LiveFeed
@@ -25,6 +26,7 @@ def mid_run(path):
     run = Recording(path)
     run.round(1)
     run.sampling(2, 9)
+    run(ev.PhaseEnded(round=2, phase="sample", seconds=6.0))
     run.training(2, 5)
     return run.life("running")
 

@@ -1,4 +1,4 @@
-"""What if: recorded verdicts routed again say what judging anew would, and never more than the record knows."""
+"""What if: recorded verdicts routed again say what judging again would, and never more than the record knows."""
 
 import asyncio
 import json
@@ -108,7 +108,7 @@ def test_a_stage_that_was_never_recorded_is_named(ruled):
     found = replayed(ruled, "--json", agents=entry)
     assert found["never_recorded"] == ["no_pii"]
     assert found["now"]["fates"]["unknown"] == fates(ruled)["kept"]
-    assert "no_pii: never recorded; its verdicts can only be had by judging anew" in found["notes"]
+    assert "no_pii: never recorded; its verdicts can only be had by judging again" in found["notes"]
 
 
 def test_a_stage_that_other_judges_would_judge_is_unknown_where_rules_had_let_pass(ruled):

@@ -1,4 +1,4 @@
-"""The commands. Each is one screen, and imports what it needs inside: `funreason --help` loads no torch.
+"""The command line. `app.py` holds the table of commands; each other file is one command, loaded when it is called.
 
 Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 the gate refused every round, 130 interrupted.
 """
@@ -13,17 +13,19 @@ from typing import Any, NoReturn
 
 from cyclopts import CycloptsError
 
-from funreason.cli import judging, keeping, looking, running, scoring, settings, sharing
 from funreason.cli.app import app
 
 OK, USAGE, INTERRUPTED = 0, 2, 130
+CYCLES_AFTER = 20_000
+"""Objects made before the garbage collector looks for cycles: its usual 700 are a tenth of a command's start."""
 
-__all__ = ["app", "judging", "keeping", "looking", "main", "running", "scoring", "settings", "sharing"]
+__all__ = ["app", "main"]
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run a command and leave with its exit code; an error that has a sentence of its own is printed as that."""
-    atexit.register(gc.freeze)  # what the process ends with need not be looked through once more
+    """Run a command and leave with its exit code. Known errors are printed as one sentence, others with a traceback."""
+    gc.set_threshold(CYCLES_AFTER)
+    atexit.register(gc.freeze)  # the collector need not search once more what the process ends with
     # What a model writes is parsed as Python; the parser's remarks on its style would only litter the terminal.
     warnings.simplefilter("ignore", SyntaxWarning)
     try:
@@ -33,7 +35,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:
-        from funreason.commands.failing import explain
+        from funreason.cli.terminal import explain
 
         code = explain(error)
     sys.exit(code if isinstance(code, int) else OK)

@@ -1,4 +1,8 @@
-"""The application that the commands register with, and what several of them take."""
+"""The table of commands, and the options that several of them take.
+
+A command is imported when it is called, not before: `funreason --help` prints the first paragraphs below and loads no
+command. Each file in this folder is one command; its docstring repeats the text, and a test keeps the two equal.
+"""
 
 from __future__ import annotations
 
@@ -11,36 +15,92 @@ import funreason
 
 RUNS = Path("runs")
 
-app = App(
-    name="funreason",
-    help="A language model becomes a better function caller by judging, repairing and learning from its own calls.",
-    version=funreason.__version__,
-    help_format="plaintext",
-)
-dlq = App(name="dlq", help="Samples that failed: the dead letters of a run.")
-runs_app = App(name="runs", help="All runs: look them over, check their files, free space.")
-config_app = App(name="config", help="The configuration: look at it, check it.")
-bfcl = App(name="bfcl", help="The leaderboard's data, and suites of your own in its form.")
-agents = App(name="agents", help="Agents: which can be named by a word, and whether yours keeps the contract.")
-app.command(agents)
-app.command(dlq)
-app.command(runs_app)
-app.command(config_app)
-app.command(bfcl)
+COMMANDS = {
+    "loop": "Sample, judge, train and gate, round after round. Without options: the embedded tasks and model, on "
+    "any CPU.",
+    "refine": "Judge and repair the samples of a data file with the five stages (FCDR), by default without any model."
+    "\n\nWith --replay: route the recorded verdicts of a run under other settings. No model is asked, nothing is "
+    "written.",
+    "train": "Train once with the two-part loss on a data file, and show which tokens count as thinking and as result.",
+    "eval": "Score a model on a suite (greedy decoding), score existing outputs, or compare two results."
+    "\n\nIf it is interrupted, the same command continues.",
+    "plan": "Estimate GPU memory and time for a configuration, before anything starts. Exit code 1 if it does not "
+    "fit.\n\nReads only the model's config.json: no weights, no torch, no hub.",
+    "status": "Show the state of a run: the newest one, or one by name or folder.",
+    "watch": "Open the dashboard on a live or finished run. It only reads; quitting it leaves the run alone.",
+    "replay": "Replay a recorded run in the dashboard.",
+    "report": "Write a report of a run: one HTML file that needs no network, and Markdown for a repository.",
+    "graph": "Check the graph of agents and draw it.",
+    "show": "Show everything about a sample: query, tools, thinking and call of each attempt, every verdict.",
+    "track": "Send a run to an experiment tracker, from its record: losses by step, rates and gate by round.",
+    "export": "Export a run for others: the accepted model with a card, the refined data as Parquet and for "
+    "LLaMA-Factory.",
+    "convert": "Convert a data file to another form; records that do not round-trip are rejected and counted.",
+}
+"""Each command and its help; the first paragraph is shown in the list of commands."""
+GROUPS = {
+    "dlq": "Show or requeue the samples of a run that failed.",
+    "runs": "List runs, verify their files, free disk space.",
+    "config": "Show or validate a configuration.",
+    "bfcl": "Get the leaderboard's data; make and validate suites in its form.",
+    "agents": "List installed judges; test your own.",
+}
+GROUPED = {
+    "dlq list": "Count dead letters by reason.",
+    "dlq show": "Show dead letters in full: query, tools, each attempt, every verdict.",
+    "dlq requeue": "Put the tasks of dead letters back; they are sampled again when the run is resumed.",
+    "runs list": "List runs: name, status, rounds, accuracy of the last accepted weights, size.",
+    "runs verify": "Compare a run's files with the hashes in its manifests; name the first file that does not match.",
+    "runs prune": "Remove weights that no gate promoted, and leftovers of interrupted updates. Without --yes: only "
+    "list them.",
+    "config show": "Print the resolved configuration, defaults included.",
+    "config check": "Validate a configuration, its graph and its judges, without starting anything.",
+    "bfcl fetch": "Download the official data (2 MB, with pip) into the user's cache.",
+    "bfcl make": "Turn records with reference answers into a suite in BFCL's form.",
+    "bfcl validate": "Validate a suite: files that do not align, unknown types, cases that their own answer does not "
+    "solve.",
+    "agents list": "List the judges of this package and of installed packages; broken ones with their error.",
+    "agents test": "Test a judge on ordinary and adversarial samples: outcomes, determinism, event loop, speed. Exit "
+    "code 1: failed.",
+}
+ELSEWHERE = {"eval": "eval:evaluate", "replay": "watch:replay"}
+"""Commands that are not the function of their name in the file of their name."""
 
 RunName = Annotated[str | None, Parameter(help="The run's name or folder. Default: the newest.")]
 AnyRun = Annotated[str | None, Parameter(help="The run's name or folder. Default: all.")]
-RunDir = Annotated[Path, Parameter(help="Where runs lie.")]
+RunDir = Annotated[Path, Parameter(help="Directory of runs.")]
 Reason = Annotated[str, Parameter(help="Only reasons like this, for example 'schema.*'.")]
 ConfigName = Annotated[str, Parameter(help="A YAML file, or a name in configs/.")]
 DataFile = Annotated[Path, Parameter(help="xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz.")]
 Strict = Annotated[bool, Parameter(help="Refuse a file with one malformed record, instead of leaving that record out.")]
 NoCache = Annotated[
     bool,
-    Parameter(negative="", help="Ask the LLM judges everything anew: no verdict is read from the cache, none is kept."),
+    Parameter(
+        negative="", help="Bypass the verdict cache of the LLM judges: nothing is read from it, nothing written."
+    ),
 ]
 Setting = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
-"""One changed setting; a command that has an example of its own says it in its docstring."""
+"""One changed setting; a command with its own example gives it in its docstring."""
 AnySetting = Annotated[
     Setting, Parameter(help="Change one setting, such as --set sample.samples_per_task=8. Can be given several times.")
 ]
+
+
+def _application() -> App:
+    made = App(
+        name="funreason",
+        help="Make a language model a better function caller: it judges, repairs and learns from its own calls.",
+        version=funreason.__version__,
+        help_format="plaintext",
+    )
+    for name, text in COMMANDS.items():
+        made.command(f"funreason.cli.{ELSEWHERE.get(name, f'{name}:{name}')}", name=name, help=text)
+    for name, text in GROUPS.items():
+        made.command(App(name=name, help=text))
+    for path, text in GROUPED.items():
+        group, word = path.split()
+        made[group].command(f"funreason.cli.{group}:{group}_{word}", name=word, help=text)
+    return made
+
+
+app = _application()

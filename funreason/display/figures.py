@@ -4,10 +4,31 @@ from __future__ import annotations
 
 from funreason.display.spans import Span
 from funreason.record.rounds import NodeCount, RoundState
+from funreason.record.state import OpenPhase, State
 
 NONE = "–"
 DECISIONS = {"promote": ("▲", "good"), "hold": ("■", "warn"), "rollback": ("▼", "bad"), "start": ("·", "dim")}
 """Sign and role of a decision: the colour is never the only sign."""
+PHASES = {
+    "base": "measuring the start",
+    "start": "supervised start on references",
+    "sample": "sampling and judging",
+    "train": "update",
+    "gate": "gate",
+}
+"""What a person reads for the phases of a round."""
+
+
+def phases_now(state: State) -> list[OpenPhase]:
+    """The open phases, the newest last; between two phases the last one."""
+    last = [OpenPhase(state.round, state.phase, state.phase_at)] if state.phase else []
+    return list(state.open_phases.values()) or last
+
+
+def phase_name(state: State, phase: OpenPhase) -> str:
+    """A phase in words, with its round where that is not the run's newest."""
+    name = PHASES.get(phase.phase, phase.phase)
+    return name if phase.round == state.round else f"{name} of round {phase.round}"
 
 
 def percent(share: float | None) -> str:
@@ -41,7 +62,7 @@ def duration(seconds: float) -> str:
 
 
 def milliseconds(us: float | None) -> str:
-    """Microseconds as milliseconds, with as many digits as say something."""
+    """Microseconds as milliseconds, with as many digits as matter."""
     if us is None:
         return NONE
     ms = us / 1000
@@ -55,8 +76,8 @@ def count(number: int) -> str:
     return f"{number / 1000:.0f}k" if number < 10_000_000 else f"{number / 1e6:.0f}M"
 
 
-def loss(value: float | None) -> str:
-    """A loss in nats per token."""
+def number(value: float | None) -> str:
+    """A loss or another metric, with three digits."""
     return NONE if value is None else f"{value:.3f}"
 
 

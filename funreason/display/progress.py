@@ -17,6 +17,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from funreason.display.figures import PHASES, phase_name, phases_now
+from funreason.display.metrics import curves, formatted, hint, others
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
 from funreason.record.plain import plain
@@ -25,17 +27,10 @@ from funreason.record.state import RoundState, State
 REFRESH_S = 0.25
 JUDGING = {"pass", "drop", "regenerate", "keep_text"}
 """Outcomes that make a node a judge: only judges have a pass rate."""
-PHASES = {
-    "base": "measuring the start",
-    "start": "supervised start on references",
-    "sample": "sampling and judging",
-    "train": "update",
-    "gate": "gate",
-}
 
 
 class LiveProgress(AbstractContextManager["LiveProgress"]):
-    """Shows a run while it goes on. On something that is no terminal it prints one line per phase instead."""
+    """Shows a run in progress. Where the output is not a terminal it prints one line per phase instead."""
 
     def __init__(self, folder: RunFolder, console: Console) -> None:
         self.console = console
@@ -43,7 +38,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         self._reader = LogReader(folder.events)
         self._stop = Event()
         self._unread = False
-        self._thread = Thread(target=self._watch, name="progress", daemon=True)
+        self._thread = Thread(target=self._follow, name="progress", daemon=True)
         self._said: tuple[int, str] = (-1, "")
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
 
@@ -58,21 +53,21 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._tell()
+        self._poll()
         if self._live and not self._unread:
             self._live.stop()
 
     def whole(self) -> State:
-        """All that the log says, behind the block. OSError when it cannot be read."""
+        """The state of the whole log, after the block. OSError when it cannot be read."""
         self.state.fold(self._reader.events())
         return self.state
 
-    def _watch(self) -> None:
+    def _follow(self) -> None:
         while not self._stop.wait(REFRESH_S):
-            self._tell()
+            self._poll()
 
-    def _tell(self) -> None:
-        """Read what is new, and show it as long as somebody reads: a closed terminal or pipe must not stop the run."""
+    def _poll(self) -> None:
+        """Read what is new, and show it until the terminal or pipe is closed, which must not stop the run."""
         notes = len(self.state.notes)
         try:
             self.state.fold(self._reader.events())
@@ -82,7 +77,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
             self._unread = True
 
     def _show(self, notes: int) -> None:
-        """Show the state, and the notes behind the first `notes`."""
+        """Show the state, and the notes after the first `notes`."""
         for note in self.state.notes[notes:]:
             style = "yellow" if note.level == "warning" else ""
             self.console.print(Text(plain(f"{note.level}: {note.text}"), style=style))
@@ -95,12 +90,13 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
 
 
 def view(state: State, now: float) -> RenderableType:
-    """One screen of the run as it stands at time `now`."""
+    """One screen of the run at time `now`."""
     r = state.at_round(state.round)
     seconds = state.elapsed_s(now)
+    phases = " + ".join(phase_name(state, phase) for phase in phases_now(state))
     head = Text.assemble(
         (plain(f"{state.run} "), "bold"),
-        plain(f"· round {state.round}/{state.rounds_planned} · {PHASES.get(state.phase, state.phase or state.status)}"),
+        plain(f"· round {state.round}/{state.rounds_planned} · {phases or state.status}"),
         plain(f" · {seconds:.0f} s · weights {state.weights or '–'}"),
     )
     return Group(head, _stages(state, r), _ends(r), _update(r), _gates(state))
@@ -139,11 +135,9 @@ def _update(r: RoundState) -> RenderableType:
     if not r.steps:
         return Text("update  not yet", style="dim")
     s = r.steps[-1]
-    parts = [
-        f"{name} {value:.3f}" for name, value in (("L_think", s.think), ("L_result", s.result)) if value is not None
-    ]
-    parts += [] if s.alpha is None else [f"alpha {s.alpha:.2f}"]
-    return Text(f"update  step {s.step}/{s.steps} · {' · '.join(parts)} · lr {s.lr:.1e}")
+    shown = [*curves(s.metrics), *(name for name in ("alpha", "lr") if name in s.metrics), *others(s.metrics)]
+    parts = [f"{hint(name).label} {formatted(name, s.metrics[name])}" for name in shown]
+    return Text(plain(" · ".join([f"update  step {s.step}/{s.steps}", *parts])))
 
 
 def _gates(state: State) -> RenderableType:

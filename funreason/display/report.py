@@ -1,7 +1,9 @@
-"""The report's pictures as SVG text: curves over rounds or steps, intervals, and the graph with flows as widths.
+"""The report of a run: pictures and tables in one HTML file, and the same tables as Markdown.
 
-Every word that is drawn is escaped here; numbers are formatted, never passed through. Colours are given by class names
-that the report's style sheet defines for light and dark screens; each series also has its own dashes and its own label.
+The HTML holds its pictures (SVG) and its style, and its content policy forbids any network access. Every word that is
+drawn or written is escaped, so nothing from a model or a file becomes markup; numbers are formatted, never passed
+through. Colours are class names of the style sheet, for light and dark screens; each series also has its own dashes
+and its own label.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from funreason.display.figures import SINKS, duration, loss, pass_rate, percent, share_of
+from funreason.display.figures import SINKS, duration, pass_rate, percent, share_of
+from funreason.display.metrics import curves, formatted, hint, others
 from funreason.display.spans import clean
 from funreason.record.folder import RunFolder
 from funreason.record.state import RoundState, State
@@ -22,7 +25,7 @@ from funreason.types import Sample
 Flow = tuple[str, str, str, int]
 """Source, outcome, target, how many samples."""
 GAP, BASE = 104, 210
-"""Pixels between two nodes, and of the line they stand on from the top."""
+"""Pixels between two nodes, and from the top to the line of nodes."""
 Series = tuple[str, Sequence[float | None]]
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 4", "12 4")
 
@@ -44,7 +47,7 @@ def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") 
 
 
 def svg(width: float, height: float, parts: Sequence[str], label: str) -> str:
-    """A whole picture with a name for those who hear it."""
+    """A whole picture, with a label for screen readers."""
     box = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
     name = f'role="img" aria-label="{escape(clean(label))}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {box} {name}>{"".join(parts)}</svg>'
@@ -109,7 +112,7 @@ def intervals_svg(rows: Sequence[tuple[str, float, float, float, float]], label:
 
 
 def bars_svg(rows: Sequence[tuple[str, Sequence[tuple[str, int]]]], label: str) -> str:
-    """Stacked bars: each row is (name, parts), each part (name, count); counts stand in the bar where they fit."""
+    """Stacked bars: each row is (name, parts), each part (name, count); counts are in the bar where they fit."""
     left, width, step = 90, 640, 30
     most = max((sum(n for _, n in parts) for _, parts in rows), default=0) or 1
     drawn = []
@@ -156,7 +159,7 @@ def _arc(flow: Flow, place: Mapping[str, int], most: int) -> str:
 
 
 def _apart(places: Sequence[float], least: float = 14.0) -> list[float]:
-    """Heights for labels, moved apart where they would lie over each other."""
+    """Heights for labels, moved apart where they would overlap."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     moved = list(places)
     for before, here in pairwise(order):
@@ -164,13 +167,10 @@ def _apart(places: Sequence[float], least: float = 14.0) -> list[float]:
     return moved
 
 
-# A run as a report: the numbers of the dashboard as pictures in one HTML file, and as tables in Markdown.
-#
-# The HTML holds its pictures and its style, and asks no network for anything: its content policy forbids it. Whatever a
-# model or a file wrote is escaped; nothing is ever taken for markup.
+# -- the documents -----------------------------------------------------------------------------------------------
 
 EXAMPLES = 3
-"""Of each fate in the last round that had samples."""
+"""Examples of each fate, from the last round that had samples."""
 MOST_CHARS = 1200
 FATES = ("kept", "text", "dropped", "dead")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
@@ -179,7 +179,7 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
 def report_html(state: State, folder: RunFolder, status: str) -> str:
-    """The report as one HTML document. `status` is the life of the run's process."""
+    """The report as one HTML document. `status` is that of the run's process."""
     style = (Path(__file__).parent / "report.css").read_text()
     body = "".join(_sections(state, folder, status))
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -253,7 +253,7 @@ def _stages(state: State) -> str:
     rounds, judges = played(state), _judges(state)
     if not rounds or not judges:
         return ""
-    series = [(n, [_times_100(pass_rate(r, n)) for _, r in rounds]) for n in judges]
+    series = [(n, [None if (rate := pass_rate(r, n)) is None else 100 * rate for _, r in rounds]) for n in judges]
     return lines_svg(series, [f"round {k}" for k, _ in rounds], "pass rate of each stage per round", low=0, high=100)
 
 
@@ -267,10 +267,11 @@ def _losses(state: State) -> str:
     if not steps:
         return ""
     thin = steps[:: max(1, len(steps) // 400)]
-    series = [("L_think", [s.think for _, s in thin]), ("L_result", [s.result for _, s in thin])]
+    drawn = curves(name for _, step in steps for name in step.metrics)
+    series = [(hint(name).label, [s.metrics.get(name) for _, s in thin]) for name in drawn]
     known = [v for _, values in series for v in values if v is not None]
     names = [f"{k or 'w'}·{s.step}" for k, s in thin]
-    return lines_svg(series, names, "loss of thinking and of result per step", low=0, high=max(known, default=1.0))
+    return lines_svg(series, names, "losses per step", low=0, high=max(known, default=1.0))
 
 
 def _gates(state: State) -> str:
@@ -300,8 +301,10 @@ def _tables(state: State) -> Iterator[tuple[str, Table]]:
     ends = [(str(k), *(str(r.fates[f]) for f in FATES), *(str(r.origins[o]) for o in origins)) for k, r in rounds]
     yield "Samples", (("round", *FATES, *origins), ends)
     trained = [(k, r) for k, r in sorted(state.rounds.items()) if r.steps]
-    losses = [(_round_name(k), str(len(r.steps)), loss(r.loss("think")), loss(r.loss("result"))) for k, r in trained]
-    yield "Loss", (("round", "steps", "L_think", "L_result"), losses)
+    metrics = [name for _, r in trained for name in r.metric_names()]
+    shown = [*curves(metrics), *others(metrics)]
+    losses = [(_round_name(k), str(len(r.steps)), *(formatted(m, r.mean(m)) for m in shown)) for k, r in trained]
+    yield "Loss", (("round", "steps", *(hint(m).label for m in shown)), losses)
     columns = ("round", "items", "category", "old %", "new %", "95 % CI", "won/lost", "p", "decision")
     yield "Gate", (columns, list(_gate_rows(state)))
     reasons = [(str(k), reason, str(n)) for k, r in rounds for reason, n in r.dead_reasons.most_common()]
@@ -398,7 +401,3 @@ def _plain(text: str) -> str:
 
 def _round_name(k: int) -> str:
     return "start" if k == 0 else f"round {k}"
-
-
-def _times_100(share: float | None) -> float | None:
-    return None if share is None else 100 * share

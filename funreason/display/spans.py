@@ -53,8 +53,8 @@ class Column(NamedTuple):
     end: bool = False
 
 
-class Row(NamedTuple):
-    """A line that can be stood on; `key` says which thing it shows, `cells` what is copied and exported."""
+class PageRow(NamedTuple):
+    """A line for the cursor; `key` names the thing it shows, `cells` are what is copied and exported."""
 
     key: str
     line: Line
@@ -66,7 +66,7 @@ class Page(NamedTuple):
 
     title: str
     head: tuple[Line, ...] = ()
-    rows: tuple[Row, ...] = ()
+    rows: tuple[PageRow, ...] = ()
     columns: tuple[str, ...] = ()
 
 
@@ -86,12 +86,15 @@ def table(
     rest = width - sum(c.width + 1 for c in columns if c.width) - 1
     sized = [c if c.width else c._replace(width=max(4, rest)) for c in columns]
     names = line((" ".join(fit(c.name, c.width, c.right) for c in sized), "head"))
-    made = tuple(Row(key, _cells(cells, sized), tuple(_text(cell) for cell in cells)) for key, cells in rows)
+    made = tuple(
+        PageRow(key, _cells(cells, sized), tuple(clean(c if isinstance(c, str) else c[0]).strip() for c in cells))
+        for key, cells in rows
+    )
     return Page(title, (*head, names), made, tuple(c.name for c in columns))
 
 
 def said(title: str, text: str, width: int) -> Page:
-    """A page that only says something, such as why there is nothing to show yet."""
+    """A page of plain text, such as why there is nothing to show yet."""
     return Page(title, tuple(line((part, "dim")) for part in wrap(text, width)))
 
 
@@ -139,7 +142,3 @@ def _cells(cells: Sequence[str | Span], columns: Sequence[Column]) -> Line:
         fitted = fit_end(text, column.width) if column.end else fit(text, column.width, column.right)
         spans.append((fitted + " ", role))
     return tuple(spans)
-
-
-def _text(cell: str | Span) -> str:
-    return clean(cell if isinstance(cell, str) else cell[0]).strip()

@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from funreason.display.metrics import curves, formatted, hint, others
 from funreason.record.events import GateDecided, Score
 from funreason.record.plain import plain
 from funreason.record.rounds import JudgeHealth
@@ -32,7 +33,7 @@ ROUNDS_SHOWN = 5
 """Rounds with a column of their own in the account; the earlier ones share one."""
 SCORES = ("items", "old", "new", "CI 95", "any form", "won/lost", "p")
 GATE_NOTE = (
-    "CI 95: of the new weights. won/lost: items only the new, only the old weights have right; p: McNemar, exact."
+    "CI 95: of the new weights. won/lost: items only the new / only the old model gets right; p: McNemar, exact."
 )
 SYNC_NOTE = "sync: new weights into the engine, proved (how many times); part of the phases."
 HEALTH = (
@@ -40,11 +41,9 @@ HEALTH = (
     ("f.drop", "false_drop", "good"),
     ("same", "agreement", "twice"),
 )
-"""What is told of a judge's health: its name, its rate, and of how many it is the rate."""
-HEALTH_NOTE = (
-    "f.pass: known bad samples that passed; f.drop: known good ones that did not; same: one word, asked twice."
-)
-UNREADABLE = "An answer nobody can read passes stages 2 to 4, which find no call in it, and fails stage 5."
+"""The rows of a judge's health: label, rate, and the count that it is a rate of."""
+HEALTH_NOTE = "f.pass: bad canaries accepted; f.drop: good ones not accepted; same: same verdict when asked twice."
+UNREADABLE = "Unparseable answers pass stages 2 to 4 (there is no call to check) and fail stage 5."
 
 
 def run_tables(state: State) -> RenderableType:
@@ -91,10 +90,10 @@ def health_table(state: State) -> Table:
     _columns(table, "round", "judge", *names, stacked=frozenset(names[len(STAGES) :]))
     between = " " if len(names) == len(STAGES) else "\n"
     for k, r in sorted(state.rounds.items()):
-        told = [row for row in HEALTH if any(getattr(health, row[2]) for health in r.health.values())]
-        for what, rate, asked in told:
+        rows = [row for row in HEALTH if any(getattr(health, row[2]) for health in r.health.values())]
+        for what, rate, asked in rows:
             cells = [_health(r.health.get(name), rate, asked, between) for name in names]
-            _row(table, str(k) if what == told[0][0] else "", what, *cells)
+            _row(table, str(k) if what == rows[0][0] else "", what, *cells)
         if any(health.errors for health in r.health.values()):
             _row(table, "", "errors", *[str(r.health[name].errors) if name in r.health else "–" for name in names])
     return table
@@ -106,7 +105,7 @@ def yield_table(state: State) -> Table:
     occurring = {origin for _, r in rounds for origin, count in r.origins.items() if count}
     origins = [o for o in ORIGINS if o in occurring or o not in RARE] + sorted(occurring - {*ORIGINS})
     tight = not occurring.isdisjoint(RARE)
-    table = _table("Samples: how they ended │ how kept answers and texts came to be", tight=tight)
+    table = _table("Samples: outcome │ origin of those kept", tight=tight)
     fates = ("kept", "text", "dropped", "dead")
     _columns(table, "round", *fates, "│", *origins)
     for k, r in rounds:
@@ -117,9 +116,14 @@ def yield_table(state: State) -> Table:
 def update_table(state: State) -> Table:
     """Per round, what the update saw and how well it fitted it."""
     stale = any(r.chosen.stale for r in state.rounds.values() if r.chosen)
-    note = "in gate: tasks that the gate asks too" + ("; stale: made by other weights, refused" if stale else "")
+    note = "in gate: training tasks that are in the gate too" + (
+        "; stale: made by other weights, refused" if stale else ""
+    )
     table = _table("Update: mean loss in nats per token", note=note)
-    _columns(table, "round", "samples", *["stale"] * stale, "replay", "in gate", "steps", "L_think", "L_result")
+    names = [name for r in state.rounds.values() for name in r.metric_names()]
+    shown = [*curves(names), *others(names)]
+    labels = [hint(name).label for name in shown]
+    _columns(table, "round", "samples", *["stale"] * stale, "replay", "in gate", "steps", *labels)
     for k, r in _rounds(state):
         if r.chosen:
             _row(
@@ -130,8 +134,7 @@ def update_table(state: State) -> Table:
                 str(r.chosen.replay),
                 _contamination(r),
                 str(len(r.steps)),
-                _loss(r.loss("think")),
-                _loss(r.loss("result")),
+                *[formatted(name, r.mean(name)) for name in shown],
             )
     return table
 
@@ -181,7 +184,7 @@ def seconds_table(state: State) -> Table:
 
 
 def account(state: State) -> Table:
-    """Where every sample and record went, a column per round; records that never became tasks stand at the end."""
+    """Where every sample and record went, a column per round; records that never became tasks are at the end."""
     table = _table("Every sample and record accounted for")
     rounds = [(k, r) for k, r in _rounds(state) if r.nodes]
     earlier, shown = rounds[:-ROUNDS_SHOWN], rounds[-ROUNDS_SHOWN:]
@@ -236,7 +239,7 @@ def _row(table: Table, *cells: str | Text) -> None:
 
 
 def _judges(state: State) -> list[str]:
-    """The five stages, then the judges of one's own."""
+    """The five stages, then custom judges."""
     return [*STAGES, *[n for n in state.nodes if n not in STAGES and _is_judge(state, n)]]
 
 
@@ -253,7 +256,7 @@ def _share(r: RoundState, name: str, between: str) -> str:
 
 
 def _sync(r: RoundState) -> str:
-    """Seconds of the round's syncs and proofs; the engine's start is none of them."""
+    """Seconds of the round's syncs and proofs, without the engine's start."""
     taken = [sync.seconds + sync.proof_seconds for sync in r.syncs if not sync.started]
     return f"{sum(taken):.2f} ({len(taken)})" if taken else "–"
 
@@ -261,10 +264,6 @@ def _sync(r: RoundState) -> str:
 def _health(health: JudgeHealth | None, rate: str, asked: str, between: str) -> str:
     share = getattr(health, rate, None)
     return "–" if share is None else f"{100 * share:.1f}{between}({getattr(health, asked)})"
-
-
-def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _contamination(r: RoundState) -> str:

@@ -1,1 +1,1 @@
-"""What leaves a run for others: its model with a card, its refined data as Parquet and for LLaMA-Factory."""
+"""Exports of a run: its model with a card, its refined data as Parquet and for LLaMA-Factory."""

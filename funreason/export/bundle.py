@@ -1,6 +1,6 @@
-"""A run as folders to publish: `model/`, `data/`, `llamafactory/`.
+"""Exports a run as folders to publish: `model/`, `data/`, `llamafactory/`.
 
-It is built beside its place and renamed, so that a folder that is there is whole. The run is only read.
+The export is built under another name and renamed at the end, so an existing folder is complete. The run is only read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 
 from funreason.data.writers import write_sharegpt
 from funreason.export.cards import About, dataset_card, model_card
-from funreason.export.parquet import write_parquet
-from funreason.export.rows import refined, row
+from funreason.export.rows import refined, row, write_parquet
 from funreason.record.folder import RecordError, RunFolder, read_settings
 from funreason.record.state import State
 
@@ -38,7 +37,9 @@ def export_run(run: RunFolder, to: Path, *, license: str | None = None, data_lic
         raise RecordError(f"--to {to} is there already; give a fresh folder")
     state = run.state()
     weights = accepted(run, state)
-    about = _about(run, weights.name, license, data_license)
+    config = read_settings(run)
+    base, tasks = (str(config.get(part, {}).get("path", "unknown")) for part in ("model", "tasks"))
+    about = About(run.name, base, tasks, license, data_license, weights.name)
     draft = to.with_name(f".{to.name}.{os.getpid()}.part")
     try:
         shutil.copytree(weights, draft / "model", copy_function=shutil.copyfile)  # readable by all, as a new file is
@@ -72,17 +73,8 @@ def _write_data(run: RunFolder, state: State, draft: Path, about: About) -> tupl
     (draft / "data" / "README.md").write_text(dataset_card(state, about, count, origins), encoding="utf-8")
     file = draft / "llamafactory" / f"{DATASET}.jsonl"
     write_sharegpt(file, (sample for _, sample in refined(run, state)))
-    (file.parent / "dataset_info.json").write_text(json.dumps(_dataset_info(file.name), indent=2))
-    return count, origins
-
-
-def _dataset_info(file: str) -> dict[str, Any]:
-    """What LLaMA-Factory asks of a data set (its data/README.md, "Sharegpt Format")."""
+    # LLaMA-Factory's description of a data set (its data/README.md, "Sharegpt Format").
     columns = {"messages": "conversations", "system": "system", "tools": "tools"}
-    return {DATASET: {"file_name": file, "formatting": "sharegpt", "columns": columns}}
-
-
-def _about(run: RunFolder, weights: str, license: str | None, data_license: str | None) -> About:
-    config = read_settings(run)
-    base, tasks = (str(config.get(part, {}).get("path", "unknown")) for part in ("model", "tasks"))
-    return About(run.name, base, tasks, license, data_license, weights)
+    info = {DATASET: {"file_name": file.name, "formatting": "sharegpt", "columns": columns}}
+    (file.parent / "dataset_info.json").write_text(json.dumps(info, indent=2))
+    return count, origins

@@ -1,6 +1,6 @@
-"""The two cards: what a model and a data set are, made from the run's record alone.
+"""The cards of the model and of the data set, made from the run's record alone.
 
-A card claims nothing the record does not hold, and says what is not known: a licence is only named when given.
+A card claims nothing that is not in the record, and says what is unknown: a licence is only named when given.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GATE = (
 
 
 class About(NamedTuple):
-    """What the record alone does not say: names and licences, as given or as the configuration has them."""
+    """What a card needs beside the record: names and licences, as given or as in the configuration."""
 
     name: str
     base: str
@@ -69,7 +69,7 @@ def dataset_card(state: State, about: About, rows: int, origins: Counter[str]) -
         _front(head),
         f"# Refined samples of {_md(about.name)}",
         f"{rows} answers to queries of {_code(about.tasks)} that a model gave itself and five stages of judgement "
-        "kept: rows of one run, not a benchmark. A query may stand more than once.",
+        "kept: rows of one run, not a benchmark. A query may occur more than once.",
         f"| origin | rows |\n|---|---|\n{counts}",
         f"| column | what it holds |\n|---|---|\n{columns}",
         "## Licence\n\n" + _licences(about),
@@ -121,7 +121,7 @@ def _licences(about: About) -> str:
     model, data = (f"{_md(word)}" if word else "not stated" for word in (about.license, about.data_license))
     return (
         f"Model: {model}. Data: {data}. Both follow from those of {_code(about.base)} and of {_code(about.tasks)}, "
-        "which whoever publishes this has to look up."
+        "look them up before you publish this."
     )
 
 

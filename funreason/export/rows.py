@@ -1,17 +1,19 @@
-"""Refined samples as flat rows: what a round kept, with what is needed to trust or to leave out each.
+"""Refined samples as flat rows, with what one needs to trust or to leave out each; and the Parquet file of them.
 
-A sample stands once, as it ended. What has no fixed shape (tools, verdicts) is JSON in a text column, so that every
+Each sample is one row, as it ended. What has no fixed shape (tools, verdicts) is JSON in a text column, so that every
 row of every run has the same columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from funreason.record.folder import RunFolder
+from funreason.record.folder import RecordError, RunFolder
 from funreason.record.sample_files import KEPT
 from funreason.record.state import State
 from funreason.types import Sample
@@ -29,9 +31,12 @@ COLUMNS = {
     "origin": "`sampled`, `rerendered`, `resampled`, `rewritten`: the model's own; `repaired`, `reference`: supervised",
     "attempt": "how many attempts before this one failed",
     "weights": "the weights that made it",
-    "verdicts": "JSON: each judge's word",
+    "verdicts": "JSON: each judge's verdict",
 }
-"""The columns and what they hold; `round` and `attempt` are integers, all others text."""
+"""The columns and what they hold; all but `INTEGERS` are text."""
+INTEGERS = ("round", "attempt")
+SLICE = 5_000
+"""Rows written at a time, so that memory does not grow with the run."""
 
 
 def refined(run: RunFolder, state: State) -> Iterator[tuple[str, Sample]]:
@@ -60,6 +65,23 @@ def row(kind: str, sample: Sample) -> dict[str, Any]:
         "weights": sample.weights_id,
         "verdicts": _json(sample.verdicts),
     }
+
+
+def write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Write `rows` of `COLUMNS` to `path`; how many there were. RecordError when pyarrow is not installed."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError as error:
+        raise RecordError("Parquet needs the extra `export`: pip install 'funreason[export]'") from error
+    schema = pa.schema([(name, pa.int64() if name in INTEGERS else pa.string()) for name in COLUMNS])
+    count = 0
+    with pq.ParquetWriter(str(path), schema, compression="zstd") as writer:
+        rest = iter(rows)
+        while part := list(islice(rest, SLICE)):
+            writer.write_table(pa.Table.from_pylist(part, schema=schema))
+            count += len(part)
+    return count
 
 
 def _json(value: Any) -> str:

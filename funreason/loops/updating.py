@@ -6,7 +6,6 @@ events for each optimiser step come from.
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -63,8 +62,7 @@ class Updating:
             weights=weights_id,
             examples=report.examples,
             steps=report.steps,
-            think=report.metrics.get("loss_think"),
-            result=report.metrics.get("loss_result"),
+            metrics=report.metrics,
         )
         return Weights(weights_id, folder), updated, len(report.refused)
 
@@ -131,22 +129,13 @@ class Updating:
         if step.halved_to is not None:
             text = f"memory ran out at step {step.step}: from here on at most {step.halved_to} tokens in a forward pass"
             self.write(LogMessage(level="warning", text=text, round=round))
-        found = step.metrics
         self.write(
             OptimizerStep(
                 round=round,
                 step=step.step,
                 steps=step.steps,
-                loss=found.get("loss", math.nan),
-                think=found.get("loss_think"),
-                result=found.get("loss_result"),
-                alpha=found.get("alpha"),
-                lr=found["lr"],
-                tokens_per_s=found["tokens_per_s"],
-                think_tokens=int(found["think_tokens"]),
-                result_tokens=int(found["result_tokens"]),
-                by_origin=_by_part(step.groups["origin"]),
-                by_attempt=_by_part(step.groups["attempt"]),
+                metrics=step.metrics,
+                groups=step.groups,
             )
         )
 

@@ -8,7 +8,6 @@ and the reducer counts them, so an old reader never fails on a new run.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import msgspec
 
@@ -40,22 +39,24 @@ class RunStarted(Event, frozen=True):
 
 
 class PhaseStarted(Event, frozen=True):
-    """A phase of a round began: `base`, `start`, `sample`, `train`, `gate`.
+    """A phase of a round began: `base`, `start`, `sample`, `train`, `gate`. Several may be open at once.
 
-    `todo` is how many items it has, when known.
+    `id` names this one among the open ones; its `PhaseEnded` repeats it. `todo` is how many items it has, when known.
     """
 
     round: int
     phase: str
+    id: str = ""
     todo: int = 0
 
 
 class PhaseEnded(Event, frozen=True):
-    """A phase ended after `seconds` of wall time."""
+    """The phase with this `id` ended after `seconds` of wall time. A killed process leaves its phases without one."""
 
     round: int
     phase: str
     seconds: float
+    id: str = ""
 
 
 class TaskRefused(Event, frozen=True):
@@ -167,32 +168,30 @@ class JudgeUsage(Event, frozen=True):
 
 
 class OptimizerStep(Event, frozen=True):
-    """One optimiser step. Losses are means in nats per token; None where the batch had no such part."""
+    """One optimiser step and its metrics, under the names that the objective gives them.
+
+    SRML gives `loss`, `loss_think`, `loss_result` (means in nats per token), `alpha`, `lr`, `grad_norm`,
+    `tokens_per_s`, `think_tokens` and `result_tokens`; a metric is absent where the batch had none. Readers rely on
+    two conventions, not on names: what begins with `loss` is a loss, and what ends with `_tokens` is a count, by which
+    the mean of the metric `loss_<x>` over several steps is weighted where it is called `<x>_tokens`.
+    `groups` splits metrics by a property of the samples: `groups["origin"]["sampled"]["loss_think"]`.
+    """
 
     round: int
     step: int
     steps: int
-    loss: float
-    think: float | None = None
-    result: float | None = None
-    alpha: float | None = None
-    lr: float = 0.0
-    tokens_per_s: float = 0.0
-    think_tokens: int = 0
-    result_tokens: int = 0
-    by_origin: dict[str, Any] = {}
-    by_attempt: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    groups: dict[str, dict[str, dict[str, float]]] = {}
 
 
 class WeightsTrained(Event, frozen=True):
-    """The trainer made new weights."""
+    """The trainer made new weights; `metrics` are means over the steps, named as in `OptimizerStep`."""
 
     round: int
     weights: str
     examples: int
     steps: int
-    think: float | None = None
-    result: float | None = None
+    metrics: dict[str, float] = {}
 
 
 class UpdateCrashed(Event, frozen=True):

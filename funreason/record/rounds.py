@@ -169,12 +169,20 @@ class RoundState:
         """The health of a judge, made when first spoken of."""
         return self.health.setdefault(node, JudgeHealth())
 
-    def loss(self, part: str) -> float | None:
-        """The round's mean loss of `think` or `result` over its tokens, in nats; None when nothing was trained."""
-        pairs = [(getattr(s, part), getattr(s, f"{part}_tokens")) for s in self.steps]
-        known = [(loss, tokens) for loss, tokens in pairs if loss is not None and tokens]
-        total = sum(tokens for _, tokens in known)
-        return sum(loss * tokens for loss, tokens in known) / total if total else None
+    def metric_names(self) -> list[str]:
+        """The metrics of the round's optimiser steps, in the order of their first appearance."""
+        return list(dict.fromkeys(name for step in self.steps for name in step.metrics))
+
+    def mean(self, metric: str) -> float | None:
+        """The mean of a metric over the round's optimiser steps; None where no step has it.
+
+        A loss `loss_<x>` is weighted by the metric `<x>_tokens` of each step, where the step has that; all else
+        counts one per step.
+        """
+        count = f"{metric.removeprefix('loss_')}_tokens" if metric.startswith("loss_") else ""
+        pairs = [(s.metrics[metric], s.metrics.get(count, 1.0)) for s in self.steps if metric in s.metrics]
+        total = sum(weight for _, weight in pairs)
+        return sum(value * weight for value, weight in pairs) / total if total else None
 
 
 def round_summary(r: RoundState) -> dict[str, Any]:
@@ -195,8 +203,7 @@ def round_summary(r: RoundState) -> dict[str, Any]:
         "dead_reasons": dict(r.dead_reasons),
         "asked": {name: asdict(count) for name, count in r.asked.items()},
         "seconds": dict(r.seconds),
-        "loss_think": r.loss("think"),
-        "loss_result": r.loss("result"),
+        "metrics": {name: r.mean(name) for name in r.metric_names()},
         "chosen": _plain(r.chosen),
         "screened": _plain(r.screened),
         "syncs": [_plain(sync) for sync in r.syncs],
@@ -237,7 +244,7 @@ def _asked(r: RoundState, event: ev.JudgeUsage) -> None:
 
 def _stepped(r: RoundState, event: ev.OptimizerStep) -> None:
     steps = r.steps
-    while steps and steps[-1].step >= event.step:  # a resumed update repeats the steps behind its last checkpoint
+    while steps and steps[-1].step >= event.step:  # a resumed update repeats the steps after its last checkpoint
         steps.pop()
     steps.append(event)
 

@@ -10,12 +10,21 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from funreason.record import events as ev
 from funreason.record.rounds import FAILED, ROUND_FOLDS, AskCount, EndState, NodeCount, RoundState, round_summary
 
 RECENT_EVENTS = 2000
+
+
+class OpenPhase(NamedTuple):
+    """A phase that has begun and not ended; `at` is when it began."""
+
+    round: int
+    phase: str
+    at: float
+    todo: int = 0
 
 
 @dataclass(slots=True)
@@ -47,11 +56,11 @@ class State:
     edges: list[tuple[str, str, str]] = field(default_factory=list)
     paused: bool = False
     phase_at: float = 0.0
-    """When the phase under way began."""
-    phase_open: bool = False
-    """Whether the phase has begun and not ended."""
+    """When the newest open phase began; when the last one ended where none is open."""
+    open_phases: dict[str, OpenPhase] = field(default_factory=dict)
+    """The phases under way by id, in the order they began. `round` and `phase` are those of the newest."""
     away_s: float = 0.0
-    """How long the run lay between one process's end and the next one's beginning."""
+    """Seconds between the end of one process and the start of the next one."""
     recent_events: deque[ev.AnyEvent] = field(default_factory=lambda: deque(maxlen=RECENT_EVENTS))
     """The last events a person would want told one by one: all but judgements, ends and steps."""
 
@@ -86,7 +95,7 @@ class State:
         return sum((spent for r in self.rounds.values() for spent in r.paid.values()), Counter())
 
     def elapsed_s(self, now: float) -> float:
-        """How long the run has been played up to `now`, without the time it lay broken off."""
+        """Seconds the run has taken up to `now`, without the time between stop and resume."""
         return max(0.0, now - self.started_at - self.away_s) if self.started_at else 0.0
 
     def at_round(self, k: int) -> RoundState:
@@ -114,6 +123,7 @@ class State:
             "round": self.round,
             "rounds_planned": self.rounds_planned,
             "phase": self.phase,
+            "open_phases": [{"id": i, "round": p.round, "phase": p.phase} for i, p in self.open_phases.items()],
             "weights": self.weights,
             "started_at": self.started_at,
             "last_event_at": self.last_at,
@@ -128,7 +138,7 @@ class State:
 def _run_started(state: State, event: ev.RunStarted) -> None:
     if state.last_at:
         left = max(state.last_at, event.last_heartbeat_at)
-        _close_phase(state, left)
+        _close_phases(state, left)
         state.away_s += max(0.0, event.at - left)
     state.run, state.rounds_planned, state.nodes = event.run, event.rounds, event.nodes
     state.status, state.reason, state.paused = "running", "", False
@@ -139,11 +149,11 @@ def _run_started(state: State, event: ev.RunStarted) -> None:
     state.started_at = state.started_at or event.at
 
 
-def _close_phase(state: State, at: float) -> None:
-    """A phase that was broken off took its time all the same."""
-    if state.phase_open:
-        _add_seconds(state.at_round(state.round), state.phase, max(0.0, at - state.phase_at))
-    state.phase_open = False
+def _close_phases(state: State, at: float) -> None:
+    """Close what a process left open: an interrupted phase took its time all the same."""
+    for k, phase, began, _ in state.open_phases.values():
+        _add_seconds(state.at_round(k), phase, max(0.0, at - began))
+    state.open_phases.clear()
 
 
 def _add_seconds(r: RoundState, phase: str, seconds: float) -> None:
@@ -151,16 +161,24 @@ def _add_seconds(r: RoundState, phase: str, seconds: float) -> None:
 
 
 def _phase_started(state: State, event: ev.PhaseStarted) -> None:
-    state.round, state.phase, state.phase_at, state.phase_open = event.round, event.phase, event.at, True
+    state.open_phases[_span(event)] = OpenPhase(event.round, event.phase, event.at, event.todo)
+    state.round, state.phase, state.phase_at = event.round, event.phase, event.at
     if event.phase == "sample":
         state.at_round(event.round).todo = event.todo
 
 
 def _phase_ended(state: State, event: ev.PhaseEnded) -> None:
-    state.phase_at, state.phase_open = event.at, False
+    state.open_phases.pop(_span(event), None)
+    state.phase_at = event.at
+    if state.open_phases:
+        state.round, state.phase, state.phase_at, _ = next(reversed(state.open_phases.values()))
     r = state.at_round(event.round)
     r.whole.add(event.phase)
     _add_seconds(r, event.phase, event.seconds)
+
+
+def _span(event: ev.PhaseStarted | ev.PhaseEnded) -> str:
+    return event.id or f"{event.round}/{event.phase}"
 
 
 def _task_refused(state: State, event: ev.TaskRefused) -> None:
@@ -258,7 +276,7 @@ def _paused(state: State, event: ev.Paused) -> None:
 
 
 def _run_ended(state: State, event: ev.RunEnded) -> None:
-    _close_phase(state, event.at)
+    _close_phases(state, event.at)
     state.status, state.reason, state.phase, state.paused = event.status, event.reason, "", False
 
 
@@ -278,4 +296,4 @@ _FOLDS: dict[type, Callable[[State, Any], None]] = {
 }
 _COUNTED = frozenset((ev.SampleEnded, ev.OptimizerStep, ev.JudgeUsage, ev.SelfAgreementChecked))
 
-__all__ = ["FAILED", "AskCount", "EndState", "NodeCount", "RoundState", "State"]
+__all__ = ["FAILED", "AskCount", "EndState", "NodeCount", "OpenPhase", "RoundState", "State"]

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from itertools import count
 from threading import Event, RLock, Thread
 
 from funreason.bus.agent import ENDED
@@ -34,6 +35,7 @@ class Journal:
         self.write = self.log.write
         self.ended = False
         self.round = 0
+        self._spans = count(1)
         self._pulse = RLock()
         self._status = ""
         self._missed = 0
@@ -43,10 +45,12 @@ class Journal:
         """A phase of a round, with its wall time; an interrupted phase gets no end."""
         self.require_folder()
         self.round = round
-        self.write(ev.PhaseStarted(round=round, phase=name, todo=todo))
+        span = f"{round}/{name}/{next(self._spans)}"
+        self.write(ev.PhaseStarted(round=round, phase=name, id=span, todo=todo))
         started = time.perf_counter()
         yield
-        self.write(ev.PhaseEnded(round=round, phase=name, seconds=round_seconds(time.perf_counter() - started)))
+        seconds = round_seconds(time.perf_counter() - started)
+        self.write(ev.PhaseEnded(round=round, phase=name, id=span, seconds=seconds))
         self.sync()
 
     def require_folder(self) -> None:

@@ -1,1 +1,1 @@
-"""Experiment trackers as readers of the event log: a run is written once, and shown elsewhere from its record."""
+"""Experiment trackers, fed from a run's event log."""

@@ -1,6 +1,6 @@
-"""The trackers that are known, each behind the same two methods; its library is imported when it is opened.
+"""The known trackers, all with the same two methods; a tracker's library is imported when it is opened.
 
-Keys and addresses are the library's own business: it reads them from the environment, and nothing here asks for one.
+The libraries read their keys and addresses from the environment themselves.
 """
 
 from __future__ import annotations
@@ -8,25 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from funreason.trackers.points import Axis, Point
+from funreason.trackers.sending import Axis, Point, Tracker, TrackerError
 
 PROJECT = "funreason"
-
-
-class TrackerError(Exception):
-    """A tracker that is not known, not installed, or failed; the message says which and what to do."""
-
-
-class Tracker(Protocol):
-    """What every tracker does."""
-
-    def write(self, point: Point) -> None:
-        """Draw one point."""
-
-    def close(self) -> None:
-        """Send what is left; nothing is written afterwards."""
 
 
 class TensorBoard:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from funreason.display.figures import SINKS, loss, pass_rate, percent, points, share_of
+from funreason.display.figures import SINKS, number, pass_rate, percent, points, share_of
+from funreason.display.metrics import curves, hint, others
 from funreason.display.spans import Column, Page, Span, said, table
 from funreason.record.state import RoundState, State
-from funreason.tui.look import Look
+from funreason.tui.view_state import ViewState
 
 WIDEST = 90
-"""Cells: in a wider table the eye would lose the row."""
+"""Widest table in cells: in a wider one the eye would lose the row."""
 Pair = tuple[float | None, float | None]
 
 
-def compare_page(state: State, look: Look, width: int) -> Page:
+def compare_page(state: State, view: ViewState, width: int) -> Page:
     """The shown round on the left; on the right the same round of another run, or the round before."""
-    here, k = look.of(state), look.shown_round(state)
-    if look.against is not None:
-        other, names = look.against.rounds.get(k), (f"{state.run} r{k}", f"{look.against_name} r{k}")
-        nothing = f"Run {look.against_name} has no round {k}."
+    here, k = view.of(state), view.shown_round(state)
+    if view.against is not None:
+        other, names = view.against.rounds.get(k), (f"{state.run} r{k}", f"{view.against_name} r{k}")
+        nothing = f"Run {view.against_name} has no round {k}."
     else:
-        other, names = look.before(state), (f"round {k}", "round before")
+        other, names = view.before(state), (f"round {k}", "round before")
         nothing = "Only one round so far; [ and ] move between rounds, ctrl+p compares with another run."
     if other is None:
         return said("compare", nothing, width)
@@ -35,18 +36,16 @@ def _lines(state: State, a: RoundState, b: RoundState) -> list[tuple[str, Pair, 
     found = [(f"pass % {n}", (pass_rate(a, n), pass_rate(b, n)), "share") for n in nodes]
     ends = ("kept", "text", "dropped", "dead")
     found += [(f"end % {e}", (_ended(a, e), _ended(b, e)), "share") for e in ends]
-    found += [(f"L_{part}", (a.loss(part), b.loss(part)), "loss") for part in ("think", "result")]
-    found += [(f"gate % {name}", (_accuracy(a, name), _accuracy(b, name)), "share") for name in _gated(a, b)]
+    metrics = [*a.metric_names(), *b.metric_names()]
+    found += [(hint(m).label, (a.mean(m), b.mean(m)), "metric") for m in (*curves(metrics), *others(metrics))]
+    gates = [r.gate for r in (a, b) if r.gate]
+    gated = ["all", *dict.fromkeys(name for gate in gates for name in gate.by_category)] if gates else []
+    found += [(f"gate % {name}", (_accuracy(a, name), _accuracy(b, name)), "share") for name in gated]
     return [entry for entry in found if entry[1] != (None, None)]
 
 
 def _ended(r: RoundState, fate: str) -> float | None:
     return share_of(r.fates[fate], r.fates.total())
-
-
-def _gated(a: RoundState, b: RoundState) -> list[str]:
-    gates = [r.gate for r in (a, b) if r.gate]
-    return ["all", *dict.fromkeys(name for gate in gates for name in gate.by_category)] if gates else []
 
 
 def _accuracy(r: RoundState, name: str) -> float | None:
@@ -61,4 +60,4 @@ def _cells(name: str, pair: Pair, kind: str) -> list[str | Span]:
     if kind == "share":
         return [name, percent(a), percent(b), points(a, b)]
     by = f"{a - b:+.3f}" if a is not None and b is not None else "–"
-    return [name, loss(a), loss(b), (by, "plain")]
+    return [name, number(a), number(b), (by, "plain")]

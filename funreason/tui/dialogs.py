@@ -1,4 +1,4 @@
-"""The small screens over the panels: a sample's story, help, a line to type into, a question."""
+"""The screens over the panels: a long text, an input line, a yes-or-no question."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from funreason.display.spans import Page
-from funreason.tui.sheet import Sheet
+from funreason.tui.panel import PanelWidget
 
 
-class Reading(ModalScreen[None]):
-    """Something long to read, such as a sample's story or the help."""
+class TextScreen(ModalScreen[None]):
+    """A long text, such as the page of a sample or the help."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss", "back", id="reading.back"),
-        Binding("y", "copy", "copy", id="reading.copy"),
+        Binding("escape,q", "dismiss", "back", id="text.back"),
+        Binding("y", "copy", "copy", id="text.copy"),
     ]
 
     def __init__(self, page: Page) -> None:
         super().__init__()
-        self.reading = page
+        self.text = page
 
     def compose(self) -> ComposeResult:
-        """One sheet over the whole screen."""
-        yield Sheet("reading", cursor=False)
+        """One panel over the whole screen."""
+        yield PanelWidget("text", cursor=False)
 
     def on_mount(self) -> None:
         """Show the page."""
-        sheet = self.query_one(Sheet)
-        sheet.show(self.reading)
-        sheet.focus()
+        panel = self.query_one(PanelWidget)
+        panel.show(self.text)
+        panel.focus()
 
     def action_copy(self) -> None:
-        """Copy everything that stands here."""
-        self.app.copy_to_clipboard("\n".join(row.cells[0] for row in self.reading.rows if row.cells))
+        """Copy the whole text."""
+        self.app.copy_to_clipboard("\n".join(row.cells[0] for row in self.text.rows if row.cells))
         self.app.notify("copied", markup=False)
 
 
-class Asking(ModalScreen[str | None]):
-    """A line to type into: a filter, or where to go. Escape gives None."""
+class InputDialog(ModalScreen[str | None]):
+    """An input line: a filter, or where to go. Escape gives None."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "back", id="asking.back")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "back", id="input.back")]
 
     def __init__(self, prompt: str, value: str = "") -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Asking(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         """The prompt and the line."""
-        with Vertical(id="asking"):
+        with Vertical(id="dialog"):
             yield Static(Text(self.prompt))
             yield Input(self.value, id="line", compact=True)
 
@@ -64,12 +64,12 @@ class Asking(ModalScreen[str | None]):
         self.dismiss(event.value)
 
 
-class Sure(ModalScreen[bool]):
-    """A question about the run itself: y does it, anything else does not."""
+class ConfirmDialog(ModalScreen[bool]):
+    """A question about the run itself: y confirms, anything else cancels."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "dismiss(True)", "yes", id="sure.yes"),
-        Binding("n,escape,enter,q", "dismiss(False)", "no", id="sure.no"),
+        Binding("y", "dismiss(True)", "yes", id="confirm.yes"),
+        Binding("n,escape,enter,q", "dismiss(False)", "no", id="confirm.no"),
     ]
 
     def __init__(self, question: str) -> None:
@@ -78,6 +78,6 @@ class Sure(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         """The question and its keys."""
-        with Vertical(id="asking"):
+        with Vertical(id="dialog"):
             yield Static(Text(self.question))
             yield Static(Text("y  yes      n, esc  no", style="dim"))

@@ -1,4 +1,4 @@
-"""The dead letters by reason, and the health of the judges."""
+"""The panels of dead letters by reason, and of the health of judges."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from funreason.display.figures import SINKS, count, judges, milliseconds, percen
 from funreason.display.spans import Column, Page, Span, line, said, table
 from funreason.record.rounds import JudgeHealth
 from funreason.record.state import NodeCount, RoundState, State
-from funreason.tui.look import Look
+from funreason.tui.view_state import ViewState
 
 HEALTH = (
     Column("judge", 0),
@@ -21,21 +21,21 @@ HEALTH = (
     Column("ms", 6, right=True),
 )
 WORK = ("judge", "n", "err", "err %", "ms")
-"""What a log without canaries can tell."""
+"""The columns for a log without canaries."""
 NARROW = ("judge", "err", "f.pass", "f.drop", "same%")
-"""What matters most where there is no room for all."""
+"""The columns that matter most, where there is no room for all."""
 WIDE = 64
 
 
-def dead_page(state: State, look: Look, width: int) -> Page:
-    """Reasons of what was dropped or died, the commonest first; records that never became a task below."""
-    k, r = look.shown_round(state), look.of(state)
+def dead_page(state: State, view: ViewState, width: int) -> Page:
+    """Reasons of dropped and dead samples, the commonest first; then records that never became a task."""
+    k, r = view.shown_round(state), view.of(state)
     title = f"dead letters · round {k}"
     if not r.dead_reasons and not state.refused:
-        return said(title, "Nothing was dropped and nothing died so far.", width)
+        return said(title, "No sample has been dropped or has died so far.", width)
     lost = r.dead_reasons.total()
     pairs = r.dead_reasons.most_common()
-    if look.sort.get("dead", 0) % 2:
+    if view.sort.get("dead", 0) % 2:
         pairs = sorted(pairs)
     rows: list[tuple[str, list[str | Span]]] = [
         (f"reason:{reason}", [reason or "attempts spent", count(n), percent(share_of(n, lost))]) for reason, n in pairs
@@ -44,9 +44,9 @@ def dead_page(state: State, look: Look, width: int) -> Page:
     return table(title, (Column("reason", 0), Column("n", 6, right=True), Column("%", 5, right=True)), rows, width)
 
 
-def health_page(state: State, look: Look, width: int) -> Page:
+def health_page(state: State, view: ViewState, width: int) -> Page:
     """Each judge's errors and time, its errors on canaries, and whether it agrees with itself when asked twice."""
-    r = look.of(state)
+    r = view.of(state)
     title = "judge health"
     judging = [n for n in r.nodes if n not in SINKS and judges(r.nodes[n])]
     names = [n for n in (*state.nodes, *judging) if n in judging or n in r.health]

@@ -1,7 +1,7 @@
-"""Where the dashboard's state comes from: a log read as it grows, or one played against a clock.
+"""Where the dashboard's state comes from: a log read as it grows, or one replayed against a clock.
 
-Both fold through `State.apply` and nothing else, hold no event longer than the state does, and work in slices of a
-given length, so that the screen stays alive while a long log is opened.
+Both fold through `State.apply` alone, keep no event longer than the state does, and work in slices of a given length,
+so that the screen stays responsive while a long log is opened.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Rate:
         self._points: deque[tuple[float, int]] = deque()
 
     def note(self, now: float, number: int) -> None:
-        """The number as it stands now; a smaller one than before starts anew."""
+        """Add the current number; a smaller one than before starts over."""
         points = self._points
         if points and number < points[-1][1]:
             points.clear()
@@ -71,7 +71,7 @@ class Rate:
 
 
 class LiveFeed:
-    """Follows a run's log, whether somebody still writes it or not."""
+    """Follows a run's log, whether it is still written or not."""
 
     def __init__(self, folder: RunFolder, clock: Clock) -> None:
         self.folder = folder
@@ -101,7 +101,7 @@ class LiveFeed:
         return self._rate.per_s
 
     def poll(self, budget_s: float) -> bool:
-        """Fold what was written since, for about `budget_s`."""
+        """Fold what was written since the last call, for about `budget_s`."""
         before = self.state.events
         if not self._open:
             gc.disable()  # millions of events leave no cycles, and looking for some costs a fifth of opening
@@ -135,7 +135,7 @@ class LiveFeed:
 
 
 class ReplayFeed:
-    """Plays a log at `speed` times the pace it was written in. Going back folds it anew from its start."""
+    """Plays a log at `speed` times the pace it was written in. Going back folds it again from the start."""
 
     SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 
@@ -189,7 +189,7 @@ class ReplayFeed:
         return True
 
     def toggle(self) -> None:
-        """Play or wait; at the end, play again from the start."""
+        """Play or pause; at the end, play again from the start."""
         self.playing = not self.playing
         if self.over:
             self._rewind()
@@ -201,7 +201,7 @@ class ReplayFeed:
         self.speed = self.SPEEDS[min(max(near + by, 0), len(self.SPEEDS) - 1)]
 
     def step(self, by: int) -> None:
-        """So many events on or back; the replay waits then."""
+        """Move by this many events; the replay pauses."""
         self.playing = False
         wanted = max(0, self.state.events + by)
         if by < 0:
@@ -211,7 +211,7 @@ class ReplayFeed:
         self.at = self.state.last_at or self.start
 
     def seek(self, seconds: float) -> None:
-        """To so many seconds behind the start."""
+        """Go to this many seconds after the start."""
         at = min(max(self.start + seconds, self.start), self.end)
         if at < self.at:
             self._rewind()

@@ -1,20 +1,19 @@
-"""The flow panel: the agents in graph order, a row each, and below them what became of the samples."""
+"""The flow panel: a row for each agent in graph order, then how the samples ended."""
 
 from __future__ import annotations
 
-from funreason.display.figures import NONE, SINKS, count, milliseconds, pass_rate, percent, points, share_of
+from funreason.display.figures import NONE, SINKS, count, milliseconds, pass_rate, percent, phases_now, points, share_of
 from funreason.display.spans import Column, Page, Span, said, table
 from funreason.record.state import NodeCount, RoundState, State
-from funreason.tui.curves import bar
-from funreason.tui.look import Look
+from funreason.tui.view_state import ViewState
 
 ENDS = (("kept", "good"), ("text", "good"), ("dropped", "bad"), ("dead", "bad"))
 BAR = 10
 
 
-def flow_page(state: State, look: Look, width: int) -> Page:
+def flow_page(state: State, view: ViewState, width: int) -> Page:
     """In, pass %, bar, change against the last round, p50 ms, in flight, regenerations; then the ends."""
-    k, r, before = look.shown_round(state), look.of(state), look.before(state)
+    k, r, before = view.shown_round(state), view.of(state), view.before(state)
     title = f"flow · round {k}"
     names = [n for n in state.nodes if n not in SINKS] + [n for n in r.nodes if n not in state.nodes]
     if not names:
@@ -38,7 +37,8 @@ def flow_page(state: State, look: Look, width: int) -> Page:
 def _node_cells(state: State, k: int, name: str, r: RoundState, before: RoundState | None) -> list[str | Span]:
     node = r.nodes.get(name) or NodeCount()
     rate, sent_back = pass_rate(r, name), node.outcomes["regenerate"]
-    live = state.in_flight(k, name) if state.round == k and state.phase == "sample" else 0
+    sampling = any(p.round == k and p.phase == "sample" for p in phases_now(state))
+    live = state.in_flight(k, name) if sampling else 0
     return [
         name,
         count(node.answered),
@@ -68,3 +68,10 @@ def _end_cells(name: str, role: str, r: RoundState, before: RoundState | None) -
         "",
         (f"+{extra}", "warn") if extra else "",
     ]
+
+
+def bar(share: float, width: int) -> str:
+    """A share from 0 to 1 as a bar in eighths of a cell, padded to `width`."""
+    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
+    full, part = divmod(eighths, 8)
+    return ("█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(width, "·")

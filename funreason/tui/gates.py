@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from funreason.display.figures import decision, percent, points, share_of
 from funreason.display.spans import Column, Page, Span, line, said, table, wrap
-from funreason.record.events import GateDecided, Score
+from funreason.record.events import Score
 from funreason.record.state import State
-from funreason.tui.look import Look
+from funreason.tui.view_state import ViewState
 
 WIDE = 62
-"""From so many cells on, intervals have a digit behind the point and p-values are shown."""
+"""From this width in cells on, intervals have a decimal and p-values are shown."""
 
 
-def gate_page(state: State, look: Look, width: int) -> Page:
-    """The verdict of each round, then the shown round by suite and category."""
+def gate_page(state: State, view: ViewState, width: int) -> Page:
+    """The decision of each round, then the shown round by suite and category."""
     gated = [(k, r.gate) for k, r in sorted(state.rounds.items()) if r.gate]
     if not gated:
-        return said("gate", "No gate yet: weights are compared when a round's update is done.", width)
-    shown = look.shown_round(state)
+        return said("gate", "No gate yet: weights are compared after a round's update.", width)
+    shown = view.shown_round(state)
     latest = max((pair for pair in gated if pair[0] <= shown), default=gated[0], key=lambda pair: pair[0])
     roomy = width >= WIDE
     rows = [(f"round:{k}", _cells(_name(k), gate.overall, decision(gate.decision), roomy)) for k, gate in gated]
-    rows += [(f"part:{name}", _cells(name, score, _p(score, roomy), roomy)) for name, score in _parts(latest[1])]
+    gate = latest[1]
+    parts = [*gate.by_slice.items(), *((f" {name}", score) for name, score in gate.by_category.items())]
+    rows += [(f"part:{name}", _cells(name, score, _p(score, roomy), roomy)) for name, score in parts]
     columns = (
         Column("", 0),
         Column("old", 5, right=True),
@@ -33,10 +35,6 @@ def gate_page(state: State, look: Look, width: int) -> Page:
     page = table(f"gate · {_name(latest[0])} by category", columns, rows, width)
     why = tuple(line((part, "dim")) for part in wrap(latest[1].reason, width)[:2])
     return page._replace(head=(*why, *page.head), columns=("", "old", "new", "difference", "interval", "verdict"))
-
-
-def _parts(gate: GateDecided) -> list[tuple[str, Score]]:
-    return [*gate.by_slice.items(), *((f" {name}", score) for name, score in gate.by_category.items())]
 
 
 def _cells(name: str, score: Score, last: str | Span, roomy: bool) -> list[str | Span]:

@@ -1,36 +1,29 @@
-"""The log panel: what happened, a sentence each, newest first. Judgements and steps are counted elsewhere."""
+"""The log panel: one sentence per event, newest first. Judgements and optimizer steps are in other panels."""
 
 from __future__ import annotations
 
 import time
 
-from funreason.display.figures import DECISIONS, duration, percent, share_of
-from funreason.display.spans import Page, Row, Span, line, said
+from funreason.display.figures import DECISIONS, PHASES, duration, percent, share_of
+from funreason.display.spans import Page, PageRow, Span, line, said
 from funreason.record import events as ev
 from funreason.record.state import State
-from funreason.tui.look import Look
+from funreason.tui.view_state import ViewState
 
 MOST = 300
-PHASES = {
-    "base": "measuring the start",
-    "start": "supervised start on references",
-    "sample": "sampling and judging",
-    "train": "update",
-    "gate": "gate",
-}
 
 
-def log_page(state: State, look: Look, width: int) -> Page:
-    """The newest tidings, with the time of day."""
+def log_page(state: State, view: ViewState, width: int) -> Page:
+    """The newest events, with the time of day."""
     if not state.recent_events:
-        return said("log", "Nothing has happened yet.", width)
+        return said("log", "No event yet.", width)
     rows = []
     for i, event in enumerate(reversed(state.recent_events)):
         if i == MOST:
             break
         text, role = sentence(event)
         clock = time.strftime("%H:%M:%S", time.localtime(event.at)) if event.at else "--:--:--"
-        rows.append(Row(f"{len(state.recent_events) - i}", line((clock + " ", "dim"), (text, role)), (clock, text)))
+        rows.append(PageRow(f"{len(state.recent_events) - i}", line((clock + " ", "dim"), (text, role)), (clock, text)))
     return Page("log", (), tuple(rows), ("time", "what"))
 
 
@@ -39,7 +32,7 @@ def sentence(event: ev.AnyEvent) -> Span:
     match event:
         case ev.RunStarted():
             return (
-                f"{'taken up again' if event.resumed else 'started'}: {event.rounds} rounds, seed {event.seed}",
+                f"{'resumed' if event.resumed else 'started'}: {event.rounds} rounds, seed {event.seed}",
                 "plain",
             )
         case ev.PhaseStarted():
@@ -54,21 +47,15 @@ def sentence(event: ev.AnyEvent) -> Span:
         case ev.LogMessage():
             sign = {"warning": "! ", "error": "✗ "}.get(event.level, "")
             return (sign + event.text, {"warning": "warn", "error": "bad"}.get(event.level, "plain"))
-        case _:
-            return _of_the_round(event)
-
-
-def _of_the_round(event: ev.AnyEvent) -> Span:
-    match event:
         case ev.TrainingSetSelected():
             return (f"trainer: {event.trained} of {event.kept} kept samples, {event.replay} replayed", "plain")
         case ev.ContaminationChecked():
-            seen = f"{event.exact} tasks stand in the gate, {event.near} nearly"
+            seen = f"{event.exact} tasks are in the gate, {event.near} nearly"
             return (f"{seen}; {'left out' if event.dropped else 'trained on'}", "warn" if event.exact else "dim")
         case ev.CanaryResult():
-            told = f"judge {event.node}: {event.passed} of {event.bad} bad canaries passed, "
-            told += f"{event.dropped} of {event.good} good ones did not"
-            return (told, "warn" if event.passed or event.dropped or event.errors else "dim")
+            text = f"judge {event.node}: {event.passed} of {event.bad} bad canaries passed, "
+            text += f"{event.dropped} of {event.good} good ones did not"
+            return (text, "warn" if event.passed or event.dropped or event.errors else "dim")
         case ev.WeightsTrained():
             return (f"new weights {event.weights}: {event.examples} examples, {event.steps} steps", "plain")
         case ev.UpdateCrashed():
@@ -83,14 +70,14 @@ def _of_the_round(event: ev.AnyEvent) -> Span:
             return (f"{sign} gate: {event.decision}, {was} → {now}. {event.reason}", role)
         case ev.EndpointUsage():
             trouble = f", {event.retries} sent again, {event.failed} given up" if event.retries + event.failed else ""
-            said = f"{event.node}: {event.requests:,} requests to endpoints, {event.tokens:,} tokens{trouble}"
-            return (said, "warn" if event.failed else "dim")
+            text = f"{event.node}: {event.requests:,} requests to endpoints, {event.tokens:,} tokens{trouble}"
+            return (text, "warn" if event.failed else "dim")
         case ev.RoundEnded():
             return (f"round {event.round} over; weights {event.weights}", "plain")
         case ev.SampleRequeued():
             return (f"put back: {event.sample}", "warn")
         case ev.Paused():
-            return ("paused" if event.on else "going on", "warn")
+            return ("paused" if event.on else "continued", "warn")
         case ev.RunEnded():
             return (f"run {event.status}. {event.reason}", "bad" if event.status == "failed" else "accent")
     return (type(event).__name__, "dim")

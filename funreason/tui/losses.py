@@ -1,46 +1,52 @@
-"""The loss panel: thinking and result as curves of their own, the round before behind them, alpha, rate and speed."""
+"""The loss panel: a curve for each loss with the round before dimmed, then what else the objective measured."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
-from funreason.display.figures import loss
+from funreason.display.figures import number
+from funreason.display.metrics import curves, formatted, hint, others
 from funreason.display.spans import Line, Page, line, said
 from funreason.record.events import OptimizerStep
 from funreason.record.state import RoundState, State
-from funreason.tui.curves import curve, sparkline
-from funreason.tui.look import Look
+from funreason.tui.view_state import ViewState
 
+_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+"""Bits of a braille cell, by column and line."""
+_BLOCKS = "▁▂▃▄▅▆▇█"
 SCALE = 7
 """Cells left of a curve for its highest and lowest value."""
 
 
-def loss_page(state: State, look: Look, width: int, height: int) -> Page:
-    """L_think above L_result, each between its own bounds; then alpha, the learning rate and tokens per second."""
-    k, r = look.shown_round(state), look.of(state)
+def loss_page(state: State, view: ViewState, width: int, height: int) -> Page:
+    """A curve per loss, each between its own bounds; then alpha, other metrics, and the numbers of the last step."""
+    k, r, before = view.shown_round(state), view.of(state), view.before(state)
     title = f"loss · {'start' if k == 0 else f'round {k}'}"
     if not r.steps:
-        before = look.before(state)
-        last = f" The round before ended at {_last(before)}." if before and before.steps else ""
+        last = ""
+        if before and before.steps:
+            ended = before.steps[-1].metrics
+            parts = [f"{hint(name).label} {formatted(name, ended[name])}" for name in curves(ended)]
+            last = f" The round before ended at {', '.join(parts)}." if parts else ""
         return said(title, f"No optimiser step in this round yet.{last}", width)
-    tall = max(2, (height - 5) // 2)
-    head = [*_part(r, look.before(state), "think", width, tall), *_part(r, look.before(state), "result", width, tall)]
-    return Page(title, (*head, *_rates(r.steps, width)))
+    metrics = r.metric_names()
+    drawn = curves([*metrics, *(before.metric_names() if before else ())])
+    rest = _rest(r.steps, metrics, width)
+    tall = max(2, (height - len(rest) - 1) // max(1, len(drawn)) - 1)
+    head = [part for name in drawn for part in _loss(r, before, name, width, tall)]
+    return Page(title, (*head, *rest))
 
 
-def _last(r: RoundState) -> str:
-    s = r.steps[-1]
-    return f"L_think {loss(s.think)}, L_result {loss(s.result)}"
-
-
-def _part(r: RoundState, before: RoundState | None, part: str, width: int, height: int) -> list[Line]:
-    now, old = _values(r.steps, part), _values(before.steps if before else (), part)
-    was = f"   round before {loss(before.loss(part))}" if before and old else ""
-    head = line((f"L_{part} {loss(now[-1] if now else None)}", part), (f"  mean {loss(r.loss(part))}{was}", "dim"))
+def _loss(r: RoundState, before: RoundState | None, name: str, width: int, height: int) -> list[Line]:
+    now, old = _values(r.steps, name), _values(before.steps if before else (), name)
+    label, _, role, _ = hint(name)
+    was = f"   round before {number(before.mean(name))}" if before and old else ""
+    head = line((f"{label} {number(now[-1] if now else None)}", role), (f"  mean {number(r.mean(name))}{was}", "dim"))
     if not now:
         return [head, line(("no token of this part was trained on", "dim"))]
     low, high = min(now + old), max(now + old)
-    return [head, *_plot(now, old, part, width, height, (low, high), r.steps[-1].step / max(1, r.steps[-1].steps))]
+    return [head, *_plot(now, old, role, width, height, (low, high), r.steps[-1].step / max(1, r.steps[-1].steps))]
 
 
 def _plot(
@@ -50,27 +56,82 @@ def _plot(
     room = max(4, width - SCALE)
     front = curve(now, max(1, round(room * done)), height, *bounds)
     back = curve(old, room, height, *bounds) if old else [" " * room] * height
-    front = [part.ljust(room) for part in front]
     lines = []
-    for i, (a, b) in enumerate(zip(front, back, strict=True)):
+    for i, (new, before) in enumerate(zip(front, back, strict=True)):
         scale = bounds[1] if i == 0 else bounds[0] if i == height - 1 else None
         mark = "" if scale is None else f"{scale:.2f}"
-        lines.append(line((f"{mark:>{SCALE - 1}} ", "dim"), *_overlay(a, b, role)))
+        # Where both have dots the new curve is drawn.
+        cells = [(a, role) if a != " " else (b, "old") for a, b in zip(new.ljust(room), before, strict=True)]
+        lines.append(line((f"{mark:>{SCALE - 1}} ", "dim"), *cells))
     return lines
 
 
-def _overlay(front: str, back: str, role: str) -> list[tuple[str, str]]:
-    """The new curve over the old; where both have dots the new one is drawn."""
-    return [(a, role) if a != " " else (b, "old") for a, b in zip(front, back, strict=True)]
-
-
-def _rates(steps: Sequence[OptimizerStep], width: int) -> list[Line]:
+def _rest(steps: Sequence[OptimizerStep], metrics: Sequence[str], width: int) -> list[Line]:
+    """Alpha and each metric without a hint with a sparkline; then the last step's numbers on one line."""
+    lines = [_sparkline(name, _values(steps, name), width) for name in ("alpha", *others(metrics)) if name in metrics]
+    if "alpha" not in metrics and "loss_think" in metrics:
+        lines.insert(0, line(("alpha per sample", "accent")))
     s = steps[-1]
-    alphas = [step.alpha for step in steps if step.alpha is not None]
-    shown = f"alpha {alphas[-1]:.2f} {sparkline(alphas, max(4, min(24, width - 14)))}" if alphas else "alpha per sample"
-    numbers = f"step {s.step}/{s.steps}  lr {s.lr:.1e}  {s.tokens_per_s:,.0f} tokens/s"
-    return [line((shown, "accent")), line(numbers)]
+    numbers = [f"step {s.step}/{s.steps}"]
+    numbers += [f"lr {formatted('lr', s.metrics['lr'])}"] if "lr" in s.metrics else []
+    numbers += (
+        [f"{formatted('tokens_per_s', s.metrics['tokens_per_s'])} tokens/s"] if "tokens_per_s" in s.metrics else []
+    )
+    numbers += [f"grad {formatted('grad_norm', s.metrics['grad_norm'])}"] if "grad_norm" in s.metrics else []
+    return [*lines, line("  ".join(numbers))]
 
 
-def _values(steps: Sequence[OptimizerStep], part: str) -> list[float]:
-    return [value for value in (getattr(step, part) for step in steps) if value is not None]
+def _sparkline(name: str, values: list[float], width: int) -> Line:
+    label, _, role, _ = hint(name)
+    shown = f"{label} {formatted(name, values[-1])} "
+    return line((shown + sparkline(values, max(4, min(24, width - len(shown) - 3))), role))
+
+
+def _values(steps: Sequence[OptimizerStep], name: str) -> list[float]:
+    return [step.metrics[name] for step in steps if name in step.metrics]
+
+
+def curve(values: Sequence[float], width: int, height: int, low: float, high: float) -> list[str]:
+    """`values` over all of `width` braille cells, `height` lines high, between `low` (bottom) and `high` (top).
+
+    A blank cell is a space. More values than dots are averaged, so a peak of one step may vanish; fewer are joined.
+    """
+    cells = [[0] * width for _ in range(height)]
+    points = stretch(squeeze(values, width * 2), width * 2)
+    span = (high - low) or 1.0
+    tops = [min(max(round((high - v) / span * (height * 4 - 1)), 0), height * 4 - 1) for v in points]
+    for x, y in enumerate(tops):
+        before = tops[x - 1] if x else y
+        for dot in range(min(y, before + (y > before)), max(y, before - (y < before)) + 1):
+            cells[dot // 4][x // 2] |= _DOTS[x % 2][dot % 4]
+    return ["".join(chr(0x2800 + c) if c else " " for c in row) for row in cells]
+
+
+def stretch(values: Sequence[float], count: int) -> list[float]:
+    """`count` values along straight lines between the given ones."""
+    if len(values) < 2 or len(values) >= count:
+        return list(values) * count if len(values) == 1 else list(values)
+    made = []
+    for i in range(count):
+        at, between = divmod(i * (len(values) - 1), count - 1)
+        after = values[min(at + 1, len(values) - 1)]
+        made.append(values[at] + (after - values[at]) * between / (count - 1))
+    return made
+
+
+def squeeze(values: Sequence[float], count: int) -> list[float]:
+    """At most `count` values: neighbours are averaged."""
+    if len(values) <= count:
+        return list(values)
+    edges = [i * len(values) // count for i in range(count + 1)]
+    return [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """Values as blocks on one line, lowest to highest."""
+    points = squeeze(values, width)
+    if not points:
+        return ""
+    low, high = min(points), max(points)
+    span = (high - low) or 1.0
+    return "".join(_BLOCKS[round((v - low) / span * 7)] for v in points)

@@ -1,20 +1,32 @@
-"""The samples panel: the last words about samples, newest first, filtered by agent, end, reason or id.
+"""The samples panel, and the page of one sample: query, tools, each attempt, its verdicts, what changed in between.
 
-Only a round's newest judgements are held one by one (`RECENT_JUDGEMENTS`), so this is a window, and says so.
+The panel shows the newest verdict of each sample, filtered by agent, end, reason or id. It is a window: only a round's
+newest judgements are kept one by one (`RECENT_JUDGEMENTS`). On the page of a sample, thinking is in ⟨ ⟩ and the call
+in ⟦ ⟧, as in the mask preview of `funreason train`, beside their colours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from funreason.display.spans import Column, Page, Span, said, table
+from funreason.display.spans import Column, Line, Page, PageRow, Span, line, said, table, wrap, wrap_spans
 from funreason.record.events import Judged, SampleEnded
+from funreason.record.folder import RunFolder
 from funreason.record.state import State
-from funreason.tui.look import Look
+from funreason.tui.view_state import ViewState
+from funreason.types import Outcome, Sample, Verdict
 
 MOST = 200
-"""Rows made at once: more than anyone scrolls through, few enough to be made four times a second."""
+"""Rows made at once: few enough to be made four times a second."""
+MOST_CHARS = 20_000
+"""Characters shown of one text: a model that never stopped must not fill the memory."""
+_WORDS = re.compile(r"\w+|\s+|[^\w\s]")
+MARGIN = 10
+"""Cells left of a text for its name."""
 OUTCOMES = {
     "pass": ("✓", "good"), "kept": ("✓", "good"), "text": ("✓", "good"), "keep_text": ("✓", "good"),
     "drop": ("✗", "bad"), "dropped": ("✗", "bad"), "dead": ("✗", "bad"), "error": ("!", "bad"),
@@ -24,11 +36,11 @@ OUTCOMES = {
 _SORTS = ("newest", "id", "attempt", "node", "verdict", "reason")
 
 
-def samples_page(state: State, look: Look, width: int) -> Page:
-    """Id, attempt, node, verdict and reason of the newest samples that the filters let through."""
-    k, r = look.shown_round(state), look.of(state)
-    narrowed = " · ".join(part for part in (look.node.partition(":")[2], look.pattern and f"/{look.pattern}") if part)
-    order = _SORTS[look.sort.get("samples", 0) % len(_SORTS)]
+def samples_page(state: State, view: ViewState, width: int) -> Page:
+    """Id, attempt, node, verdict and reason of the newest samples that match the filters."""
+    k, r = view.shown_round(state), view.of(state)
+    narrowed = " · ".join(part for part in (view.node.partition(":")[2], view.pattern and f"/{view.pattern}") if part)
+    order = _SORTS[view.sort.get("samples", 0) % len(_SORTS)]
     title = (
         f"samples · round {k}"
         + (f" · {narrowed}" if narrowed else "")
@@ -36,9 +48,9 @@ def samples_page(state: State, look: Look, width: int) -> Page:
     )
     if not r.recent:
         return said(title, "No sample of this round has been judged yet.", width)
-    found = list(_newest(_matching(reversed(r.recent), look)))
+    found = list(_newest(_matching(reversed(r.recent), view)))
     if not found:
-        return said(title, f"None of the newest {len(r.recent)} judgements fits the filter; esc clears it.", width)
+        return said(title, f"None of the newest {len(r.recent)} judgements matches the filter; esc clears it.", width)
     rows = [(e.sample, _cells(e)) for e in _sorted(found, order)]
     columns = (
         Column("id", 0, end=True),
@@ -54,15 +66,15 @@ def samples_page(state: State, look: Look, width: int) -> Page:
 
 
 def matches(event: Judged | SampleEnded, pattern: str) -> bool:
-    """Whether a word of the filter fits: a part of the id, or a wildcard over node, verdict or reason."""
+    """Whether an event matches a filter: a part of its id, node, verdict or reason, or a glob over one of them."""
     word = event.outcome if isinstance(event, Judged) else event.fate
     if "*" in pattern or "?" in pattern:
         return any(fnmatchcase(text, pattern) for text in (event.sample, event.node, word, event.reason))
     return pattern in event.sample or pattern in event.node or pattern in word or pattern in event.reason
 
 
-def _matching(events: Iterable[Judged | SampleEnded], look: Look) -> Iterator[Judged | SampleEnded]:
-    kind, _, name = look.node.partition(":")
+def _matching(events: Iterable[Judged | SampleEnded], view: ViewState) -> Iterator[Judged | SampleEnded]:
+    kind, _, name = view.node.partition(":")
     for event in events:
         if kind == "node" and not (isinstance(event, Judged) and event.node == name):
             continue
@@ -70,7 +82,7 @@ def _matching(events: Iterable[Judged | SampleEnded], look: Look) -> Iterator[Ju
             continue
         if kind == "reason" and not (isinstance(event, SampleEnded) and event.reason == name):
             continue
-        if look.pattern and not matches(event, look.pattern):
+        if view.pattern and not matches(event, view.pattern):
             continue
         yield event
 
@@ -104,9 +116,127 @@ def _cells(event: Judged | SampleEnded) -> list[str | Span]:
 
 
 NO_NODE = "trainer"
-"""A kept sample whose judges all passed it names no node: it ended where it was handed over."""
+"""Shown for a kept sample: all judges passed it, and its end names no node."""
 
 
 def _fitting(columns: tuple[Column, ...], width: int) -> tuple[Column, ...]:
-    """The columns, the reason given up first when ids would have no room."""
+    """The columns; the reason is left out when ids would have no room."""
     return columns if width >= 66 else columns[:-1]
+
+
+# -- one sample -------------------------------------------------------------------------------------------------
+
+
+def story_page(folder: RunFolder, k: int, sample_id: str, width: int) -> Page:
+    """Everything in the run's texts about one sample of round `k`."""
+    found = folder.texts(k).find(sample_id)
+    if not found:
+        text = "No text of this sample is on disk: it is still in flight, or its texts are elsewhere."
+        return _page(sample_id, [line((part, "dim")) for part in wrap(text, width)])
+    return _page(sample_id, list(_story(found, width)))
+
+
+def _page(sample_id: str, lines: Sequence[Line]) -> Page:
+    rows = tuple(PageRow(str(i), one, ("".join(text for text, _ in one),)) for i, one in enumerate(lines))
+    return Page(f"story · {sample_id}", (), rows, ("text",))
+
+
+def attempts(found: Sequence[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
+    """Each attempt once, in order, as last written: an end replaces the draw of the same answer."""
+    kept: dict[tuple[int, str | None, str], tuple[str, Sample]] = {}
+    for kind, sample in found:
+        kept[(sample.attempt, sample.thinking, sample.answer)] = (kind, sample)
+    return sorted(kept.values(), key=lambda pair: (pair[1].attempt, pair[0] != "sampled"))
+
+
+def _story(found: Sequence[tuple[str, Sample]], width: int) -> Iterator[Line]:
+    tried = attempts(found)
+    last = max((s for _, s in tried), key=lambda s: len(s.verdicts))
+    yield from _task(last, width)
+    before: Sample | None = None
+    groups = verdicts_by_attempt(last.verdicts)
+    for kind, sample in tried:
+        drawn = "drawn" if kind == "sampled" else f"ended: {kind}"
+        cut = " · cut off at the token limit" if sample.truncated else ""
+        made = f" · {sample.origin} · {drawn} · weights {sample.weights_id or '–'}{cut}"
+        yield line("")
+        yield line((f"attempt {sample.attempt}", "head"), (made, "dim"))
+        if sample.thinking is not None:
+            yield from _block("thinking", f"⟨{_cut(sample.thinking)}⟩", "think", width)
+        yield from _block("answer", f"⟦{_cut(sample.answer)}⟧", "result", width)
+        if before is not None and before.answer != sample.answer:
+            yield from _block("change", "", "dim", width, spans=difference(_cut(before.answer), _cut(sample.answer)))
+        before = sample
+    for i, group in enumerate(groups):
+        yield line("")
+        yield line((f"verdicts{f' on attempt {i}' if len(groups) > 1 else ''}", "head"))
+        for verdict in group:
+            yield from _verdict(verdict, width)
+
+
+def verdicts_by_attempt(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
+    """The verdicts in groups; a group ends with the verdict that sent the sample back."""
+    groups: list[list[Verdict]] = [[]]
+    for i, verdict in enumerate(verdicts):
+        groups[-1].append(verdict)
+        if verdict.outcome == Outcome.REGENERATE and i + 1 < len(verdicts):
+            groups.append([])
+    return [group for group in groups if group]
+
+
+def difference(old: str, new: str) -> list[Span]:
+    """What was taken out, as `[-…-]`, and put in, as `{+…+}`, word by word."""
+    a, b = _WORDS.findall(old), _WORDS.findall(new)
+    spans: list[Span] = []
+    for op, i, j, x, y in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if op == "equal":
+            spans.append(("".join(a[i:j]), "dim"))
+            continue
+        if i < j:
+            spans.append(("[-" + "".join(a[i:j]) + "-]", "bad"))
+        if x < y:
+            spans.append(("{+" + "".join(b[x:y]) + "+}", "good"))
+    return spans
+
+
+def _task(sample: Sample, width: int) -> Iterator[Line]:
+    task = sample.task
+    yield line((task.category or "no category", "head"), (f" · task {task.id}", "dim"))
+    yield from _block("query", task.query, "plain", width)
+    for tool in task.tools:
+        yield from _block("tool", _signature(tool), "dim", width)
+    if task.reference is not None:
+        calls = ", ".join(f"{call.name}({_arguments(call.arguments)})" for call in task.reference)
+        yield from _block("reference", f"[{calls}]" if calls else (task.reference_text or "no call"), "good", width)
+
+
+def _signature(tool: dict[str, object]) -> str:
+    parameters = tool.get("parameters")
+    properties = parameters.get("properties") if isinstance(parameters, dict) else None
+    names = ", ".join(str(name) for name in properties) if isinstance(properties, dict) else ""
+    return f"{tool.get('name', '?')}({names})  {tool.get('description', '')}"
+
+
+def _arguments(arguments: dict[str, object]) -> str:
+    return ", ".join(
+        f"{name}={json.dumps(value, ensure_ascii=False, default=str)}" for name, value in arguments.items()
+    )
+
+
+def _verdict(verdict: Verdict, width: int) -> Iterator[Line]:
+    sign, role = OUTCOMES.get(verdict.outcome, ("·", "dim"))
+    yield line(
+        (f"  {sign} {verdict.stage:<11} {verdict.outcome:<10} ", role), f"{verdict.reason}  ", (verdict.judge, "dim")
+    )
+    if verdict.evidence:
+        yield from _block("", verdict.evidence, "dim", width)
+
+
+def _block(name: str, text: str, role: str, width: int, spans: Sequence[Span] = ()) -> Iterator[Line]:
+    parts = wrap_spans(spans, width - MARGIN) if spans else [line((part, role)) for part in wrap(text, width - MARGIN)]
+    for i, part in enumerate(parts):
+        yield line((f"{name if i == 0 else '':<{MARGIN}}", "head"), *part)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARS else text[:MOST_CHARS] + f" … {len(text) - MOST_CHARS} more characters"

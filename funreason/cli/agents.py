@@ -1,0 +1,73 @@
+"""`funreason agents`: list installed judges, test one against the contract of judges."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+
+from rich.table import Table
+from rich.text import Text
+
+from funreason.agents.judges.contract import Clause, broken, clauses
+from funreason.agents.judges.installed import Offer, offers
+from funreason.agents.judges.plugins import PluginError, load_agent
+from funreason.cli import terminal
+from funreason.record.plain import plain
+from funreason.runtime.graph import read_graph_file
+
+OK, FAILED = 0, 1
+SIGNS = {"kept": ("✓", "green"), "broken": ("✗", "red"), "told": ("·", "dim")}
+
+
+def agents_list() -> int:
+    """List the judges of this package and of installed packages; broken ones with their error."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for head in ("agent", "from", "what it does"):
+        table.add_column(head, overflow="fold")
+    faults = []
+    for offer in offers():
+        said, fault = _loaded(offer)
+        faults += [fault] if fault else []
+        table.add_row(Text(plain(offer.name)), Text(plain(f"{offer.distribution} {offer.version}")), said)
+    console = terminal.console()
+    console.print(table)
+    for fault in faults:
+        console.print(Text(plain(f"\n{fault}", lines=True), style="red"))
+    return OK
+
+
+def agents_test(agent: str, /) -> int:
+    """Test a judge on ordinary and adversarial samples: outcomes, determinism, event loop, speed. Exit code 1: failed.
+
+    Parameters
+    ----------
+    agent
+        my_judge.py:no_pii, package.module:name, or the name of an installed agent.
+    """
+    console = terminal.console()
+    try:
+        judge = load_agent(agent)
+    except PluginError as error:
+        found = [Clause("loads", "broken", str(error))]
+    else:
+        # What the default graph lets a judge of this name answer; nothing for one that is not in it.
+        nodes = read_graph_file("fcdr").nodes
+        outcomes = next((node.outcomes for node in nodes if node.name == agent), ())
+        found = [Clause("loads", "kept", "and it is async"), *asyncio.run(clauses(judge, outcomes))]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for clause in found:
+        sign, colour = SIGNS[clause.sign]
+        table.add_row(Text(sign, style=colour), clause.name, Text(plain(clause.said, lines=True)))
+    console.print(table)
+    console.print(f"{plain(agent)}: {'the contract is broken' if broken(found) else 'keeps the contract'}")
+    return FAILED if broken(found) else OK
+
+
+def _loaded(offer: Offer) -> tuple[Text, str]:
+    """What the list says about an offer, and the error when it cannot be used."""
+    try:
+        agent = load_agent(offer.name)
+    except PluginError as error:
+        return Text("✗ cannot be used, see below", style="red"), str(error)
+    kind = agent if inspect.isroutine(agent) else type(agent)
+    return Text(plain((inspect.getdoc(kind) or offer.spec).splitlines()[0])), ""

@@ -1,0 +1,69 @@
+"""`funreason bfcl`: fetch the official data, make and validate suites in its form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from funreason.bfcl import fetch, load_cases
+from funreason.bfcl.suites import validate_suite, write_suite
+from funreason.cli import terminal
+from funreason.cli.app import Strict
+from funreason.data.reading import read_tasks
+
+OK, FAILED = 0, 1
+SHOWN_PROBLEMS = 20
+
+
+def bfcl_fetch(*, wheel: Path | None = None) -> int:
+    """Download the official data (2 MB, with pip) into the user's cache.
+
+    Parameters
+    ----------
+    wheel
+        A wheel that was downloaded elsewhere: no network is used.
+    """
+    folder = fetch(wheel)
+    terminal.console(soft_wrap=True).print(f"{len(load_cases(folder))} cases in {folder}", highlight=False)
+    return OK
+
+
+def bfcl_make(file: Path, /, *, out: Path, prefix: str = "USER", strict: Strict = False) -> int:
+    """Turn records with reference answers into a suite in BFCL's form.
+
+    Parameters
+    ----------
+    file
+        xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz. Keep these records out of training.
+    out
+        The folder of the suite.
+    prefix
+        Prefix of the files' names, before the category.
+    """
+    reading = read_tasks(file, strict=strict)
+    known = [task for task in reading.tasks if task.reference is not None]
+    files = write_suite(known, out, prefix)
+    console = terminal.console(soft_wrap=True)
+    console.print(f"{reading.summary()}; {len(reading.tasks) - len(known)} left out, they have no reference answer")
+    for path in files:
+        console.print(f"wrote {path}", markup=False)
+    return bfcl_validate(out)
+
+
+def bfcl_validate(suite: Path, /) -> int:
+    """Validate a suite: files that do not align, unknown types, cases that their own answer does not solve.
+
+    Parameters
+    ----------
+    suite
+        A folder in BFCL's form.
+    """
+    console = terminal.console(soft_wrap=True)
+    problems = validate_suite(suite)
+    for problem in problems[:SHOWN_PROBLEMS]:
+        console.print(problem, markup=False)
+    if len(problems) > SHOWN_PROBLEMS:
+        console.print(f"… and {len(problems) - SHOWN_PROBLEMS} more")
+    if problems:
+        return FAILED
+    console.print(f"{suite}: fine, {len(load_cases(suite))} cases", markup=False)
+    return OK

@@ -1,0 +1,267 @@
+"""`funreason eval`: a model's answers to a suite, and their score.
+
+A result folder names what made it (`eval.json`), so that answers of other weights, another suite or another prompt are
+never mixed with it. The model is a folder, loaded into this process, or an address (an OpenAI-compatible server).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import Progress
+
+from funreason.bfcl import Case
+from funreason.cli import terminal
+from funreason.cli.app import Setting
+from funreason.cli.config import read_config
+from funreason.cli.scores import (
+    FACTS,
+    OUTPUTS,
+    EvalOptions,
+    compare_results,
+    export_official,
+    print_scores,
+    read_facts,
+    score_folder,
+)
+from funreason.config import ConfigError
+from funreason.evaluate.answers import CaseAnswer, answer_cases, answer_notes, prompter
+from funreason.evaluate.suites import OFFICIAL, Cases, CaseSelection, digest, load_suite, select
+from funreason.policies.endpoint.budget import Spent
+from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, model_path, served_policy
+from funreason.policies.policy import Policy
+from funreason.policies.protocol import ChatError
+from funreason.record.folder import RecordError, write_json
+from funreason.sources.tasks import TOOLBOX
+
+EVALS = Path("evals")
+OK, INTERRUPTED = 0, 130
+MOST_TOKENS, CONTEXT_SHARE = 4_096, 4
+
+
+def evaluate(
+    *,
+    model: str = "toolbox",
+    endpoint_model: str | None = None,
+    key_env: str | None = None,
+    suite: str | None = None,
+    outputs: Path | None = None,
+    compare: Annotated[tuple[Path, Path] | None, Parameter(negative="")] = None,
+    categories: str | None = None,
+    limit: int | None = None,
+    live: Literal["v3", "v4"] = "v4",
+    prompt: Literal["bfcl", "native", "text"] | None = None,
+    max_new_tokens: int | None = None,
+    out: Path | None = None,
+    export: Path | None = None,
+    partial: bool = False,
+    settings: Setting = None,
+) -> int:
+    """Score a model on a suite (greedy decoding), score existing outputs, or compare two results.
+
+    If it is interrupted, the same command continues.
+
+    Parameters
+    ----------
+    model
+        A model folder, or the address of an OpenAI-compatible server (http://host:port/v1); `toolbox` is the
+        embedded one.
+    endpoint_model
+        The name the server knows the model by. Default: the only one it lists.
+    key_env
+        The NAME of the environment variable that holds the server's key.
+    suite
+        `bfcl-v4` (the default, see `funreason bfcl fetch`), `toolbox:new_gate` or another split, or a folder in
+        BFCL's form. With --outputs or --compare: the suite of the results.
+    outputs
+        Score this folder instead of a model: official-form result files, or what an earlier eval wrote.
+    compare
+        Two such folders, old and new: paired by case, per category, significant or not.
+    categories
+        Only these, separated by commas.
+    limit
+        At most this many cases of each category, the first ones: a quick look, no leaderboard number.
+    live
+        What the Live number counts: v4 the call categories, v3 irrelevance and relevance as well.
+    prompt
+        `bfcl` as the leaderboard asks; `native`, `text` as the loop does. Default: bfcl for bfcl-v4, else native.
+    max_new_tokens
+        Longest answer. Default: a quarter of the model's context, at most 4096; 4096 where a server does not say.
+    out
+        Directory for outputs and scores. Default: evals/<suite>-<model>.
+    export
+        Also write the tree that the official `bfcl evaluate` reads, into this fresh folder.
+    partial
+        With --outputs, --compare or --export: accept incomplete categories; missing cases are counted.
+    settings
+        Change one setting, such as --set model.device=cuda or --set budget.requests=5000.
+    """
+    chosen = [name.strip() for name in categories.split(",")] if categories is not None else None
+    options = EvalOptions(suite, chosen, limit, live, prompt, max_new_tokens, out, export, partial)
+    if outputs is not None and compare is not None:
+        raise ConfigError("--outputs scores one folder, --compare two: give one of them")
+    if compare is not None:
+        return compare_results(*compare, options)
+    if outputs is not None:
+        return score_folder(outputs, options)
+    return _evaluate(ModelChoice(model, endpoint_model, key_env), options, settings or [])
+
+
+class ModelChoice(NamedTuple):
+    """The model to evaluate: a folder, or an address with the model's name there and the variable of its key."""
+
+    model: str
+    endpoint_model: str | None = None
+    key_env: str | None = None
+
+    @property
+    def served(self) -> bool:
+        """Whether it is an address."""
+        return "://" in self.model
+
+    @property
+    def name(self) -> str:
+        """The name for the result folder: a folder's name, a server's model, or else its address."""
+        if not self.served:
+            return Path(self.model).resolve().name
+        return Path(self.endpoint_model).name if self.endpoint_model else urlsplit(self.model).netloc
+
+
+class LoadedModel(NamedTuple):
+    """A policy that answers, under the name of `model`: `weights`, with answers of at most `max_new_tokens`."""
+
+    policy: Policy
+    model: str
+    weights: str
+    max_new_tokens: int
+
+    def cost(self) -> str | None:
+        """Requests and tokens at servers, in a sentence; None where no server was asked."""
+        pool = getattr(self.policy.sampler, "pool", None)
+        if pool is None:
+            return None
+        spent: Spent = pool.purse.spent
+        guess = f" ({spent.estimated:,} of them estimated)" if spent.estimated else ""
+        again = f"; {spent.retries:,} sent again, {spent.failed:,} given up" if spent.retries or spent.failed else ""
+        return f"{spent.requests:,} requests, {spent.tokens:,} tokens{guess}{again}"
+
+
+def load_model(choice: ModelChoice, max_new_tokens: int | None, settings: list[str]) -> LoadedModel:
+    """The chosen model, ready to answer; by default with a quarter of its context per answer, at most 4,096 tokens."""
+    make = _served if choice.served else _local
+    return make(choice, max_new_tokens, settings)
+
+
+def longest_answer(folder: Path) -> int:
+    """A quarter of the model's context, at most 4,096 tokens: room for thinking, and for the functions."""
+    try:
+        data = json.loads((folder / "config.json").read_text())
+        context = data.get("text_config", data)["max_position_embeddings"]
+    except (OSError, ValueError, AttributeError, KeyError):
+        return MOST_TOKENS  # the loader is next, and says what is wrong with the folder
+    return min(MOST_TOKENS, int(context) // CONTEXT_SHARE)
+
+
+def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) -> int:
+    suite = options.suite or OFFICIAL
+    out = options.out or EVALS / f"{slug(suite)}-{slug(choice.name)}"
+    cases = load_suite(suite, out)
+    chosen, notes = select(cases, options.categories, options.limit)
+    _check_export(options, cases, chosen)
+    who = load_model(choice, options.max_new_tokens, settings)
+    facts = {
+        "suite": suite if suite == OFFICIAL or suite.startswith(TOOLBOX) else str(Path(suite).resolve()),
+        "suite_digest": digest(cases),
+        "model": who.model,
+        "weights": who.weights,
+        "prompt": options.prompt or ("bfcl" if suite == OFFICIAL else "native"),
+        "max_new_tokens": who.max_new_tokens,
+    }
+    acquire(out, facts)
+    console = terminal.console(soft_wrap=True)
+    console.print(f"{len(chosen)} cases of {suite}, weights {who.weights}, into {out}", markup=False)
+    try:
+        answers = _answers(console, who.policy, str(facts["prompt"]), list(chosen.values()), out)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command continues from here")
+        return INTERRUPTED
+    except ChatError:
+        console.print("stopped; the same command continues from here")
+        raise
+    finally:
+        if (cost := who.cost()) is not None:
+            console.print(cost, markup=False)
+    texts = {answer.id: answer.output for answer in answers.values()}
+    print_scores(console, CaseSelection(chosen, [*notes, *answer_notes(answers, chosen)]), texts, options, out, facts)
+    export_official(console, options, cases, texts)
+    return OK
+
+
+def acquire(out: Path, facts: dict[str, Any]) -> None:
+    """Make `out` the folder of these facts. RecordError when it holds results of other ones."""
+    before = read_facts(out)
+    if before is not None:
+        differing = [name for name in facts if name != "model" and before.get(name) != facts[name]]
+        if differing:
+            said = "; ".join(f"{name} was {before.get(name)!r} and is now {facts[name]!r}" for name in differing)
+            raise RecordError(f"{out} holds other results: {said}. Choose another --out.")
+    elif (out / OUTPUTS).exists():
+        raise RecordError(f"{out / OUTPUTS} has no {FACTS} that says what made it; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / FACTS, facts)
+
+
+def _answers(console: Console, policy: Policy, style: str, cases: list[Case], out: Path) -> dict[str, CaseAnswer]:
+    with Progress(console=console) as progress:
+        bar = progress.add_task("answering", total=len(cases))
+        return answer_cases(
+            policy.sampler,
+            prompter(style, policy.tokenizer, tags=policy.tags, variables=policy.variables),
+            cases,
+            out / OUTPUTS,
+            lambda count: progress.advance(bar, count),
+            tags=policy.tags,
+        )
+
+
+def _check_export(options: EvalOptions, cases: Cases, selected: Cases) -> None:
+    """Raise now what would otherwise only fail after hours of sampling."""
+    if options.export is None:
+        return
+    if (options.export / "result").exists():
+        raise ConfigError(f"--export {options.export}: there are results already; give a fresh folder")
+    ran = {case.category for case in selected.values()}
+    absent = sum(case.category in ran and case.id not in selected for case in cases.values())
+    if absent and not options.partial:
+        raise ConfigError(f"--export: {absent} cases would be missing, where the official command stops; add --partial")
+
+
+def slug(text: str) -> str:
+    """`text` as part of a folder's name."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-")
+
+
+def _local(choice: ModelChoice, max_new_tokens: int | None, settings: list[str]) -> LoadedModel:
+    tokens = max_new_tokens or longest_answer(model_path(choice.model))
+    config = read_config("default", {"model.path": choice.model, "sample.max_new_tokens": tokens}, settings)
+    policy, base = build_policy(config)
+    return LoadedModel(policy, str(model_path(choice.model)), base.id, config.sample.max_new_tokens)
+
+
+def _served(choice: ModelChoice, max_new_tokens: int | None, settings: list[str]) -> LoadedModel:
+    here = {"url": choice.model, "model": choice.endpoint_model, "key_env": choice.key_env}
+    given = {"sample.endpoints": [here], "sample.max_new_tokens": max_new_tokens or MOST_TOKENS}
+    config = read_config("default", given, settings)
+    sampler = endpoint_sampler(config, budget_of(config))
+    if sampler is None:
+        raise ConfigError(f"--model {choice.model} is an address, but sample.endpoints was set to nothing")
+    if max_new_tokens is None and sampler.pool.context:
+        sampler.max_new_tokens = min(sampler.max_new_tokens, sampler.pool.context // CONTEXT_SHARE)
+    policy = served_policy(config, sampler, None, lambda: None)
+    return LoadedModel(policy, choice.model, sampler.weights_id, sampler.max_new_tokens)

@@ -1,0 +1,45 @@
+"""`funreason export`: a run's model and data as folders that others can open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from funreason.cli import terminal
+from funreason.cli.app import RUNS, RunDir, RunName
+from funreason.export.bundle import export_run
+from funreason.record.folder import open_run
+
+
+def export(
+    run: RunName = None,
+    /,
+    *,
+    to: Path,
+    license: str | None = None,
+    data_license: str | None = None,
+    run_dir: RunDir = RUNS,
+) -> int:
+    """Export a run for others: the accepted model with a card, the refined data as Parquet and for LLaMA-Factory.
+
+    Parameters
+    ----------
+    to
+        A new folder.
+    license
+        The model's licence, for its card.
+    data_license
+        The data's licence, for its card.
+    """
+    folder = open_run(run, run_dir)
+    made = export_run(folder, to, license=license, data_license=data_license)
+    console = terminal.console(soft_wrap=True)
+    by_origin = ", ".join(f"{count} {origin}" for origin, count in made.origins.most_common()) or "none"
+    for line in (
+        f"{made.folder / 'model'}: weights {made.weights}, with a card",
+        f"{made.folder / 'data'}: {made.rows} rows of refined data ({by_origin}), with a card",
+        f"{made.folder / 'llamafactory'}: the same in share-gpt form",
+    ):
+        console.print(line, markup=False, highlight=False)
+    if license is None or data_license is None:
+        console.print("no licence is stated; see --license and --data-license", markup=False)
+    return 0

@@ -1,0 +1,190 @@
+"""`funreason plan`: will a configuration fit on the GPUs, and how long will it take."""
+
+from __future__ import annotations
+
+from json import dumps
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from funreason.cli import terminal
+from funreason.cli.app import ConfigName, Setting
+from funreason.cli.config import read_config
+from funreason.config import Config, ConfigError
+from funreason.plan.advice import Assumed, Hardware, Plan
+from funreason.plan.cost_model import CHIPS, PARTS, ReachedSpeed
+from funreason.plan.planning import plan as make_plan
+
+FITS, DOES_NOT = 0, 1
+GIB = 2**30
+
+
+class PlanOptions(NamedTuple):
+    """The options of the command that are not the configuration's; None leaves the chip's own number."""
+
+    gpu: str
+    gpus: int | None
+    gpu_memory: float | None
+    tflops: float | None
+    bandwidth: float | None
+    prompt_tokens: int
+    answer_tokens: int
+    mfu: float
+
+
+def plan(
+    *,
+    config: ConfigName = "default",
+    model: str | None = None,
+    gpu: str = "a100-80",
+    gpus: int | None = None,
+    gpu_memory: float | None = None,
+    tflops: float | None = None,
+    bandwidth: float | None = None,
+    prompt_tokens: int = 400,
+    answer_tokens: int = 382,
+    mfu: float = 0.4,
+    json: bool = False,
+    settings: Setting = None,
+) -> int:
+    """Estimate GPU memory and time for a configuration, before anything starts. Exit code 1 if it does not fit.
+
+    Reads only the model's config.json: no weights, no torch, no hub.
+
+    Parameters
+    ----------
+    model
+        A model folder or a config.json, instead of the configuration's.
+    gpu
+        a100-80, a100-40, h100, h200, l40s, a10, l4, rtx4090 or rtx3090.
+    gpus
+        Number of GPUs. Default: as many as the configuration's update has processes.
+    gpu_memory
+        GiB of each GPU, instead of the chip's own.
+    tflops
+        Dense bf16 TFLOP/s, instead of the chip's own.
+    bandwidth
+        TB/s of its memory, instead of the chip's own.
+    prompt_tokens
+        Mean length of your prompts, tools included.
+    answer_tokens
+        Mean length of answers, thinking included. Default: the paper's mean.
+    mfu
+        The share of the peak that training reaches.
+    json
+        Print everything as JSON: bytes, tokens, seconds.
+    settings
+        Change one setting, such as --set train.update.gradient_checkpointing=true.
+    """
+    options = PlanOptions(gpu, gpus, gpu_memory, tflops, bandwidth, prompt_tokens, answer_tokens, mfu)
+    cfg = read_config(config, {"model.path": model} if model else {}, settings)
+    found = make_plan(cfg, _hardware(options, cfg), _assumed(options))
+    if json:
+        print(dumps(as_data(config, found), indent=2))
+    else:
+        _show(terminal.console(soft_wrap=True), config, found)
+    return DOES_NOT if found.problems else FITS
+
+
+def as_data(name: str, found: Plan) -> dict[str, Any]:
+    """The plan as plain data: bytes, tokens and seconds."""
+    model = found.model
+    return {
+        "config": name,
+        "model": {
+            "name": model.name,
+            "source": model.source,
+            "parameters": model.parameters,
+            "context": model.context,
+        },
+        "hardware": {"gpu": found.hardware.name, "gpus": found.hardware.gpus, **found.hardware.chip._asdict()},
+        "assumed": found.assumed._asdict() | {"pace": found.assumed.pace._asdict()},
+        "phases": [
+            phase._asdict()
+            | {"total": phase.total, "fits": found.fits(phase)}
+            | {"memory": {part: round(size) for part, size in phase.memory.items()}}
+            for phase in found.phases
+        ],
+        "problems": found.problems,
+        "notes": found.notes,
+    }
+
+
+def _hardware(options: PlanOptions, config: Config) -> Hardware:
+    if options.gpu not in CHIPS:
+        raise ConfigError(
+            f"--gpu {options.gpu}: known are {', '.join(CHIPS)}. "
+            "For another, give --gpu-memory, --tflops and --bandwidth."
+        )
+    numbers = {"memory": options.gpu_memory, "tflops": options.tflops, "bandwidth": options.bandwidth}
+    given = {key: value for key, value in numbers.items() if value is not None}
+    if any(value <= 0 for value in given.values()) or (options.gpus is not None and options.gpus < 1):
+        raise ConfigError("--gpus, --gpu-memory, --tflops and --bandwidth must be above 0")
+    wanted = max(config.train.update.launch.processes, config.start.update.launch.processes)
+    return Hardware(options.gpu, CHIPS[options.gpu]._replace(**given), options.gpus or wanted)
+
+
+def _assumed(options: PlanOptions) -> Assumed:
+    if not 0 < options.mfu <= 1 or min(options.prompt_tokens, options.answer_tokens) < 1:
+        raise ConfigError("--mfu must be in (0, 1], --prompt-tokens and --answer-tokens above 0")
+    return Assumed(options.prompt_tokens, options.answer_tokens, ReachedSpeed(mfu=options.mfu))
+
+
+def _show(console: Console, name: str, found: Plan) -> None:
+    model, hardware = found.model, found.hardware
+    count = model.parameters
+    size = f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
+    console.print(f"{name}: {model.name}, {size} parameters ({model.source})")
+    console.print(f"on {hardware.gpus} × {hardware.name}, {hardware.chip.memory:g} GiB each")
+    console.print()
+    console.print(_memory_table(found))
+    console.print()
+    console.print(_work_table(found))
+    console.print()
+    for note in found.notes:
+        console.print(f"· {note}")
+    for problem in found.problems:
+        console.print(f"✗ {problem}", style="bold red")
+    if not found.problems:
+        console.print("✓ everything fits", style="green")
+
+
+def _memory_table(found: Plan) -> Table:
+    table = _table("Memory of the fullest GPU, GiB", "", *(phase.name for phase in found.phases))
+    for part in (part for part in PARTS if any(part in phase.memory for phase in found.phases)):
+        table.add_row(part, *(_gib(phase.memory.get(part)) for phase in found.phases))
+    table.add_row("together", *(_gib(phase.total) for phase in found.phases), style="bold")
+    room = found.hardware.chip.memory * GIB
+    table.add_row("room left", *(_gib(room - phase.total) for phase in found.phases))
+    return table
+
+
+def _work_table(found: Plan) -> Table:
+    table = _table("Work of a round", "phase", "GPUs", "tokens", "time")
+    for phase in found.phases:
+        table.add_row(phase.name, str(phase.gpus), _count(phase.tokens), _time(phase.seconds))
+    rounds = [phase for phase in found.phases if phase.name != "start"]
+    table.add_row("a round", "", _count(sum(p.tokens for p in rounds)), _time(sum(p.seconds for p in rounds)))
+    return table
+
+
+def _table(title: str, *heads: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="", box=None, pad_edge=False)
+    for at, head in enumerate(heads):
+        table.add_column(head, justify="right" if at else "left")
+    return table
+
+
+def _gib(size: float | None) -> str:
+    return "–" if size is None else f"{size / GIB:.1f}"
+
+
+def _count(tokens: float) -> str:
+    return f"{tokens / 1e6:.1f} M" if tokens >= 1e5 else f"{tokens:,.0f}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

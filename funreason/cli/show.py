@@ -1,0 +1,146 @@
+"""`funreason show`: one sample, attempt by attempt: thinking, answer, each judge's verdict, what changed in between.
+
+The record keeps texts and verdicts apart: `sampled.jsonl` has each answer a model drew, without verdicts, and the file
+a sample ended in has its last answer with the verdicts of all attempts in order. A verdict `regenerate` ends an
+attempt. An answer that was re-rendered and sent back again was never drawn, so its text is not in the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from difflib import SequenceMatcher
+
+from rich.text import Text
+
+from funreason.cli.app import RUNS, RunDir, RunName
+from funreason.cli.terminal import console
+from funreason.record.folder import RecordError, RunFolder, open_run
+from funreason.record.plain import plain
+from funreason.record.sample_files import ENDS
+from funreason.types import Outcome, Sample, Verdict
+
+CHANGES_SHOWN = 8
+_COMPARED_WORDS = 2_000
+"""Comparing is quadratic: of a longer text only the beginning is compared."""
+
+
+def show(sample: str, /, *, run: RunName = None, run_dir: RunDir = RUNS) -> int:
+    """Show everything about a sample: query, tools, thinking and call of each attempt, every verdict.
+
+    Parameters
+    ----------
+    sample
+        Its id, or the end of it.
+    """
+    folder = open_run(run, run_dir)
+    drawn, ended = _all_samples(folder)
+    sample_id = _find(sample, drawn.keys() | ended.keys(), folder)
+    last, end = ended.get(sample_id, (None, ""))
+    out = console(soft_wrap=True)
+    for line in story(drawn.get(sample_id, []), last, end):
+        out.print(line)
+    return 0
+
+
+def _find(wanted: str, ids: Set[str], folder: RunFolder) -> str:
+    """The id `wanted`, or the only one that ends with it."""
+    if wanted in ids:
+        return wanted
+    found = sorted(name for name in ids if name.endswith(wanted))
+    if not found:
+        raise RecordError(f"no sample of {folder.path} has the id {wanted} or one that ends with it")
+    if len(found) > 1:
+        some = ", ".join(found[:8]) + (" …" if len(found) > 8 else "")
+        raise RecordError(f"{len(found)} samples of {folder.path} end in {wanted}: {some}. Name one whole.")
+    return found[0]
+
+
+def _all_samples(folder: RunFolder) -> tuple[dict[str, list[Sample]], dict[str, tuple[Sample, str]]]:
+    """By id: every drawn attempt in the order of drawing, and the last end with its name."""
+    drawn: dict[str, list[Sample]] = {}
+    ended: dict[str, tuple[Sample, str]] = {}
+    for path in sorted(folder.path.glob("round-*")):
+        texts = folder.texts(int(path.name.removeprefix("round-")))
+        for sample in texts.get("sampled"):
+            drawn.setdefault(sample.id, []).append(sample)
+        for end in ENDS:
+            ended.update((sample.id, (sample, end)) for sample in texts.get(end))
+    return drawn, ended
+
+
+def story(drawn: Sequence[Sample], ended: Sample | None, end: str) -> Iterator[Text]:
+    """The lines to print for one sample: its `drawn` attempts in order, and how it `ended` (`end` names the file)."""
+    first = ended or drawn[0]
+    yield Text(plain(f"{first.id}  ({first.task.category or 'no category'})  {end or 'not ended yet'}"), style="bold")
+    yield _said("query", first.task.query)
+    for tool in first.task.tools:
+        line = f"tool   {tool['name']}({', '.join(tool['parameters'].get('properties', {}))})"
+        yield Text(plain(line), style="dim")
+    texts = {sample.attempt: sample for sample in drawn if ended is None or sample.attempt <= ended.attempt}
+    groups = by_attempt(ended.verdicts if ended else ())
+    # A sample that could not be regenerated was counted as another attempt, but has no new text and no new verdict.
+    spent = ended is not None and ended.attempt not in texts and 0 < len(groups) <= ended.attempt
+    if ended is not None:
+        texts[len(groups) - 1 if spent else ended.attempt] = ended
+    before: Sample | None = None
+    for attempt in range(max([len(groups), *[k + 1 for k in texts]])):
+        verdicts = groups[attempt] if attempt < len(groups) else ()
+        sample = texts.get(attempt)
+        yield from _attempt(attempt, sample, before, verdicts)
+        before = sample or before
+    if spent:
+        yield Text("\nnothing more could be tried", style="bold")
+
+
+def by_attempt(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
+    """The verdicts of each attempt: a new one begins after a `regenerate`."""
+    groups: list[list[Verdict]] = [[]]
+    for verdict in verdicts:
+        groups[-1].append(verdict)
+        if verdict.outcome == Outcome.REGENERATE:
+            groups.append([])
+    return [tuple(group) for group in groups if group]
+
+
+def _attempt(k: int, sample: Sample | None, before: Sample | None, verdicts: Sequence[Verdict]) -> Iterator[Text]:
+    if sample is None:
+        yield Text(f"\nattempt {k} · its text was not drawn from the model and is not in the record", style="bold")
+    else:
+        cut = " · cut off" if sample.truncated else ""
+        weights = plain(sample.weights_id or "–")
+        yield Text(f"\nattempt {k} · {sample.origin} · weights {weights}{cut}", style="bold")
+        yield _said("think", "(none)" if sample.thinking is None else sample.thinking)
+        yield _said("answer", sample.answer)
+        if before is not None:
+            yield from _changes(before, sample)
+    for v in verdicts:
+        style = "" if v.outcome == Outcome.PASS else "yellow"
+        by = f" [{v.judge}]" if v.judge.startswith("llm:") else ""
+        yield Text(plain(f"  {v.stage}: {v.outcome} {v.reason}{by}  {v.evidence}").rstrip(), style=style)
+        if v.answer:
+            yield Text(plain(f"    offered instead: {v.answer}"), style="dim")
+
+
+def _changes(old: Sample, new: Sample) -> Iterator[Text]:
+    pairs = {"thinking": (old.thinking or "", new.thinking or ""), "answer": (old.answer, new.answer)}
+    changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if not changed:
+        yield Text("change nothing: thinking and answer are those of the attempt before", style="dim")
+    for name, (was, now) in changed.items():
+        yield Text(f"change {name}: {plain(differences(was, now))}", style="dim")
+
+
+def differences(was: str, now: str) -> str:
+    """What was taken out and put in, word by word: `-old +new`, the first few places."""
+    a, b = was.split()[:_COMPARED_WORDS], now.split()[:_COMPARED_WORDS]
+    places = []
+    for kind, i, j, k, n in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if kind != "equal":
+            places.append(" ".join([f"-{' '.join(a[i:j])}"] * (j > i) + [f"+{' '.join(b[k:n])}"] * (n > k)))
+    more = len(places) - CHANGES_SHOWN
+    shown = " … ".join(places[:CHANGES_SHOWN]) + (f" … and {more} more" if more > 0 else "")
+    return shown or "only the spaces between words"
+
+
+def _said(name: str, text: str) -> Text:
+    return Text(f"{name:<6} {plain(text, lines=True)}")

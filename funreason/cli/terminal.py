@@ -1,0 +1,73 @@
+"""What every command shares with the terminal: its console, how an error is printed, where output can be sent.
+
+The console takes text, never markup: paths, reasons and model output may hold square brackets, which read as markup
+restyle the line or raise. Colours come from `rich.text.Text` alone. Text from outside goes through
+`funreason.record.plain` first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+
+from funreason.record.plain import plain
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+KNOWN = {
+    "ConfigError": USAGE,
+    "GraphError": USAGE,
+    "PluginError": USAGE,
+    "DataError": FAILED,
+    "ModelError": FAILED,
+    "RecordError": FAILED,
+    "BfclError": FAILED,
+    "TrackerError": FAILED,
+    "TrainingError": FAILED,
+    "StaleError": FAILED,
+    "BrokenAgent": FAILED,
+    "JudgeFailedCanaries": FAILED,
+    "Interrupted": INTERRUPTED,
+}
+"""Errors that are printed as one sentence, by name: naming the classes would import what raises them."""
+
+
+def console(*, soft_wrap: bool = False, stderr: bool = False) -> Console:
+    """A console that reads no markup and no emoji names and highlights nothing; `soft_wrap` leaves lines whole."""
+    return Console(markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap, stderr=stderr)
+
+
+def explain(error: Exception) -> int:
+    """Print `error` to standard error and return the exit code."""
+    for kind in type(error).__mro__:
+        if kind.__name__ in KNOWN:
+            code = KNOWN[kind.__name__]
+            if code != INTERRUPTED:
+                print(plain(f"funreason: {error}", lines=True), file=sys.stderr)
+            return code
+    if isinstance(error, OSError):
+        print(plain(f"funreason: {error}", lines=True), file=sys.stderr)
+        return FAILED
+    print(plain("".join(traceback.format_exception(error)), lines=True), end="", file=sys.stderr)
+    return FAILED
+
+
+def redirect_output(path: Path) -> None:
+    """Send standard output and error of this process to the end of the file `path` from now on.
+
+    Without such a folder they are discarded: a run that has not begun has none, and must not be given one.
+    """
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except FileNotFoundError:
+        file = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError):  # a terminal that was closed takes nothing
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)

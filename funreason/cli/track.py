@@ -1,0 +1,104 @@
+"""`funreason track`: send a run's record to an experiment tracker; and the child process that `loop --track` starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from funreason.cli import terminal
+from funreason.cli.app import RUNS, RunDir, RunName
+from funreason.record.folder import RunFolder, open_run, read_settings
+from funreason.trackers.adapters import KNOWN, open_tracker
+from funreason.trackers.sending import TrackerError, send
+
+WAIT_S = 60.0
+"""How long a finished run waits for its trackers to send what is left."""
+
+
+class TrackerProcess(NamedTuple):
+    """A tracker that follows a run in its own process."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def track(
+    run: RunName = None,
+    /,
+    *,
+    to: str,
+    follow: Annotated[bool, Parameter(negative="")] = False,
+    pid: Annotated[int | None, Parameter(show=False)] = None,
+    run_dir: RunDir = RUNS,
+) -> int:
+    """Send a run to an experiment tracker, from its record: losses by step, rates and gate by round.
+
+    Parameters
+    ----------
+    to
+        `tensorboard`, `wandb` or `trackio`; each is an extra of the same name.
+    follow
+        Continue until the run ends.
+    """
+    folder = open_run(run, run_dir) if pid is None else RunFolder(Path(str(run)))
+    tracker = open_tracker(to, folder.path / "trackers", folder.name, read_settings(folder))
+    try:
+        sent = send(folder, tracker, follow=follow, pid=pid)
+    except KeyboardInterrupt:
+        tracker.close()
+        return 0
+    terminal.console(soft_wrap=True).print(f"{sent} points of {folder.path} sent to {to}", markup=False)
+    return 0
+
+
+def require_known(names: Sequence[str]) -> None:
+    """Raise TrackerError for a tracker that does not exist: before a run begins, not after it."""
+    for name in names:
+        if name not in KNOWN:
+            raise TrackerError(f"--track {name}: known are {', '.join(KNOWN)}")
+
+
+@contextmanager
+def tracked(folder: RunFolder, names: Sequence[str], console: Console) -> Iterator[None]:
+    """Trackers that follow the run inside the block; a failed one gives one warning, at the end."""
+    children: list[TrackerProcess] = []
+    try:
+        children += [_start(folder, name) for name in names]
+        yield
+    finally:
+        for child in children:
+            _wait(child, console)
+
+
+def _start(folder: RunFolder, name: str) -> TrackerProcess:
+    log = folder.path / f"track-{name}.log"
+    command = [sys.executable, "-m", "funreason", "track", str(folder.path), "--to", name]
+    command += ["--follow", "--pid", str(os.getpid())]
+    with log.open("wb") as stream:
+        # In its own session: Ctrl-C is for the run, and the tracker must still see the run end.
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    return TrackerProcess(name, process, log)
+
+
+def _wait(child: TrackerProcess, console: Console) -> None:
+    try:
+        code = child.process.wait(WAIT_S)
+    except subprocess.TimeoutExpired:
+        child.process.kill()
+        child.process.wait()
+        console.print(f"warning: {child.name} had not sent all after {WAIT_S:.0f} s; see {child.log}", markup=False)
+        return
+    if code:
+        lines = child.log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
+        console.print(f"warning: {child.name}: {lines[-1]} (see {child.log})", markup=False)

@@ -1,0 +1,108 @@
+"""`funreason train`: one SRML training on a data file, with a preview of the mask."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from funreason.agents.references import usable_references
+from funreason.cli.app import Setting
+from funreason.cli.config import read_config
+from funreason.cli.terminal import console
+from funreason.data.reading import read_tasks
+from funreason.loops.updating import update_job
+from funreason.objectives.protocol import Example
+from funreason.policies.factory import build_policy
+from funreason.policies.policy import Policy
+from funreason.record.folder import RecordError
+from funreason.record.plain import plain
+from funreason.training.types import StepReport
+
+
+def train(
+    file: Path,
+    /,
+    *,
+    out: Path | None = None,
+    model: str | None = None,
+    config: str = "default",
+    preview: int = 2,
+    settings: Setting = None,
+) -> int:
+    """Train once with the two-part loss on a data file, and show which tokens count as thinking and as result.
+
+    Parameters
+    ----------
+    file
+        Records with answers; their reference is learnt.
+    out
+        A new folder for the model. Default: the file's name and `-model`, here.
+    model
+        A model folder. Default: the embedded one.
+    config
+        A YAML file, or a name in configs/; its `train.update` part is used.
+    preview
+        Number of samples to preview.
+    settings
+        Change one setting, such as --set train.update.alpha=0.5.
+    """
+    from funreason.training.launch import update
+
+    cfg = read_config(config, {"model.path": model} if model else {}, settings)
+    out = out or Path(f"{file.name.partition('.')[0]}-model")
+    if out.exists() and any(out.iterdir()):
+        raise RecordError(f"{out} is not empty; choose another --out")
+    screen = console()
+    reading = read_tasks(file, strict=cfg.tasks.strict)
+    samples, unusable = usable_references(reading.tasks, 0, prefix="train")
+    screen.print(plain(f"{reading.summary()}; {unusable} without a reference that can be written"))
+    policy, base = build_policy(cfg)
+    examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
+    _preview(screen, examples[:preview], policy, cfg.train.update.max_length)
+    job, work = update_job(cfg.train.update, cfg, base.folder, out), out.with_name(f".{out.name}.update")
+    with policy.offloaded():
+        report, weights_id = update(job, examples, policy.tokenizer, work, on_step=lambda step: _say(screen, step))
+    shutil.rmtree(work, ignore_errors=True)
+    screen.print(
+        f"trained on {report.examples} samples ({len(report.refused)} refused) in {report.steps} steps: "
+        f"{_losses(report.metrics)}. Weights {weights_id} in {plain(out)}"
+    )
+    screen.print(plain(f"computed with {report.how}"))
+    for refusal in report.refused[:10]:
+        screen.print(plain(f"refused {refusal.message}"))
+    return 0
+
+
+def _preview(screen: Console, examples: list[Example], policy: Policy, max_length: int) -> None:
+    from funreason.training.encoding import encode_sample
+    from funreason.training.mask_preview import mask_preview
+    from funreason.training.types import UnusableSample
+
+    for example in examples:
+        try:
+            encoded = encode_sample(
+                example.prompt,
+                example.thinking,
+                example.answer,
+                policy.tokenizer,
+                max_length,
+                sample_id=example.id,
+                tags=policy.tags,
+            )
+        except UnusableSample as error:
+            screen.print(plain(f"no preview: {error}"))
+        else:
+            screen.print(mask_preview(encoded, policy.tokenizer, title=example.id))
+
+
+def _say(screen: Console, step: StepReport) -> None:
+    if step.halved_to is not None:
+        screen.print(f"memory ran out: from here on at most {step.halved_to} tokens in a forward pass")
+    if step.step % 10 == 0 or step.step == step.steps:
+        screen.print(f"step {step.step}/{step.steps}  {_losses(step.metrics)}")
+
+
+def _losses(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name.startswith("loss"))

@@ -1,0 +1,151 @@
+"""`funreason watch` and `replay`: the dashboard over a run's record; and the dashboard that `loop --tui` opens.
+
+That one is a child process of the run, with the terminal to itself: what the run prints goes to `console.log` in its
+folder while it is open, because two programs cannot write to one screen. Quitting or killing it leaves the run as it
+is: the plain live view takes over.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+
+from funreason.cli.app import RUNS, RunDir, RunName
+from funreason.cli.terminal import redirect_output
+from funreason.display.progress import LiveProgress
+from funreason.record.folder import RecordError, RunFolder, command_to_resume, open_run
+
+CONSOLE = "console.log"
+POLL_S = 0.05
+
+
+def watch(
+    run: RunName = None,
+    /,
+    *,
+    against: str | None = None,
+    serve: bool = False,
+    port: int = 8023,
+    run_dir: RunDir = RUNS,
+) -> int:
+    """Open the dashboard on a live or finished run. It only reads; quitting it leaves the run alone.
+
+    Parameters
+    ----------
+    against
+        Another run to compare with.
+    serve
+        Serve it to a browser on this machine instead of this terminal.
+    port
+        The port for --serve, on localhost only.
+    """
+    folder = open_run(run, run_dir)
+    if serve:
+        from funreason.cli.serve import serve_dashboard
+
+        return serve_dashboard(folder, run_dir, port)
+    _require_dashboard()
+    from funreason.tui.app import show
+    from funreason.tui.feed import LiveFeed
+
+    other = None if against is None else open_run(against, run_dir)
+    show(folder, run_dir, lambda found, clock: LiveFeed(found, clock), _put_back, key_map(), other)
+    return 0
+
+
+def replay(run: RunName = None, /, *, speed: float = 1.0, run_dir: RunDir = RUNS) -> int:
+    """Replay a recorded run in the dashboard.
+
+    Parameters
+    ----------
+    speed
+        How many times faster than the run was.
+    """
+    folder = open_run(run, run_dir)
+    if not speed > 0:
+        raise RecordError(f"--speed is {speed:g}; it must be above 0. 1 is the pace the run had.")
+    _require_dashboard()
+    from funreason.tui.app import show
+    from funreason.tui.feed import ReplayFeed
+
+    show(folder, run_dir, lambda found, clock: ReplayFeed(found, clock, speed), None, key_map(), None)
+    return 0
+
+
+def key_map() -> dict[str, str]:
+    """The user's keys by binding id, from `keys.yaml`; RecordError when the file is not of that form."""
+    path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "funreason" / "keys.yaml"
+    if not path.exists():
+        return {}
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path} is not readable YAML: {error}") from error
+    if not isinstance(found, dict) or not all(isinstance(word, str) for pair in found.items() for word in pair):
+        raise RecordError(f"{path} must hold lines such as `view.quit: ctrl+x`; the ids are in the help (?)")
+    return {str(key): str(value) for key, value in found.items()}
+
+
+def _put_back(folder: RunFolder, reason: str) -> str:
+    from funreason.cli.dlq import put_back
+
+    try:
+        return f"{put_back(folder, reason)} samples put back. Resume with: {command_to_resume(folder)}"
+    except RecordError as error:
+        return str(error)
+
+
+def _require_dashboard() -> None:
+    if not sys.stdout.isatty() and "TEXTUAL_DRIVER" not in os.environ:
+        raise RecordError("the dashboard needs a terminal. Without one: funreason status, or funreason report.")
+    if find_spec("textual") is None:
+        raise RecordError("the dashboard needs the extra `tui`: pip install 'funreason[tui]'")
+
+
+def require_terminal() -> None:
+    """RecordError where `loop --tui` could show no dashboard; asked before a run's folder is made."""
+    if not sys.stdout.isatty():
+        raise RecordError("--tui needs a terminal. Without it the run prints one line per phase.")
+    if find_spec("textual") is None:
+        raise RecordError("--tui needs the extra `tui`: pip install 'funreason[tui]'")
+
+
+@contextmanager
+def viewed(folder: RunFolder, console: Console) -> Iterator[None]:
+    """Show the run in the dashboard while the block plays it; waits, at the end, until the dashboard is quit."""
+    terminal = os.dup(1), os.dup(2)
+    redirect_output(folder.path / CONSOLE)
+    done = threading.Event()
+    after = threading.Thread(target=_show_dashboard, args=(terminal, folder, console, done), name="viewer")
+    after.start()
+    try:
+        yield
+    finally:
+        done.set()
+        after.join()
+
+
+def _show_dashboard(terminal: tuple[int, int], folder: RunFolder, console: Console, done: threading.Event) -> None:
+    while not (folder.path / "run.json").exists() and not done.wait(POLL_S):
+        pass  # the run claims its folder itself; there is nothing to read before
+    if not done.is_set():
+        command = [sys.executable, "-m", "funreason", "watch", str(folder.path)]
+        subprocess.run(command, stdout=terminal[0], stderr=terminal[1], check=False)
+    for is_owner, kept in zip((1, 2), terminal, strict=True):
+        os.dup2(kept, is_owner)
+        os.close(kept)
+    if done.is_set():
+        return
+    console.print(f"the dashboard was closed; the run continues. Again: funreason watch {folder.path}")
+    with LiveProgress(folder, console):
+        done.wait()

@@ -1,0 +1,108 @@
+"""Sends a run's record to a tracker, whole or as it grows: each event becomes the points that it completes.
+
+A point is a set of named numbers on one of two axes: `step` for the metrics of optimizer steps, counted through the
+whole run, and `round` for what a round amounts to. A step that a resumed run repeats keeps its number, so no curve is
+drawn twice. Only the record is read, so a failing tracker cannot touch the run: the first failure ends the sending.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, Protocol
+
+from funreason.record.events import AnyEvent, GateDecided, OptimizerStep, RoundEnded
+from funreason.record.folder import RunFolder, alive
+from funreason.record.log import LogReader
+from funreason.record.state import State
+
+POLL_S = 1.0
+Axis = Literal["step", "round"]
+
+
+class Point(NamedTuple):
+    """Numbers by name, such as `update/loss_think`, at `number` on `axis`; `at` is seconds since the epoch."""
+
+    axis: Axis
+    number: int
+    at: float
+    values: dict[str, float]
+
+
+class TrackerError(Exception):
+    """A tracker that is not known, not installed, or failed; the message says which and what to do."""
+
+
+class Tracker(Protocol):
+    """What every tracker does."""
+
+    def write(self, point: Point) -> None:
+        """Draw one point."""
+
+    def close(self) -> None:
+        """Send what is left; nothing is written afterwards."""
+
+
+class Points:
+    """Folds events in order and gives the points that each completes."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self._steps_before: dict[int, int] = {}
+        self._steps = 0
+
+    def of(self, event: AnyEvent) -> Iterator[Point]:
+        """The points of one event: one each for an optimizer step, a gate's decision and the end of a round."""
+        self.state.apply(event)
+        if isinstance(event, OptimizerStep):
+            before = self._steps_before.setdefault(event.round, self._steps)
+            self._steps = max(self._steps, before + event.step)
+            yield Point("step", before + event.step, event.at, {f"update/{k}": v for k, v in event.metrics.items()})
+        elif isinstance(event, GateDecided):
+            yield Point("round", event.round, event.at, _gate(event))
+        elif isinstance(event, RoundEnded):
+            yield Point("round", event.round, event.at, self._round(event.round))
+
+    def _round(self, k: int) -> dict[str, float]:
+        r = self.state.at_round(k)
+        rates = {f"pass_rate/{name}": node.pass_rate for name, node in r.nodes.items()}
+        losses = {f"round/{name}": r.mean(name) for name in r.metric_names() if name.startswith("loss")}
+        values = {name: value for name, value in {**rates, **losses}.items() if value is not None}
+        values |= {f"samples/{fate}": float(count) for fate, count in r.fates.items()}
+        values |= {f"origin/{origin}": float(count) for origin, count in r.origins.items()}
+        return values | {f"seconds/{phase}": seconds for phase, seconds in r.seconds.items()}
+
+
+def _gate(event: GateDecided) -> dict[str, float]:
+    values = {"gate/promoted": float(event.decision == "promote")}
+    for name, score in [("all", event.overall), *event.by_slice.items(), *event.by_category.items()]:
+        if score.total:
+            values[f"gate/{name}/old"] = 100 * score.old / score.total
+            values[f"gate/{name}/new"] = 100 * score.new / score.total
+            values[f"gate/{name}/new_low"], values[f"gate/{name}/new_high"] = 100 * score.low, 100 * score.high
+    return values
+
+
+def send(run: RunFolder, tracker: Tracker, *, follow: bool, pid: int | None = None) -> int:
+    """Send every event there is, and with `follow` those to come until the run ends; how many points were sent.
+
+    `pid` is the process that is about to write the run: while it lives, a run that has not begun is waited for.
+    Raises TrackerError when the tracker fails, whatever its library raised.
+    """
+    reader, points, sent, begun = LogReader(run.events), Points(), 0, False
+    try:
+        while True:
+            life = run.writer_status()  # asked first: what is written before it ends is still read
+            running = life is not None and life.status in ("running", "stale")
+            begun = begun or running
+            for event in reader.events():
+                for point in points.of(event):
+                    tracker.write(point)
+                    sent += 1
+            if not follow or not (running or (not begun and pid is not None and alive(pid))):
+                break
+            time.sleep(POLL_S)
+        tracker.close()
+    except Exception as error:
+        raise TrackerError(f"the tracker failed after {sent} points: {type(error).__name__}: {error}") from error
+    return sent

@@ -1,0 +1,101 @@
+"""The header: which run, its phase and status, speed, time left, and what it uses of the host."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from funreason.display.figures import duration, phase_name, phases_now
+from funreason.display.spans import Line, Span, line
+from funreason.record.folder import WriterStatus
+from funreason.record.state import RoundState, State
+
+PHASE_ORDER = ("sample", "train", "gate")
+ENDED = {"finished": ("✓", "good"), "refused": ("■", "warn"), "interrupted": ("‖", "warn"), "failed": ("✗", "bad")}
+
+
+class HeaderContext(NamedTuple):
+    """What the header shows beside the state: the time, the writing process, and how the log is read."""
+
+    now: float
+    life: WriterStatus | None = None
+    per_s: float | None = None
+    host: str = ""
+    replay: str = ""
+    unknown: int = 0
+    held: bool = False
+    control: bool | None = None
+    opening: float | None = None
+
+
+def header(state: State, name: str, v: HeaderContext) -> tuple[Line, Line]:
+    """Two lines: state of the run, then speed, time and host."""
+    r = state.rounds.get(state.round) or RoundState()
+    where = f"round {state.round}/{state.rounds_planned}" if state.round else "start"
+    phases = [
+        phase_name(state, p) + _progress(state.rounds.get(p.round) or RoundState(), p.phase) for p in phases_now(state)
+    ]
+    first: list[str | Span] = [(" FunReason ", "key"), (f" {state.run or name} ", "head"), f" {where}"]
+    first += [f" · {' + '.join(phases)}"] if phases else []
+    first += ["   ", status_of(state, v)]
+    first += [("  ‖ view held", "warn")] if v.held else []
+    first += [(f"  ! {v.unknown} lines of a kind this version does not know", "warn")] if v.unknown else []
+    return line(*first), line((" ", "plain"), (" · ".join(_facts(state, r, v)), "dim"))
+
+
+def status_of(state: State, v: HeaderContext) -> Span:
+    """The status of the run, each with its own sign."""
+    if v.opening is not None:
+        return (f"… READING THE LOG {100 * v.opening:.0f} %", "warn")
+    if v.replay:
+        return (v.replay, "accent")
+    if v.life is None:
+        return ("? NO run.json: unknown writer", "warn")
+    status = v.life.status
+    if status == "crashed":
+        return ("✗ CRASHED", "bad")
+    if status == "stale":
+        return (f"? STALE {duration(v.life.silent_s)}", "warn")
+    if status in ENDED:
+        sign, role = ENDED[status]
+        return (f"{sign} {status.upper()}", role)
+    return ("‖ PAUSED", "warn") if state.paused else ("● RUNNING", "good")
+
+
+def _facts(state: State, r: RoundState, v: HeaderContext) -> list[str]:
+    end = v.now if running(state, v) else state.last_at
+    facts = [f"elapsed {duration(state.elapsed_s(end))}"] if state.started_at else []
+    left = remaining(state, v.now) if running(state, v) else None
+    facts += [f"ETA {duration(left)}"] if left is not None else []
+    facts += [f"{v.per_s:,.1f} samples/s"] if v.per_s else []
+    facts += [f"weights {state.weights}"] if state.weights else []
+    facts += [v.host] if v.host else []
+    facts += ["read-only: no control socket"] if v.control is False and running(state, v) else []
+    return facts
+
+
+def running(state: State, v: HeaderContext) -> bool:
+    """Whether the run (or its replay) is in progress."""
+    return bool(v.replay) or (v.life is not None and v.life.status in ("running", "stale"))
+
+
+def _progress(r: RoundState, phase: str) -> str:
+    if phase == "sample" and r.todo:
+        return f" {min(r.fates.total(), r.todo)}/{r.todo}"
+    if phase in ("train", "start") and r.steps:
+        return f" {r.steps[-1].step}/{r.steps[-1].steps}"
+    return ""
+
+
+def remaining(state: State, now: float) -> float | None:
+    """Seconds to the end of the run, estimated from finished rounds; None before the first one has finished."""
+    whole = [sum(r.seconds.get(p, 0.0) for p in PHASE_ORDER) for k, r in state.rounds.items() if k and r.ended]
+    if not whole or not state.rounds_planned:
+        return None
+    here = state.rounds.get(state.round)
+    spent = 0.0
+    if here is not None and not here.ended:
+        spent = sum(here.seconds.get(p, 0.0) for p in PHASE_ORDER)
+        spent += sum(max(0.0, now - p.at) for p in phases_now(state) if p.round == state.round)
+    done = sum(1 for k, r in state.rounds.items() if k and r.ended)
+    mean = sum(whole) / len(whole)
+    return max(0.0, mean * (state.rounds_planned - done) - spent)
