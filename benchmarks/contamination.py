@@ -14,7 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-import msgspec
 from rapidfuzz import fuzz, process
 
 from funreason.bfcl import load_cases
@@ -70,7 +69,7 @@ def say_speed(tasks: list[Task], gate: list[str]) -> None:
 def say_disguised(name: str, tasks: list[Task]) -> None:
     """How many gate queries are recognised in another dress."""
     rng = random.Random(0)
-    worn = [msgspec.structs.replace(task, query=disguised(task.query, rng)) for task in tasks]
+    worn = [Task.of(task.id, disguised(task.query, rng), task.tools) for task in tasks]
     screens = {level: ContaminationCheck([task.query for task in tasks], Contamination(near=level)) for level in LEVELS}
     print(f"{name}: {len(worn)} disguised, found by near:", {level: len(s.find(worn)) for level, s in screens.items()})
 

@@ -10,11 +10,11 @@ from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.types import Outcome, Sample, Task, Verdict
 
-TASK = Task("t", "how warm is it", [])
+TASK = Task.of("t", "how warm is it", [])
 
 
 def sample(i, **fields):
-    return Sample(str(i), TASK, "[f()]", **fields)
+    return Sample.of(str(i), TASK, "[f()]", **fields)
 
 
 def samples(n):

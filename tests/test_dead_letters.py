@@ -10,8 +10,10 @@ from funreason.types import Sample, Task, Verdict
 
 
 def failed(i: int, k: int = 1, reason: str = "cot.missing", outcome: str = "drop", attempt: int = 0) -> Sample:
-    task = Task(id=f"t{i}", query="q", tools=[])
-    return Sample(f"r{k}/t{i}/0", task, "[f()]", attempt=attempt, round=k, verdicts=(Verdict("cot", outcome, reason),))
+    task = Task.of(id=f"t{i}", query="q", tools=[])
+    return Sample.of(
+        f"r{k}/t{i}/0", task, "[f()]", attempt=attempt, round=k, verdicts=(Verdict("cot", outcome, reason),)
+    )
 
 
 def end(log: EventLog, folder: RunFolder, sample: Sample, fate: str) -> None:

@@ -24,7 +24,7 @@ from funreason.types import Call, Sample, Task, Verdict
 
 
 def sample(answer="[f(a='x')]", query="f with x", thinking="f, a is x", reference=None):
-    return Sample("s", Task("t", query, TOOLS, reference), answer, thinking)
+    return Sample.of("s", Task.of("t", query, TOOLS, reference), answer, thinking)
 
 
 def judged(stage, made, *models, cache=None, **asking):
@@ -364,7 +364,7 @@ def test_what_was_ruled_on_is_not_asked_again(cache):
 
 
 def changed_id(name):
-    return Sample(name, Task(name, "f with x", TOOLS), "[f(a='x')]", "f, a is x")
+    return Sample.of(name, Task.of(name, "f with x", TOOLS), "[f(a='x')]", "f, a is x")
 
 
 def test_equal_samples_judged_side_by_side_are_asked_once(cache):

@@ -51,8 +51,8 @@ def judged(pool, count=MANY):
         async with pool:
             await pool.connect()
             judge = LlmJudge("cot", Panel([EndpointChat(pool)], PanelSettings()))
-            task = Task("t", "f please", TOOLS)
-            samples = [Sample(f"s{i}", task, "[f(a='x')]", f"words {i}") for i in range(count)]
+            task = Task.of("t", "f please", TOOLS)
+            samples = [Sample.of(f"s{i}", task, "[f(a='x')]", f"words {i}") for i in range(count)]
             asked = [asyncio.create_task(judge(sample)) for sample in samples]
             await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
             for task in asked:  # as the bus does it
@@ -169,7 +169,7 @@ def test_a_model_that_never_closes_its_thinking_is_told_by_name(asker):
         return
     for text in found.values():
         split = split_thinking(text)
-        sample = Sample("s", Task("t", "f please", TOOLS), split.answer, split.thinking, truncated=True)
+        sample = Sample.of("s", Task.of("t", "f please", TOOLS), split.answer, split.thinking, truncated=True)
         assert asyncio.run(judge_response(sample)).reason == "response.unclosed_thinking"
 
 

@@ -150,7 +150,7 @@ def read_samples(path: str | Path, *, format: str = "auto", strict: bool = False
 
 def _sample(read: RecordRead) -> Sample:
     task = msgspec.structs.replace(read.task, reference=None, reference_text=None, reference_thinking=None)
-    return Sample(
+    return Sample.of(
         id=task.id,
         task=task,
         answer=_answer(read),

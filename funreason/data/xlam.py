@@ -23,7 +23,7 @@ def read(record: dict[str, Any], line: int) -> RecordRead:
     reference = _reference(record)
     text = optional_text(record, "response")
     flags = record.get("flags")
-    task = Task(
+    task = Task.of(
         id=record_id(record, line),
         query=query_text(record["query"]),
         tools=tools_field(record.get("tools")),

@@ -62,4 +62,4 @@ def _written(tasks: list[Task], folder: Path, prefix: str) -> Path:
 def case_task(case: Case) -> Task:
     """A case as the model is asked it."""
     query = "\n".join(message["content"] for turn in case.question for message in turn if message["role"] == "user")
-    return Task(id=case.id, query=query, tools=normalise_tools(case.functions), category=case.category)
+    return Task.of(id=case.id, query=query, tools=normalise_tools(case.functions), category=case.category)

@@ -94,7 +94,7 @@ class Session:
         """A message for each task of round `k`: only the task, nothing answered yet."""
         tasks = self.pool.round(k)
         self._note_screened(k, self._replay_tasks(k), self.pool.contaminated_in(k))
-        return [Sample(id=f"r{k}/{task.id}", task=task, answer="", round=k) for task in tasks]
+        return [Sample.of(f"r{k}/{task.id}", task, round=k) for task in tasks]
 
     def bus(self, k: int) -> Bus:
         """The agents of round `k` on the bus."""

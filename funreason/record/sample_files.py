@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from funreason.record.log import RecordError, append, as_line
-from funreason.types import Origin, Sample, Task, Verdict
+from funreason.types import Origin, Sample, Task, Turn, Verdict
 
 ENDS = ("kept", "text", "dropped", "dead")
 """The files a sample can end in; `sampled` holds every attempt a model wrote, ended or not."""
@@ -31,13 +31,10 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
 
     id: str
     task: str
-    answer: str
-    thinking: str | None = None
+    turns: tuple[Turn, ...] = ()
     attempt: int = 0
     round: int = 0
     origin: Origin = "sampled"
-    weights_id: str = ""
-    truncated: bool = False
     verdicts: tuple[Verdict, ...] = ()
 
 

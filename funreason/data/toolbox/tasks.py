@@ -163,7 +163,7 @@ def _others(wanted: Tool, tools: Sequence[Tool], count: int, rng: random.Random)
 
 def _called(requests: list[Request], offered: list[Tool], category: str, rng: random.Random) -> Task:
     rng.shuffle(offered)
-    return Task(
+    return Task.of(
         id="",
         query=query_text(requests, rng),
         tools=[tool.schema() for tool in offered],
@@ -174,7 +174,7 @@ def _called(requests: list[Request], offered: list[Tool], category: str, rng: ra
 
 
 def _refused(requests: list[Request], offered: list[Tool], rng: random.Random) -> Task:
-    return Task(
+    return Task.of(
         id="",
         query=query_text(requests, rng),
         tools=[tool.schema() for tool in offered],
