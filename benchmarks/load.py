@@ -30,7 +30,7 @@ from funreason.agents.sinks import DeadLetterSink, KeptSink, Sink
 from funreason.bus.scheduler import Bus
 from funreason.config import Fcdr
 from funreason.record import events as ev
-from funreason.record.control import Ask, Verb, socket_address
+from funreason.record.control import ControlRequest, Verb, socket_address
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.runtime import journal as journals
@@ -172,7 +172,7 @@ async def ring(folder: Path, verb: Verb) -> None:
     """Ask the run for something, as a viewer does."""
     with socket_address(folder) as address:
         reader, writer = await asyncio.open_unix_connection(address)
-    writer.write(msgspec.json.encode(Ask(verb)) + b"\n")
+    writer.write(msgspec.json.encode(ControlRequest(verb)) + b"\n")
     assert json.loads(await reader.readline())["ok"]
     writer.close()
     await writer.wait_closed()

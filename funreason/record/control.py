@@ -21,7 +21,7 @@ _LONGEST = 100
 """Bytes of an address that every system takes (the limit is 104 to 108)."""
 
 
-class Ask(msgspec.Struct, frozen=True):
+class ControlRequest(msgspec.Struct, frozen=True):
     """What a viewer asks for."""
 
     verb: Verb
@@ -80,7 +80,7 @@ async def ask(folder: Path, verb: Verb) -> Told:
 async def _asked(folder: Path, verb: Verb) -> Told:
     with socket_address(folder) as address:
         reader, writer = await asyncio.open_unix_connection(address)
-    writer.write(msgspec.json.encode(Ask(verb)) + b"\n")
+    writer.write(msgspec.json.encode(ControlRequest(verb)) + b"\n")
     await writer.drain()
     answer = await reader.readline()
     writer.close()

@@ -14,7 +14,7 @@ from types import TracebackType
 
 import msgspec
 
-from funreason.record.control import SOCKET, Ask, Told, Verb, socket_address
+from funreason.record.control import SOCKET, ControlRequest, Told, Verb, socket_address
 from funreason.record.events import Event, LogMessage, Paused
 from funreason.stop import StopRequest
 
@@ -52,7 +52,7 @@ class ControlServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            told = self._do(msgspec.json.decode(await reader.readline(), type=Ask).verb)
+            told = self._do(msgspec.json.decode(await reader.readline(), type=ControlRequest).verb)
         except (msgspec.DecodeError, ValueError) as error:
             told = Told(False, f"not understood: {error}")
         try:
