@@ -44,9 +44,9 @@ PIECES = [
 REFERENCE = [Call("f", {"x": "a"})]
 texts = st.lists(st.one_of(st.text(max_size=20), st.sampled_from(PIECES)), max_size=8).map("".join)
 samples = st.builds(
-    Sample,
+    Sample.of,
     id=texts,
-    task=st.builds(Task, id=st.just("t"), query=texts, tools=st.just([TOOL]), reference=st.just(REFERENCE)),
+    task=st.builds(Task.of, id=st.just("t"), query=texts, tools=st.just([TOOL]), reference=st.just(REFERENCE)),
     answer=texts,
     thinking=st.none() | texts,
     truncated=st.booleans(),
