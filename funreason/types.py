@@ -198,7 +198,7 @@ def changed(sample: Sample, **fields: Any) -> Sample:
 class Weights(NamedTuple):
     """Which weights to use, and the model folder that holds them."""
 
-    weights_id: str
+    id: str
     folder: Path
 
 

@@ -255,7 +255,8 @@ def test_a_sampler_answers_in_order_with_its_draws_seeds_and_settings():
         sampler: Sampler = sampler_of(server, top_p=0.9)
         found = sampler.sample(requests(20, 3))
     assert [[one.text for one in each] for each in found] == [[f"prompt {i}!"] * 3 for i in range(20)]
-    assert all(one.truncated and one.tokens == 4 and one.logprob_sum is None for each in found for one in each)
+    assert all(one.truncated and one.tokens == 4 and one.logprobs is None for each in found for one in each)
+    assert {one.weights_id for each in found for one in each} == {"endpoint:small"}
     assert sampler.weights_id == "endpoint:small"
     sent = {heard.body["prompt"]: heard.body for heard in server.heard}["prompt 4"]
     assert sent["seed"] == draw_seed(7, "r4", 0) < 2**31
@@ -459,3 +460,11 @@ def test_the_configuration_holds_the_variables_name_only(monkeypatch):
     config = check_config({"sample": {"endpoints": [{"url": "http://h/v1", "key_env": "SMALL_KEY"}]}}, "here")
     assert "SMALL_KEY" in dump_config(config)
     assert KEY not in dump_config(config)
+
+
+def test_log_probabilities_are_refused_for_servers_report_those_of_another_distribution():
+    with (
+        ScriptedServer(lambda heard: completion("no")) as server,
+        pytest.raises(ModelError, match="huggingface or vllm"),
+    ):
+        sampler_of(server).sample([Request("r", "prompt", 1, 0, logprobs=True)])

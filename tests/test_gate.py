@@ -98,4 +98,4 @@ def test_a_warm_up_is_measured_on_guards_but_not_refused_by_them(tmp_path):
 
     asyncio.run(play())
     assert [gated.decision for gated in said] == ["promote", "rollback", "promote"]
-    assert evaluator.accepted.weights_id == "w3"
+    assert evaluator.accepted.id == "w3"

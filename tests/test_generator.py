@@ -20,7 +20,8 @@ class Scripted:
 
     def sample(self, requests):
         self.asked += [r.id for r in requests]
-        return [[Completion(self.text.format(id=r.id, i=i), 5, False) for i in range(r.n)] for r in requests]
+        named = {"weights_id": self.weights_id}
+        return [[Completion(self.text.format(id=r.id, i=i), 5, False, **named) for i in range(r.n)] for r in requests]
 
     def too_long(self, request):
         return len(request.prompt) > self.longest

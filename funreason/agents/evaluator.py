@@ -15,7 +15,7 @@ import msgspec
 from funreason.bfcl import check, check_any
 from funreason.gate.items import GateSuite
 from funreason.gate.rule import Rule, SuiteComparison, SuiteResult, by_category, compare, decide, pooled
-from funreason.policies.policy import Ask, Policy
+from funreason.policies.policy import GenerateRequest, Policy
 from funreason.record.events import GateDecided
 from funreason.record.folder import write_json, write_whole
 from funreason.types import Candidate, Weights
@@ -52,8 +52,8 @@ class Evaluator:
         if old is None:
             raise RuntimeError("the evaluator was asked to compare before `set_baseline`")
         old_marks, new_marks = await self.measure(old), await self.measure(new)
-        word = self._decide(candidate.round, old.weights_id == new.weights_id, old_marks, new_marks)
-        gated = self._gated(candidate.round, old.weights_id, new.weights_id, old_marks, new_marks, word)
+        word = self._decide(candidate.round, old.id == new.id, old_marks, new_marks)
+        gated = self._gated(candidate.round, old.id, new.id, old_marks, new_marks, word)
         self.write(gated)
         if gated.decision == "promote":
             self.accepted = new
@@ -65,7 +65,7 @@ class Evaluator:
         if here is None:
             raise RuntimeError("the evaluator was asked to refuse before `set_baseline`")
         marks = await self.measure(here)
-        self.write(self._gated(round, here.weights_id, here.weights_id, marks, marks, ("rollback", reason)))
+        self.write(self._gated(round, here.id, here.id, marks, marks, ("rollback", reason)))
         return here
 
     async def set_baseline(self, weights: Weights) -> None:
@@ -77,23 +77,23 @@ class Evaluator:
         """The measurement of the start as an event: nothing was compared, nothing decided."""
         if self.accepted is None:
             raise RuntimeError("`set_baseline` comes first")
-        here = self.accepted.weights_id
+        here = self.accepted.id
         return self._gated(START, here, here, self.start, self.start, ("start", "measured, nothing compared"))
 
     async def measure(self, weights: Weights) -> dict[str, SuiteResult]:
         """The marks of every suite under `weights`, measured now or read from an earlier measurement."""
-        path = self.folder / f"{weights.weights_id}.json"
+        path = self.folder / f"{weights.id}.json"
         found = json.loads(path.read_text()) if path.exists() else {}
         for suite in self.suites:
             if suite.name not in found:
-                await self.policy.load(weights.folder, weights.weights_id)
+                await self.policy.load(weights)
                 found[suite.name] = list(await self._mark(suite))
                 write_json(path, found)
         return {suite.name: SuiteResult(*found[suite.name]) for suite in self.suites}
 
     async def _mark(self, suite: GateSuite) -> SuiteResult:
-        asks = [Ask(case.id, task) for case, task in zip(suite.cases, suite.tasks, strict=True)]
-        completions = await self.policy.ask(asks, greedy=True)
+        asks = [GenerateRequest(case.id, task) for case, task in zip(suite.cases, suite.tasks, strict=True)]
+        completions = await self.policy.generate(asks, greedy=True)
         outputs = [self.policy.split(answers[0].text).answer for answers in completions]
         self._keep_outputs(suite, [answers[0].text for answers in completions])
         return SuiteResult(

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from funreason.agents.references import reference_sample
 from funreason.bus.agent import Emit
 from funreason.calls.render import CallRenderError
-from funreason.policies.policy import Ask, Policy
+from funreason.policies.policy import GenerateRequest, Policy
 from funreason.policies.protocol import Completion
 from funreason.record.sample_files import SampleFiles
 from funreason.types import Sample, Verdict, Weights, changed
@@ -49,12 +49,12 @@ class Generator:
         return [self._emit(seed, made.get(seed.id), again) for seed in seeds]
 
     async def _ask(self, seeds: list[Sample]) -> list[list[Completion]]:
-        asks = [Ask(seed.id, seed.task, self.k) for seed in seeds]
+        asks = [GenerateRequest(seed.id, seed.task, self.k) for seed in seeds]
         try:
-            return await self.policy.ask(asks)
+            return await self.policy.generate(asks)
         except Exception as fault:
             if getattr(fault, "stops_run", False):  # the run ends here: what was paid for is for whoever takes it up
-                for seed, answers in zip(seeds, self.policy.paid(asks), strict=True):
+                for seed, answers in zip(seeds, self.policy.completed_before_failure(asks), strict=True):
                     if answers:
                         self._read_all(seed, answers)
             raise
@@ -62,7 +62,7 @@ class Generator:
     async def resample(self, samples: list[Sample]) -> list[Sample]:
         """A new answer for each sample, at the attempt it now stands at."""
         owed = [sample for sample in samples if (sample.id, sample.attempt) not in self.drawn]
-        found = await self.policy.ask([Ask(f"{s.id}@{s.attempt}", s.task) for s in owed])
+        found = await self.policy.generate([GenerateRequest(f"{s.id}@{s.attempt}", s.task) for s in owed])
         fresh = {
             s.id: self._read(changed(s, origin="resampled"), answers[0]) for s, answers in zip(owed, found, strict=True)
         }
@@ -72,7 +72,7 @@ class Generator:
 
     async def on_signal(self, name: str, accepted: Weights) -> tuple[str, Weights]:
         """After the gate: answer with the accepted weights."""
-        await self.policy.load(accepted.folder, accepted.weights_id)
+        await self.policy.load(accepted)
         return "ready", accepted
 
     def _ids(self, seed: Sample) -> list[str]:
@@ -99,7 +99,7 @@ class Generator:
             thinking=thinking,
             answer=answer,
             truncated=completion.truncated or not closed,
-            weights_id=self.policy.weights_id,
+            weights_id=completion.weights_id,
         )
 
     async def _draw_again(self, seeds: list[Sample]) -> dict[str, Sample]:
@@ -131,7 +131,7 @@ class ReferenceGenerator:
 
     async def on_signal(self, name: str, accepted: Weights) -> tuple[str, Weights]:
         """After the gate: the accepted weights, as any generator would hold them."""
-        await self.policy.load(accepted.folder, accepted.weights_id)
+        await self.policy.load(accepted)
         return "ready", accepted
 
 

@@ -83,12 +83,12 @@ class Trainer:
         if not chosen.samples:
             self.write(_chosen(round, len(kept), len(stale), chosen, 0, []))
             self.write(LogMessage(level="warning", text="no sample was kept, so nothing was trained", round=round))
-            return "updated", Candidate(round, self.accepted.weights_id, self.accepted.folder)
+            return "updated", Candidate(round, self.accepted.id, self.accepted.folder)
         lesson = UpdateRequest(round, chosen.samples, self.replay, self.start)
         weights, updated, refused = await asyncio.to_thread(self.update, lesson)
         self.write(_chosen(round, len(kept), len(stale), chosen, refused, self.replay))
         self.write(updated)
-        return "updated", Candidate(round, weights.weights_id, weights.folder)
+        return "updated", Candidate(round, weights.id, weights.folder)
 
     def _choose(self, kept: list[Sample]) -> Selection:
         diet = self.diet

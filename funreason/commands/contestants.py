@@ -81,7 +81,7 @@ def _local(asked: Asked, max_new_tokens: int | None, settings: list[str]) -> Con
     tokens = max_new_tokens or longest_answer(model_path(asked.model))
     config = read_config("default", {"model.path": asked.model, "sample.max_new_tokens": tokens}, settings)
     policy, base = build_policy(config)
-    return Contestant(policy, str(model_path(asked.model)), base.weights_id, config.sample.max_new_tokens)
+    return Contestant(policy, str(model_path(asked.model)), base.id, config.sample.max_new_tokens)
 
 
 def _served(asked: Asked, max_new_tokens: int | None, settings: list[str]) -> Contestant:

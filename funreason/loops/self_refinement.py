@@ -41,7 +41,7 @@ async def play_round(world: Session, k: int) -> Weights:
     except (NotFinite, BrokenWeights) as error:  # the update broke the weights: the round is lost, not the run
         accepted = await world.evaluator.refuse(k, f"the update failed: {error}")
     world.finish_round(k)
-    world.journal.write(RoundEnded(round=k, weights=accepted.weights_id))
+    world.journal.write(RoundEnded(round=k, weights=accepted.id))
     return accepted
 
 
@@ -50,7 +50,7 @@ async def sample_and_refine(world: Session, bus: Bus, seeds: list[Sample], k: in
     accepted = world.accepted
     with world.journal.phase(k, "sample", todo=len(seeds) * world.samples_per_task):
         # A gate that held, or a run taken up again, leaves other weights in the model than those accepted.
-        await world.policy.load(accepted.folder, accepted.weights_id)
+        await world.policy.load(accepted)
         world.warn_of_shared_weights(k)
         await world.examine_judges(k, seeds)
         with world.stop.calling(bus.stop):
@@ -223,7 +223,7 @@ def _started(world: Session, folder: RunFolder, past: State, last_heartbeat_at: 
         seed=world.config.seed,
         nodes=list(world.graph.order),
         resumed=bool(past.events),
-        base_weights=world.base.weights_id,
+        base_weights=world.base.id,
         edges=[(e.source, e.outcome, e.target) for e in world.graph.edges if not e.signal],
         last_heartbeat_at=last_heartbeat_at if past.events else 0.0,
     )
@@ -249,7 +249,7 @@ async def _measure_and_warm_up(world: Session) -> None:
     else:
         await _warm_up(world)
     shutil.rmtree(world.journal.folder.checkpoint(START), ignore_errors=True)
-    world.journal.write(RoundEnded(round=START, weights=world.accepted.weights_id))
+    world.journal.write(RoundEnded(round=START, weights=world.accepted.id))
 
 
 async def _warm_up(world: Session) -> None:

@@ -76,9 +76,7 @@ class Session:
         self.screen = screen
         self.panel = panel
         self.graph: Graph = loop_graph(config.fcdr)
-        self.lineage = WeightsHistory(
-            [base.weights_id, *[r.weights for _, r in sorted(past.rounds.items()) if r.ended]]
-        )
+        self.lineage = WeightsHistory([base.id, *[r.weights for _, r in sorted(past.rounds.items()) if r.ended]])
 
     @property
     def accepted(self) -> Weights:
@@ -138,7 +136,7 @@ class Session:
 
     def weights(self, weights_id: str) -> Weights:
         """Weights by id: those of the start, or saved in the run's folder."""
-        if weights_id == self.base.weights_id:
+        if weights_id == self.base.id:
             return self.base
         return Weights(weights_id, self.journal.folder.weights / weights_id)
 
@@ -164,7 +162,7 @@ class Session:
             )
         )
         self.journal.write(updated)
-        return Candidate(round, weights.weights_id, weights.folder)
+        return Candidate(round, weights.id, weights.folder)
 
     def finish_sampling(self, k: int) -> None:
         """Every sample of the round has ended: the verdicts on those in flight are of no more use."""
@@ -203,7 +201,7 @@ class Session:
         return first_attempts(self.past, k, self.config.fcdr.max_attempts)
 
     def _trainer(self, k: int, keeper: KeptSink) -> Trainer:
-        self.lineage.add(self.accepted.weights_id)
+        self.lineage.add(self.accepted.id)
         settings = self.config.train
         counts = settings.counts[k - 1] if 1 <= k <= len(settings.counts) else None
         start = self.accepted if settings.init_from == "accepted" else self.base

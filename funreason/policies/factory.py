@@ -18,7 +18,7 @@ from funreason.config import Config, Endpoint
 from funreason.config.address import Address
 from funreason.errors import ModelError
 from funreason.policies.endpoint.budget import Budget, SpendMeter, Spent
-from funreason.policies.policy import Ask, Policy
+from funreason.policies.policy import GenerateRequest, Policy
 from funreason.policies.protocol import Completion, Sampler, Sync
 from funreason.policies.vllm.environment import prepare
 from funreason.record.events import EndpointUsage
@@ -42,15 +42,15 @@ class ServedPolicy(Policy):
         super().__init__(sampler, tokenizer, **how)
         self.tell = tell
 
-    async def ask(self, asks: Sequence[Ask], *, greedy: bool = False) -> list[list[Completion]]:
-        """The completions of each ask, in order."""
+    async def generate(self, requests: Sequence[GenerateRequest], *, greedy: bool = False) -> list[list[Completion]]:
+        """The completions of each request, in order."""
         try:
-            return await super().ask(asks, greedy=greedy)
+            return await super().generate(requests, greedy=greedy)
         finally:
             self.tell()
 
-    async def load(self, folder: Path, weights_id: str) -> None:
-        """Nothing to do: new weights are the learner's alone."""
+    async def load(self, weights: Weights) -> None:
+        """Does nothing: the learner's weights are not the server's."""
 
 
 class UsageReporter:
@@ -182,7 +182,7 @@ def build_policy(config: Config) -> tuple[Policy, Weights]:
 def _local_sampler(config: Config, base: Weights, model: Any, tokenizer: Any) -> tuple[Sampler, Sync | None]:
     settings, sampling = config.model, config.sample
     given: dict[str, Any] = {
-        "weights_id": base.weights_id,
+        "weights_id": base.id,
         "max_new_tokens": sampling.max_new_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,

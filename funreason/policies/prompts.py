@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from funreason.calls.thinking import THINK_TAGS, Tags
+from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.errors import ModelError
 from funreason.policies.protocol import Dialogue
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from funreason.types import Task
+    from funreason.types import Task, Turn
 
 Messages = list[dict[str, str]]
 Tools = list[dict[str, Any]]
@@ -39,20 +39,27 @@ TEXT_INSTRUCTION = (
 def prompt_text(
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
+    turns: Sequence[Turn] = (),
     *,
     style: str = "native",
     tags: Tags = THINK_TAGS,
     variables: Mapping[str, Any] = NO_VARIABLES,
 ) -> str:
-    """The prompt for `task`, up to and including the opening of the assistant's turn.
+    """The prompt for `task` and the `turns` that followed, up to and including the opening of the assistant's turn.
 
     `variables` are what the template itself knows, such as `enable_thinking` or `date_string`. Raises ModelError when
     the tokenizer has no chat template or its template fails on these messages.
     """
-    if style not in ("native", "text"):
+    if style not in _STYLES:
         raise ModelError(f"prompt style is {style!r}; use 'native' (the template's own tools) or 'text'.")
-    where = f"task {task.id}"
-    return dialogue_text(_asked(task), task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables)
+    messages, where = conversation(task, turns, tags), f"task {task.id}"
+    return dialogue_text(messages, task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables)
+
+
+def conversation(task: Task, turns: Sequence[Turn] = (), tags: Tags = THINK_TAGS) -> Messages:
+    """The messages of `task` and the `turns` that followed, as `{"role", "content"}`; thinking is in its tags."""
+    messages = [{"role": message.role, "content": message.content} for message in task.messages]
+    return messages + [{"role": t.role, "content": join_thinking(t.thinking, t.content, tags)} for t in turns]
 
 
 def dialogue_text(
@@ -86,10 +93,15 @@ def dialogue_text(
 
 
 def task_dialogue(
-    task: Task, *, style: str = "native", tags: Tags = THINK_TAGS, variables: Mapping[str, Any] = NO_VARIABLES
+    task: Task,
+    turns: Sequence[Turn] = (),
+    *,
+    style: str = "native",
+    tags: Tags = THINK_TAGS,
+    variables: Mapping[str, Any] = NO_VARIABLES,
 ) -> Dialogue:
-    """What the prompt for `task` is rendered from, for a server that renders it."""
-    return dialogue_of(_asked(task), task.tools, style=style, tags=tags, variables=variables)
+    """What the prompt for `task` and `turns` is rendered from, for a server that renders it."""
+    return dialogue_of(conversation(task, turns, tags), task.tools, style=style, tags=tags, variables=variables)
 
 
 def dialogue_of(
@@ -127,10 +139,6 @@ def require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
             f"the tokenizer of {tokenizer.name_or_path!r} has no chat template, so no prompt can be made. "
             "Use an instruction-tuned model, or put a chat_template.jinja beside its tokenizer.json."
         )
-
-
-def _asked(task: Task) -> Messages:
-    return [{"role": "user", "content": task.query}]
 
 
 def _native(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:

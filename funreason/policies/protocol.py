@@ -31,7 +31,8 @@ class Dialogue(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True):
     """`n` completions of one prompt. `prompt` is the finished text, chat template included; `id` names the draw.
 
-    A server that renders prompts itself gets the `dialogue` instead, and the prompt is empty.
+    A server that renders prompts itself gets the `dialogue` instead, and the prompt is empty. `logprobs` asks for the
+    log-probability of each token.
     """
 
     id: str
@@ -40,20 +41,26 @@ class Request(msgspec.Struct, frozen=True):
     seed: int
     greedy: bool = False
     dialogue: Dialogue | None = None
+    logprobs: bool = False
 
 
 class Completion(msgspec.Struct, frozen=True):
     """One completion.
 
     `text` excludes the end-of-turn token; `tokens` counts what was generated, that token included; `truncated`
-    means the token limit came before the end of the turn. `logprob_sum` is the natural-log probability of the
-    tokens under the distribution they were drawn from (temperature and top-p applied), None for greedy decoding.
+    means that the token limit came before the end of the turn. `weights_id` names the weights that generated it.
+
+    `token_ids` has one id per token, the end-of-turn token included; it is empty where a server does not say them.
+    `logprobs` has one natural logarithm per token, under the distribution the token was drawn from: softmax(logits /
+    temperature), cut to `top_p`. A greedy token's is under softmax(logits). None unless the request asked for it.
     """
 
     text: str
     tokens: int
     truncated: bool
-    logprob_sum: float | None = None
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] | None = None
+    weights_id: str = ""
 
 
 class Sync(msgspec.Struct, frozen=True):

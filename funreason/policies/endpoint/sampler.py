@@ -47,7 +47,7 @@ class EndpointSampler:
         self.pool = pool
         self.max_new_tokens, self.temperature, self.top_p = max_new_tokens, temperature, top_p
         self.tags = tags
-        self._paid: dict[bytes, list[Completion]] = {}
+        self._completed: dict[bytes, list[Completion]] = {}
         self._unfit: set[bytes] = set()
         self._one_each = False
 
@@ -79,20 +79,20 @@ class EndpointSampler:
         once.
         """
         keys = [_draw_key(request) for request in requests]
-        owed = [request for request, key in zip(requests, keys, strict=True) if key not in self._paid]
+        owed = [request for request, key in zip(requests, keys, strict=True) if key not in self._completed]
         for place, completions in self.answers(owed):
-            self._paid[_draw_key(owed[place])] = completions
-        unfit = [request.id for request, key in zip(requests, keys, strict=True) if key not in self._paid]
+            self._completed[_draw_key(owed[place])] = completions
+        unfit = [request.id for request, key in zip(requests, keys, strict=True) if key not in self._completed]
         if unfit:
             raise PromptTooLong(f"{len(unfit)} prompts do not fit the server's context, the first is {unfit[0]}")
-        found = [self._paid[key] for key in keys]
+        found = [self._completed[key] for key in keys]
         for key in keys:
-            self._paid.pop(key, None)
+            self._completed.pop(key, None)
         return found
 
-    def paid(self, request: Request) -> list[Completion]:
-        """What a call that failed had brought for one of its requests; empty when it had brought nothing."""
-        return self._paid.get(_draw_key(request), [])
+    def completed_before_failure(self, request: Request) -> list[Completion]:
+        """The completions of `request` that a failed call had received; empty where it had received none."""
+        return self._completed.get(_draw_key(request), [])
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[Place, list[Completion]]]:
         """Place and completions of each request, whichever comes first; none for a prompt that does not fit.
@@ -160,13 +160,18 @@ class EndpointSampler:
         return found[: request.n]
 
     async def _ask(self, request: Request, index: int, n: int) -> list[Completion]:
+        if request.logprobs:
+            raise ModelError(
+                f"request {request.id} asks for log-probabilities, and servers report them before temperature and "
+                "top-p are applied. Sample with model.sampler: huggingface or vllm."
+            )
         path, body = _asked(request)
         body |= {"max_tokens": self.max_new_tokens, "temperature": 0.0 if request.greedy else self.temperature}
         if not request.greedy:
             body |= {"seed": draw_seed(request.seed, request.id, index)}
             body |= {"top_p": self.top_p} if self.top_p < 1 else {}
             body |= {"n": n} if n > 1 else {}
-        return _completions(await self.pool.post(path, body), self.tags)
+        return _completions(await self.pool.post(path, body), self.tags, self.weights_id)
 
 
 def draw_seed(seed: int, request_id: str, index: int) -> int:
@@ -186,10 +191,13 @@ def _asked(request: Request) -> tuple[str, dict[str, Any]]:
     return "/chat/completions", body
 
 
-def _completions(answer: Answer, tags: Tags) -> list[Completion]:
+def _completions(answer: Answer, tags: Tags, weights_id: str) -> list[Completion]:
     texts = [choice.written(tags) for choice in answer.choices]
     tokens = _shares(answer.written_tokens, [1 + len(text) for text in texts])
-    return [Completion(*each) for each in zip(texts, tokens, [c.truncated for c in answer.choices], strict=True)]
+    return [
+        Completion(text, count, choice.truncated, weights_id=weights_id)
+        for text, count, choice in zip(texts, tokens, answer.choices, strict=True)
+    ]
 
 
 def _shares(total: int, lengths: list[int]) -> list[int]:

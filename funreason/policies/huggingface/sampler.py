@@ -170,7 +170,7 @@ class HuggingFaceSampler:
             self.model, prefix, [member.request for _, member in members], [i for i, _ in members], self.settings
         )
         decoding.run([group.ids[-1] for group in batch], [len(group.ids) for group in batch])
-        completed = decoding.completions(self.tokenizer)
+        completed = decoding.completions(self.tokenizer, self.weights_id)
         return [(member.place, answers) for (_, member), answers in zip(members, completed, strict=True)]
 
 

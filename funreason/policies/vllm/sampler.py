@@ -103,7 +103,10 @@ class VllmSampler:
             if self.weights_id == UNPROVED:
                 raise ModelError("the vLLM engine holds weights that were not proved; load_weights comes first.")
             outputs = self._run([ids for _, ids in asked], [self._params(request) for request, _ in asked])
-        answers = iter([self._completions(r, out) for (r, _), out in zip(asked, outputs, strict=True)])
+            weights_id = self.weights_id
+        answers = iter(
+            [completions(r, out, self.tokenizer, weights_id) for (r, _), out in zip(asked, outputs, strict=True)]
+        )
         return [next(answers) if request.n else [] for request in requests]
 
     def _take(self, folder: Path, model: PreTrainedModel, weights_id: str) -> Sync:
@@ -138,7 +141,8 @@ class VllmSampler:
         prompts = [ids[-longest:] for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
         most = min(NEW_TOKENS, self.context.max_new_tokens)
         outputs = self._run(prompts, [self._greedy(most)] * len(prompts))
-        return [_said(ids, output.outputs[0]) for ids, output in zip(prompts, outputs, strict=True)]
+        firsts = [output.outputs[0] for output in outputs]
+        return [Said(ids, list(p.token_ids), token_logprobs(p)) for ids, p in zip(prompts, firsts, strict=True)]
 
     def _run(self, prompts: list[list[int]], params: list[Any]) -> list[Any]:
         if not prompts:
@@ -165,11 +169,14 @@ class VllmSampler:
     def _greedy(self, max_tokens: int, n: int = 1) -> Any:
         return _params(n=n, temperature=0.0, max_tokens=max_tokens, stop_token_ids=list(self.end_ids))
 
-    def _completions(self, request: Request, output: Any) -> list[Completion]:
-        parts = sorted(output.outputs, key=lambda part: part.index)
-        return [self._completion(request, part) for part in parts]
 
-    def _completion(self, request: Request, part: Any) -> Completion:
+def completions(request: Request, output: Any, tokenizer: PreTrainedTokenizerBase, weights_id: str) -> list[Completion]:
+    """The completions in vLLM's `output` for `request`, stamped with `weights_id`.
+
+    BrokenWeights when the logits were not finite, ModelError when vLLM ended a completion for a reason of its own.
+    """
+    found = []
+    for part in sorted(output.outputs, key=lambda part: part.index):
         if part.finish_reason not in ("stop", "length"):
             raise ModelError(f"request {request.id}: vLLM ended a completion for the reason {part.finish_reason!r}.")
         if isnan(part.cumulative_logprob):  # vLLM draws all the same, and the proof's prompts may not have met it
@@ -177,12 +184,18 @@ class VllmSampler:
                 f"request {request.id}: the model gave logits that are not finite; its weights are broken. "
                 "Load the last good ones."
             )
-        ended = part.finish_reason == "stop"
-        ids = list(part.token_ids)
-        text = self.tokenizer.decode(
-            ids[: len(ids) - ended], skip_special_tokens=False, clean_up_tokenization_spaces=False
+        ended, ids = part.finish_reason == "stop", tuple(part.token_ids)
+        text = tokenizer.decode(
+            list(ids[: len(ids) - ended]), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        return Completion(str(text), len(ids), not ended, None if request.greedy else part.cumulative_logprob)
+        logprobs = tuple(token_logprobs(part)) if request.logprobs else None
+        found.append(Completion(str(text), len(ids), not ended, ids, logprobs, weights_id))
+    return found
+
+
+def token_logprobs(part: Any) -> list[float]:
+    """The natural log-probability of each token of one of vLLM's completions, as `processed_logprobs` reports it."""
+    return [part.logprobs[i][token].logprob for i, token in enumerate(part.token_ids)]
 
 
 def require_drawable(temperature: float, top_p: float) -> None:
@@ -196,11 +209,7 @@ def _params(**fields: Any) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
+    # Log-probabilities always: they are the only place where vLLM shows that the logits were not finite.
     return SamplingParams(
         detokenize=False, logprobs=0, flat_logprobs=True, output_kind=RequestOutputKind.FINAL_ONLY, **fields
     )
-
-
-def _said(ids: list[int], part: Any) -> Said:
-    tokens = list(part.token_ids)
-    return Said(ids, tokens, [part.logprobs[i][token].logprob for i, token in enumerate(tokens)])
