@@ -84,9 +84,9 @@ class Policy:
         """The accelerator's memory is free for an update inside the block, as far as the sampler can free it."""
         return self.sampler.offloaded() if isinstance(self.sampler, Offloadable) else nullcontext()
 
-    def fits(self, task: Task) -> bool:
+    def fits(self, task: Task, turns: tuple[Turn, ...] = ()) -> bool:
         """Whether the prompt leaves room for an answer in the model's context."""
-        return not self.sampler.too_long(self._request(GenerateRequest("", task)))
+        return not self.sampler.too_long(self._request(GenerateRequest("", task, turns=turns)))
 
     def completed_before_failure(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
         """The completions of each request that a failed `generate` had received; empty where it had received none."""
