@@ -18,11 +18,11 @@ from rapidfuzz import fuzz, process
 
 from funreason.bfcl import load_cases
 from funreason.bfcl.fetch import data_folder
+from funreason.bfcl.prompting import case_task
 from funreason.config import Contamination
 from funreason.data.reading import read_tasks
 from funreason.data.toolbox import generate
 from funreason.gate.contamination import ContaminationCheck
-from funreason.gate.items import case_task
 from funreason.types import Task
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)

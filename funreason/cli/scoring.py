@@ -56,7 +56,7 @@ def evaluate(
     live
         What the Live number counts: v4 the call categories, v3 irrelevance and relevance as well.
     prompt
-        `bfcl` as the leaderboard asks; `native`, `text` as the loop does. Default: bfcl for bfcl-v4, else native.
+        `bfcl` as the leaderboard asks; `native`, `text` as the loop does. Default: bfcl for bfcl-v4, else model.prompt.
     max_new_tokens
         Longest answer. Default: a quarter of the model's context, at most 4096; 4096 where a server does not say.
     out

@@ -55,7 +55,7 @@ def _evaluate(asked: Asked, wanted: Wanted, settings: list[str]) -> int:
         "suite_digest": digest(cases),
         "model": who.model,
         "weights": who.weights,
-        "prompt": wanted.prompt or ("bfcl" if suite == OFFICIAL else "native"),
+        "prompt": wanted.prompt or ("bfcl" if suite == OFFICIAL else who.policy.style),
         "max_new_tokens": who.max_new_tokens,
     }
     claim(out, facts)

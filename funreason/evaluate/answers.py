@@ -9,7 +9,6 @@ one by one is asked for all at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,9 @@ from typing import Any
 import msgspec
 
 from funreason.bfcl import BfclError, Case
-from funreason.bfcl.prompting import case_messages, prompt_messages
+from funreason.bfcl.prompting import case_task, leaderboard_task
 from funreason.calls.thinking import THINK_TAGS, Tags
-from funreason.calls.tools import ToolFormatError, normalise_tools
-from funreason.policies.prompts import NO_VARIABLES, dialogue_of, dialogue_text
+from funreason.policies.prompts import NO_VARIABLES, prompt_text, task_dialogue
 from funreason.policies.protocol import Completion, Dialogue, Request, Sampler, Streaming
 
 CHUNK = 32
@@ -44,16 +42,14 @@ class Answer(msgspec.Struct, frozen=True):
 def prompter(
     style: str, tokenizer: Any, *, tags: Tags = THINK_TAGS, variables: Mapping[str, Any] = NO_VARIABLES
 ) -> PromptOf:
-    """How a case becomes a prompt: `bfcl` as the leaderboard asks, `native` and `text` as the loop does.
+    """How a case becomes a prompt: `bfcl` as the leaderboard asks, `native` and `text` as the loop and its gate do.
 
     Without a tokenizer it becomes the dialogue, which the sampler's server renders.
     """
+    task_of, shown = (leaderboard_task, "plain") if style == "bfcl" else (case_task, style)
     if tokenizer is None:
-        return lambda case: _dialogue(case, style, tags, variables)
-    render = partial(dialogue_text, tokenizer=tokenizer, tags=tags, variables=variables)
-    if style == "bfcl":
-        return lambda case: render(prompt_messages(case), [], style="plain", where=f"case {case.id}")
-    return lambda case: render(case_messages(case), _tools(case), style=style, where=f"case {case.id}")
+        return lambda case: task_dialogue(task_of(case), style=shown, tags=tags, variables=variables)
+    return lambda case: prompt_text(task_of(case), tokenizer, style=shown, tags=tags, variables=variables)
 
 
 def answer_cases(
@@ -122,19 +118,6 @@ def cut_thinking(text: str, tags: Tags = THINK_TAGS) -> str:
     """What stands behind the last closing tag; all of it where there is none."""
     _, closed, tail = text.rpartition(tags[1])
     return tail.lstrip("\n") if closed else text
-
-
-def _tools(case: Case) -> list[dict[str, Any]]:
-    try:
-        return normalise_tools(case.functions)
-    except ToolFormatError as error:
-        raise BfclError(f"case {case.id!r}: {error}") from error
-
-
-def _dialogue(case: Case, style: str, tags: Tags, variables: Mapping[str, Any]) -> Dialogue:
-    if style == "bfcl":
-        return dialogue_of(prompt_messages(case), [], style="plain", variables=variables)
-    return dialogue_of(case_messages(case), _tools(case), style=style, tags=tags, variables=variables)
 
 
 def _fresh(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case], tags: Tags) -> Iterator[list[Answer]]:
