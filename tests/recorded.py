@@ -118,8 +118,8 @@ def write_story(folder: RunFolder, k: int, text: str = HOSTILE) -> str:
         Verdict("cot", "pass"),
     )
     texts = folder.texts(k)
-    texts.put("sampled", sample)
+    texts.append("sampled", sample)
     fields = {"thinking": "sun, then", "answer": "[look(what='sun')]", "attempt": 1, "verdicts": verdicts}
-    texts.put("dropped", changed(sample, origin="repaired", **fields))
+    texts.append("dropped", changed(sample, origin="repaired", **fields))
     texts.close()
     return sample.id

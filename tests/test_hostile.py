@@ -71,7 +71,7 @@ def test_no_judge_raises_and_each_says_something_that_can_be_written(sample):
 @given(sample=samples)
 def test_whatever_a_sample_holds_is_written_and_read_back(tmp_path_factory, sample):
     texts = SampleFiles(tmp_path_factory.mktemp("texts"))
-    texts.put("kept", sample)
+    texts.append("kept", sample)
     texts.close()
     (found,) = texts.get("kept")
     for name in ("id", "answer", "thinking"):

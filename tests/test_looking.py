@@ -29,7 +29,7 @@ def run(tmp_path):
         texts = folder.texts(1)
         for kind, samples in kinds.items():
             for sample in samples:
-                texts.put(kind, sample)
+                texts.append(kind, sample)
         texts.close()
         return folder
 

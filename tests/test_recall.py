@@ -120,7 +120,7 @@ def test_an_end_whose_text_was_written_is_told_and_the_sample_is_not_drawn_again
     folder = RunFolder(tmp_path)
     journal = Journal(folder)
     dead = changed(sample(0), verdicts=(Verdict("one", "drop", "why"),))
-    folder.texts(1).put("dropped", dead)  # killed here, before its event
+    folder.texts(1).append("dropped", dead)  # killed here, before its event
     past = folder.state()
     backfill_end_events(Sink(folder.texts(1), journal.write), past, 1, {})
     assert past.rounds[1].fates == folder.state().rounds[1].fates == {"dropped": 1}
@@ -136,6 +136,6 @@ def test_the_old_end_of_a_sample_that_was_put_back_is_not_taken_for_a_new_one(tm
     past = folder.state()
     backfill_end_events(end, past, 1, {"s0": 3})
     assert not past.ended
-    folder.texts(1).put("kept", changed(sample(0), attempt=3))
+    folder.texts(1).append("kept", changed(sample(0), attempt=3))
     backfill_end_events(end, past, 1, {"s0": 3})
     assert past.rounds[1].fates == {"kept": 1}

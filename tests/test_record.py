@@ -112,7 +112,7 @@ def test_a_line_of_text_has_the_fields_of_a_sample():
 
 def test_a_folder_has_one_writer_for_each_text_and_closes_it_with_the_round(tmp_path):
     folder, open_files = RunFolder(tmp_path), len(os.listdir("/proc/self/fd"))
-    folder.texts(1).put("kept", sample(0))
+    folder.texts(1).append("kept", sample(0))
     assert folder.texts(1) is folder.texts(1)
     folder.sync()
     folder.seal(1)
@@ -121,14 +121,14 @@ def test_a_folder_has_one_writer_for_each_text_and_closes_it_with_the_round(tmp_
 
 def test_a_round_taken_up_after_its_seal_is_whole_again_only_when_sealed_again(tmp_path):
     first = RunFolder(tmp_path)
-    first.texts(1).put("kept", sample(0))
+    first.texts(1).append("kept", sample(0))
     first.seal(1)
     manifest = tmp_path / "round-1" / "manifest.json"
     before = manifest.read_text()
     again = RunFolder(tmp_path)
     again.seal(1)
     assert manifest.read_text() == before
-    again.texts(1).put("kept", sample(1))
+    again.texts(1).append("kept", sample(1))
     assert not manifest.exists()
     again.seal(1)
     assert (
@@ -145,7 +145,7 @@ def test_a_round_without_any_text_can_be_sealed(tmp_path):
 def test_texts_give_back_the_samples_with_their_tasks(tmp_path):
     texts = SampleFiles(tmp_path)
     for i in (0, 1, 0):
-        texts.put("kept", sample(i))
+        texts.append("kept", sample(i))
     texts.close()
     assert list(SampleFiles(tmp_path).get("kept")) == [sample(0), sample(1), sample(0)]
     assert (tmp_path / "tasks.jsonl").read_bytes().count(b"\n") == 2
@@ -153,12 +153,12 @@ def test_texts_give_back_the_samples_with_their_tasks(tmp_path):
 
 def test_a_text_torn_by_a_kill_is_dropped_before_the_next_is_written(tmp_path):
     texts = SampleFiles(tmp_path)
-    texts.put("kept", sample(0))
+    texts.append("kept", sample(0))
     texts.close()
     with (tmp_path / "kept.jsonl").open("ab") as file:
         file.write(b'{"id":"half')
     again = SampleFiles(tmp_path)
-    again.put("kept", sample(1))
+    again.append("kept", sample(1))
     assert [s.id for s in again.get("kept")] == ["s0", "s1"]
 
 

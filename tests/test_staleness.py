@@ -30,7 +30,7 @@ def drained(tmp_path):
     def run(samples: list[Sample], allowed: frozenset[str] | None) -> tuple[list[Sample], list]:
         texts, learnt, events = SampleFiles(tmp_path), [], []
         for each in samples:
-            texts.put("kept", each)
+            texts.append("kept", each)
 
         def update(lesson):
             learnt.extend(lesson.samples)

@@ -70,7 +70,7 @@ class Generator:
     async def _roll_out(self, starts: list[Start]) -> dict[str, Sample]:
         def write(sample: Sample) -> None:
             if (sample.id, sample.attempt) not in self.drawn:  # an interrupted run has written that one
-                self.texts.put("sampled", sample)
+                self.texts.append("sampled", sample)
 
         return await rollout(self.policy, self.environment, starts, write)
 

@@ -25,7 +25,7 @@ class Sink:
 
     def __call__(self, sample: Sample, fate: str) -> None:
         """Record that `sample` ended as `fate`: `kept`, `text`, `dropped` or `dead`."""
-        self.texts.put(fate, sample)
+        self.texts.append(fate, sample)
         self.tell(sample, fate)
 
     def tell(self, sample: Sample, fate: str) -> SampleEnded:

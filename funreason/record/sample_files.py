@@ -1,8 +1,8 @@
 """The texts of a round: tasks, attempts and their ends, one JSON line each, addressed by sample id and attempt.
 
 A task is written once and samples name it by id, because tools are long and a task has many samples.
-Lines are written whole and unbuffered; a torn last line belongs to nobody and is written again. Whoever writes to a
-sealed round unseals it: a manifest promises that its files do not change.
+Lines are written whole and unbuffered; a torn last line is dropped and written again. Writing to a sealed round unseals
+it: a manifest promises that its files do not change.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MANIFEST = "manifest.json"
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A sample as it lies on disk: the fields of `Sample` in their order, with the task's id in place of the task."""
+    """A sample on disk: the fields of `Sample` in their order, with the task's id in place of the task."""
 
     id: str
     task: str
@@ -41,8 +41,8 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
 assert Line.__struct_fields__ == Sample.__struct_fields__
 
 
-class Said(msgspec.Struct, frozen=True):
-    """What a node's judge said of a sample's attempt."""
+class PendingVerdict(msgspec.Struct, frozen=True):
+    """A judge's verdict on an attempt that has not ended."""
 
     id: str
     attempt: int
@@ -58,7 +58,7 @@ class SampleFiles:
         self._files: dict[str, tuple[int, Path]] = {}
         self._known: dict[str, Task] = {}
 
-    def put(self, kind: str, sample: Sample) -> None:
+    def append(self, kind: str, sample: Sample) -> None:
         """Append a sample to `<kind>.jsonl`, and its task to `tasks.jsonl` when it is new."""
         task = sample.task
         if not self._known:
@@ -69,27 +69,27 @@ class SampleFiles:
         id, _, *more = msgspec.structs.astuple(sample)
         self._write(kind, Line(id, task.id, *more))
 
-    def say(self, said: Said) -> None:
+    def append_verdict(self, verdict: PendingVerdict) -> None:
         """Append a verdict to `judged.jsonl`."""
-        self._write(JUDGED, said)
+        self._write(JUDGED, verdict)
 
-    def said(self) -> Iterator[Said]:
+    def verdicts(self) -> Iterator[PendingVerdict]:
         """The verdicts of `judged.jsonl`."""
-        return self._lines(JUDGED, msgspec.json.Decoder(Said))
+        return self._lines(JUDGED, msgspec.json.Decoder(PendingVerdict))
 
     def delete_verdicts(self) -> None:
         """Remove `judged.jsonl`: every sample has ended, and its end holds all its verdicts."""
         self.forget(JUDGED)
 
     def forget(self, kind: str) -> None:
-        """Remove `<kind>.jsonl`, so that it can be written anew."""
+        """Remove `<kind>.jsonl`, so that it can be written again."""
         if kind in self._files:
             os.close(self._files.pop(kind)[0])
         (self.folder / f"{kind}.jsonl").unlink(missing_ok=True)
 
     def get(self, kind: str) -> Iterator[Sample]:
         """The samples of `<kind>.jsonl` in the order they were written."""
-        tasks = self._known or self.tasks()  # whoever writes knows them all
+        tasks = self._known or self.tasks()  # a writer knows them all
         for line in self._lines(kind, msgspec.json.Decoder(Line)):
             yield self._sample(line, tasks)
 
@@ -134,12 +134,12 @@ class SampleFiles:
         (self.folder / MANIFEST).unlink(missing_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         size = os.fstat(file).st_size
-        if size and os.pread(file, 1, size - 1) != b"\n":  # torn by a kill: drop the half line, it is owed again
+        if size and os.pread(file, 1, size - 1) != b"\n":  # torn by a kill: drop the half line, it is written again
             os.ftruncate(file, path.read_bytes().rfind(b"\n") + 1)
         return file
 
     def _lines(self, kind: str, decoder: msgspec.json.Decoder[Any], mark: bytes = b"") -> Iterator[Any]:
-        """The things on the lines that hold `mark`. RecordError names a line that is none of this project's."""
+        """What the lines that contain `mark` hold. RecordError names a line that cannot be decoded."""
         for number, line in enumerate(self._raw(kind), start=1):
             if mark not in line:
                 continue

@@ -15,7 +15,7 @@ from funreason.agents.judges.rules.verdicts import passed
 from funreason.agents.sinks import Sink
 from funreason.record.events import Judged
 from funreason.record.log import LogReader
-from funreason.record.sample_files import ENDS, Said, SampleFiles
+from funreason.record.sample_files import ENDS, PendingVerdict, SampleFiles
 from funreason.record.state import State
 from funreason.runtime.journal import Journal
 from funreason.types import Outcome, Sample, Verdict
@@ -41,7 +41,7 @@ class RecordedVerdicts:
             return
         verdict = after.verdicts[-1] if len(after.verdicts) > len(before.verdicts) else None
         if verdict is not None and not _plain(verdict) and outcome != Outcome.ERROR:
-            self._texts.say(Said(after.id, before.attempt, node, verdict))
+            self._texts.append_verdict(PendingVerdict(after.id, before.attempt, node, verdict))
         self._journal.observe(node, before, outcome, after, seconds)
 
     def judge(self, node: str, agent: Callable[..., Any], *, batched: bool) -> Callable[..., Any]:
@@ -94,7 +94,7 @@ def _logged(journal: Journal, k: int, past: State) -> dict[Key, str]:
 
 def _verdicts(texts: SampleFiles, told: Mapping[Key, str], ended: set[str]) -> dict[Key, Verdict]:
     plain = {key: passed(key[2]) for key, outcome in told.items() if outcome == Outcome.PASS}
-    return plain | {(s.id, s.attempt, s.node): s.verdict for s in texts.said() if s.id not in ended}
+    return plain | {(s.id, s.attempt, s.node): s.verdict for s in texts.verdicts() if s.id not in ended}
 
 
 def _plain(verdict: Verdict) -> bool:

@@ -83,7 +83,7 @@ class CanaryCheck:
         told = []
         for node, said in zip(judges, heard, strict=True):
             for each in said:
-                texts.put(CANARIES, each.canary.sample.judged(each.verdict))
+                texts.append(CANARIES, each.canary.sample.judged(each.verdict))
             told.append(_examined(k, node, said))
         for event in told:
             self.write(event)
