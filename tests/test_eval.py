@@ -363,7 +363,7 @@ def test_answers_that_were_tampered_with_are_named(suite, model, tmp_path, funre
     good = path.read_text()
     for bad, word in (
         ("nonsense\n", ":3: expected an answer"),
-        (good.splitlines(keepends=True)[0], ":3: the id 'multiple_0' stands on an earlier line"),
+        (good.splitlines(keepends=True)[0], ":3: the id 'multiple_0' is on an earlier line"),
         ('{"id": "x", "output": ""}\n', "the first is 'x'"),
     ):
         path.write_text(good + bad)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import examples, tiny_model, tiny_tokenizer
 
-from funreason.policies.cpu_threads import lanes, side_by_side
+from funreason.policies.cpu_threads import num_workers, side_by_side
 from funreason.srml import TrainSettings, train
 from funreason.srml.lanes import LANE_BYTES, lanes_for
 
@@ -95,5 +95,5 @@ def test_lanes_share_out_the_threads_and_give_them_back(threads):
     assert threading.get_ident() not in {thread for *_, thread in seen}
     assert torch.get_num_threads() == 4
     threads(64)
-    assert lanes(CPU) == 4
-    assert lanes(torch.device("meta")) == 1
+    assert num_workers(CPU) == 4
+    assert num_workers(torch.device("meta")) == 1

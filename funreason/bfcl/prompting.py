@@ -1,7 +1,7 @@
 """The prompt that the leaderboard's prompting mode asks with: its role and its parts, in words of our own.
 
-One system message: the task, how to answer, the functions as indented JSON. A system message that stands in the case
-follows it behind a blank line, and the case's dialogue is kept as it is. Functions say which language their values are
+One system message: the task, how to answer, the functions as indented JSON. A system message of the case
+follows it after a blank line, and the case's dialogue is kept as it is. Functions say which language their values are
 written in; for Java and JavaScript every value is announced as a string that holds source text of the real type.
 Scoring never sees any of this: it reads the functions as they are.
 """

@@ -50,7 +50,7 @@ class Contestant(NamedTuple):
         pool = getattr(self.policy.sampler, "pool", None)
         if pool is None:
             return None
-        spent: Spent = pool.purse.spent
+        spent: Spent = pool.meter.spent
         guess = f" ({spent.estimated:,} of them estimated)" if spent.estimated else ""
         again = f"; {spent.retries:,} sent again, {spent.failed:,} given up" if spent.retries or spent.failed else ""
         return f"{spent.requests:,} requests, {spent.tokens:,} tokens{guess}{again}"

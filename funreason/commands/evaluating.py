@@ -19,7 +19,7 @@ from funreason.commands.contestants import Asked, contestant, slug
 from funreason.commands.results import FACTS, OUTPUTS, Wanted, read_facts
 from funreason.commands.scoring import export, report, score_folder
 from funreason.config import ConfigError
-from funreason.evaluate.answers import Answer, answer_cases, answer_notes, prompter
+from funreason.evaluate.answers import CaseAnswer, answer_cases, answer_notes, prompter
 from funreason.evaluate.suites import OFFICIAL, Cases, Selection, digest, load_suite, select
 from funreason.policies.policy import Policy
 from funreason.policies.protocol import ChatError
@@ -92,7 +92,7 @@ def claim(out: Path, facts: dict[str, Any]) -> None:
     write_json(out / FACTS, facts)
 
 
-def _answers(console: Console, policy: Policy, style: str, cases: list[Case], out: Path) -> dict[str, Answer]:
+def _answers(console: Console, policy: Policy, style: str, cases: list[Case], out: Path) -> dict[str, CaseAnswer]:
     with Progress(console=console) as progress:
         bar = progress.add_task("answering", total=len(cases))
         return answer_cases(

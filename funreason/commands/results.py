@@ -18,7 +18,7 @@ from rich.table import Table
 from funreason.bfcl import BfclError
 from funreason.bfcl.files import read_outputs
 from funreason.bfcl.scores import LiveMode
-from funreason.evaluate.answers import Answer, known_only, read_answers
+from funreason.evaluate.answers import CaseAnswer, known_only, read_answers
 from funreason.evaluate.suites import OFFICIAL, Cases, load_suite
 from funreason.record.folder import RecordError, write_json
 
@@ -44,7 +44,7 @@ class Results(NamedTuple):
 
     outputs: dict[str, Any]
     cases: Cases
-    answers: dict[str, Answer]
+    answers: dict[str, CaseAnswer]
 
 
 def read_results(folder: Path, wanted: Wanted) -> Results:

@@ -19,8 +19,8 @@ from funreason.errors import ModelError
 class Address(msgspec.Struct, frozen=True):
     """Where to ask. `url` is the base, usually ending with /v1; `key_env` names an environment variable.
 
-    `extra` goes into the body of every request as it is, `constrains` says whether the server obeys a JSON schema
-    (None: as far as known). ModelError when the address is none, or would carry a secret.
+    `extra` goes into the body of every request as it is. `supports_json_schema` says whether the server obeys a JSON
+    schema; None finds out. ModelError when the address cannot be used, or would carry a secret.
     """
 
     url: str
@@ -28,7 +28,7 @@ class Address(msgspec.Struct, frozen=True):
     key_env: str | None = None
     concurrency: int = 16
     timeout_s: float = 120.0
-    constrains: bool | None = None
+    supports_json_schema: bool | None = None
     extra: dict[str, Any] = {}
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A model's answers to a suite, one line a case in `outputs.jsonl`, so that an interrupted evaluation goes on by id.
+"""A model's answers to a suite, one line per case in `outputs.jsonl`, so that an interrupted evaluation can resume.
 
 Answers are greedy. Everything up to the last `</think>` is cut when an answer is written, as the leaderboard's own
 handlers do, since a scorer must not see thinking. A prompt that leaves no room in the context gets an empty answer,
@@ -29,7 +29,7 @@ Found = tuple[Case, Completion | None]
 """A case with its answer; None where the prompt does not fit."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class CaseAnswer(msgspec.Struct, frozen=True):
     """One case answered. `output` is what is scored, `text` all that the model wrote."""
 
     id: str
@@ -60,8 +60,8 @@ def answer_cases(
     on_progress: Callable[[int], object] = lambda count: None,
     *,
     tags: Tags = THINK_TAGS,
-) -> dict[str, Answer]:
-    """The answers to `cases`, those that stand in `path` already and fresh ones, which are appended to it.
+) -> dict[str, CaseAnswer]:
+    """The answers to `cases`: those in `path` already, and new ones, which are appended to it.
 
     `on_progress` hears how many more are done. Raises BfclError for lines of `path` that are not answers.
     """
@@ -78,29 +78,29 @@ def answer_cases(
     return {case.id: answers[case.id] for case in cases}
 
 
-def read_answers(path: Path) -> dict[str, Answer]:
+def read_answers(path: Path) -> dict[str, CaseAnswer]:
     """The answers in `path` by id. BfclError names the line that is none, or that says an id again."""
-    decoder = msgspec.json.Decoder(Answer)
-    answers: dict[str, Answer] = {}
+    decoder = msgspec.json.Decoder(CaseAnswer)
+    answers: dict[str, CaseAnswer] = {}
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             answer = decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BfclError(f'{path}:{number}: expected an answer {{"id", "output", …}}: {error}') from error
         if answer.id in answers:
-            raise BfclError(f"{path}:{number}: the id {answer.id!r} stands on an earlier line already")
+            raise BfclError(f"{path}:{number}: the id {answer.id!r} is on an earlier line already")
         answers[answer.id] = answer
     return answers
 
 
-def known_only(path: Path, answers: Mapping[str, Answer], cases: Iterable[str]) -> None:
+def known_only(path: Path, answers: Mapping[str, CaseAnswer], cases: Iterable[str]) -> None:
     """Raise BfclError when `path` answers what the suite does not ask."""
     unknown = sorted(answers.keys() - set(cases))
     if unknown:
         raise BfclError(f"{path}: {len(unknown)} answers belong to no case of the suite, the first is {unknown[0]!r}")
 
 
-def answer_notes(answers: Mapping[str, Answer], cases: Mapping[str, Case]) -> list[str]:
+def answer_notes(answers: Mapping[str, CaseAnswer], cases: Mapping[str, Case]) -> list[str]:
     """What a reader of the score should know: prompts that did not fit, answers that were cut."""
     notes = []
     unfit = [answer.id for answer in answers.values() if not answer.fits]
@@ -115,12 +115,12 @@ def answer_notes(answers: Mapping[str, Answer], cases: Mapping[str, Case]) -> li
 
 
 def cut_thinking(text: str, tags: Tags = THINK_TAGS) -> str:
-    """What stands behind the last closing tag; all of it where there is none."""
+    """The text after the last closing tag; all of it where there is no tag."""
     _, closed, tail = text.rpartition(tags[1])
     return tail.lstrip("\n") if closed else text
 
 
-def _fresh(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case], tags: Tags) -> Iterator[list[Answer]]:
+def _fresh(sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case], tags: Tags) -> Iterator[list[CaseAnswer]]:
     if isinstance(sampler, Streaming):
         found = _one_by_one(sampler, prompt_of, cases)
     else:
@@ -152,14 +152,14 @@ def _request(case: Case, prompt_of: PromptOf) -> Request:
     return Request(id=case.id, prompt=prompt, n=1, seed=0, greedy=True)
 
 
-def _answer(case: Case, completion: Completion | None, tags: Tags) -> Answer:
+def _answer(case: Case, completion: Completion | None, tags: Tags) -> CaseAnswer:
     if completion is None:
-        return Answer(case.id, "", fits=False)
-    return Answer(case.id, cut_thinking(completion.text, tags), completion.text, truncated=completion.truncated)
+        return CaseAnswer(case.id, "", fits=False)
+    return CaseAnswer(case.id, cut_thinking(completion.text, tags), completion.text, truncated=completion.truncated)
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Drop a last line that was being written when the process ended: its case is owed again."""
+    """Drop a last line that was being written when the process ended: its case is answered again."""
     data = path.read_bytes() if path.exists() else b""
     if data and not data.endswith(b"\n"):
         with path.open("r+b") as file:

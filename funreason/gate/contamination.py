@@ -1,4 +1,4 @@
-"""Contamination: training tasks whose query stands in the gate, word for word or nearly so.
+"""Contamination: training tasks whose query is in the gate, word for word or nearly so.
 
 Exact: the same words and numbers once case, blanks and punctuation are gone. Near: much the same letters, and no word
 of substance apart: two queries that differ in a number, a name or a thing ask for different calls, however alike they
@@ -32,7 +32,7 @@ _TOKEN = re.compile(r"(?<!\w)[-−]?\d+(?:[.,:/]\d+)*(?!\w)|[^\W_]+")
 
 
 class Finding(NamedTuple):
-    """A task whose query stands in the gate, and the gate's query."""
+    """A task whose query is in the gate, and the gate's query."""
 
     task: Task
     kind: Kind
@@ -61,7 +61,7 @@ class ContaminationCheck:
         ]
 
     def clean(self, tasks: Sequence[Task]) -> list[Task]:
-        """The tasks to go on with: without contaminated ones, or all of them where they are only reported."""
+        """The tasks without the contaminated ones; all of them in mode `report`."""
         if self.settings.mode == "report":
             return list(tasks)
         found = {id(finding.task) for finding in self.find(tasks)}

@@ -1,7 +1,7 @@
 """The gate's items: suites of BFCL-form cases, from a folder, the embedded toolbox, or tasks held back from a file.
 
-Every suite is written into the run's folder in BFCL's file format and read back from there, so what was measured
-stands beside the result and can be given to any other scorer.
+Every suite is written into the run's folder in BFCL's file format and read from there, so that the items are beside
+the result and any other scorer can use them.
 """
 
 from __future__ import annotations

@@ -251,8 +251,8 @@ def _resampler(config: Config, served: EndpointSampler | None, journal: Journal)
     """Endpoints that answer anew what a judge sent back; no model of our own is asked here."""
     if served is None:
         return None
-    account = UsageReporter(served.pool.purse, "regenerator", journal.write)
-    policy = served_policy(config, served, None, partial(account.tell, ROUND))
+    account = UsageReporter(served.pool.meter, "regenerator", journal.write)
+    policy = served_policy(config, served, None, partial(account.report, ROUND))
     texts = journal.folder.texts(ROUND)
     drawn = {(sample.id, sample.attempt): sample for sample in texts.get("sampled")}
     return Generator(policy, texts, 1, drawn).resample

@@ -197,7 +197,7 @@ async def _play(
 async def _play_world(world: Session, folder: RunFolder, past: State, last_heartbeat_at: float) -> None:
     config, journal, stop = world.config, world.journal, world.stop
     journal.write(_started(world, folder, past, last_heartbeat_at))
-    world.policy.listen(journal.synced)
+    world.policy.on_sync(journal.synced)
     for problem in warn_if_it_will_not_fit(config):
         journal.write(LogMessage(level="warning", text=f"the plan says: {problem}"))
     if not past.tasks_read:

@@ -1,4 +1,4 @@
-"""From settings to servers: the pool that samplers and judges ask, one budget for all, and what it cost, as events."""
+"""Builds policies, samplers and server pools from the configuration, and reports what servers cost as events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import msgspec
 from funreason.config import Config, Endpoint
 from funreason.config.address import Address
 from funreason.errors import ModelError
-from funreason.policies.endpoint.budget import Budget, SpendMeter, Spent
+from funreason.policies.endpoint.budget import SharedBudget, SpendMeter, Spent
 from funreason.policies.policy import GenerateRequest, Policy
 from funreason.policies.protocol import Completion, Sampler, Sync
 from funreason.policies.vllm.environment import prepare
@@ -31,60 +31,60 @@ if TYPE_CHECKING:
     from funreason.policies.endpoint.sampler import EndpointSampler
 
 PolicyForRound = Callable[[int], Policy]
-"""Who answers in a round."""
+"""The policy that generates in a given round."""
 NEEDED = ("aiohttp", "tenacity")
 
 
 class ServedPolicy(Policy):
-    """Answers come from endpoints: another model than the one that learns. `tell` is called when it was asked."""
+    """A policy whose completions come from endpoints; `report` is called after each `generate`."""
 
-    def __init__(self, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None], **how: Any) -> None:
+    def __init__(self, sampler: EndpointSampler, tokenizer: Any, report: Callable[[], None], **how: Any) -> None:
         super().__init__(sampler, tokenizer, **how)
-        self.tell = tell
+        self.report = report
 
     async def generate(self, requests: Sequence[GenerateRequest], *, greedy: bool = False) -> list[list[Completion]]:
         """The completions of each request, in order."""
         try:
             return await super().generate(requests, greedy=greedy)
         finally:
-            self.tell()
+            self.report()
 
     async def load(self, weights: Weights) -> None:
         """Does nothing: the learner's weights are not the server's."""
 
 
 class UsageReporter:
-    """Tells what was spent from a purse as an event of `node`, each time it is asked to."""
+    """Writes what a meter spent as events of `node`."""
 
-    def __init__(self, purse: SpendMeter, node: str, write: Callable[[EndpointUsage], None]) -> None:
-        self.purse, self.node, self.write = purse, node, write
-        self._last_error = purse.spent
+    def __init__(self, meter: SpendMeter, node: str, write: Callable[[EndpointUsage], None]) -> None:
+        self.meter, self.node, self.write = meter, node, write
+        self._reported = meter.spent
 
-    def tell(self, round: int) -> None:
-        """Write what came on top since the last time, if anything did."""
-        spent = self.purse.spent
-        fresh, self._last_error = spent.since(self._last_error), spent
+    def report(self, round: int) -> None:
+        """Write what was spent since the last event, if anything was."""
+        spent = self.meter.spent
+        fresh, self._reported = spent.since(self._reported), spent
         if fresh != Spent():
             self.write(EndpointUsage(round=round, node=self.node, **msgspec.structs.asdict(fresh)))
 
 
 def import_in_background() -> None:
-    """Import what servers are asked with, in a thread: much of it is reading certificates."""
-    Thread(target=_import_client, daemon=True).start()
+    """Import the HTTP client in a thread: much of that time is reading certificates."""
+
+    def load() -> None:
+        with suppress(ImportError):  # `endpoint_pool` says what to install
+            import_module("aiohttp")
+
+    Thread(target=load, daemon=True).start()
 
 
-def _import_client() -> None:
-    with suppress(ImportError):  # whoever needs it says what to install
-        import_module("aiohttp")
-
-
-def budget_of(config: Config, past: State | None = None) -> Budget:
-    """The run's budget, less what its record says is spent."""
+def budget_of(config: Config, past: State | None = None) -> SharedBudget:
+    """The run's budget, less what its record says was spent."""
     spent = Spent(**past.paid()) if past is not None else None
-    return Budget(config.budget.tokens, config.budget.requests, spent)
+    return SharedBudget(config.budget.tokens, config.budget.requests, spent)
 
 
-def endpoint_pool(endpoints: Sequence[Endpoint], budget: Budget) -> EndpointPool:
+def endpoint_pool(endpoints: Sequence[Endpoint], budget: SharedBudget) -> EndpointPool:
     """The servers of some settings as one. ModelError for a wrong address, a key that is not set, a missing extra."""
     try:
         from funreason.policies.endpoint.pool import EndpointPool
@@ -98,16 +98,16 @@ def endpoint_pool(endpoints: Sequence[Endpoint], budget: Budget) -> EndpointPool
     )
 
 
-def endpoint_sampler(config: Config, budget: Budget) -> EndpointSampler | None:
-    """A sampler over `sample.endpoints`, which were greeted; None when there are none. ModelError: none answers."""
+def endpoint_sampler(config: Config, budget: SharedBudget) -> EndpointSampler | None:
+    """A connected sampler over `sample.endpoints`; None where none are configured. ModelError when none answers."""
     sampler = _sampler(config, budget)
     if sampler is not None:
         sampler.connect()
     return sampler
 
 
-async def connected_sampler(config: Config, budget: Budget, stop: StopRequest) -> EndpointSampler | None:
-    """As `endpoint_sampler`; Interrupted when a stop is asked for before the servers have answered."""
+async def connected_sampler(config: Config, budget: SharedBudget, stop: StopRequest) -> EndpointSampler | None:
+    """As `endpoint_sampler`; raises Interrupted when the run is stopped before the servers have answered."""
     sampler = _sampler(config, budget)
     if sampler is not None:
         async with sampler.pool as pool:
@@ -115,7 +115,7 @@ async def connected_sampler(config: Config, budget: Budget, stop: StopRequest) -
     return sampler
 
 
-def _sampler(config: Config, budget: Budget) -> EndpointSampler | None:
+def _sampler(config: Config, budget: SharedBudget) -> EndpointSampler | None:
     sampling = config.sample
     if not sampling.endpoints:
         return None
@@ -131,30 +131,30 @@ def _sampler(config: Config, budget: Budget) -> EndpointSampler | None:
     )
 
 
-def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None]) -> Policy:
-    """A policy that asks the servers; the `tokenizer` is used only where prompts are rendered here."""
+def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, report: Callable[[], None]) -> Policy:
+    """A policy over the servers; `tokenizer` is used only where prompts are rendered here."""
     own = tokenizer if config.sample.render == "here" else None
     model = config.model
     return ServedPolicy(
-        sampler, own, tell, style=model.prompt, seed=config.seed, tags=model.think_tags, variables=model.template
+        sampler, own, report, style=model.prompt, seed=config.seed, tags=model.think_tags, variables=model.template
     )
 
 
 def policy_for_round(
     config: Config, learner: Policy, sampler: EndpointSampler | None, write: Callable[[EndpointUsage], None]
 ) -> PolicyForRound:
-    """Who answers the queries of each round: the model that learns, or endpoints in its place."""
+    """The policy of each round: the model that learns, or endpoints in its place."""
     if sampler is None:
         return lambda round: learner
-    account = UsageReporter(sampler.pool.purse, "generator", write)
-    return lambda round: served_policy(config, sampler, learner.tokenizer, partial(account.tell, round))
+    account = UsageReporter(sampler.pool.meter, "generator", write)
+    return lambda round: served_policy(config, sampler, learner.tokenizer, partial(account.report, round))
 
 
 EMBEDDED_MODEL = "toolbox"
 
 
 def build_policy(config: Config) -> tuple[Policy, Weights]:
-    """The model in use, and which weights those are."""
+    """The policy that learns, and the weights it starts with."""
     wait_passively()
     if config.model.sampler == "vllm":
         prepare(config.model.device, compiled=config.model.vllm.enforce_eager is False)
@@ -202,7 +202,7 @@ def _local_sampler(config: Config, base: Weights, model: Any, tokenizer: Any) ->
 
 
 def wait_passively() -> None:
-    """Let idle OpenMP threads sleep: spinning ones cost a shared machine most of its speed. Before torch is loaded."""
+    """Let idle OpenMP threads sleep; spinning ones slow a shared machine down. Call before importing torch."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 

@@ -54,7 +54,7 @@ class Policy:
         self.variables = variables
         self.answered = 0
         self._started = started
-        self._hear: Callable[[str, Sync], None] | None = None
+        self._write_sync: Callable[[str, Sync], None] | None = None
         self._turn = asyncio.Lock()
 
     @property
@@ -62,18 +62,18 @@ class Policy:
         """Which weights answer now."""
         return self.sampler.weights_id
 
-    def listen(self, hear: Callable[[str, Sync], None]) -> None:
-        """Tell `hear` of each sync from now on, and of the engine's start, if there was one."""
-        self._hear = hear
+    def on_sync(self, write: Callable[[str, Sync], None]) -> None:
+        """Call `write` with the weights id of each sync from now on, and for the engine's start, if there was one."""
+        self._write_sync = write
         if self._started is not None:
-            hear(self.weights_id, self._started)
+            write(self.weights_id, self._started)
 
     def prompt(self, task: Task, turns: Sequence[Turn] = ()) -> str:
         """The text the model sees for a task and the turns that followed."""
         return prompt_text(task, self.tokenizer, turns, style=self.style, tags=self.tags, variables=self.variables)
 
     def template_closes_thinking(self, task: Task) -> bool:
-        """Whether the chat template ends the thinking before the model can begin one; not known of a server's."""
+        """Whether the chat template writes an empty thinking itself; False where a server renders the prompt."""
         return self.tokenizer is not None and closes_thinking(self.prompt(task), self.tags)
 
     def split(self, text: str) -> Split:
@@ -81,7 +81,7 @@ class Policy:
         return split_thinking(text, self.tags)
 
     def offloaded(self) -> AbstractContextManager[None]:
-        """The accelerator's memory is free for an update inside the block, as far as the sampler can free it."""
+        """Inside the block the accelerator's memory is free for an update, where the sampler can free it."""
         return self.sampler.offloaded() if isinstance(self.sampler, Offloadable) else nullcontext()
 
     def fits(self, task: Task, turns: tuple[Turn, ...] = ()) -> bool:
@@ -111,9 +111,9 @@ class Policy:
     async def complete(
         self, requests: Sequence[Request], *, temperature: float, max_new_tokens: int
     ) -> list[list[Completion]]:
-        """The completions of finished prompts, drawn otherwise than answers to tasks: for a judge's questions.
+        """The completions of rendered prompts, with settings of their own: for a judge's questions.
 
-        Raises ModelError when the sampler cannot draw otherwise, or when a prompt does not fit.
+        Raises ModelError when the sampler cannot change its settings, or when a prompt does not fit.
         """
         with_settings = getattr(self.sampler, "with_settings", None)
         if with_settings is None:
@@ -129,8 +129,8 @@ class Policy:
         async with self._turn:
             if self.weights_id != weights.id:
                 sync = await asyncio.to_thread(self.sampler.load_weights, weights.folder, weights.id)
-                if sync is not None and self._hear is not None:
-                    self._hear(weights.id, sync)
+                if sync is not None and self._write_sync is not None:
+                    self._write_sync(weights.id, sync)
 
     def _request(self, request: GenerateRequest, *, greedy: bool = False) -> Request:
         id, task, n, turns, logprobs = request

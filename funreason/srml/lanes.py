@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from funreason.policies.cpu_threads import lanes, side_by_side
+from funreason.policies.cpu_threads import num_workers, side_by_side
 from funreason.srml.loss import PartSums, SrmlLoss
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def lanes_for(model: PreTrainedModel) -> int:
     if _drops(model):
         return 1
     size = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
-    return max(1, min(lanes(model.device), LANE_BYTES // max(1, size)))
+    return max(1, min(num_workers(model.device), LANE_BYTES // max(1, size)))
 
 
 def _drops(model: PreTrainedModel) -> bool:

@@ -1,10 +1,10 @@
-"""Random draws that belong to a row, not to a batch.
+"""Decodes one batch, with random draws that depend on the row and not on the batch.
 
 Each row has a 64-bit key made of (seed, request id, completion index); the uniform for a step is a hash of key
 and step. No generator state exists, so dropping a neighbour, splitting a batch or resuming a run changes no draw.
 What remains is floating point: a batch of another shape may round a logit differently in its last bits, and the
 uniform may fall into that gap. In float32 that changed 1 of 1,024 completions of 68 tokens between batches of 512 and
-of 256 rows: the other one is as good a draw.
+of 256 rows; both are valid draws.
 """
 
 from __future__ import annotations
@@ -86,10 +86,8 @@ def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     return torch.zeros_like(probabilities).scatter_(-1, order, ordered)
 
 
-# One batch being decoded: rows that run, rows that ended, and the step between.
-#
-# A row that ended goes on being computed until enough have ended to make dropping them worth the copy; what it
-# produces then is never read. Prompts leave the shared prefix when their last row has ended.
+# A row that ended is computed until enough rows have ended to make dropping them worth the copy; its further tokens are
+# never read. Prompts leave the shared prefix when their last row has ended.
 
 # Copying the remaining rows costs about as much as one step of attention, so an eighth pays itself back in eight.
 DROP_SHARE = 1 / 8
@@ -110,7 +108,7 @@ class Rows:
     """The rows still in the batch; every array has one entry per row."""
 
     place: Tensor
-    """Where the row's result stands among all rows of the batch."""
+    """The row's index among all rows of the batch."""
     position: Tensor
     """The position of the next token the row will read."""
     keys: Keys
@@ -252,7 +250,7 @@ class Decoding:
 
 
 def _place_among_equals(prompt: Tensor) -> Tensor:
-    """How many rows of the same prompt stand before each row; `prompt` [R] ascends."""
+    """How many rows of the same prompt precede each row; `prompt` [R] ascends."""
     places = torch.arange(len(prompt), device=prompt.device)
     first = torch.searchsorted(prompt.contiguous(), prompt.contiguous())
     return places - first

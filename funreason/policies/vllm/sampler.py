@@ -1,8 +1,8 @@
-"""Sampling with a vLLM engine in this process, which takes each round's new weights alive.
+"""Samples with a vLLM engine in this process, which loads each round's new weights without a restart.
 
-After the start and after every change of weights the engine's greedy words are compared with those of a transformers
-model read from the same folder (see `proof`); the first difference is a ModelError, and until the proof is given the
-sampler has no weights id. Draws belong to (seed, id, index) as in the other sampler, but are vLLM's own.
+After the start and after every change of weights the engine's greedy answers are compared with those of a transformers
+model read from the same folder (see `weight_sync_check`); a difference is a ModelError, and until the check has passed
+the sampler has no weights id. (seed, id, index) decide the draws as in the other sampler, but the draws are vLLM's own.
 """
 
 from __future__ import annotations
@@ -24,17 +24,24 @@ from funreason.policies.model_files import load_model, require_same_vocabulary, 
 from funreason.policies.protocol import Completion, Request, Sync
 from funreason.policies.tokens import Context, end_ids, known_ids, require_distribution
 from funreason.policies.vllm.engine import EngineSettings, start_engine
-from funreason.policies.weight_sync_check import NEW_TOKENS, TOLERANCES, Said, find_mismatch, proof_prompts, refusal
+from funreason.policies.weight_sync_check import (
+    NEW_TOKENS,
+    TOLERANCES,
+    GreedyAnswer,
+    find_mismatch,
+    proof_prompts,
+    refusal,
+)
 
 HOTTEST = 2.0
 UNPROVED = ""
-"""The weights id while nobody knows what the engine would answer with."""
+"""The weights id while the engine's weights are not checked."""
 
 
 class VllmSampler:
     """Sampler over a vLLM engine. One `sample` runs at a time; the engine batches its requests by itself.
 
-    One engine for a process: vLLM's process groups are global, and the first engine to go takes them along.
+    One engine per process: vLLM's process groups are global, and the first engine to end closes them.
 
     `folder` holds the weights to start with and `model` is those weights in transformers, needed for the first proof
     only. `max_new_tokens`, `temperature` and `top_p` are as for HuggingFaceSampler; `started` says what the start cost.
@@ -82,9 +89,10 @@ class VllmSampler:
         return self.context.too_long(request)
 
     def load_weights(self, model_or_path: PreTrainedModel | str | Path, weights_id: str) -> Sync:
-        """Give the live engine this folder's (or model's) weights, forget what is cached, and prove it.
+        """Give the live engine this folder's (or model's) weights, empty its caches, and check its answers.
 
-        ModelError when the engine cannot take them or does not answer with them, BrokenWeights when none could.
+        Raises ModelError when the engine cannot load them or does not answer with them, BrokenWeights when their logits
+        are not finite.
         """
         if isinstance(model_or_path, PreTrainedModel):
             with TemporaryDirectory() as offloaded:
@@ -123,7 +131,7 @@ class VllmSampler:
             return self._proved(model, weights_id, time.perf_counter() - before)
 
     def _proved(self, model: PreTrainedModel, weights_id: str, seconds: float, *, started: bool = False) -> Sync:
-        """Compare greedy words with `model`'s; only then do the weights get their name."""
+        """Compare greedy answers with `model`'s; set the weights id when they agree."""
         before = time.perf_counter()
         was_training = model.training
         model.train(False)
@@ -133,16 +141,16 @@ class VllmSampler:
             raise refusal(model, found, self.tokenizer, weights_id)
         model.train(was_training)
         self.weights_id = weights_id
-        return Sync(seconds, time.perf_counter() - before, sum(len(said.tokens) for said in answers), started)
+        return Sync(seconds, time.perf_counter() - before, sum(len(answer.tokens) for answer in answers), started)
 
-    def _proof_answers(self) -> list[Said]:
+    def _proof_answers(self) -> list[GreedyAnswer]:
         longest = self.context.longest_prompt
         texts = proof_prompts(self.tokenizer)
         prompts = [ids[-longest:] for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
         most = min(NEW_TOKENS, self.context.max_new_tokens)
         outputs = self._run(prompts, [self._greedy(most)] * len(prompts))
         firsts = [output.outputs[0] for output in outputs]
-        return [Said(ids, list(p.token_ids), token_logprobs(p)) for ids, p in zip(prompts, firsts, strict=True)]
+        return [GreedyAnswer(ids, list(p.token_ids), token_logprobs(p)) for ids, p in zip(prompts, firsts, strict=True)]
 
     def _run(self, prompts: list[list[int]], params: list[Any]) -> list[Any]:
         if not prompts:
