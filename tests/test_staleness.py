@@ -38,7 +38,7 @@ def drained(tmp_path):
 
         diet = SelectionSettings("judged", 9, {}, None, 1.0, 0, allowed)
         here = Weights("w1", tmp_path)
-        asyncio.run(Trainer(texts.put, texts, diet, [], here, here, update, events.append).on_signal("drained", 1))
+        asyncio.run(Trainer(texts.append, texts, diet, [], here, here, update, events.append).on_signal("drained", 1))
         return learnt, events
 
     return run
