@@ -82,8 +82,8 @@ def samples(workload: ModuleType, n: int) -> Iterator[Sample]:
     """The workload's samples as typed messages, made as they are pulled."""
     for i in range(n):
         made = workload.make_sample(i)
-        task = Task(id=str(i), query=made["query"], tools=made["tools"])
-        yield Sample(id=str(i), task=task, answer=made["answer"], thinking=made["cot"])
+        task = Task.of(id=str(i), query=made["query"], tools=made["tools"])
+        yield Sample.of(id=str(i), task=task, answer=made["answer"], thinking=made["cot"])
 
 
 def play(workload: ModuleType, n: int, delay: float) -> dict[str, float]:

@@ -14,16 +14,15 @@ import sys
 import time
 from pathlib import Path
 
-import msgspec
 from rapidfuzz import fuzz, process
 
 from funreason.bfcl import load_cases
 from funreason.bfcl.cases import data_folder
+from funreason.bfcl.prompting import case_task
 from funreason.config import Contamination
 from funreason.data.reading import read_tasks
 from funreason.data.toolbox import generate
 from funreason.gate.contamination import ContaminationCheck
-from funreason.gate.items import case_task
 from funreason.types import Task
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -72,7 +71,7 @@ def say_speed(tasks: list[Task], gate: list[str]) -> None:
 def say_disguised(name: str, tasks: list[Task]) -> None:
     """How many gate queries are recognised in another dress."""
     rng = random.Random(0)
-    worn = [msgspec.structs.replace(task, query=disguised(task.query, rng)) for task in tasks]
+    worn = [Task.of(task.id, disguised(task.query, rng), task.tools) for task in tasks]
     screens = {
         level: ContaminationCheck([task.query for task in tasks], Contamination(near_threshold=level))
         for level in LEVELS

@@ -160,7 +160,7 @@ def _output(task: Task, outputs: list[str], draw: random.Random, i: int) -> str:
 
 def _sample(i: int, task: Task, text: str, draw: random.Random) -> Sample:
     thinking, answer, closed = split_thinking(text)
-    return Sample(f"{i}/{task.id}", task, answer, thinking, round=1, truncated=not closed and draw.random() < 0.5)
+    return Sample.of(f"{i}/{task.id}", task, answer, thinking, round=1, truncated=not closed and draw.random() < 0.5)
 
 
 def read_lines(path: Path, limit: int) -> list[str]:

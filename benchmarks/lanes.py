@@ -74,12 +74,12 @@ def at_most(lanes: int | None) -> Iterator[None]:
     """No more lanes than this inside the block."""
     from funreason.policies import cpu_threads as threads
 
-    before = threads.MOST_LANES
-    threads.MOST_LANES = before if lanes is None else lanes
+    before = threads.MAX_WORKERS
+    threads.MAX_WORKERS = before if lanes is None else lanes
     try:
         yield
     finally:
-        threads.MOST_LANES = before
+        threads.MAX_WORKERS = before
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ TOOL: dict[str, Any] = {
     "description": "The weather of a place.",
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
-TASK = Task("task", "What is the weather in Bonn?", [TOOL], category="simple")
+TASK = Task.of("task", "What is the weather in Bonn?", [TOOL], category="simple")
 ANSWERS = {
     "kept": "[get_weather(city='Bonn')]",
     "re-rendered": '[{"name": "get_weather", "arguments": {"city": "Bonn"}}]',
@@ -81,7 +81,7 @@ def samples(count: int, k: int = 1) -> Iterator[Sample]:
     """Samples whose answers take turns."""
     answers = list(ANSWERS.values())
     for i in range(count):
-        yield Sample(f"r{k}/{i}", TASK, answers[i % len(answers)], "", round=k)
+        yield Sample.of(f"r{k}/{i}", TASK, answers[i % len(answers)], "", round=k)
 
 
 def bus_of(folder: RunFolder, journal: Journal, k: int, past: State) -> Bus:
@@ -159,7 +159,7 @@ async def _minute(folder: RunFolder, journal: Journal, stop: StopRequest, minute
     bus = bus_of(folder, journal, k, State())
     with journal.phase(k, "sample", todo=PER_MINUTE), stop.calling(bus.stop):
         made = enumerate(samples(PER_MINUTE))
-        await bus.drain(Sample(f"r{k}/{minute}/{i}", TASK, sample.answer, round=k) for i, sample in made)
+        await bus.drain(Sample.of(f"r{k}/{minute}/{i}", TASK, sample.answer, round=k) for i, sample in made)
     for verb in ("pause", "go_on"):
         await ring(folder.path, verb)
     if minute % ROUND_MINUTES == ROUND_MINUTES - 1:

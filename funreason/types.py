@@ -1,4 +1,4 @@
-"""The things that travel: tasks, samples, verdicts. Data only, no behaviour beyond making a changed copy.
+"""The things that travel: tasks, samples, verdicts. Data only: constructors, properties and changed copies.
 
 All are frozen msgspec structs: a message that two nodes hold cannot be changed under either of them,
 and encoding one costs well under a microsecond.
@@ -34,15 +34,23 @@ class Call(msgspec.Struct, frozen=True):
     arguments: dict[str, Any]
 
 
-class Task(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A query, the tools offered, and what is known of the right answer.
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One message of a conversation. `role` is "system", "user", "assistant" or "tool"."""
 
-    `tools` are normalised: `{"name", "description", "parameters": {"type": "object", "properties", "required"}}`.
-    `reference` None means nobody knows the answer; `[]` means no call is right (see `reference_text`).
+    role: str
+    content: str
+
+
+class Task(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the model is asked, the tools it is offered, and what is known of the right answer.
+
+    `messages` is the conversation up to the model's first turn. `tools` are normalised:
+    `{"name", "description", "parameters": {"type": "object", "properties", "required"}}`.
+    `reference` None means that the right answer is unknown; `[]` means no call is right (see `reference_text`).
     """
 
     id: str
-    query: str
+    messages: tuple[Message, ...]
     tools: list[dict[str, Any]]
     reference: list[Call] | None = None
     reference_text: str | None = None
@@ -50,6 +58,20 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     category: str = ""
     source: str = ""
     flags: list[str] = []
+
+    @classmethod
+    def of(
+        cls, id: str, query: str, tools: list[dict[str, Any]], reference: list[Call] | None = None, **fields: Any
+    ) -> Task:
+        """A task that asks one thing: `query` becomes its only message, from the user."""
+        return cls(id, (Message("user", query),), tools, reference, **fields)
+
+    @property
+    def query(self) -> str:
+        """What the user says: the text of the user's message, or of all of them, one a line."""
+        if len(self.messages) == 1 and self.messages[0].role == "user":
+            return self.messages[0].content
+        return "\n".join(message.content for message in self.messages if message.role == "user")
 
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,19 +88,82 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     """What each vote of language models scored, 0 to 1; None for one that was not heard."""
 
 
+class Turn(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One turn of a conversation after the task's messages: the model's ("assistant") or a tool's result ("tool").
+
+    `content` is what follows the thinking, stripped; `thinking` is None where the model wrote no tags.
+    `truncated` means that the token limit came before the end of the turn, or that the thinking was never closed.
+    `token_ids` and `logprobs` (natural logarithms, one per token) are kept only where they were asked for.
+    """
+
+    role: str
+    content: str
+    thinking: str | None = None
+    truncated: bool = False
+    weights_id: str = ""
+    """The weights that generated this turn; "" where no model did."""
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] | None = None
+
+
+NO_TURN = Turn("assistant", "")
+"""What a sample without an assistant turn is read as."""
+
+
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One attempt at a task. `answer` is all behind the thinking, stripped; `thinking` None without tags."""
+    """One attempt at a task: the turns that followed its messages, and what the judges said of them."""
 
     id: str
     task: Task
-    answer: str
-    thinking: str | None = None
+    turns: tuple[Turn, ...] = ()
     attempt: int = 0
     round: int = 0
     origin: Origin = "sampled"
-    weights_id: str = ""
-    truncated: bool = False
     verdicts: tuple[Verdict, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        id: str,
+        task: Task,
+        answer: str | None = None,
+        thinking: str | None = None,
+        *,
+        truncated: bool = False,
+        weights_id: str = "",
+        **fields: Any,
+    ) -> Sample:
+        """A sample of one assistant turn, or of none yet where `answer` is None; `fields` are the sample's own."""
+        turns = () if answer is None else (Turn("assistant", answer, thinking, truncated, weights_id),)
+        return cls(id, task, turns, **fields)
+
+    @property
+    def last_turn(self) -> Turn:
+        """The last assistant turn; an empty one where there is none."""
+        for turn in reversed(self.turns):
+            if turn.role == "assistant":
+                return turn
+        return NO_TURN
+
+    @property
+    def answer(self) -> str:
+        """The text of the last assistant turn, without its thinking."""
+        return self.last_turn.content
+
+    @property
+    def thinking(self) -> str | None:
+        """The thinking of the last assistant turn; None where it has no tags."""
+        return self.last_turn.thinking
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the last assistant turn was cut off."""
+        return self.last_turn.truncated
+
+    @property
+    def weights_id(self) -> str:
+        """The weights that generated the last assistant turn."""
+        return self.last_turn.weights_id
 
     def judged(self, verdict: Verdict) -> Sample:
         """This sample with one more verdict."""
@@ -89,8 +174,25 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.structs.replace(self, attempt=self.attempt + 1)
 
 
+TURN_FIELDS = {"answer": "content", "thinking": "thinking", "truncated": "truncated", "weights_id": "weights_id"}
+"""How `changed` names the fields of the last assistant turn."""
+
+
 def changed(sample: Sample, **fields: Any) -> Sample:
-    """A copy of `sample` with some fields replaced."""
+    """A copy of `sample` with some fields replaced.
+
+    `answer`, `thinking`, `truncated` and `weights_id` replace those of the last assistant turn, which is added where
+    the sample has none. A new answer or thinking drops the turn's token ids and log-probabilities: they are another
+    text's.
+    """
+    if not TURN_FIELDS.keys().isdisjoint(fields):
+        said = {name: fields.pop(key) for key, name in TURN_FIELDS.items() if key in fields}
+        old = sample.last_turn
+        if "content" in said or "thinking" in said:
+            said |= {"token_ids": (), "logprobs": None}
+        turn = msgspec.structs.replace(old, **said)
+        turns = tuple(turn if each is old else each for each in sample.turns)
+        fields["turns"] = turns if old is not NO_TURN else (*turns, turn)
     return msgspec.structs.replace(sample, **fields)
 
 

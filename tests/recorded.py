@@ -9,7 +9,7 @@ import msgspec
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import EventLog
-from funreason.types import Call, Sample, Task, Verdict
+from funreason.types import Call, Sample, Task, Verdict, changed
 
 NODES = ["generator", "response", "query_tool", "cot", "parameters", "format", "regenerator", "trainer", "dead_letter"]
 JUDGES = NODES[1:6]
@@ -109,8 +109,8 @@ def finished(path: Path, rounds: int = 2, **sampling) -> RunFolder:
 def write_story(folder: RunFolder, k: int, text: str = HOSTILE) -> str:
     """The texts of one sample that was regenerated once; its id."""
     tools = [{"name": "look", "description": "look it up", "parameters": {"properties": {"what": {}}}}]
-    task = Task(id="task_0", query=f"look at {text}", tools=tools, reference=[Call("look", {"what": "sun"})])
-    sample = Sample(id=f"r{k}/task_0/0", task=task, answer="[look(what='moon')]", thinking=text, round=k)
+    task = Task.of(id="task_0", query=f"look at {text}", tools=tools, reference=[Call("look", {"what": "sun"})])
+    sample = Sample.of(id=f"r{k}/task_0/0", task=task, answer="[look(what='moon')]", thinking=text, round=k)
     verdicts = (
         Verdict("cot", "pass"),
         Verdict("parameters", "regenerate", "schema.enum", text),
@@ -119,6 +119,6 @@ def write_story(folder: RunFolder, k: int, text: str = HOSTILE) -> str:
     texts = folder.texts(k)
     texts.append("sampled", sample)
     fields = {"thinking": "sun, then", "answer": "[look(what='sun')]", "attempt": 1, "verdicts": verdicts}
-    texts.append("dropped", msgspec.structs.replace(sample, origin="repaired", **fields))
+    texts.append("dropped", changed(sample, origin="repaired", **fields))
     texts.close()
     return sample.id

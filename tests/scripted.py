@@ -12,11 +12,11 @@ YES, NO = "All criteria hold. <judge>True</judge>", "The second fails. <judge>Fa
 class Scripted:
     """A chat model that answers from a script: texts by turns, or a function of the messages."""
 
-    constrains = False
+    supports_json_schema = False
     weights_id = "w1"
 
-    def __init__(self, *script, name="scripted", constrains=False):
-        self.script, self.name, self.constrains = script, name, constrains
+    def __init__(self, *script, name="scripted", supports_json_schema=False):
+        self.script, self.name, self.supports_json_schema = script, name, supports_json_schema
         self.asked, self.options = [], []
 
     async def reply(self, messages, *, temperature, max_tokens, schema=None, seed=None):

@@ -187,11 +187,11 @@ def tasks():
     call = Call("weather.get", {"city": "Rome", "spots": [1, 2.5], "extra": {"k": 1}, "odd": 3})
     other = Call("weather.get", {"city": "Oslo", "days": 1})
     return [
-        Task("a", "one", [WEATHER], [call]),
-        Task("b", "choice", [WEATHER, tool("g")], [other]),
-        Task("c", "two", [WEATHER], [call, other]),
-        Task("d", "mixed", [WEATHER, tool("g")], [other, Call("g", {})]),
-        Task("e", "none", [WEATHER], []),
+        Task.of("a", "one", [WEATHER], [call]),
+        Task.of("b", "choice", [WEATHER, tool("g")], [other]),
+        Task.of("c", "two", [WEATHER], [call, other]),
+        Task.of("d", "mixed", [WEATHER, tool("g")], [other, Call("g", {})]),
+        Task.of("e", "none", [WEATHER], []),
     ]
 
 
@@ -223,7 +223,7 @@ def test_a_task_keeps_the_category_it_names_unless_that_cannot_hold_it(tmp_path)
         "simple": [tool("g"), WEATHER],
         "irrelevance": [tool("g")],
     }
-    write_suite([Task(name, "?", tools, one, category=name) for name, tools in named.items()], tmp_path)
+    write_suite([Task.of(name, "?", tools, one, category=name) for name, tools in named.items()], tmp_path)
     found = sorted(case.category for case in load_cases(tmp_path).values())
     assert found == ["live_simple", "multiple", "parallel", "simple_python"]
     assert validate_suite(tmp_path) == []
@@ -231,9 +231,9 @@ def test_a_task_keeps_the_category_it_names_unless_that_cannot_hold_it(tmp_path)
 
 def test_tasks_that_cannot_be_scored_are_refused_by_name(tmp_path):
     with pytest.raises(BfclError, match="'x' has no reference"):
-        write_suite([Task("x", "?", [WEATHER])], tmp_path)
+        write_suite([Task.of("x", "?", [WEATHER])], tmp_path)
     with pytest.raises(BfclError, match=r"'y'.*'nope'"):
-        write_suite([Task("y", "?", [WEATHER], [Call("nope", {})])], tmp_path)
+        write_suite([Task.of("y", "?", [WEATHER], [Call("nope", {})])], tmp_path)
     with pytest.raises(BfclError, match="found none"):
         write_suite([], tmp_path)
     with pytest.raises(BfclError, match="another category"):

@@ -12,11 +12,11 @@ from funreason.bus.scheduler import Bus, RoundSteps
 from funreason.bus.topology import Edge, Node
 from funreason.types import Outcome, Sample, Task, Verdict
 
-TASK = Task("t", "how warm is it", [])
+TASK = Task.of("t", "how warm is it", [])
 
 
 def sample(i, **fields):
-    return Sample(str(i), TASK, "[f()]", **fields)
+    return Sample.of(str(i), TASK, "[f()]", **fields)
 
 
 def samples(n):

@@ -9,11 +9,11 @@ from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.types import Sample, Task, Verdict
 
-TASK = Task("t", "how warm is it", [])
+TASK = Task.of("t", "how warm is it", [])
 
 
 def samples(n):
-    return (Sample(str(i), TASK, "[f()]") for i in range(n))
+    return (Sample.of(str(i), TASK, "[f()]") for i in range(n))
 
 
 def graph(**judge):

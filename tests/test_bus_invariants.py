@@ -13,7 +13,7 @@ from funreason.bus.graph import Edge, Graph, Node
 from funreason.bus.scheduler import Bus
 from funreason.types import Sample, Task, Verdict
 
-TASK = Task("t", "how warm is it", [])
+TASK = Task.of("t", "how warm is it", [])
 WAYS = ("pass", "regenerate", "jump", "exhausted", "error")
 
 
@@ -84,7 +84,7 @@ def test_every_message_ends_exactly_once_and_within_its_attempts(graph, table, n
         observe=lambda *seen: told.append(seen),
         error_limit=1.0,
     )
-    flow = asyncio.run(bus.drain(Sample(str(i), TASK, "") for i in range(n)))
+    flow = asyncio.run(bus.drain(Sample.of(str(i), TASK, "") for i in range(n)))
     assert flow.pulled == n
     assert flow.pulled + flow.forked == flow.ended == Counter(outcome for _, _, outcome, _, _ in told)[ENDED]
     assert all(before.attempt < most for _, before, _, _, _ in told)

@@ -126,7 +126,7 @@ def test_no_canaries_means_none(tmp_path):
 
 
 def test_tasks_without_references_are_stood_in_for_and_that_is_said(tmp_path):
-    bare = [Task(id="t", query="q", tools=[])]
+    bare = [Task.of(id="t", query="q", tools=[])]
     state = examined(tmp_path, {"cot": passes}, tasks=bare)
     assert health(state).bad == 10
     assert "too few references" in state.notes[0].text
@@ -185,7 +185,7 @@ def test_a_share_of_the_samples_is_asked_twice_and_only_the_first_answer_counts(
 
     async def ask():
         twice = SelfAgreement("cot", moody, 0.1, 0, told.append)
-        return [await twice(Sample(id=f"s{i}", task=TASKS[0], answer="", round=1)) for i in range(1000)]
+        return [await twice(Sample.of(id=f"s{i}", task=TASKS[0], answer="", round=1)) for i in range(1000)]
 
     first = asyncio.run(ask())
     state = State().fold(told)
@@ -204,7 +204,7 @@ def test_a_judge_that_remembers_is_asked_afresh():
 
     told = []
     answer = asyncio.run(
-        SelfAgreement("cot", Remembers(), 1.0, 0, told.append)(Sample(id="s", task=TASKS[0], answer=""))
+        SelfAgreement("cot", Remembers(), 1.0, 0, told.append)(Sample.of(id="s", task=TASKS[0], answer=""))
     )
     assert answer.outcome == "pass"
     assert (told[0].first, told[0].second) == ("pass", "drop")
@@ -219,7 +219,7 @@ def test_a_second_answer_that_fails_is_told_and_blames_no_sample():
 
     told = []
     assert (
-        asyncio.run(SelfAgreement("cot", Breaks(), 1.0, 0, told.append)(Sample(id="s", task=TASKS[0], answer="")))
+        asyncio.run(SelfAgreement("cot", Breaks(), 1.0, 0, told.append)(Sample.of(id="s", task=TASKS[0], answer="")))
         == "pass"
     )
     assert told[0].second == "error"

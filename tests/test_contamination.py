@@ -24,7 +24,7 @@ QUERY = "Book a table for 4 people at Luigi's on Friday evening."
 
 
 def task(i: int, query: str) -> Task:
-    return Task(id=f"t{i}", query=query, tools=[])
+    return Task.of(id=f"t{i}", query=query, tools=[])
 
 
 def kinds(query: str, *gate: str, near: float | None = 0.8) -> list[str]:

@@ -43,7 +43,7 @@ def command(*arguments: object) -> object:
 @st.composite
 def tasks(draw):
     reference = draw(st.none() | st.lists(calls, min_size=1, max_size=3) | st.just([]))
-    return Task(
+    return Task.of(
         id=draw(st.from_regex(r"[a-z0-9_/-]{1,12}", fullmatch=True)),
         query=draw(said),
         tools=[TOOL],
@@ -71,25 +71,31 @@ def test_a_record_comes_back_from_every_form_as_it_was_or_is_rejected_with_a_rea
 
 @pytest.mark.parametrize("form", FORMS)
 def test_ordinary_records_are_never_rejected(form, tmp_path):
-    known = Task("a", "Two tins of tea", [TOOL], [Call("shop.order", {"what": "tea", "n": 2})], None, "They want tea.")
-    refusal = Task("b", "Sing", [TOOL], [], "I cannot sing.")
-    unknown = Task("c", "Order", [TOOL])
+    known = Task.of(
+        "a",
+        "Two tins of tea",
+        [TOOL],
+        [Call("shop.order", {"what": "tea", "n": 2})],
+        reference_thinking="They want tea.",
+    )
+    refusal = Task.of("b", "Sing", [TOOL], [], reference_text="I cannot sing.")
+    unknown = Task.of("c", "Order", [TOOL])
     path = tmp_path / "out.jsonl"
     assert convert([known, refusal, unknown], form, path) == (3, [])
     assert read_tasks(path).tasks == [known, refusal, unknown]
 
 
 def test_a_call_that_strict_form_cannot_write_is_rejected_by_name(tmp_path):
-    task = Task("a", "Go", [TOOL], [Call("7up", {})])
+    task = Task.of("a", "Go", [TOOL], [Call("7up", {})])
     written, (rejected,) = convert([task], "sharegpt", tmp_path / "out.jsonl")
     assert (written, rejected.id, rejected.reason) == (0, "a", "convert.not_writable")
     assert "7up" in rejected.message
 
 
 def test_bfcl_keeps_query_tools_and_calls(tmp_path, capsys):
-    task = Task("a", "Two tins of tea", [TOOL], [Call("shop.order", {"what": "tea"})])
+    task = Task.of("a", "Two tins of tea", [TOOL], [Call("shop.order", {"what": "tea"})])
     source = tmp_path / "in.jsonl"
-    convert([task, Task("b", "No answer known", [TOOL])], "xlam", source)
+    convert([task, Task.of("b", "No answer known", [TOOL])], "xlam", source)
     assert command("convert", source, "--to", "bfcl", "--out", tmp_path / "suite") == 0
     (again,) = read_tasks(tmp_path / "suite" / "USER_simple_python.json").tasks
     assert (again.query, again.tools, again.reference) == (task.query, task.tools, task.reference)
@@ -114,7 +120,7 @@ def test_a_place_that_is_taken_is_not_written_over(tmp_path, capsys):
     taken = tmp_path / "out.jsonl"
     taken.write_text(json.dumps({"precious": 1}))
     source = tmp_path / "in.jsonl"
-    convert([Task("a", "Go", [TOOL])], "xlam", source)
+    convert([Task.of("a", "Go", [TOOL])], "xlam", source)
     assert command("convert", source, "--to", "openai", "--out", taken) == 2
     assert json.loads(taken.read_text()) == {"precious": 1}
     assert "fresh path" in capsys.readouterr().err

@@ -10,12 +10,14 @@ from funreason.types import Sample, Task, Verdict
 
 
 def failed(i: int, k: int = 1, reason: str = "cot.missing", outcome: str = "drop", attempt: int = 0) -> Sample:
-    task = Task(id=f"t{i}", query="q", tools=[])
-    return Sample(f"r{k}/t{i}/0", task, "[f()]", attempt=attempt, round=k, verdicts=(Verdict("cot", outcome, reason),))
+    task = Task.of(id=f"t{i}", query="q", tools=[])
+    return Sample.of(
+        f"r{k}/t{i}/0", task, "[f()]", attempt=attempt, round=k, verdicts=(Verdict("cot", outcome, reason),)
+    )
 
 
 def end(log: EventLog, folder: RunFolder, sample: Sample, fate: str) -> None:
-    folder.texts(sample.round).put(fate, sample)
+    folder.texts(sample.round).append(fate, sample)
     reason = "" if fate == "kept" else sample.verdicts[-1].reason
     log.write(ev.SampleEnded(round=sample.round, sample=sample.id, attempt=sample.attempt, fate=fate, reason=reason))
 
@@ -104,7 +106,7 @@ def test_a_run_that_is_being_written_is_left_alone(folder):
 
 
 def test_the_list_counts_each_sample_once(folder, capsys):
-    folder.texts(1).put("dropped", failed(1))  # a line whose end a kill kept out of the log the first time
+    folder.texts(1).append("dropped", failed(1))  # a line whose end a kill kept out of the log the first time
     assert dlq_list(str(folder.path)) == 0
     assert "of run: 3 " in capsys.readouterr().out
 

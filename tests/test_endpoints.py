@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from funreason.config import ConfigError, check_config, dump_config
 from funreason.config.address import Address
 from funreason.errors import ModelError
-from funreason.policies.endpoint.budget import Budget, BudgetSpent
+from funreason.policies.endpoint.budget import BudgetSpent, SharedBudget
 from funreason.policies.endpoint.chat import EndpointChat
 from funreason.policies.endpoint.pool import EndpointPool, RetryPolicy
 from funreason.policies.endpoint.sampler import EndpointSampler, draw_seed
@@ -23,12 +23,12 @@ from funreason.policies.endpoint.wire import EndpointGone, PromptTooLong, retry_
 from funreason.policies.protocol import ChatError, ChatModel, Dialogue, Request, Sampler
 from tests.serving import Said, ScriptedServer, completion
 
-QUICK = RetryPolicy(tries=4, first_wait_s=0.01, longest_wait_s=0.08, first_rest_s=0.02)
+QUICK = RetryPolicy(tries=4, first_wait_s=0.01, longest_wait_s=0.08, first_cooldown_s=0.02)
 KEY = "sk-very%secret/key+1"
 
 
-def pool_of(*servers, budget=None, patience=QUICK, **settings):
-    return EndpointPool([Address(server.url, **settings) for server in servers], budget, patience)
+def pool_of(*servers, budget=None, retry_policy=QUICK, **settings):
+    return EndpointPool([Address(server.url, **settings) for server in servers], budget, retry_policy)
 
 
 def asked(pool, count=1, body=None, *, all_of_them=False):
@@ -79,8 +79,8 @@ def test_a_passing_trouble_is_tried_again_and_nothing_is_doubled(trouble):
         (answer,) = asked(pool)
     assert answer.choices[0].written() == "[f(a=1)]"
     assert len(server.heard) == 3
-    assert (pool.purse.spent.requests, pool.purse.spent.retries, pool.purse.spent.failed) == (3, 2, 0)
-    assert pool.purse.spent.tokens == 14
+    assert (pool.meter.spent.requests, pool.meter.spent.retries, pool.meter.spent.failed) == (3, 2, 0)
+    assert pool.meter.spent.tokens == 14
 
 
 @pytest.mark.parametrize("form", [str, lambda seconds: formatdate(time.time() + seconds, usegmt=True)])
@@ -150,7 +150,7 @@ def test_nobody_at_the_address_is_said_after_a_few_tries():
         held.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
         with pytest.raises(EndpointGone, match=r"is the server running.*address"):
-            asked(EndpointPool([Address(url)], patience=QUICK))
+            asked(EndpointPool([Address(url)], retry_policy=QUICK))
 
 
 def test_a_request_that_alone_fails_is_its_own_fault_and_the_others_are_answered():
@@ -197,7 +197,7 @@ def test_a_server_that_stays_away_does_not_hold_up_the_other():
     with ScriptedServer() as well, socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         gone = Address(f"http://127.0.0.1:{held.getsockname()[1]}/v1", "small")
-        pool = EndpointPool([gone, Address(well.url)], patience=QUICK)
+        pool = EndpointPool([gone, Address(well.url)], retry_policy=QUICK)
         assert len(asked(pool, 50)) == 50
     assert len(well.heard) == 50
 
@@ -255,7 +255,8 @@ def test_a_sampler_answers_in_order_with_its_draws_seeds_and_settings():
         sampler: Sampler = sampler_of(server, top_p=0.9)
         found = sampler.sample(requests(20, 3))
     assert [[one.text for one in each] for each in found] == [[f"prompt {i}!"] * 3 for i in range(20)]
-    assert all(one.truncated and one.tokens == 4 and one.logprob_sum is None for each in found for one in each)
+    assert all(one.truncated and one.tokens == 4 and one.logprobs is None for each in found for one in each)
+    assert {one.weights_id for each in found for one in each} == {"endpoint:small"}
     assert sampler.weights_id == "endpoint:small"
     sent = {heard.body["prompt"]: heard.body for heard in server.heard}["prompt 4"]
     assert sent["seed"] == draw_seed(7, "r4", 0) < 2**31
@@ -323,18 +324,18 @@ def test_a_chat_model_replies_and_sends_a_schema_only_where_it_is_obeyed():
                 [{"role": "user", "content": "q"}], temperature=0.1, max_tokens=9, schema={"type": "object"}, seed=3
             )
 
-    for constrains in (False, True):
+    for supports_json_schema in (False, True):
         with ScriptedServer() as server:
-            name, found = asyncio.run(reply(pool_of(server, constrains=constrains)))
+            name, found = asyncio.run(reply(pool_of(server, supports_json_schema=supports_json_schema)))
         assert (name, found.text, found.tokens, found.truncated) == ("small", "[f(a=1)]", 14, False)
-        assert ("response_format" in server.heard[0].body) is constrains
+        assert ("response_format" in server.heard[0].body) is supports_json_schema
         assert server.heard[0].body["seed"] == 3
 
 
 # -- budget ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("budget", "most"), [(Budget(requests=5), 5), (Budget(tokens=50), 4)])
+@pytest.mark.parametrize(("budget", "most"), [(SharedBudget(requests=5), 5), (SharedBudget(tokens=50), 4)])
 def test_a_budget_ends_asking_with_a_sentence_and_keeps_what_was_answered(budget, most):
     with ScriptedServer() as server:
         sampler = sampler_of(pool=pool_of(server, budget=budget, concurrency=1))
@@ -350,7 +351,7 @@ def test_tokens_a_server_does_not_count_are_estimated_and_told_apart():
     with ScriptedServer(lambda heard: {"choices": [{"text": "x" * 400}]}) as server:
         pool = pool_of(server)
         asked(pool, body={"prompt": "y" * 80})
-    assert pool.purse.spent.tokens == pool.purse.spent.estimated == 120
+    assert pool.meter.spent.tokens == pool.meter.spent.estimated == 120
 
 
 # -- the key ---------------------------------------------------------------------------------------------------
@@ -459,3 +460,11 @@ def test_the_configuration_holds_the_variables_name_only(monkeypatch):
     config = check_config({"sample": {"endpoints": [{"url": "http://h/v1", "key_env": "SMALL_KEY"}]}}, "here")
     assert "SMALL_KEY" in dump_config(config)
     assert KEY not in dump_config(config)
+
+
+def test_log_probabilities_are_refused_for_servers_report_those_of_another_distribution():
+    with (
+        ScriptedServer(lambda heard: completion("no")) as server,
+        pytest.raises(ModelError, match="huggingface or vllm"),
+    ):
+        sampler_of(server).sample([Request("r", "prompt", 1, 0, logprobs=True)])

@@ -258,7 +258,7 @@ def test_the_time_of_a_phase_that_was_killed_counts_and_the_night_between_does_n
 def test_a_line_that_was_changed_by_hand_is_named(tmp_path):
     texts = SampleFiles(tmp_path)
     for i in range(2):
-        texts.append("kept", Sample(id=f"s{i}", task=Task(id="t", query="q", tools=[]), answer="a"))
+        texts.append("kept", Sample.of(id=f"s{i}", task=Task.of(id="t", query="q", tools=[]), answer="a"))
     texts.close()
     with (tmp_path / "kept.jsonl").open("a") as file:
         file.write("not json\n")

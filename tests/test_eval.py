@@ -10,12 +10,11 @@ from tiny import tiny_model, tiny_tokenizer
 
 from funreason.bfcl import BfclError, grammars, load_cases
 from funreason.bfcl.cases import Case
-from funreason.bfcl.prompting import hinted, prompt_messages
+from funreason.bfcl.prompting import case_task, hinted, prompt_messages
 from funreason.bfcl.suites import solution
 from funreason.cli import main
 from funreason.evaluate import answers as evaluation
 from funreason.evaluate.answers import answer_cases, cut_thinking, prompter, read_answers
-from funreason.gate.items import case_task
 from funreason.policies.huggingface.sampler import HuggingFaceSampler
 from funreason.policies.model_files import save_model
 from funreason.policies.prompts import prompt_text
@@ -364,7 +363,7 @@ def test_answers_that_were_tampered_with_are_named(suite, model, tmp_path, funre
     good = path.read_text()
     for bad, word in (
         ("nonsense\n", ":3: expected an answer"),
-        (good.splitlines(keepends=True)[0], ":3: the id 'multiple_0' stands on an earlier line"),
+        (good.splitlines(keepends=True)[0], ":3: the id 'multiple_0' is on an earlier line"),
         ('{"id": "x", "output": ""}\n', "the first is 'x'"),
     ):
         path.write_text(good + bad)

@@ -78,7 +78,7 @@ def test_names_from_outside_cannot_write_markup_into_a_card():
 
 
 def test_text_that_is_no_unicode_still_makes_a_row():
-    made = row("kept", Sample(id="a", task=Task("a", "say \ud800", []), answer="[f(x='\ud800')]"))
+    made = row("kept", Sample.of(id="a", task=Task.of("a", "say \ud800", []), answer="[f(x='\ud800')]"))
     made["query"].encode()
     assert made["answer"] == "[f(x='?')]"
 

@@ -23,7 +23,9 @@ from funreason.training import encode_sample
 from funreason.types import Task
 
 TAGS = ("<reason>", "</reason>")
-TASK = Task(id="t", query="Book 3 seats.", tools=[{"name": "book", "parameters": {"type": "object", "properties": {}}}])
+TASK = Task.of(
+    id="t", query="Book 3 seats.", tools=[{"name": "book", "parameters": {"type": "object", "properties": {}}}]
+)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

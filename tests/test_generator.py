@@ -20,7 +20,8 @@ class Scripted:
 
     def sample(self, requests):
         self.asked += [r.id for r in requests]
-        return [[Completion(self.text.format(id=r.id, i=i), 5, False) for i in range(r.n)] for r in requests]
+        named = {"weights_id": self.weights_id}
+        return [[Completion(self.text.format(id=r.id, i=i), 5, False, **named) for i in range(r.n)] for r in requests]
 
     def too_long(self, request):
         return len(request.prompt) > self.longest
@@ -44,7 +45,7 @@ def make(tokenizer, tmp_path):
 
 
 def seed(i: int, query: str = "do f") -> Sample:
-    return Sample(id=f"r1/t{i}", task=Task(id=f"t{i}", query=query, tools=[]), answer="", round=1)
+    return Sample.of(f"r1/t{i}", Task.of(id=f"t{i}", query=query, tools=[]), round=1)
 
 
 def emitted(generator, seeds):
@@ -124,8 +125,8 @@ def references(tokenizer, **more):
 
 
 def test_references_alone_are_marked_as_references(tokenizer):
-    task = Task(id="t", query="q", tools=[], reference=[Call("f", {"x": 1})], reference_thinking="f with 1")
-    ((outcome, sample),) = (*emitted(references(tokenizer), [Sample(id="r1/t", task=task, answer="")])[0],)
+    task = Task.of(id="t", query="q", tools=[], reference=[Call("f", {"x": 1})], reference_thinking="f with 1")
+    ((outcome, sample),) = (*emitted(references(tokenizer), [Sample.of("r1/t", task)])[0],)
     assert (outcome, sample.origin, sample.answer) == ("sampled", "reference", "[f(x=1)]")
 
 
@@ -135,5 +136,5 @@ def test_a_task_without_a_reference_is_dropped_with_its_reason(tokenizer):
 
 
 def test_references_that_ended_do_not_come_back(tokenizer):
-    task = Task(id="t", query="q", tools=[], reference=[Call("f", {"x": 1})])
-    assert emitted(references(tokenizer, ended={"r1/t/0"}), [Sample(id="r1/t", task=task, answer="")]) == [[]]
+    task = Task.of(id="t", query="q", tools=[], reference=[Call("f", {"x": 1})])
+    assert emitted(references(tokenizer, ended={"r1/t/0"}), [Sample.of("r1/t", task)]) == [[]]

@@ -44,9 +44,9 @@ PIECES = [
 REFERENCE = [Call("f", {"x": "a"})]
 texts = st.lists(st.one_of(st.text(max_size=20), st.sampled_from(PIECES)), max_size=8).map("".join)
 samples = st.builds(
-    Sample,
+    Sample.of,
     id=texts,
-    task=st.builds(Task, id=st.just("t"), query=texts, tools=st.just([TOOL]), reference=st.just(REFERENCE)),
+    task=st.builds(Task.of, id=st.just("t"), query=texts, tools=st.just([TOOL]), reference=st.just(REFERENCE)),
     answer=texts,
     thinking=st.none() | texts,
     truncated=st.booleans(),
@@ -96,7 +96,7 @@ def test_a_judge_of_ones_own_has_only_so_long_and_only_so_many_words():
     async def babbles(sample: Sample) -> Verdict:
         return Verdict("", "drop", "r" * 10**7, "e" * 10**7)
 
-    sample, started = Sample("s", Task("t", "q", []), "a"), time.monotonic()
+    sample, started = Sample.of("s", Task.of("t", "q", []), "a"), time.monotonic()
     with pytest.raises(TimeoutError, match=r"slow gave no answer within 0\.05 s"):
         asyncio.run(CustomJudge("slow", hangs, 0.05)(sample))
     assert time.monotonic() - started < 5

@@ -28,7 +28,7 @@ def judged(judge, sample):
 
 def sample(answer, query="", thinking=None, reference=None, truncated=False, **parameters):
     tools = normalise_tools([{"name": "f", "description": "does f", "parameters": parameters}])
-    return Sample("s", Task("s", query, tools, reference), answer, thinking, truncated=truncated)
+    return Sample.of("s", Task.of("s", query, tools, reference), answer, thinking, truncated=truncated)
 
 
 @pytest.mark.parametrize("answer", ["[f(a=1)]", "f(a=1)", "[f(a=", '{"name": "f", "arguments": {}}', "Sure: [f(a=1)]"])
@@ -156,7 +156,7 @@ def test_a_value_that_the_tool_itself_gives_needs_no_support(schema):
 
 def test_a_function_that_is_not_offered_drops_the_sample():
     assert judged(judge_query_tool, sample("[g()]", "g")) == ("drop", "tools.unknown_function")
-    assert judged(judge_query_tool, Sample("s", Task("s", "q", []), "[f()]")) == ("drop", "tools.empty")
+    assert judged(judge_query_tool, Sample.of("s", Task.of("s", "q", []), "[f()]")) == ("drop", "tools.empty")
 
 
 CITY = {"a": {"type": "str"}, "n": {"type": "int", "required": False}}
@@ -282,13 +282,13 @@ def test_a_number_is_named_by_itself_and_by_no_other(said, value):
 
 def test_a_dotted_or_joined_name_may_be_thought_of_in_words():
     tools = normalise_tools([{"name": "weather.get_forecast"}, {"name": "getWeather"}])
-    task = Task("s", "", tools)
+    task = Task.of("s", "", tools)
     for thinking, answer in [
         ("weather.get_forecast fits", "[weather.get_forecast()]"),
         ("I get weather first", "[getWeather()]"),
         ("then weather, get forecast", "[weather.get_forecast()]"),
     ]:
-        assert judged(CotJudge(), Sample("s", task, answer, thinking))[0] == "pass"
+        assert judged(CotJudge(), Sample.of("s", task, answer, thinking))[0] == "pass"
 
 
 def test_samples_without_thinking_pass_where_none_is_required():
@@ -333,7 +333,7 @@ def test_only_the_exact_form_passes(answer, reason):
 def test_right_answers_of_the_toolbox_pass_all_five_stages(split):
     for task in generate(split, 120, seed=5):
         answer = render_calls(task.reference) if task.reference else task.reference_text
-        made = Sample(task.id, task, answer, task.reference_thinking)
+        made = Sample.of(task.id, task, answer, task.reference_thinking)
         found = [judged(judge, made) for judge in JUDGES]
         if task.reference:
             assert found == [("pass", "")] * 5, (task.query, answer, task.reference_thinking)

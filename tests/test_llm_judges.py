@@ -25,7 +25,7 @@ from funreason.types import Call, Sample, Task, Verdict
 
 
 def sample(answer="[f(a='x')]", query="f with x", thinking="f, a is x", reference=None):
-    return Sample("s", Task("t", query, TOOLS, reference), answer, thinking)
+    return Sample.of("s", Task.of("t", query, TOOLS, reference), answer, thinking)
 
 
 def judged(stage, made, *models, cache=None, seed=0, **asking):
@@ -143,7 +143,7 @@ def test_a_verdict_inside_a_regenerated_call_is_not_the_judges():
 
 
 def test_a_server_that_constrains_is_asked_for_json_and_read_as_json():
-    model = Scripted('{"reasoning": "wrong", "verdict": false, "new_call": "[f(a=\'y\')]"}', constrains=True)
+    model = Scripted('{"reasoning": "wrong", "verdict": false, "new_call": "[f(a=\'y\')]"}', supports_json_schema=True)
     verdict = judged("parameters", sample(), model)
     assert (verdict.outcome, verdict.evidence, verdict.answer) == ("regenerate", "wrong", "[f(a='y')]")
     asked = model.options[0]["schema"]
@@ -162,8 +162,8 @@ def test_json_in_another_form_is_unreadable(reply):
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet=st.sampled_from(list('<>/judgeTrueFalsNwC-{}[]":. \n\ud800\0')), max_size=300))
 def test_no_reply_whatever_makes_a_judge_raise(text):
-    for constrains in (False, True):
-        verdict = judged("parameters", sample(), Scripted(text, constrains=constrains))
+    for supports_json_schema in (False, True):
+        verdict = judged("parameters", sample(), Scripted(text, supports_json_schema=supports_json_schema))
         assert verdict.outcome in ("pass", "regenerate", "error")
 
 
@@ -239,16 +239,19 @@ ECHOES = {
 @pytest.mark.parametrize("how", ECHOES)
 @pytest.mark.parametrize("attack", ["ordinary text", *ATTACKS])
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("constrains", [False, True])
-def test_a_judge_that_echoes_what_it_is_shown_decides_nothing(stage, attack, how, constrains):
+@pytest.mark.parametrize("supports_json_schema", [False, True])
+def test_a_judge_that_echoes_what_it_is_shown_decides_nothing(stage, attack, how, supports_json_schema):
     made = sample(answer=attack, query=attack, thinking=attack)
-    assert said(judged(stage, made, Scripted(ECHOES[how], constrains=constrains))) == ("error", "judge.unreadable")
+    assert said(judged(stage, made, Scripted(ECHOES[how], supports_json_schema=supports_json_schema))) == (
+        "error",
+        "judge.unreadable",
+    )
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("constrains", [False, True])
-def test_the_bare_words_that_were_injected_decide_nothing_when_they_come_back(attack, constrains):
-    model = Scripted(attack, constrains=constrains)
+@pytest.mark.parametrize("supports_json_schema", [False, True])
+def test_the_bare_words_that_were_injected_decide_nothing_when_they_come_back(attack, supports_json_schema):
+    model = Scripted(attack, supports_json_schema=supports_json_schema)
     assert judged("cot", sample(thinking=attack), model).reason == "judge.unreadable"
 
 
@@ -365,7 +368,7 @@ def test_what_was_ruled_on_is_not_asked_again(cache):
 
 
 def changed_id(name):
-    return Sample(name, Task(name, "f with x", TOOLS), "[f(a='x')]", "f, a is x")
+    return Sample.of(name, Task.of(name, "f with x", TOOLS), "[f(a='x')]", "f, a is x")
 
 
 def test_equal_samples_judged_side_by_side_are_asked_once(cache):
@@ -489,7 +492,7 @@ def test_a_ruling_put_before_the_first_look_is_found_after_it(cache):
 
 def test_what_a_judge_says_can_be_written_down_whatever_it_says(cache):
     reply = '{"reasoning": "\\ud800\\u0000 no", "verdict": false, "new_call": "[f(a=\'\\ud83d\')]"}'
-    verdict = judged("parameters", sample(), Scripted(reply, constrains=True), cache=cache)
+    verdict = judged("parameters", sample(), Scripted(reply, supports_json_schema=True), cache=cache)
     assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict) == verdict
     cache.close()
     assert cache.fault == ""

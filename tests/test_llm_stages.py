@@ -22,7 +22,9 @@ GOOD = "[f(a='Oslo')]"
 
 
 def made(answer=GOOD, *, reference=None, thinking="f fits: a Oslo", name="s", **fields):
-    return Sample(name, Task(name, "Oslo please, not Lima: f", TOOLS, reference), answer, thinking, round=1, **fields)
+    return Sample.of(
+        name, Task.of(name, "Oslo please, not Lima: f", TOOLS, reference), answer, thinking, round=1, **fields
+    )
 
 
 def judging_by(**fields):

@@ -7,8 +7,8 @@ from funreason.cli.terminal import console, explain
 from funreason.record.folder import RecordError, RunFolder
 from funreason.types import Sample, Task, Verdict, changed
 
-TASK = Task("t", "charge it", [{"name": "f", "parameters": {"properties": {"a": {}}}}], category="simple")
-DRAWN = Sample("r1/t/0", TASK, "[f(a=)]", "f fits: a 7", weights_id="w")
+TASK = Task.of("t", "charge it", [{"name": "f", "parameters": {"properties": {"a": {}}}}], category="simple")
+DRAWN = Sample.of("r1/t/0", TASK, "[f(a=)]", "f fits: a 7", weights_id="w")
 AGAIN = changed(DRAWN, answer="[f(a=7)]", attempt=1, origin="resampled")
 VERDICTS = (
     Verdict("response", "pass"),
@@ -96,8 +96,8 @@ def test_several_samples_or_none_are_refused_with_their_names(run):
 
 def test_escapes_and_markup_in_a_record_are_shown_and_not_obeyed(run, capsys):
     bad = "[/opt/x] \x1b]0;owned\x07\u202e"
-    task = Task("t", bad, [{"name": bad, "parameters": {"properties": {bad: {}}}}], category=bad)
-    sample = Sample("s", task, bad, bad, weights_id=bad, verdicts=(Verdict("format", "drop", bad, bad),))
+    task = Task.of("t", bad, [{"name": bad, "parameters": {"properties": {bad: {}}}}], category=bad)
+    sample = Sample.of("s", task, bad, bad, weights_id=bad, verdicts=(Verdict("format", "drop", bad, bad),))
     text = story_of(run(kept=[sample]), capsys, "s")
     assert text.count("[/opt/x] ␛]0;owned␇⟨U+202E⟩") == 9
     assert not set(text) & set("\x1b\x07\u202e")

@@ -71,7 +71,7 @@ def test_a_bare_word_is_recorded_as_a_verdict_of_the_judges_node():
     async def verdict(sample):
         return Verdict("elsewhere", "drop", "pii.email")
 
-    sample = Sample(id="s", task=Task("t", "q", []), answer="[f()]")
+    sample = Sample.of(id="s", task=Task.of("t", "q", []), answer="[f()]")
     found = [asyncio.run(CustomJudge("mine", agent)(sample)) for agent in (word, verdict)]
     assert [(each.stage, each.outcome, each.reason) for each in found] == [
         ("mine", "drop", "mine.drop"),
@@ -87,7 +87,7 @@ def test_a_judges_own_timeout_is_not_told_as_the_limit_of_its_seat():
     async def late(sample):
         await asyncio.sleep(3600)
 
-    sample = Sample(id="s", task=Task("t", "q", []), answer="[f()]")
+    sample = Sample.of(id="s", task=Task.of("t", "q", []), answer="[f()]")
     with pytest.raises(TimeoutError, match=r"^$"):
         asyncio.run(CustomJudge("mine", own)(sample))
     with pytest.raises(TimeoutError, match=r"mine gave no answer within 0\.01 s"):
@@ -107,7 +107,7 @@ def test_a_judge_that_cancels_itself_has_failed_and_one_that_is_cancelled_has_no
         under_way.cancel()
         await under_way
 
-    sample = Sample(id="s", task=Task("t", "q", []), answer="[f()]")
+    sample = Sample.of(id="s", task=Task.of("t", "q", []), answer="[f()]")
     with pytest.raises(RuntimeError, match="mine raised CancelledError, but was not cancelled"):
         asyncio.run(CustomJudge("mine", cancels)(sample))
     with pytest.raises(asyncio.CancelledError):

@@ -31,7 +31,7 @@ def file(tmp_path):
 
 
 def sample(answer: str) -> Sample:
-    return Sample(id="s", task=Task(id="t", query="q", tools=[]), answer=answer)
+    return Sample.of(id="s", task=Task.of(id="t", query="q", tools=[]), answer=answer)
 
 
 @pytest.mark.parametrize(("name", "answers"), [("Strict", ["drop", "pass"]), ("keep", ["pass", "pass"])])

@@ -18,7 +18,7 @@ ADD = {
     "description": "Adds.",
     "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]},
 }
-TASK = Task(id="t1", query="add 1 please", tools=[ADD])
+TASK = Task.of(id="t1", query="add 1 please", tools=[ADD])
 
 
 def test_native_style_hands_the_tools_to_the_chat_template():
@@ -37,7 +37,7 @@ def test_text_style_says_form_thinking_and_tools_in_a_system_message():
 
 
 def test_a_query_that_looks_like_a_template_is_only_text():
-    prompt = prompt_text(Task(id="t", query="{{ 7 * 7 }} {% raise %}", tools=[]), tiny_tokenizer())
+    prompt = prompt_text(Task.of(id="t", query="{{ 7 * 7 }} {% raise %}", tools=[]), tiny_tokenizer())
     assert "{{ 7 * 7 }} {% raise %}" in prompt
 
 

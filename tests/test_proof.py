@@ -8,7 +8,7 @@ from tiny import tiny_model, tiny_tokenizer
 from transformers import Qwen2ForCausalLM
 
 from funreason.errors import BrokenWeights
-from funreason.policies.weight_sync_check import TOLERANCES, Said, find_mismatch, proof_prompts, refusal
+from funreason.policies.weight_sync_check import TOLERANCES, GreedyAnswer, find_mismatch, proof_prompts, refusal
 
 TOKENIZER = tiny_tokenizer()
 EXACT = TOLERANCES["float32"]
@@ -19,7 +19,7 @@ def tiny(seed: int = 0) -> Qwen2ForCausalLM:
 
 
 @torch.inference_mode()
-def said(model: Qwen2ForCausalLM, prompt: str, count: int = 12) -> Said:
+def said(model: Qwen2ForCausalLM, prompt: str, count: int = 12) -> GreedyAnswer:
     """What `model` answers greedily, token for token, as an engine would."""
     ids = TOKENIZER(prompt)["input_ids"]
     tokens: list[int] = []
@@ -28,11 +28,11 @@ def said(model: Qwen2ForCausalLM, prompt: str, count: int = 12) -> Said:
         scores = model(torch.tensor([ids + tokens])).logits[0, -1, : len(TOKENIZER)].log_softmax(-1)
         tokens.append(int(scores.argmax()))
         logprobs.append(float(scores.max()))
-    return Said(ids, tokens, logprobs)
+    return GreedyAnswer(ids, tokens, logprobs)
 
 
 @pytest.fixture(scope="module")
-def answers() -> list[Said]:
+def answers() -> list[GreedyAnswer]:
     return [said(tiny(), prompt) for prompt in proof_prompts(TOKENIZER)]
 
 
@@ -55,7 +55,7 @@ def test_an_engine_with_other_weights_is_found_and_both_texts_are_named(answers)
     assert not isinstance(refused, BrokenWeights), "the engine is wrong here: no round of the run may go on"
     error = str(refused)
     assert "weights w1" in error
-    assert f"engine: {TOKENIZER.decode(found.said.tokens)!r}" in error
+    assert f"engine: {TOKENIZER.decode(found.answer.tokens)!r}" in error
     assert f"model:  {TOKENIZER.decode(said(other, proof_prompts(TOKENIZER)[0]).tokens)!r}" in error
 
 
@@ -74,7 +74,7 @@ def test_a_tie_within_rounding_is_no_mismatch_and_a_clear_gap_is(answers):
     with torch.inference_mode():
         scores = tiny()(torch.tensor([first.ids])).logits[0, -1, : len(TOKENIZER)].log_softmax(-1)
     best, second = scores.topk(2)
-    runner_up = Said(first.ids, [int(second[1])], [float(best[1])])
+    runner_up = GreedyAnswer(first.ids, [int(second[1])], [float(best[1])])
     gap = float(best[0] - best[1])
     assert find_mismatch(tiny(), [runner_up], len(TOKENIZER), EXACT._replace(gap=gap + 1e-4)) is None
     found = find_mismatch(tiny(), [runner_up], len(TOKENIZER), EXACT)

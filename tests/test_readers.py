@@ -324,13 +324,13 @@ def test_a_record_without_an_answer_is_no_sample(tmp_path):
 
 
 KEPT = [
-    Sample(
+    Sample.of(
         "s1",
-        Task("s1", "do f", [TOOL | {"parameters": {"type": "object", "properties": {}, "required": []}}]),
+        Task.of("s1", "do f", [TOOL | {"parameters": {"type": "object", "properties": {}, "required": []}}]),
         "[f()]",
         "f fits",
     ),
-    Sample("s2", Task("s2", "sing “ü”", []), "No tool here."),
+    Sample.of("s2", Task.of("s2", "sing “ü”", []), "No tool here."),
 ]
 
 

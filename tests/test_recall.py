@@ -56,7 +56,7 @@ class Killed(Exception):
 
 
 def sample(i: int) -> Sample:
-    return Sample(f"s{i}", Task(f"t{i}", "q", []), "[f()]", round=1)
+    return Sample.of(f"s{i}", Task.of(f"t{i}", "q", []), "[f()]", round=1)
 
 
 def play(folder: RunFolder, one: Judge, two: Judge, batch: int, killed: bool) -> list[Sample]:

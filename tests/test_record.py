@@ -21,11 +21,11 @@ from funreason.types import Sample, Task, Verdict
 
 
 def task(i: int = 0) -> Task:
-    return Task(id=f"t{i}", query="q", tools=[{"name": "f"}])
+    return Task.of(id=f"t{i}", query="q", tools=[{"name": "f"}])
 
 
 def sample(i: int = 0) -> Sample:
-    return Sample(id=f"s{i}", task=task(i), answer="[f()]", thinking="so f", verdicts=(Verdict("cot", "pass"),))
+    return Sample.of(id=f"s{i}", task=task(i), answer="[f()]", thinking="so f", verdicts=(Verdict("cot", "pass"),))
 
 
 def test_what_was_written_is_read_back_in_order(tmp_path):

@@ -18,8 +18,8 @@ OSLO = [Call("f", {"a": "Oslo"})]
 def failing(
     answer, *, judge=judge_format, attempt=1, reference=None, thinking="f fits: a Oslo", reference_thinking=None
 ):
-    task = Task("t", "Oslo please", TOOLS, reference, reference_thinking=reference_thinking)
-    made = Sample("s", task, answer, thinking, attempt=attempt)
+    task = Task.of("t", "Oslo please", TOOLS, reference, reference_thinking=reference_thinking)
+    made = Sample.of("s", task, answer, thinking, attempt=attempt)
     verdict = asyncio.run(judge(made))
     assert verdict.outcome == "regenerate"
     return made.judged(verdict)

@@ -56,7 +56,8 @@ def test_greedy_equals_transformers_generate_token_for_token():
         assert completion.tokens == len(spoken)
         assert completion.text == TOKENIZER.decode(spoken[: len(spoken) - (spoken[-1] == 2)])
         assert completion.truncated == (spoken[-1] != 2)
-        assert completion.logprob_sum is None
+        assert completion.token_ids == tuple(spoken)
+        assert (completion.logprobs, completion.weights_id) == (None, "w0")
 
 
 @pytest.mark.parametrize("more", [{"max_rows": 1}, {"max_rows": 4}, {"token_budget": 1}, {"max_rows": 1000}])
@@ -105,17 +106,50 @@ def test_rows_that_end_at_different_steps_are_dropped_without_harm():
 
 def test_log_probabilities_are_those_of_the_distribution_drawn_from():
     warm = sampler(PRECISE, temperature=0.7)
-    (answer,) = warm.sample([Request("a", PROMPTS[0], 2, seed=3)])
+    (answer,) = warm.sample([Request("a", PROMPTS[0], 2, seed=3, logprobs=True)])
     for index, completion in enumerate(answer):
         ids = TOKENIZER(PROMPTS[0])["input_ids"]
         keys = np.array([row_key(3, "a", index)], dtype=np.uint64)
-        total = 0.0
+        found = []
         for step in range(completion.tokens):
             with torch.inference_mode():
                 logits = PRECISE(torch.tensor([ids])).logits[:, -1]
-            token, logprob = draw(logits, torch.from_numpy(uniforms(keys, step)), temperature=0.7, top_p=1.0)
-            total, ids = total + float(logprob), [*ids, int(token)]
-        assert completion.logprob_sum == pytest.approx(total, abs=1e-3)
+            logprob = torch.zeros(1, dtype=torch.float64)
+            uniform = torch.from_numpy(uniforms(keys, step))
+            token = draw(logits, uniform, temperature=0.7, top_p=1.0, logprobs=logprob)
+            found, ids = [*found, float(logprob)], [*ids, int(token)]
+        assert completion.logprobs == pytest.approx(found, abs=1e-4)
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.9)])
+def test_log_probabilities_of_tokens_are_those_of_a_forward_pass_over_the_whole_completion(temperature, top_p):
+    asked = [Request(f"r{i}", prompt, 3, seed=5, logprobs=True) for i, prompt in enumerate(PROMPTS)]
+    for request, answer in zip(asked, sampler(temperature=temperature, top_p=top_p).sample(asked), strict=True):
+        for completion in answer:
+            chances = forced(request.prompt, completion.token_ids, temperature).exp()
+            ordered, ids = chances.sort(descending=True)
+            ordered[ordered.cumsum(-1) - ordered >= top_p] = 0
+            kept = torch.zeros_like(chances).scatter(-1, ids, ordered / ordered.sum(-1, keepdim=True))
+            chosen = kept.gather(-1, torch.tensor(completion.token_ids)[:, None])[:, 0]
+            assert len(completion.logprobs) == completion.tokens
+            assert completion.logprobs == pytest.approx(chosen.log().tolist(), abs=1e-4)
+
+
+def test_greedy_log_probabilities_are_the_models_own_even_beside_requests_that_are_drawn():
+    greedy = [Request(f"g{i}", prompt, 1, seed=5, greedy=True, logprobs=True) for i, prompt in enumerate(PROMPTS)]
+    answers = sampler(temperature=0.7).sample([*greedy, *requests()])
+    for request, (completion,) in zip(greedy, answers, strict=False):
+        own = forced(request.prompt, completion.token_ids, 1.0).gather(-1, torch.tensor(completion.token_ids)[:, None])
+        assert completion.logprobs == pytest.approx(own[:, 0].tolist(), abs=1e-4)
+    assert all(completion.logprobs is None for answer in answers[len(greedy) :] for completion in answer)
+
+
+def forced(prompt: str, tokens: tuple[int, ...], temperature: float) -> torch.Tensor:
+    """Log-probabilities [tokens, vocabulary] of one forward pass over prompt and completion."""
+    ids = TOKENIZER(prompt)["input_ids"]
+    with torch.inference_mode():
+        logits = MODEL(torch.tensor([[*ids, *tokens[:-1]]])).logits[0, len(ids) - 1 :]
+    return (logits.double() / temperature).log_softmax(-1)
 
 
 def test_one_step_draws_follow_the_models_distribution():
@@ -125,7 +159,7 @@ def test_one_step_draws_follow_the_models_distribution():
         logits = PRECISE(TOKENIZER("hello", return_tensors="pt").input_ids).logits[0, -1]
     expected = torch.softmax(logits.double(), -1).numpy() * count
     with torch.inference_mode():
-        drawn, _ = draw(
+        drawn = draw(
             logits.expand(count, -1),
             torch.from_numpy(uniforms(np.array([row_key(0, "many", i) for i in range(count)], dtype=np.uint64), 0)),
             temperature=1.0, top_p=1.0,
@@ -142,7 +176,8 @@ def test_one_step_draws_follow_the_models_distribution():
 def test_top_p_never_draws_outside_the_nucleus():
     logits = torch.tensor([[3.0, 1.0, 2.0, 0.0]]).log_softmax(-1).expand(500, -1)
     uniform = torch.linspace(0, 1, 501, dtype=torch.float64)[:-1]
-    tokens, logprobs = draw(logits, uniform, temperature=1.0, top_p=0.8)
+    logprobs = torch.zeros(500, dtype=torch.float64)
+    tokens = draw(logits, uniform, temperature=1.0, top_p=0.8, logprobs=logprobs)
     assert set(tokens.tolist()) == {0, 2}
     share = torch.softmax(logits[0], -1)[[0, 2]]
     assert logprobs[tokens == 0][0].exp() == pytest.approx(float(share[0] / share.sum()), abs=1e-6)
@@ -187,8 +222,10 @@ def test_new_weights_answer_from_the_next_sample_on(tmp_path):
     changing.load_weights(tmp_path / "w1", weights_id)
     assert changing.weights_id == weights_id == weights_id_of(other)
     after = changing.sample(requests())
-    assert after == sampler(other).sample(requests())
-    assert after != before
+    assert after == sampler(other, weights_id=weights_id).sample(requests())
+    assert [texts(answer) for answer in after] != [texts(answer) for answer in before]
+    stamps = [{one.weights_id for answer in answers for one in answer} for answers in (before, after)]
+    assert stamps == [{"w0"}, {weights_id}]
 
 
 def test_sampling_leaves_the_model_as_it_was():

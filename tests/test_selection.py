@@ -10,9 +10,9 @@ from funreason.types import Sample, Task
 
 
 def sample(i: int, category: str = "simple", task: str | None = None, answer: str | None = None) -> Sample:
-    return Sample(
+    return Sample.of(
         id=f"s{i}",
-        task=Task(id=task or f"t{i}", query="q", tools=[], category=category),
+        task=Task.of(id=task or f"t{i}", query="q", tools=[], category=category),
         answer=answer or f"[f(x={i})]",
     )
 

@@ -28,13 +28,13 @@ from funreason.types import Sample, Task
 from tests.scripted import TOOLS, YES
 from tests.serving import Said, ScriptedServer, completion
 
-QUICK = RetryPolicy(tries=6, first_wait_s=0.01, longest_wait_s=0.08, first_rest_s=0.02)
+QUICK = RetryPolicy(tries=6, first_wait_s=0.01, longest_wait_s=0.08, first_cooldown_s=0.02)
 MANY = 24
 OUTAGE_S = 30.0
 
 
-def pool_at(url, patience=QUICK, **settings):
-    return EndpointPool([Address(url, **{"timeout_s": 1.0, "concurrency": 4, **settings})], patience=patience)
+def pool_at(url, retry_policy=QUICK, **settings):
+    return EndpointPool([Address(url, **{"timeout_s": 1.0, "concurrency": 4, **settings})], retry_policy=retry_policy)
 
 
 def sampled(pool, count=MANY):
@@ -52,8 +52,8 @@ def judged(pool, count=MANY):
         async with pool:
             await pool.connect()
             judge = LlmJudge("cot", Panel([EndpointChat(pool)], LlmJudges()))
-            task = Task("t", "f please", TOOLS)
-            samples = [Sample(f"s{i}", task, "[f(a='x')]", f"words {i}") for i in range(count)]
+            task = Task.of("t", "f please", TOOLS)
+            samples = [Sample.of(f"s{i}", task, "[f(a='x')]", f"words {i}") for i in range(count)]
             asked = [asyncio.create_task(judge(sample)) for sample in samples]
             await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
             for task in asked:  # as the bus does it
@@ -96,7 +96,7 @@ def test_a_trouble_now_and_then_costs_a_retry_and_no_answer(asker, trouble):
     assert len(found) == MANY
     assert len(server.heard) == MANY + 3
     assert max(Counter(words_of(heard) for heard in server.heard).values()) <= 4
-    spent = pool.purse.spent
+    spent = pool.meter.spent
     assert (spent.requests, spent.retries, spent.failed) == (MANY + 3, 3, 0)
     assert spent.tokens == 14 * MANY
 
@@ -145,8 +145,8 @@ def test_what_every_request_would_meet_ends_asking_at_once_with_the_servers_word
             asker(pool)
     assert advice in str(caught.value)
     assert caught.value.stops_run
-    assert pool.purse.spent.retries == 0
-    assert 6 <= len(server.heard) <= pool.purse.spent.requests < 10
+    assert pool.meter.spent.retries == 0
+    assert 6 <= len(server.heard) <= pool.meter.spent.requests < 10
 
 
 @BOTH
@@ -170,7 +170,7 @@ def test_a_model_that_never_closes_its_thinking_is_told_by_name(asker):
         return
     for text in found.values():
         split = split_thinking(text)
-        sample = Sample("s", Task("t", "f please", TOOLS), split.answer, split.thinking, truncated=True)
+        sample = Sample.of("s", Task.of("t", "f please", TOOLS), split.answer, split.thinking, truncated=True)
         assert asyncio.run(judge_response(sample)).reason == "response.unclosed_thinking"
 
 
@@ -216,8 +216,8 @@ def test_500s_for_30_seconds_are_outlasted_with_the_settings_that_a_run_has_by_d
         found = sampled(pool, 100)
         told = run.communicate(timeout=240)[0]
     assert set(found.values()) == {"[f(a=1)]"}
-    assert len(served.heard) == 100 + sampling.refused == pool.purse.spent.requests
-    assert pool.purse.spent.failed == 0
+    assert len(served.heard) == 100 + sampling.refused == pool.meter.spent.requests
+    assert pool.meter.spent.failed == 0
     assert min(judging.refused, sampling.refused) > 0
     assert run.returncode == 0, told
     folder = RunFolder(tmp_path / "out")

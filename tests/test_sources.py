@@ -14,7 +14,7 @@ from funreason.types import Call, Task
 
 def task(i: int, query: str = "", reference: list[Call] | None = None) -> Task:
     tools = [{"name": "f", "description": "", "parameters": {"type": "object", "properties": {}, "required": []}}]
-    return Task(id=f"t{i}", query=query or f"query {i}", tools=tools, reference=reference)
+    return Task.of(id=f"t{i}", query=query or f"query {i}", tools=tools, reference=reference)
 
 
 def test_each_round_takes_new_tasks_and_starts_again_at_the_end():

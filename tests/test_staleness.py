@@ -20,8 +20,8 @@ from funreason.weights import WeightStore
 
 
 def sample(i: int, weights_id: str, **more) -> Sample:
-    task = Task(id=f"t{i}", query="do f", tools=[], reference=[Call("f", {"x": i})], category="simple")
-    return Sample(id=f"r1/t{i}/0", task=task, answer=f"[f(x={i})]", round=1, weights_id=weights_id, **more)
+    task = Task.of(id=f"t{i}", query="do f", tools=[], reference=[Call("f", {"x": i})], category="simple")
+    return Sample.of(id=f"r1/t{i}/0", task=task, answer=f"[f(x={i})]", round=1, weights_id=weights_id, **more)
 
 
 @pytest.fixture

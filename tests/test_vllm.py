@@ -113,7 +113,7 @@ def texts(answers) -> list[list[tuple[str, int, bool]]]:
 def test_one_step_draws_and_their_log_probabilities_are_those_of_the_nucleus(tmp_path):
     model, count = qwen(0, tied=True), 2000
     one = engine(model, tmp_path / "w0", temperature=0.7, top_p=0.9, max_new_tokens=1)
-    (answer,) = one.sample([Request("many", "hello", count, seed=0)])
+    (answer,) = one.sample([Request("many", "hello", count, seed=0, logprobs=True)])
     with torch.inference_mode():
         chances = torch.softmax(model(TINY("hello", return_tensors="pt").input_ids).logits[0, -1].double() / 0.7, -1)
     ordered, ids = chances.sort(descending=True)
@@ -125,7 +125,8 @@ def test_one_step_draws_and_their_log_probabilities_are_those_of_the_nucleus(tmp
     for completion in answer[:200]:
         if "\ufffd" not in completion.text:
             chance = expected[by_text[completion.text]]
-            assert completion.logprob_sum == pytest.approx(float(chance.log()), abs=1e-3)
+            assert completion.logprobs == pytest.approx([float(chance.log())], abs=1e-3)
+            assert TINY.decode(completion.token_ids) == completion.text or completion.token_ids == (2,)
     common = [i for i in set(by_text.values()) if TINY.decode([i]) != "\ufffd" and expected[i] * count >= 5]
     seen = [drawn.count(i) for i in common]
     wanted = [float(expected[i]) * count for i in common]

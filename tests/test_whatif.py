@@ -187,7 +187,7 @@ def test_a_threshold_without_mean_is_told_to_change_nothing(ruled):
 @pytest.mark.parametrize("stage", ["response", "query_tool", "cot", "parameters", "format"])
 @pytest.mark.parametrize("accept", [("unanimous", 0.5), ("majority", 0.5), ("mean", 0.7), ("mean", 0.2)])
 def test_votes_counted_again_say_what_they_would_have_said_at_once(stage, accept):
-    made = Sample("s", Task("t", "q", []), "a")
+    made = Sample.of("s", Task.of("t", "q", []), "a")
     for draws in ((0.9, 0.6), (0.9, 0.1), (0.2, 0.3), (0.55, None)):
         first, second = (_judge(stage, made, draws, rule) for rule in (("mean", 0.5), accept))
         assert first.votes == second.votes == draws
@@ -217,7 +217,7 @@ def _judge(stage, made, votes, accept) -> Verdict:
 )
 def test_an_answer_drawn_anew_stands_unless_another_turn_waits_for_the_repair_now(attempt, order, stands):
     old, new = (check_config({"fcdr": {"max_attempts": most, "regenerate": order}}, "here") for most in (2, 3))
-    made = Sample("s", Task("t", "q", []), "a", attempt=attempt, verdicts=(Verdict("format", "regenerate"),))
+    made = Sample.of("s", Task.of("t", "q", []), "a", attempt=attempt, verdicts=(Verdict("format", "regenerate"),))
     why = VerdictValidity(old, new).regenerated(made, Regeneration("format", "resampled"))
     assert (why == "") is stands
     assert stands or "another fcdr.max_attempts" in why

@@ -19,7 +19,7 @@ from funreason.config import Gate
 from funreason.errors import BrokenWeights
 from funreason.gate.items import GateSuite
 from funreason.gate.rule import SuiteComparison, SuiteResult, by_category, compare, decide, pooled
-from funreason.policies.policy import Ask, Policy
+from funreason.policies.policy import GenerateRequest, Policy
 from funreason.record.events import GateDecided
 from funreason.record.folder import write_json, write_whole
 from funreason.types import Candidate, Decision, Weights, refusal
@@ -93,8 +93,8 @@ class Evaluator:
         return {suite.name: SuiteResult(*found[suite.name]) for suite in self.suites}
 
     async def _measure(self, suite: GateSuite) -> SuiteResult:
-        asks = [Ask(case.id, task) for case, task in zip(suite.cases, suite.tasks, strict=True)]
-        texts = [answers[0].text for answers in await self.policy.ask(asks, greedy=True)]
+        asks = [GenerateRequest(case.id, task) for case, task in zip(suite.cases, suite.tasks, strict=True)]
+        texts = [answers[0].text for answers in await self.policy.generate(asks, greedy=True)]
         # Outputs before results, and whole: where there are results, there is what they were given for.
         lines = [{"id": case.id, "output": text} for case, text in zip(suite.cases, texts, strict=True)]
         path = self.folder / "outputs" / self.policy.weights_id / f"{suite.name}.jsonl"

@@ -1,7 +1,7 @@
-"""The generator: answers a task with k samples of the model's own.
+"""The generator: answers each task with k samples of the model's own.
 
-A seed message carries only its task; what comes out are k samples with ids `<seed id>/<i>`. Samples that an
-interrupted run had already drawn are taken from its texts instead of being drawn again.
+A seed carries only its task; the generator emits k samples with ids `<seed id>/<i>`. Samples that an interrupted run
+had drawn are read from its files instead of being drawn again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import cast
 from funreason.agents.references import reference_sample
 from funreason.bus.agent import Emit
 from funreason.calls.render import CallRenderError
-from funreason.policies.policy import Ask, Policy
-from funreason.policies.protocol import Completion
+from funreason.environments.rollout import Environment, Start, rollout
+from funreason.environments.single_turn import SingleTurn
+from funreason.policies.policy import Policy
 from funreason.record.sample_files import SampleFiles
 from funreason.types import Decision, Sample, Verdict, changed
 
@@ -22,7 +23,7 @@ Drawn = Mapping[tuple[str, int], Sample]
 
 
 class Generator:
-    """Draws k completions per task and splits each into thinking and answer."""
+    """Lets the policy answer each task `k` times in an environment."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Generator:
         drawn: Drawn | None = None,
         ended: Collection[str] = (),
         requeued: Mapping[str, int] | None = None,
+        environment: Environment | None = None,
     ) -> None:
         self.policy = policy
         self.texts = texts
@@ -39,6 +41,7 @@ class Generator:
         self.drawn = drawn or {}
         self.ended = ended
         self.requeued = requeued or {}
+        self.environment = environment or SingleTurn()
 
     async def __call__(self, messages: list[Sample] | list[Decision]) -> list[list[Emit]]:
         """k samples for each seed, without those that have ended; a task that does not fit is dropped.
@@ -48,75 +51,50 @@ class Generator:
         if (decision := await accept(self.policy, messages)) is not None:
             return decision
         seeds = cast("list[Sample]", messages)
-        owed = [seed for seed in seeds if seed.id not in self.ended and not self._all_drawn(seed)]
-        fitting = [seed for seed in owed if self.policy.fits(seed.task)]
-        found = await self._ask(fitting)
-        made = {seed.id: self._read_all(seed, answers) for seed, answers in zip(fitting, found, strict=True)}
+        pending = [seed for seed in seeds if seed.id not in self.ended and not self._all_drawn(seed)]
+        starts = [
+            Start(seed.id, [changed(seed, id=id) for id in self._ids(seed)])
+            for seed in pending
+            if self.policy.fits(seed.task)
+        ]
+        made = await self._roll_out(starts)
         again = await self._draw_again(seeds)
-        return [self._emit(seed, made.get(seed.id), again) for seed in seeds]
-
-    async def _ask(self, seeds: list[Sample]) -> list[list[Completion]]:
-        asks = [Ask(seed.id, seed.task, self.k) for seed in seeds]
-        try:
-            return await self.policy.ask(asks)
-        except Exception as fault:
-            if getattr(fault, "stops_run", False):  # the run ends here: what was paid for is for whoever takes it up
-                for seed, answers in zip(seeds, self.policy.paid(asks), strict=True):
-                    if answers:
-                        self._read_all(seed, answers)
-            raise
+        return [self._emit(seed, made, again) for seed in seeds]
 
     async def resample(self, samples: list[Sample]) -> list[Sample]:
-        """A new answer for each sample, at the attempt it now stands at."""
-        owed = [sample for sample in samples if (sample.id, sample.attempt) not in self.drawn]
-        found = await self.policy.ask([Ask(f"{s.id}@{s.attempt}", s.task) for s in owed])
-        fresh = {
-            s.id: self._read(changed(s, origin="resampled"), answers[0]) for s, answers in zip(owed, found, strict=True)
-        }
-        for sample in fresh.values():
-            self.texts.append("sampled", sample)
-        return [fresh.get(s.id) or changed(self.drawn[s.id, s.attempt], verdicts=s.verdicts) for s in samples]
+        """A new answer for each sample, at its present attempt."""
+        pending = [sample for sample in samples if (sample.id, sample.attempt) not in self.drawn]
+        made = await self._roll_out(
+            [Start(f"{s.id}@{s.attempt}", [changed(s, origin="resampled", turns=())]) for s in pending]
+        )
+        return [made.get(s.id) or changed(self.drawn[s.id, s.attempt], verdicts=s.verdicts) for s in samples]
+
+    async def _roll_out(self, starts: list[Start]) -> dict[str, Sample]:
+        def write(sample: Sample) -> None:
+            if (sample.id, sample.attempt) not in self.drawn:  # an interrupted run has written that one
+                self.texts.append("sampled", sample)
+
+        return await rollout(self.policy, self.environment, starts, write)
 
     def _ids(self, seed: Sample) -> list[str]:
         return [f"{seed.id}/{i}" for i in range(self.k)]
 
     def _all_drawn(self, seed: Sample) -> bool:
-        return all((i, 0) in self.drawn for i in self._ids(seed))
-
-    def _read_all(self, seed: Sample, completions: list[Completion]) -> list[Sample]:
-        """The samples of one seed; texts get only those an interrupted run had not written yet."""
-        samples = []
-        for i, completion in zip(self._ids(seed), completions, strict=True):
-            sample = self.drawn.get((i, 0))
-            if sample is None:
-                sample = self._read(changed(seed, id=i), completion)
-                self.texts.append("sampled", sample)
-            samples.append(sample)
-        return samples
-
-    def _read(self, sample: Sample, completion: Completion) -> Sample:
-        thinking, answer, closed = self.policy.split(completion.text)
-        return changed(
-            sample,
-            thinking=thinking,
-            answer=answer,
-            truncated=completion.truncated or not closed,
-            weights_id=self.policy.weights_id,
-        )
+        return all((id, 0) in self.drawn for id in self._ids(seed))
 
     async def _draw_again(self, seeds: list[Sample]) -> dict[str, Sample]:
         """A new answer for each requeued sample, at an attempt it never had: it may fail only once more."""
-        ids = [i for seed in seeds for i in self._ids(seed) if i in self.requeued and (i, 0) in self.drawn]
-        old = [changed(self.drawn[i, 0], attempt=self.requeued[i], verdicts=()) for i in ids]
-        return {sample.id: sample for sample in await self.resample(old)} if old else {}
+        ids = [id for seed in seeds for id in self._ids(seed) if id in self.requeued and (id, 0) in self.drawn]
+        old = [changed(self.drawn[id, 0], attempt=self.requeued[id], verdicts=()) for id in ids]
+        return {sample.id: sample for sample in await self.resample(old)}
 
-    def _emit(self, seed: Sample, made: list[Sample] | None, again: Mapping[str, Sample]) -> list[Emit]:
+    def _emit(self, seed: Sample, made: Mapping[str, Sample], again: Mapping[str, Sample]) -> list[Emit]:
         if seed.id in self.ended:
             return []
-        if made is None and not self._all_drawn(seed):
+        samples = [self.drawn.get((id, 0)) or made.get(id) for id in self._ids(seed)]
+        if None in samples:
             return [_too_long(seed)]
-        samples = made or [self.drawn[i, 0] for i in self._ids(seed)]
-        return [Emit("sampled", again.get(s.id, s)) for s in samples if s.id not in self.ended]
+        return [Emit("sampled", again.get(s.id, s)) for s in samples if s is not None and s.id not in self.ended]
 
 
 class ReferenceGenerator:

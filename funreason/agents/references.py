@@ -18,7 +18,7 @@ def reference_sample(task: Task, sample_id: str, *, round: int = 0) -> Sample:
     answer = render_calls(task.reference) if task.reference else (task.reference_text or "")
     if not answer:
         raise ValueError(f"task {task.id}: its reference is neither a call nor a text")
-    return Sample(
+    return Sample.of(
         id=sample_id, task=task, answer=answer, thinking=task.reference_thinking, origin="reference", round=round
     )
 

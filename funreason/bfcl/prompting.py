@@ -13,6 +13,8 @@ from typing import Any
 
 from funreason.bfcl.cases import Case
 from funreason.bfcl.categories import BfclError, Language
+from funreason.calls.tools import ToolFormatError, normalise_tools
+from funreason.types import Message, Task
 
 INSTRUCTION = """\
 You are an expert in solving requests with functions. You are given a request and a set of functions. Decide which \
@@ -35,6 +37,23 @@ LANGUAGE_HINTS: dict[Language, str] = {
     "java": "The values follow the syntax of Java (SDK 8).",
     "javascript": "The values follow the syntax of JavaScript.",
 }
+
+
+def case_task(case: Case) -> Task:
+    """A case as a task for the model's own prompt: all its messages, and its functions as tools.
+
+    Gate and `funreason eval` both ask this. BfclError when messages or functions cannot be read.
+    """
+    messages = tuple(Message(**message) for message in case_messages(case))
+    try:
+        return Task(case.id, messages, normalise_tools(case.functions), category=case.category)
+    except ToolFormatError as error:
+        raise BfclError(f"case {case.id!r}: {error}") from error
+
+
+def leaderboard_task(case: Case) -> Task:
+    """A case as the leaderboard's prompting mode asks it: functions in the system message, no tools."""
+    return Task(case.id, tuple(Message(**message) for message in prompt_messages(case)), [], category=case.category)
 
 
 def prompt_messages(case: Case) -> list[dict[str, str]]:

@@ -90,7 +90,7 @@ def evaluate(
     live
         What the Live number counts: v4 the call categories, v3 irrelevance and relevance as well.
     prompt
-        `bfcl` as the leaderboard asks; `native`, `text` as the loop does. Default: bfcl for bfcl-v4, else native.
+        `bfcl` as the leaderboard asks; `native`, `text` as the loop does. Default: bfcl for bfcl-v4, else model.prompt.
     max_new_tokens
         Longest answer. Default: a quarter of the model's context, at most 4096; 4096 where a server does not say.
     out
@@ -146,7 +146,7 @@ class LoadedModel(NamedTuple):
         pool = getattr(self.policy.sampler, "pool", None)
         if pool is None:
             return None
-        spent: Spent = pool.purse.spent
+        spent: Spent = pool.meter.spent
         guess = f" ({spent.estimated:,} of them estimated)" if spent.estimated else ""
         again = f"; {spent.retries:,} sent again, {spent.failed:,} given up" if spent.retries or spent.failed else ""
         return f"{spent.requests:,} requests, {spent.tokens:,} tokens{guess}{again}"
@@ -180,7 +180,7 @@ def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) ->
         "suite_digest": digest(cases),
         "model": who.model,
         "weights": who.weights,
-        "prompt": options.prompt or ("bfcl" if suite == OFFICIAL else "native"),
+        "prompt": options.prompt or ("bfcl" if suite == OFFICIAL else who.policy.style),
         "max_new_tokens": who.max_new_tokens,
     }
     acquire(out, facts)

@@ -19,8 +19,8 @@ from funreason.errors import ModelError
 class Address(msgspec.Struct, frozen=True):
     """A server. `url` is its base address, usually ending with /v1; `key_env` names an environment variable.
 
-    `extra` is added unchanged to the body of every request. `constrains` says whether the server enforces a JSON schema
-    (None: detect it). ModelError when the address is invalid or contains a secret.
+    `extra` is added unchanged to the body of every request. `supports_json_schema` says whether the server enforces a
+    JSON schema (None: detect it). ModelError when the address is invalid or contains a secret.
     """
 
     url: str
@@ -28,7 +28,7 @@ class Address(msgspec.Struct, frozen=True):
     key_env: str | None = None
     concurrency: int = 16
     timeout_s: float = 120.0
-    constrains: bool | None = None
+    supports_json_schema: bool | None = None
     extra: dict[str, Any] = {}
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ def read(record: dict[str, Any], line: int, answers: dict[str, Any] | None = Non
         reference = _reference(answers[name])
     query = query_text(_first_turn(record["question"]))
     tools = tools_field(record["function"])
-    return RecordRead(Task(name, query, tools, reference, category=category, source="bfcl"))
+    return RecordRead(Task.of(name, query, tools, reference, category=category, source="bfcl"))
 
 
 def possible_answers(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def read(record: dict[str, Any], line: int) -> RecordRead:
     messages = _messages(record["messages"])
     last = messages.pop() if messages[-1]["role"] == "assistant" else None
     reference, thinking, answer = _answer(last)
-    task = Task(
+    task = Task.of(
         id=record_id(record, line),
         query=query_text(dialogue([(message["role"], _content(message)) for message in messages])),
         tools=tools_field(record.get("tools", record.get("functions"))),

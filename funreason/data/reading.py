@@ -144,7 +144,7 @@ def _sample(read: RecordRead) -> Sample:
             reason = "name.not_callable" if "cannot be" in str(error) else "answer.not_writable"
             raise RecordRefused(reason, str(error)) from error
     task = msgspec.structs.replace(read.task, reference=None, reference_text=None, reference_thinking=None)
-    return Sample(
+    return Sample.of(
         id=task.id,
         task=task,
         answer=answer,

@@ -28,7 +28,7 @@ def read(record: dict[str, Any], line: int) -> RecordRead:
     answered = turns[-1][0] in _ANSWERING
     raw = turns.pop()[1] if answered else None
     split = split_thinking(raw) if raw is not None else None
-    task = Task(
+    task = Task.of(
         id=record_id(record, line),
         query=query_text(dialogue(turns)),
         tools=tools_field(record.get("tools")),

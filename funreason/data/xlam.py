@@ -24,7 +24,7 @@ def read(record: dict[str, Any], line: int) -> RecordRead:
     reference = None if answers is None else calls_field(answers, "answers")
     text = optional_text(record, "response")
     flags = record.get("flags")
-    task = Task(
+    task = Task.of(
         id=record_id(record, line),
         query=query_text(record["query"]),
         tools=tools_field(record.get("tools")),

@@ -9,7 +9,6 @@ one by one is asked for all of them at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,9 @@ from typing import Any
 import msgspec
 
 from funreason.bfcl import BfclError, Case
-from funreason.bfcl.prompting import case_messages, prompt_messages
+from funreason.bfcl.prompting import case_task, leaderboard_task
 from funreason.calls.thinking import THINK_TAGS, Tags
-from funreason.calls.tools import ToolFormatError, normalise_tools
-from funreason.policies.prompts import NO_VARIABLES, dialogue_of, dialogue_text
+from funreason.policies.prompts import NO_VARIABLES, prompt_text, task_dialogue
 from funreason.policies.protocol import Completion, Dialogue, Request, Sampler, Streaming
 
 CHUNK = 32
@@ -42,18 +40,14 @@ class CaseAnswer(msgspec.Struct, frozen=True):
 def prompter(
     style: str, tokenizer: Any, *, tags: Tags = THINK_TAGS, variables: Mapping[str, Any] = NO_VARIABLES
 ) -> PromptOf:
-    """How a case becomes a prompt: `bfcl` as the leaderboard asks, `native` and `text` as the loop does.
+    """How a case becomes a prompt: `bfcl` as the leaderboard asks, `native` and `text` as the loop and its gate do.
 
     Without a tokenizer a case becomes the dialogue, which the sampler's server renders.
     """
-    if tokenizer is None and style == "bfcl":
-        return lambda case: dialogue_of(prompt_messages(case), [], style="plain", variables=variables)
+    task_of, shown = (leaderboard_task, "plain") if style == "bfcl" else (case_task, style)
     if tokenizer is None:
-        return lambda case: dialogue_of(case_messages(case), _tools(case), style=style, tags=tags, variables=variables)
-    render = partial(dialogue_text, tokenizer=tokenizer, tags=tags, variables=variables)
-    if style == "bfcl":
-        return lambda case: render(prompt_messages(case), [], style="plain", where=f"case {case.id}")
-    return lambda case: render(case_messages(case), _tools(case), style=style, where=f"case {case.id}")
+        return lambda case: task_dialogue(task_of(case), style=shown, tags=tags, variables=variables)
+    return lambda case: prompt_text(task_of(case), tokenizer, style=shown, tags=tags, variables=variables)
 
 
 def answer_cases(
@@ -102,7 +96,7 @@ def read_answers(path: Path) -> dict[str, CaseAnswer]:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BfclError(f'{path}:{number}: expected an answer {{"id", "output", …}}: {error}') from error
         if answer.id in answers:
-            raise BfclError(f"{path}:{number}: the id {answer.id!r} stands on an earlier line already")
+            raise BfclError(f"{path}:{number}: the id {answer.id!r} is on an earlier line already")
         answers[answer.id] = answer
     return answers
 
@@ -132,13 +126,6 @@ def cut_thinking(text: str, tags: Tags = THINK_TAGS) -> str:
     """The text after the last closing tag; all of it where there is none."""
     _, closed, tail = text.rpartition(tags[1])
     return tail.lstrip("\n") if closed else text
-
-
-def _tools(case: Case) -> list[dict[str, Any]]:
-    try:
-        return normalise_tools(case.functions)
-    except ToolFormatError as error:
-        raise BfclError(f"case {case.id!r}: {error}") from error
 
 
 def _completions(

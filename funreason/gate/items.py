@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from funreason.bfcl import Case, load_cases
+from funreason.bfcl.prompting import case_task
 from funreason.bfcl.suites import write_suite
-from funreason.calls.tools import normalise_tools
 from funreason.config import ConfigError, Suite
 from funreason.sources.tasks import HELD_OUT, TOOLBOX, toolbox_tasks
 from funreason.types import Task
@@ -57,9 +57,3 @@ def _written(tasks: list[Task], folder: Path, prefix: str) -> Path:
         write_suite(tasks, fresh, prefix)
         fresh.rename(folder)  # whole or not at all: half a suite would go unnoticed
     return folder
-
-
-def case_task(case: Case) -> Task:
-    """A case as the model is asked it."""
-    query = "\n".join(message["content"] for turn in case.question for message in turn if message["role"] == "user")
-    return Task(id=case.id, query=query, tools=normalise_tools(case.functions), category=case.category)

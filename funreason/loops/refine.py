@@ -184,8 +184,8 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
             journal.read(reading.refusals, reading.summary())
         run = Run(config=config, graph=graph, journal=journal, stop=stop, past=past, panel=panel)
         if served is not None:  # endpoints resample what a judge sent back; no model of our own is asked here
-            report = UsageReporter(served.pool.purse, "regenerator", journal.write)
-            policy = served_policy(config, served, None, partial(report.tell, ROUND))
+            usage = UsageReporter(served.pool.meter, "regenerator", journal.write)
+            policy = served_policy(config, served, None, partial(usage.report, ROUND))
             run.sampler = lambda round: policy
         try:
             with recording_usage(panel, journal.write):

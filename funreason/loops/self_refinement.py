@@ -126,7 +126,7 @@ def _announce(session: Session, past: State, last_heartbeat_at: float) -> None:
             last_heartbeat_at=last_heartbeat_at if past.events else 0.0,
         )
     )
-    session.learner.policy.listen(journal.synced)
+    session.learner.policy.on_sync(journal.synced)
     for problem in warn_if_it_will_not_fit(config):
         journal.write(LogMessage(level="warning", text=f"the plan says: {problem}"))
     if not past.tasks_read:

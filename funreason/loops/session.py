@@ -75,7 +75,7 @@ class Session(Run):
     def seeds(self, round: int, tasks: Sequence[Task]) -> list[Sample]:
         """A message for each task of a round: only the task, nothing answered yet."""
         self._note_contamination(round, self._replayed(round), self.source.contaminated_in(round))
-        return [Sample(id=f"r{round}/{task.id}", task=task, answer="", round=round) for task in tasks]
+        return [Sample.of(f"r{round}/{task.id}", task, round=round) for task in tasks]
 
     async def prepare(self, round: int, seeds: Sequence[Sample]) -> None:
         """Before a round samples: load the accepted weights, and try the judges on canaries.

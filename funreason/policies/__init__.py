@@ -1,1 +1,1 @@
-"""What answers tasks: one protocol, three samplers. Heavy libraries are imported only inside their adapter."""
+"""Policies: one protocol and three samplers. Heavy libraries are imported only inside their adapter."""

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 Part = TypeVar("Part")
 Done = TypeVar("Done")
 
-MOST_LANES = 4
+MAX_WORKERS = 4
 
 
 def use_threads(count: int | None) -> None:
-    """Let torch use `count` threads from now on; None leaves its own choice."""
+    """Let torch use `count` threads from now on; None keeps its default."""
     if count is None:
         return
     import torch
@@ -28,25 +28,25 @@ def use_threads(count: int | None) -> None:
     torch.set_num_threads(count)
 
 
-def lanes(device: torch.device) -> int:
-    """How many parts of a work may run at once: on a CPU up to one a thread, elsewhere one.
+def num_workers(device: torch.device) -> int:
+    """How many parts may run at once: on a CPU one per thread, at most MAX_WORKERS; elsewhere one.
 
-    At most MOST_LANES, for each lane needs Python's one lock between its operations.
+    More do not help: each worker needs Python's global lock between its operations.
     """
     import torch
 
-    return min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 1
+    return min(torch.get_num_threads(), MAX_WORKERS) if device.type == "cpu" else 1
 
 
 def side_by_side(work: Callable[[Part], Done], parts: Sequence[Part], device: torch.device) -> list[Done]:
-    """`work` of each part, in order, as many at once as there are `lanes`, which share out torch's threads.
+    """`[work(part) for part in parts]`, `num_workers` at a time, which divide torch's threads among them.
 
     Small operations gain little from a second thread and much from a second batch (benchmarks/README.md).
     """
     import torch
 
     threads = torch.get_num_threads()
-    count = min(lanes(device), len(parts))
+    count = min(num_workers(device), len(parts))
     if count <= 1:
         return [work(part) for part in parts]
     with ThreadPoolExecutor(count, initializer=lambda: torch.set_num_threads(threads // count)) as pool:

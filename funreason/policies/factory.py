@@ -17,8 +17,8 @@ import msgspec
 from funreason.config import Config, Endpoint
 from funreason.config.address import Address
 from funreason.errors import ModelError
-from funreason.policies.endpoint.budget import Budget, SpendMeter, Spent
-from funreason.policies.policy import Ask, Policy
+from funreason.policies.endpoint.budget import SharedBudget, SpendMeter, Spent
+from funreason.policies.policy import GenerateRequest, Policy
 from funreason.policies.protocol import Completion, Sampler, Sync
 from funreason.policies.vllm.environment import prepare
 from funreason.record.events import EndpointUsage
@@ -38,16 +38,16 @@ NEEDED = ("aiohttp", "tenacity")
 class ServedPolicy(Policy):
     """Samples from endpoints, that is, from another model than the trained one. Calls `tell` after each request."""
 
-    def __init__(self, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None], **how: Any) -> None:
+    def __init__(self, sampler: EndpointSampler, tokenizer: Any, report: Callable[[], None], **how: Any) -> None:
         super().__init__(sampler, tokenizer, **how)
-        self.tell = tell
+        self.report = report
 
-    async def ask(self, asks: Sequence[Ask], *, greedy: bool = False) -> list[list[Completion]]:
-        """The completions of each ask, in order."""
+    async def generate(self, requests: Sequence[GenerateRequest], *, greedy: bool = False) -> list[list[Completion]]:
+        """The completions of each request, in order."""
         try:
-            return await super().ask(asks, greedy=greedy)
+            return await super().generate(requests, greedy=greedy)
         finally:
-            self.tell()
+            self.report()
 
     async def load(self, weights: Weights) -> None:
         """Nothing to do: new weights are the learner's alone."""
@@ -56,35 +56,35 @@ class ServedPolicy(Policy):
 class UsageReporter:
     """Writes what a `SpendMeter` has spent as usage events of `node`."""
 
-    def __init__(self, purse: SpendMeter, node: str, write: Callable[[EndpointUsage], None]) -> None:
-        self.purse, self.node, self.write = purse, node, write
-        self._last_error = purse.spent
+    def __init__(self, meter: SpendMeter, node: str, write: Callable[[EndpointUsage], None]) -> None:
+        self.meter, self.node, self.write = meter, node, write
+        self._reported = meter.spent
 
-    def tell(self, round: int) -> None:
-        """Write what was spent since the last call, if anything."""
-        spent = self.purse.spent
-        fresh, self._last_error = spent.since(self._last_error), spent
+    def report(self, round: int) -> None:
+        """Write what was spent since the last event, if anything."""
+        spent = self.meter.spent
+        fresh, self._reported = spent.since(self._reported), spent
         if fresh != Spent():
             self.write(EndpointUsage(round=round, node=self.node, **msgspec.structs.asdict(fresh)))
 
 
 def import_in_background() -> None:
     """Import the HTTP client in a thread: reading the certificates takes long."""
-    Thread(target=_import_client, daemon=True).start()
+
+    def load() -> None:
+        with suppress(ImportError):  # `endpoint_pool` says what to install
+            import_module("aiohttp")
+
+    Thread(target=load, daemon=True).start()
 
 
-def _import_client() -> None:
-    with suppress(ImportError):  # reported where it is needed
-        import_module("aiohttp")
-
-
-def budget_of(config: Config, past: State | None = None) -> Budget:
+def budget_of(config: Config, past: State | None = None) -> SharedBudget:
     """The run's budget, minus what its record says is spent."""
     spent = Spent(**past.paid()) if past is not None else None
-    return Budget(config.budget.tokens, config.budget.requests, spent)
+    return SharedBudget(config.budget.tokens, config.budget.requests, spent)
 
 
-def endpoint_pool(endpoints: Sequence[Endpoint], budget: Budget) -> EndpointPool:
+def endpoint_pool(endpoints: Sequence[Endpoint], budget: SharedBudget) -> EndpointPool:
     """The servers as one pool. ModelError for a wrong address, an unset key or a missing extra."""
     try:
         from funreason.policies.endpoint.pool import EndpointPool
@@ -98,7 +98,7 @@ def endpoint_pool(endpoints: Sequence[Endpoint], budget: Budget) -> EndpointPool
     )
 
 
-def endpoint_sampler(config: Config, budget: Budget) -> EndpointSampler | None:
+def endpoint_sampler(config: Config, budget: SharedBudget) -> EndpointSampler | None:
     """A connected sampler over `sample.endpoints`; None if there are none. ModelError when no server answers."""
     sampler = _sampler(config, budget)
     if sampler is not None:
@@ -106,7 +106,7 @@ def endpoint_sampler(config: Config, budget: Budget) -> EndpointSampler | None:
     return sampler
 
 
-async def connected_sampler(config: Config, budget: Budget, stop: StopRequest) -> EndpointSampler | None:
+async def connected_sampler(config: Config, budget: SharedBudget, stop: StopRequest) -> EndpointSampler | None:
     """Like `endpoint_sampler`; Interrupted when a stop is requested before the servers have answered."""
     sampler = _sampler(config, budget)
     if sampler is not None:
@@ -115,7 +115,7 @@ async def connected_sampler(config: Config, budget: Budget, stop: StopRequest) -
     return sampler
 
 
-def _sampler(config: Config, budget: Budget) -> EndpointSampler | None:
+def _sampler(config: Config, budget: SharedBudget) -> EndpointSampler | None:
     sampling = config.sample
     if not sampling.endpoints:
         return None
@@ -131,12 +131,12 @@ def _sampler(config: Config, budget: Budget) -> EndpointSampler | None:
     )
 
 
-def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, tell: Callable[[], None]) -> Policy:
+def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, report: Callable[[], None]) -> Policy:
     """A policy that asks the servers. The `tokenizer` is used only with `sample.render: local`."""
     own = tokenizer if config.sample.render == "local" else None
     model = config.model
     return ServedPolicy(
-        sampler, own, tell, style=model.prompt, seed=config.seed, tags=model.think_tags, variables=model.template
+        sampler, own, report, style=model.prompt, seed=config.seed, tags=model.think_tags, variables=model.template
     )
 
 
@@ -146,8 +146,8 @@ def policy_for_round(
     """The policy of each round: the trained model, or endpoints in its place."""
     if sampler is None:
         return lambda round: learner
-    account = UsageReporter(sampler.pool.purse, "generator", write)
-    return lambda round: served_policy(config, sampler, learner.tokenizer, partial(account.tell, round))
+    account = UsageReporter(sampler.pool.meter, "generator", write)
+    return lambda round: served_policy(config, sampler, learner.tokenizer, partial(account.report, round))
 
 
 EMBEDDED_MODEL = "toolbox"

@@ -59,7 +59,7 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
 
 
 def _placed(model: PreTrainedModel, device: str) -> PreTrainedModel:
-    """The model on `device`, in eval mode. torch says no in several ways: AssertionError where it is built without."""
+    """The model on `device`, in eval mode. torch refuses in several ways: AssertionError where it lacks the device."""
     try:
         placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]  # its stub loses the method
     except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
@@ -134,10 +134,10 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
 
 
 def replace_folder(fresh: Path, target: Path) -> None:
-    """Give `fresh` the name `target`, its bytes on disk first; an older `target` goes only after the new one stands.
+    """Rename `fresh` to `target` once its bytes are on disk; an older `target` is removed after that.
 
-    Directories cannot be swapped in one step everywhere, so for an instant neither has the name: a reader that
-    finds nothing there should look again, never at the hidden names beside it.
+    Directories cannot be swapped in one step everywhere, so for an instant neither has the name. A reader that finds
+    nothing there should look again, and never use the hidden names beside it.
     """
     for file in fresh.iterdir():
         with file.open("rb") as handle:
@@ -187,7 +187,7 @@ def _dtype(name: str) -> torch.dtype:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    # A bar for a file of a few megabytes would only tear the display of whoever is showing the run.
+    # A bar for a file of a few megabytes would tear the display of the run.
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -1,7 +1,7 @@
-"""The model in use: tasks in, completions out, one weights id at a time.
+"""The policy: generates completions of tasks with one set of weights at a time.
 
-Generator, regenerator and evaluator share one policy, so weights are held once. Sampling runs in a thread, one
-call at a time: the event loop stays free for signals and the heartbeat while the model works.
+Generator, regenerator and evaluator share one policy, so that the weights are held once. Sampling runs in a thread,
+one call at a time; the event loop stays free for signals and the heartbeat.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ from funreason.calls.thinking import THINK_TAGS, SplitCompletion, Tags, split_th
 from funreason.errors import ModelError
 from funreason.policies.prompts import NO_VARIABLES, closes_thinking, prompt_text, task_dialogue, whole_completion
 from funreason.policies.protocol import Completion, Offloadable, Request, Sampler, Sync
-from funreason.types import Task, Weights
+from funreason.types import Task, Turn, Weights
 
 
-class Ask(NamedTuple):
-    """One thing to ask: `n` completions of a task, drawn by `id` and the policy's seed alone."""
+class GenerateRequest(NamedTuple):
+    """A request for `n` completions of a task. Its `id` and the policy's seed decide the draws, its batch does not."""
 
     id: str
     task: Task
     n: int = 1
+    turns: tuple[Turn, ...] = ()
+    """The turns that follow the task's messages so far."""
+    logprobs: bool = False
 
 
 class Policy:
-    """Samples answers to tasks with the weights it holds."""
+    """Renders tasks as prompts and generates completions with the weights that its sampler holds."""
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class Policy:
         self.variables = variables
         self.answered = 0
         self._started = started
-        self._hear: Callable[[str, Sync], None] | None = None
+        self._write_sync: Callable[[str, Sync], None] | None = None
         self._turn = asyncio.Lock()
 
     @property
@@ -59,18 +62,18 @@ class Policy:
         """Which weights answer now."""
         return self.sampler.weights_id
 
-    def listen(self, hear: Callable[[str, Sync], None]) -> None:
-        """Tell `hear` of each sync from now on, and of the engine's start, if there was one."""
-        self._hear = hear
+    def on_sync(self, write: Callable[[str, Sync], None]) -> None:
+        """Call `write` with the weights id of each sync from now on, and for the engine's start, if there was one."""
+        self._write_sync = write
         if self._started is not None:
-            hear(self.weights_id, self._started)
+            write(self.weights_id, self._started)
 
-    def prompt(self, task: Task) -> str:
-        """The text the model sees for a task."""
-        return prompt_text(task, self.tokenizer, style=self.style, tags=self.tags, variables=self.variables)
+    def prompt(self, task: Task, turns: Sequence[Turn] = ()) -> str:
+        """The text the model sees for a task and the turns that followed."""
+        return prompt_text(task, self.tokenizer, turns, style=self.style, tags=self.tags, variables=self.variables)
 
     def template_closes_thinking(self, task: Task) -> bool:
-        """Whether the chat template ends the thinking before the model can begin one; not known of a server's."""
+        """Whether the chat template writes an empty thinking itself; False where a server renders the prompt."""
         return self.tokenizer is not None and closes_thinking(self.prompt(task), self.tags)
 
     def split(self, text: str) -> SplitCompletion:
@@ -78,39 +81,39 @@ class Policy:
         return split_thinking(text, self.tags)
 
     def offloaded(self) -> AbstractContextManager[None]:
-        """The accelerator's memory is free for an update inside the block, as far as the sampler can free it."""
+        """Inside the block the accelerator's memory is free for an update, where the sampler can free it."""
         return self.sampler.offloaded() if isinstance(self.sampler, Offloadable) else nullcontext()
 
-    def fits(self, task: Task) -> bool:
+    def fits(self, task: Task, turns: tuple[Turn, ...] = ()) -> bool:
         """Whether the prompt leaves room for an answer in the model's context."""
-        return not self.sampler.too_long(self._request(Ask("", task)))
+        return not self.sampler.too_long(self._request(GenerateRequest("", task, turns=turns)))
 
-    def paid(self, asks: Sequence[Ask]) -> list[list[Completion]]:
-        """What each ask of a call that failed had brought all the same; nothing where the sampler keeps nothing."""
-        keeps = getattr(self.sampler, "paid", None)
-        return [keeps(self._request(ask)) if keeps else [] for ask in asks]
+    def completed_before_failure(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
+        """The completions of each request that a failed `generate` had received; empty where it had received none."""
+        kept = getattr(self.sampler, "completed_before_failure", None)
+        return [self._whole(asked, kept(asked)) if kept else [] for asked in map(self._request, requests)]
 
-    async def ask(self, asks: Sequence[Ask], *, greedy: bool = False) -> list[list[Completion]]:
-        """The completions of each ask, in order, each with the opening tag even where its prompt wrote that."""
-        requests = [self._request(ask, greedy=greedy) for ask in asks]
+    async def generate(self, requests: Sequence[GenerateRequest], *, greedy: bool = False) -> list[list[Completion]]:
+        """The completions of each request, in order.
+
+        Each text has the opening tag of its thinking, even where the prompt wrote it already.
+        """
+        asked = [self._request(request, greedy=greedy) for request in requests]
         async with self._turn:
-            answers = await asyncio.to_thread(self.sampler.sample, requests)
-        self.answered += sum(len(answer) for answer in answers)
-        return [
-            [self._whole(request.prompt, completion) for completion in answer]
-            for request, answer in zip(requests, answers, strict=True)
-        ]
+            found = await asyncio.to_thread(self.sampler.sample, asked)
+        self.answered += sum(map(len, found))
+        return [self._whole(*pair) for pair in zip(asked, found, strict=True)]
 
-    def _whole(self, prompt: str, completion: Completion) -> Completion:
-        text = whole_completion(prompt, completion.text, self.tags)
-        return completion if text == completion.text else msgspec.structs.replace(completion, text=text)
+    def _whole(self, request: Request, completions: list[Completion]) -> list[Completion]:
+        texts = [whole_completion(request.prompt, one.text, self.tags) for one in completions]
+        return [msgspec.structs.replace(one, text=text) for one, text in zip(completions, texts, strict=True)]
 
     async def complete(
         self, requests: Sequence[Request], *, temperature: float, max_new_tokens: int
     ) -> list[list[Completion]]:
-        """The completions of finished prompts, drawn otherwise than answers to tasks: for a judge's questions.
+        """The completions of rendered prompts, with settings of their own: for a judge's questions.
 
-        Raises ModelError when the sampler cannot draw otherwise, or when a prompt does not fit.
+        Raises ModelError when the sampler cannot change its settings, or when a prompt does not fit.
         """
         with_settings = getattr(self.sampler, "with_settings", None)
         if with_settings is None:
@@ -122,15 +125,18 @@ class Policy:
             return await asyncio.to_thread(with_settings(temperature, max_new_tokens).sample, requests)
 
     async def load(self, weights: Weights) -> None:
-        """Answer with these weights from now on."""
+        """Generate with `weights` from now on; nothing happens where the sampler holds them already."""
         async with self._turn:
             if self.weights_id != weights.id:
                 sync = await asyncio.to_thread(self.sampler.load_weights, weights.folder, weights.id)
-                if sync is not None and self._hear is not None:
-                    self._hear(weights.id, sync)
+                if sync is not None and self._write_sync is not None:
+                    self._write_sync(weights.id, sync)
 
-    def _request(self, ask: Ask, *, greedy: bool = False) -> Request:
+    def _request(self, request: GenerateRequest, *, greedy: bool = False) -> Request:
+        id, task, n, turns, logprobs = request
+        prompt, dialogue = "", None
         if self.tokenizer is None:
-            dialogue = task_dialogue(ask.task, style=self.style, tags=self.tags, variables=self.variables)
-            return Request(ask.id, "", ask.n, self.seed, greedy, dialogue)
-        return Request(ask.id, self.prompt(ask.task), ask.n, self.seed, greedy)
+            dialogue = task_dialogue(task, turns, style=self.style, tags=self.tags, variables=self.variables)
+        else:
+            prompt = self.prompt(task, turns)
+        return Request(id, prompt, n, self.seed, greedy, dialogue, logprobs)

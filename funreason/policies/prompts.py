@@ -1,10 +1,9 @@
-"""From a task to the text a model is prompted with.
+"""Renders a task as the text a model is prompted with.
 
-Two styles. `native` hands the tools to the tokenizer's own chat template, which is what an instruction-tuned
-model was trained on; `text` says everything in a system message of ours and works with any chat template.
-Training and sampling must use the same style: the benchmark measures the model on the prompt it was trained with.
-A template may begin the model's turn with an opening tag, or with a whole empty thinking: `opens_thinking` and
-`closes_thinking` tell, and what a prompt says is never cut from it.
+There are two styles. `native` passes the tools to the tokenizer's own chat template, which an instruction-tuned model
+was trained on; `text` puts the tools in a system message and works with any chat template. Training, sampling and the
+gate must use the same style. A template may begin the model's turn with an opening tag, or with a whole empty thinking:
+`opens_thinking` and `closes_thinking` detect that.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from funreason.calls.thinking import THINK_TAGS, Tags
+from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.errors import ModelError
 from funreason.policies.protocol import Dialogue
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from funreason.types import Task
+    from funreason.types import Task, Turn
 
 Messages = list[dict[str, str]]
 Tools = list[dict[str, Any]]
@@ -39,20 +38,27 @@ TEXT_INSTRUCTION = (
 def prompt_text(
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
+    turns: Sequence[Turn] = (),
     *,
     style: str = "native",
     tags: Tags = THINK_TAGS,
     variables: Mapping[str, Any] = NO_VARIABLES,
 ) -> str:
-    """The prompt for `task`, up to and including the opening of the assistant's turn.
+    """The prompt for `task` and the `turns` that followed, up to and including the opening of the assistant's turn.
 
-    `variables` are what the template itself knows, such as `enable_thinking` or `date_string`. Raises ModelError when
+    `variables` are passed to the template, such as `enable_thinking` or `date_string`. Raises ModelError when
     the tokenizer has no chat template or its template fails on these messages.
     """
-    if style not in ("native", "text"):
+    if style not in _STYLES:
         raise ModelError(f"prompt style is {style!r}; use 'native' (the template's own tools) or 'text'.")
-    where = f"task {task.id}"
-    return dialogue_text(_asked(task), task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables)
+    messages, where = conversation(task, turns, tags), f"task {task.id}"
+    return dialogue_text(messages, task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables)
+
+
+def conversation(task: Task, turns: Sequence[Turn] = (), tags: Tags = THINK_TAGS) -> Messages:
+    """The messages of `task` and the `turns` that followed, as `{"role", "content"}`; thinking is in its tags."""
+    messages = [{"role": message.role, "content": message.content} for message in task.messages]
+    return messages + [{"role": t.role, "content": join_thinking(t.thinking, t.content, tags)} for t in turns]
 
 
 def dialogue_text(
@@ -67,7 +73,7 @@ def dialogue_text(
 ) -> str:
     """The prompt for a dialogue with normalised `tools`; `where` names it in errors.
 
-    Beside the styles of a task there is `plain`: the messages say everything, the template is given no tools.
+    The style `plain` is for messages that say everything: the template is given no tools.
     Raises ModelError as `prompt_text` does.
     """
     require_chat_template(tokenizer)
@@ -80,16 +86,21 @@ def dialogue_text(
     except (TypeError, ValueError, _template_error()) as error:
         raise ModelError(
             f"{where}: the chat template of {tokenizer.name_or_path!r} refused the {style} prompt: {error}. "
-            "Use the other prompt style, or mend the template."
+            "Use the other prompt style, or fix the template."
         ) from error
     return str(rendered)
 
 
 def task_dialogue(
-    task: Task, *, style: str = "native", tags: Tags = THINK_TAGS, variables: Mapping[str, Any] = NO_VARIABLES
+    task: Task,
+    turns: Sequence[Turn] = (),
+    *,
+    style: str = "native",
+    tags: Tags = THINK_TAGS,
+    variables: Mapping[str, Any] = NO_VARIABLES,
 ) -> Dialogue:
-    """What the prompt for `task` is rendered from, for a server that renders it."""
-    return dialogue_of(_asked(task), task.tools, style=style, tags=tags, variables=variables)
+    """What the prompt for `task` and `turns` is rendered from, for a server that renders it."""
+    return dialogue_of(conversation(task, turns, tags), task.tools, style=style, tags=tags, variables=variables)
 
 
 def dialogue_of(
@@ -105,18 +116,18 @@ def dialogue_of(
 
 
 def opens_thinking(prompt: str, tags: Tags = THINK_TAGS) -> bool:
-    """Whether the prompt itself ends with the opening tag, so that the completion starts inside the thinking."""
+    """Whether the prompt ends with the opening tag, so that the completion starts inside the thinking."""
     return prompt.rstrip().endswith(tags[0])
 
 
 def closes_thinking(prompt: str, tags: Tags = THINK_TAGS) -> bool:
-    """Whether the prompt itself ends with an empty thinking, so that the completion is all answer."""
+    """Whether the prompt ends with an empty thinking, so that the completion is all answer."""
     head, found, tail = prompt.rpartition(tags[1])
     return bool(found) and not tail.strip() and opens_thinking(head, tags)
 
 
 def whole_completion(prompt: str, text: str, tags: Tags = THINK_TAGS) -> str:
-    """The completion with the opening tag its prompt had written already, so that all completions read alike."""
+    """The completion, with the opening tag put back where its prompt wrote it, so that completions look alike."""
     return tags[0] + text if opens_thinking(prompt, tags) else text
 
 
@@ -127,10 +138,6 @@ def require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
             f"the tokenizer of {tokenizer.name_or_path!r} has no chat template, so no prompt can be made. "
             "Use an instruction-tuned model, or put a chat_template.jinja beside its tokenizer.json."
         )
-
-
-def _asked(task: Task) -> Messages:
-    return [{"role": "user", "content": task.query}]
 
 
 def _native(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:

@@ -1,8 +1,8 @@
-"""What every sampler promises, whether it runs in this process, in an engine or behind an address.
+"""The protocols of samplers and chat models, and the requests and completions they exchange.
 
-A sampler is synchronous and owns its batching: hand it as many requests as are ready, call it from a thread
-when an event loop must stay free. What a request gets back is drawn by its prompt, seed and id alone, whatever shares
-its batch; only the rounding of floating point can tell batches apart.
+A sampler is synchronous and batches by itself: give it all requests that are ready, from a thread where an event loop
+must stay free. A request's prompt, seed and id decide its completions; the other requests of the batch do not, except
+through floating-point rounding.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 from funreason.errors import ModelError
 
 MOST_ROWS = 640
-"""Rows that the in-process sampler decodes at once, unless it is told otherwise."""
+"""Rows that the in-process sampler decodes at once by default."""
 
 
 class Dialogue(msgspec.Struct, frozen=True):
@@ -31,7 +31,8 @@ class Dialogue(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True):
     """`n` completions of one prompt. `prompt` is the finished text, chat template included; `id` names the draw.
 
-    A server that renders prompts itself gets the `dialogue` instead, and the prompt is empty.
+    A server that renders prompts itself gets the `dialogue` instead, and the prompt is empty. `logprobs` asks for the
+    log-probability of each token.
     """
 
     id: str
@@ -40,20 +41,26 @@ class Request(msgspec.Struct, frozen=True):
     seed: int
     greedy: bool = False
     dialogue: Dialogue | None = None
+    logprobs: bool = False
 
 
 class Completion(msgspec.Struct, frozen=True):
     """One completion.
 
     `text` excludes the end-of-turn token; `tokens` counts what was generated, that token included; `truncated`
-    means the token limit came before the end of the turn. `logprob_sum` is the natural-log probability of the
-    tokens under the distribution they were drawn from (temperature and top-p applied), None for greedy decoding.
+    means that the token limit came before the end of the turn. `weights_id` names the weights that generated it.
+
+    `token_ids` has one id per token, the end-of-turn token included; it is empty where a server does not say them.
+    `logprobs` has one natural logarithm per token, under the distribution the token was drawn from: softmax(logits /
+    temperature), cut to `top_p`. A greedy token's is under softmax(logits). None unless the request asked for it.
     """
 
     text: str
     tokens: int
     truncated: bool
-    logprob_sum: float | None = None
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] | None = None
+    weights_id: str = ""
 
 
 class Sync(msgspec.Struct, frozen=True):
@@ -70,10 +77,10 @@ class Sync(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class Offloadable(Protocol):
-    """A sampler that can give its accelerator's memory to somebody else for a while."""
+    """A sampler that can free its accelerator's memory for a while."""
 
     def offloaded(self) -> AbstractContextManager[None]:
-        """Its weights are elsewhere inside the block, and nobody samples."""
+        """Inside the block the weights are off the accelerator, and sampling waits."""
         ...
 
 
@@ -107,24 +114,23 @@ class Sampler(Protocol):
 
 @runtime_checkable
 class Streaming(Protocol):
-    """A sampler that hands out answers one by one, as they come: an interruption then costs only those in flight."""
+    """A sampler that yields completions as they arrive, so that an interruption costs only those in flight."""
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, list[Completion]]]:
-        """The place of each request with its completions, whichever comes first; none for one that does not fit."""
+        """Yield (index of the request, its completions) in order of arrival; skip requests that do not fit."""
         ...
 
 
-# What a judge may ask of a chat model, wherever that model runs.
+# Chat models, as LLM judges use them, wherever the model runs.
 #
-# A reply is only text: what it means, and what to do about a reply that means nothing, is the asker's business.
-# Whoever serves it does the retrying: a ChatError is the end of that, not the first mishap.
+# A reply is only text; the caller interprets it. The implementation retries, so a ChatError is final.
 
 
 class ChatError(ModelError):
-    """The model could not be asked, after all retries; the message says by whom it was refused, and why."""
+    """The model did not answer, after all retries; the message says which server refused, and why."""
 
     stops_run = False
-    """Whether every other request would fail alike, so that whoever runs the whole should stop, not blame samples."""
+    """Whether every other request would fail too: the run should stop rather than blame its samples."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -147,13 +153,13 @@ class ChatModel(Protocol):
         ...
 
     @property
-    def constrains(self) -> bool:
-        """Whether `schema` is obeyed: where it is not, it is left out of the request."""
+    def supports_json_schema(self) -> bool:
+        """Whether replies follow `schema`; where they do not, the request leaves it out."""
         ...
 
     @property
     def weights_id(self) -> str:
-        """Which weights answer now; "" when nobody knows."""
+        """Which weights answer now; "" when unknown."""
         ...
 
     async def reply(
@@ -165,5 +171,5 @@ class ChatModel(Protocol):
         schema: Mapping[str, Any] | None = None,
         seed: int | None = None,
     ) -> Reply:
-        """One reply to `messages`, each `{"role", "content"}`. ChatError when there is none to be had."""
+        """One reply to `messages`, each `{"role", "content"}`. ChatError when the model does not answer."""
         ...

@@ -1,4 +1,4 @@
-"""Which token ends the assistant's turn: the one the chat template writes, not the one the tokenizer calls its end.
+"""Which token ends the assistant's turn: the one the chat template writes, not the tokenizer's own end token.
 
 The two differ where a family's tokenizer names the end of a text (`<|end_of_text|>`) and its template the end of a turn
 (`<|eot_id|>`). A model taught the wrong one never stops where its own prompts do.
@@ -21,8 +21,8 @@ SAID = "what the assistant said"
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The id of the first special token behind an assistant's message; else the tokenizer's own end; else None."""
-    written = _behind_a_message(tokenizer)
+    """The id of the first special token after an assistant's message; else the tokenizer's own end; else None."""
+    written = _after_a_message(tokenizer)
     specials = [token for token in tokenizer.all_special_tokens if token]
     added = [str(token) for token in tokenizer.get_added_vocab()]
     known = sorted({*specials, *added}, key=len, reverse=True)
@@ -35,8 +35,8 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return end if isinstance(end, int) else None
 
 
-def _behind_a_message(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What the template writes behind an assistant's message; empty where it has nothing to say about one."""
+def _after_a_message(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the template writes after an assistant's message; empty where it cannot render one."""
     from jinja2 import TemplateError
 
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": SAID}]
@@ -47,9 +47,7 @@ def _behind_a_message(tokenizer: PreTrainedTokenizerBase) -> str:
     return text.rpartition(SAID)[2] if SAID in text else ""
 
 
-# What a tokenizer and a model say about tokens: which end a turn, which exist, how many fit.
-#
-# The same for every sampler in this process, so that two of them given the same weights answer alike.
+# Facts about tokens that every sampler in this process shares: which end a turn, which exist, how many fit.
 
 
 class Context(NamedTuple):
@@ -93,7 +91,7 @@ class Context(NamedTuple):
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The tokens that end a turn, by generation config, tokenizer or chat template. ModelError when none names one."""
+    """The tokens that end a turn, by generation config, tokenizer or chat template. ModelError without any."""
     stated = getattr(model.generation_config, "eos_token_id", None)
     ends = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id, end_of_turn(tokenizer)}
     found = tuple(sorted(end for end in ends if end is not None))
@@ -103,12 +101,12 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple
 
 
 def known_ids(tokenizer: PreTrainedTokenizerBase) -> int:
-    """How many ids decode to something: embeddings are often padded beyond, and a padding id says nothing."""
+    """How many ids decode to something; embeddings are often padded beyond that."""
     return max(tokenizer.get_vocab().values()) + 1
 
 
 def require_distribution(temperature: float, top_p: float) -> None:
-    """Raise ModelError for a temperature or a nucleus that nothing can be drawn with."""
+    """Raise ModelError for a temperature or a top-p that is out of range."""
     if temperature <= 0 or not 0 < top_p <= 1:
         raise ModelError(
             f"temperature is {temperature}, top_p {top_p}; they must lie above 0 and in (0, 1]. "

@@ -1,8 +1,8 @@
-"""Proof that an engine answers with the weights it was given: its greedy words against the trainer's own model.
+"""Checks that an engine generates with the weights it was given, against the trainer's own model.
 
-The model reads each prompt together with what the engine said, so every token is judged given the same tokens before
-it: one forward pass for each prompt, and a divergence hides nothing behind it. Beside the choice of each token its
-log-probability is compared, which moves with the weights even where the words stay the same.
+The model reads each prompt together with the engine's greedy answer, so each token is compared given the same tokens
+before it, in one forward pass per prompt. Both the choice of each token and its log-probability are compared: the
+latter moves with the weights even where the text stays the same.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ TOOLS = [
 class Tolerance(NamedTuple):
     """How far rounding may take two right engines apart, in nats.
 
-    `gap`: a token may stand this much below the model's best; `drift`: the mean difference in log-probability over
-    the tokens of one prompt.
+    `gap`: a token's log-probability may be this far below the best token's. `drift`: the mean difference in
+    log-probability over the tokens of one prompt.
     """
 
     gap: float
@@ -52,8 +52,8 @@ TOLERANCES = {"float32": Tolerance(1e-4, 1e-3), "bfloat16": Tolerance(0.25, 0.05
 0.25 apart."""
 
 
-class Said(NamedTuple):
-    """What an engine said greedily to prompt `ids`: its tokens and their log-probabilities."""
+class GreedyAnswer(NamedTuple):
+    """An engine's greedy answer to prompt `ids`: its tokens and their log-probabilities."""
 
     ids: list[int]
     tokens: list[int]
@@ -63,7 +63,7 @@ class Said(NamedTuple):
 class Mismatch(NamedTuple):
     """Why one answer is not the model's own; `broken` when the model has none, its logits not being finite."""
 
-    said: Said
+    answer: GreedyAnswer
     why: str
     broken: bool = False
 
@@ -79,16 +79,16 @@ def proof_prompts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 @torch.inference_mode()
 def find_mismatch(
-    model: PreTrainedModel, answers: Sequence[Said], known_ids: int, tolerance: Tolerance
+    model: PreTrainedModel, answers: Sequence[GreedyAnswer], known_ids: int, tolerance: Tolerance
 ) -> Mismatch | None:
-    """The first answer that `model` would not have given greedily; None when all are its own."""
-    for said in answers:
-        logprobs = _logprobs(model, said, known_ids)
+    """The first answer that `model` would not have given greedily; None when they all agree."""
+    for answer in answers:
+        logprobs = _logprobs(model, answer, known_ids)
         if not bool(torch.isfinite(logprobs).any(-1).all()) or bool(torch.isnan(logprobs).any()):
-            return Mismatch(said, "the model's logits are not finite", broken=True)
-        why = _compare(logprobs, said, tolerance)
+            return Mismatch(answer, "the model's logits are not finite", broken=True)
+        why = _compare(logprobs, answer, tolerance)
         if why:
-            return Mismatch(said, why)
+            return Mismatch(answer, why)
     return None
 
 
@@ -99,37 +99,37 @@ def refusal(model: PreTrainedModel, found: Mismatch, tokenizer: PreTrainedTokeni
         return BrokenWeights(
             f"{found.why} with weights {weights_id}, so there is nothing to answer with. Load the last good ones."
         )
-    ids = torch.tensor([found.said.ids], device=model.device)
+    ids = torch.tensor([found.answer.ids], device=model.device)
     own = model.generate(  # type: ignore[operator]  # a mixin's method, lost in the stubs
-        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=len(found.said.tokens)
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=len(found.answer.tokens)
     )[0, ids.shape[1] :].tolist()
     return ModelError(
         f"the engine does not answer as the trainer's own model does with weights {weights_id}: {found.why}.\n"
-        f"  prompt: {_text(tokenizer, found.said.ids)!r}\n"
+        f"  prompt: {_text(tokenizer, found.answer.ids)!r}\n"
         f"  model:  {_text(tokenizer, own)!r}\n"
-        f"  engine: {_text(tokenizer, found.said.tokens)!r}\n"
-        "Nothing is sampled from weights that are not those the run names. Resume the run (the engine starts anew), "
+        f"  engine: {_text(tokenizer, found.answer.tokens)!r}\n"
+        "Nothing is sampled from weights that are not those the run names. Resume the run (the engine is restarted), "
         "or use model.sampler: huggingface."
     )
 
 
-def _compare(logprobs: torch.Tensor, said: Said, tolerance: Tolerance) -> str:
-    chosen = logprobs.gather(-1, torch.tensor(said.tokens, device=logprobs.device)[:, None])[:, 0]
+def _compare(logprobs: torch.Tensor, answer: GreedyAnswer, tolerance: Tolerance) -> str:
+    chosen = logprobs.gather(-1, torch.tensor(answer.tokens, device=logprobs.device)[:, None])[:, 0]
     gaps = logprobs.amax(-1) - chosen
     far = (gaps > tolerance.gap).nonzero()
     if len(far):
         place = int(far[0])
         return f"token {place + 1} stands {float(gaps[place]):.4g} nats below the model's own choice"
-    drift = float((chosen - torch.tensor(said.logprobs, device=chosen.device)).abs().mean())
+    drift = float((chosen - torch.tensor(answer.logprobs, device=chosen.device)).abs().mean())
     if not drift <= tolerance.drift:
         return f"log-probabilities differ by {drift:.4g} nats on average, at most {tolerance.drift} is rounding"
     return ""
 
 
-def _logprobs(model: PreTrainedModel, said: Said, known_ids: int) -> torch.Tensor:
-    """Log-probabilities [tokens, known ids] of what may stand at each place of the answer."""
-    ids = torch.tensor([said.ids + said.tokens[:-1]], device=model.device)
-    logits = model(input_ids=ids, use_cache=False).logits[0, len(said.ids) - 1 :, :known_ids]
+def _logprobs(model: PreTrainedModel, answer: GreedyAnswer, known_ids: int) -> torch.Tensor:
+    """Log-probabilities [tokens, known ids] at each position of the answer."""
+    ids = torch.tensor([answer.ids + answer.tokens[:-1]], device=model.device)
+    logits = model(input_ids=ids, use_cache=False).logits[0, len(answer.ids) - 1 :, :known_ids]
     logprobs: torch.Tensor = logits.double().log_softmax(-1)
     return logprobs
 

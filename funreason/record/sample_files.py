@@ -1,8 +1,8 @@
 """The texts of a round: tasks, attempts and their ends, one JSON line each, addressed by sample id and attempt.
 
 A task is written once and samples name it by id, because tools are long and a task has many samples.
-Lines are written whole and unbuffered; a torn last line belongs to nobody and is written again. Whoever writes to a
-sealed round unseals it: a manifest promises that its files do not change.
+Lines are written whole and unbuffered; a torn last line is dropped and written again. Writing to a sealed round unseals
+it: a manifest promises that its files do not change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from funreason.record.log import RecordError, append_line, as_line
-from funreason.types import Origin, Sample, Task, Verdict
+from funreason.types import Origin, Sample, Task, Turn, Verdict
 
 ENDS = ("kept", "text", "dropped", "dead")
 """The files a sample can end in; `sampled` holds every attempt a model wrote, ended or not."""
@@ -27,17 +27,14 @@ MANIFEST = "manifest.json"
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A sample as it lies on disk: the fields of `Sample` in their order, with the task's id in place of the task."""
+    """A sample on disk: the fields of `Sample` in their order, with the task's id in place of the task."""
 
     id: str
     task: str
-    answer: str
-    thinking: str | None = None
+    turns: tuple[Turn, ...] = ()
     attempt: int = 0
     round: int = 0
     origin: Origin = "sampled"
-    weights_id: str = ""
-    truncated: bool = False
     verdicts: tuple[Verdict, ...] = ()
 
 
@@ -92,7 +89,7 @@ class SampleFiles:
 
     def get(self, kind: str) -> Iterator[Sample]:
         """The samples of `<kind>.jsonl` in the order they were written."""
-        tasks = self._known or self.tasks()  # whoever writes knows them all
+        tasks = self._known or self.tasks()  # a writer knows them all
         for line in self._lines(kind, msgspec.json.Decoder(Line)):
             yield self._sample(line, tasks)
 
@@ -137,12 +134,12 @@ class SampleFiles:
         (self.folder / MANIFEST).unlink(missing_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         size = os.fstat(file).st_size
-        if size and os.pread(file, 1, size - 1) != b"\n":  # torn by a kill: drop the half line, it is owed again
+        if size and os.pread(file, 1, size - 1) != b"\n":  # torn by a kill: drop the half line, it is written again
             os.ftruncate(file, path.read_bytes().rfind(b"\n") + 1)
         return file
 
     def _lines(self, kind: str, decoder: msgspec.json.Decoder[Any], mark: bytes = b"") -> Iterator[Any]:
-        """The things on the lines that hold `mark`. RecordError names a line that is none of this project's."""
+        """What the lines that contain `mark` hold. RecordError names a line that cannot be decoded."""
         for number, line in enumerate(self._raw(kind), start=1):
             if mark not in line:
                 continue

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from funreason.objectives.protocol import LossShare
-from funreason.policies.cpu_threads import lanes, side_by_side
+from funreason.policies import cpu_threads
+from funreason.policies.cpu_threads import side_by_side
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,7 +34,7 @@ def num_workers(model: PreTrainedModel) -> int:
     if any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()):
         return 1
     size = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
-    return max(1, min(lanes(model.device), GRADIENT_BYTES // max(1, size)))
+    return max(1, min(cpu_threads.num_workers(model.device), GRADIENT_BYTES // max(1, size)))
 
 
 def run_parallel(

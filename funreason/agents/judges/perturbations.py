@@ -11,10 +11,12 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from funreason.calls.compare import same_calls
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.schema import tool_named
-from funreason.types import Call, Sample, Task, changed
+from funreason.types import Call, Sample, changed
 
 Fault = Callable[[Sample, Sample | None], Sample | None]
 APOLOGIES = (
@@ -126,8 +128,7 @@ def _reference(sample: Sample | None) -> Sequence[Call]:
 
 def _offered(sample: Sample, tools: list[dict[str, Any]]) -> Sample:
     # No right call is left, so the reference is empty: the sample no longer belongs to its old task.
-    fields = {name: getattr(sample.task, name) for name in Task.__struct_fields__}
-    return changed(sample, task=Task(**(fields | {"tools": tools, "reference": []})))
+    return changed(sample, task=msgspec.structs.replace(sample.task, tools=tools, reference=[]))
 
 
 def _without(tools: list[dict[str, Any]], sample: Sample) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ def build_task(
     if category == "irrelevance":
         offered = _others(wanted, tools, rng.randint(1, 3), rng)
         requests = [ask(wanted, rng, unseen=unseen)]
-        return Task(
+        return Task.of(
             id="",
             query=query_text(requests, rng),
             tools=[tool.schema() for tool in offered],
@@ -145,7 +145,7 @@ def _others(wanted: Tool, tools: Sequence[Tool], count: int, rng: random.Random)
 
 def _called(requests: list[ToolRequest], offered: list[Tool], category: str, rng: random.Random) -> Task:
     rng.shuffle(offered)
-    return Task(
+    return Task.of(
         id="",
         query=query_text(requests, rng),
         tools=[tool.schema() for tool in offered],

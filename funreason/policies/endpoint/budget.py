@@ -1,8 +1,8 @@
 """What a run may spend at servers, and what each part of it has spent.
 
-A request counts when it is sent, each retry too; tokens count when the server says what they were, so what is in
-flight when the budget is reached is still paid for. The budget is one for the whole run; whoever asks has a purse of
-its own, so that it is known who spent what. Samplers and judges ask from different threads.
+A request counts when it is sent, and so does each retry. Tokens count when the server reports them, so requests in
+flight when the budget is reached are still paid for. The whole run has one budget; each pool has its own meter.
+Samplers and judges spend from different threads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class BudgetSpent(ChatError):
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """What was spent: `retries` are requests sent again, `failed` those given up; `estimated` tokens are our guess."""
+    """What was spent. `retries` are requests sent again, `failed` those given up, `estimated` tokens not reported."""
 
     requests: int = 0
     tokens: int = 0
@@ -42,7 +42,7 @@ class Spent(msgspec.Struct, frozen=True):
 _ONE = Spent(requests=1)
 
 
-class Budget:
+class SharedBudget:
     """At most `tokens` and `requests`; None sets no bound. `spent` is what earlier parts of the run took of it."""
 
     def __init__(self, tokens: int | None = None, requests: int | None = None, spent: Spent | None = None) -> None:
@@ -58,7 +58,7 @@ class Budget:
             self.spent = self.spent.plus(_ONE)
 
     def add(self, more: Spent) -> None:
-        """Something else was spent."""
+        """Count `more` as spent."""
         with self._lock:
             self.spent = self.spent.plus(more)
 
@@ -67,14 +67,14 @@ class Budget:
         if most is not None and spent >= most:
             raise BudgetSpent(
                 f"the budget at endpoints is reached: {spent:,} {what} spent of budget.{what} = {most:,}. "
-                f"What was answered is kept; give a larger budget.{what} to go on."
+                f"What was answered is kept; give a larger budget.{what} to continue."
             )
 
 
 class SpendMeter:
-    """What one asker spends of a budget."""
+    """What one pool spends of the run's budget."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: SharedBudget) -> None:
         self.budget = budget
         self.spent = Spent()
 

@@ -1,7 +1,7 @@
-"""A chat model behind an address, for judges: one dialogue in, one reply out.
+"""A chat model at an endpoint, for judges: one dialogue in, one reply out.
 
-The pool must be open (`async with pool`) and greeted, and is shared by all that ask the same servers: what balances,
-retries and counts is the pool.
+The pool must be open (`async with pool`) and connected. All chat models of the same servers share it; it balances,
+retries and counts.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class EndpointChat:
 
     @property
     def weights_id(self) -> str:
-        """The model by its server's name: what weights stand behind that, only the server knows."""
+        """The model as its server names it."""
         return f"endpoint:{self.pool.name}"
 
     @property
-    def constrains(self) -> bool:
-        """Whether a JSON schema is obeyed."""
-        return self.pool.constrains
+    def supports_json_schema(self) -> bool:
+        """Whether replies follow a JSON schema."""
+        return self.pool.supports_json_schema
 
     async def reply(
         self,
@@ -45,11 +45,11 @@ class EndpointChat:
         schema: Mapping[str, Any] | None = None,
         seed: int | None = None,
     ) -> Reply:
-        """One reply; what it raises, `EndpointPool.post` says."""
+        """One reply; raises as `EndpointPool.post` does."""
         body: dict[str, Any] = {"messages": messages, "temperature": temperature, "max_tokens": max_tokens}
         if seed is not None:
             body["seed"] = seed
-        if schema is not None and self.constrains:
+        if schema is not None and self.supports_json_schema:
             body["response_format"] = {"type": "json_schema", "json_schema": {"name": SCHEMA_NAME, "schema": schema}}
         answer = await self.pool.post("/chat/completions", body)
         first = answer.choices[0]

@@ -1,8 +1,8 @@
-"""Runs the event loop so that a reply is used before the next one is read.
+"""An event loop that handles one ready socket per iteration.
 
-asyncio takes in all sockets that are ready, then wakes whoever waits for them, then lets each go on: where 64 lanes ask
-servers, replies that come together are all read before the first lane asks again, and what was asked together is
-answered together. With one socket a turn, a lane that has its reply asks again at once, and the lanes drift apart.
+asyncio reads all ready sockets before it resumes the tasks that wait for them. With 64 requests in flight, replies that
+arrive together are then all read before the first task sends its next request, so requests keep arriving in bursts.
+With one socket per iteration, a task that has its reply sends the next request at once, and the bursts dissolve.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Ready = tuple[selectors.SelectorKey, int]
 
 
 class SingleReadySelector(selectors.DefaultSelector):
-    """A selector that tells of one file that is ready, and in turn: none waits longer than all others take."""
+    """A selector that reports one ready socket per poll, round-robin."""
 
     _last = -1
 
     def select(self, timeout: float | None = None) -> list[Ready]:
-        """At most one file that is ready."""
+        """At most one ready file."""
         found = super().select(timeout)
         if not found:
             return []
@@ -31,12 +31,12 @@ class SingleReadySelector(selectors.DefaultSelector):
         return [turn]
 
     def _distance(self, ready: Ready) -> tuple[bool, int]:
-        """How long after the last one a file has its turn."""
+        """Sort key: the files after the last one come first."""
         fd = ready[0].fd
         return fd <= self._last, fd
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run`, one reply after the other."""
+    """`asyncio.run` on this event loop."""
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(SingleReadySelector())) as runner:
         return runner.run(main)

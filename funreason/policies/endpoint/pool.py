@@ -1,10 +1,10 @@
-"""Several servers as one: each request goes to the one with the least to do, and again when that fails.
+"""Several servers as one: each request goes to the least busy server, and is retried when it fails.
 
-Tries are spread by exponential waiting with jitter; a `Retry-After` keeps everybody from that server, not only the
-request that was told. A request that fails while others are answered failed by itself (ChatError); when nothing was
-answered since it began, the servers are gone (EndpointGone), and asking on would only blame the samples.
+Retries wait exponentially with jitter; a `Retry-After` applies to all requests to that server. A request that fails
+while others are answered fails alone (ChatError). When nothing was answered since it was sent, the servers are gone
+(EndpointGone): to continue would only blame the samples.
 
-A pool belongs to the event loop it was opened in, what it knows of its servers does not: it may be opened again.
+An open pool belongs to its event loop. It may be opened again and keeps what it learned about its servers.
 """
 
 from __future__ import annotations
@@ -22,56 +22,56 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_exponential, wait_random_exponential
 
 from funreason.config.address import Address
-from funreason.policies.endpoint.budget import Budget, SpendMeter
+from funreason.policies.endpoint.budget import SharedBudget, SpendMeter
 from funreason.policies.endpoint.server import Server
-from funreason.policies.endpoint.wire import Answer, EndpointGone, RetryableError, estimated
+from funreason.policies.endpoint.wire import ApiResponse, EndpointGone, RetryableError, estimated
 from funreason.policies.protocol import ChatError
 
 LONGEST_WAIT_S = 300.0
-"""A server that asks to be left alone for longer is taken at its word: the run stops and can be taken up later."""
+"""When a server asks for a longer pause than this, the run stops; it can be resumed later."""
 T = TypeVar("T")
 
 
 class RetryPolicy(NamedTuple):
-    """How long to try: the usual eight tries wait 30 to 60 seconds in all, which outlasts a server's restart."""
+    """How often and how long to retry. The default waits 30 to 60 s in all, longer than a server's restart."""
 
     tries: int = 8
     first_wait_s: float = 0.5
     longest_wait_s: float = 30.0
-    first_rest_s: float = 1.0
+    first_cooldown_s: float = 1.0
 
 
 class EndpointPool:
-    """Asks the servers at `addresses`; use it as `async with pool`.
+    """A pool of the servers at `addresses`; use it as `async with pool`.
 
-    ModelError for an address or a key that cannot be used; what asking raises, `post` says.
+    Raises ModelError for an address or a key that cannot be used.
     """
 
     def __init__(
-        self, addresses: Sequence[Address], budget: Budget | None = None, patience: RetryPolicy | None = None
+        self, addresses: Sequence[Address], budget: SharedBudget | None = None, retry_policy: RetryPolicy | None = None
     ) -> None:
-        self.patience = patience or RetryPolicy()
-        self.servers = [Server(address, self.patience.first_rest_s) for address in addresses]
-        self.purse = SpendMeter(budget or Budget())
+        self.retry_policy = retry_policy or RetryPolicy()
+        self.servers = [Server(address, self.retry_policy.first_cooldown_s) for address in addresses]
+        self.meter = SpendMeter(budget or SharedBudget())
         self.answered = 0
         self.name = ""
-        """Which model answers; several, joined, where the servers have different ones."""
-        self.constrains = False
-        """Whether every server obeys a JSON schema; known once they were greeted."""
-        self._take_stock()
+        """Which model answers; names joined by "+" where the servers have different models."""
+        self.supports_json_schema = False
+        """Whether every server supports JSON schemas; known once connected."""
+        self._update_common()
 
     @property
-    def lanes(self) -> int:
-        """How many requests may be on their way at once."""
+    def max_concurrency(self) -> int:
+        """How many requests may be in flight."""
         return sum(server.address.concurrency for server in self.servers)
 
     @property
     def context(self) -> int | None:
-        """The smallest context of the models, in tokens, where the servers say; known once they were greeted."""
+        """The smallest context of the models, in tokens, where the servers report it; known once connected."""
         return min((server.context for server in self.servers if server.context), default=None)
 
     async def __aenter__(self) -> EndpointPool:
-        self._slots, self._change = asyncio.Semaphore(self.lanes), asyncio.Event()
+        self._slots, self._change = asyncio.Semaphore(self.max_concurrency), asyncio.Event()
         for server in self.servers:
             server.in_flight = 0
         # Slots bound the connections, so aiohttp's own limit would only be a second queue.
@@ -87,77 +87,77 @@ class EndpointPool:
         await self._session.close()
 
     async def connect(self, tries: int = 4) -> None:
-        """Learn who answers at each server. The first error of one that does not, unless others do."""
-        found = await asyncio.gather(*(self._greeted(server, tries) for server in self.servers), return_exceptions=True)
+        """Find out which model each server has. Raises the first error when no server answers."""
+        found = await asyncio.gather(*(self._connect(server, tries) for server in self.servers), return_exceptions=True)
         faults = [each for each in found if each is not None]
         for fault in faults:
             if not isinstance(fault, EndpointGone) or len(faults) == len(found):
                 raise fault
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Answer:
+    async def post(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
         """The answer of one of the servers to `body`.
 
-        ChatError when the request failed by itself, EndpointGone when nothing is answered any more, BudgetSpent when
-        nothing may be asked.
+        Raises ChatError when the request failed alone, EndpointGone when no server answers, BudgetSpent when the budget
+        is spent.
         """
         began = self.answered
         try:
-            return await self._retried(partial(self._once, path, body), self.patience.tries)
+            return await self._retried(partial(self._once, path, body), self.retry_policy.tries)
         except RetryableError as last:
-            self.purse.note(failed=1)
+            self.meter.note(failed=1)
             raise self._given_up(str(last), alone=self.answered > began) from None
 
-    async def _once(self, path: str, body: Mapping[str, Any]) -> Answer:
+    async def _once(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
         server = await self._take()
         try:
             if not server.known:
-                await self._learn(server)
-            self.purse.take()
-            answer: Answer = await server.post(self._session, path, body, Answer)
-            server.works()
-        except RetryableError as mishap:
-            server.fails(mishap, _now())
+                await self._discover(server)
+            self.meter.take()
+            answer: ApiResponse = await server.post(self._session, path, body, ApiResponse)
+            server.record_success()
+        except RetryableError as error:
+            server.record_failure(error, _now())
             raise
         finally:
             self._give_back(server)
         self._pay(answer, body)
         return answer
 
-    def _pay(self, answer: Answer, body: Mapping[str, Any]) -> None:
+    def _pay(self, answer: ApiResponse, body: Mapping[str, Any]) -> None:
         self.answered += 1
         if answer.usage:
-            self.purse.pay(answer.usage.prompt_tokens + answer.usage.completion_tokens)
+            self.meter.pay(answer.usage.prompt_tokens + answer.usage.completion_tokens)
         else:
             asked = estimated(str(body.get("prompt") or body.get("messages")))
-            self.purse.pay(asked + answer.written_tokens, estimated=True)
+            self.meter.pay(asked + answer.written_tokens, estimated=True)
 
-    async def _greeted(self, server: Server, tries: int) -> None:
+    async def _connect(self, server: Server, tries: int) -> None:
         if server.known:
             return
         try:
-            await self._retried(partial(self._learn, server), tries)
+            await self._retried(partial(self._discover, server), tries)
         except RetryableError as last:
             raise self._given_up(str(last), alone=False) from None
 
-    async def _learn(self, server: Server) -> None:
-        await server.learn(self._session)
-        self._take_stock()
+    async def _discover(self, server: Server) -> None:
+        await server.discover(self._session)
+        self._update_common()
 
-    def _take_stock(self) -> None:
+    def _update_common(self) -> None:
         names = {server.name for server in self.servers if server.name}
         self.name = "+".join(sorted(names))
-        self.constrains = all(server.constrains for server in self.servers)
+        self.supports_json_schema = all(server.supports_json_schema for server in self.servers)
 
     async def _retried(self, ask: Callable[[], Awaitable[T]], tries: int) -> T:
         try:
-            return await ask()  # nearly always the end of it, without the price of the machinery below
-        except RetryableError as mishap:
-            turns: Iterator[Callable[[], Awaitable[T]]] = chain([partial(_failing, mishap)], repeat(ask))
+            return await ask()  # nearly always succeeds, without the cost of the machinery below
+        except RetryableError as error:
+            turns: Iterator[Callable[[], Awaitable[T]]] = chain([partial(_failing, error)], repeat(ask))
 
         async def again() -> T:
             return await next(turns)()
 
-        half, longest = self.patience.first_wait_s / 2, self.patience.longest_wait_s / 2
+        half, longest = self.retry_policy.first_wait_s / 2, self.retry_policy.longest_wait_s / 2
         retrying = AsyncRetrying(
             sleep=asyncio.sleep,
             stop=_Enough(tries),
@@ -169,7 +169,7 @@ class EndpointPool:
         return await retrying(again)
 
     def _note_retry(self, _: RetryCallState) -> None:
-        self.purse.note(retries=1)
+        self.meter.note(retries=1)
 
     async def _take(self) -> Server:
         await self._slots.acquire()
@@ -188,32 +188,32 @@ class EndpointPool:
         self._change.set()
 
     def _choose(self) -> Server | None:
-        """The server with the least to do; those that failed last only when no other is free."""
+        """The least busy server; one that failed last only when no other is free."""
         now = _now()
         free = [server for server in self.servers if server.free(now)]
         return min(free, key=lambda s: (s.failures > 0, s.in_flight / s.address.concurrency), default=None)
 
     async def _wait_for_change(self) -> None:
-        """Until a request comes back or a server has rested."""
+        """Wait until a request returns or a server's cooldown ends."""
         now = _now()
-        if all(server.rests > self.patience.tries for server in self.servers):
-            raise self._given_up("each has failed again after every rest", alone=False)
-        resting = [server.rests_until - now for server in self.servers if server.rests_until > now]
-        if len(resting) == len(self.servers) and min(resting) > LONGEST_WAIT_S:
+        if all(server.cooldowns > self.retry_policy.tries for server in self.servers):
+            raise self._given_up("each has failed again after every cooldown", alone=False)
+        cooling = [server.cooldown_until - now for server in self.servers if server.cooldown_until > now]
+        if len(cooling) == len(self.servers) and min(cooling) > LONGEST_WAIT_S:
             raise EndpointGone(
-                f"{self._addresses}: asked to be left alone for {min(resting):.0f} s, and more than "
-                f"{LONGEST_WAIT_S:.0f} s is not waited for. Take the run up again later."
+                f"{self._addresses}: asked to be left alone for {min(cooling):.0f} s, and more than "
+                f"{LONGEST_WAIT_S:.0f} s is not waited for. Resume the run later."
             )
         self._change.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(resting, default=None)):
+            async with asyncio.timeout(min(cooling, default=None)):
                 await self._change.wait()
 
     def _given_up(self, last: str, *, alone: bool) -> ChatError:
         if alone:
             return ChatError(
-                f"{last.rstrip('.')}. Tried {self.patience.tries} times, or for {LONGEST_WAIT_S:.0f} s, while other "
-                "requests were answered."
+                f"{last.rstrip('.')}. Tried {self.retry_policy.tries} times, or for {LONGEST_WAIT_S:.0f} s, "
+                "while other requests were answered."
             )
         return EndpointGone(
             f"{last.rstrip('.')}. Nothing was answered by {self._addresses}: is the server running, and is that its "
@@ -226,7 +226,7 @@ class EndpointPool:
 
 
 class _Enough(stop_base):
-    """Ends the tries of one request. Being asked to wait is no failure: there are as many of those as time allows."""
+    """Ends the tries of one request. A try that the server asked to repeat later does not count."""
 
     def __init__(self, tries: int) -> None:
         self.left = tries

@@ -1,9 +1,8 @@
-"""Samples from OpenAI-compatible servers, behind the protocol of every sampler.
+"""Samples from OpenAI-compatible servers.
 
-Another model answers: its name is the weights id, and its weights cannot be replaced. Finished prompts go to
-/completions, dialogues to /chat/completions, where the server's own template renders them.
-What was answered is paid for: when one request of a call fails, what the others brought is kept and handed out when
-they are asked again.
+The model is not the one that learns: its name is the weights id, and its weights cannot be replaced. Rendered prompts
+go to /completions, dialogues to /chat/completions, where the server's own template renders them. Answers are paid for:
+when one request of a call fails, the completions of the others are kept and returned when they are requested again.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import msgspec
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.errors import ModelError
 from funreason.policies.endpoint.pool import EndpointPool
-from funreason.policies.endpoint.wire import Answer, PromptTooLong
+from funreason.policies.endpoint.wire import ApiResponse, PromptTooLong
 from funreason.policies.protocol import ChatError, Completion, Request
 
 MOST_SEED = 2**31 - 1
@@ -30,9 +29,9 @@ Task = asyncio.Task[tuple[Place, list[Completion]]]
 
 
 class EndpointSampler:
-    """Sampler over a pool of servers; call it from a thread without an event loop, and `greet` first.
+    """Sampler over a pool of servers. Call it from a thread without an event loop, and `connect` first.
 
-    What a request gets is drawn by its prompt, seed and id as far as the servers keep seeds.
+    A request's prompt, seed and id decide its completions where the servers honour seeds.
     """
 
     def __init__(
@@ -47,17 +46,17 @@ class EndpointSampler:
         self.pool = pool
         self.max_new_tokens, self.temperature, self.top_p = max_new_tokens, temperature, top_p
         self.tags = tags
-        self._paid: dict[bytes, list[Completion]] = {}
+        self._completed: dict[bytes, list[Completion]] = {}
         self._unfit: set[bytes] = set()
         self._one_each = False
 
     @property
     def weights_id(self) -> str:
-        """Whose answers these are."""
+        """The server's name for its model."""
         return f"endpoint:{self.pool.name}"
 
     def connect(self) -> None:
-        """Learn who answers. ModelError when nobody does, or when it is not clear which model is meant."""
+        """Find out which model answers. ModelError when no server answers or the model is ambiguous."""
         with ThreadPoolExecutor(1) as apart:  # the caller's thread may have an event loop of its own
             apart.submit(asyncio.run, self._greet()).result()
 
@@ -66,7 +65,7 @@ class EndpointSampler:
         return _prompt_key(request) in self._unfit
 
     def load_weights(self, model_or_path: Any | str | Path, weights_id: str) -> None:
-        """Refused: another model answers."""
+        """Always raises ModelError: the server's weights cannot be replaced."""
         raise ModelError(
             f"{self.weights_id} is a server's model, whose weights cannot be replaced by {weights_id}. "
             "Sample with the model that learns, or load the weights where it is served."
@@ -75,29 +74,29 @@ class EndpointSampler:
     def sample(self, requests: Sequence[Request]) -> list[list[Completion]]:
         """`request.n` completions for each request, in the order given.
 
-        PromptTooLong, or the first error of a request, once all others are answered; EndpointGone and BudgetSpent at
-        once.
+        Raises PromptTooLong, or the first error of a request, once all others are answered; raises EndpointGone and
+        BudgetSpent at once.
         """
         keys = [_draw_key(request) for request in requests]
-        owed = [request for request, key in zip(requests, keys, strict=True) if key not in self._paid]
-        for place, completions in self.answers(owed):
-            self._paid[_draw_key(owed[place])] = completions
-        unfit = [request.id for request, key in zip(requests, keys, strict=True) if key not in self._paid]
+        pending_requests = [request for request, key in zip(requests, keys, strict=True) if key not in self._completed]
+        for place, completions in self.answers(pending_requests):
+            self._completed[_draw_key(pending_requests[place])] = completions
+        unfit = [request.id for request, key in zip(requests, keys, strict=True) if key not in self._completed]
         if unfit:
             raise PromptTooLong(f"{len(unfit)} prompts do not fit the server's context, the first is {unfit[0]}")
-        found = [self._paid[key] for key in keys]
+        found = [self._completed[key] for key in keys]
         for key in keys:
-            self._paid.pop(key, None)
+            self._completed.pop(key, None)
         return found
 
-    def paid(self, request: Request) -> list[Completion]:
-        """What a call that failed had brought for one of its requests; empty when it had brought nothing."""
-        return self._paid.get(_draw_key(request), [])
+    def completed_before_failure(self, request: Request) -> list[Completion]:
+        """The completions of `request` that a failed call had received; empty where it had received none."""
+        return self._completed.get(_draw_key(request), [])
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[Place, list[Completion]]]:
-        """Place and completions of each request, whichever comes first; none for a prompt that does not fit.
+        """Yield (index of the request, its completions) in order of arrival; skip prompts that do not fit.
 
-        Other errors are raised as `sample` does.
+        Raises other errors as `sample` does.
         """
         if not requests:
             return
@@ -137,8 +136,8 @@ class EndpointSampler:
         await self.pool.__aexit__()
 
     async def _some(self, waiting: Iterator[tuple[Place, Request]], pending: set[Task]) -> tuple[set[Task], set[Task]]:
-        """Requests that are done now; as many are kept waiting as keep every lane busy."""
-        room = 2 * self.pool.lanes - len(pending)
+        """Requests that are done now; twice `max_concurrency` are started, so that no slot is idle."""
+        room = 2 * self.pool.max_concurrency - len(pending)
         pending |= {asyncio.create_task(self._one(*each)) for each in islice(waiting, room)}
         return await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED) if pending else (set(), set())
 
@@ -160,13 +159,18 @@ class EndpointSampler:
         return found[: request.n]
 
     async def _ask(self, request: Request, index: int, n: int) -> list[Completion]:
+        if request.logprobs:
+            raise ModelError(
+                f"request {request.id} asks for log-probabilities, and servers report them before temperature and "
+                "top-p are applied. Sample with model.sampler: huggingface or vllm."
+            )
         path, body = _asked(request)
         body |= {"max_tokens": self.max_new_tokens, "temperature": 0.0 if request.greedy else self.temperature}
         if not request.greedy:
             body |= {"seed": draw_seed(request.seed, request.id, index)}
             body |= {"top_p": self.top_p} if self.top_p < 1 else {}
             body |= {"n": n} if n > 1 else {}
-        return _completions(await self.pool.post(path, body), self.tags)
+        return _completions(await self.pool.post(path, body), self.tags, self.weights_id)
 
 
 def draw_seed(seed: int, request_id: str, index: int) -> int:
@@ -186,14 +190,17 @@ def _asked(request: Request) -> tuple[str, dict[str, Any]]:
     return "/chat/completions", body
 
 
-def _completions(answer: Answer, tags: Tags) -> list[Completion]:
+def _completions(answer: ApiResponse, tags: Tags, weights_id: str) -> list[Completion]:
     texts = [choice.written(tags) for choice in answer.choices]
     tokens = _shares(answer.written_tokens, [1 + len(text) for text in texts])
-    return [Completion(*each) for each in zip(texts, tokens, [c.truncated for c in answer.choices], strict=True)]
+    return [
+        Completion(text, count, choice.truncated, weights_id=weights_id)
+        for text, count, choice in zip(texts, tokens, answer.choices, strict=True)
+    ]
 
 
 def _shares(total: int, lengths: list[int]) -> list[int]:
-    """`total` tokens shared out by the lengths of the texts: servers say only the sum."""
+    """`total` tokens divided by the lengths of the texts: servers report only the sum."""
     marks = [total * sum(lengths[:i]) // sum(lengths) for i in range(len(lengths) + 1)]
     return [after - before for before, after in pairwise(marks)]
 

@@ -1,7 +1,7 @@
-"""One OpenAI-compatible server in use: who answers there, and how it has been doing.
+"""One OpenAI-compatible server: which model it has, and how it has been doing.
 
-Whatever a server sends has the key taken out before anybody reads it: servers do echo keys. A server that fails several
-times in a row rests, each time twice as long, and is then tried by one request before the others follow.
+The key is removed from everything a server sends, since servers do echo keys. A server that fails several times in a
+row gets a cooldown, each time twice as long; one request then tries it before the others follow.
 """
 
 from __future__ import annotations
@@ -14,56 +14,64 @@ import aiohttp
 import msgspec
 
 from funreason.config.address import Address
-from funreason.policies.endpoint.wire import Answered, EndpointGone, Models, RetryableError, Scrubber, quoted, refusal
+from funreason.policies.endpoint.wire import (
+    EndpointGone,
+    HttpResponse,
+    Models,
+    RetryableError,
+    Scrubber,
+    quoted,
+    refusal,
+)
 
 MOST_BYTES = 64 << 20
-"""The longest body that is read: a server that goes on and on must not fill the memory."""
-FAILURES_BEFORE_REST = 3
-LONGEST_REST_S = 20.0
+"""The longest body that is read: an endless one must not fill the memory."""
+FAILURES_BEFORE_COOLDOWN = 3
+LONGEST_COOLDOWN_S = 20.0
 UNLISTED = frozenset({400, 404, 405, 500, 501})
-"""How servers say that they keep no list of models; one that is named is asked for all the same."""
+"""Statuses of servers without a list of models; a model that is named in the settings is used all the same."""
 
 
 class Server:
-    """One address in use. Counts are those of the moment; times are the event loop's."""
+    """One address in use. Times are the event loop's."""
 
-    def __init__(self, address: Address, first_rest_s: float) -> None:
+    def __init__(self, address: Address, first_cooldown_s: float) -> None:
         self.address = address
         self.name = address.model
         self.context: int | None = None
-        """Tokens of the model's context, where the server says."""
+        """Tokens of the model's context, where the server reports it."""
         self.is_vllm = False
-        self.constrains = bool(address.constrains)
-        """Whether it obeys a JSON schema."""
+        self.supports_json_schema = bool(address.supports_json_schema)
+        """Whether its replies follow a JSON schema."""
         self.known = False
         self.in_flight = 0
         self.failures = 0
-        self.rests = 0
-        self.rests_until = 0.0
-        self._first_rest_s = first_rest_s
+        self.cooldowns = 0
+        self.cooldown_until = 0.0
+        self._first_cooldown_s = first_cooldown_s
         key = address.key()
         self._scrub = Scrubber(key)
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
 
     def free(self, now: float) -> bool:
-        """Whether it may be asked now; one that has rested is asked by a single request first."""
-        return now >= self.rests_until and self.in_flight < (1 if self.rests else self.address.concurrency)
+        """Whether it may be asked now; after a cooldown, a single request goes first."""
+        return now >= self.cooldown_until and self.in_flight < (1 if self.cooldowns else self.address.concurrency)
 
-    def works(self) -> None:
+    def record_success(self) -> None:
         """It answered."""
-        self.failures = self.rests = 0
+        self.failures = self.cooldowns = 0
 
-    def fails(self, mishap: RetryableError, now: float) -> None:
-        """It did not answer, or asked to be left alone for a while."""
+    def record_failure(self, error: RetryableError, now: float) -> None:
+        """It did not answer, or asked for a pause."""
         self.failures += 1
-        if mishap.after_s:
-            self.rests_until = max(self.rests_until, now + mishap.after_s)
-        elif self.failures >= FAILURES_BEFORE_REST and now >= self.rests_until:
-            self.rests_until = now + min(LONGEST_REST_S, self._first_rest_s * 2**self.rests)
-            self.rests += 1
+        if error.after_s:
+            self.cooldown_until = max(self.cooldown_until, now + error.after_s)
+        elif self.failures >= FAILURES_BEFORE_COOLDOWN and now >= self.cooldown_until:
+            self.cooldown_until = now + min(LONGEST_COOLDOWN_S, self._first_cooldown_s * 2**self.cooldowns)
+            self.cooldowns += 1
 
-    async def learn(self, session: aiohttp.ClientSession) -> None:
-        """Who answers there: the only model of its list, unless the address names one."""
+    async def discover(self, session: aiohttp.ClientSession) -> None:
+        """Find out its model: the only one of its list, unless the address names one."""
         url = f"{self.address.base}/models"
         answer = await self._exchange(session, "GET", url, None)
         if answer.status in UNLISTED and self.name:
@@ -75,18 +83,20 @@ class Server:
         own = next((each for each in listed if each.id == self.name), None)
         if own is not None:
             self.context, self.is_vllm = own.max_model_len, own.owned_by == "vllm"
-            if self.address.constrains is None:
-                self.constrains = self.is_vllm
+            if self.address.supports_json_schema is None:
+                self.supports_json_schema = self.is_vllm
         self.known = True
 
     async def post(self, session: aiohttp.ClientSession, path: str, body: Mapping[str, Any], kind: type[Any]) -> Any:
-        """The answer to `body`, read as `kind`. Mishap, ChatError or EndpointGone when there is none."""
+        """The answer to `body`, decoded as `kind`. Raises RetryableError, ChatError or EndpointGone."""
         url = f"{self.address.base}{path}"
         own = _for_vllm(body) if self.is_vllm else {}
         sent = msgspec.json.encode({"model": self.name, **own, **body, **self.address.extra})
         return _decoded(kind, url, await self._exchange(session, "POST", url, sent))
 
-    async def _exchange(self, session: aiohttp.ClientSession, method: str, url: str, sent: bytes | None) -> Answered:
+    async def _exchange(
+        self, session: aiohttp.ClientSession, method: str, url: str, sent: bytes | None
+    ) -> HttpResponse:
         try:
             async with asyncio.timeout(self.address.timeout_s):
                 async with session.request(
@@ -94,7 +104,7 @@ class Server:
                 ) as response:
                     text = await _read(url, response)
                     scrub = self._scrub.answer if response.ok else self._scrub.error
-                    return Answered(response.status, response.headers, scrub(text))
+                    return HttpResponse(response.status, response.headers, scrub(text))
         except TimeoutError:
             raise RetryableError(f"{url} did not answer within {self.address.timeout_s:g} s") from None
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
@@ -126,7 +136,7 @@ async def _read(url: str, response: aiohttp.ClientResponse) -> str:
     return b"".join(parts).decode(errors="replace")
 
 
-def _decoded(kind: type[Any], url: str, answer: Answered) -> Any:
+def _decoded(kind: type[Any], url: str, answer: HttpResponse) -> Any:
     if not 200 <= answer.status < 300:
         raise refusal(url, answer)
     try:

@@ -1,7 +1,8 @@
-r"""Takes a key out of what servers send: they do echo keys, and some spell them as JSON may (`\/`, `\u002b`).
+r"""What OpenAI-compatible servers send: bodies, errors, and the removal of keys from both.
 
-A key of few letters is a word of answers too (`test`, `EMPTY`: what people give a local server that wants none). It is
-taken out of error bodies only, where it stands alone, so that no answer is changed by it.
+Servers do echo keys, and some escape them as JSON allows (`\/`, `\u002b`). A short key may be an ordinary word
+(`test`, `EMPTY`: what people give a local server that needs no key). It is removed from error bodies only, and only as
+a whole word, so that no answer is changed by it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from funreason.policies.protocol import ChatError
 from funreason.types import Call
 
 SHORT = 8
-"""Characters below which a key is taken for a word."""
+"""A shorter key is treated as an ordinary word."""
 HIDDEN = "***"
 
 
@@ -40,7 +41,7 @@ class Scrubber:
         return text if self._anywhere is None else self._anywhere.sub(HIDDEN, text)
 
     def error(self, text: str) -> str:
-        """What is told of an error, without the key."""
+        """The text of an error without the key."""
         found = self._anywhere or self._alone
         return text if found is None else found.sub(HIDDEN, text)
 
@@ -51,13 +52,11 @@ def _spelled(char: str) -> str:
     return rf"(?:{plain}|{slashed}|\\u(?i:{ord(char):04x}))"
 
 
-# What OpenAI-compatible servers send, as far as it is read, and the text in it.
-#
-# Servers take an answer apart in different ways; here it is put together again as the model is trained to write it:
-# thinking in its tags, calls as text. What a server leaves out (`usage`, `finish_reason`) is never an error.
+# Servers split an answer in different ways; here it is joined again as the model is trained to write it: thinking in
+# its tags, calls as text. Fields that a server leaves out (`usage`, `finish_reason`) are never an error.
 
 BYTES_PER_TOKEN = 4
-"""For servers that do not say what they used: about what English text has."""
+"""For servers that do not report usage: about the average of English text."""
 
 
 class Usage(msgspec.Struct):
@@ -80,8 +79,8 @@ class ToolCall(msgspec.Struct):
     function: Function
 
 
-class Message(msgspec.Struct):
-    """An answer in chat form; servers name the thinking in two ways."""
+class ApiMessage(msgspec.Struct):
+    """An answer in chat form; servers use two names for the thinking."""
 
     content: str | None = None
     reasoning_content: str | None = None
@@ -92,7 +91,7 @@ class Message(msgspec.Struct):
 class Choice(msgspec.Struct):
     """One completion: `message` from chat, `text` from completions."""
 
-    message: Message | None = None
+    message: ApiMessage | None = None
     text: str | None = None
     finish_reason: str | None = None
 
@@ -106,7 +105,7 @@ class Choice(msgspec.Struct):
         return self.finish_reason == "length"
 
 
-class Answer(msgspec.Struct):
+class ApiResponse(msgspec.Struct):
     """The body of a 200."""
 
     choices: Annotated[list[Choice], msgspec.Meta(min_length=1)]
@@ -114,7 +113,7 @@ class Answer(msgspec.Struct):
 
     @property
     def written_tokens(self) -> int:
-        """Tokens of all choices together; estimated where the server does not say."""
+        """Tokens of all choices together; estimated where the server does not report them."""
         return self.usage.completion_tokens if self.usage else sum(estimated(c.written()) for c in self.choices)
 
 
@@ -132,7 +131,7 @@ class Models(msgspec.Struct):
     data: list[Listed]
 
 
-def message_text(message: Message, tags: Tags = THINK_TAGS) -> str:
+def message_text(message: ApiMessage, tags: Tags = THINK_TAGS) -> str:
     """An answer in chat form as one text."""
     answer = message.content or ""
     if message.tool_calls:
@@ -142,7 +141,7 @@ def message_text(message: Message, tags: Tags = THINK_TAGS) -> str:
 
 
 def calls_text(functions: list[Function]) -> str:
-    """Calls in the strict form; as they came where they have none, so that a judge sees the fault."""
+    """Calls in the strict form; unchanged where they have no such form, so that a judge sees the fault."""
     try:
         return render_calls([Call(each.name, _arguments(each)) for each in functions])
     except (CallRenderError, msgspec.DecodeError, RecursionError):
@@ -150,7 +149,7 @@ def calls_text(functions: list[Function]) -> str:
 
 
 def estimated(text: str) -> int:
-    """A guess at the tokens of `text`."""
+    """An estimate of the tokens of `text`."""
     return -(-len(text.encode(errors="replace")) // BYTES_PER_TOKEN)
 
 
@@ -160,11 +159,8 @@ def _arguments(function: Function) -> dict[str, Any]:
     return msgspec.json.decode(function.arguments or "{}", type=dict[str, Any])
 
 
-# What can go wrong at a server, sorted by what to do about it.
-#
-# A `RetryableError` is worth another try; a ChatError is the fault of one request; `EndpointGone` means that every
-# request would fail alike. What a server says is quoted, bounded, and only after the key was removed: servers do echo
-# keys.
+# Errors, by what to do about them: a RetryableError is worth another try, a ChatError concerns one request,
+# EndpointGone means that every request would fail. A server's message is quoted, shortened, and without the key.
 
 PASSING = frozenset({408, 409, 425, 429})
 """Statuses below 500 that another try may cure."""
@@ -175,7 +171,7 @@ MOST_QUOTED = 300
 
 
 class RetryableError(Exception):
-    """A try that failed and may be repeated; `after_s` is how long the server asked to be left alone."""
+    """A try that failed and may be repeated; `after_s` is the pause that the server asked for."""
 
     def __init__(self, message: str, after_s: float | None = None) -> None:
         super().__init__(message)
@@ -183,7 +179,7 @@ class RetryableError(Exception):
 
 
 class EndpointGone(ChatError):
-    """No server can answer anything as things stand."""
+    """No server answers, and none will until something is changed."""
 
     stops_run = True
 
@@ -192,7 +188,7 @@ class PromptTooLong(ChatError):
     """The server says that prompt and answer do not fit the model's context."""
 
 
-class Answered(NamedTuple):
+class HttpResponse(NamedTuple):
     """An HTTP answer: status, headers that are found in lower case, and the text with secrets taken out."""
 
     status: int
@@ -200,7 +196,7 @@ class Answered(NamedTuple):
     text: str
 
 
-def refusal(url: str, answer: Answered) -> Exception:
+def refusal(url: str, answer: HttpResponse) -> Exception:
     """What an answer that is not 2xx means."""
     status, said = answer.status, quoted(server_message(answer.text))
     what = f"{url} answered {status} {_phrase(status)}{f': {said}' if said else ''}".rstrip(".")

@@ -1,7 +1,6 @@
-"""A chat model in this process: the policy's own weights, or those of a folder, behind the chat protocol.
+"""A chat model in this process, over a policy's weights or those of a folder.
 
-Replies that are asked for while others are being written wait together and are then drawn as one batch: as many as
-there are, never waiting for more.
+Requests that arrive while a batch is generated form the next batch; no request waits for a batch to fill.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ MOST_AT_ONCE = 32
 
 
 class Waiting(NamedTuple):
-    """A prompt that waits for its turn, and who waits for its reply."""
+    """A prompt waiting to be generated, and the future of its reply."""
 
     request: Request
     temperature: float
@@ -28,9 +27,9 @@ class Waiting(NamedTuple):
 
 
 class LocalChat:
-    """Chat with the weights that `policy` holds at the time; it obeys no schema."""
+    """Chat with the weights that `policy` holds at the time. Replies follow no schema."""
 
-    constrains = False
+    supports_json_schema = False
 
     def __init__(self, policy: Policy, name: str) -> None:
         self.policy = policy
@@ -54,7 +53,7 @@ class LocalChat:
     ) -> Reply:
         """One reply. ChatError when the template refuses the messages or the prompt leaves too little room.
 
-        Without a `seed`, and at temperature 0, the likeliest token is taken each time or seed 0 is drawn with.
+        Temperature 0 is greedy. Without a `seed`, 0 is used.
         """
         request = Request("reply", self._prompt(messages), n=1, seed=seed or 0, greedy=temperature == 0)
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
@@ -95,15 +94,15 @@ class LocalChat:
                 [each.request for each in batch], temperature=batch[0].temperature, max_new_tokens=batch[0].max_tokens
             )
         except ModelError as error:
-            await self._apart(batch, error)
-        except Exception as error:  # whoever asked can tell what it means
+            await self._one_by_one(batch, error)
+        except Exception as error:  # the caller decides what it means
             _tell(batch, error)
         else:
             for each, completions in zip(batch, found, strict=True):
                 if not each.reply.done():
                     each.reply.set_result(completions[0])
 
-    async def _apart(self, batch: list[Waiting], error: ModelError) -> None:
+    async def _one_by_one(self, batch: list[Waiting], error: ModelError) -> None:
         """One prompt that does not fit must not cost the others their reply."""
         if len(batch) == 1:
             _tell(batch, ChatError(f"{self.name}: {error}"))
@@ -114,5 +113,5 @@ class LocalChat:
 
 def _tell(batch: list[Waiting], error: Exception) -> None:
     for each in batch:
-        if not each.reply.done():  # whoever was cancelled waits no more
+        if not each.reply.done():  # a cancelled caller no longer waits
             each.reply.set_exception(error)

@@ -1,16 +1,17 @@
-"""Random draws that belong to a row, not to a batch.
+"""Decodes one batch, with random draws that depend on the row and not on the batch.
 
 Each row has a 64-bit key made of (seed, request id, completion index); the uniform for a step is a hash of key
 and step. No generator state exists, so dropping a neighbour, splitting a batch or resuming a run changes no draw.
 What remains is floating point: a batch of another shape may round a logit differently in its last bits, and the
 uniform may fall into that gap. In float32 that changed 1 of 1,024 completions of 68 tokens between batches of 512 and
-of 256 rows: the other one is as good a draw.
+of 256 rows; both are valid draws.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -49,20 +50,22 @@ def uniforms(keys: Keys, step: int) -> npt.NDArray[np.float64]:
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def draw(logits: Tensor, uniform: Tensor, *, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
-    """Tokens [R] by inverse CDF from logits [R, V] and uniform [R], and their log-probabilities [R] (float64).
+def draw(
+    logits: Tensor, uniform: Tensor, *, temperature: float, top_p: float, logprobs: Tensor | None = None
+) -> Tensor:
+    """Tokens [R] by inverse CDF from logits [R, V] and uniform [R].
 
-    The distribution is softmax(logits / temperature), cut to the smallest set of tokens holding `top_p`.
+    The distribution is softmax(logits / temperature), cut to the smallest set of tokens holding `top_p`. The tokens'
+    natural log-probabilities under it are written into `logprobs` [R] (float64) where that is given.
     """
     rows = max(1, BLOCK_ELEMENTS // logits.shape[-1])
-    if logits.shape[0] <= rows:
-        return _draw(logits, uniform, temperature, top_p)
-    blocks = zip(torch.split(logits, rows), torch.split(uniform, rows), strict=True)
-    parts = [_draw(some, own, temperature, top_p) for some, own in blocks]
-    return torch.cat([token for token, _ in parts]), torch.cat([logprob for _, logprob in parts])
+    filled = [None] * -(-len(logits) // rows) if logprobs is None else torch.split(logprobs, rows)
+    blocks = zip(torch.split(logits, rows), torch.split(uniform, rows), filled, strict=True)
+    tokens = [_draw(some, own, temperature, top_p, out) for some, own, out in blocks]
+    return tokens[0] if len(tokens) == 1 else torch.cat(tokens)
 
 
-def _draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+def _draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float, logprobs: Tensor | None) -> Tensor:
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
     probabilities = torch.softmax(precise / temperature, dim=-1)
     if top_p < 1.0:
@@ -71,8 +74,9 @@ def _draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> 
     total = cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, uniform[:, None] * total, right=True)
     tokens.clamp_(max=logits.shape[-1] - 1)  # a product rounded up to the total would fall off the end
-    chosen = probabilities.gather(-1, tokens).double()
-    return tokens.squeeze(-1), (chosen / total).log().squeeze(-1)
+    if logprobs is not None:
+        logprobs.copy_((probabilities.gather(-1, tokens).double() / total).log().squeeze(-1))
+    return tokens.squeeze(-1)
 
 
 def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
@@ -82,10 +86,8 @@ def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     return torch.zeros_like(probabilities).scatter_(-1, order, ordered)
 
 
-# One batch being decoded: rows that run, rows that ended, and the step between.
-#
-# A row that ended goes on being computed until enough have ended to make dropping them worth the copy; what it
-# produces then is never read. Prompts leave the shared prefix when their last row has ended.
+# A row that ended is computed until enough rows have ended to make dropping them worth the copy; its further tokens are
+# never read. Prompts leave the shared prefix when their last row has ended.
 
 # Copying the remaining rows costs about as much as one step of attention, so an eighth pays itself back in eight.
 DROP_SHARE = 1 / 8
@@ -106,7 +108,7 @@ class Rows:
     """The rows still in the batch; every array has one entry per row."""
 
     place: Tensor
-    """Where the row's result stands among all rows of the batch."""
+    """The row's index among all rows of the batch."""
     position: Tensor
     """The position of the next token the row will read."""
     keys: Keys
@@ -133,7 +135,9 @@ class Decoding:
         self.tokens = torch.zeros(total, settings.max_new_tokens, dtype=torch.long, device=model.device)
         self.lengths = torch.full((total,), settings.max_new_tokens, device=model.device)
         self.ended = torch.zeros(total, dtype=torch.bool, device=model.device)
-        self.logprobs = torch.zeros(total, dtype=torch.float64, device=model.device)
+        asked = any(request.logprobs for request in requests)
+        shape = (total, settings.max_new_tokens)
+        self.logprobs = torch.zeros(shape, dtype=torch.float64, device=model.device) if asked else None
         self.ends = torch.tensor(settings.end_ids, device=model.device)
 
     def run(self, last_ids: list[int], lengths: list[int]) -> None:
@@ -150,17 +154,26 @@ class Decoding:
             logits = self._step(tokens, rows.position)
             rows.position += 1
 
-    def completions(self, tokenizer: PreTrainedTokenizerBase) -> list[list[Completion]]:
-        """The finished texts, per request."""
-        lengths, ended = self.lengths.tolist(), self.ended.tolist()
-        spoken = zip(self.tokens.tolist(), lengths, ended, strict=True)
+    def completions(self, tokenizer: PreTrainedTokenizerBase, weights_id: str) -> list[list[Completion]]:
+        """The completions of each request, stamped with `weights_id`."""
+        pairs = zip(self.tokens.tolist(), self.lengths.tolist(), strict=True)
+        tokens, ended = [tuple(ids[:length]) for ids, length in pairs], self.ended.tolist()
         texts = tokenizer.batch_decode(
-            [ids[: length - end] for ids, length, end in spoken],
+            [list(ids[: len(ids) - end]) for ids, end in zip(tokens, ended, strict=True)],
             skip_special_tokens=False,  # a special token inside an answer is a fault of the model that judges must see
             clean_up_tokenization_spaces=False,
         )
-        rows = iter(zip(texts, lengths, ended, self.logprobs.tolist(), strict=True))
-        return [[_completion(*next(rows), request.greedy) for _ in range(request.n)] for request in self.requests]
+        logprobs = [()] * len(tokens) if self.logprobs is None else self.logprobs.tolist()
+        rows = iter(zip(texts, tokens, ended, logprobs, strict=True))
+        return [
+            [
+                Completion(
+                    text, len(ids), not end, ids, tuple(each[: len(ids)]) if request.logprobs else None, weights_id
+                )
+                for text, ids, end, each in islice(rows, request.n)
+            ]
+            for request in self.requests
+        ]
 
     def _step(self, tokens: Tensor, position: Tensor) -> Tensor:
         output = self.model(
@@ -193,12 +206,22 @@ class Decoding:
             raise BrokenWeights(
                 "the model gave logits that are not finite; its weights are broken. Load the last good ones."
             )
+        logprobs = None if self.logprobs is None else self.logprobs.new_zeros(len(logits))
         if bool(rows.greedy.all()):
-            return logits.argmax(-1)
-        uniform = torch.from_numpy(uniforms(rows.keys, step)).to(logits.device)
-        tokens, logprobs = draw(logits, uniform, temperature=self.settings.temperature, top_p=self.settings.top_p)
-        self.logprobs[rows.place] += logprobs.masked_fill(rows.ended, 0.0)
-        return torch.where(rows.greedy, logits.argmax(-1), tokens) if bool(rows.greedy.any()) else tokens
+            tokens = logits.argmax(-1)
+        else:
+            uniform = torch.from_numpy(uniforms(rows.keys, step)).to(logits.device)
+            settings = self.settings
+            tokens = draw(logits, uniform, temperature=settings.temperature, top_p=settings.top_p, logprobs=logprobs)
+            if bool(rows.greedy.any()):
+                tokens = torch.where(rows.greedy, logits.argmax(-1), tokens)
+        if self.logprobs is not None and logprobs is not None:
+            if bool(rows.greedy.any()):
+                precise = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+                likeliest = precise.gather(-1, tokens[:, None]).squeeze(-1).double()
+                logprobs = torch.where(rows.greedy, likeliest, logprobs)
+            self.logprobs[rows.place, step] = logprobs
+        return tokens
 
     def _note(self, rows: Rows, tokens: Tensor, step: int) -> None:
         self.tokens[rows.place, step] = tokens
@@ -226,12 +249,8 @@ class Decoding:
             layer.select(rows)
 
 
-def _completion(text: str, length: int, ended: bool, logprob: float, greedy: bool) -> Completion:
-    return Completion(text, length, not ended, None if greedy else logprob)
-
-
 def _place_among_equals(prompt: Tensor) -> Tensor:
-    """How many rows of the same prompt stand before each row; `prompt` [R] ascends."""
+    """How many rows of the same prompt precede each row; `prompt` [R] ascends."""
     places = torch.arange(len(prompt), device=prompt.device)
     first = torch.searchsorted(prompt.contiguous(), prompt.contiguous())
     return places - first

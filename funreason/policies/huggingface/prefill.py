@@ -31,7 +31,7 @@ GROWTH = 32  # positions a row's own store grows by: growing one by one would co
 class Prefix:
     """The prompts' keys [P, K, D, L] and values [P, K, L, D], per layer; `mask` [P, 1, 1, L] is -inf on padding.
 
-    Keys stand transposed, as the product wants them: done once here, it would otherwise cost at every step.
+    Keys are stored transposed, as the product needs them, so that it is done once and not at every step.
     """
 
     keys: list[Tensor]
@@ -40,7 +40,7 @@ class Prefix:
     slots: int
     """G: the most completions any one prompt has."""
     slot_of_row: Tensor
-    """[R]: prompt * G + completion index, where row r's queries stand in the product with its prompt."""
+    """[R]: prompt * G + completion index, the place of row r's queries in the product with its prompt."""
 
     @property
     def prompts(self) -> int:
@@ -93,7 +93,7 @@ class OwnLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         return self.length
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Length and offset a mask would need; none is made for this attention."""
+        """Length and offset of a mask; this attention uses no mask."""
         return self.length + query_length, 0
 
     def get_max_length(self) -> int:
@@ -157,7 +157,7 @@ def _over_prompts(rows: Tensor, prefix: Prefix, matrix: Tensor, mask: Tensor | N
 
 @contextmanager
 def attending_with_shared_prefix(model: PreTrainedModel) -> Iterator[None]:
-    """Let `model` use this attention inside the block, and its own again behind it."""
+    """Inside the block `model` uses this attention; after it, its own again."""
     AttentionInterface.register(ATTENTION_NAME, shared_prefix_attention)
     before = model.config._attn_implementation
     model.config._attn_implementation = ATTENTION_NAME
@@ -182,7 +182,7 @@ def _moved(store: Tensor, rows: Tensor | None, filled: int, capacity: int) -> Te
 # Reads a batch of prompts once, for all their completions, and checks that a model can be served this way.
 #
 # All of a prompt but its last token is read here; the last one is left to the first decoding step, which needs its
-# logits. Padding stands on the right, where causal attention never looks, so reading needs no mask; decoding masks it.
+# logits. Padding is on the right, where causal attention never looks, so reading needs no mask; decoding masks it.
 
 PROBE_LENGTH = 5
 PROBE_TOLERANCE = 0.02  # of the logits' spread: half precision stays within it, a wrong attention does not

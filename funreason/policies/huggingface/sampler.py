@@ -1,7 +1,7 @@
-"""Sampling in this process, with a transformers model.
+"""Samples in this process, from a transformers model.
 
 A prompt is prefilled once for all its completions; batches hold prompts of like length; rows that ended leave the
-batch. The same request gives the same completions whatever it is batched with (see `draws`).
+batch. The same request gives the same completions whatever it is batched with (see `decoding`).
 The model may be the very object a trainer is updating: nothing derived from its weights outlives one `sample`.
 """
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from funreason.policies.cpu_threads import lanes, side_by_side
+from funreason.policies.cpu_threads import num_workers, side_by_side
 from funreason.policies.huggingface.decoding import Decoding, Settings
 from funreason.policies.huggingface.prefill import attending_with_shared_prefix, prefill, require_plain_attention
 from funreason.policies.model_files import load_model, require_same_vocabulary
@@ -27,8 +27,8 @@ from funreason.policies.tokens import Context, end_ids, known_ids, require_distr
 SHARED_ROWS = 16
 """The most rows that requests of one prompt share a prefix with: each prompt of a batch gets slots for as many."""
 
-LANE_ROWS = 64
-"""Rows that are worth a lane of their own: with fewer, a step costs as much as Python's way through the model."""
+ROWS_PER_WORKER = 64
+"""Rows that are worth a worker: with fewer, Python's overhead per step costs as much as the computation."""
 
 
 class Prepared(NamedTuple):
@@ -52,7 +52,7 @@ class HuggingFaceSampler:
 
     `max_new_tokens` bounds a completion; `max_rows` and `token_budget` (prompt tokens plus rows times
     max_new_tokens) bound a batch. One request is never split, so a single one may exceed both. On a CPU
-    batches are decoded side by side (`threads.lanes`), in shares of about the same work.
+    batches are decoded side by side (`cpu_threads.num_workers`), in shares of about the same work.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class HuggingFaceSampler:
 
     @contextmanager
     def offloaded(self) -> Iterator[None]:
-        """The weights off the accelerator inside the block, so that an update has all of its memory; nobody samples."""
+        """Inside the block the weights are off the accelerator, so that an update has its memory; sampling waits."""
         with self._one_at_a_time:
             device = self.model.device
             if device.type != "cuda":
@@ -122,30 +122,27 @@ class HuggingFaceSampler:
     def sample(self, requests: Sequence[Request]) -> list[list[Completion]]:
         """`request.n` completions for each request, in the order given. ModelError for a prompt that does not fit."""
         answers: list[list[Completion]] = [[] for _ in requests]
-        batches = self._batches(self._prepare(requests))
+        encoded = zip(range(len(requests)), requests, self._context().encode(requests), strict=True)
+        batches = self._batches([Prepared(*each) for each in encoded])
         with self._one_at_a_time, _evaluating(self.model), attending_with_shared_prefix(self.model):
             for completed in side_by_side(self._complete, batches, self.model.device):
                 for place, completions in completed:
                     answers[place] = completions
         return answers
 
-    def _prepare(self, requests: Sequence[Request]) -> list[Prepared]:
-        triples = zip(range(len(requests)), requests, self._context().encode(requests), strict=True)
-        return [Prepared(*triple) for triple in triples]
-
     def _context(self) -> Context:
         tokens: int = self.model.config.get_text_config().max_position_embeddings
         return Context(self.tokenizer, tokens, self.settings.max_new_tokens)
 
     def _batches(self, prepared: list[Prepared]) -> list[list[Group]]:
-        """Prompts of like length together, within the bounds, and for several lanes in as many shares of like work."""
+        """Batches of prompts of similar length, within the bounds; for several workers, shares of similar work."""
         # Longest first: when memory is short, the first batch says so, not the last.
         groups = sorted(_groups(prepared), key=lambda g: (-len(g.ids), g.members[0].place))
-        side, rows = lanes(self.model.device), sum(group.rows for group in groups)
-        if side == 1 or rows < side * LANE_ROWS:
+        workers, rows = num_workers(self.model.device), sum(group.rows for group in groups)
+        if workers == 1 or rows < workers * ROWS_PER_WORKER:
             return self._cut(groups, 1)
-        # A share that breaks a bound leaves a remainder, and one lane would wait for it: smaller shares then.
-        cuts = ((shares, self._cut(groups, shares)) for shares in count(side, side))
+        # A share that breaks a bound leaves a remainder that one worker would wait for: use smaller shares then.
+        cuts = ((shares, self._cut(groups, shares)) for shares in count(workers, workers))
         return next(batches for shares, batches in cuts if len(batches) <= shares)
 
     def _cut(self, groups: list[Group], shares: int) -> list[list[Group]]:
@@ -170,7 +167,7 @@ class HuggingFaceSampler:
             self.model, prefix, [member.request for _, member in members], [i for i, _ in members], self.settings
         )
         decoding.run([group.ids[-1] for group in batch], [len(group.ids) for group in batch])
-        completed = decoding.completions(self.tokenizer)
+        completed = decoding.completions(self.tokenizer, self.weights_id)
         return [(member.place, answers) for (_, member), answers in zip(members, completed, strict=True)]
 
 
@@ -191,14 +188,12 @@ def _groups(prepared: list[Prepared]) -> Iterator[Group]:
     yield from open_groups.values()
 
 
-class _evaluating:
-    """The model in eval mode inside the block, and as it was behind it."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.model, self.was_training = model, model.training
-
-    def __enter__(self) -> None:
-        self.model.train(False)
-
-    def __exit__(self, *_: object) -> None:
-        self.model.train(self.was_training)
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Inside the block the model is in eval mode."""
+    was_training = model.training
+    model.train(False)
+    try:
+        yield
+    finally:
+        model.train(was_training)

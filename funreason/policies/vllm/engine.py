@@ -1,6 +1,7 @@
-"""One vLLM engine in this process: started quietly, spoken to in token ids.
+"""Starts one vLLM engine in this process.
 
-vLLM gets ids and gives ids. Its own tokenizer is never built: for some families it would read other tokens than ours.
+vLLM takes and returns token ids. Its own tokenizer is never built: for some families it would read
+other tokens than ours.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def _require_platform(device: str) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """What vLLM says while it starts is about its own house; what goes wrong is raised."""
+    """Silence vLLM's start-up messages; errors are raised."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -112,7 +113,7 @@ def _quietly() -> Iterator[None]:
 
 @contextmanager
 def _keeping_threads() -> Iterator[None]:
-    """vLLM's CPU worker takes torch.set_num_threads away from its whole process; the trainer needs it back."""
+    """Restore torch.set_num_threads, which vLLM's CPU worker replaces for the whole process; the trainer needs it."""
     setter, threads = torch.set_num_threads, torch.get_num_threads()
     try:
         yield

@@ -1,6 +1,6 @@
 """The environment a vLLM engine needs, set before vLLM or torch is imported: both read it once.
 
-What a user has set already is left as it is.
+Variables that are set already are kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ IN_PROCESS = {
     "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
 LOCAL = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
-"""Nothing is reported to anybody and nothing is downloaded."""
+"""No usage statistics, no downloads."""
 UNCOMPILED = {"TORCHDYNAMO_DISABLE": "1"}
 """On a CPU: vLLM compiles small functions of its sampler even when eager, which costs 18 s at the first completion."""
 

@@ -1,8 +1,8 @@
-"""Sampling with a vLLM engine in this process, which takes each round's new weights alive.
+"""Samples with a vLLM engine in this process, which loads each round's new weights without a restart.
 
-After the start and after every change of weights the engine's greedy words are compared with those of a transformers
-model read from the same folder (see `proof`); the first difference is a ModelError, and until the proof is given the
-sampler has no weights id. Draws belong to (seed, id, index) as in the other sampler, but are vLLM's own.
+After the start and after every change of weights the engine's greedy answers are compared with those of a transformers
+model read from the same folder (see `weight_sync_check`); a difference is a ModelError, and until the check has passed
+the sampler has no weights id. (seed, id, index) decide the draws as in the other sampler, but the draws are vLLM's own.
 """
 
 from __future__ import annotations
@@ -24,17 +24,24 @@ from funreason.policies.model_files import load_model, require_same_vocabulary, 
 from funreason.policies.protocol import Completion, Request, Sync
 from funreason.policies.tokens import Context, end_ids, known_ids, require_distribution
 from funreason.policies.vllm.engine import EngineSettings, start_engine
-from funreason.policies.weight_sync_check import NEW_TOKENS, TOLERANCES, Said, find_mismatch, proof_prompts, refusal
+from funreason.policies.weight_sync_check import (
+    NEW_TOKENS,
+    TOLERANCES,
+    GreedyAnswer,
+    find_mismatch,
+    proof_prompts,
+    refusal,
+)
 
 HOTTEST = 2.0
 UNPROVED = ""
-"""The weights id while nobody knows what the engine would answer with."""
+"""The weights id while the engine's weights are not checked."""
 
 
 class VllmSampler:
     """Sampler over a vLLM engine. One `sample` runs at a time; the engine batches its requests by itself.
 
-    One engine for a process: vLLM's process groups are global, and the first engine to go takes them along.
+    One engine per process: vLLM's process groups are global, and the first engine to end closes them.
 
     `folder` holds the weights to start with and `model` is those weights in transformers, needed for the first proof
     only. `max_new_tokens`, `temperature` and `top_p` are as for HuggingFaceSampler; `started` says what the start cost.
@@ -82,9 +89,10 @@ class VllmSampler:
         return self.context.too_long(request)
 
     def load_weights(self, model_or_path: PreTrainedModel | str | Path, weights_id: str) -> Sync:
-        """Give the live engine this folder's (or model's) weights, forget what is cached, and prove it.
+        """Give the live engine this folder's (or model's) weights, empty its caches, and check its answers.
 
-        ModelError when the engine cannot take them or does not answer with them, BrokenWeights when none could.
+        Raises ModelError when the engine cannot load them or does not answer with them, BrokenWeights when their logits
+        are not finite.
         """
         if isinstance(model_or_path, PreTrainedModel):
             with TemporaryDirectory() as offloaded:
@@ -103,7 +111,10 @@ class VllmSampler:
             if self.weights_id == UNPROVED:
                 raise ModelError("the vLLM engine holds weights that were not proved; load_weights comes first.")
             outputs = self._run([ids for _, ids in asked], [self._params(request) for request, _ in asked])
-        answers = iter([self._completions(r, out) for (r, _), out in zip(asked, outputs, strict=True)])
+            weights_id = self.weights_id
+        answers = iter(
+            [completions(r, out, self.tokenizer, weights_id) for (r, _), out in zip(asked, outputs, strict=True)]
+        )
         return [next(answers) if request.n else [] for request in requests]
 
     def _take(self, folder: Path, model: PreTrainedModel, weights_id: str) -> Sync:
@@ -120,7 +131,7 @@ class VllmSampler:
             return self._proved(model, weights_id, time.perf_counter() - before)
 
     def _proved(self, model: PreTrainedModel, weights_id: str, seconds: float, *, started: bool = False) -> Sync:
-        """Compare greedy words with `model`'s; only then do the weights get their name."""
+        """Compare greedy answers with `model`'s; set the weights id when they agree."""
         before = time.perf_counter()
         was_training = model.training
         model.train(False)
@@ -130,15 +141,16 @@ class VllmSampler:
             raise refusal(model, found, self.tokenizer, weights_id)
         model.train(was_training)
         self.weights_id = weights_id
-        return Sync(seconds, time.perf_counter() - before, sum(len(said.tokens) for said in answers), started)
+        return Sync(seconds, time.perf_counter() - before, sum(len(answer.tokens) for answer in answers), started)
 
-    def _proof_answers(self) -> list[Said]:
+    def _proof_answers(self) -> list[GreedyAnswer]:
         longest = self.context.longest_prompt
         texts = proof_prompts(self.tokenizer)
         prompts = [ids[-longest:] for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
         most = min(NEW_TOKENS, self.context.max_new_tokens)
         outputs = self._run(prompts, [self._greedy(most)] * len(prompts))
-        return [_said(ids, output.outputs[0]) for ids, output in zip(prompts, outputs, strict=True)]
+        firsts = [output.outputs[0] for output in outputs]
+        return [GreedyAnswer(ids, list(p.token_ids), token_logprobs(p)) for ids, p in zip(prompts, firsts, strict=True)]
 
     def _run(self, prompts: list[list[int]], params: list[Any]) -> list[Any]:
         if not prompts:
@@ -165,11 +177,14 @@ class VllmSampler:
     def _greedy(self, max_tokens: int, n: int = 1) -> Any:
         return _params(n=n, temperature=0.0, max_tokens=max_tokens, stop_token_ids=list(self.end_ids))
 
-    def _completions(self, request: Request, output: Any) -> list[Completion]:
-        parts = sorted(output.outputs, key=lambda part: part.index)
-        return [self._completion(request, part) for part in parts]
 
-    def _completion(self, request: Request, part: Any) -> Completion:
+def completions(request: Request, output: Any, tokenizer: PreTrainedTokenizerBase, weights_id: str) -> list[Completion]:
+    """The completions in vLLM's `output` for `request`, stamped with `weights_id`.
+
+    BrokenWeights when the logits were not finite, ModelError when vLLM ended a completion for a reason of its own.
+    """
+    found = []
+    for part in sorted(output.outputs, key=lambda part: part.index):
         if part.finish_reason not in ("stop", "length"):
             raise ModelError(f"request {request.id}: vLLM ended a completion for the reason {part.finish_reason!r}.")
         if isnan(part.cumulative_logprob):  # vLLM draws all the same, and the proof's prompts may not have met it
@@ -177,12 +192,18 @@ class VllmSampler:
                 f"request {request.id}: the model gave logits that are not finite; its weights are broken. "
                 "Load the last good ones."
             )
-        ended = part.finish_reason == "stop"
-        ids = list(part.token_ids)
-        text = self.tokenizer.decode(
-            ids[: len(ids) - ended], skip_special_tokens=False, clean_up_tokenization_spaces=False
+        ended, ids = part.finish_reason == "stop", tuple(part.token_ids)
+        text = tokenizer.decode(
+            list(ids[: len(ids) - ended]), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        return Completion(str(text), len(ids), not ended, None if request.greedy else part.cumulative_logprob)
+        logprobs = tuple(token_logprobs(part)) if request.logprobs else None
+        found.append(Completion(str(text), len(ids), not ended, ids, logprobs, weights_id))
+    return found
+
+
+def token_logprobs(part: Any) -> list[float]:
+    """The natural log-probability of each token of one of vLLM's completions, as `processed_logprobs` reports it."""
+    return [part.logprobs[i][token].logprob for i, token in enumerate(part.token_ids)]
 
 
 def require_drawable(temperature: float, top_p: float) -> None:
@@ -196,11 +217,7 @@ def _params(**fields: Any) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
+    # Log-probabilities always: they are the only place where vLLM shows that the logits were not finite.
     return SamplingParams(
         detokenize=False, logprobs=0, flat_logprobs=True, output_kind=RequestOutputKind.FINAL_ONLY, **fields
     )
-
-
-def _said(ids: list[int], part: Any) -> Said:
-    tokens = list(part.token_ids)
-    return Said(ids, tokens, [part.logprobs[i][token].logprob for i, token in enumerate(tokens)])

@@ -1,4 +1,4 @@
-"""What of ours runs inside vLLM's workers: taking new weights, and never saying an id that the tokenizer lacks.
+"""Code that runs inside vLLM's workers: loads new weights, and masks ids that the tokenizer lacks.
 
 vLLM imports this by name, in each worker. Its own `reload_weights(weights_path=...)` leaves the head of a model with
 tied embeddings unwritten and only logs a warning, so the head is handed over by name here.
@@ -24,7 +24,7 @@ class TakesWeights:
     """Mixed into vLLM's worker."""
 
     def take_weights(self, folder: str) -> None:
-        """Serve the weights in `folder` from now on; the caller empties the prefix cache."""
+        """Load the weights in `folder`; the caller empties the prefix cache."""
         worker: Any = self
         worker.reload_weights(weights_iterator=read_weights(Path(folder), tied=_tied(worker)))
 

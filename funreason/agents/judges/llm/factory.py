@@ -13,7 +13,7 @@ from funreason.agents.judges.hybrid import DECIDABLE
 from funreason.agents.judges.llm.cache import VerdictCache, default_path
 from funreason.agents.judges.llm.panel import Panel
 from funreason.config import Config, ConfigError, Endpoint, Fcdr, LlmJudges
-from funreason.policies.endpoint.budget import Budget
+from funreason.policies.endpoint.budget import SharedBudget
 from funreason.policies.factory import UsageReporter, endpoint_pool
 from funreason.policies.huggingface.chat import LocalChat
 from funreason.policies.policy import Policy
@@ -51,7 +51,7 @@ def require_judges(fcdr: Fcdr) -> None:
     )
 
 
-def build_panel(config: Config, policy: Policy | None, budget: Budget) -> Panel | None:
+def build_panel(config: Config, policy: Policy | None, budget: SharedBudget) -> Panel | None:
     """The panel of a run, or None if rules judge alone. `policy` is the model in training, if there is one.
 
     ConfigError when no model is named, ModelError when one cannot be loaded or its address is unusable.
@@ -84,12 +84,12 @@ def recording_usage(panel: Panel | None, write: Callable[[Event], None]) -> Iter
     if panel is None:
         yield
         return
-    accounts = [UsageReporter(pool.purse, "judges", write) for pool in _pools(panel)]
+    accounts = [UsageReporter(pool.meter, "judges", write) for pool in _pools(panel)]
 
     def tell(asked: JudgeUsage) -> None:
         write(asked)
         for account in accounts:
-            account.tell(asked.round)
+            account.report(asked.round)
 
     panel.tally.write = tell
     try:
@@ -133,7 +133,7 @@ def _local(config: Config, policy: Policy | None) -> list[ChatModel]:
     return [LocalChat(_own_policy(config, config.model.path if name == SELF else name), name)]
 
 
-def _served(settings: LlmJudges, budget: Budget) -> list[ChatModel]:
+def _served(settings: LlmJudges, budget: SharedBudget) -> list[ChatModel]:
     by_model: dict[str | None, list[Endpoint]] = {}
     for endpoint in settings.endpoints:
         by_model.setdefault(endpoint.model, []).append(endpoint)

@@ -170,7 +170,7 @@ class Panel:
                 self.tally.asked(round, case.stage, 0)
                 return NoRuling("judge.unreachable", str(error))
             try:
-                ruling = read_json(reply.text, case) if model.constrains else read_tagged(reply.text, case)
+                ruling = read_json(reply.text, case) if model.supports_json_schema else read_tagged(reply.text, case)
             except Unreadable as error:
                 cut = (
                     f"; it was cut off after {self.settings.max_tokens} tokens, so be brief" if reply.truncated else ""
@@ -186,7 +186,7 @@ class Panel:
 
     async def _reply(self, model: ChatModel, case: JudgeInput, asked: Messages, seed: int) -> Reply:
         form = None
-        if model.constrains:
+        if model.supports_json_schema:
             form = schema(case, scored=self._scored, rewrites=case.stage in REWRITING)
         async with self._turns:
             reply = await model.reply(
@@ -201,11 +201,11 @@ class Panel:
         return reply
 
     def _messages(self, model: ChatModel, case: JudgeInput, fault: str = "") -> Messages:
-        return messages(case, scored=self._scored, constrained=model.constrains, fault=fault)
+        return messages(case, scored=self._scored, constrained=model.supports_json_schema, fault=fault)
 
     def _key(self, model: ChatModel, draw: int, case: JudgeInput, asked: Messages) -> Key:
         a = self.settings
-        settings = (a.temperature, a.max_tokens, a.max_attempts, self.seed, draw, model.constrains)
+        settings = (a.temperature, a.max_tokens, a.max_attempts, self.seed, draw, model.supports_json_schema)
         version = _version(case.stage, repr(settings), model.name, model.weights_id)
         return Key(version, digest(*(m["content"] for m in asked)), case.hash)
 

@@ -1,0 +1,80 @@
+"""A gate on BFCL files asks the model exactly what `funreason eval` asks it for the same case."""
+
+import asyncio
+import json
+
+import pytest
+from tiny import tiny_tokenizer
+
+from funreason.bfcl import BfclError, load_cases
+from funreason.config import Suite
+from funreason.evaluate.answers import prompter
+from funreason.gate.items import gate_suites
+from funreason.policies.policy import GenerateRequest, Policy
+
+DOC = {
+    "name": "book",
+    "description": "Book seats.",
+    "parameters": {"type": "dict", "properties": {"n": {"type": "integer"}}, "required": ["n"]},
+}
+RIGHT = {"book": {"n": [3]}}
+
+
+def said(*pairs: str) -> list[dict[str, str]]:
+    """Messages, given as `role: content`."""
+    return [dict(zip(("role", "content"), pair.split(": ", 1), strict=True)) for pair in pairs]
+
+
+QUESTIONS = {
+    "simple_python": [said("user: Book 3 seats.")],
+    "parallel": [said("user: Book 3 seats, twice.")],
+    "irrelevance": [said("user: Sing.")],
+    "live_simple": [said("system: Be brief.", "user: Book 3 seats.")],
+    "live_multiple": [said("system: Be kind.", "user: Hi.", "assistant: Hello!", "user: Book 3 seats.")],
+    "multiple": [said("user: I need seats."), said("assistant: How many?", "user: 3.")],
+    "simple_java": [said("user: Book 3 seats in Java.")],
+}
+
+
+class Recorder:
+    """Keeps what it is asked and answers nothing."""
+
+    def sample(self, requests):
+        self.asked = requests
+        return [[] for _ in requests]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "possible_answer").mkdir()
+    for category, question in QUESTIONS.items():
+        case = {"id": f"{category}_0", "question": question, "function": [DOC]}
+        (tmp_path / f"BFCL_v4_{category}.json").write_text(json.dumps(case) + "\n")
+        if category != "irrelevance":
+            truth = {"id": f"{category}_0", "ground_truth": [RIGHT] * (1 + (category == "parallel"))}
+            (tmp_path / "possible_answer" / f"BFCL_v4_{category}.json").write_text(json.dumps(truth) + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("style", ["native", "text"])
+@pytest.mark.parametrize("rendered", ["here", "by the server"])
+def test_a_gate_asks_what_eval_asks(folder, tmp_path, style, rendered):
+    sampler = Recorder()
+    policy = Policy(sampler, tiny_tokenizer() if rendered == "here" else None, style=style)
+    (suite,) = gate_suites({"official": Suite(path=str(folder))}, [], tmp_path / "gate")
+    asks = prompter(style, policy.tokenizer, tags=policy.tags, variables=policy.variables)
+    assert [case.category for case in suite.cases] == [case.category for case in load_cases(folder).values()]
+    asyncio.run(policy.generate([GenerateRequest(task.id, task) for task in suite.tasks], greedy=True))
+    for case, request in zip(suite.cases, sampler.asked, strict=True):
+        assert asks(case) == (request.prompt or request.dialogue)
+        shown = request.prompt or json.dumps(request.dialogue.messages)
+        places = [shown.index(message["content"]) for turn in QUESTIONS[case.category] for message in turn]
+        assert places == sorted(places)
+
+
+def test_a_gate_names_the_case_whose_messages_or_functions_cannot_be_read(folder, tmp_path):
+    for broken in ({"question": [[{"role": "user"}]]}, {"function": [3]}):
+        case = {"id": "irrelevance_0", "question": QUESTIONS["irrelevance"], "function": [DOC]} | broken
+        (folder / "BFCL_v4_irrelevance.json").write_text(json.dumps(case) + "\n")
+        with pytest.raises(BfclError, match="irrelevance_0"):
+            gate_suites({"official": Suite(path=str(folder))}, [], tmp_path / "gate")
