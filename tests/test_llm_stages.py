@@ -7,13 +7,14 @@ from scripted import NO, TOOLS, YES, Scripted
 
 from funreason.agents.judges.llm.factory import recording_usage, shared_weights
 from funreason.agents.judges.llm.panel import Panel
-from funreason.agents.judges.registry import check_judges, judges, make_bus
+from funreason.agents.judges.registry import check_judges, judges
 from funreason.agents.regenerator import Regenerator
 from funreason.bus.agent import BrokenAgent
 from funreason.config import Config, ConfigError, LlmJudges, check_config
 from funreason.policies.protocol import ChatError
 from funreason.record import events as ev
 from funreason.record.state import State
+from funreason.runtime.agents import configured_bus
 from funreason.runtime.graph import refine_graph
 from funreason.types import Call, Sample, Task, Verdict
 
@@ -122,7 +123,7 @@ def refined(samples, settings, panel):
     kept, dead, watching = Ends(), Ends(), Watching()
     regenerator = Regenerator(None, max_attempts=settings.fcdr.max_attempts)
     agents = judges(settings, panel) | {"trainer": kept, "dead_letter": dead, "regenerator": regenerator}
-    bus = make_bus(refine_graph(settings), agents, settings, watching.observe)
+    bus = configured_bus(refine_graph(settings), agents, settings, watching.observe)
     return bus, kept.samples, dead.samples, watching.lines
 
 

@@ -37,7 +37,7 @@ ROUTE = [
 
 
 def task(i: int) -> Task:
-    return Task(id=f"t{i}", query=f"do f to {i}", tools=TOOLS, reference=[Call("f", {"x": i})], category="simple")
+    return Task.of(id=f"t{i}", query=f"do f to {i}", tools=TOOLS, reference=[Call("f", {"x": i})], category="simple")
 
 
 class Killed(BaseException):

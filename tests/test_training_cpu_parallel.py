@@ -10,7 +10,8 @@ import torch
 from tiny import examples, tiny_model, tiny_tokenizer
 
 from funreason.config import Update
-from funreason.policies.cpu_threads import lanes, side_by_side
+from funreason.policies import cpu_threads
+from funreason.policies.cpu_threads import side_by_side
 from funreason.training import train
 from funreason.training.cpu_parallel import GRADIENT_BYTES, num_workers
 
@@ -102,5 +103,5 @@ def test_workers_share_out_the_threads_and_give_them_back(threads):
     assert threading.get_ident() not in {thread for *_, thread in seen}
     assert torch.get_num_threads() == 4
     threads(64)
-    assert lanes(CPU) == 4
-    assert lanes(torch.device("meta")) == 1
+    assert cpu_threads.num_workers(CPU) == 4
+    assert cpu_threads.num_workers(torch.device("meta")) == 1

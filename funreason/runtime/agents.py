@@ -24,7 +24,7 @@ from funreason.agents.regenerator import Regenerator
 from funreason.agents.selection import TrainingSet
 from funreason.agents.sinks import DeadLetterSink, Ending, KeptSink, Sink
 from funreason.agents.trainer import Trainer, UpdateRequest
-from funreason.bus.agent import Agent
+from funreason.bus.agent import Agent, Observer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.config import AgentEntry, Config
@@ -192,13 +192,19 @@ def build_bus(run: Run, round: int, end: Ending | None = None) -> Bus:
     """The bus of a round, with an agent at every node. `end` takes samples where they end; default: `round_sink`."""
     verdicts = RecordedVerdicts(run.journal, run.journal.folder.texts(round), round, run.past)
     context = RoundContext(run, round, end or round_sink(run, round), verdicts)
-    fcdr = run.config.fcdr
+    agents = {spec.node: FACTORIES[spec.factory](context, spec) for spec in specs(run)}
+    return configured_bus(run.graph, agents, run.config, verdicts.observe)
+
+
+def configured_bus(graph: Graph, agents: Mapping[str, Agent], config: Config, observe: Observer) -> Bus:
+    """A bus over the nodes of `graph`, with the limits of a configuration. Agents of other nodes are left out."""
+    fcdr = config.fcdr
     return Bus(
-        run.graph,
-        {spec.node: FACTORIES[spec.factory](context, spec) for spec in specs(run)},
+        graph,
+        {name: agents[name] for name in graph.names},
         workers=fcdr.samples_at_once,
         max_attempts=fcdr.max_attempts,
-        observe=verdicts.observe,
+        observe=observe,
         error_limit=fcdr.max_error_rate,
         last_look=True,
     )
