@@ -28,7 +28,7 @@ from typing import Any
 from mutations import NESTED, damaged, huge, mutated_record
 from rich.console import Console
 
-from funreason.agents.judges.registry import judges, make_bus
+from funreason.agents.judges.registry import judges
 from funreason.agents.regenerator import Regenerator
 from funreason.agents.sinks import DeadLetterSink, KeptSink, Sink
 from funreason.calls.render import CallRenderError, render_calls
@@ -43,6 +43,7 @@ from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
 from funreason.record.sample_files import ENDS
+from funreason.runtime.agents import configured_bus
 from funreason.runtime.graph import refine_graph
 from funreason.runtime.journal import Journal
 from funreason.stop import StopRequest
@@ -141,7 +142,7 @@ async def judge(samples: Iterable[Sample], folder: RunFolder) -> None:
         "trainer": KeptSink(end),
         "dead_letter": DeadLetterSink(end),
     }
-    await make_bus(graph, agents, config, journal.observe).drain(samples)
+    await configured_bus(graph, agents, config, journal.observe).drain(samples)
     folder.close()
     journal.end("finished")
 

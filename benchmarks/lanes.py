@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from funreason.loops.session import wait_passively
+from funreason.policies.factory import wait_passively
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def works_of(threads: int) -> dict[str, Callable[[], object]]:
     from funreason.agents.references import usable_references
     from funreason.config import Update
     from funreason.data.toolbox import generate
-    from funreason.loops.session import model_path
+    from funreason.policies.factory import model_path
     from funreason.objectives import Example
     from funreason.policies.huggingface.sampler import HuggingFaceSampler
     from funreason.policies.model_files import load_model, load_tokenizer

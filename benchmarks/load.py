@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from funreason.agents.judges.registry import judges, make_bus
+from funreason.agents.judges.registry import judges
 from funreason.agents.regenerator import Regenerator
 from funreason.agents.sinks import DeadLetterSink, KeptSink, Sink
 from funreason.bus.scheduler import Bus
@@ -34,6 +34,7 @@ from funreason.record.control import ControlRequest, Verb, socket_address
 from funreason.record.folder import RunFolder
 from funreason.record.state import State
 from funreason.runtime import journal as journals
+from funreason.runtime.agents import configured_bus
 from funreason.runtime.control_server import ControlServer
 from funreason.runtime.graph import refine_graph
 from funreason.runtime.journal import Journal
@@ -94,7 +95,7 @@ def bus_of(folder: RunFolder, journal: Journal, k: int, past: State) -> Bus:
         "trainer": KeptSink(end),
         "dead_letter": DeadLetterSink(end),
     }
-    return make_bus(refine_graph(SETTINGS), agents, SETTINGS, recall.observe)
+    return configured_bus(refine_graph(SETTINGS), agents, SETTINGS, recall.observe)
 
 
 async def large(folder: RunFolder, count: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def samples(count: int) -> list[dict[str, object]]:
     """Texts and token ids of `count` references of the embedded domain."""
     from funreason.agents.references import usable_references
     from funreason.data.toolbox import generate
-    from funreason.loops.session import model_path
+    from funreason.policies.factory import model_path
     from funreason.policies.model_files import load_model, load_tokenizer
     from funreason.policies.policy import Policy
     from funreason.training import encode_sample
@@ -162,7 +162,7 @@ def main() -> None:
         return
     import tempfile
 
-    from funreason.loops.session import model_path
+    from funreason.policies.factory import model_path
 
     rows = samples(options.samples)
     tokens = sum(len(row["ids"]) for row in rows)  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ def folder(tmp_path) -> RunFolder:
     end(log, folder, failed(3, outcome="regenerate", attempt=2), "dead")
     log.write(ev.RunEnded(status="interrupted"))
     log.close()
-    folder.beat("interrupted")
+    folder.heartbeat("interrupted")
     return folder
 
 
@@ -100,7 +100,7 @@ def test_a_round_that_has_ended_takes_nothing_back(folder):
 
 
 def test_a_run_that_is_being_written_is_left_alone(folder):
-    folder.beat("running")
+    folder.heartbeat("running")
     with pytest.raises(RecordError, match="is being written"):
         put_back(folder, "*")
 

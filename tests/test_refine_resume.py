@@ -254,7 +254,7 @@ def test_a_folder_that_holds_a_refining_is_not_begun_anew_and_a_finished_one_say
     assert "is finished" in done.stderr
     loop = [sys.executable, "-m", "funreason", "loop", "--resume", str(folder.path)]
     done = subprocess.run(loop, capture_output=True, text=True, check=False, env=os.environ)
-    assert f"go on with: funreason refine --resume {folder.path}" in done.stderr
+    assert f"resume it with: funreason refine --resume {folder.path}" in done.stderr
 
 
 def test_a_resampled_answer_that_was_drawn_before_a_stop_is_not_drawn_again(tmp_path):

@@ -60,7 +60,7 @@ class ScriptedSampler:
             wrong = self.weights_id == "w0" and request.greedy and number % 2
             call = f"[f(x={number + 1 if wrong else number})]"
             text = f"<think>The query asks to do f to {number}, so x is {number}.</think>\n\n{call}"
-            answers.append([Completion(text, 5, False) for _ in range(request.n)])
+            answers.append([Completion(text, 5, False, weights_id=self.weights_id) for _ in range(request.n)])
         return answers
 
     def too_long(self, request):
