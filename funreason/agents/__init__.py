@@ -1,1 +1,1 @@
-"""The agents: each answers one message with outcomes. They never import each other."""
+"""The agents: each answers one message with an outcome. They never import each other."""

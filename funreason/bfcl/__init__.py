@@ -1,4 +1,4 @@
-"""The Berkeley function-calling leaderboard's rules: cases, decoders, checker, scores.
+"""The rules of the Berkeley Function-Calling Leaderboard: cases, decoders, checker, scores.
 
 `check(case, output)` gives the official verdict without running the output or needing the official package.
 """

@@ -1,5 +1,4 @@
-"""The bus moves messages along the edges of a graph, nothing else.
+"""The bus: moves messages along the edges of a graph, from agent to agent.
 
-Declare a `graph`, have it checked (`checks`) and drawn (`drawing`), seat an `agent` at each node of a `scheduler.Bus`.
-The bus knows no agent by name and imports nothing of this package but the types that travel.
+It knows no agent by name and imports only the message types.
 """

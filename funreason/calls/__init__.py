@@ -1,1 +1,1 @@
-"""The language of function calls: where thinking ends, parse, render, schema, compare. Nothing is ever evaluated."""
+"""The language of function calls: parse, render, compare, check against a schema. Nothing is ever evaluated."""

@@ -1,1 +1,1 @@
-"""Where a policy's turns lead: the environments, and the rollout of a policy in one of them."""
+"""Environments, and the rollout of a policy in one of them: this is how a sample comes to be."""

@@ -1,1 +1,1 @@
-"""What `funreason eval` needs: answers to a suite, and which suites there are."""
+"""What `funreason eval` needs: loading a suite and getting a model's answers to it."""

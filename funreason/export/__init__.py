@@ -1,1 +1,1 @@
-"""Exports of a run: its model with a card, its refined data as Parquet and for LLaMA-Factory."""
+"""Exports of a run: the accepted model with a card, the kept samples as Parquet and for LLaMA-Factory."""

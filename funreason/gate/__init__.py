@@ -1,1 +1,1 @@
-"""Whether new weights are kept: the items, the measurement, the rule."""
+"""The gate: its items, the rule that accepts or refuses new weights, and the check for contaminated training tasks."""

@@ -1,1 +1,1 @@
-"""The loop: round.py shows the order of things."""
+"""The loops: `self_refinement` shows the order of a round, `session` assembles a run, `refine` judges a data file."""

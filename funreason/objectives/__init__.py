@@ -1,6 +1,6 @@
-"""What is learned: the protocol between an objective and the training engine, and SRML.
+"""Objectives: the protocol between a loss and the training engine, and SRML.
 
-Importing this package imports no torch; it is loaded with the first name that needs it.
+Importing this package imports no torch; a name that needs it loads it on first use.
 """
 
 from __future__ import annotations

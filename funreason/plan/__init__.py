@@ -1,1 +1,1 @@
-"""What `funreason plan` needs: what a model is made of, and what it will take."""
+"""What `funreason plan` needs: a model's architecture, and the memory and time it will take."""

@@ -1,1 +1,4 @@
-"""Policies: one protocol and three samplers. Heavy libraries are imported only inside their adapter."""
+"""Policies: a model with its prompt style, over one of three samplers.
+
+Heavy libraries are imported only inside the sampler that needs them.
+"""

@@ -1,4 +1,4 @@
-"""What is kept: event kinds, the append-only log, the reducer that folds it, run folders.
+"""The record of a run: events, the append-only log, the reducer that folds it, and the run folder.
 
-Imports nothing else of this package but `types`; everything above may import it.
+It imports only the message types; everything above may import it.
 """

@@ -1,1 +1,1 @@
-"""What `refine --replay` needs: recorded verdicts under another configuration."""
+"""What `refine --replay` needs: routing recorded verdicts under another configuration."""

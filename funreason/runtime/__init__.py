@@ -1,1 +1,1 @@
-"""What a running loop needs around its agents: stop requests, the journal, resume, the graph with its agents."""
+"""What runs around the agents: which agent is at each node, the run's graph, journal, resume and control socket."""

@@ -1,1 +1,1 @@
-"""Where tasks come from."""
+"""Where a round's tasks come from: a data file or the embedded toolbox."""

@@ -1,6 +1,6 @@
-"""The training engine: batches, accumulation, parallelism, checkpoints. What is learned is an `Objective`.
+"""The training engine: batches, accumulation, LM head, parallelism, checkpoints. It knows the `Objective` protocol only.
 
-Importing this package imports no torch; it is loaded with the first name that needs it.
+Importing this package imports no torch; a name that needs it loads it on first use.
 """
 
 from __future__ import annotations

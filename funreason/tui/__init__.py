@@ -1,1 +1,1 @@
-"""What a person sees. Reads the record and nothing else."""
+"""The dashboard, in Textual. It reads the record and nothing else."""

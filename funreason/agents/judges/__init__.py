@@ -1,1 +1,1 @@
-"""The judges: five stages by rules, by language models or both; custom ones; and how judges are checked."""
+"""The judges: the five stages by rules or language models, custom judges, and the canaries that test them."""

@@ -1,7 +1,6 @@
-"""The embedded toolbox: a small world of tools in which the whole loop runs without a network or a GPU.
+"""The embedded toolbox: a small generated domain in which the whole loop runs without a network or a GPU.
 
-`generate` draws tasks of a split; `BASE` is the folder of the small base model that was pre-trained on the
-familiar themes alone. Nothing here imports torch.
+`generate` makes the tasks of a split, and `BASE` is the folder of the small pre-trained model. No torch is imported.
 """
 
 from __future__ import annotations

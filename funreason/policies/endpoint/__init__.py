@@ -1,1 +1,1 @@
-"""Completions from any OpenAI-compatible server: address, budget, pool of servers, sampler, chat."""
+"""Sampling from OpenAI-compatible servers: a pool that balances and retries, a budget, a sampler and a chat model."""

@@ -1,1 +1,1 @@
-"""Completions in this process, from a transformers model."""
+"""Sampling in this process from a transformers model."""

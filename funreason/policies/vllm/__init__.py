@@ -1,1 +1,1 @@
-"""Completions from a vLLM engine in this process."""
+"""Sampling in this process from a vLLM engine that takes new weights while it runs."""

@@ -1,1 +1,1 @@
-"""The stages judged by language models."""
+"""Language models as judges: the prompts, the panel that votes, the parsing of replies and the verdict cache."""

@@ -1,1 +1,1 @@
-"""The five stages judged by rules, and what their rules share."""
+"""The five stages judged by rules, and the readers of words and numbers that their rules share."""
