@@ -1,4 +1,4 @@
-"""The training engine: batches, accumulation, LM head, parallelism, checkpoints. It knows the `Objective` protocol only.
+"""The training engine: batches, accumulation, LM head, parallelism, checkpoints. It knows only `Objective`.
 
 Importing this package imports no torch; a name that needs it loads it on first use.
 """
