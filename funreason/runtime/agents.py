@@ -142,7 +142,10 @@ def _trainer(context: RoundContext, spec: AgentSpec) -> Agent:
 def _custom(context: RoundContext, spec: AgentSpec) -> Agent:
     """A custom agent on a round edge: it may take its time, and a request to stop ends its waiting."""
     assert spec.entry is not None
-    agent, stop = CustomJudge(spec.node, load_agent(spec.entry.agent), None), context.run.stop
+    agent, stop = (
+        CustomJudge(spec.node, load_agent(spec.entry.agent, spec.entry.settings), spec.entry.timeout_s),
+        context.run.stop,
+    )
 
     async def interruptible(message: Any) -> Any:
         return await cancelled_by_stop(agent(message), stop)
