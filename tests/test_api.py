@@ -58,10 +58,10 @@ def test_records_of_any_kind_are_refined_and_each_has_a_result(form, tmp_path):
     found = refine(records)
     assert [result.id for result in found if result.kept] == ["r3", "r4"]
     assert [(lost.id, lost.end) for lost in found.lost] == [("r5", "dropped")]
-    assert found.lost[0].reason.startswith("schema.")
+    assert found.lost[0].reason == "query.ungrounded_value"
     assert found["r3"].sample.answer == "[add(a=3, b=7)]"
     assert (len(found), found.refused, found.folder) == (3, {}, None)
-    assert str(found).startswith("2 kept · 1 lost · 0 refused; schema.")
+    assert str(found).startswith("2 kept · 1 lost · 0 refused; query.ungrounded_value 1")
     with pytest.raises(KeyError, match="no sample 'r9'"):
         found["r9"]
 

@@ -122,7 +122,7 @@ def load_agent(spec: str, settings: Mapping[str, Any] | None = None) -> Any:
         except FAULTS as error:
             given = f"with the settings {', '.join(settings)}" if settings else "without arguments"
             raise PluginError(
-                f"agent {spec!r}: the class is built {given}, and {name} failed:\n{own_lines(error)}"
+                f"agent {spec!r}: the class is built {given}, and {name}() failed:\n{own_lines(error)}"
             ) from error
     elif settings:
         raise PluginError(
