@@ -40,7 +40,7 @@ from funreason.weights import START, WeightStore
 
 
 class AgentSpec(NamedTuple):
-    """What stands at a node: the factory that makes it, or the custom agent it loads, and its settings."""
+    """The agent of a node: the factory that makes it, or the custom agent it loads, and its settings."""
 
     node: str
     factory: str
@@ -71,7 +71,7 @@ class Run:
     """What the record held when the run was started or resumed."""
     panel: Panel | None = None
     sampler: Callable[[int], Policy] | None = None
-    """For a round: who answers queries, the model that learns or endpoints. None: nobody samples."""
+    """For a round: who answers queries, the model that learns or endpoints. None: no model samples."""
     learner: Learner | None = None
 
     @cached_property
@@ -169,7 +169,7 @@ FACTORIES: Mapping[str, Factory] = {
 
 
 def specs(run: Run) -> list[AgentSpec]:
-    """What stands at each node of the run's graph."""
+    """The agent of each node of the run's graph."""
     entries = {entry.name: entry for entry in run.config.agents}
     found = []
     for name in run.graph.names:
@@ -209,5 +209,5 @@ def configured_bus(graph: Graph, agents: Mapping[str, Agent], config: Config, ob
         max_attempts=fcdr.max_attempts,
         observe=observe,
         error_limit=fcdr.max_error_rate,
-        last_look=True,
+        check_at_end=True,
     )
