@@ -15,18 +15,18 @@ import sys
 import zipfile
 from pathlib import Path
 
-NAMES = ("torchvision", "torchaudio", "torchcodec", "triton")
-VERSION = "9999.0"
+# Above what anybody asks for, except where a machine's own pip settings may cap the version (torchvision).
+VERSIONS = {"torchvision": "0.29.0", "torchaudio": "9999.0", "torchcodec": "9999.0", "triton": "9999.0"}
 METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: Empty stand-in: nothing to import.\n"
 WHEEL = "Wheel-Version: 1.0\nGenerator: funreason\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
-def stand_in(name: str, folder: Path) -> Path:
+def stand_in(name: str, version: str, folder: Path) -> Path:
     """Write the empty wheel of `name` into `folder`."""
-    info = f"{name}-{VERSION}.dist-info"
-    files = {f"{info}/METADATA": METADATA.format(name=name, version=VERSION), f"{info}/WHEEL": WHEEL}
+    info = f"{name}-{version}.dist-info"
+    files = {f"{info}/METADATA": METADATA.format(name=name, version=version), f"{info}/WHEEL": WHEEL}
     record = "".join(f"{path},sha256={_digest(text)},{len(text.encode())}\n" for path, text in files.items())
-    path = folder / f"{name}-{VERSION}-py3-none-any.whl"
+    path = folder / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         for inside, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
             wheel.writestr(inside, text)
@@ -36,8 +36,8 @@ def stand_in(name: str, folder: Path) -> Path:
 def main(folder: Path) -> None:
     """All of them, and the constraints that make pip prefer them to the index."""
     folder.mkdir(parents=True, exist_ok=True)
-    wheels = [stand_in(name, folder) for name in NAMES]
-    lines = [f"{name} @ {wheel.resolve().as_uri()}\n" for name, wheel in zip(NAMES, wheels, strict=True)]
+    wheels = [stand_in(name, version, folder) for name, version in VERSIONS.items()]
+    lines = [f"{name} @ {wheel.resolve().as_uri()}\n" for name, wheel in zip(VERSIONS, wheels, strict=True)]
     (folder / "constraints.txt").write_text("".join(lines))
 
 

@@ -1,7 +1,7 @@
-"""How a run is stopped or held: the first request finishes what is in flight and saves, the second stops now.
+"""Stopping and pausing a run: the first request finishes what is in flight and saves, the second stops now.
 
-The second one ends the process from the signal's handler: a thread that samples or trains cannot be broken off in any
-other way, and waiting for it is what the person no longer wants. The record allows it, since a kill does too.
+The second one ends the process from the signal handler: a thread that samples or trains cannot be interrupted in any
+other way, and the person does not want to wait for it. The record survives that as it survives a kill.
 
 A paused run draws no more samples, takes no more steps and begins no phase; what is in flight is finished. A request to
 stop lets a paused run go, so that it can end.
@@ -22,12 +22,12 @@ from typing import Any, TypeVar
 
 EXIT_INTERRUPTED = 130
 LOOK_S = 0.1
-"""How often a paused run looks whether it may go on."""
+"""Seconds between two checks of a paused run whether it may resume."""
 T = TypeVar("T")
 
 
 class Interrupted(Exception):
-    """The run was asked to stop; what is done is saved and `--resume` goes on from there."""
+    """The run was asked to stop; what is done is saved, and `--resume` continues from there."""
 
 
 STOPPED = (Interrupted, KeyboardInterrupt, asyncio.CancelledError)
@@ -111,7 +111,7 @@ class StopRequest:
             self._may_go.clear()
 
     def resume(self) -> None:
-        """Let a paused run go on."""
+        """Let a paused run resume."""
         self._may_go.set()
 
     async def wait(self) -> None:

@@ -50,7 +50,7 @@ class WeightStore:
         return self.get(id) if id is not None and self.get(id).folder.is_dir() else None
 
     def settle(self, decision: Decision) -> Weights:
-        """Accept what a round's decision came to, once nobody on its way refused it. Returns the accepted weights."""
+        """Accept what a round's decision says, now that it is back at the generator. Returns the accepted weights."""
         self._accept(decision.round, decision.accepted)
         return self.accepted
 

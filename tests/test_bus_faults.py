@@ -209,12 +209,12 @@ def test_an_agent_whose_every_answer_was_an_error_is_broken_also_below_the_floor
     async def judge(message):
         return Verdict("judge", "error", "judge.unreachable", "nobody there")
 
-    world = Session(judge, settings={"last_look": True})
+    world = Session(judge, settings={"check_at_end": True})
     with pytest.raises(BrokenAgent, match=rf"{count} of {count} answers(.|\n)*unreachable nobody there") as caught:
         world.drain(samples(count))
     assert caught.value.unfinished == []
     assert len(world.dead) == count
-    assert Session(judge, settings={"last_look": True, "error_limit": 1.0}).drain(samples(count)).ended == count
+    assert Session(judge, settings={"check_at_end": True, "error_limit": 1.0}).drain(samples(count)).ended == count
 
 
 def test_an_agent_that_was_asked_about_few_of_many_and_erred_is_not_broken():
@@ -236,7 +236,7 @@ def test_an_agent_that_was_asked_about_few_of_many_and_erred_is_not_broken():
         return None
 
     agents = {"judge": judge, "seldom": seldom, "end": end, "dead": end}
-    bus = Bus(Graph.from_mapping({"start": "judge", "nodes": nodes, "edges": edges}), agents, last_look=True)
+    bus = Bus(Graph.from_mapping({"start": "judge", "nodes": nodes, "edges": edges}), agents, check_at_end=True)
     flow = asyncio.run(bus.drain(samples(10)))
     assert (flow.ended, flow.nodes["seldom"].errors, flow.nodes["seldom"].entered) == (10, 1, 1)
 

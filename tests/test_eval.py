@@ -13,8 +13,8 @@ from funreason.bfcl.cases import Case
 from funreason.bfcl.prompting import case_task, hinted, prompt_messages
 from funreason.bfcl.suites import solution
 from funreason.cli import main
-from funreason.evaluate import answers as evaluation
-from funreason.evaluate.answers import answer_cases, cut_thinking, prompter, read_answers
+from funreason.evaluation import answers as evaluation
+from funreason.evaluation.answers import answer_cases, cut_thinking, prompter, read_answers
 from funreason.policies.huggingface.sampler import HuggingFaceSampler
 from funreason.policies.model_files import save_model
 from funreason.policies.prompts import prompt_text

@@ -8,7 +8,7 @@ from tiny import tiny_tokenizer
 
 from funreason.bfcl import BfclError, load_cases
 from funreason.config import Suite
-from funreason.evaluate.answers import prompter
+from funreason.evaluation.answers import prompter
 from funreason.gate.items import gate_suites
 from funreason.policies.policy import GenerateRequest, Policy
 

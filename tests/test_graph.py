@@ -213,7 +213,7 @@ def test_a_judge_cannot_stand_on_an_edge_that_is_not_there():
 
 
 def test_a_judge_cannot_take_a_name_that_is_taken():
-    with pytest.raises(GraphError, match="'cot' stands in the graph already"):
+    with pytest.raises(GraphError, match="'cot' is in the graph already"):
         plain().with_node(Node("cot", outcomes=("pass",)), ("cot", "parameters"))
 
 

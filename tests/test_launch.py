@@ -20,9 +20,9 @@ from tiny import tiny_model, tiny_tokenizer
 
 from funreason.agents.references import usable_references
 from funreason.agents.trainer import UpdateRequest
+from funreason.agents.updating import Updating
 from funreason.config import Config, Launch, Lora, Update
 from funreason.data.toolbox import BASE, generate
-from funreason.loops.updating import Updating
 from funreason.policies.huggingface.sampler import HuggingFaceSampler
 from funreason.policies.model_files import load_model, load_tokenizer, save_model, weights_id_of
 from funreason.policies.policy import Policy

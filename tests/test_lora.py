@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from tiny import tiny_model, tiny_tokenizer
 
+from funreason.agents.updating import update_job
 from funreason.config import ConfigError, Lora, Update, check_config
-from funreason.loops.updating import update_job
 from funreason.objectives import Example
 from funreason.policies.model_files import load_model, save_model, weights_id_of
 from funreason.training import TrainingError, train

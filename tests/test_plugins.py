@@ -167,3 +167,18 @@ def test_a_module_may_lie_in_the_working_directory_and_a_file_beside_its_helpers
     for cwd, spec in ((tmp_path, "judge_from_here:Mine"), (tmp_path / "elsewhere", "../judge_from_here.py:Mine")):
         done = console(cwd, spec)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_class_is_built_with_the_settings_of_its_entry(tmp_path):
+    path = tmp_path / "words.py"
+    path.write_text(
+        "class AtMost:\n    def __init__(self, words=200):\n        self.words = words\n"
+        "    async def __call__(self, sample):\n        return 'pass'\n"
+        "async def plain(sample):\n    return 'pass'\n"
+    )
+    assert load_agent(f"{path}:AtMost", {"words": 3}).words == 3
+    assert load_agent(f"{path}:AtMost").words == 200
+    with pytest.raises(PluginError, match="with the settings wrods, and AtMost"):
+        load_agent(f"{path}:AtMost", {"wrods": 3})
+    with pytest.raises(PluginError, match="is a function and takes no settings"):
+        load_agent(f"{path}:plain", {"words": 3})

@@ -13,10 +13,10 @@ from patience import PATIENCE_S
 
 from funreason.agents.references import usable_references
 from funreason.agents.trainer import UpdateRequest
+from funreason.agents.updating import Updating, update_job
 from funreason.cli.dlq import put_back
 from funreason.config import Config, Update
 from funreason.data.toolbox import BASE, generate
-from funreason.loops.updating import Updating, update_job
 from funreason.policies.policy import Policy
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder

@@ -183,7 +183,7 @@ def within_quotas(samples: list[Sample], quotas: Mapping[str, float]) -> list[Sa
     """The longest choice in which no category has more than its share; earlier samples win.
 
     With fewer categories present than the quotas need to add up to one, the shares cannot be kept; the quotas of
-    the present ones are then scaled up to one, since dropping everything would help nobody. A quota of 0 forbids.
+    the present ones are then scaled up to one, since dropping everything would be useless. A quota of 0 forbids.
     """
     samples = [s for s in samples if quotas.get(s.task.category, 1.0) > 0]
     have = Counter(s.task.category for s in samples)

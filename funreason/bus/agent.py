@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from funreason.types import Verdict
 
 ENDED = "ended"
-"""What an observer is told as the outcome of a message that ends; no node may declare it."""
+"""The outcome that observers receive for a message that ends; no node may declare it."""
 
 ERROR = "error"
 EXHAUSTED = "exhausted"
@@ -82,11 +82,6 @@ def check_agent(node: str, agent: object) -> None:
     )
 
 
-# What the bus refuses: a graph that cannot run, an answer that cannot be routed, an agent that is broken.
-#
-# The messages are for a person who has to mend something, so each says where and how.
-
-
 class Problem(NamedTuple):
     """One thing wrong with a graph: a short code for programs, a sentence for people."""
 
@@ -113,16 +108,16 @@ class BrokenAgent(RuntimeError):
     """An agent failed too often, or failed where no edge leads on, so the run was stopped.
 
     `unfinished` holds every message that was in flight, each with the node it waits at; the list may be
-    given to `Bus.drain` as its source once the agent is mended.
+    given to `Bus.drain` as its source once the agent is fixed.
     """
 
     def __init__(self, node: str, errors: int, answers: int, evidence: str, unfinished: Sequence[At]) -> None:
         self.node, self.errors, self.answers = node, errors, answers
         self.evidence, self.unfinished = evidence, list(unfinished)
         left = (
-            f"{len(self.unfinished)} messages are unfinished. Mend the agent and go on with them."
+            f"{len(self.unfinished)} messages are unfinished. Fix the agent and drain them again."
             if self.unfinished
-            else "every message has ended, those it failed on by error. Mend the agent and try these again."
+            else "every message has ended, those it failed on by error. Fix the agent and try these again."
         )
         super().__init__(
             f"agent {node!r} is broken: {errors} of {answers} answers were errors, so the run was stopped rather than "

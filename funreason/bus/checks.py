@@ -1,6 +1,6 @@
-"""Whether a graph can run: every way it can fail has its own sentence, which says how to mend it.
+"""Checks whether a graph can run: every way it can fail has its own sentence, which says how to fix it.
 
-All problems are found in one go, so a person mends a file once. The rule that matters most: whatever the
+All problems are found in one go, so that a file has to be fixed only once. The rule that matters most: whatever the
 agents answer, every message ends. Each outcome has an edge, and each cycle has a retry edge, so a walk can
 only stop at a sink.
 """
@@ -102,8 +102,8 @@ def _outcomes(graph: Topology) -> Iterator[Problem]:
 def _doubles(graph: Topology) -> Iterator[Problem]:
     for (source, outcome), times in Counter((e.source, e.outcome) for e in graph.edges).items():
         if times > 1:
-            told = "; ".join(f"`{e}`" for e in graph.edges if (e.source, e.outcome) == (source, outcome))
-            yield Problem("two_edges", f"{times} edges take {outcome!r} from {source!r} ({told}); keep one.")
+            reason = "; ".join(f"`{e}`" for e in graph.edges if (e.source, e.outcome) == (source, outcome))
+            yield Problem("two_edges", f"{times} edges take {outcome!r} from {source!r} ({reason}); keep one.")
 
 
 def _errors(graph: Topology) -> Iterator[Problem]:

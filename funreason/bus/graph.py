@@ -36,7 +36,7 @@ class Graph(Topology):
         """This graph, once nothing is wrong with it.
 
         Raises:
-            GraphError: lists everything that is wrong, each with how to mend it.
+            GraphError: lists everything that is wrong, each with how to fix it.
         """
         if problems := check_graph(self):
             raise GraphError(problems)
@@ -58,7 +58,7 @@ class Graph(Topology):
         every other one goes to `dead`.
 
         Raises:
-            GraphError: there is no such edge, or a node of that name stands already.
+            GraphError: there is no such edge, or there is a node of that name already.
         """
         return replace(self, nodes=(*self.nodes, node), edges=self._opened(node, between, on, passing, dead, edges))
 
@@ -106,9 +106,7 @@ class Graph(Topology):
 
     def _must_be_new(self, name: str) -> None:
         if any(node.name == name for node in self.nodes):
-            raise GraphError(
-                [Problem("same_name", f"a node {name!r} stands in the graph already; choose another name.")]
-            )
+            raise GraphError([Problem("same_name", f"a node {name!r} is in the graph already; choose another name.")])
 
     def _onward(self, name: str, passing: str) -> str:
         for edge in self.edges_from(name):

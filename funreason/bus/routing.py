@@ -1,6 +1,7 @@
-"""The graph compiled for the hot path: one lane per node, one route per outcome, no look-up by name beyond a dict.
+"""Routing: the graph compiled for the hot path, answers read into routes, and agents asked again after a fault.
 
-A table belongs to one drain: its lanes hold the messages that wait and the counts of what happened.
+Each node has a `NodeState` with one `Route` per outcome, so that routing a message is one dict look-up. A table belongs
+to one drain: its states hold the messages that wait and the counts of what happened.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from funreason.types import Verdict
 
 
 class Route:
-    """Where an outcome leads; `ends` for the route by which messages end, whose target is their own lane."""
+    """Where an outcome leads. `ends` marks the route by which messages end; its target is the node itself."""
 
     __slots__ = ("ends", "outcome", "retry", "taken", "target")
 
@@ -35,7 +36,7 @@ class NodeState:
 
     `plain` are the routes that cost nothing but the move: neither `retry` nor for errors.
     `failed` is the message that left by `error` last.
-    `bit` stands for the lane in the masks of `Ready`; a deeper lane has a higher bit.
+    `bit` is the node's bit in the masks of `ReadyQueue`; a deeper node has a higher bit.
     """
 
     __slots__ = (
@@ -81,25 +82,25 @@ class NodeState:
 
 
 def compile_table(graph: Topology, agents: Mapping[str, Agent]) -> dict[str, NodeState]:
-    """The lanes of a checked graph, in depth order."""
+    """The states of a checked graph's nodes, by name, in depth order."""
     ends = graph.sinks
     served = [name for name in graph.order if name in agents]
-    lanes = {
+    states = {
         name: NodeState(graph.node(name), 1 << depth, agents[name], name in ends) for depth, name in enumerate(served)
     }
     for edge in graph.edges:
         if not edge.per_round:
-            _lay(lanes, edge)
-    return lanes
+            _add_route(states, edge)
+    return states
 
 
-def _lay(lanes: dict[str, NodeState], edge: Edge) -> None:
-    lane = lanes[edge.source]
-    route = lane.routes[edge.outcome] = Route(edge.outcome, lanes[edge.target], edge.retry)
+def _add_route(states: dict[str, NodeState], edge: Edge) -> None:
+    state = states[edge.source]
+    route = state.routes[edge.outcome] = Route(edge.outcome, states[edge.target], edge.retry)
     if not edge.retry and edge.outcome != ERROR:
-        lane.plain[edge.outcome] = route
+        state.plain[edge.outcome] = route
     if edge.outcome == EXHAUSTED:
-        lane.exhausted = route
+        state.exhausted = route
 
 
 # Reads what an agent answered into (outcome, message that travels on) pairs; refuses what has no route.
@@ -111,7 +112,7 @@ Step = tuple[Route, Any]
 """A route and what travels along it; the message is None on the route by which messages end."""
 
 
-def read_answer(lane: NodeState, message: Any, answer: object) -> list[Step]:
+def read_answer(state: NodeState, message: Any, answer: object) -> list[Step]:
     """The steps that `answer` to `message` asks for.
 
     Raises:
@@ -119,41 +120,41 @@ def read_answer(lane: NodeState, message: Any, answer: object) -> list[Step]:
             message whose attempts were set back.
     """
     if isinstance(answer, list | tuple) and not isinstance(answer, Emit):
-        return [_emitted(lane, message, each) for each in answer] or [(lane.end, None)]
-    if answer is None and lane.sink:
-        return [(lane.end, None)]
+        return [_read_emit(state, message, each) for each in answer] or [(state.end, None)]
+    if answer is None and state.sink:
+        return [(state.end, None)]
     if isinstance(answer, Verdict):
-        return [(_route(lane, answer.outcome, message), _judged(lane, message, answer))]
+        return [(_route(state, answer.outcome, message), _judged(state, message, answer))]
     if isinstance(answer, str):
-        return [(_route(lane, answer, message), message)]
-    return [_emitted(lane, message, answer)]
+        return [(_route(state, answer, message), message)]
+    return [_read_emit(state, message, answer)]
 
 
-def read_batch(lane: NodeState, load: list[Any], answers: object) -> Sequence[object]:
+def read_batch(state: NodeState, load: list[Any], answers: object) -> Sequence[object]:
     """The answers to a batch, one per message.
 
     Raises:
         AnswerError: no list, or one of another length.
     """
-    if answers is None and lane.sink:
+    if answers is None and state.sink:
         return [None] * len(load)
     if isinstance(answers, list | tuple) and not isinstance(answers, Emit) and len(answers) == len(load):
         return answers
     found = f"a list of {len(answers)}" if isinstance(answers, list | tuple) else type(answers).__name__
     raise AnswerError(
-        f"agent {lane.name!r} got a batch of {len(load)} and must answer a list of as many; found {found}."
+        f"agent {state.name!r} got a batch of {len(load)} and must answer a list of as many; found {found}."
     )
 
 
-def read_fault(lane: NodeState, message: Any, fault: Exception) -> list[Step]:
+def read_fault(state: NodeState, message: Any, fault: Exception) -> list[Step]:
     """The one step of a message whose agent failed: out by `error`, with a verdict that holds the traceback's end.
 
     Empty for a node without an edge for errors: a sink.
     """
-    route = lane.routes.get(ERROR)
+    route = state.routes.get(ERROR)
     if route is None:
         return []
-    verdict = Verdict(lane.name, ERROR, f"agent.{type(fault).__name__}", evidence(fault), judge="bus")
+    verdict = Verdict(state.name, ERROR, f"agent.{type(fault).__name__}", evidence(fault), judge="bus")
     if hasattr(message, "judged"):
         return [(route, message.judged(verdict))]
     return [(route, Failed(message, verdict))]
@@ -177,10 +178,10 @@ def read_round_answer(node: str, message: Any, answer: object) -> tuple[str, Any
     )
 
 
-def count_attempt(lane: NodeState, route: Route, message: Any, max_attempts: int) -> Step:
+def count_attempt(state: NodeState, route: Route, message: Any, max_attempts: int) -> Step:
     """The step of a message on a retry edge: on to its next attempt, or out by `exhausted` when it had them all."""
-    if lane.exhausted is not None and message.attempt + 1 >= max_attempts:
-        return lane.exhausted, message
+    if state.exhausted is not None and message.attempt + 1 >= max_attempts:
+        return state.exhausted, message
     return route, message.next_attempt()
 
 
@@ -200,69 +201,65 @@ def evidence(fault: Exception | None) -> str:
     return "\n".join(lines)[-EVIDENCE_CHARS:]
 
 
-def _emitted(lane: NodeState, message: Any, emit: object) -> Step:
+def _read_emit(state: NodeState, message: Any, emit: object) -> Step:
     if not isinstance(emit, Emit):
-        wanted = "a Verdict, an outcome's name, an Emit or a list of Emit" + " or None" * lane.sink
-        raise AnswerError(f"agent {lane.name!r} must answer {wanted}; found {type(emit).__name__}.")
+        wanted = "a Verdict, an outcome's name, an Emit or a list of Emit" + " or None" * state.sink
+        raise AnswerError(f"agent {state.name!r} must answer {wanted}; found {type(emit).__name__}.")
     before, after = getattr(message, "attempt", 0), getattr(emit.message, "attempt", 0)
     if after < before:
-        raise AnswerError(f"agent {lane.name!r} set a message back from attempt {before} to {after}; keep the count.")
-    return _route(lane, emit.outcome, emit.message), emit.message
+        raise AnswerError(f"agent {state.name!r} set a message back from attempt {before} to {after}; keep the count.")
+    return _route(state, emit.outcome, emit.message), emit.message
 
 
-def _route(lane: NodeState, outcome: str, message: Any) -> Route:
-    route = lane.routes.get(outcome)
+def _route(state: NodeState, outcome: str, message: Any) -> Route:
+    route = state.routes.get(outcome)
     if route is None:
-        hint = nearest(str(outcome), tuple(lane.routes))
-        raise AnswerError(f"agent {lane.name!r} answered {str(outcome)!r}, which its node does not declare; {hint}")
+        hint = nearest(str(outcome), tuple(state.routes))
+        raise AnswerError(f"agent {state.name!r} answered {str(outcome)!r}, which its node does not declare; {hint}")
     if route.retry and not hasattr(message, "next_attempt"):
         raise AnswerError(
-            f"agent {lane.name!r} sent a {type(message).__name__} by {route.outcome!r}, a retry edge, which counts "
+            f"agent {state.name!r} sent a {type(message).__name__} by {route.outcome!r}, a retry edge, which counts "
             "attempts, but the message has none; give it `attempt` and `next_attempt()`, or drop `retry`."
         )
     return route
 
 
-def _judged(lane: NodeState, message: Any, verdict: Verdict) -> Any:
+def _judged(state: NodeState, message: Any, verdict: Verdict) -> Any:
     if hasattr(message, "judged"):
         return message.judged(verdict)
     raise AnswerError(
-        f"agent {lane.name!r} answered a {type(message).__name__} with a Verdict, which only a message with a method "
+        f"agent {state.name!r} answered a {type(message).__name__} with a Verdict, which only a message with a method "
         "`judged` can carry; answer an outcome's name or an Emit."
     )
 
 
-# Asks an agent again when it raised or answered what cannot be routed, and gives up in the end.
-#
-# A fault that says `stops_run` is one that every message would meet: nobody is asked again, and the drain ends with it.
-# A batch that raised is asked one by one, so that only the guilty message fails.
-
-
-async def ask_batch(lane: NodeState, load: list[Any]) -> list[list[Step]]:
-    """The steps of each message of `load`, in its order."""
+async def ask_batch(state: NodeState, load: list[Any]) -> list[list[Step]]:
+    """The steps of each message of `load`, in its order. A batch that raised is asked one by one, so that only the
+    message at fault fails.
+    """
     try:
-        answers = read_batch(lane, load, await lane.agent(load))
+        answers = read_batch(state, load, await state.agent(load))
     except Exception as fault:
         _require_hope(fault)
-        return [await ask_again(lane, message, fault, max(1, lane.retries)) for message in load]
-    return [await _read(lane, message, answer) for message, answer in zip(load, answers, strict=True)]
+        return [await ask_again(state, message, fault, max(1, state.retries)) for message in load]
+    return [await _read(state, message, answer) for message, answer in zip(load, answers, strict=True)]
 
 
-async def ask_again(lane: NodeState, message: Any, fault: Exception, tries: int) -> list[Step]:
+async def ask_again(state: NodeState, message: Any, fault: Exception, tries: int) -> list[Step]:
     """The steps of a message whose agent failed with `fault`, after up to `tries` calls more.
 
     When those fail too: out by `error`, or no step at all from a sink.
     """
     _require_hope(fault)
     for _ in range(tries):
-        lane.retried += 1
+        state.retried += 1
         try:
-            return await _ask(lane, message)
+            return await _ask(state, message)
         except Exception as again:
             _require_hope(again)
             fault = again
-    lane.last_fault = fault
-    return read_fault(lane, message, fault)
+    state.last_fault = fault
+    return read_fault(state, message, fault)
 
 
 def _require_hope(fault: Exception) -> None:
@@ -270,15 +267,15 @@ def _require_hope(fault: Exception) -> None:
         raise fault
 
 
-async def _ask(lane: NodeState, message: Any) -> list[Step]:
-    if lane.max_batch == 1:
-        return read_answer(lane, message, await lane.agent(message))
-    (answer,) = read_batch(lane, [message], await lane.agent([message]))
-    return read_answer(lane, message, answer)
+async def _ask(state: NodeState, message: Any) -> list[Step]:
+    if state.max_batch == 1:
+        return read_answer(state, message, await state.agent(message))
+    (answer,) = read_batch(state, [message], await state.agent([message]))
+    return read_answer(state, message, answer)
 
 
-async def _read(lane: NodeState, message: Any, answer: object) -> list[Step]:
+async def _read(state: NodeState, message: Any, answer: object) -> list[Step]:
     try:
-        return read_answer(lane, message, answer)
+        return read_answer(state, message, answer)
     except Exception as fault:
-        return await ask_again(lane, message, fault, lane.retries)
+        return await ask_again(state, message, fault, state.retries)

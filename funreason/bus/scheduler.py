@@ -17,7 +17,7 @@ from funreason.bus.agent import Agent, AnswerError, Observer, check_agent
 from funreason.bus.graph import Graph
 from funreason.bus.graph_yaml import nearest
 from funreason.bus.routing import compile_table, read_round_answer
-from funreason.bus.source import open_intake
+from funreason.bus.source import open_source
 from funreason.bus.topology import reachable
 from funreason.bus.workers import Drain, Flow, Limits
 
@@ -46,7 +46,7 @@ class Bus:
         observe: Observer | None = None,
         error_limit: float = 0.2,
         error_floor: int = 20,
-        last_look: bool = False,
+        check_at_end: bool = False,
     ) -> None:
         """Put `agents`, by node name, at the nodes of `graph`.
 
@@ -57,9 +57,9 @@ class Bus:
             ValueError: a limit is out of its range.
         """
         self.graph = graph.checked()
-        self._limits = Limits(workers, max_attempts, error_limit, error_floor, last_look)
-        self._agents = _seated(graph, agents)
-        self._observe = observe or _unobserved
+        self._limits = Limits(workers, max_attempts, error_limit, error_floor, check_at_end)
+        self._agents = _agent_of_each_node(graph, agents)
+        self._observe = observe or _ignore
         self._drain: Drain | None = None
         self._stopped = False
 
@@ -75,8 +75,8 @@ class Bus:
         """
         if self._drain is not None:
             raise RuntimeError("the bus is draining already; await that drain, or make another Bus.")
-        lanes = compile_table(self.graph, self._agents)
-        self._drain = Drain(lanes, self.graph.start, open_intake(source), self._observe, self._limits)
+        states = compile_table(self.graph, self._agents)
+        self._drain = Drain(states, self.graph.start, open_source(source), self._observe, self._limits)
         try:
             if self._stopped:
                 self._drain.stop()
@@ -94,7 +94,7 @@ class Bus:
         """Carry one message along the round edges, from the start by `outcome` until it is back at the start.
 
         Each agent on its way answers as it answers samples: a verdict, an outcome's name or an `Emit`. The start's own
-        agent receives what comes back; its answer is not asked for. `steps` is told of each agent before and after.
+        agent receives what comes back; its answer is ignored. `steps` is called before and after each agent.
 
         Returns:
             The message as it came back to the start.
@@ -127,7 +127,7 @@ class Bus:
                 )
 
 
-def _seated(graph: Graph, agents: Mapping[str, Agent]) -> dict[str, Agent]:
+def _agent_of_each_node(graph: Graph, agents: Mapping[str, Agent]) -> dict[str, Agent]:
     served = reachable(graph.names, graph.edges, graph.start)
     for node in graph.nodes:
         if node.name not in agents:
@@ -137,5 +137,5 @@ def _seated(graph: Graph, agents: Mapping[str, Agent]) -> dict[str, Agent]:
     return {node.name: agents[node.name] for node in graph.nodes}
 
 
-def _unobserved(node: str, before: Any, outcome: str, after: Any, seconds: float, /) -> None:
-    """What observes a bus that nobody observes."""
+def _ignore(node: str, before: Any, outcome: str, after: Any, seconds: float, /) -> None:
+    """The observer of a bus that has none."""

@@ -13,7 +13,7 @@ from typing import Any
 _END: Any = object()
 
 
-class Intake:
+class SourceReader:
     """A plain iterable as a source. `over` once it gave its last message, raised, or was closed."""
 
     def __init__(self, source: Iterable[Any]) -> None:
@@ -47,12 +47,12 @@ class Intake:
             got.append(message)
 
 
-class AsyncIntake:
+class AsyncSourceReader:
     """An async iterable as a source; one pull at a time, `busy` while it waits."""
 
     def __init__(self, source: AsyncIterable[Any]) -> None:
         self._source: AsyncIterator[Any] = aiter(source)
-        self._coming: asyncio.Future[Any] | None = None
+        self._next_message: asyncio.Future[Any] | None = None
         self._closed = False
         self.over = self.busy = False
         self.fault: Exception | None = None
@@ -62,7 +62,7 @@ class AsyncIntake:
         self.busy = True
         got: list[Any] = []
         try:
-            while len(got) < most and not self.over and (not got or await self._there()):
+            while len(got) < most and not self.over and (not got or await self._is_ready()):
                 await self._receive(got)
         finally:
             self.busy = False
@@ -71,52 +71,52 @@ class AsyncIntake:
     def close(self) -> None:
         """Pull no more; a pull that waits returns what it has. A message that has come already is still handed out."""
         self._closed = True
-        self.over = self._coming is None or not self._coming.done()
-        if self._coming is not None:
-            self._coming.cancel()
+        self.over = self._next_message is None or not self._next_message.done()
+        if self._next_message is not None:
+            self._next_message.cancel()
 
     async def leftover(self) -> list[Any]:
         """What came from the source and was not pulled when it was closed."""
-        return await self.pull(1) if self._coming is not None else []
+        return await self.pull(1) if self._next_message is not None else []
 
-    async def _there(self) -> bool:
-        coming = self._next()
+    async def _is_ready(self) -> bool:
+        pending = self._next()
         await asyncio.sleep(0)
-        return coming.done()
+        return pending.done()
 
     def _next(self) -> asyncio.Future[Any]:
-        if self._coming is None:
-            self._coming = asyncio.ensure_future(self._step())
-        return self._coming
+        if self._next_message is None:
+            self._next_message = asyncio.ensure_future(self._step())
+        return self._next_message
 
     async def _step(self) -> Any:
         return await anext(self._source, _END)
 
     async def _receive(self, got: list[Any]) -> None:
-        coming = self._next()
+        pending = self._next()
         try:
-            message = await coming
+            message = await pending
         except asyncio.CancelledError:
-            if not (self._closed and coming.cancelled()):
-                coming.cancel()
+            if not (self._closed and pending.cancelled()):
+                pending.cancel()
                 raise
             message = _END
         except Exception as fault:
             self.fault, message = fault, _END
-        self._coming = None
+        self._next_message = None
         self.over = self._closed or message is _END
         if message is not _END:
             got.append(message)
 
 
-def open_intake(source: Iterable[Any] | AsyncIterable[Any]) -> Intake | AsyncIntake:
+def open_source(source: Iterable[Any] | AsyncIterable[Any]) -> SourceReader | AsyncSourceReader:
     """The intake that suits `source`.
 
     Raises:
         TypeError: it can be iterated neither way.
     """
     if isinstance(source, AsyncIterable):
-        return AsyncIntake(source)
+        return AsyncSourceReader(source)
     if isinstance(source, Iterable):
-        return Intake(source)
+        return SourceReader(source)
     raise TypeError(f"a source must be an iterable or an async iterable of messages; found {type(source).__name__}.")

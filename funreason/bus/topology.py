@@ -1,8 +1,8 @@
-"""What a graph is declared of: nodes, where agents answer, and edges, which take an answer on.
+"""Nodes, where agents answer; edges, which take an answer to the next node; and what their shape implies.
 
-Three kinds of edges: plain ones; `retry` ones, which cost the message one attempt, so that a cycle through
-them ends; and `round` ones, which carry the round's own messages (`Bus.send`): one at a time, when no sample is in
-flight, from the start round to the start again.
+Three kinds of edges. Plain ones. `retry` ones cost the message one attempt, so that a cycle through them ends. `round`
+ones carry the round's own message (`Bus.send`): one at a time, when no sample is in flight, from the start back to the
+start. networkx is imported only to name the cycles of a graph that is refused: importing it takes a fifth of a second.
 """
 
 from __future__ import annotations
@@ -46,16 +46,10 @@ class Edge:
         return f"{self.source} {self.outcome} {self.target}{flags}"
 
 
-# What a graph's shape says: depths, what can be reached, cycles.
-#
-# Asked before each run, so walked here: to import networkx takes a fifth of a second, and only a graph whose cycles
-# have to be named is worth that.
-
-
 def depths(names: Sequence[str], edges: Iterable[Edge], start: str) -> dict[str, int]:
     """Every node's depth: the edges of the longest way from the start once the edges that lead back are left out.
 
-    A node that cannot be reached stands behind all others.
+    A node that cannot be reached comes after all others.
     """
     targets = _targets(names, edges)
     before: dict[str, list[str]] = {start: []}
@@ -76,7 +70,7 @@ def reachable(names: Iterable[str], edges: Iterable[Edge], start: str) -> set[st
 def cycles(names: Iterable[str], edges: Iterable[Edge]) -> list[list[Edge]]:
     """One cycle of every knot of nodes that `edges` tie together; empty when they tie none.
 
-    One per knot and not all of them: their number can be exponential, and mending one at a time suffices.
+    One per knot and not all of them: their number can be exponential, and fixing one at a time suffices.
     """
     kept = list(edges)
     known = list(names)

@@ -1,4 +1,10 @@
-"""The numbers that bound a drain."""
+"""The workers of a bus: a fixed number of them carry messages from node to node until nothing is in flight.
+
+A worker takes the deepest message that is ready and carries it on from node to node, without a queue in between, for as
+long as nothing deeper is ready. Only when nothing is ready does it pull from the source. That bounds what is in flight,
+finishes messages early, and cannot deadlock on a cycle as bounded queues can. Every message a worker holds is either in
+its hands, waiting at a node, or ended: `pulled + forked == ended` after a drain that ran to its end or was stopped.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +27,7 @@ from funreason.bus.routing import (
     evidence,
     read_answer,
 )
-from funreason.bus.source import AsyncIntake, Intake
+from funreason.bus.source import AsyncSourceReader, SourceReader
 from funreason.types import Verdict
 
 
@@ -42,7 +48,7 @@ class Limits:
     max_attempts: int = 3
     error_limit: float = 0.2
     error_floor: int = 20
-    last_look: bool = False
+    check_at_end: bool = False
 
     def only_errs(self, errors: int, answers: int, ended: int) -> bool:
         """Whether an agent's every answer was an error, and these are too many of all messages that ended."""
@@ -54,11 +60,6 @@ class Limits:
                 raise ValueError(f"{name} is {value}; it must be at least 1.")
         if not 0 <= self.error_limit <= 1:
             raise ValueError(f"error_limit is {self.error_limit}; it must lie between 0 and 1 (1: never broken).")
-
-
-# What a drain did: counts per node, and the totals by which nothing can have been lost.
-#
-# `pulled + forked == ended` for a drain that ran to its end or was stopped.
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,129 +89,123 @@ class Flow:
     stopped: bool
 
 
-def node_flows(lanes: Iterable[NodeState]) -> dict[str, NodeFlow]:
-    """The counts of each lane."""
-    return {lane.name: _node_flow(lane) for lane in lanes}
+def node_flows(states: Iterable[NodeState]) -> dict[str, NodeFlow]:
+    """The counts of each node."""
+    return {state.name: _node_flow(state) for state in states}
 
 
-def _node_flow(lane: NodeState) -> NodeFlow:
-    answers = {outcome: route.taken for outcome, route in lane.routes.items() if route.taken}
-    return NodeFlow(lane.entered, answers, lane.end.taken, lane.errors, lane.retried, lane.seconds)
+def _node_flow(state: NodeState) -> NodeFlow:
+    answers = {outcome: route.taken for outcome, route in state.routes.items() if route.taken}
+    return NodeFlow(state.entered, answers, state.end.taken, state.errors, state.retried, state.seconds)
 
 
-# What is ready to run: a queue per lane, and two bit masks that say which lanes have work and a free place.
-#
-# The deepest lane is served first, so samples finish early. A lane with batches counts as full once a whole
-# batch waits; a part of one yields to any full lane, and runs as soon as a worker has nothing better to do.
+class ReadyQueue:
+    """Messages that wait: a queue per node, and two bit masks of the nodes that have messages and a free call.
 
-
-class Ready:
-    """Messages that wait, over all lanes."""
+    The deepest node is served first, so samples finish early. A node with batches is `full` once a whole batch waits. A
+    `partial` batch yields to any full node and runs when a worker has nothing better to do.
+    """
 
     __slots__ = ("_by_depth", "full", "partial", "queued")
 
-    def __init__(self, lanes: Iterable[NodeState]) -> None:
-        self._by_depth = {lane.bit.bit_length(): lane for lane in lanes}
+    def __init__(self, states: Iterable[NodeState]) -> None:
+        self._by_depth = {state.bit.bit_length(): state for state in states}
         self.full = self.partial = self.queued = 0
 
-    def put(self, lane: NodeState, message: Any) -> None:
-        """Let `message` wait at `lane`."""
-        lane.waiting.append(message)
+    def put(self, state: NodeState, message: Any) -> None:
+        """Let `message` wait at a node."""
+        state.waiting.append(message)
         self.queued += 1
-        self._mark(lane)
+        self._mark(state)
 
     def take(self) -> tuple[NodeState, list[Any]] | None:
-        """The next messages to hand to an agent, up to its `max_batch`; their lane then has one call more under way."""
+        """The next messages to hand to an agent, up to its `max_batch`. The node's calls go up by one."""
         mask = self.full or self.partial
         if not mask:
             return None
-        lane = self._by_depth[mask.bit_length()]
-        waiting = lane.waiting
-        load = [waiting.popleft() for _ in range(min(len(waiting), lane.max_batch))]
+        state = self._by_depth[mask.bit_length()]
+        waiting = state.waiting
+        load = [waiting.popleft() for _ in range(min(len(waiting), state.max_batch))]
         self.queued -= len(load)
-        lane.running += 1
-        self._mark(lane)
-        return lane, load
+        state.running += 1
+        self._mark(state)
+        return state, load
 
-    def done(self, lane: NodeState) -> None:
-        """One call of `lane` has returned."""
-        lane.running -= 1
-        if lane.waiting:
-            self._mark(lane)
+    def done(self, state: NodeState) -> None:
+        """One call of the node has returned."""
+        state.running -= 1
+        if state.waiting:
+            self._mark(state)
 
-    def _mark(self, lane: NodeState) -> None:
-        bit, size = lane.bit, len(lane.waiting) if lane.running < lane.limit else 0
-        self.full = self.full | bit if size >= lane.max_batch else self.full & ~bit
-        self.partial = self.partial | bit if 0 < size < lane.max_batch else self.partial & ~bit
+    def _mark(self, state: NodeState) -> None:
+        bit, size = state.bit, len(state.waiting) if state.running < state.limit else 0
+        self.full = self.full | bit if size >= state.max_batch else self.full & ~bit
+        self.partial = self.partial | bit if 0 < size < state.max_batch else self.partial & ~bit
 
 
-# Lets the event loop breathe while agents that never wait keep the workers busy.
-#
-# All workers wait for one breath: were each to set the next one as it resumes, 64 of them would hold the loop for
-# 64 times as long.
-
-BREATH_S = 0.02
-"""How long agents that never wait may keep the loop from its timers and signal handlers."""
+YIELD_EVERY_S = 0.02
+"""Seconds that agents which never await may keep the event loop from its timers and signal handlers."""
 
 
 class FairnessYield:
-    """When the next breath is due (on the clock of `perf_counter`), and the breath itself."""
+    """Yields to the event loop while agents that never wait keep the workers busy.
 
-    __slots__ = ("_air", "due")
+    `due` is when the next yield is due, in seconds of `perf_counter`. All workers share one: if each set its own on
+    resuming, 64 of them would hold the loop 64 times as long.
+    """
+
+    __slots__ = ("_turn", "due")
 
     def __init__(self) -> None:
-        self.due = perf_counter() + BREATH_S
-        self._air: asyncio.Future[None] | None = None
+        self.due = perf_counter() + YIELD_EVERY_S
+        self._turn: asyncio.Future[None] | None = None
 
-    async def take(self) -> None:
-        """Come back on the loop's next turn."""
-        if self._air is None:
+    async def wait(self) -> None:
+        """Resume on the loop's next turn."""
+        if self._turn is None:
             loop = asyncio.get_running_loop()
-            self._air = loop.create_future()
-            loop.call_soon(self._let_in, self._air)
-        await self._air
+            self._turn = loop.create_future()
+            loop.call_soon(self._resume, self._turn)
+        await self._turn
 
-    def _let_in(self, air: asyncio.Future[None]) -> None:
-        self._air = None
-        self.due = perf_counter() + BREATH_S
-        if not air.done():
-            air.set_result(None)
+    def _resume(self, turn: asyncio.Future[None]) -> None:
+        self._turn = None
+        self.due = perf_counter() + YIELD_EVERY_S
+        if not turn.done():
+            turn.set_result(None)
 
 
-# One drain: a fixed number of workers carry messages through the table until nothing is in flight.
-#
-# A worker takes the deepest message that is ready and walks on with it from node to node, without a queue in
-# between, for as long as nothing deeper is ready; only when nothing is ready at all does it pull from the source.
-# That bounds what is in flight and finishes messages early, and cannot deadlock on a cycle as bounded queues can.
-#
-# What a worker promises: every message it holds is either in its hands, waiting at a lane, or ended.
-
-AT_ONCE = 8
-"""Workers that start in one turn of the event loop: what the first ask is on its way before the last have begun."""
+STARTED_PER_TURN = 8
+"""Workers started in one turn of the event loop, so that the first requests are sent before the last workers start."""
 
 
 class Drain:
     """The state of one `Bus.drain`; used once."""
 
     def __init__(
-        self, lanes: dict[str, NodeState], start: str, intake: Intake | AsyncIntake, observe: Observer, limits: Limits
+        self,
+        states: dict[str, NodeState],
+        start: str,
+        reader: SourceReader | AsyncSourceReader,
+        observe: Observer,
+        limits: Limits,
     ) -> None:
-        self._lanes, self._start, self._intake, self._observe = lanes, lanes[start], intake, observe
+        self._states, self._start, self._reader, self._observe = states, states[start], reader, observe
         self._limits = limits
-        self._ready = Ready(lanes.values())
+        self._ready = ReadyQueue(states.values())
         self._idle: deque[asyncio.Future[None]] = deque()
-        self._rousing = False
+        self._waking = False
         self._fault: Exception | None = None
         self._broken: tuple[NodeState, str] | None = None
         self._stopped = self._halted = False
         self._live = self._pulled = self._forked = self._peak = 0
-        self._breath = FairnessYield()
+        self._fairness = FairnessYield()
 
     def stop(self) -> None:
         """Pull no more; what is in flight is finished."""
         self._stopped = True
-        self._intake.close()
-        self._rouse_all()
+        self._reader.close()
+        self._wake_all()
 
     async def run(self) -> Flow:
         """Carry everything to its end."""
@@ -218,7 +213,7 @@ class Drain:
         try:
             while len(tasks) < self._limits.workers:
                 tasks.append(asyncio.create_task(self._work()))
-                if len(tasks) % AT_ONCE == 0:
+                if len(tasks) % STARTED_PER_TURN == 0:
                     await asyncio.sleep(0)
             # `wait` and not `gather`: a KeyboardInterrupt leaves the loop by itself, and raised here a second time it
             # would break the loop's own closing.
@@ -227,38 +222,38 @@ class Drain:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._intake.close()
+            self._reader.close()
         for task in done:
             task.result()
-        for message in await self._intake.leftover():
+        for message in await self._reader.leftover():
             self._place(message)
-        if self._limits.last_look and not self._stopped:
-            self._look_back()
+        if self._limits.check_at_end and not self._stopped:
+            self._check_all_agents()
         self._raise_what_went_wrong()
-        flows = node_flows(self._lanes.values())
+        flows = node_flows(self._states.values())
         return Flow(flows, self._pulled, self._forked, self._ended(), self._peak, stopped=self._stopped)
 
     def _ended(self) -> int:
-        return sum(lane.end.taken for lane in self._lanes.values())
+        return sum(state.end.taken for state in self._states.values())
 
-    def _look_back(self) -> None:
+    def _check_all_agents(self) -> None:
         ended = self._ended()
-        for lane in self._lanes.values():
-            if self._limits.only_errs(lane.errors, lane.entered, ended):
-                self._broken = self._broken or (lane, self._last_error(lane))
+        for state in self._states.values():
+            if self._limits.only_errs(state.errors, state.entered, ended):
+                self._broken = self._broken or (state, self._last_error(state))
 
     def _raise_what_went_wrong(self) -> None:
         if self._broken is not None:
             raise self._broken_agent(*self._broken)
         if self._fault is not None:
             raise self._fault
-        if self._intake.fault is not None:
-            raise self._intake.fault
+        if self._reader.fault is not None:
+            raise self._reader.fault
 
-    def _broken_agent(self, lane: NodeState, told: str) -> BrokenAgent:
-        unfinished = [At(each.name, message) for each in self._lanes.values() for message in each.waiting]
-        answers = lane.entered + lane.errors * lane.sink
-        return BrokenAgent(lane.name, lane.errors, answers, told, unfinished)
+    def _broken_agent(self, state: NodeState, reason: str) -> BrokenAgent:
+        unfinished = [At(each.name, message) for each in self._states.values() for message in each.waiting]
+        answers = state.entered + state.errors * state.sink
+        return BrokenAgent(state.name, state.errors, answers, reason, unfinished)
 
     # -- workers ----------------------------------------------------------------------------------------------
 
@@ -267,13 +262,13 @@ class Drain:
             while not self._over():
                 if (job := None if self._halted else self._ready.take()) is not None:
                     if self._idle:
-                        self._rouse()
-                    lane, load = job
-                    await (self._batch(lane, load) if lane.max_batch > 1 else self._walk(lane, load[0]))
+                        self._wake_one()
+                    state, load = job
+                    await (self._batch(state, load) if state.max_batch > 1 else self._walk(state, load[0]))
                 elif self._may_pull():
                     await self._pull()
                 else:
-                    await self._rest()
+                    await self._park()
         except Exception as fault:
             self._halt()
             self._fault = self._fault or fault
@@ -281,158 +276,158 @@ class Drain:
             self._halt()
             raise
         finally:
-            self._rouse_all()
+            self._wake_all()
 
     def _over(self) -> bool:
-        return self._halted or (self._intake.over and not self._intake.busy and not self._live)
+        return self._halted or (self._reader.over and not self._reader.busy and not self._live)
 
     def _may_pull(self) -> bool:
-        intake, start = self._intake, self._start
+        reader, start = self._reader, self._start
         free = start.running < start.limit and self._ready.queued < self._limits.workers
-        return free and not (intake.over or intake.busy or self._halted)
+        return free and not (reader.over or reader.busy or self._halted)
 
     async def _pull(self) -> None:
-        messages = await self._intake.pull(self._start.max_batch)
+        messages = await self._reader.pull(self._start.max_batch)
         for message in messages:
             self._place(message)
         self._pulled += len(messages)
-        self._grow(len(messages))
+        self._count_live(len(messages))
 
     def _place(self, message: Any) -> None:
         if not isinstance(message, At):
             self._ready.put(self._start, message)
-        elif message.node in self._lanes:
-            self._ready.put(self._lanes[message.node], message.message)
+        elif message.node in self._states:
+            self._ready.put(self._states[message.node], message.message)
         else:
             raise KeyError(f"the source placed a message at {message.node!r}, to which no messages can come.")
 
-    def _grow(self, by: int) -> None:
+    def _count_live(self, by: int) -> None:
         self._live += by
         self._peak = max(self._peak, self._live)
 
-    async def _rest(self) -> None:
-        bed = asyncio.get_running_loop().create_future()
-        self._idle.append(bed)
-        await bed
-        self._rousing = False
+    async def _park(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._idle.append(waiter)
+        await waiter
+        self._waking = False
 
-    def _rouse(self) -> None:
+    def _wake_one(self) -> None:
         # One at a time: whoever wakes takes a job and then looks whether another worker is worth waking.
-        if not self._rousing and (self._ready.full or self._ready.partial or self._may_pull()):
-            self._rousing = True
-            self._wake()
+        if not self._waking and (self._ready.full or self._ready.partial or self._may_pull()):
+            self._waking = True
+            self._release_one()
 
-    def _wake(self) -> None:
+    def _release_one(self) -> None:
         while self._idle:
-            bed = self._idle.popleft()
-            if not bed.done():
-                bed.set_result(None)
+            waiter = self._idle.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
                 return
 
-    def _rouse_all(self) -> None:
+    def _wake_all(self) -> None:
         for _ in range(len(self._idle)):
-            self._wake()
+            self._release_one()
 
     def _halt(self) -> None:
         self._halted = True
-        self._intake.close()
+        self._reader.close()
 
     # -- the hot path -----------------------------------------------------------------------------------------
 
-    async def _walk(self, lane: NodeState, message: Any) -> None:
+    async def _walk(self, state: NodeState, message: Any) -> None:
         """Carry one message from node to node until it ends or has to wait.
 
         The common answer, a verdict that leads on by a plain edge, is handled here and not in `_deliver`: it is
         nine of ten judgements, and each call saved counts.
         """
-        ready, observe, breath, clock = self._ready, self._observe, self._breath, perf_counter
+        ready, observe, fairness, clock = self._ready, self._observe, self._fairness, perf_counter
         while True:
             started = clock()
             try:
-                answer = await lane.agent(message)
+                answer = await state.agent(message)
                 now = clock()
-                route = lane.plain.get(answer.outcome) if answer.__class__ is Verdict else None
+                route = state.plain.get(answer.outcome) if answer.__class__ is Verdict else None
                 if route is not None:
                     after = message.judged(answer)
                 else:
-                    steps = read_answer(lane, message, answer)
+                    steps = read_answer(state, message, answer)
             except Exception as fault:
-                route, steps = None, await ask_again(lane, message, fault, lane.retries)
+                route, steps = None, await ask_again(state, message, fault, state.retries)
                 now = clock()
-            lane.seconds += now - started
-            ready.done(lane)
+            state.seconds += now - started
+            ready.done(state)
             if route is None:
-                self._deliver(lane, message, steps, now - started)
+                self._deliver(state, message, steps, now - started)
                 break
             route.taken += 1
-            observe(lane.name, message, route.outcome, after, now - started)
-            lane, message = route.target, after
-            if ready.full >= lane.bit or lane.max_batch > 1 or lane.running >= lane.limit or self._halted:
-                ready.put(lane, message)
+            observe(state.name, message, route.outcome, after, now - started)
+            state, message = route.target, after
+            if ready.full >= state.bit or state.max_batch > 1 or state.running >= state.limit or self._halted:
+                ready.put(state, message)
                 break
-            lane.running += 1
+            state.running += 1
             if self._idle:
-                self._rouse()
-            if now > breath.due:
-                await breath.take()
-        if now > breath.due:
-            await breath.take()
+                self._wake_one()
+            if now > fairness.due:
+                await fairness.wait()
+        if now > fairness.due:
+            await fairness.wait()
 
-    async def _batch(self, lane: NodeState, load: list[Any]) -> None:
+    async def _batch(self, state: NodeState, load: list[Any]) -> None:
         """Hand a batch to its agent and send on what it answered."""
         started = perf_counter()
-        steps = await ask_batch(lane, load)
+        steps = await ask_batch(state, load)
         now = perf_counter()
-        lane.seconds += now - started
-        self._ready.done(lane)
+        state.seconds += now - started
+        self._ready.done(state)
         for message, taken in zip(load, steps, strict=True):
-            self._deliver(lane, message, taken, (now - started) / len(load))
-        if now > self._breath.due:
-            await self._breath.take()
+            self._deliver(state, message, taken, (now - started) / len(load))
+        if now > self._fairness.due:
+            await self._fairness.wait()
 
     # -- answers ----------------------------------------------------------------------------------------------
 
-    def _deliver(self, lane: NodeState, message: Any, steps: list[Step], seconds: float) -> None:
+    def _deliver(self, state: NodeState, message: Any, steps: list[Step], seconds: float) -> None:
         """Send on everything that one message became."""
         if not steps:
-            self._give_up(lane, message)
+            self._keep_unfinished(state, message)
             return
-        lane.forked += len(steps) - 1
+        state.forked += len(steps) - 1
         self._forked += len(steps) - 1
-        self._grow(len(steps) - 1)
+        self._count_live(len(steps) - 1)
         for route, after in steps:
-            self._send(lane, message, route, after, seconds / len(steps))
+            self._send(state, message, route, after, seconds / len(steps))
 
-    def _send(self, lane: NodeState, before: Any, route: Route, after: Any, seconds: float) -> None:
+    def _send(self, state: NodeState, before: Any, route: Route, after: Any, seconds: float) -> None:
         if route.retry:
-            route, after = count_attempt(lane, route, after, self._limits.max_attempts)
+            route, after = count_attempt(state, route, after, self._limits.max_attempts)
         route.taken += 1
-        self._observe(lane.name, before, route.outcome, after, seconds)
+        self._observe(state.name, before, route.outcome, after, seconds)
         if route.ends:
             self._live -= 1
         else:
             self._ready.put(route.target, after)
         if route.outcome == ERROR:
-            self._note_error(lane, after)
+            self._note_error(state, after)
 
-    def _note_error(self, lane: NodeState, after: Any) -> None:
-        lane.errors += 1
-        lane.failed = after
-        entered, limits = lane.entered, self._limits
-        if entered >= limits.error_floor and lane.errors > limits.error_limit * entered:
-            self._break(lane, self._last_error(lane))
+    def _note_error(self, state: NodeState, after: Any) -> None:
+        state.errors += 1
+        state.failed = after
+        entered, limits = state.entered, self._limits
+        if entered >= limits.error_floor and state.errors > limits.error_limit * entered:
+            self._stop_for(state, self._last_error(state))
 
     @staticmethod
-    def _last_error(lane: NodeState) -> str:
-        """What the lane's last error was."""
-        return error_reason(lane.failed) or evidence(lane.last_fault)
+    def _last_error(state: NodeState) -> str:
+        """The node's last error."""
+        return error_reason(state.failed) or evidence(state.last_fault)
 
-    def _give_up(self, lane: NodeState, message: Any) -> None:
+    def _keep_unfinished(self, state: NodeState, message: Any) -> None:
         # A sink has no edge for errors: the message goes back to it, and is among the unfinished.
-        lane.errors += 1
-        self._ready.put(lane, message)
-        self._break(lane, evidence(lane.last_fault))
+        state.errors += 1
+        self._ready.put(state, message)
+        self._stop_for(state, evidence(state.last_fault))
 
-    def _break(self, lane: NodeState, told: str) -> None:
-        self._broken = self._broken or (lane, told)
+    def _stop_for(self, state: NodeState, reason: str) -> None:
+        self._broken = self._broken or (state, reason)
         self._halt()

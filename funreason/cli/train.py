@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from funreason.agents.references import usable_references
+from funreason.agents.updating import update_job
 from funreason.cli.app import Setting
 from funreason.cli.config import read_config
 from funreason.cli.terminal import console
 from funreason.data.reading import read_tasks
-from funreason.loops.updating import update_job
 from funreason.objectives.protocol import Example
 from funreason.policies.factory import build_policy
 from funreason.policies.policy import Policy

@@ -28,10 +28,11 @@ class AgentEntry(Section):
     """
     stage: Literal["response", "query_tool", "cot", "parameters", "format"] | None = None
     """The stage whose question this judge answers: it then gets that stage's bad canaries. Default: good ones only."""
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds it may take for one sample before it counts as an error."""
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds it may take for one message before it counts as an error. Default: 60 for a sample, no limit for a
+    round's message, which a person may have to answer."""
     settings: dict[str, Any] = {}
-    """Settings of the agent's own."""
+    """Arguments of the agent's class."""
 
     @field_validator("name")
     @classmethod

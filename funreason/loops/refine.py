@@ -1,6 +1,9 @@
-"""The records that `refine` was given, as its folder remembers them: where they lay, and a hash of what was read.
+"""FCDR alone (`funreason refine`): judge and repair the samples of a data file, without a model of the package's own.
 
-A run that goes on must judge the very same ones: its verdicts name a sample by its id alone.
+The graph is the loop's, from the first judge on. A record's own answer is the sample; nothing else is known of the
+right one, so stage 4 checks the schema and not equality. What is kept is also written to two files for other trainers,
+while samples end; they have the suffix `.part` until every sample has ended, and a resumed run writes them again. The
+folder remembers which records it was given: a resumed run must judge the same ones, since verdicts name a sample by id.
 """
 
 from __future__ import annotations
@@ -78,8 +81,8 @@ def _noted(out: RunFolder) -> dict[str, Any]:
     path = out.path / RECORDS
     if not path.exists() or not is_refining(out):
         raise RecordError(
-            f"{out.path} has no {REFINED} and {RECORDS}, so there is no refining to go on with. A loop goes on with "
-            "`funreason loop --resume`; else refine the file into another --out."
+            f"{out.path} has no {REFINED} and {RECORDS}, so it cannot be resumed as a run of `refine`. "
+            "Resume a loop with `funreason loop --resume`; else refine the file into another --out."
         )
     found: dict[str, Any] = json.loads(path.read_text())
     return found
@@ -91,11 +94,6 @@ def _hash(samples: Sequence[Sample]) -> str:
         digest.update(encoder.encode(sample) + b"\n")
     return digest.hexdigest()
 
-
-# What refining kept, for other trainers: two files beside the record, each written while samples end.
-#
-# They get their names when every sample has ended; until then they lie there as `.part`. Whoever goes on with a run
-# that was stopped begins them anew from the record.
 
 SHAREGPT, XLAM = "refined-sharegpt.json", "refined-xlam.jsonl"
 
@@ -124,11 +122,6 @@ def refined_files(out: RunFolder, texts: SampleFiles, end: Ending) -> Iterator[E
                 put(sample)
         yield ended
 
-
-# FCDR alone: judges and repairs the samples of a data file, without any model but judges' and endpoints'.
-#
-# The same graph as the loop's, from the first judge on. A record's own answer is the sample; nothing else is known
-# of the right one, so stage 4 checks the schema and not equality.
 
 ROUND = 1
 """Refining is one round, so every reader of runs can read it."""

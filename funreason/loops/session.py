@@ -21,12 +21,12 @@ from funreason.agents.judges.llm.factory import build_panel, shared_weights
 from funreason.agents.judges.registry import check_judges
 from funreason.agents.references import replay_samples, usable_references
 from funreason.agents.selection import KeptSamples, References
+from funreason.agents.updating import Updating
 from funreason.bus.scheduler import Bus, RoundSteps
 from funreason.config import OWN_TASKS, Config, ConfigError
 from funreason.data.records import DataError, Refusal
 from funreason.gate.contamination import ContaminationCheck, Finding
 from funreason.gate.items import gate_suites
-from funreason.loops.updating import Updating
 from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, policy_for_round
 from funreason.policies.policy import Policy
 from funreason.record.events import ContaminationChecked, RoundEnded, RoundMessage, WeightsRefused
@@ -272,7 +272,7 @@ def require_room_to_think(policy: Policy, pool: Pool, config: Config) -> None:
 
 
 def screened(pool: Pool, screen: ContaminationCheck, supervised: list[Task]) -> Pool:
-    """The pool without tasks whose query stands in the gate, or with them where they are only reported.
+    """The pool without tasks whose query the gate asks too, or with them where they are only reported.
 
     Each that is left out is refused with its reason, those among the `supervised` tasks as well.
     """

@@ -40,7 +40,7 @@ from funreason.weights import START, WeightStore
 
 
 class AgentSpec(NamedTuple):
-    """What stands at a node: the factory that makes it, or the custom agent it loads, and its settings."""
+    """The agent of a node: the factory that makes it, or the custom agent it loads, and its settings."""
 
     node: str
     factory: str
@@ -71,7 +71,7 @@ class Run:
     """What the record held when the run was started or resumed."""
     panel: Panel | None = None
     sampler: Callable[[int], Policy] | None = None
-    """For a round: who answers queries, the model that learns or endpoints. None: nobody samples."""
+    """For a round: who answers queries, the model that learns or endpoints. None: no model samples."""
     learner: Learner | None = None
 
     @cached_property
@@ -142,7 +142,10 @@ def _trainer(context: RoundContext, spec: AgentSpec) -> Agent:
 def _custom(context: RoundContext, spec: AgentSpec) -> Agent:
     """A custom agent on a round edge: it may take its time, and a request to stop ends its waiting."""
     assert spec.entry is not None
-    agent, stop = CustomJudge(spec.node, load_agent(spec.entry.agent), None), context.run.stop
+    agent, stop = (
+        CustomJudge(spec.node, load_agent(spec.entry.agent, spec.entry.settings), spec.entry.timeout_s),
+        context.run.stop,
+    )
 
     async def interruptible(message: Any) -> Any:
         return await cancelled_by_stop(agent(message), stop)
@@ -166,7 +169,7 @@ FACTORIES: Mapping[str, Factory] = {
 
 
 def specs(run: Run) -> list[AgentSpec]:
-    """What stands at each node of the run's graph."""
+    """The agent of each node of the run's graph."""
     entries = {entry.name: entry for entry in run.config.agents}
     found = []
     for name in run.graph.names:
@@ -206,5 +209,5 @@ def configured_bus(graph: Graph, agents: Mapping[str, Agent], config: Config, ob
         max_attempts=fcdr.max_attempts,
         observe=observe,
         error_limit=fcdr.max_error_rate,
-        last_look=True,
+        check_at_end=True,
     )

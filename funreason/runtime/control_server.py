@@ -1,7 +1,7 @@
-"""The run's end of the doorbell: answers viewers that ask it to pause, to go on, or to stop after its round.
+"""The run's end of the control socket: answers viewers that ask it to pause, to resume, or to stop after its round.
 
-It only sets what the run looks at between its steps, so a viewer can never break one off. Without a socket (no
-Unix sockets, a folder system without them) the run plays as ever, and says in its log that nobody can steer it.
+It only sets flags that the run checks between its steps, so a viewer can never interrupt one. Where there are no Unix
+sockets the run plays as usual, and its log says that it cannot be controlled.
 """
 
 from __future__ import annotations
@@ -74,4 +74,4 @@ class ControlServer:
             return ControlReply(True, "the run waits before its next draw, step or phase")
         self._stop.resume()
         self._write(Paused(on=False))
-        return ControlReply(True, "the run goes on")
+        return ControlReply(True, "the run continues")

@@ -1,7 +1,8 @@
-"""Who sits at which node: a graph that could run on a bus, and still be none that a run has the agents for.
+"""The graph of a run: read from the configuration, with its custom agents, and checked for what a run needs.
 
-`bus.checks` knows no agents, so it takes any name. Here each name must be one that a run gives an agent to, and what
-a loop signals once a round must be there, or the run would end in its middle.
+`bus.checks` knows no agents and accepts any name. Here every node must have an agent, the nodes a run needs must be
+present, and the round's message must find its way. `refine` uses the same file without what only a loop has: no
+generator, no evaluator; samples enter at the first judge.
 """
 
 from __future__ import annotations
@@ -113,12 +114,6 @@ def _round_problems(graph: Topology, name: str) -> list[Problem]:
 def _enters_late(start: str, name: str) -> Problem:
     text = f"the graph {name} starts at {start!r}, but samples are drawn at {START!r}: set `start: {START}`."
     return Problem("wrong_start", text)
-
-
-# The graph of a run: read from configuration, with the user's own judges set in.
-#
-# `refine` uses the same file without what only a loop has: no generator, no evaluator, samples enter at the first
-# judge.
 
 
 def read_graph_file(name: str) -> Graph:

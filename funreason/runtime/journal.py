@@ -54,7 +54,7 @@ class Journal:
         self.sync()
 
     def require_folder(self) -> None:
-        """RecordError when the run's folder was removed: an open file takes lines that nobody will ever read."""
+        """RecordError when the run's folder was removed: lines written to an open file of it could never be read."""
         if not self.folder.path.exists():
             raise RecordError(gone(self.folder))
 

@@ -1,8 +1,8 @@
-"""What a round had come to when its run was broken off: judgements that need not be made again, ends to be told.
+"""Resume a round: reuse recorded verdicts, and log endings whose event was lost.
 
-A sample that was in flight starts at its first judge again, but each verdict the record holds is taken from there: it
-may have cost money, and another one would contradict the log. An agent is asked again where it failed, and where it
-answered with something other than a verdict. While a round samples, each verdict that is more than a rule's plain
+A sample that was in flight starts at its first judge again, but each verdict in the record is reused: it may have cost
+money, and another one would contradict the log. An agent is asked again where it failed, and where it answered with
+something other than a verdict. While a round samples, each verdict that is more than a rule's plain
 `pass` is kept in `judged.jsonl`, before its event; the plain ones follow from their events.
 """
 
@@ -56,8 +56,8 @@ class RecordedVerdicts:
 
         async def many(samples: list[Sample]) -> list[Any]:
             found = [known.get((sample.id, sample.attempt)) for sample in samples]
-            owed = [sample for sample, verdict in zip(samples, found, strict=True) if verdict is None]
-            answers = iter(await agent(owed) if owed else ())
+            pending = [sample for sample, verdict in zip(samples, found, strict=True) if verdict is None]
+            answers = iter(await agent(pending) if pending else ())
             return [next(answers) if verdict is None else verdict for verdict in found]
 
         return many if batched else one
@@ -75,25 +75,25 @@ def backfill_end_events(end: Sink, past: State, k: int, first_attempt: Mapping[s
 
 
 def first_attempts(past: State, k: int, max_attempts: int) -> dict[str, int]:
-    """Of the samples of round `k` that were put back, the attempt each begins at: behind all it may have had."""
+    """Of the samples of round `k` that were requeued, the attempt each begins at: after all it may have had."""
     return {s: max_attempts + past.requeues[round, s] - 1 for round, s in past.requeued if round == k}
 
 
 def _logged(journal: Journal, k: int, past: State) -> dict[Key, str]:
-    """The outcome of each judgement in the log whose sample has not ended; errors are none."""
+    """The outcome of each judgement in the log whose sample has not ended; errors do not count."""
     unfinished = past.rounds[k].unfinished if k in past.rounds else {}
     if not unfinished:
         return {}
-    told = (event for event in LogReader(journal.folder.events).events() if isinstance(event, Judged))
+    logged = (event for event in LogReader(journal.folder.events).events() if isinstance(event, Judged))
     return {
         (event.sample, event.attempt, event.node): event.outcome
-        for event in told
+        for event in logged
         if event.round == k and (event.attempt, event.node) in unfinished.get(event.sample, ())
     }
 
 
-def _verdicts(texts: SampleFiles, told: Mapping[Key, str], ended: set[str]) -> dict[Key, Verdict]:
-    plain = {key: passed(key[2]) for key, outcome in told.items() if outcome == Outcome.PASS}
+def _verdicts(texts: SampleFiles, logged: Mapping[Key, str], ended: set[str]) -> dict[Key, Verdict]:
+    plain = {key: passed(key[2]) for key, outcome in logged.items() if outcome == Outcome.PASS}
     return plain | {(s.id, s.attempt, s.node): s.verdict for s in texts.verdicts() if s.id not in ended}
 
 

@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -83,8 +84,27 @@ def _reach(folder: Path) -> None:
 __all__ = ["PluginError", "load_agent"]
 
 
-def load_agent(spec: str) -> Any:
-    """Load the agent that `spec` names. PluginError when it cannot be found or loaded."""
+OBJECT = "object:"
+"""How the spec of an agent begins that was passed as a Python object: it lives in this process only."""
+_objects: dict[str, Any] = {}
+
+
+def offer_object(name: str, agent: object) -> str:
+    """Let `agent` be named in a configuration of this process. Returns its spec."""
+    spec = f"{OBJECT}{name}"
+    _objects[spec] = agent
+    return spec
+
+
+def load_agent(spec: str, settings: Mapping[str, Any] | None = None) -> Any:
+    """Load the agent that `spec` names; a class is built with `settings`. PluginError when that is not possible."""
+    if spec.startswith(OBJECT):
+        if spec not in _objects:
+            raise PluginError(
+                f"agent {spec!r} was passed as a Python object, and this process has none of that name. Resume from "
+                "Python, with the same agent in `judges`."
+            )
+        return _objects[spec]
     where, found, name = (spec if ":" in spec else _offered(spec)).rpartition(":")
     if not found or not where or not name:
         raise PluginError(f"agent {spec!r}: expected `module:name` or `path/to/file.py:name`")
@@ -97,7 +117,17 @@ def load_agent(spec: str) -> Any:
         there = ", ".join(n for n in vars(module) if not n.startswith("_"))
         raise PluginError(f"agent {spec!r}: {where} has no {name!r}; it has {there or 'nothing public'}")
     if inspect.isclass(agent):
-        agent = _built(agent, spec)
+        try:
+            agent = agent(**(settings or {}))
+        except FAULTS as error:
+            given = f"with the settings {', '.join(settings)}" if settings else "without arguments"
+            raise PluginError(
+                f"agent {spec!r}: the class is built {given}, and {name}() failed:\n{own_lines(error)}"
+            ) from error
+    elif settings:
+        raise PluginError(
+            f"agent {spec!r}: {name} is a function and takes no settings; make it a class to give it some"
+        )
     try:
         check_agent(name, agent)
     except TypeError as error:
@@ -119,12 +149,3 @@ def _offered(name: str) -> str:
         f"agent {name!r}: expected `module:name`, `path/to/file.py:name` or the name of an installed agent. "
         f"Installed agents: {there}."
     )
-
-
-def _built(agent: type[Any], spec: str) -> Any:
-    try:
-        return agent()
-    except FAULTS as error:
-        raise PluginError(
-            f"agent {spec!r}: the class is built without arguments, and {agent.__name__}() failed:\n{own_lines(error)}"
-        ) from error

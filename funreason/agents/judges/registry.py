@@ -19,6 +19,7 @@ from funreason.agents.judges.rules.response import judge_response
 from funreason.config import AgentEntry, Config, ConfigError
 
 Judge = Callable[..., Any]
+JUDGE_TIMEOUT_S = 60.0
 ROUND_AGENTS = ("approval",)
 """Agents of the package that receive a round's message, never samples."""
 
@@ -49,14 +50,14 @@ def own_judges(config: Config) -> dict[str, Judge]:
 
 def own_judge(entry: AgentEntry) -> CustomJudge:
     """A custom judge. ConfigError when it declares an outcome that its entry gives no target."""
-    agent = load_agent(entry.agent)
+    agent = load_agent(entry.agent, entry.settings)
     loose = sorted(declared(agent) - {*USUAL, *entry.outcomes})
     if loose:
         raise ConfigError(
             f"agents: {entry.name} may answer {', '.join(map(repr, loose))}, but its entry gives no target for that. "
             f"Name a node for each: `outcomes: {{{loose[0]}: regenerator}}`."
         )
-    return CustomJudge(entry.name, agent, entry.timeout_s)
+    return CustomJudge(entry.name, agent, entry.timeout_s or JUDGE_TIMEOUT_S)
 
 
 def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:

@@ -1,7 +1,7 @@
 """The update as the trainer uses it: samples in, saved weights out.
 
-Sits between the trainer (which knows samples) and `training.engine` (which knows tensors), and is where a run's
-events for each optimiser step come from.
+It is between the trainer, which knows samples, and `training.engine`, which knows tensors, and writes the events of
+each optimizer step.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ class Updating:
         self.stop = stop
         self.config = config
 
-    def __call__(self, settings: Update, lesson: UpdateRequest) -> tuple[Weights, WeightsTrained, int]:
-        """Train on one lesson. Interrupted when a stop was asked for: the checkpoint is kept and gone on from."""
+    def __call__(self, settings: Update, request: UpdateRequest) -> tuple[Weights, WeightsTrained, int]:
+        """Train on one request. Interrupted when a stop was asked for: the checkpoint is kept and gone on from."""
         with self.policy.offloaded():
-            return self._update(settings, lesson)
+            return self._update(settings, request)
 
-    def _update(self, settings: Update, lesson: UpdateRequest) -> tuple[Weights, WeightsTrained, int]:
-        job, work = self._job(settings, lesson), self.weights / f"update-round-{lesson.round}"
-        outcome = self._train(job, lesson, work)
+    def _update(self, settings: Update, request: UpdateRequest) -> tuple[Weights, WeightsTrained, int]:
+        job, work = self._job(settings, request), self.weights / f"update-round-{request.round}"
+        outcome = self._train(job, request, work)
         report, weights_id = outcome.report, outcome.weights_id
         if not report.finished:
             raise Interrupted
-        self.write(LogMessage(level="info", text=f"update: {report.how}", round=lesson.round))
-        self._note_refused(report, lesson.round)
+        self.write(LogMessage(level="info", text=f"update: {report.how}", round=request.round))
+        self._note_refused(report, request.round)
         folder = self.weights / weights_id
         if folder.exists():  # the same bytes, saved by a run that was interrupted just behind this line
             shutil.rmtree(job.out)
@@ -58,7 +58,7 @@ class Updating:
             job.out.rename(folder)
         shutil.rmtree(work, ignore_errors=True)
         updated = WeightsTrained(
-            round=lesson.round,
+            round=request.round,
             weights=weights_id,
             examples=report.examples,
             steps=report.steps,
@@ -66,38 +66,38 @@ class Updating:
         )
         return Weights(weights_id, folder), updated, len(report.refused)
 
-    def _job(self, settings: Update, lesson: UpdateRequest) -> Job:
-        out, checkpoints = self.weights / f"fresh-round-{lesson.round}", self.folder.checkpoint(lesson.round)
-        return update_job(settings, self.config, lesson.start.folder, out, checkpoints, lesson.round)
+    def _job(self, settings: Update, request: UpdateRequest) -> Job:
+        out, checkpoints = self.weights / f"fresh-round-{request.round}", self.folder.checkpoint(request.round)
+        return update_job(settings, self.config, request.start.folder, out, checkpoints, request.round)
 
-    def _train(self, job: Job, lesson: UpdateRequest, work: Path) -> UpdateOutcome:
-        """Train from the checkpoint, if any; anew where it is of another lesson, as after a requeue or an upgrade."""
+    def _train(self, job: Job, request: UpdateRequest, work: Path) -> UpdateOutcome:
+        """Train from the checkpoint, if there is one; from the start if it was made with other samples or settings."""
         from funreason.training.launch import update
 
-        examples = [self._example(s, lesson.round) for s in (*lesson.samples, *lesson.replay)]
-        self._note_unthought(examples, lesson.round)
+        examples = [self._example(s, request.round) for s in (*request.samples, *request.replay)]
+        self._note_unthought(examples, request.round)
         go = partial(
             update,
             job,
             examples,
             self.policy.tokenizer,
             work,
-            on_step=lambda step: self._on_step(lesson.round, step),
+            on_step=lambda step: self._on_step(request.round, step),
             stop=self.stop,
         )
         try:
             return go()
         except OtherTrainingError:  # raised before any weight was touched
-            text = "the update begins anew: its checkpoint was made with other samples or settings"
-            self.write(LogMessage(level="warning", text=text, round=lesson.round))
-            shutil.rmtree(self.folder.checkpoint(lesson.round))
+            text = "the update starts again: its checkpoint was made with other samples or settings"
+            self.write(LogMessage(level="warning", text=text, round=request.round))
+            shutil.rmtree(self.folder.checkpoint(request.round))
             return go()
         except NotFinite:  # going on from there would only repeat it
-            shutil.rmtree(self.folder.checkpoint(lesson.round), ignore_errors=True)
+            shutil.rmtree(self.folder.checkpoint(request.round), ignore_errors=True)
             raise
         except WorkersFailed as error:
             processes = job.update.launch.processes
-            self.write(UpdateCrashed(round=lesson.round, reason=str(error), processes=processes, lines=error.lines))
+            self.write(UpdateCrashed(round=request.round, reason=str(error), processes=processes, lines=error.lines))
             raise
 
     def _note_unthought(self, examples: list[Example], round: int) -> None:
@@ -150,7 +150,7 @@ def update_job(
         out=out.resolve(),
         checkpoints=None if checkpoints is None else checkpoints.resolve(),
         update=settings,
-        seed=config.seed * 1000 + round,  # each round shuffles anew
+        seed=config.seed * 1000 + round,  # each round shuffles differently
         think_tags=config.model.think_tags,
         threads=config.model.threads,
         device=config.model.device,

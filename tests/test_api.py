@@ -1,0 +1,135 @@
+"""The Python front door: objects in, objects out."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import funreason
+from funreason import Sample, Task, Verdict, judge, refine, run_loop
+from funreason.config import ConfigError
+from funreason.record.folder import RecordError, RunFolder
+
+TOOL = {"name": "add", "description": "adds two numbers", "parameters": {"a": {"type": "int"}, "b": {"type": "int"}}}
+
+
+def record(i: int, b: int | None = None) -> dict:
+    """A record in xLAM's form; its call is right unless another `b` is given."""
+    call = {"name": "add", "arguments": {"a": i, "b": 7 if b is None else b}}
+    return {"id": f"r{i}", "query": f"Add {i} and 7.", "tools": [TOOL], "answers": [call]}
+
+
+RECORDS = [record(3), record(4), record(5, b="seven")]
+
+
+def test_every_public_name_can_be_imported_and_is_documented():
+    assert set(funreason.__all__) <= set(dir(funreason))
+    for name in funreason.__all__:
+        if name != "srml_loss":  # brings torch
+            assert getattr(funreason, name).__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+        funreason.nope  # noqa: B018
+
+
+def test_importing_the_package_is_quick_and_loads_no_torch():
+    code = (
+        "import sys, time; start = time.process_time()\n"
+        "from funreason import Task, Sample, Verdict\n"
+        "print(time.process_time() - start < 0.15, 'torch' in sys.modules, 'pydantic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False", "False"]
+
+
+@pytest.mark.parametrize("form", ["list", "path", "dataset"])
+def test_records_of_any_kind_are_refined_and_each_has_a_result(form, tmp_path):
+    records = RECORDS
+    if form == "path":
+        records = tmp_path / "mine.jsonl"
+        records.write_text("".join(json.dumps(each) + "\n" for each in RECORDS))
+    if form == "dataset":
+        datasets = pytest.importorskip("datasets")
+        texts = ("tools", "answers")
+        rows = [{key: json.dumps(value) if key in texts else value for key, value in r.items()} for r in RECORDS]
+        records = datasets.Dataset.from_list(rows)
+    found = refine(records)
+    assert [result.id for result in found if result.kept] == ["r3", "r4"]
+    assert [(lost.id, lost.end) for lost in found.lost] == [("r5", "dropped")]
+    assert found.lost[0].reason == "query.ungrounded_value"
+    assert found["r3"].sample.answer == "[add(a=3, b=7)]"
+    assert (len(found), found.refused, found.folder) == (3, {}, None)
+    assert str(found).startswith("2 kept · 1 lost · 0 refused; query.ungrounded_value 1")
+    with pytest.raises(KeyError, match="no sample 'r9'"):
+        found["r9"]
+
+
+def test_a_record_that_cannot_be_read_is_counted_with_its_reason(tmp_path):
+    found = refine([*RECORDS, {"nonsense": 1}], out=tmp_path / "out")
+    assert sum(found.refused.values()) == 1
+    assert RunFolder(found.folder).state().status == "finished"
+    with pytest.raises(RecordError, match="holds a run already"):
+        refine(RECORDS, out=tmp_path / "out")
+
+
+@judge(after="cot")
+def only_three(sample: Sample) -> bool:
+    """Keeps what speaks of three."""
+    return "a=3" in sample.answer
+
+
+async def drops_four(sample: Sample) -> Verdict | str:
+    return Verdict("x", "drop", "four.found") if "a=4" in sample.answer else "pass"
+
+
+def test_a_function_is_a_judge_sync_or_async_decorated_or_plain():
+    assert [result.id for result in refine(RECORDS, judges=[only_three]) if result.kept] == ["r3"]
+    found = refine(RECORDS, judges=[drops_four])
+    assert found["r4"].reason == "four.found"
+    assert only_three.__doc__ == "Keeps what speaks of three."
+    with pytest.raises(ConfigError, match=r"judges\[0\] is 3"):
+        refine(RECORDS, judges=[3])
+
+
+def test_it_works_inside_a_running_event_loop():
+    async def notebook():
+        return refine(RECORDS)
+
+    assert len(asyncio.run(notebook()).kept) == 2
+
+
+def test_a_sample_and_a_task_are_built_by_hand():
+    task = Task.of("t", "Add 3 and 7.", [TOOL])
+    sample = Sample.of("s", task, "[add(a=3, b=7)]", "3 and 7")
+    assert (task.query, sample.answer, sample.thinking) == ("Add 3 and 7.", "[add(a=3, b=7)]", "3 and 7")
+
+
+SMALL = {
+    "rounds": 1,
+    "tasks.per_round": 4,
+    "start.references.count": 8,
+    "gate.suites.new.count": 6,
+    "gate.suites.old.count": 4,
+    "sample.max_new_tokens": 48,
+    "model.threads": 1,
+}
+
+
+@pytest.mark.slow
+def test_a_loop_is_run_and_read_from_python(tmp_path):
+    found = run_loop(SMALL | {"name": "mine"}, run_dir=tmp_path, judges=[judge(lambda sample: True, name="fine")])
+    assert found.status in ("finished", "refused")
+    assert found.folder == tmp_path / "mine"
+    assert (found.model / "config.json").exists()
+    assert "fine" in found.state.nodes
+    assert "round 1: " in str(found)
+
+
+def test_a_model_is_scored_from_python():
+    found = funreason.evaluate("toolbox", "toolbox:new_gate", limit=2, max_new_tokens=32)
+    assert set(found.valid) == set(found.outputs)
+    assert 0 <= found.accuracy <= 1
+    assert "| simple_python |" in str(found)
+    assert Path(found.model).is_dir()
