@@ -1,11 +1,13 @@
 """One round from inside: a scripted policy, a trainer that saves at once, the real bus, judges, gate and record."""
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
+from funreason.agents.approval import Approval
 from funreason.agents.evaluator import Evaluator
 from funreason.bfcl import load_cases
 from funreason.bfcl.suites import write_suite
@@ -25,7 +27,7 @@ from funreason.runtime.graph import loop_graph
 from funreason.runtime.journal import Journal
 from funreason.sources.tasks import Pool
 from funreason.stop import Interrupted, StopRequest
-from funreason.types import Call, Task, Weights
+from funreason.types import Call, Decision, Task, Weights
 from funreason.weights import START, WeightStore
 
 TOOLS = normalise_tools([{"name": "f", "description": "does f to a number", "parameters": {"x": {"type": "int"}}}])
@@ -246,3 +248,22 @@ def test_the_supervised_start_travels_the_same_edges(tmp_path):
     assert world.events(GateDecided)[0].decision == "promote"
     assert session.weights.start.id == "start"
     assert session.weights.accepted.id == "start", "nothing was left to gain in the round"
+
+
+@pytest.mark.parametrize(("typed", "outcome"), [("maybe\ny\n", "pass"), ("NO\n", "drop")])
+def test_a_person_at_the_terminal_is_asked_until_the_answer_is_yes_or_no(tmp_path, monkeypatch, capsys, typed, outcome):
+    person, terminal = os.openpty()
+    monkeypatch.setattr("sys.stdin", os.fdopen(terminal, "r"))
+    approval = Approval("approval", tmp_path, lambda event: None, StopRequest(), terminal=True)
+    current, candidate = Weights("w0", tmp_path), Weights("w1", tmp_path)
+    os.write(person, typed.encode())
+    verdict = asyncio.run(approval(Decision(1, "promote", "+3.0 points", current, candidate)))
+    assert verdict.outcome == outcome
+    assert capsys.readouterr().err.count("Accept these weights? [y/n]") == typed.count("\n")
+    os.close(person)
+
+
+def test_a_decision_that_promotes_nothing_needs_no_approval(tmp_path):
+    approval = Approval("approval", tmp_path, lambda event: None, StopRequest(), terminal=False)
+    weights = Weights("w0", tmp_path)
+    assert asyncio.run(approval(Decision(1, "hold", "", weights, weights))).outcome == "pass"
