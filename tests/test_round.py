@@ -253,7 +253,8 @@ def test_the_supervised_start_travels_the_same_edges(tmp_path):
 @pytest.mark.parametrize(("typed", "outcome"), [("maybe\ny\n", "pass"), ("NO\n", "drop")])
 def test_a_person_at_the_terminal_is_asked_until_the_answer_is_yes_or_no(tmp_path, monkeypatch, capsys, typed, outcome):
     person, terminal = os.openpty()
-    monkeypatch.setattr("sys.stdin", os.fdopen(terminal, "r"))
+    stdin = os.fdopen(terminal, "r")
+    monkeypatch.setattr("sys.stdin", stdin)
     approval = Approval("approval", tmp_path, lambda event: None, StopRequest(), terminal=True)
     current, candidate = Weights("w0", tmp_path), Weights("w1", tmp_path)
     os.write(person, typed.encode())
@@ -261,6 +262,7 @@ def test_a_person_at_the_terminal_is_asked_until_the_answer_is_yes_or_no(tmp_pat
     assert verdict.outcome == outcome
     assert capsys.readouterr().err.count("Accept these weights? [y/n]") == typed.count("\n")
     os.close(person)
+    stdin.close()
 
 
 def test_a_decision_that_promotes_nothing_needs_no_approval(tmp_path):
