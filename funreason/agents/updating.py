@@ -156,16 +156,3 @@ def update_job(
         device=config.model.device,
         dtype=config.model.dtype,
     )
-
-
-def _by_part(groups: dict[str, dict[str, float]]) -> dict[str, dict[str, float | int | None]]:
-    """The groups of a step as the event `Stepped` has them."""
-    return {
-        key: {
-            "think": found.get("loss_think"),
-            "result": found.get("loss_result"),
-            "think_tokens": int(found["think_tokens"]),
-            "result_tokens": int(found["result_tokens"]),
-        }
-        for key, found in groups.items()
-    }

@@ -92,10 +92,11 @@ def _outcomes(graph: Topology) -> Iterator[Problem]:
     for node in graph.nodes:
         for outcome in node.outcomes:
             if (node.name, outcome) not in led:
+                target = f"{graph.start} round" if node.name in graph.round_nodes else DEAD_LETTER
                 yield Problem(
                     "no_edge",
                     f"node {node.name!r} may answer {outcome!r}, but no edge takes it; "
-                    f"add an edge such as `{node.name} {outcome} {DEAD_LETTER}`.",
+                    f"add an edge such as `{node.name} {outcome} {target}`.",
                 )
 
 
@@ -109,7 +110,7 @@ def _doubles(graph: Topology) -> Iterator[Problem]:
 def _errors(graph: Topology) -> Iterator[Problem]:
     ends = graph.sinks
     for node in graph.nodes:
-        if node.name not in ends and ERROR not in node.outcomes:
+        if node.name not in ends | graph.round_nodes and ERROR not in node.outcomes:
             yield Problem(
                 "no_error",
                 f"node {node.name!r} has no outcome {ERROR!r}, so a message whose agent raises would have nowhere to "

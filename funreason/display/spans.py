@@ -16,8 +16,7 @@ from funreason.record.plain import plain
 
 Span = tuple[str, str]
 Line = tuple[Span, ...]
-
-ROLES = ("plain", "dim", "head", "good", "bad", "warn", "think", "result", "old", "accent", "key")
+# A role is one of plain, dim, head, good, bad, warn, think, result, old, accent, key.
 
 
 def clean(text: str) -> str:

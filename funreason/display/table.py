@@ -173,7 +173,8 @@ def category_table(state: State, k: int) -> Table:
 
 def seconds_table(state: State) -> Table:
     """Per round, the wall time of each phase."""
-    phases = ("base", "start", "sample", "train", "gate")
+    usual = ("base", "start", "sample", "train", "gate")
+    phases = tuple(dict.fromkeys((*usual, *(phase for r in state.rounds.values() for phase in r.seconds))))
     synced = any(r.syncs for r in state.rounds.values())
     table = _table("Seconds", note=SYNC_NOTE if synced else None)
     _columns(table, "round", *phases, *["sync"] * synced)

@@ -123,6 +123,7 @@ def _announce(session: Session, past: State, last_heartbeat_at: float) -> None:
             resumed=bool(past.events),
             base_weights=session.weights.base.id,
             edges=[(e.source, e.outcome, e.target) for e in session.graph.edges if not e.per_round],
+            round_edges=[(e.source, e.outcome, e.target) for e in session.graph.edges if e.per_round],
             last_heartbeat_at=last_heartbeat_at if past.events else 0.0,
         )
     )

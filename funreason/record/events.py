@@ -23,9 +23,10 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", t
 
 
 class RunStarted(Event, frozen=True):
-    """A run began or was taken up again (`resumed`). `edges` are (source, outcome, target) of its graph.
+    """A run was started, or `resumed`.
 
-    `last_heartbeat_at` is when the process before was heard of last: a killed one could not say when it ended.
+    `edges` and `round_edges` are (source, outcome, target) of its graph. `last_heartbeat_at` is the last sign of life of
+    the process before, in seconds since the epoch: a killed one could not log when it ended.
     """
 
     run: str
@@ -35,6 +36,7 @@ class RunStarted(Event, frozen=True):
     resumed: bool = False
     base_weights: str = ""
     edges: list[tuple[str, str, str]] = []
+    round_edges: list[tuple[str, str, str]] = []
     last_heartbeat_at: float = 0.0
 
 

@@ -60,7 +60,7 @@ class Pool:
     """Tasks per round; None for all."""
 
     def next(self, k: int, history: State | None = None) -> list[Task] | None:
-        """The tasks of round `k`, retry from 1: the next `per_round` ones, from the first again after the last."""
+        """The tasks of round `k`, counted from 1: the next `per_round` ones, from the first again after the last."""
         if self.per_round is None or self.per_round >= len(self.tasks):
             return self.tasks
         first = (k - 1) * self.per_round
