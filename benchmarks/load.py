@@ -161,7 +161,8 @@ async def _minute(folder: RunFolder, journal: Journal, stop: StopRequest, minute
     with journal.phase(k, "sample", todo=PER_MINUTE), stop.calling(bus.stop):
         made = enumerate(samples(PER_MINUTE))
         await bus.drain(Sample.of(f"r{k}/{minute}/{i}", TASK, sample.answer, round=k) for i, sample in made)
-    for verb in ("pause", "go_on"):
+    verbs: tuple[Verb, ...] = ("pause", "resume")
+    for verb in verbs:
         await ring(folder.path, verb)
     if minute % ROUND_MINUTES == ROUND_MINUTES - 1:
         folder.texts(k).delete_verdicts()
@@ -170,7 +171,7 @@ async def _minute(folder: RunFolder, journal: Journal, stop: StopRequest, minute
 
 
 async def ring(folder: Path, verb: Verb) -> None:
-    """ControlRequest the run for something, as a viewer does."""
+    """Ask the run for something, as a viewer does."""
     with socket_address(folder) as address:
         reader, writer = await asyncio.open_unix_connection(address)
     writer.write(msgspec.json.encode(ControlRequest(verb)) + b"\n")

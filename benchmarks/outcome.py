@@ -31,7 +31,7 @@ def outcome(path: Path) -> dict[str, Any]:
         "link": str((path / "model").readlink()),
         "gates": [_timeless(r.gate) for _, r in sorted(state.rounds.items())],
         "chosen": [_timeless(r.chosen) for _, r in sorted(state.rounds.items())],
-        "steps": [[(s.step, s.loss) for s in r.steps] for _, r in sorted(state.rounds.items())],
+        "steps": [[(s.step, _without_speed(s.metrics)) for s in r.steps] for _, r in sorted(state.rounds.items())],
         "refused": dict(state.refused),
         "gate marks": {p.name: json.loads(p.read_text()) for p in (path / "gate").glob("*.json")},
         "files": sorted(_files(path)),
@@ -75,6 +75,10 @@ def _less(a: list[Any], b: list[Any]) -> list[Any]:
 
 def _timeless(event: Any) -> Any:
     return None if event is None else msgspec.structs.replace(event, at=0.0)
+
+
+def _without_speed(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name not in ("seconds", "tokens_per_s")}
 
 
 def _files(path: Path) -> list[str]:

@@ -51,13 +51,9 @@ def table(verdicts: dict[str, list[bool]]) -> dict[str, dict[str, float]]:
 
 
 def _row(group: list[bool]) -> dict[str, float]:
-    interval = wilson(sum(group), len(group))
-    return {"items": len(group), "percent": _percent(sum(group) / len(group)), **_bounds(interval)}
-
-
-def _bounds(interval: object) -> dict[str, float]:
-    low, high = interval.low, interval.high
-    return {"low": _percent(low), "high": _percent(high)}
+    low, high = wilson(sum(group), len(group))
+    share = sum(group) / len(group)
+    return {"items": len(group), "percent": _percent(share), "low": _percent(low), "high": _percent(high)}
 
 
 def _percent(share: float) -> float:

@@ -7,6 +7,7 @@ import pytest
 from recorded import Recording
 from rich.console import Console
 
+from funreason.display.metrics import others
 from funreason.display.progress import view
 from funreason.display.report import report_html, report_markdown
 from funreason.display.table import run_tables
@@ -53,6 +54,10 @@ def test_an_unknown_metric_is_shown_wherever_metrics_are(tmp_path):
         assert "reward" in report
         assert "0.625" in report
     assert state.summary()["rounds"][1]["metrics"]["reward"] == pytest.approx(0.625)
+
+
+def test_the_engines_own_metrics_of_a_step_are_kept_out_of_tables():
+    assert others(["loss", "loss_think", "lr", "grad_norm", "seconds", "tokens_per_s", "think_tokens"]) == []
 
 
 def test_an_unknown_loss_gets_a_curve_and_so_does_a_total_without_parts(tmp_path):

@@ -125,6 +125,18 @@ def test_a_pattern_without_wildcards_is_a_part_and_no_pattern():
     assert not matches(event, "t1")
 
 
+def test_the_log_says_where_a_round_goes_and_who_refused_its_weights():
+    state = started(
+        ev.TasksRead(refused=2),
+        ev.RoundMessage(round=1, node="trainer", outcome="candidate", target="evaluator"),
+        ev.WeightsRefused(round=1, node="approval", reason="the answers got longer"),
+    )
+    said = text_of(page_of("log", state, ViewState(), 100, 12))
+    assert "all tasks were read, 2 records refused" in said
+    assert "round 1: trainer candidate → evaluator" in said
+    assert "round 1: approval refused the weights: the answers got longer" in said
+
+
 def test_rounds_are_walked_among_those_the_log_speaks_of():
     state = started(*(judged("s", "cot", "pass", k=k) for k in (1, 2, 5)), ev.PhaseStarted(round=5, phase="sample"))
     view, seen = ViewState(), []

@@ -27,6 +27,7 @@ HINTS = {
     "alpha": MetricHint("alpha", "{:.2f}", listed=False),
     "lr": MetricHint("lr", "{:.1e}", listed=False),
     "grad_norm": MetricHint("grad norm", "{:.2f}", listed=False),
+    "seconds": MetricHint("seconds", "{:.2f}", listed=False),
     "tokens_per_s": MetricHint("tokens/s", "{:,.0f}", listed=False),
     "seconds": MetricHint("seconds", "{:.2f}", listed=False),
 }

@@ -172,10 +172,11 @@ class JudgeUsage(Event, frozen=True):
 class OptimizerStep(Event, frozen=True):
     """One optimiser step and its metrics, under the names that the objective gives them.
 
-    SRML gives `loss`, `loss_think`, `loss_result` (means in nats per token), `alpha`, `lr`, `grad_norm`,
-    `tokens_per_s`, `think_tokens` and `result_tokens`; a metric is absent where the batch had none. Readers rely on
-    two conventions, not on names: what begins with `loss` is a loss, and what ends with `_tokens` is a count, by which
-    the mean of the metric `loss_<x>` over several steps is weighted where it is called `<x>_tokens`.
+    SRML gives `loss`, `loss_think`, `loss_result` (means in nats per token), `alpha`, `think_tokens` and
+    `result_tokens`, and the engine adds `lr`, `grad_norm`, `seconds` and `tokens_per_s`; a metric is absent where the
+    batch had none. Readers rely on two conventions, not on names: what begins with `loss` is a loss, and what ends with
+    `_tokens` is a count, by which the mean of the metric `loss_<x>` over several steps is weighted where it is called
+    `<x>_tokens`.
     `groups` splits metrics by a property of the samples: `groups["origin"]["sampled"]["loss_think"]`.
     """
 

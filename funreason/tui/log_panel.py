@@ -44,6 +44,8 @@ def sentence(event: ev.AnyEvent) -> Span:
             )
         case ev.TaskRefused():
             return (f"no task, {event.reason}: {event.where} {event.message}", "warn")
+        case ev.TasksRead():
+            return (f"all tasks were read, {event.refused} records refused", "dim")
         case ev.LogMessage():
             sign = {"warning": "! ", "error": "✗ "}.get(event.level, "")
             return (sign + event.text, {"warning": "warn", "error": "bad"}.get(event.level, "plain"))
@@ -68,6 +70,11 @@ def sentence(event: ev.AnyEvent) -> Span:
             o = event.overall
             was, now = percent(share_of(o.old, o.total)), percent(share_of(o.new, o.total))
             return (f"{sign} gate: {event.decision}, {was} → {now}. {event.reason}", role)
+        case ev.RoundMessage():
+            reason = f": {event.reason}" if event.reason else ""
+            return (f"round {event.round}: {event.node} {event.outcome} → {event.target}{reason}", "dim")
+        case ev.WeightsRefused():
+            return (f"round {event.round}: {event.node} refused the weights: {event.reason}", "bad")
         case ev.EndpointUsage():
             trouble = f", {event.retries} sent again, {event.failed} given up" if event.retries + event.failed else ""
             text = f"{event.node}: {event.requests:,} requests to endpoints, {event.tokens:,} tokens{trouble}"
