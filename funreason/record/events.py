@@ -25,8 +25,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", t
 class RunStarted(Event, frozen=True):
     """A run was started, or `resumed`.
 
-    `edges` and `round_edges` are (source, outcome, target) of its graph. `last_heartbeat_at` is the last sign of life of
-    the process before, in seconds since the epoch: a killed one could not log when it ended.
+    `edges` and `round_edges` are (source, outcome, target) of its graph. `last_heartbeat_at` is the last sign of life
+    of the process before, in seconds since the epoch: a killed one could not log when it ended.
     """
 
     run: str
