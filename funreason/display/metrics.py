@@ -29,7 +29,6 @@ HINTS = {
     "grad_norm": MetricHint("grad norm", "{:.2f}", listed=False),
     "seconds": MetricHint("seconds", "{:.2f}", listed=False),
     "tokens_per_s": MetricHint("tokens/s", "{:,.0f}", listed=False),
-    "seconds": MetricHint("seconds", "{:.2f}", listed=False),
 }
 
 
