@@ -43,8 +43,8 @@ def works_of(threads: int) -> dict[str, Callable[[], object]]:
     from funreason.agents.references import usable_references
     from funreason.config import Update
     from funreason.data.toolbox import generate
-    from funreason.policies.factory import model_path
     from funreason.objectives import Example
+    from funreason.policies.factory import model_path
     from funreason.policies.huggingface.sampler import HuggingFaceSampler
     from funreason.policies.model_files import load_model, load_tokenizer
     from funreason.policies.policy import Policy

@@ -13,11 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from funreason.agents.judges.canaries import CanarySet
-from funreason.agents.judges.canary_check import CanaryCheck, JudgeFailedCanaries, beside
-from funreason.agents.judges.perturbations import FAULTS
+from funreason.agents.judges.canaries import FAULTS, CanarySet
+from funreason.agents.judges.canary_check import CanaryCheck, JudgeFailedCanaries, SelfAgreement, beside
 from funreason.agents.judges.registry import judges
-from funreason.agents.judges.self_agreement import SelfAgreement
 from funreason.cli.refine import run_refine
 from funreason.config import AgentEntry, Canaries, Config, Fcdr
 from funreason.data.toolbox import generate

@@ -1,12 +1,17 @@
-"""Checks the judges on canaries before each round and stops the round when one errs too often.
+"""Checks the judges: on canaries before each round, and by asking about some samples twice.
 
 The round's judges are called directly, not over the bus, so no canary can end up among the samples. Every canary and
-the verdict on it are written to the round's `canaries.jsonl`.
+the verdict on it are written to the round's `canaries.jsonl`. The round stops when a judge errs too often.
+
+`SelfAgreement` measures how often a judge agrees with itself. The first answer counts, the second is only compared. A
+judge with a cache must have a method `judge_uncached`, which bypasses it. Which samples are judged twice depends only
+on the seed, the node, the sample and its attempt.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -17,15 +22,60 @@ from typing import Any, NamedTuple, TypeVar
 
 from funreason.agents.judges.canaries import Canary, CanarySet
 from funreason.agents.judges.rules.verdicts import word_of
-from funreason.agents.judges.self_agreement import SelfAgreement
 from funreason.bus.agent import ERROR
 from funreason.bus.routing import evidence
 from funreason.config import OWN_TASKS, TOOLBOX, Canaries, Config, References
-from funreason.record.events import CanaryResult, Event, LogMessage
+from funreason.record.events import CanaryResult, Event, LogMessage, SelfAgreementChecked
 from funreason.record.sample_files import SampleFiles
 from funreason.sources.tasks import can_be_scored, references
 from funreason.stop import StopRequest
 from funreason.types import Outcome, Sample, Task, Verdict
+
+Agent = Callable[[Any], Awaitable[Any]]
+
+
+class SelfAgreement:
+    """The agent of `node`, asked a second time about a `share` of its samples."""
+
+    def __init__(
+        self, node: str, agent: Agent, share: float, seed: int, write: Callable[[SelfAgreementChecked], object]
+    ) -> None:
+        self.node = node
+        self.agent = agent
+        self.again: Agent = getattr(agent, "judge_uncached", agent)
+        self.share = share
+        self.seed = seed
+        self.write = write
+
+    async def __call__(self, sample: Sample) -> Any:
+        """The agent's first answer."""
+        answer = await self.agent(sample)
+        if self._chosen(sample):
+            self.write(
+                SelfAgreementChecked(
+                    round=sample.round,
+                    sample=sample.id,
+                    attempt=sample.attempt,
+                    node=self.node,
+                    first=word_of(answer),
+                    second=await self._second(sample),
+                )
+            )
+        return answer
+
+    def _chosen(self, sample: Sample) -> bool:
+        name = f"{self.seed}/{self.node}/{sample.id}/{sample.attempt}"
+        draw = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest())
+        return draw < self.share * 2**32
+
+    async def _second(self, sample: Sample) -> str:
+        try:
+            return word_of(await self.again(sample))
+        except Exception as error:
+            if getattr(error, "stops_run", False):
+                raise
+            return ERROR  # recorded in the event; the first answer counts, so a failure here does not affect the sample
+
 
 CANARIES = "canaries"
 LEAST = 10

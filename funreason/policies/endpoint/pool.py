@@ -21,7 +21,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.stop import stop_base
 from tenacity.wait import wait_exponential, wait_random_exponential
 
-from funreason.config.address import Address
+from funreason.config.models import Address
 from funreason.policies.endpoint.budget import SharedBudget, SpendMeter
 from funreason.policies.endpoint.server import Server
 from funreason.policies.endpoint.wire import ApiResponse, EndpointGone, RetryableError, estimated

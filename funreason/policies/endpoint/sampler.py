@@ -1,4 +1,4 @@
-"""Samples from OpenAI-compatible servers.
+"""Samples and chat replies from OpenAI-compatible servers.
 
 The model is not the one that learns: its name is the weights id, and its weights cannot be replaced. Rendered prompts
 go to /completions, dialogues to /chat/completions, where the server's own template renders them. Answers are paid for:
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.errors import ModelError
 from funreason.policies.endpoint.pool import EndpointPool
 from funreason.policies.endpoint.wire import ApiResponse, PromptTooLong
-from funreason.policies.protocol import ChatError, Completion, Request
+from funreason.policies.protocol import ChatError, Completion, Reply, Request
 
 MOST_SEED = 2**31 - 1
 Place = int
@@ -211,3 +211,48 @@ def _prompt_key(request: Request) -> bytes:
 
 def _draw_key(request: Request) -> bytes:
     return hashlib.blake2b(msgspec.json.encode(request), digest_size=16).digest()
+
+
+SCHEMA_NAME = "reply"
+
+
+class EndpointChat:
+    """A ChatModel over an open pool."""
+
+    def __init__(self, pool: EndpointPool) -> None:
+        self.pool = pool
+
+    @property
+    def name(self) -> str:
+        """Which model answers."""
+        return self.pool.name
+
+    @property
+    def weights_id(self) -> str:
+        """The model as its server names it."""
+        return f"endpoint:{self.pool.name}"
+
+    @property
+    def supports_json_schema(self) -> bool:
+        """Whether replies follow a JSON schema."""
+        return self.pool.supports_json_schema
+
+    async def reply(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        temperature: float,
+        max_tokens: int,
+        schema: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> Reply:
+        """One reply; raises as `EndpointPool.post` does."""
+        body: dict[str, Any] = {"messages": messages, "temperature": temperature, "max_tokens": max_tokens}
+        if seed is not None:
+            body["seed"] = seed
+        if schema is not None and self.supports_json_schema:
+            body["response_format"] = {"type": "json_schema", "json_schema": {"name": SCHEMA_NAME, "schema": schema}}
+        answer = await self.pool.post("/chat/completions", body)
+        first = answer.choices[0]
+        asked = answer.usage.prompt_tokens if answer.usage else 0
+        return Reply(first.written(), asked + answer.written_tokens, first.truncated)

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from funreason.config.address import Address
+from funreason.config.models import Address
 from funreason.policies.endpoint.wire import (
     EndpointGone,
     HttpResponse,

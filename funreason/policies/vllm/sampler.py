@@ -21,8 +21,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from funreason.errors import BrokenWeights, ModelError
 from funreason.policies.huggingface.decoding import row_key
 from funreason.policies.model_files import load_model, require_same_vocabulary, save_model
+from funreason.policies.prompts import Context, end_ids, known_ids, require_distribution
 from funreason.policies.protocol import Completion, Request, Sync
-from funreason.policies.tokens import Context, end_ids, known_ids, require_distribution
 from funreason.policies.vllm.engine import EngineSettings, start_engine
 from funreason.policies.weight_sync_check import (
     NEW_TOKENS,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from funreason.agents.judges.llm.reply import Ruling
+from funreason.agents.judges.llm.prompt import Ruling
 
 EVERY = 64
 """Rulings added or used between two writes."""

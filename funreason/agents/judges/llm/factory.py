@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from funreason.agents.judges.hybrid import DECIDABLE
 from funreason.agents.judges.llm.cache import VerdictCache, default_path
+from funreason.agents.judges.llm.judge import DECIDABLE
 from funreason.agents.judges.llm.panel import Panel
 from funreason.config import Config, ConfigError, Endpoint, Fcdr, LlmJudges
 from funreason.policies.endpoint.budget import SharedBudget
@@ -140,7 +140,7 @@ def _served(settings: LlmJudges, budget: SharedBudget) -> list[ChatModel]:
     pools = [endpoint_pool(each, budget) for each in by_model.values()]
     if not pools:
         return []
-    from funreason.policies.endpoint.chat import EndpointChat
+    from funreason.policies.endpoint.sampler import EndpointChat
 
     return [EndpointChat(pool) for pool in pools]
 

@@ -15,8 +15,18 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from funreason.agents.judges.llm.cache import Key, VerdictCache
-from funreason.agents.judges.llm.prompt import REWRITING, JudgeInput, digest, messages, question
-from funreason.agents.judges.llm.reply import Ruling, Unreadable, read_json, read_tagged, schema
+from funreason.agents.judges.llm.prompt import (
+    REWRITING,
+    JudgeInput,
+    Ruling,
+    Unreadable,
+    digest,
+    messages,
+    question,
+    read_json,
+    read_tagged,
+    schema,
+)
 from funreason.config import LlmJudges
 from funreason.policies.protocol import ChatError, ChatModel, Reply
 from funreason.record.events import JudgeUsage
