@@ -26,7 +26,7 @@ from funreason.record.log import LogReader
 from funreason.record.sample_files import ENDS, SampleFiles
 from funreason.record.state import State
 from funreason.stop import Interrupted, StopRequest
-from funreason.tui.failures import health_page
+from funreason.tui.flow import health_page
 from funreason.tui.view_state import ViewState
 from funreason.types import Sample, Task, Verdict
 

@@ -14,7 +14,7 @@ from funreason.record import events as ev
 from funreason.record.events import decode_event
 from funreason.record.log import LogReader
 from funreason.record.state import State
-from funreason.trackers.sending import Points
+from funreason.trackers import Points
 from funreason.tui.header import HeaderContext, header
 from funreason.tui.pages import page_of
 from funreason.tui.view_state import ViewState

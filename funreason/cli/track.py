@@ -16,8 +16,7 @@ from rich.console import Console
 from funreason.cli import terminal
 from funreason.cli.app import RUNS, RunDir, RunName
 from funreason.record.folder import RunFolder, open_run, read_settings
-from funreason.trackers.adapters import KNOWN, open_tracker
-from funreason.trackers.sending import TrackerError, send
+from funreason.trackers import KNOWN, TrackerError, open_tracker, send
 
 WAIT_S = 60.0
 """How long a finished run waits for its trackers to send what is left."""

@@ -17,8 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from funreason.display.figures import PHASES, phase_name, phases_now
-from funreason.display.metrics import curves, formatted, hint, others
+from funreason.display.figures import PHASES, curves, formatted, hint, others, phase_name, phases_now
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
 from funreason.record.plain import plain

@@ -15,8 +15,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from funreason.display.figures import SINKS, duration, pass_rate, percent, share_of
-from funreason.display.metrics import curves, formatted, hint, others
+from funreason.display.figures import SINKS, curves, duration, formatted, hint, others, pass_rate, percent, share_of
 from funreason.display.spans import clean
 from funreason.record.folder import RunFolder
 from funreason.record.state import RoundState, State

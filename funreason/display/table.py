@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from funreason.display.metrics import curves, formatted, hint, others
+from funreason.display.figures import curves, formatted, hint, others
 from funreason.record.events import GateDecided, Score
 from funreason.record.plain import plain
 from funreason.record.rounds import JudgeHealth

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from funreason.display.figures import number
-from funreason.display.metrics import curves, formatted, hint, others
+from funreason.display.figures import curves, formatted, hint, number, others
 from funreason.display.spans import Line, Page, line, said
 from funreason.record.events import OptimizerStep
 from funreason.record.state import RoundState, State
