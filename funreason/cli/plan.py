@@ -12,8 +12,8 @@ from funreason.cli import terminal
 from funreason.cli.app import ConfigName, Setting
 from funreason.cli.config import read_config
 from funreason.config import Config, ConfigError
-from funreason.plan.advice import Assumed, Hardware, Plan
 from funreason.plan.cost_model import CHIPS, PARTS, ReachedSpeed
+from funreason.plan.planning import Assumed, Hardware, Plan
 from funreason.plan.planning import plan as make_plan
 
 FITS, DOES_NOT = 0, 1
