@@ -64,28 +64,22 @@ class Points:
             self._steps = max(self._steps, before + event.step)
             yield Point("step", before + event.step, event.at, {f"update/{k}": v for k, v in event.metrics.items()})
         elif isinstance(event, GateDecided):
-            yield Point("round", event.round, event.at, _gate(event))
+            values = {"gate/promoted": float(event.decision == "promote")}
+            for name, score in [("all", event.overall), *event.by_slice.items(), *event.by_category.items()]:
+                if score.total:
+                    values[f"gate/{name}/old"] = 100 * score.old / score.total
+                    values[f"gate/{name}/new"] = 100 * score.new / score.total
+                    values[f"gate/{name}/new_low"], values[f"gate/{name}/new_high"] = 100 * score.low, 100 * score.high
+            yield Point("round", event.round, event.at, values)
         elif isinstance(event, RoundEnded):
-            yield Point("round", event.round, event.at, self._round(event.round))
-
-    def _round(self, k: int) -> dict[str, float]:
-        r = self.state.at_round(k)
-        rates = {f"pass_rate/{name}": node.pass_rate for name, node in r.nodes.items()}
-        losses = {f"round/{name}": r.mean(name) for name in r.metric_names() if name.startswith("loss")}
-        values = {name: value for name, value in {**rates, **losses}.items() if value is not None}
-        values |= {f"samples/{fate}": float(count) for fate, count in r.fates.items()}
-        values |= {f"origin/{origin}": float(count) for origin, count in r.origins.items()}
-        return values | {f"seconds/{phase}": seconds for phase, seconds in r.seconds.items()}
-
-
-def _gate(event: GateDecided) -> dict[str, float]:
-    values = {"gate/promoted": float(event.decision == "promote")}
-    for name, score in [("all", event.overall), *event.by_slice.items(), *event.by_category.items()]:
-        if score.total:
-            values[f"gate/{name}/old"] = 100 * score.old / score.total
-            values[f"gate/{name}/new"] = 100 * score.new / score.total
-            values[f"gate/{name}/new_low"], values[f"gate/{name}/new_high"] = 100 * score.low, 100 * score.high
-    return values
+            r = self.state.at_round(event.round)
+            rates = {f"pass_rate/{name}": node.pass_rate for name, node in r.nodes.items()}
+            losses = {f"round/{name}": r.mean(name) for name in r.metric_names() if name.startswith("loss")}
+            values = {name: value for name, value in {**rates, **losses}.items() if value is not None}
+            values |= {f"samples/{fate}": float(count) for fate, count in r.fates.items()}
+            values |= {f"origin/{origin}": float(count) for origin, count in r.origins.items()}
+            values |= {f"seconds/{phase}": seconds for phase, seconds in r.seconds.items()}
+            yield Point("round", event.round, event.at, values)
 
 
 def send(run: RunFolder, tracker: Tracker, *, follow: bool, pid: int | None = None) -> int:

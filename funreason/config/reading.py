@@ -7,7 +7,7 @@ would silently take the last one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -166,8 +166,13 @@ def _changed(data: dict[str, Any], changes: dict[str, Any], file: str) -> Config
         return Config.model_validate(changed)
     except ValidationError as error:
         own = _faults(data)
-        faults = [(_source(e, changes, own, file), e) for e in error.errors()]
-        lines = [f"{source}: {line}" for source, fault in faults for line in _sentences(fault)]
+        lines = []
+        for fault in error.errors():
+            key = ".".join(str(part) for part in fault["loc"])
+            changed_here = any(f"{key}.".startswith(f"{change}.") for change in changes)
+            # In the file, unless its key was changed or is only wrong because of a change.
+            source = COMMAND_LINE if changed_here or (fault["loc"], fault["type"]) not in own else file
+            lines += [f"{source}: {line}" for line in _sentences(fault)]
         raise ConfigError("\n".join(lines)) from error
 
 
@@ -238,13 +243,6 @@ def _faults(data: dict[str, Any]) -> set[tuple[tuple[Any, ...], str]]:
     return set()
 
 
-def _source(error: Any, changes: Collection[str], own: Container[Any], file: str) -> str:
-    """Where a mistake was made: in the file, unless its key was changed or is only wrong because of a change."""
-    key = ".".join(str(part) for part in error["loc"])
-    changed = any(f"{key}.".startswith(f"{change}.") for change in changes)
-    return COMMAND_LINE if changed or (error["loc"], error["type"]) not in own else file
-
-
 def _set(data: dict[str, Any], key: str, value: Any) -> None:
     *path, last = key.split(".")
     for part in path:
@@ -271,20 +269,16 @@ def _sentences(error: Any) -> Iterator[str]:
         for old, new in renamed_inside(named, error["input"]):
             yield f"unknown key {old}: it is called {new} now."
     else:
-        known = _known_keys(error["loc"][:-1])
+        section: type[Section] = Config
+        for part in error["loc"][:-1]:
+            field = section.model_fields.get(str(part))
+            if field is None:
+                continue  # a list index or the key of a mapping: stay with its item type
+            section = _section_of(field.annotation) or section
+        known = list(section.model_fields)
         best = process.extractOne(str(error["loc"][-1]), known)
         nearest = f" Did you mean {best[0]}?" if best and best[1] >= 55 else ""
         yield f"unknown key {key}.{nearest} Known here: {', '.join(known)}."
-
-
-def _known_keys(path: tuple[Any, ...]) -> list[str]:
-    section: type[Section] = Config
-    for part in path:
-        field = section.model_fields.get(str(part))
-        if field is None:
-            continue  # a list index or the key of a mapping: stay with its item type
-        section = _section_of(field.annotation) or section
-    return list(section.model_fields)
 
 
 def _section_of(annotation: Any) -> type[Section] | None:

@@ -55,8 +55,6 @@ def prompt_text(
     `variables` are passed to the template, such as `enable_thinking` or `date_string`. Raises ModelError when
     the tokenizer has no chat template or its template fails on these messages.
     """
-    if style not in _STYLES:
-        raise ModelError(f"prompt style is {style!r}; use 'native' (the template's own tools) or 'text'.")
     messages, where = conversation(task, turns, tags), f"task {task.id}"
     return dialogue_text(messages, task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables)
 
@@ -82,6 +80,9 @@ def dialogue_text(
     The style `plain` is for messages that say everything: the template is given no tools.
     Raises ModelError as `prompt_text` does.
     """
+    # jinja2 arrives with transformers; this module is free of both until a prompt is rendered.
+    from jinja2 import TemplateError
+
     require_chat_template(tokenizer)
     shown = dialogue_of(messages, tools, style=style, tags=tags, variables=variables)
     offered: Any = shown.tools
@@ -89,7 +90,7 @@ def dialogue_text(
         rendered = tokenizer.apply_chat_template(
             shown.messages, tools=offered, add_generation_prompt=True, tokenize=False, **variables
         )
-    except (TypeError, ValueError, _template_error()) as error:
+    except (TypeError, ValueError, TemplateError) as error:
         raise ModelError(
             f"{where}: the chat template of {tokenizer.name_or_path!r} refused the {style} prompt: {error}. "
             "Use the other prompt style, or fix the template."
@@ -118,7 +119,18 @@ def dialogue_of(
     variables: Mapping[str, Any] = NO_VARIABLES,
 ) -> Dialogue:
     """A dialogue with normalised `tools` in one of the styles of `dialogue_text`."""
-    return Dialogue(*_STYLES[style](list(messages), tools, tags), dict(variables))
+    shown, offered = list(messages), None
+    if style == "native":
+        offered = [{"type": "function", "function": tool} for tool in tools]
+    elif style == "text":
+        said = TEXT_INSTRUCTION.replace("{open}", tags[0]).replace("{close}", tags[1])
+        system = said + "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
+        if shown and shown[0]["role"] == "system":
+            system = f"{system}\n\n{shown.pop(0)['content']}"
+        shown.insert(0, {"role": "system", "content": system})
+    elif style != "plain":
+        raise ModelError(f"prompt style is {style!r}; use 'native' (the template's own tools) or 'text'.")
+    return Dialogue(shown, offered, dict(variables))
 
 
 def opens_thinking(prompt: str, tags: Tags = THINK_TAGS) -> bool:
@@ -144,32 +156,6 @@ def require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
             f"the tokenizer of {tokenizer.name_or_path!r} has no chat template, so no prompt can be made. "
             "Use an instruction-tuned model, or put a chat_template.jinja beside its tokenizer.json."
         )
-
-
-def _native(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:
-    return messages, [{"type": "function", "function": tool} for tool in tools]
-
-
-def _text(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:
-    said = TEXT_INSTRUCTION.replace("{open}", tags[0]).replace("{close}", tags[1])
-    system = said + "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
-    if messages and messages[0]["role"] == "system":
-        system, messages = f"{system}\n\n{messages[0]['content']}", messages[1:]
-    return [{"role": "system", "content": system}, *messages], None
-
-
-def _plain(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:
-    return messages, None
-
-
-_STYLES = {"native": _native, "text": _text, "plain": _plain}
-
-
-def _template_error() -> type[Exception]:
-    # jinja2 arrives with transformers; asking here keeps this module free of both until a prompt is rendered.
-    from jinja2 import TemplateError
-
-    return TemplateError
 
 
 SAID = "what the assistant said"
@@ -225,17 +211,16 @@ class Context(NamedTuple):
         """The prompts' token ids. ModelError names the first request that cannot be used."""
         encoded = self._ids([request.prompt for request in requests])
         for request, ids in zip(requests, encoded, strict=True):
-            self._require_usable(request, ids)
+            if not ids or request.n < 0:
+                raise ModelError(
+                    f"request {request.id}: {len(ids)} prompt tokens, n = {request.n}; neither may be that."
+                )
+            if len(ids) > self.longest_prompt:
+                raise ModelError(
+                    f"request {request.id}: the prompt has {len(ids)} tokens; at most {self.longest_prompt} leave room "
+                    f"for {self.max_new_tokens} new ones. Ask too_long() first, or lower max_new_tokens."
+                )
         return encoded
-
-    def _require_usable(self, request: Request, ids: list[int]) -> None:
-        if not ids or request.n < 0:
-            raise ModelError(f"request {request.id}: {len(ids)} prompt tokens, n = {request.n}; neither may be that.")
-        if len(ids) > self.longest_prompt:
-            raise ModelError(
-                f"request {request.id}: the prompt has {len(ids)} tokens; at most {self.longest_prompt} leave room "
-                f"for {self.max_new_tokens} new ones. Ask too_long() first, or lower max_new_tokens."
-            )
 
     def _ids(self, prompts: list[str]) -> list[list[int]]:
         if not prompts:

@@ -37,7 +37,10 @@ def gate_page(state: State, view: ViewState, width: int) -> Page:
     rows = [(f"round:{k}", _gate_cells(_name(k), gate.overall, decision(gate.decision), roomy)) for k, gate in gated]
     gate = latest[1]
     parts = [*gate.by_slice.items(), *((f" {name}", score) for name, score in gate.by_category.items())]
-    rows += [(f"part:{name}", _gate_cells(name, score, _p(score, roomy), roomy)) for name, score in parts]
+    for name, score in parts:
+        won = f"+{score.gained} −{score.lost}"
+        last = (f"{won} p {score.p:.3f}" if roomy else won, "dim")
+        rows.append((f"part:{name}", _gate_cells(name, score, last, roomy)))
     columns = (
         Column("", 0),
         Column("old", 5, right=True),
@@ -63,11 +66,6 @@ def _gate_cells(name: str, score: Score, last: str | Span, roomy: bool) -> list[
     ]
 
 
-def _p(score: Score, roomy: bool) -> Span:
-    won = f"+{score.gained} −{score.lost}"
-    return (f"{won} p {score.p:.3f}" if roomy else won, "dim")
-
-
 def _name(k: int) -> str:
     return "start" if k == 0 else f"round {k}"
 
@@ -89,7 +87,16 @@ def compare_page(state: State, view: ViewState, width: int) -> Page:
     if other is None:
         return said("compare", nothing, width)
     rows: list[tuple[str, list[str | Span]]] = []
-    for name, (a, b), kind in _lines(state, here, other):
+    nodes = [n for n in dict.fromkeys([*state.nodes, *here.nodes, *other.nodes]) if n not in SINKS]
+    found = [(f"pass % {n}", (pass_rate(here, n), pass_rate(other, n)), "share") for n in nodes]
+    ends = ("kept", "text", "dropped", "dead")
+    found += [(f"end % {e}", (_ended(here, e), _ended(other, e)), "share") for e in ends]
+    metrics = [*here.metric_names(), *other.metric_names()]
+    found += [(hint(m).label, (here.mean(m), other.mean(m)), "metric") for m in (*curves(metrics), *others(metrics))]
+    gates = [r.gate for r in (here, other) if r.gate]
+    gated = ["all", *dict.fromkeys(name for gate in gates for name in gate.by_category)] if gates else []
+    found += [(f"gate % {name}", (_accuracy(here, name), _accuracy(other, name)), "share") for name in gated]
+    for name, (a, b), kind in [entry for entry in found if entry[1] != (None, None)]:
         if kind == "share":
             rows.append((name, [name, percent(a), percent(b), points(a, b)]))
         else:
@@ -99,19 +106,6 @@ def compare_page(state: State, view: ViewState, width: int) -> Page:
     wide = max(8, min(22, (width - 24) // 2))
     columns = (Column("", 0), Column(names[0], wide, True), Column(names[1], wide, True), Column("diff", 8, True))
     return table(f"compare · {names[0]} with {names[1]}", columns, rows, width)
-
-
-def _lines(state: State, a: RoundState, b: RoundState) -> list[tuple[str, Pair, str]]:
-    nodes = [n for n in dict.fromkeys([*state.nodes, *a.nodes, *b.nodes]) if n not in SINKS]
-    found = [(f"pass % {n}", (pass_rate(a, n), pass_rate(b, n)), "share") for n in nodes]
-    ends = ("kept", "text", "dropped", "dead")
-    found += [(f"end % {e}", (_ended(a, e), _ended(b, e)), "share") for e in ends]
-    metrics = [*a.metric_names(), *b.metric_names()]
-    found += [(hint(m).label, (a.mean(m), b.mean(m)), "metric") for m in (*curves(metrics), *others(metrics))]
-    gates = [r.gate for r in (a, b) if r.gate]
-    gated = ["all", *dict.fromkeys(name for gate in gates for name in gate.by_category)] if gates else []
-    found += [(f"gate % {name}", (_accuracy(a, name), _accuracy(b, name)), "share") for name in gated]
-    return [entry for entry in found if entry[1] != (None, None)]
 
 
 def _ended(r: RoundState, fate: str) -> float | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from funreason.display.figures import (
     NONE,
     SINKS,
@@ -133,34 +131,27 @@ def health_page(state: State, view: ViewState, width: int) -> Page:
     names = [n for n in (*state.nodes, *judging) if n in judging or n in r.health]
     if not names:
         return said(title, "No judge has answered in this round yet.", width)
-    columns = [c for c in HEALTH if c.name in _shown(r, width)]
+    shown = WORK if not r.health else NARROW if width < WIDE else [column.name for column in HEALTH]
+    columns = [c for c in HEALTH if c.name in shown]
     rows = []
     for n in dict.fromkeys(names):
-        cells = _health_cells(n, r.nodes.get(n) or NodeCount(), r.health.get(n) or JudgeHealth())
+        node = r.nodes.get(n) or NodeCount()
+        health = r.health.get(n) or JudgeHealth()
+        errors = node.outcomes["error"] + health.errors
+        cells = {
+            "judge": n,
+            "n": count(node.answered),
+            "err": (f"! {errors}", "bad") if errors else ("0", "dim"),
+            "err %": percent(share_of(node.outcomes["error"], node.answered)),
+            "f.pass": _wrong(health.false_pass),
+            "f.drop": _wrong(health.false_drop),
+            "same%": percent(health.agreement),
+            "ms": milliseconds(node.busy_us / node.answered if node.answered else None),
+        }
         rows.append((f"node:{n}", [cells[column.name] for column in columns]))
     page = table(title, columns, rows, width)
     note = "f.: false on canaries, %; same: asked twice" if r.health else "canaries, agreement: none in this log"
     return page._replace(head=(line((note, "dim")), *page.head))
-
-
-def _shown(r: RoundState, width: int) -> Sequence[str]:
-    if not r.health:
-        return WORK
-    return NARROW if width < WIDE else [column.name for column in HEALTH]
-
-
-def _health_cells(name: str, node: NodeCount, health: JudgeHealth) -> dict[str, str | Span]:
-    errors = node.outcomes["error"] + health.errors
-    return {
-        "judge": name,
-        "n": count(node.answered),
-        "err": (f"! {errors}", "bad") if errors else ("0", "dim"),
-        "err %": percent(share_of(node.outcomes["error"], node.answered)),
-        "f.pass": _wrong(health.false_pass),
-        "f.drop": _wrong(health.false_drop),
-        "same%": percent(health.agreement),
-        "ms": milliseconds(node.busy_us / node.answered if node.answered else None),
-    }
 
 
 def _wrong(share: float | None) -> Span:

@@ -96,7 +96,6 @@ class HeaderContext(NamedTuple):
 
 def header(state: State, name: str, v: HeaderContext) -> tuple[Line, Line]:
     """Two lines: state of the run, then speed, time and host."""
-    r = state.rounds.get(state.round) or RoundState()
     where = f"round {state.round}/{state.rounds_planned}" if state.round else "start"
     phases = [
         phase_name(state, p) + _progress(state.rounds.get(p.round) or RoundState(), p.phase) for p in phases_now(state)
@@ -106,7 +105,15 @@ def header(state: State, name: str, v: HeaderContext) -> tuple[Line, Line]:
     first += ["   ", status_of(state, v)]
     first += [("  ‖ view held", "warn")] if v.held else []
     first += [(f"  ! {v.unknown} lines of a kind this version does not know", "warn")] if v.unknown else []
-    return line(*first), line((" ", "plain"), (" · ".join(_facts(state, r, v)), "dim"))
+    end = v.now if running(state, v) else state.last_at
+    facts = [f"elapsed {duration(state.elapsed_s(end))}"] if state.started_at else []
+    left = remaining(state, v.now) if running(state, v) else None
+    facts += [f"ETA {duration(left)}"] if left is not None else []
+    facts += [f"{v.per_s:,.1f} samples/s"] if v.per_s else []
+    facts += [f"weights {state.weights}"] if state.weights else []
+    facts += [v.host] if v.host else []
+    facts += ["read-only: no control socket"] if v.control is False and running(state, v) else []
+    return line(*first), line((" ", "plain"), (" · ".join(facts), "dim"))
 
 
 def status_of(state: State, v: HeaderContext) -> Span:
@@ -126,18 +133,6 @@ def status_of(state: State, v: HeaderContext) -> Span:
         sign, role = ENDED[status]
         return (f"{sign} {status.upper()}", role)
     return ("‖ PAUSED", "warn") if state.paused else ("● RUNNING", "good")
-
-
-def _facts(state: State, r: RoundState, v: HeaderContext) -> list[str]:
-    end = v.now if running(state, v) else state.last_at
-    facts = [f"elapsed {duration(state.elapsed_s(end))}"] if state.started_at else []
-    left = remaining(state, v.now) if running(state, v) else None
-    facts += [f"ETA {duration(left)}"] if left is not None else []
-    facts += [f"{v.per_s:,.1f} samples/s"] if v.per_s else []
-    facts += [f"weights {state.weights}"] if state.weights else []
-    facts += [v.host] if v.host else []
-    facts += ["read-only: no control socket"] if v.control is False and running(state, v) else []
-    return facts
 
 
 def running(state: State, v: HeaderContext) -> bool:

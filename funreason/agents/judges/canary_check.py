@@ -50,7 +50,9 @@ class SelfAgreement:
     async def __call__(self, sample: Sample) -> Any:
         """The agent's first answer."""
         answer = await self.agent(sample)
-        if self._chosen(sample):
+        name = f"{self.seed}/{self.node}/{sample.id}/{sample.attempt}"
+        draw = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest())
+        if draw < self.share * 2**32:
             self.write(
                 SelfAgreementChecked(
                     round=sample.round,
@@ -62,11 +64,6 @@ class SelfAgreement:
                 )
             )
         return answer
-
-    def _chosen(self, sample: Sample) -> bool:
-        name = f"{self.seed}/{self.node}/{sample.id}/{sample.attempt}"
-        draw = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest())
-        return draw < self.share * 2**32
 
     async def _second(self, sample: Sample) -> str:
         try:
@@ -129,35 +126,47 @@ class CanaryCheck:
         canaries = CanarySet(await self._tasks(tasks, SPARE * count, k), self.config.seed, k)
         texts.delete(CANARIES)  # left by an interrupted attempt
         turns = asyncio.Semaphore(self.config.fcdr.samples_at_once)
-        heard = await _all(self._asked(*each, canaries, count, turns) for each in judges.items())
+        answers = await _all(self._asked(*each, canaries, count, turns) for each in judges.items())
         self.stop.check()
-        told = []
-        for node, said in zip(judges, heard, strict=True):
+        results: list[CanaryResult] = []
+        for node, said in zip(judges, answers, strict=True):
             for each in said:
                 texts.append(CANARIES, each.canary.sample.judged(each.verdict))
-            told.append(_examined(k, node, said))
-        for event in told:
+            counted = [(each.canary, each.verdict.outcome) for each in said if each.verdict.outcome != Outcome.ERROR]
+            wrong = [canary for canary, outcome in counted if canary.misjudged(outcome)]
+            missed = Counter(canary.fault for canary in wrong if canary.bad)
+            bad = sum(canary.bad for canary, _ in counted)
+            results.append(
+                CanaryResult(
+                    round=k,
+                    node=node,
+                    bad=bad,
+                    passed=missed.total(),
+                    good=len(counted) - bad,
+                    dropped=len(wrong) - missed.total(),
+                    errors=len(said) - len(counted),
+                    missed=dict(missed),
+                )
+            )
+        for event in results:
             self.write(event)
-        for event in told:
+        for event in results:
             require_fit(event, settings, texts)
 
     async def _asked(
         self, node: str, judge: Judge, canaries: CanarySet, count: int, turns: asyncio.Semaphore
     ) -> list[JudgedCanary]:
         """A judge's verdicts on its canaries; fewer than all when the run is asked to stop."""
-        stage = self._stage(node)
+        # The question a judge answers: that of the stage in its `agents` entry, or else of its own name.
+        stage = next((entry.stage for entry in self.config.agents if entry.name == node and entry.stage), node)
 
         async def ask(canary: Canary) -> JudgedCanary | None:
             async with turns:
                 await self.stop.wait()
                 return None if self.stop.asked else JudgedCanary(canary, await _verdict(node, judge, canary.sample))
 
-        heard = await _all(map(ask, (*canaries.good(stage, count), *canaries.bad(stage, count))))
-        return [each for each in heard if each is not None]
-
-    def _stage(self, node: str) -> str:
-        """The stage whose question a judge answers: the one in its `agents` entry, or else its own name."""
-        return next((entry.stage for entry in self.config.agents if entry.name == node and entry.stage), node)
+        answers = await _all(map(ask, (*canaries.good(stage, count), *canaries.bad(stage, count))))
+        return [each for each in answers if each is not None]
 
     async def _tasks(self, own: Sequence[Task], count: int, k: int) -> Sequence[Task]:
         """The run's own tasks, or `count` others when too few of them have a usable reference."""
@@ -218,23 +227,6 @@ def require_fit(event: CanaryResult, limits: Canaries, texts: SampleFiles) -> No
                 f"canaries and the verdicts on them are in {texts.folder / CANARIES}.jsonl. Fix the judge and continue "
                 "with --resume, or start a new run with another judge or limit."
             )
-
-
-def _examined(k: int, node: str, said: Sequence[JudgedCanary]) -> CanaryResult:
-    heard = [(each.canary, each.verdict.outcome) for each in said if each.verdict.outcome != Outcome.ERROR]
-    wrong = [canary for canary, outcome in heard if canary.misjudged(outcome)]
-    missed = Counter(canary.fault for canary in wrong if canary.bad)
-    bad = sum(canary.bad for canary, _ in heard)
-    return CanaryResult(
-        round=k,
-        node=node,
-        bad=bad,
-        passed=missed.total(),
-        good=len(heard) - bad,
-        dropped=len(wrong) - missed.total(),
-        errors=len(said) - len(heard),
-        missed=dict(missed),
-    )
 
 
 async def _all(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -196,7 +196,12 @@ async def clauses(agent: Any, outcomes: Iterable[str] = ()) -> list[Clause]:
     first = await _ask_all(agent, samples)
     # In another order: an agent that counts its calls must not look deterministic.
     second = await _ask_all(agent, [asked.sample for asked in reversed(first) if not asked.fault])
-    timed = await _ask_for_speed(agent, [asked.sample for asked in first[:ORDINARY] if not asked.fault])
+    timed: list[Trial] = []
+    until = perf_counter() + LIMIT_S
+    for sample in [asked.sample for asked in first[:ORDINARY] if not asked.fault] * TIMED:
+        timed.append(await probe(agent, sample, LIMIT_S))
+        if timed[-1].fault or perf_counter() > until:
+            break
     return [
         _answers(first, [*second, *timed], len(samples)),
         _outcomes(declared(agent) | {*outcomes}, first),
@@ -278,17 +283,6 @@ def _untouched(asked: Sequence[Trial]) -> Clause:
     if not touched:
         return Clause("samples", "kept", "left as they were")
     return Clause("samples", "broken", _some(f"{len(touched)} were changed in place; answer with an Emit", touched))
-
-
-async def _ask_for_speed(agent: Any, samples: Sequence[Sample]) -> list[Trial]:
-    """The samples again and again, until one is without an answer or the time is over."""
-    timed: list[Trial] = []
-    until = perf_counter() + LIMIT_S
-    for sample in list(samples) * TIMED:
-        timed.append(await probe(agent, sample, LIMIT_S))
-        if timed[-1].fault or perf_counter() > until:
-            break
-    return timed
 
 
 def _speed(timed: Sequence[Trial]) -> Clause:

@@ -123,9 +123,6 @@ def _reach(folder: Path) -> None:
     importlib.invalidate_caches()  # the folder may have been scanned before the file was written
 
 
-__all__ = ["PluginError", "load_agent"]
-
-
 def load_agent(spec: str) -> Any:
     """Load the agent that `spec` names. PluginError when it cannot be found or loaded."""
     where, found, name = (spec if ":" in spec else _offered(spec)).rpartition(":")
@@ -140,7 +137,12 @@ def load_agent(spec: str) -> Any:
         there = ", ".join(n for n in vars(module) if not n.startswith("_"))
         raise PluginError(f"agent {spec!r}: {where} has no {name!r}; it has {there or 'nothing public'}")
     if inspect.isclass(agent):
-        agent = _built(agent, spec)
+        kind = agent
+        try:
+            agent = kind()
+        except FAULTS as error:
+            why = f"the class is built without arguments, and {kind.__name__}() failed:\n{own_lines(error)}"
+            raise PluginError(f"agent {spec!r}: {why}") from error
     try:
         check_agent(name, agent)
     except TypeError as error:
@@ -162,15 +164,6 @@ def _offered(name: str) -> str:
         f"agent {name!r}: expected `module:name`, `path/to/file.py:name` or the name of an installed agent. "
         f"Installed agents: {there}."
     )
-
-
-def _built(agent: type[Any], spec: str) -> Any:
-    try:
-        return agent()
-    except FAULTS as error:
-        raise PluginError(
-            f"agent {spec!r}: the class is built without arguments, and {agent.__name__}() failed:\n{own_lines(error)}"
-        ) from error
 
 
 USUAL: tuple[str, ...] = (Outcome.PASS, Outcome.DROP, Outcome.ERROR)
@@ -214,13 +207,12 @@ class CustomJudge:
         if isinstance(answer, str):
             reason = "" if answer == Outcome.PASS else f"{self.node}.{answer}"
             return Verdict(self.node, answer, reason, judge="own")
-        return self._short(answer) if isinstance(answer, Verdict) else answer
-
-    def _short(self, verdict: Verdict) -> Verdict:
-        reason, evidence = verdict.reason[:REASON_CHARS], verdict.evidence[:EVIDENCE_CHARS]
-        if (verdict.stage, verdict.reason, verdict.evidence) == (self.node, reason, evidence):
-            return verdict
-        return msgspec.structs.replace(verdict, stage=self.node, reason=reason, evidence=evidence)
+        if not isinstance(answer, Verdict):
+            return answer
+        reason, evidence = answer.reason[:REASON_CHARS], answer.evidence[:EVIDENCE_CHARS]
+        if (answer.stage, answer.reason, answer.evidence) == (self.node, reason, evidence):
+            return answer
+        return msgspec.structs.replace(answer, stage=self.node, reason=reason, evidence=evidence)
 
 
 def declared(agent: object) -> frozenset[str]:

@@ -20,7 +20,7 @@ import msgspec
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.errors import ModelError
 from funreason.policies.endpoint.pool import EndpointPool
-from funreason.policies.endpoint.wire import ApiResponse, PromptTooLong
+from funreason.policies.endpoint.wire import PromptTooLong
 from funreason.policies.protocol import ChatError, Completion, Reply, Request
 
 MOST_SEED = 2**31 - 1
@@ -145,18 +145,17 @@ class EndpointSampler:
         try:
             if request.greedy:  # n equal answers; some servers refuse to give more than one
                 return place, (await self._ask(request, 0, 1)) * request.n
-            return place, await self._draw(request)
+            found = await self._ask(request, 0, 1 if self._one_each else request.n) if request.n else []
+            if len(found) < request.n:
+                self._one_each = True  # the server does not know `n`
+                rest = range(len(found), request.n)
+                found += [
+                    one for more in await asyncio.gather(*(self._ask(request, i, 1) for i in rest)) for one in more
+                ]
+            return place, found[: request.n]
         except PromptTooLong:
             self._unfit.add(_prompt_key(request))
             raise
-
-    async def _draw(self, request: Request) -> list[Completion]:
-        found = await self._ask(request, 0, 1 if self._one_each else request.n) if request.n else []
-        if len(found) < request.n:
-            self._one_each = True  # the server does not know `n`
-            rest = range(len(found), request.n)
-            found += [one for more in await asyncio.gather(*(self._ask(request, i, 1) for i in rest)) for one in more]
-        return found[: request.n]
 
     async def _ask(self, request: Request, index: int, n: int) -> list[Completion]:
         if request.logprobs:
@@ -170,7 +169,16 @@ class EndpointSampler:
             body |= {"seed": draw_seed(request.seed, request.id, index)}
             body |= {"top_p": self.top_p} if self.top_p < 1 else {}
             body |= {"n": n} if n > 1 else {}
-        return _completions(await self.pool.post(path, body), self.tags, self.weights_id)
+        answer = await self.pool.post(path, body)
+        texts = [choice.written(self.tags) for choice in answer.choices]
+        # `total` tokens divided by the lengths of the texts: servers report only the sum.
+        lengths = [1 + len(text) for text in texts]
+        marks = [answer.written_tokens * sum(lengths[:i]) // sum(lengths) for i in range(len(lengths) + 1)]
+        tokens = [after - before for before, after in pairwise(marks)]
+        return [
+            Completion(text, count, choice.truncated, weights_id=self.weights_id)
+            for text, count, choice in zip(texts, tokens, answer.choices, strict=True)
+        ]
 
 
 def draw_seed(seed: int, request_id: str, index: int) -> int:
@@ -188,21 +196,6 @@ def _asked(request: Request) -> tuple[str, dict[str, Any]]:
     if request.dialogue.variables:
         body["chat_template_kwargs"] = request.dialogue.variables
     return "/chat/completions", body
-
-
-def _completions(answer: ApiResponse, tags: Tags, weights_id: str) -> list[Completion]:
-    texts = [choice.written(tags) for choice in answer.choices]
-    tokens = _shares(answer.written_tokens, [1 + len(text) for text in texts])
-    return [
-        Completion(text, count, choice.truncated, weights_id=weights_id)
-        for text, count, choice in zip(texts, tokens, answer.choices, strict=True)
-    ]
-
-
-def _shares(total: int, lengths: list[int]) -> list[int]:
-    """`total` tokens divided by the lengths of the texts: servers report only the sum."""
-    marks = [total * sum(lengths[:i]) // sum(lengths) for i in range(len(lengths) + 1)]
-    return [after - before for before, after in pairwise(marks)]
 
 
 def _prompt_key(request: Request) -> bytes:

@@ -71,8 +71,20 @@ def start_engine(
     with _quietly(), _keeping_threads():
         try:
             from vllm import LLM
+            from vllm.platforms import current_platform
 
-            _require_platform(device)
+            built_for = "cpu" if current_platform.is_cpu() else "cuda"
+            if device != built_for:
+                raise ModelError(
+                    f"model.device is {device!r}, and the vLLM that is installed runs on {built_for}. Set "
+                    f"model.device: {built_for} (CUDA_VISIBLE_DEVICES chooses among GPUs), or install the other build."
+                )
+            masked: dict[str, Any] = {}
+            if known_ids is not None:
+                masked["logits_processors"] = ["funreason.policies.vllm.worker:KnownIds"]
+                masked["additional_config"] = {"known_ids": known_ids}
+            on_cpu = device == "cpu"
+            cache = settings.kv_cache_gb or (CPU_CACHE_GB if on_cpu else None)
             return LLM(
                 str(folder),
                 dtype=dtype,
@@ -83,8 +95,13 @@ def start_engine(
                 use_tqdm_on_load=False,
                 # On a CPU vLLM cannot take back the draw of a seeded request whose prompt was only read in part.
                 enable_chunked_prefill=device != "cpu",
-                **_sizes(device, settings),
-                **_masked(known_ids),
+                max_model_len=settings.max_model_len,
+                max_num_seqs=settings.max_num_seqs,
+                gpu_memory_utilization=settings.gpu_memory_utilization,
+                kv_cache_memory_bytes=None if cache is None else int(cache * 2**30),
+                enforce_eager=on_cpu if settings.enforce_eager is None else settings.enforce_eager,
+                tensor_parallel_size=settings.tensor_parallel,
+                **masked,
             )
         except (ImportError, OSError, ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
             said = str(error).strip().partition("\n")[0]
@@ -92,39 +109,6 @@ def start_engine(
                 f"{folder}: the vLLM engine did not start on {device}: {type(error).__name__}: {said}. "
                 "VLLM_LOGGING_LEVEL=INFO tells more; model.sampler: huggingface does without."
             ) from error
-
-
-def _sizes(device: str, settings: EngineSettings) -> dict[str, Any]:
-    on_cpu = device == "cpu"
-    cache = settings.kv_cache_gb or (CPU_CACHE_GB if on_cpu else None)
-    return {
-        "max_model_len": settings.max_model_len,
-        "max_num_seqs": settings.max_num_seqs,
-        "gpu_memory_utilization": settings.gpu_memory_utilization,
-        "kv_cache_memory_bytes": None if cache is None else int(cache * 2**30),
-        "enforce_eager": on_cpu if settings.enforce_eager is None else settings.enforce_eager,
-        "tensor_parallel_size": settings.tensor_parallel,
-    }
-
-
-def _masked(known_ids: int | None) -> dict[str, Any]:
-    if known_ids is None:
-        return {}
-    return {
-        "logits_processors": ["funreason.policies.vllm.worker:KnownIds"],
-        "additional_config": {"known_ids": known_ids},
-    }
-
-
-def _require_platform(device: str) -> None:
-    from vllm.platforms import current_platform
-
-    built_for = "cpu" if current_platform.is_cpu() else "cuda"
-    if device != built_for:
-        raise ModelError(
-            f"model.device is {device!r}, and the vLLM that is installed runs on {built_for}. Set model.device: "
-            f"{built_for} (CUDA_VISIBLE_DEVICES chooses among GPUs), or install the other build."
-        )
 
 
 @contextmanager

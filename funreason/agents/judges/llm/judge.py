@@ -70,11 +70,11 @@ class LlmJudge:
             return failed(self.stage, Outcome.ERROR, unheard.reason, unheard.evidence, self.panel.name)
         if true:
             return Verdict(self.stage, Outcome.PASS, judge=self.panel.name)
-        return self._denied(sample, [ruling for ruling in rulings if not ruling.true] or rulings)
-
-    def _denied(self, sample: Sample, against: list[Ruling]) -> Verdict:
+        against = [ruling for ruling in rulings if not ruling.true] or rulings
         outcome, reason = refusal(self.stage, sample)
-        verdict = failed(self.stage, outcome, reason, _conclusion(against[0].reasoning), self.panel.name)
+        line = " ".join(against[0].reasoning.split())
+        evidence = line if len(line) <= SHOWN_CHARS else "…" + line[1 - SHOWN_CHARS :]  # its end says what is wrong
+        verdict = failed(self.stage, outcome, reason, evidence, self.panel.name)
         answer = next((ruling.answer for ruling in against if ruling.answer), None)
         return structs.replace(verdict, answer=answer) if outcome == Outcome.REGENERATE else verdict
 
@@ -108,12 +108,6 @@ def recounted(verdict: Verdict, sample: Sample, accept: VoteRule) -> Verdict:
     if true is None and verdict.outcome != Outcome.ERROR:
         return Verdict(verdict.stage, Outcome.ERROR, "judge.unheard", judge=verdict.judge, votes=verdict.votes)
     return verdict
-
-
-def _conclusion(reasoning: str) -> str:
-    """The end of a reasoning, which says what is wrong."""
-    line = " ".join(reasoning.split())
-    return line if len(line) <= SHOWN_CHARS else "…" + line[1 - SHOWN_CHARS :]
 
 
 Judge = Callable[[Sample], Awaitable[Verdict]]
@@ -155,40 +149,24 @@ class ModelUnlessTrivial(RulesThenModel):
         return await (self.rule if self.fact(sample) else model)(sample)
 
 
-def _by_rule(sample: Sample, verdict: Verdict) -> bool:
-    return True
-
-
-def _solvable(sample: Sample, verdict: Verdict) -> bool:
-    # A reference that calls shows that the tools can answer the query.
-    return verdict.outcome != Outcome.PASS or bool(sample.task.reference)
-
-
-def _thought(sample: Sample, verdict: Verdict) -> bool:
-    return verdict.outcome != Outcome.PASS or _nothing_thought(sample)
-
-
-def _compared(sample: Sample, verdict: Verdict) -> bool:
-    # What cannot be read is stage 5's business; what was compared with the reference is known to be right.
-    unread = not calls_in(sample.answer)
-    return verdict.outcome != Outcome.PASS or sample.task.reference is not None or unread
-
-
-def _cut_off(sample: Sample) -> bool:
-    return sample.truncated or not sample.answer.strip()
-
-
 def _nothing_thought(sample: Sample) -> bool:
     return not (sample.thinking or "").strip()
 
 
 BOTH: dict[str, Settled] = {
-    "response": _by_rule,
-    "query_tool": _solvable,
-    "cot": _thought,
-    "parameters": _compared,
-    "format": _by_rule,
+    "response": lambda sample, verdict: True,
+    # A reference that calls shows that the tools can answer the query.
+    "query_tool": lambda sample, verdict: verdict.outcome != Outcome.PASS or bool(sample.task.reference),
+    "cot": lambda sample, verdict: verdict.outcome != Outcome.PASS or _nothing_thought(sample),
+    # What cannot be read is stage 5's business; what was compared with the reference is known to be right.
+    "parameters": lambda sample, verdict: (
+        verdict.outcome != Outcome.PASS or sample.task.reference is not None or not calls_in(sample.answer)
+    ),
+    "format": lambda sample, verdict: True,
 }
 """What the rule settles when both judge a stage."""
-FACTS: dict[str, Fact] = {"response": _cut_off, "cot": _nothing_thought}
-"""What the rule tells even when a stage is the model's alone."""
+FACTS: dict[str, Fact] = {
+    "response": lambda sample: sample.truncated or not sample.answer.strip(),
+    "cot": _nothing_thought,
+}
+"""What the rule decides even when a stage is the model's alone."""

@@ -82,7 +82,12 @@ def case_of(stage: str, sample: Sample, seed: int = 0) -> JudgeInput:
     """The inputs of a stage for a sample. Equal inputs of different samples give equal cases."""
     shown = {"query": sample.task.query, "answer": sample.answer, "thinking": sample.thinking or ""}
     if "tools" in INPUTS[stage]:
-        shown["tools"] = _tools(sample.task)
+        known = _shown.get(id(sample.task))
+        if known is None:
+            if len(_shown) >= RECENT:
+                _shown.clear()
+            known = _shown[id(sample.task)] = sample.task, "\n".join(map(_JSON.encode, sample.task.tools))
+        shown["tools"] = known[1]
     inputs = tuple((name, shown[name]) for name in INPUTS[stage])
     found = digest(str(seed), stage, *(text for _, text in inputs))
     return JudgeInput(stage, inputs, found, any(_speaks_of_judging(text) for _, text in inputs))
@@ -105,15 +110,6 @@ def digest(*parts: str) -> str:
 
 _shown: dict[int, tuple[Task, str]] = {}
 """Tools as text by the task's `id()`: a task is not hashable, but the same object in every stage."""
-
-
-def _tools(task: Task) -> str:
-    known = _shown.get(id(task))
-    if known is None:
-        if len(_shown) >= RECENT:
-            _shown.clear()
-        known = _shown[id(task)] = task, "\n".join(map(_JSON.encode, task.tools))
-    return known[1]
 
 
 @lru_cache(RECENT)
@@ -162,14 +158,9 @@ def messages(case: JudgeInput, *, scored: bool, constrained: bool, fault: str = 
     again = [f"Your last reply could not be used: {fault}. Judge again in the form described above."] if fault else []
     user = "\n\n".join([case.sections(), form, *again])
     return [
-        {"role": "system", "content": _system(case.stage)},
+        {"role": "system", "content": f"{question(case.stage).strip()}\n\n{MATERIAL}"},
         {"role": "user", "content": user},
     ]
-
-
-@cache
-def _system(stage: str) -> str:
-    return f"{question(stage).strip()}\n\n{MATERIAL}"
 
 
 def _tag_form(case: JudgeInput, scored: bool) -> str:
