@@ -39,7 +39,7 @@ from funreason.plan.cost_model import CHIPS, LoraShape, UpdateShape, flops_per_t
 from funreason.policies.huggingface.sampler import HuggingFaceSampler
 from funreason.policies.model_files import save_model
 from funreason.policies.protocol import Request
-from funreason.policies.vllm.environment import prepare
+from funreason.policies.vllm.engine import prepare
 from funreason.training import StepReport, train
 from funreason.training.chunked_cross_entropy import best_method, token_losses
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from funreason.policies.vllm.environment import prepare
+from funreason.policies.vllm.engine import prepare
 
 COMPILED = "--compiled" in sys.argv  # asked before torch reads its environment
 prepare("cpu", compiled=COMPILED)

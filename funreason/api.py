@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from funreason.agents.judges.plugins import offer_object
+from funreason.agents.judges.custom import offer_object
 from funreason.bfcl import check
 from funreason.bfcl.scores import SCORE_HEADS, Scores, markdown, score, score_cells
 from funreason.config import Config, ConfigError, find_config, load_config

@@ -126,24 +126,21 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            self._leave()
+            acts, self._last_acts = self._last_acts, []  # a third request finds none left to wait for
+            try:
+                for act in reversed(acts):
+                    act()
+                sys.stdout.flush()
+            except Exception:
+                traceback.print_exc()
+            finally:
+                os._exit(EXIT_INTERRUPTED)
         self.ask()
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
         for callback in self._hangups:
             callback()
         self.ask()
-
-    def _leave(self) -> None:
-        acts, self._last_acts = self._last_acts, []  # a third request finds none left to wait for
-        try:
-            for act in reversed(acts):
-                act()
-            sys.stdout.flush()
-        except Exception:
-            traceback.print_exc()
-        finally:
-            os._exit(EXIT_INTERRUPTED)
 
 
 async def cancelled_by_stop(waiting: Coroutine[Any, Any, T], stop: StopRequest) -> T:

@@ -12,8 +12,7 @@ import pytest
 
 from funreason.agents.judges.adversarial_samples import adversarial_samples
 from funreason.agents.judges.contract import clauses
-from funreason.agents.judges.installed import JUDGES
-from funreason.agents.judges.plugins import load_agent
+from funreason.agents.judges.custom import JUDGES, load_agent
 from funreason.record.folder import RunFolder
 from funreason.runtime.graph import read_graph_file
 

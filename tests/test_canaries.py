@@ -13,11 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from funreason.agents.judges.canaries import CanarySet
-from funreason.agents.judges.canary_check import CanaryCheck, JudgeFailedCanaries, beside
-from funreason.agents.judges.perturbations import FAULTS
+from funreason.agents.judges.canaries import FAULTS, CanarySet
+from funreason.agents.judges.canary_check import CanaryCheck, JudgeFailedCanaries, SelfAgreement, beside
 from funreason.agents.judges.registry import judges
-from funreason.agents.judges.self_agreement import SelfAgreement
 from funreason.cli.refine import run_refine
 from funreason.config import AgentEntry, Canaries, Config, Fcdr
 from funreason.data.toolbox import generate
@@ -28,7 +26,7 @@ from funreason.record.log import LogReader
 from funreason.record.sample_files import ENDS, SampleFiles
 from funreason.record.state import State
 from funreason.stop import Interrupted, StopRequest
-from funreason.tui.failures import health_page
+from funreason.tui.flow import health_page
 from funreason.tui.view_state import ViewState
 from funreason.types import Sample, Task, Verdict
 

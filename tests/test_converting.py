@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from funreason.cli import main
-from funreason.data.converting import FORMS, convert
+from funreason.data.converting import convert
+from funreason.data.formats import FORMS
 from funreason.data.reading import read_tasks
 from funreason.types import Call, Task
 

@@ -13,12 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from funreason.config import ConfigError, check_config, dump_config
-from funreason.config.address import Address
+from funreason.config.models import Address
 from funreason.errors import ModelError
 from funreason.policies.endpoint.budget import BudgetSpent, SharedBudget
-from funreason.policies.endpoint.chat import EndpointChat
 from funreason.policies.endpoint.pool import EndpointPool, RetryPolicy
-from funreason.policies.endpoint.sampler import EndpointSampler, draw_seed
+from funreason.policies.endpoint.sampler import EndpointChat, EndpointSampler, draw_seed
 from funreason.policies.endpoint.wire import EndpointGone, PromptTooLong, retry_after
 from funreason.policies.protocol import ChatError, ChatModel, Dialogue, Request, Sampler
 from tests.serving import Said, ScriptedServer, completion

@@ -15,9 +15,8 @@ from funreason.calls.thinking import join_thinking, split_thinking
 from funreason.objectives.protocol import RESULT, THINK
 from funreason.policies.huggingface.sampler import HuggingFaceSampler
 from funreason.policies.model_files import load_model, load_tokenizer
-from funreason.policies.prompts import closes_thinking, opens_thinking, prompt_text, whole_completion
+from funreason.policies.prompts import closes_thinking, end_of_turn, opens_thinking, prompt_text, whole_completion
 from funreason.policies.protocol import Request
-from funreason.policies.tokens import end_of_turn
 from funreason.record.folder import RunFolder
 from funreason.training import encode_sample
 from funreason.types import Task

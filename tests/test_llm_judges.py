@@ -17,8 +17,17 @@ from scripted import NO, TOOLS, YES, Scripted
 from funreason.agents.judges.llm.cache import EVERY, Key, VerdictCache
 from funreason.agents.judges.llm.judge import LlmJudge
 from funreason.agents.judges.llm.panel import Panel, VoteRule
-from funreason.agents.judges.llm.prompt import INPUTS, case_of, fenced, messages, unfenced
-from funreason.agents.judges.llm.reply import Ruling, Unreadable, read_json, read_tagged
+from funreason.agents.judges.llm.prompt import (
+    INPUTS,
+    Ruling,
+    Unreadable,
+    case_of,
+    fenced,
+    messages,
+    read_json,
+    read_tagged,
+    unfenced,
+)
 from funreason.config import LlmJudges
 from funreason.policies.protocol import ChatError
 from funreason.types import Call, Sample, Task, Verdict
@@ -453,7 +462,7 @@ def test_a_cache_is_bounded_while_it_is_in_use_too(tmp_path):
 def test_several_processes_share_a_cache(tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from funreason.agents.judges.llm.reply import Ruling\n"
+        "from funreason.agents.judges.llm.prompt import Ruling\n"
         "from funreason.agents.judges.llm.cache import Key, VerdictCache\n"
         "cache = VerdictCache(Path(sys.argv[1]), 10_000)\n"
         "for i in range(600):\n    cache.put(Key(sys.argv[2], 'p', str(i)), Ruling(True, 1.0, 'ü'))\n"

@@ -4,10 +4,10 @@ import io
 
 import msgspec
 import pytest
+from funreason.display.metrics import others
 from recorded import Recording
 from rich.console import Console
 
-from funreason.display.metrics import others
 from funreason.display.progress import view
 from funreason.display.report import report_html, report_markdown
 from funreason.display.table import run_tables
@@ -15,7 +15,7 @@ from funreason.record import events as ev
 from funreason.record.events import decode_event
 from funreason.record.log import LogReader
 from funreason.record.state import State
-from funreason.trackers.sending import Points
+from funreason.trackers import Points
 from funreason.tui.header import HeaderContext, header
 from funreason.tui.pages import page_of
 from funreason.tui.view_state import ViewState

@@ -16,7 +16,6 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from funreason.config import CONFIGS, check_config, find_config, load_config
 from funreason.errors import ModelError
 from funreason.plan import cost_model as footprint
-from funreason.plan.advice import Assumed, Hardware
 from funreason.plan.architecture import FAMILIES, read_architecture
 from funreason.plan.cost_model import (
     CHIPS,
@@ -27,7 +26,7 @@ from funreason.plan.cost_model import (
     flops_per_token,
     update_seconds,
 )
-from funreason.plan.planning import plan
+from funreason.plan.planning import Assumed, Hardware, plan
 
 GIB = 2**30
 QWEN_7B = {

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from funreason.agents.judges.plugins import PluginError, load_agent
+from funreason.agents.judges.custom import PluginError, load_agent
 from funreason.types import Sample, Task
 
 GOOD = """

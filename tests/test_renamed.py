@@ -6,7 +6,7 @@ import yaml
 from funreason.bus.agent import GraphError
 from funreason.cli import main
 from funreason.config import CONFIGS, Config, ConfigError, Fcdr, Update, check_config
-from funreason.config.renamed import RENAMED, RENAMED_VALUES, new_name
+from funreason.config.reading import RENAMED, RENAMED_VALUES, new_name
 from funreason.runtime.graph import loop_graph
 
 UPDATE = """

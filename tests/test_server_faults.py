@@ -17,10 +17,9 @@ from funreason.agents.judges.llm.panel import Panel
 from funreason.agents.judges.rules.response import judge_response
 from funreason.calls.thinking import split_thinking
 from funreason.config import LlmJudges
-from funreason.config.address import Address
-from funreason.policies.endpoint.chat import EndpointChat
+from funreason.config.models import Address
 from funreason.policies.endpoint.pool import EndpointPool, RetryPolicy
-from funreason.policies.endpoint.sampler import EndpointSampler
+from funreason.policies.endpoint.sampler import EndpointChat, EndpointSampler
 from funreason.policies.endpoint.wire import EndpointGone
 from funreason.policies.protocol import Request
 from funreason.record.folder import RunFolder

@@ -13,8 +13,7 @@ from recorded import Recording, finished
 from funreason.cli.track import tracked
 from funreason.record import events as ev
 from funreason.record.log import LogReader
-from funreason.trackers.adapters import KNOWN, open_tracker
-from funreason.trackers.sending import Point, Points, Tracker, TrackerError, send
+from funreason.trackers import KNOWN, Point, Points, Tracker, TrackerError, open_tracker, send
 
 
 class Paper:

@@ -12,8 +12,7 @@ from funreason.record import events as ev
 from funreason.record.folder import WriterStatus
 from funreason.record.state import State
 from funreason.tui.flow import bar
-from funreason.tui.header import HeaderContext, header, remaining
-from funreason.tui.host_stats import gpu_text
+from funreason.tui.header import HeaderContext, gpu_text, header, remaining
 from funreason.tui.losses import curve, stretch
 from funreason.tui.pages import page_of
 from funreason.tui.samples import attempts, difference, matches, story_page, verdicts_by_attempt

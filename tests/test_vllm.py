@@ -21,7 +21,7 @@ from funreason.policies.huggingface.sampler import HuggingFaceSampler
 from funreason.policies.model_files import load_model, load_tokenizer, save_model
 from funreason.policies.prompts import prompt_text
 from funreason.policies.protocol import Request, Sampler
-from funreason.policies.vllm.environment import prepare
+from funreason.policies.vllm.engine import prepare
 from funreason.record.folder import RunFolder
 
 pytestmark = [

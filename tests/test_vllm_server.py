@@ -14,7 +14,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from funreason.config.address import Address
+from funreason.config.models import Address
 from funreason.data.toolbox import BASE, generate
 from funreason.policies.huggingface.sampler import HuggingFaceSampler
 from funreason.policies.model_files import load_model, load_tokenizer

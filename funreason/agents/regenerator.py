@@ -49,16 +49,15 @@ class Regenerator:
         """The first way that works; None when it is the sampler's turn."""
         for way in self.order:
             if way == "resample":
-                if not self._yields_to_repair(sample):
+                if not (
+                    resampling_yields(self.order, sample.attempt, self.max_attempts) and repaired(sample) is not None
+                ):
                     return None
                 continue
             emit = _WITHOUT_MODEL[way](sample)
             if emit is not None:
                 return emit
         return Emit("exhausted", sample)
-
-    def _yields_to_repair(self, sample: Sample) -> bool:
-        return resampling_yields(self.order, sample.attempt, self.max_attempts) and repaired(sample) is not None
 
 
 def resampling_yields(order: Sequence[str], attempt: int, max_attempts: int) -> bool:

@@ -106,7 +106,7 @@ class KeptSamples:
 
 
 @dataclass(frozen=True, slots=True)
-class References:
+class ReferenceSet:
     """The training set of the supervised start: reference answers, and old ones replayed beside them."""
 
     tasks: Callable[[int], Sequence[Task]]
@@ -120,7 +120,7 @@ class References:
 
 
 def fresh_only(samples: Sequence[Sample], weights: Collection[str] | None) -> tuple[list[Sample], list[Sample]]:
-    """The samples that `weights` made, and the stale ones. References were made by no model; None allows all."""
+    """The samples that `weights` made, and the stale ones. ReferenceSet were made by no model; None allows all."""
     if weights is None:
         return list(samples), []
     fresh = [s for s in samples if s.origin == "reference" or s.weights_id in weights]

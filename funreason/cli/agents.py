@@ -9,8 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from funreason.agents.judges.contract import Clause, broken, clauses
-from funreason.agents.judges.installed import Offer, offers
-from funreason.agents.judges.plugins import PluginError, load_agent
+from funreason.agents.judges.custom import Offer, PluginError, load_agent, offers
 from funreason.cli import terminal
 from funreason.record.plain import plain
 from funreason.runtime.graph import read_graph_file

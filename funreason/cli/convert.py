@@ -13,7 +13,6 @@ from funreason.config import ConfigError
 from funreason.data.converting import convert as write_records
 from funreason.data.reading import read_tasks
 from funreason.data.records import Refusal
-from funreason.types import Task
 
 
 def convert(
@@ -33,16 +32,16 @@ def convert(
     reading = read_tasks(file, strict=strict)
     console = terminal.console(soft_wrap=True)
     console.print(reading.summary(), markup=False, highlight=False)
-    written, rejected = _suite(reading.tasks, out) if to == "bfcl" else write_records(reading.tasks, to, out)
+    if to == "bfcl":
+        faults = [(place, task, unwritable(task)) for place, task in enumerate(reading.tasks, 1)]
+        good = [task for _, task, fault in faults if fault is None]
+        write_suite(good, out)
+        written = len(good)
+        rejected = [Refusal(i, task.id, "convert.not_writable", fault) for i, task, fault in faults if fault]
+    else:
+        written, rejected = write_records(reading.tasks, to, out)
     console.print(f"{written} records written to {out}, {len(rejected)} rejected", markup=False, highlight=False)
     for reason, count in Counter(refusal.reason for refusal in rejected).most_common():
         first = next(refusal for refusal in rejected if refusal.reason == reason)
         console.print(f"  {reason} {count}: first {first.id}: {first.message}", markup=False, highlight=False)
     return 0
-
-
-def _suite(tasks: list[Task], out: Path) -> tuple[int, list[Refusal]]:
-    faults = [(place, task, unwritable(task)) for place, task in enumerate(tasks, 1)]
-    good = [task for _, task, fault in faults if fault is None]
-    write_suite(good, out)
-    return len(good), [Refusal(i, task.id, "convert.not_writable", fault) for i, task, fault in faults if fault]

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.progress import Progress
 
-from funreason.bfcl import Case
 from funreason.cli import terminal
 from funreason.cli.app import Setting
 from funreason.cli.scores import (
@@ -27,10 +25,9 @@ from funreason.cli.scores import (
     score_folder,
 )
 from funreason.config import ConfigError
-from funreason.evaluation.answers import CaseAnswer, answer_cases, answer_notes, prompter
+from funreason.evaluation.answers import answer_cases, answer_notes, prompter
 from funreason.evaluation.models import ModelChoice, load_model, slug
 from funreason.evaluation.suites import OFFICIAL, Cases, CaseSelection, digest, load_suite, select
-from funreason.policies.policy import Policy
 from funreason.policies.protocol import ChatError
 from funreason.record.folder import RecordError, write_json
 from funreason.sources.tasks import TOOLBOX
@@ -126,7 +123,17 @@ def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) ->
     console = terminal.console(soft_wrap=True)
     console.print(f"{len(chosen)} cases of {suite}, weights {who.weights}, into {out}", markup=False)
     try:
-        answers = _answers(console, who.policy, str(facts["prompt"]), list(chosen.values()), out)
+        with Progress(console=console) as progress:
+            bar = progress.add_task("answering", total=len(chosen))
+            policy = who.policy
+            answers = answer_cases(
+                policy.sampler,
+                prompter(str(facts["prompt"]), policy.tokenizer, tags=policy.tags, variables=policy.variables),
+                list(chosen.values()),
+                out / OUTPUTS,
+                lambda count: progress.advance(bar, count),
+                tags=policy.tags,
+            )
     except KeyboardInterrupt:
         console.print("interrupted; the same command continues from here")
         return INTERRUPTED
@@ -154,19 +161,6 @@ def acquire(out: Path, facts: dict[str, Any]) -> None:
         raise RecordError(f"{out / OUTPUTS} has no {FACTS} that says what made it; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / FACTS, facts)
-
-
-def _answers(console: Console, policy: Policy, style: str, cases: list[Case], out: Path) -> dict[str, CaseAnswer]:
-    with Progress(console=console) as progress:
-        bar = progress.add_task("answering", total=len(cases))
-        return answer_cases(
-            policy.sampler,
-            prompter(style, policy.tokenizer, tags=policy.tags, variables=policy.variables),
-            cases,
-            out / OUTPUTS,
-            lambda count: progress.advance(bar, count),
-            tags=policy.tags,
-        )
 
 
 def _check_export(options: EvalOptions, cases: Cases, selected: Cases) -> None:

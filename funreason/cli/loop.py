@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from funreason.cli.app import AnySetting, NoCache
 from funreason.cli.config import OUTSIDE, read_config, require_same_judges
 from funreason.cli.track import require_known, tracked
 from funreason.cli.watch import CONSOLE, require_terminal, viewed
-from funreason.config import Config, ConfigError, parse_setting
+from funreason.config import ConfigError, parse_setting
 from funreason.display.progress import LiveProgress
 from funreason.display.table import account, run_tables
 from funreason.loops.self_refinement import config_of, new_run, play
@@ -96,8 +96,23 @@ def run_loop(
         config = read_config(name or ("own-data" if "tasks.path" in given else "default"), given, settings)
         folder = new_run(config)
     else:
-        _require_nothing_new(name, given, settings)
-        config, folder = _resumed(resume, given, settings)
+        said = ["--config"] if name is not None else []
+        said += [option for key, option in OPTIONS.items() if key in given]
+        said += [f"--set {text}" for text in settings if not text.startswith(OUTSIDE)]
+        if said:
+            raise ConfigError(
+                f"--resume keeps the settings that the run began with, so {', '.join(said)} cannot be given. "
+                "Only --rounds, budget.*, sample.endpoints and fcdr.llm.endpoints may change; anything else is a new "
+                "run."
+            )
+        folder = open_run(resume, Path(str(given.get("run_dir", "runs"))))
+        config, state = config_of(folder, dict(map(parse_setting, settings))), folder.state()
+        require_same_judges(config_of(folder), config)
+        done = max((k for k, r in state.rounds.items() if r.ended), default=START)
+        rounds = given.get("rounds", state.rounds_planned or config.rounds)
+        if not isinstance(rounds, int) or rounds < max(1, done):
+            raise ConfigError(f"--rounds {rounds}: {folder.path} has played {done} rounds, and needs at least one.")
+        config = config.model_copy(update={"rounds": rounds})
     console = terminal.console()
     stop = StopRequest()
     stop.listen()
@@ -145,26 +160,3 @@ def refused(state: State) -> str:
 def _say_interrupted(console: Console, folder: RunFolder) -> None:
     console.show_cursor()
     console.print(f"interrupted. Resume with: funreason loop --resume {folder.path}", soft_wrap=True)
-
-
-def _require_nothing_new(name: str | None, given: Mapping[str, object], settings: list[str]) -> None:
-    """Raise ConfigError for what a resumed run cannot change."""
-    said = ["--config"] if name is not None else []
-    said += [option for key, option in OPTIONS.items() if key in given]
-    said += [f"--set {text}" for text in settings if not text.startswith(OUTSIDE)]
-    if said:
-        raise ConfigError(
-            f"--resume keeps the settings that the run began with, so {', '.join(said)} cannot be given. "
-            "Only --rounds, budget.*, sample.endpoints and fcdr.llm.endpoints may change; anything else is a new run."
-        )
-
-
-def _resumed(name: str, given: Mapping[str, object], settings: list[str]) -> tuple[Config, RunFolder]:
-    folder = open_run(name, Path(str(given.get("run_dir", "runs"))))
-    config, state = config_of(folder, dict(map(parse_setting, settings))), folder.state()
-    require_same_judges(config_of(folder), config)
-    done = max((k for k, r in state.rounds.items() if r.ended), default=START)
-    rounds = given.get("rounds", state.rounds_planned or config.rounds)
-    if not isinstance(rounds, int) or rounds < max(1, done):
-        raise ConfigError(f"--rounds {rounds}: {folder.path} has played {done} rounds, and needs at least one.")
-    return config.model_copy(update={"rounds": rounds}), folder

@@ -5,15 +5,14 @@ from __future__ import annotations
 from json import dumps
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 
 from funreason.cli import terminal
 from funreason.cli.app import ConfigName, Setting
 from funreason.cli.config import read_config
 from funreason.config import Config, ConfigError
-from funreason.plan.advice import Assumed, Hardware, Plan
 from funreason.plan.cost_model import CHIPS, PARTS, ReachedSpeed
+from funreason.plan.planning import Assumed, Hardware, Plan
 from funreason.plan.planning import plan as make_plan
 
 FITS, DOES_NOT = 0, 1
@@ -79,11 +78,44 @@ def plan(
     """
     options = PlanOptions(gpu, gpus, gpu_memory, tflops, bandwidth, prompt_tokens, answer_tokens, mfu)
     cfg = read_config(config, {"model.path": model} if model else {}, settings)
-    found = make_plan(cfg, _hardware(options, cfg), _assumed(options))
+    if not 0 < options.mfu <= 1 or min(options.prompt_tokens, options.answer_tokens) < 1:
+        raise ConfigError("--mfu must be in (0, 1], --prompt-tokens and --answer-tokens above 0")
+    found = make_plan(
+        cfg,
+        _hardware(options, cfg),
+        Assumed(options.prompt_tokens, options.answer_tokens, ReachedSpeed(mfu=options.mfu)),
+    )
     if json:
         print(dumps(as_data(config, found), indent=2))
     else:
-        _show(terminal.console(soft_wrap=True), config, found)
+        console = terminal.console(soft_wrap=True)
+        model, hardware = found.model, found.hardware
+        count = model.parameters
+        size = f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
+        console.print(f"{config}: {model.name}, {size} parameters ({model.source})")
+        console.print(f"on {hardware.gpus} × {hardware.name}, {hardware.chip.memory:g} GiB each")
+        console.print()
+        table = _table("Memory of the fullest GPU, GiB", "", *(phase.name for phase in found.phases))
+        for part in (part for part in PARTS if any(part in phase.memory for phase in found.phases)):
+            table.add_row(part, *(_gib(phase.memory.get(part)) for phase in found.phases))
+        table.add_row("together", *(_gib(phase.total) for phase in found.phases), style="bold")
+        room = found.hardware.chip.memory * GIB
+        table.add_row("room left", *(_gib(room - phase.total) for phase in found.phases))
+        console.print(table)
+        console.print()
+        table = _table("Work of a round", "phase", "GPUs", "tokens", "time")
+        for phase in found.phases:
+            table.add_row(phase.name, str(phase.gpus), _count(phase.tokens), _time(phase.seconds))
+        rounds = [phase for phase in found.phases if phase.name != "start"]
+        table.add_row("a round", "", _count(sum(p.tokens for p in rounds)), _time(sum(p.seconds for p in rounds)))
+        console.print(table)
+        console.print()
+        for note in found.notes:
+            console.print(f"· {note}")
+        for problem in found.problems:
+            console.print(f"✗ {problem}", style="bold red")
+        if not found.problems:
+            console.print("✓ everything fits", style="green")
     return DOES_NOT if found.problems else FITS
 
 
@@ -123,50 +155,6 @@ def _hardware(options: PlanOptions, config: Config) -> Hardware:
         raise ConfigError("--gpus, --gpu-memory, --tflops and --bandwidth must be above 0")
     wanted = max(config.train.update.launch.processes, config.start.update.launch.processes)
     return Hardware(options.gpu, CHIPS[options.gpu]._replace(**given), options.gpus or wanted)
-
-
-def _assumed(options: PlanOptions) -> Assumed:
-    if not 0 < options.mfu <= 1 or min(options.prompt_tokens, options.answer_tokens) < 1:
-        raise ConfigError("--mfu must be in (0, 1], --prompt-tokens and --answer-tokens above 0")
-    return Assumed(options.prompt_tokens, options.answer_tokens, ReachedSpeed(mfu=options.mfu))
-
-
-def _show(console: Console, name: str, found: Plan) -> None:
-    model, hardware = found.model, found.hardware
-    count = model.parameters
-    size = f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
-    console.print(f"{name}: {model.name}, {size} parameters ({model.source})")
-    console.print(f"on {hardware.gpus} × {hardware.name}, {hardware.chip.memory:g} GiB each")
-    console.print()
-    console.print(_memory_table(found))
-    console.print()
-    console.print(_work_table(found))
-    console.print()
-    for note in found.notes:
-        console.print(f"· {note}")
-    for problem in found.problems:
-        console.print(f"✗ {problem}", style="bold red")
-    if not found.problems:
-        console.print("✓ everything fits", style="green")
-
-
-def _memory_table(found: Plan) -> Table:
-    table = _table("Memory of the fullest GPU, GiB", "", *(phase.name for phase in found.phases))
-    for part in (part for part in PARTS if any(part in phase.memory for phase in found.phases)):
-        table.add_row(part, *(_gib(phase.memory.get(part)) for phase in found.phases))
-    table.add_row("together", *(_gib(phase.total) for phase in found.phases), style="bold")
-    room = found.hardware.chip.memory * GIB
-    table.add_row("room left", *(_gib(room - phase.total) for phase in found.phases))
-    return table
-
-
-def _work_table(found: Plan) -> Table:
-    table = _table("Work of a round", "phase", "GPUs", "tokens", "time")
-    for phase in found.phases:
-        table.add_row(phase.name, str(phase.gpus), _count(phase.tokens), _time(phase.seconds))
-    rounds = [phase for phase in found.phases if phase.name != "start"]
-    table.add_row("a round", "", _count(sum(p.tokens for p in rounds)), _time(sum(p.seconds for p in rounds)))
-    return table
 
 
 def _table(title: str, *heads: str) -> Table:

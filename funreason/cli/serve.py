@@ -30,7 +30,20 @@ def serve_dashboard(folder: RunFolder, runs: Path, port: int) -> int:
     with tempfile.TemporaryDirectory() as pages:
         server: Any = Server(shlex.join(command), host="localhost", port=port, title=f"FunReason {folder.name}")
         server.templates_path = without_fonts(Path(server.templates_path), Path(pages))
-        server._make_app = _guarded(server._make_app, port)
+
+        async def made() -> Any:
+            from aiohttp import web
+
+            async def guard(request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
+                if not allowed(request.headers.get("Host", ""), request.headers.get("Origin"), port):
+                    raise web.HTTPForbidden(text="this dashboard answers only its own page on this machine")
+                return await handler(request)
+
+            app = await server._make_app()
+            app.middlewares.append(web.middleware(guard))
+            return app
+
+        server._make_app = made
         server.serve()
     return 0
 
@@ -46,19 +59,3 @@ def allowed(host: str, origin: str | None, port: int) -> bool:
     """Whether a request with these headers comes from this server's own page."""
     names = {f"localhost:{port}", f"127.0.0.1:{port}"}
     return host in names and (origin is None or origin.removeprefix("http://") in names)
-
-
-def _guarded(make: Callable[[], Awaitable[Any]], port: int) -> Callable[[], Awaitable[Any]]:
-    async def made() -> Any:
-        from aiohttp import web
-
-        async def guard(request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
-            if not allowed(request.headers.get("Host", ""), request.headers.get("Origin"), port):
-                raise web.HTTPForbidden(text="this dashboard answers only its own page on this machine")
-            return await handler(request)
-
-        app = await make()
-        app.middlewares.append(web.middleware(guard))
-        return app
-
-    return made

@@ -112,22 +112,21 @@ def _attempt(k: int, sample: Sample | None, before: Sample | None, verdicts: Seq
         yield _said("think", "(none)" if sample.thinking is None else sample.thinking)
         yield _said("answer", sample.answer)
         if before is not None:
-            yield from _changes(before, sample)
+            pairs = {
+                "thinking": (before.thinking or "", sample.thinking or ""),
+                "answer": (before.answer, sample.answer),
+            }
+            changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+            if not changed:
+                yield Text("change nothing: thinking and answer are those of the attempt before", style="dim")
+            for name, (was, now) in changed.items():
+                yield Text(f"change {name}: {plain(differences(was, now))}", style="dim")
     for v in verdicts:
         style = "" if v.outcome == Outcome.PASS else "yellow"
         by = f" [{v.judge}]" if v.judge.startswith("llm:") else ""
         yield Text(plain(f"  {v.stage}: {v.outcome} {v.reason}{by}  {v.evidence}").rstrip(), style=style)
         if v.answer:
             yield Text(plain(f"    offered instead: {v.answer}"), style="dim")
-
-
-def _changes(old: Sample, new: Sample) -> Iterator[Text]:
-    pairs = {"thinking": (old.thinking or "", new.thinking or ""), "answer": (old.answer, new.answer)}
-    changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    if not changed:
-        yield Text("change nothing: thinking and answer are those of the attempt before", style="dim")
-    for name, (was, now) in changed.items():
-        yield Text(f"change {name}: {plain(differences(was, now))}", style="dim")
 
 
 def differences(was: str, now: str) -> str:

@@ -16,8 +16,7 @@ from rich.console import Console
 from funreason.cli import terminal
 from funreason.cli.app import RUNS, RunDir, RunName
 from funreason.record.folder import RunFolder, open_run, read_settings
-from funreason.trackers.adapters import KNOWN, open_tracker
-from funreason.trackers.sending import TrackerError, send
+from funreason.trackers import KNOWN, TrackerError, open_tracker, send
 
 WAIT_S = 60.0
 """How long a finished run waits for its trackers to send what is left."""
@@ -72,23 +71,20 @@ def tracked(folder: RunFolder, names: Sequence[str], console: Console) -> Iterat
     """Trackers that follow the run inside the block; a failed one gives one warning, at the end."""
     children: list[TrackerProcess] = []
     try:
-        children += [_start(folder, name) for name in names]
+        for name in names:
+            log = folder.path / f"track-{name}.log"
+            command = [sys.executable, "-m", "funreason", "track", str(folder.path), "--to", name]
+            command += ["--follow", "--pid", str(os.getpid())]
+            with log.open("wb") as stream:
+                # In its own session: Ctrl-C is for the run, and the tracker must still see the run end.
+                process = subprocess.Popen(
+                    command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True
+                )
+            children.append(TrackerProcess(name, process, log))
         yield
     finally:
         for child in children:
             _wait(child, console)
-
-
-def _start(folder: RunFolder, name: str) -> TrackerProcess:
-    log = folder.path / f"track-{name}.log"
-    command = [sys.executable, "-m", "funreason", "track", str(folder.path), "--to", name]
-    command += ["--follow", "--pid", str(os.getpid())]
-    with log.open("wb") as stream:
-        # In its own session: Ctrl-C is for the run, and the tracker must still see the run end.
-        process = subprocess.Popen(
-            command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-    return TrackerProcess(name, process, log)
 
 
 def _wait(child: TrackerProcess, console: Console) -> None:

@@ -15,7 +15,6 @@ from funreason.cli.terminal import console
 from funreason.data.reading import read_tasks
 from funreason.objectives.protocol import Example
 from funreason.policies.factory import build_policy
-from funreason.policies.policy import Policy
 from funreason.record.folder import RecordError
 from funreason.record.plain import plain
 from funreason.training.types import StepReport
@@ -60,7 +59,25 @@ def train(
     screen.print(plain(f"{reading.summary()}; {unusable} without a reference that can be written"))
     policy, base = build_policy(cfg)
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
-    _preview(screen, examples[:preview], policy, cfg.train.update.max_length)
+    from funreason.training.encoding import encode_sample
+    from funreason.training.mask_preview import mask_preview
+    from funreason.training.types import UnusableSample
+
+    for example in examples[:preview]:
+        try:
+            encoded = encode_sample(
+                example.prompt,
+                example.thinking,
+                example.answer,
+                policy.tokenizer,
+                cfg.train.update.max_length,
+                sample_id=example.id,
+                tags=policy.tags,
+            )
+        except UnusableSample as error:
+            screen.print(plain(f"no preview: {error}"))
+        else:
+            screen.print(mask_preview(encoded, policy.tokenizer, title=example.id))
     job, work = update_job(cfg.train.update, cfg, base.folder, out), out.with_name(f".{out.name}.update")
     with policy.offloaded():
         report, weights_id = update(job, examples, policy.tokenizer, work, on_step=lambda step: _say(screen, step))
@@ -73,28 +90,6 @@ def train(
     for refusal in report.refused[:10]:
         screen.print(plain(f"refused {refusal.message}"))
     return 0
-
-
-def _preview(screen: Console, examples: list[Example], policy: Policy, max_length: int) -> None:
-    from funreason.training.encoding import encode_sample
-    from funreason.training.mask_preview import mask_preview
-    from funreason.training.types import UnusableSample
-
-    for example in examples:
-        try:
-            encoded = encode_sample(
-                example.prompt,
-                example.thinking,
-                example.answer,
-                policy.tokenizer,
-                max_length,
-                sample_id=example.id,
-                tags=policy.tags,
-            )
-        except UnusableSample as error:
-            screen.print(plain(f"no preview: {error}"))
-        else:
-            screen.print(mask_preview(encoded, policy.tokenizer, title=example.id))
 
 
 def _say(screen: Console, step: StepReport) -> None:

@@ -54,7 +54,16 @@ def run_replay(run: str | None, runs: Path, name: str | None, settings: list[str
     found = asyncio.run(what_if(recorded, old, new))
     notes = list(_notes(folder, recorded, old, new, found, name or DEFAULT))
     if as_json:
-        print(json.dumps(_summary(recorded, found, notes), indent=1))
+        summary = {
+            "run": recorded.name,
+            "samples": found.samples,
+            "then": _way(found.then),
+            "now": _way(found.now),
+            "never_recorded": found.never,
+            "unknown": {stage: dict(reasons) for stage, reasons in found.missing.items()},
+            "notes": notes,
+        }
+        print(json.dumps(summary, indent=1))
     else:
         _show(terminal.console(), recorded, found, notes)
     return 0
@@ -66,9 +75,25 @@ def _show(console: Console, recorded: Recorded, found: WhatIf, notes: list[str])
     console.print()
     console.print(_stages(found))
     console.print()
-    console.print(_fates(found))
+    table = _table("Samples: outcome")
+    table.add_column("end")
+    for name in ("then", "now", "change"):
+        table.add_column(name, justify="right")
+    for fate in FATES:
+        old, new = found.then.fates[fate], found.now.fates[fate]
+        table.add_row(fate, str(old), str(new), f"{new - old:+d}" if new != old else "0")
+    console.print(table)
     console.print()
-    for line in (*_sums(found), *notes):
+    then, now = (way.fates["kept"] + way.fates["text"] for way in (found.then, found.now))
+    total, unknown = found.samples or 1, found.now.fates[UNKNOWN]
+    least, most = 100 * now / total, 100 * (now + unknown) / total
+    span = f"{least:.1f} to {most:.1f} %, as the unknown ones turn out" if unknown else f"{least:.1f} %"
+    old, new = _total(found.then), _total(found.now)
+    cost = f"judgements: {old['judgements']} → {new['judgements']}"
+    if old["requests"] or new["requests"]:
+        cost += f"; requests to models: {old['requests']} → about {new['requests']}"
+        cost += f"; tokens: {old['tokens']} → about {new['tokens']}"
+    for line in (f"yield, text included: {100 * then / total:.1f} → {span}", cost, *notes):
         console.print(plain(line), soft_wrap=True)
 
 
@@ -89,17 +114,6 @@ def _stages(found: WhatIf) -> Table:
     return table
 
 
-def _fates(found: WhatIf) -> Table:
-    table = _table("Samples: outcome")
-    table.add_column("end")
-    for name in ("then", "now", "change"):
-        table.add_column(name, justify="right")
-    for fate in FATES:
-        old, new = found.then.fates[fate], found.now.fates[fate]
-        table.add_row(fate, str(old), str(new), f"{new - old:+d}" if new != old else "0")
-    return table
-
-
 def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
 
@@ -114,19 +128,6 @@ def _share(stage: StageCounts | None) -> str:
 
 def _tokens(stage: StageCounts | None) -> str:
     return f"{stage.spent.tokens:.0f}" if stage else "–"
-
-
-def _sums(found: WhatIf) -> tuple[str, str]:
-    then, now = (way.fates["kept"] + way.fates["text"] for way in (found.then, found.now))
-    total, unknown = found.samples or 1, found.now.fates[UNKNOWN]
-    least, most = 100 * now / total, 100 * (now + unknown) / total
-    span = f"{least:.1f} to {most:.1f} %, as the unknown ones turn out" if unknown else f"{least:.1f} %"
-    old, new = _total(found.then), _total(found.now)
-    cost = f"judgements: {old['judgements']} → {new['judgements']}"
-    if old["requests"] or new["requests"]:
-        cost += f"; requests to models: {old['requests']} → about {new['requests']}"
-        cost += f"; tokens: {old['tokens']} → about {new['tokens']}"
-    return f"yield, text included: {100 * then / total:.1f} → {span}", cost
 
 
 def _total(way: Routing) -> dict[str, int]:
@@ -155,18 +156,6 @@ def _notes(folder: RunFolder, recorded: Recorded, old: Config, new: Config, foun
                 yield f"{stage}: unknown for {count} samples: {why}"
     if found.missing:
         yield "unknown judgements are in the cost, what would follow them is not"
-
-
-def _summary(recorded: Recorded, found: WhatIf, notes: list[str]) -> dict[str, Any]:
-    return {
-        "run": recorded.name,
-        "samples": found.samples,
-        "then": _way(found.then),
-        "now": _way(found.now),
-        "never_recorded": found.never,
-        "unknown": {stage: dict(reasons) for stage, reasons in found.missing.items()},
-        "notes": notes,
-    }
 
 
 def _way(way: Routing) -> dict[str, Any]:

@@ -6,9 +6,8 @@ configuration with every default spelled out.
 
 from __future__ import annotations
 
-from funreason.config.agents import AgentEntry
 from funreason.config.gate import Contamination, Gate, Suite
-from funreason.config.judges import Canaries, Fcdr, JudgeKind, LlmJudges, Stages
+from funreason.config.judges import AgentEntry, Canaries, Fcdr, JudgeKind, LlmJudges, Stages
 from funreason.config.models import BudgetLimits, Endpoint, Model, References, Sampling, Tasks, Vllm
 from funreason.config.reading import check_config, dump_config, find_config, load_config, parse_setting, read_yaml_file
 from funreason.config.section import CONFIGS, OWN_TASKS, TOOLBOX, ConfigError, Section

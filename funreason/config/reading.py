@@ -1,13 +1,15 @@
 """Reads configurations: a YAML file or a name in configs/, with changes from the command line.
 
-Every wrong key or value is reported with its place, what was expected and the nearest known key, or its new name.
-A key written twice in one group is refused: YAML itself would silently take the last one.
+Every wrong key or value is reported with its place, what was expected and the nearest known key, or its new name:
+RENAMED lists the keys and values of earlier configurations. A key written twice in one group is refused: YAML itself
+would silently take the last one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,85 @@ import yaml
 from pydantic import ValidationError
 from rapidfuzz import process
 
-from funreason.config.agents import AgentEntry
-from funreason.config.renamed import new_name, new_value, renamed_inside
+from funreason.config.judges import AgentEntry
 from funreason.config.section import CONFIGS, ConfigError, Section
 from funreason.config.whole import Config
+
+_UPDATE = {
+    "batch": "batch_size",
+    "average": "loss_reduction",
+    "head": "lm_head",
+    "head_chunk": "lm_head_chunk",
+    "pack": "packing",
+    "warmup_steps": "lr_warmup_steps",
+    "warmup_ratio": "lr_warmup_ratio",
+}
+
+RENAMED = {
+    "warmup": "start",
+    "sample.k": "sample.samples_per_task",
+    "fcdr.judging": "fcdr.stages",
+    "fcdr.judges": "agents",
+    "fcdr.judges.seconds": "agents.timeout_s",
+    "agents.seconds": "agents.timeout_s",
+    "fcdr.llm.draws": "fcdr.llm.samples_per_model",
+    "fcdr.llm.asks": "fcdr.llm.max_attempts",
+    "fcdr.llm.accept": "fcdr.llm.vote",
+    "fcdr.accept": "fcdr.llm.vote",
+    "fcdr.threshold": "fcdr.llm.threshold",
+    "fcdr.error_limit": "fcdr.max_error_rate",
+    "fcdr.agreement": "fcdr.self_agreement_share",
+    "fcdr.workers": "fcdr.max_in_flight",
+    "train.learn_from": "train.data",
+    "train.most_solved": "train.max_solved_share",
+    "train.per_task": "train.max_per_task",
+    "train.quotas": "train.max_category_share",
+    "train.counts": "train.exact_counts",
+    "gate.p": "gate.p_value",
+    "gate.contamination.near": "gate.contamination.near_threshold",
+    **{
+        f"{section}.update.{old}": f"{'start' if section == 'warmup' else section}.update.{new}"
+        for section in ("warmup", "start", "train")
+        for old, new in _UPDATE.items()
+    },
+}
+"""Old dotted key to new dotted key. A renamed section stands for all its keys; list positions are left out."""
+
+RENAMED_VALUES = {
+    "sample.render": {"here": "local"},
+    "gate.suites.*.role": {"decide": "decision", "watch": "report"},
+}
+"""By dotted key, with `*` for a name of the user's own: old value to new value."""
+
+
+def new_name(key: str) -> str | None:
+    """What the dotted key `key` is called now, if it or a section around it was renamed."""
+    head, tail = key, ""
+    while head:
+        if head in RENAMED:
+            return RENAMED[head] + tail
+        head, dot, last = head.rpartition(".")
+        tail = f"{dot}{last}{tail}"
+    return None
+
+
+def new_value(key: str, value: Any) -> str | None:
+    """What the value of the dotted key is called now, if it was renamed."""
+    for pattern, values in RENAMED_VALUES.items():
+        if fnmatchcase(key, pattern) and isinstance(value, str):
+            return values.get(value)
+    return None
+
+
+def renamed_inside(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """The keys within `value`, the value of `key`, that have a new name of their own, each with that name."""
+    for item in value if isinstance(value, list) else [value]:
+        for name, inner in item.items() if isinstance(item, dict) else ():
+            inside = f"{key}.{name}"
+            if inside in RENAMED:
+                yield inside, RENAMED[inside]
+            yield from renamed_inside(inside, inner)
+
 
 MERGE = "tag:yaml.org,2002:merge"
 COMMAND_LINE = "the command line"
@@ -89,8 +166,13 @@ def _changed(data: dict[str, Any], changes: dict[str, Any], file: str) -> Config
         return Config.model_validate(changed)
     except ValidationError as error:
         own = _faults(data)
-        faults = [(_source(e, changes, own, file), e) for e in error.errors()]
-        lines = [f"{source}: {line}" for source, fault in faults for line in _sentences(fault)]
+        lines = []
+        for fault in error.errors():
+            key = ".".join(str(part) for part in fault["loc"])
+            changed_here = any(f"{key}.".startswith(f"{change}.") for change in changes)
+            # In the file, unless its key was changed or is only wrong because of a change.
+            source = COMMAND_LINE if changed_here or (fault["loc"], fault["type"]) not in own else file
+            lines += [f"{source}: {line}" for line in _sentences(fault)]
         raise ConfigError("\n".join(lines)) from error
 
 
@@ -161,13 +243,6 @@ def _faults(data: dict[str, Any]) -> set[tuple[tuple[Any, ...], str]]:
     return set()
 
 
-def _source(error: Any, changes: Collection[str], own: Container[Any], file: str) -> str:
-    """Where a mistake was made: in the file, unless its key was changed or is only wrong because of a change."""
-    key = ".".join(str(part) for part in error["loc"])
-    changed = any(f"{key}.".startswith(f"{change}.") for change in changes)
-    return COMMAND_LINE if changed or (error["loc"], error["type"]) not in own else file
-
-
 def _set(data: dict[str, Any], key: str, value: Any) -> None:
     *path, last = key.split(".")
     for part in path:
@@ -194,20 +269,16 @@ def _sentences(error: Any) -> Iterator[str]:
         for old, new in renamed_inside(named, error["input"]):
             yield f"unknown key {old}: it is called {new} now."
     else:
-        known = _known_keys(error["loc"][:-1])
+        section: type[Section] = Config
+        for part in error["loc"][:-1]:
+            field = section.model_fields.get(str(part))
+            if field is None:
+                continue  # a list index or the key of a mapping: stay with its item type
+            section = _section_of(field.annotation) or section
+        known = list(section.model_fields)
         best = process.extractOne(str(error["loc"][-1]), known)
         nearest = f" Did you mean {best[0]}?" if best and best[1] >= 55 else ""
         yield f"unknown key {key}.{nearest} Known here: {', '.join(known)}."
-
-
-def _known_keys(path: tuple[Any, ...]) -> list[str]:
-    section: type[Section] = Config
-    for part in path:
-        field = section.model_fields.get(str(part))
-        if field is None:
-            continue  # a list index or the key of a mapping: stay with its item type
-        section = _section_of(field.annotation) or section
-    return list(section.model_fields)
 
 
 def _section_of(annotation: Any) -> type[Section] | None:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from pydantic import model_validator
 
-from funreason.config.agents import AgentEntry
 from funreason.config.gate import Gate
-from funreason.config.judges import Fcdr
+from funreason.config.judges import AgentEntry, Fcdr
 from funreason.config.models import BudgetLimits, Model, Sampling, Tasks
 from funreason.config.section import TOOLBOX, Count, Section, strange_category
 from funreason.config.updates import SupervisedStart, Train

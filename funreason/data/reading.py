@@ -20,12 +20,19 @@ import msgspec
 
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.strict_json import JsonRefused, read_json
-from funreason.data import bfcl_files, openai, sharegpt, xlam
+from funreason.data import bfcl_files
+from funreason.data.formats import FORMS
 from funreason.data.records import DataError, RecordRead, RecordRefused, Refusal, raw_records
 from funreason.types import Sample, Task
 
 FORMATS = ("auto", "xlam", "sharegpt", "openai", "bfcl")
-_MODULES = {"sharegpt": sharegpt, "openai": openai, "bfcl": bfcl_files, "xlam": xlam}
+_MATCHES = {
+    "sharegpt": FORMS["sharegpt"].matches,
+    "openai": FORMS["openai"].matches,
+    "bfcl": bfcl_files.matches,
+    "xlam": FORMS["xlam"].matches,
+}
+"""In the order in which the formats are tried."""
 
 
 class TaskReading(msgspec.Struct, frozen=True):
@@ -120,17 +127,15 @@ def read_entries(path: Path, format: str = "auto") -> Iterator[Entry]:
 
 
 def _read_record(record: dict[str, Any], line: int, format: str, answers: dict[str, Any]) -> RecordRead:
-    names = list(_MODULES) if format == "auto" else [format]
-    name = next((name for name in names if _MODULES[name].matches(record)), None)
+    names = list(_MATCHES) if format == "auto" else [format]
+    name = next((name for name in names if _MATCHES[name](record)), None)
     if name is None:
         keys = ", ".join(sorted(record)[:8]) or "none"
         wanted = "any known format" if format == "auto" else format
         raise RecordRefused("record.unknown_format", f"the keys ({keys}) are not those of {wanted}")
     if name == "bfcl":
         return bfcl_files.read(record, line, answers)
-    module: Any = _MODULES[name]
-    read: RecordRead = module.read(record, line)
-    return read
+    return FORMS[name].read(record, line)
 
 
 def _sample(read: RecordRead) -> Sample:

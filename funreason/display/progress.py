@@ -17,8 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from funreason.display.figures import PHASES, phase_name, phases_now
-from funreason.display.metrics import curves, formatted, hint, others
+from funreason.display.figures import PHASES, curves, formatted, hint, others, phase_name, phases_now
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
 from funreason.record.plain import plain
@@ -72,21 +71,17 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         try:
             self.state.fold(self._reader.events())
             if not self._unread:
-                self._show(notes)
+                for note in self.state.notes[notes:]:
+                    style = "yellow" if note.level == "warning" else ""
+                    self.console.print(Text(plain(f"{note.level}: {note.text}"), style=style))
+                if self._live:
+                    self._live.update(view(self.state, time.time()))
+                elif (self.state.round, self.state.phase) != self._said and self.state.phase:
+                    self._said = (self.state.round, self.state.phase)
+                    phase = PHASES.get(self.state.phase, self.state.phase)
+                    self.console.print(Text(plain(f"round {self.state.round} · {phase}")))
         except OSError:
             self._unread = True
-
-    def _show(self, notes: int) -> None:
-        """Show the state, and the notes after the first `notes`."""
-        for note in self.state.notes[notes:]:
-            style = "yellow" if note.level == "warning" else ""
-            self.console.print(Text(plain(f"{note.level}: {note.text}"), style=style))
-        if self._live:
-            self._live.update(view(self.state, time.time()))
-        elif (self.state.round, self.state.phase) != self._said and self.state.phase:
-            self._said = (self.state.round, self.state.phase)
-            phase = PHASES.get(self.state.phase, self.state.phase)
-            self.console.print(Text(plain(f"round {self.state.round} · {phase}")))
 
 
 def view(state: State, now: float) -> RenderableType:
@@ -99,7 +94,17 @@ def view(state: State, now: float) -> RenderableType:
         plain(f"· round {state.round}/{state.rounds_planned} · {phases or state.status}"),
         plain(f" · {seconds:.0f} s · weights {state.weights or '–'}"),
     )
-    return Group(head, _stages(state, r), _ends(r), _update(r), _gates(state))
+    done = r.fates.total()
+    ends = " · ".join(f"{name} {r.fates[name]}" for name in ("kept", "text", "dropped", "dead"))
+    changed = f" · re-rendered {r.origins['rerendered']} · repaired {r.origins['repaired']}"
+    changed += f" · rewritten {r.origins['rewritten']}" if r.origins["rewritten"] else ""
+    return Group(
+        head,
+        _stages(state, r),
+        Text(f"samples {done}{f'/{r.todo}' if r.todo else ''} · {ends}{changed}"),
+        _update(r),
+        _gates(state),
+    )
 
 
 def _stages(state: State, r: RoundState) -> RenderableType:
@@ -121,14 +126,6 @@ def _stages(state: State, r: RoundState) -> RenderableType:
             ProgressBar(total=1, completed=rate, width=24),
         )
     return table
-
-
-def _ends(r: RoundState) -> RenderableType:
-    done = r.fates.total()
-    ends = " · ".join(f"{name} {r.fates[name]}" for name in ("kept", "text", "dropped", "dead"))
-    changed = f" · re-rendered {r.origins['rerendered']} · repaired {r.origins['repaired']}"
-    changed += f" · rewritten {r.origins['rewritten']}" if r.origins["rewritten"] else ""
-    return Text(f"samples {done}{f'/{r.todo}' if r.todo else ''} · {ends}{changed}")
 
 
 def _update(r: RoundState) -> RenderableType:

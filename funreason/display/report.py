@@ -15,8 +15,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from funreason.display.figures import SINKS, duration, pass_rate, percent, share_of
-from funreason.display.metrics import curves, formatted, hint, others
+from funreason.display.figures import SINKS, curves, duration, formatted, hint, others, pass_rate, percent, share_of
 from funreason.display.spans import clean
 from funreason.record.folder import RunFolder
 from funreason.record.state import RoundState, State
@@ -27,6 +26,7 @@ Flow = tuple[str, str, str, int]
 GAP, BASE = 104, 210
 """Pixels between two nodes, and from the top to the line of nodes."""
 Series = tuple[str, Sequence[float | None]]
+LABEL_HEIGHT = 14.0
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 4", "12 4")
 
 
@@ -73,9 +73,9 @@ def lines_svg(series: Sequence[Series], names: Sequence[str], label: str, *, low
         parts.append(text(f.left - 6, y(tick) + 4, f"{tick:.4g}", "small", "end"))
     every = max(1, len(names) // 8)
     parts += [text(x(i), f.height - 8, name, "small", "middle") for i, name in enumerate(names) if i % every == 0]
-    labels = _apart(
-        [(y(known[-1]) if (known := [v for v in values if v is not None]) else 0.0) for _, values in series]
-    )
+    labels = [(y(known[-1]) if (known := [v for v in values if v is not None]) else 0.0) for _, values in series]
+    for before, here in pairwise(sorted(range(len(labels)), key=labels.__getitem__)):
+        labels[here] = max(labels[here], labels[before] + LABEL_HEIGHT)  # moved apart where they would overlap
     for n, (name, values) in enumerate(series):
         points = [(x(i), y(v)) for i, v in enumerate(values) if v is not None]
         if not points:
@@ -158,15 +158,6 @@ def _arc(flow: Flow, place: Mapping[str, int], most: int) -> str:
     return drawn + (text((a + b) / 2, above, str(count), "small", "middle") if count >= most / 20 else "")
 
 
-def _apart(places: Sequence[float], least: float = 14.0) -> list[float]:
-    """Heights for labels, moved apart where they would overlap."""
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    moved = list(places)
-    for before, here in pairwise(order):
-        moved[here] = max(moved[here], moved[before] + least)
-    return moved
-
-
 # -- the documents -----------------------------------------------------------------------------------------------
 
 EXAMPLES = 3
@@ -211,10 +202,11 @@ def summary(state: State, status: str) -> str:
 
 def _sections(state: State, folder: RunFolder, status: str) -> Iterator[str]:
     yield f"<h1>{_safe(state.run or folder.name)}</h1><p>{_safe(summary(state, status))}</p>"
+    rows = [(f"round {k}", [(fate, r.fates[fate]) for fate in FATES]) for k, r in played(state)]
     pictures = {
         "Flow": _flow(state),
         "Stages": _stages(state),
-        "Samples": _ends(state),
+        "Samples": bars_svg(rows, "where samples ended, per round") if rows else "",
         "Loss": _losses(state),
         "Gate": _gates(state),
     }
@@ -257,11 +249,6 @@ def _stages(state: State) -> str:
     return lines_svg(series, [f"round {k}" for k, _ in rounds], "pass rate of each stage per round", low=0, high=100)
 
 
-def _ends(state: State) -> str:
-    rows = [(f"round {k}", [(fate, r.fates[fate]) for fate in FATES]) for k, r in played(state)]
-    return bars_svg(rows, "where samples ended, per round") if rows else ""
-
-
 def _losses(state: State) -> str:
     steps = [(k, step) for k, r in sorted(state.rounds.items()) for step in r.steps]
     if not steps:
@@ -295,7 +282,23 @@ def _tables(state: State) -> Iterator[tuple[str, Table]]:
     yield "Stages", (("round", *judges), [(str(k), *(percent(pass_rate(r, n)) for n in judges)) for k, r in rounds])
     yield (
         "Judges",
-        (("round", "judge", "bad", "false pass %", "good", "false drop %", "twice", "same %"), _health(state)),
+        (
+            ("round", "judge", "bad", "false pass %", "good", "false drop %", "twice", "same %"),
+            [
+                (
+                    str(k),
+                    name,
+                    str(h.bad),
+                    percent(h.false_pass),
+                    str(h.good),
+                    percent(h.false_drop),
+                    str(h.twice),
+                    percent(h.agreement),
+                )
+                for k, r in sorted(state.rounds.items())
+                for name, h in r.health.items()
+            ],
+        ),
     )
     origins = ("sampled", "rerendered", "resampled", "rewritten", "repaired")
     ends = [(str(k), *(str(r.fates[f]) for f in FATES), *(str(r.origins[o]) for o in origins)) for k, r in rounds]
@@ -309,23 +312,6 @@ def _tables(state: State) -> Iterator[tuple[str, Table]]:
     yield "Gate", (columns, list(_gate_rows(state)))
     reasons = [(str(k), reason, str(n)) for k, r in rounds for reason, n in r.dead_reasons.most_common()]
     yield "Dropped and dead", (("round", "reason", "samples"), reasons)
-
-
-def _health(state: State) -> list[Sequence[str]]:
-    return [
-        (
-            str(k),
-            name,
-            str(h.bad),
-            percent(h.false_pass),
-            str(h.good),
-            percent(h.false_drop),
-            str(h.twice),
-            percent(h.agreement),
-        )
-        for k, r in sorted(state.rounds.items())
-        for name, h in r.health.items()
-    ]
 
 
 def _gate_rows(state: State) -> Iterator[Sequence[str]]:

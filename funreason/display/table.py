@@ -14,8 +14,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from funreason.display.metrics import curves, formatted, hint, others
-from funreason.record.events import GateDecided, Score
+from funreason.display.figures import curves, formatted, hint, others
+from funreason.record.events import Score
 from funreason.record.plain import plain
 from funreason.record.rounds import JudgeHealth
 from funreason.record.sample_files import KEPT
@@ -146,7 +146,8 @@ def gate_table(state: State) -> Table:
     for k, r in sorted(state.rounds.items()):
         if r.gate:
             for i, (name, score) in enumerate(r.gate.by_slice.items()):
-                ends = (_round_name(k), _decision(r.gate)) if i == 0 else ("", "")
+                sign, colour = MARKS.get(r.gate.decision, ("?", ""))
+                ends = (_round_name(k), Text(plain(f"{sign} {r.gate.decision}"), style=colour)) if i == 0 else ("", "")
                 _row(table, ends[0], name, *_score(score), ends[1])
     return table
 
@@ -180,7 +181,8 @@ def seconds_table(state: State) -> Table:
     _columns(table, "round", *phases, *["sync"] * synced)
     for k, r in sorted(state.rounds.items()):
         spent = [f"{r.seconds[p]:.1f}" if p in r.seconds else "–" for p in phases]
-        _row(table, _round_name(k), *spent, *[_sync(r)] * synced)
+        taken = [sync.seconds + sync.proof_seconds for sync in r.syncs if not sync.started]
+        _row(table, _round_name(k), *spent, *[f"{sum(taken):.2f} ({len(taken)})" if taken else "–"] * synced)
     return table
 
 
@@ -256,12 +258,6 @@ def _share(r: RoundState, name: str, between: str) -> str:
     return f"{100 * node.pass_rate:.1f}{between}({node.answered})"
 
 
-def _sync(r: RoundState) -> str:
-    """Seconds of the round's syncs and proofs, without the engine's start."""
-    taken = [sync.seconds + sync.proof_seconds for sync in r.syncs if not sync.started]
-    return f"{sum(taken):.2f} ({len(taken)})" if taken else "–"
-
-
 def _health(health: JudgeHealth | None, rate: str, asked: str, between: str) -> str:
     share = getattr(health, rate, None)
     return "–" if share is None else f"{100 * share:.1f}{between}({getattr(health, asked)})"
@@ -288,8 +284,3 @@ def _score(s: Score) -> tuple[str, ...]:
         f"{s.gained}/{s.lost}",
         f"{s.p:.3f}",
     )
-
-
-def _decision(gate: GateDecided) -> Text:
-    sign, colour = MARKS.get(gate.decision, ("?", ""))
-    return Text(plain(f"{sign} {gate.decision}"), style=colour)

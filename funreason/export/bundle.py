@@ -44,12 +44,27 @@ def export_run(run: RunFolder, to: Path, *, license: str | None = None, data_lic
     try:
         shutil.copytree(weights, draft / "model", copy_function=shutil.copyfile)  # readable by all, as a new file is
         (draft / "model" / "README.md").write_text(model_card(state, about), encoding="utf-8")
-        rows, origins = _write_data(run, state, draft, about)
+        origins: Counter[str] = Counter()
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for kind, sample in refined(run, state):
+                origins[sample.origin] += 1
+                yield row(kind, sample)
+
+        (draft / "data").mkdir()
+        count = write_parquet(draft / "data" / "train.parquet", rows())
+        (draft / "data" / "README.md").write_text(dataset_card(state, about, count, origins), encoding="utf-8")
+        file = draft / "llamafactory" / f"{DATASET}.jsonl"
+        write_sharegpt(file, (sample for _, sample in refined(run, state)))
+        # LLaMA-Factory's description of a data set (its data/README.md, "Sharegpt Format").
+        columns = {"messages": "conversations", "system": "system", "tools": "tools"}
+        info = {DATASET: {"file_name": file.name, "formatting": "sharegpt", "columns": columns}}
+        (file.parent / "dataset_info.json").write_text(json.dumps(info, indent=2))
         draft.replace(to)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    return Exported(to, rows, origins, weights.name)
+    return Exported(to, count, origins, weights.name)
 
 
 def accepted(run: RunFolder, state: State) -> Path:
@@ -58,23 +73,3 @@ def accepted(run: RunFolder, state: State) -> Path:
         if path is not None and path.is_dir():
             return path.resolve()
     raise RecordError(f"{run.path} has accepted no weights of its own yet: there is no model to export")
-
-
-def _write_data(run: RunFolder, state: State, draft: Path, about: About) -> tuple[int, Counter[str]]:
-    origins: Counter[str] = Counter()
-
-    def rows() -> Iterator[dict[str, Any]]:
-        for kind, sample in refined(run, state):
-            origins[sample.origin] += 1
-            yield row(kind, sample)
-
-    (draft / "data").mkdir()
-    count = write_parquet(draft / "data" / "train.parquet", rows())
-    (draft / "data" / "README.md").write_text(dataset_card(state, about, count, origins), encoding="utf-8")
-    file = draft / "llamafactory" / f"{DATASET}.jsonl"
-    write_sharegpt(file, (sample for _, sample in refined(run, state)))
-    # LLaMA-Factory's description of a data set (its data/README.md, "Sharegpt Format").
-    columns = {"messages": "conversations", "system": "system", "tools": "tools"}
-    info = {DATASET: {"file_name": file.name, "formatting": "sharegpt", "columns": columns}}
-    (file.parent / "dataset_info.json").write_text(json.dumps(info, indent=2))
-    return count, origins

@@ -41,6 +41,12 @@ def model_card(state: State, about: About) -> str:
         "pipeline_tag": "text-generation",
         "tags": ["function-calling", "tool-use", "funreason"],
     }
+    rounds = [(k, r) for k, r in sorted(state.rounds.items()) if r.nodes]
+    origins = sorted({origin for _, r in rounds for origin in r.origins})
+    lines = [f"| round | trained on | {' | '.join(origins)} |", f"|---|---|{'---|' * len(origins)}"]
+    for k, r in rounds:
+        trained = r.chosen.trained if r.chosen else 0
+        lines.append(f"| {k} | {trained} | {' | '.join(str(r.origins[o]) for o in origins)} |")
     parts = [
         _front(head),
         f"# {_md(about.name)}",
@@ -49,7 +55,7 @@ def model_card(state: State, about: About) -> str:
         _supervised_start(state),
         f"## Gate\n\n{GATE}\n\n{_gate_table(state)}",
         "## Data\n\nAnswers of the model that passed five stages of judgement. *Repaired* and *reference* answers are "
-        "supervised: they were written from known right answers.\n\n" + _data_table(state),
+        "supervised: they were written from known right answers.\n\n" + "\n".join(lines),
         "## Licence\n\n" + _licences(about),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -105,16 +111,6 @@ def _gate_table(state: State) -> str:
 def _score(score: Score) -> str:
     old, new = (f"{100 * right / max(1, score.total):.1f}" for right in (score.old, score.new))
     return f"{score.total} | {old} | {new} | {100 * score.low:.1f}–{100 * score.high:.1f} | {score.p:.3f}"
-
-
-def _data_table(state: State) -> str:
-    rounds = [(k, r) for k, r in sorted(state.rounds.items()) if r.nodes]
-    origins = sorted({origin for _, r in rounds for origin in r.origins})
-    lines = [f"| round | trained on | {' | '.join(origins)} |", f"|---|---|{'---|' * len(origins)}"]
-    for k, r in rounds:
-        trained = r.chosen.trained if r.chosen else 0
-        lines.append(f"| {k} | {trained} | {' | '.join(str(r.origins[o]) for o in origins)} |")
-    return "\n".join(lines)
 
 
 def _licences(about: About) -> str:

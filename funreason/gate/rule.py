@@ -66,9 +66,15 @@ def by_category(old: SuiteResult, new: SuiteResult) -> dict[str, Score]:
 def decide(rule: Gate, pairs: Sequence[SuiteComparison]) -> tuple[str, str]:
     """The word and its reason. Guards and categories are asked first: a gain does not buy them off."""
     for pair in pairs:
-        harm = _HARM[pair.role](rule, pair)
-        if harm:
-            return "rollback", harm
+        if pair.role == "guard":
+            loss = round(100 * (pair.start - pair.new.accuracy), 6)  # 0.65 - 0.60 is not 0.05 in binary
+            if loss > rule.max_guard_loss:
+                why = f"guard {pair.name} is {loss:.1f} points below its start; {rule.max_guard_loss:g} are allowed"
+                return "rollback", why
+        elif pair.role == "decision":
+            for name, score in by_category(pair.old, pair.new).items():
+                if -points(score) > rule.max_category_loss and score.p <= rule.p_value:
+                    return "rollback", f"category {name} fell {-points(score):.1f} points, p {score.p:.3f}"
     deciding = [pair for pair in pairs if pair.role == "decision"]
     if not deciding:
         return "hold", "no suite has the role `decision`: give it to one"
@@ -87,27 +93,6 @@ def decide(rule: Gate, pairs: Sequence[SuiteComparison]) -> tuple[str, str]:
 def points(score: Score) -> float:
     """The gain in percentage points."""
     return 100 * (score.new - score.old) / score.total if score.total else 0.0
-
-
-def _guard_harm(rule: Gate, pair: SuiteComparison) -> str:
-    loss = round(100 * (pair.start - pair.new.accuracy), 6)  # 0.65 - 0.60 is not 0.05 in binary
-    if loss <= rule.max_guard_loss:
-        return ""
-    return f"guard {pair.name} is {loss:.1f} points below its start; {rule.max_guard_loss:g} are allowed"
-
-
-def _category_harm(rule: Gate, pair: SuiteComparison) -> str:
-    for name, score in by_category(pair.old, pair.new).items():
-        if -points(score) > rule.max_category_loss and score.p <= rule.p_value:
-            return f"category {name} fell {-points(score):.1f} points, p {score.p:.3f}"
-    return ""
-
-
-def _no_harm(rule: Gate, pair: SuiteComparison) -> str:
-    return ""
-
-
-_HARM = {"guard": _guard_harm, "decision": _category_harm, "report": _no_harm}
 
 
 def pooled(pairs: Sequence[SuiteComparison]) -> tuple[SuiteResult, SuiteResult]:

@@ -20,7 +20,7 @@ from funreason.agents.judges.canary_check import CanaryCheck
 from funreason.agents.judges.llm.factory import build_panel, shared_weights
 from funreason.agents.judges.registry import check_judges
 from funreason.agents.references import replay_samples, usable_references
-from funreason.agents.selection import KeptSamples, References
+from funreason.agents.selection import KeptSamples, ReferenceSet
 from funreason.agents.updating import Updating
 from funreason.bus.scheduler import Bus, RoundSteps
 from funreason.config import OWN_TASKS, Config, ConfigError
@@ -118,7 +118,7 @@ class Session(Run):
     def training_set(self, round: int) -> Any:
         """What chooses the training set of a round: samples that were kept, or references at the start."""
         if round == START:
-            return References(self._start_tasks, self._start_replay)
+            return ReferenceSet(self._start_tasks, self._start_replay)
         return KeptSamples(
             self.config.train,
             self.journal.folder.texts(round),

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from funreason.config import Config, Endpoint
-from funreason.config.address import Address
+from funreason.config.models import Address
 from funreason.errors import ModelError
 from funreason.policies.endpoint.budget import SharedBudget, SpendMeter, Spent
 from funreason.policies.policy import GenerateRequest, Policy
 from funreason.policies.protocol import Completion, Sampler, Sync
-from funreason.policies.vllm.environment import prepare
+from funreason.policies.vllm.engine import prepare
 from funreason.record.events import EndpointUsage
 from funreason.record.state import State
 from funreason.stop import StopRequest, cancelled_by_stop

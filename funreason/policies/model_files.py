@@ -34,7 +34,11 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
     from transformers import AutoModelForCausalLM
 
     folder = _folder(path)
-    _require(folder, "config.json", "it is not a model folder")
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{folder}: no config.json, so it is not a model folder. A model folder holds config.json and "
+            "*.safetensors."
+        )
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder}: no *.safetensors weights here. Other formats are not read: they can run code.")
     try:
@@ -55,11 +59,6 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
             f"{folder}: the weights lack {len(missing)} of the tensors that config.json tells of, the first is "
             f"{missing[0]}. They do not belong together, or a file is missing: copy the model's folder whole."
         )
-    return _placed(model, device)
-
-
-def _placed(model: PreTrainedModel, device: str) -> PreTrainedModel:
-    """The model on `device`, in eval mode. torch refuses in several ways: AssertionError where it lacks the device."""
     try:
         placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]  # its stub loses the method
     except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
@@ -169,11 +168,6 @@ def _folder(path: str | Path) -> Path:
         found = "a file" if folder.exists() else "nothing"
         raise ModelError(f"{folder}: expected a model folder, found {found}. Nothing is downloaded: fetch it first.")
     return folder
-
-
-def _require(folder: Path, name: str, meaning: str) -> None:
-    if not (folder / name).is_file():
-        raise ModelError(f"{folder}: no {name}, so {meaning}. A model folder holds config.json and *.safetensors.")
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -1,25 +1,31 @@
-"""Renders a task as the text a model is prompted with.
+"""Renders a task as the text a model is prompted with, and finds the tokens that end its turn.
 
 There are two styles. `native` passes the tools to the tokenizer's own chat template, which an instruction-tuned model
 was trained on; `text` puts the tools in a system message and works with any chat template. Training, sampling and the
 gate must use the same style. A template may begin the model's turn with an opening tag, or with a whole empty thinking:
 `opens_thinking` and `closes_thinking` detect that.
+
+A turn ends with the token that the chat template writes, not with the tokenizer's own end token. The two differ where a
+family's tokenizer names the end of a text (`<|end_of_text|>`) and its template the end of a turn (`<|eot_id|>`). A
+model taught the wrong one never stops where its own prompts do.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.errors import ModelError
 from funreason.policies.protocol import Dialogue
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from funreason.policies.protocol import Request
     from funreason.types import Task, Turn
 
 Messages = list[dict[str, str]]
@@ -49,8 +55,6 @@ def prompt_text(
     `variables` are passed to the template, such as `enable_thinking` or `date_string`. Raises ModelError when
     the tokenizer has no chat template or its template fails on these messages.
     """
-    if style not in _STYLES:
-        raise ModelError(f"prompt style is {style!r}; use 'native' (the template's own tools) or 'text'.")
     messages, where = conversation(task, turns, tags), f"task {task.id}"
     return dialogue_text(messages, task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables)
 
@@ -76,6 +80,9 @@ def dialogue_text(
     The style `plain` is for messages that say everything: the template is given no tools.
     Raises ModelError as `prompt_text` does.
     """
+    # jinja2 arrives with transformers; this module is free of both until a prompt is rendered.
+    from jinja2 import TemplateError
+
     require_chat_template(tokenizer)
     shown = dialogue_of(messages, tools, style=style, tags=tags, variables=variables)
     offered: Any = shown.tools
@@ -83,7 +90,7 @@ def dialogue_text(
         rendered = tokenizer.apply_chat_template(
             shown.messages, tools=offered, add_generation_prompt=True, tokenize=False, **variables
         )
-    except (TypeError, ValueError, _template_error()) as error:
+    except (TypeError, ValueError, TemplateError) as error:
         raise ModelError(
             f"{where}: the chat template of {tokenizer.name_or_path!r} refused the {style} prompt: {error}. "
             "Use the other prompt style, or fix the template."
@@ -112,7 +119,18 @@ def dialogue_of(
     variables: Mapping[str, Any] = NO_VARIABLES,
 ) -> Dialogue:
     """A dialogue with normalised `tools` in one of the styles of `dialogue_text`."""
-    return Dialogue(*_STYLES[style](list(messages), tools, tags), dict(variables))
+    shown, offered = list(messages), None
+    if style == "native":
+        offered = [{"type": "function", "function": tool} for tool in tools]
+    elif style == "text":
+        said = TEXT_INSTRUCTION.replace("{open}", tags[0]).replace("{close}", tags[1])
+        system = said + "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
+        if shown and shown[0]["role"] == "system":
+            system = f"{system}\n\n{shown.pop(0)['content']}"
+        shown.insert(0, {"role": "system", "content": system})
+    elif style != "plain":
+        raise ModelError(f"prompt style is {style!r}; use 'native' (the template's own tools) or 'text'.")
+    return Dialogue(shown, offered, dict(variables))
 
 
 def opens_thinking(prompt: str, tags: Tags = THINK_TAGS) -> bool:
@@ -140,27 +158,97 @@ def require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def _native(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:
-    return messages, [{"type": "function", "function": tool} for tool in tools]
+SAID = "what the assistant said"
 
 
-def _text(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:
-    said = TEXT_INSTRUCTION.replace("{open}", tags[0]).replace("{close}", tags[1])
-    system = said + "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
-    if messages and messages[0]["role"] == "system":
-        system, messages = f"{system}\n\n{messages[0]['content']}", messages[1:]
-    return [{"role": "system", "content": system}, *messages], None
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The id of the first special token after an assistant's message; else the tokenizer's own end; else None."""
+    written = _after_a_message(tokenizer)
+    specials = [token for token in tokenizer.all_special_tokens if token]
+    added = [str(token) for token in tokenizer.get_added_vocab()]
+    known = sorted({*specials, *added}, key=len, reverse=True)
+    found = re.search("|".join(map(re.escape, known)), written) if known else None
+    if found is not None:
+        written_id = tokenizer.convert_tokens_to_ids(found.group())
+        assert isinstance(written_id, int)  # one token asked for, one id given
+        return written_id
+    end = tokenizer.eos_token_id
+    return end if isinstance(end, int) else None
 
 
-def _plain(messages: Messages, tools: Sequence[dict[str, Any]], tags: Tags) -> tuple[Messages, Tools | None]:
-    return messages, None
-
-
-_STYLES = {"native": _native, "text": _text, "plain": _plain}
-
-
-def _template_error() -> type[Exception]:
-    # jinja2 arrives with transformers; asking here keeps this module free of both until a prompt is rendered.
+def _after_a_message(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the template writes after an assistant's message; empty where it cannot render one."""
     from jinja2 import TemplateError
 
-    return TemplateError
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": SAID}]
+    try:
+        text = str(tokenizer.apply_chat_template(messages, tokenize=False))
+    except (TypeError, ValueError, TemplateError):
+        return ""  # a template for prompts alone: its model ends as the tokenizer says
+    return text.rpartition(SAID)[2] if SAID in text else ""
+
+
+# Facts about tokens that every sampler in this process shares: which end a turn, which exist, how many fit.
+
+
+class Context(NamedTuple):
+    """A model's context of `tokens`, of which `max_new_tokens` are kept for the completion."""
+
+    tokenizer: PreTrainedTokenizerBase
+    tokens: int
+    max_new_tokens: int
+
+    @property
+    def longest_prompt(self) -> int:
+        """The most tokens a prompt may have."""
+        return self.tokens - self.max_new_tokens
+
+    def too_long(self, request: Request) -> bool:
+        """Whether the prompt leaves less than `max_new_tokens` of the context."""
+        return len(self._ids([request.prompt])[0]) > self.longest_prompt
+
+    def encode(self, requests: Sequence[Request]) -> list[list[int]]:
+        """The prompts' token ids. ModelError names the first request that cannot be used."""
+        encoded = self._ids([request.prompt for request in requests])
+        for request, ids in zip(requests, encoded, strict=True):
+            if not ids or request.n < 0:
+                raise ModelError(
+                    f"request {request.id}: {len(ids)} prompt tokens, n = {request.n}; neither may be that."
+                )
+            if len(ids) > self.longest_prompt:
+                raise ModelError(
+                    f"request {request.id}: the prompt has {len(ids)} tokens; at most {self.longest_prompt} leave room "
+                    f"for {self.max_new_tokens} new ones. Ask too_long() first, or lower max_new_tokens."
+                )
+        return encoded
+
+    def _ids(self, prompts: list[str]) -> list[list[int]]:
+        if not prompts:
+            return []
+        # Not verbose: its warning about long prompts would contradict what `too_long` makes of them.
+        ids: list[list[int]] = self.tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The tokens that end a turn, by generation config, tokenizer or chat template. ModelError without any."""
+    stated = getattr(model.generation_config, "eos_token_id", None)
+    ends = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id, end_of_turn(tokenizer)}
+    found = tuple(sorted(end for end in ends if end is not None))
+    if not found:
+        raise ModelError(f"{tokenizer.name_or_path!r}: neither tokenizer nor generation config names an end token.")
+    return found
+
+
+def known_ids(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many ids decode to something; embeddings are often padded beyond that."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def require_distribution(temperature: float, top_p: float) -> None:
+    """Raise ModelError for a temperature or a top-p that is out of range."""
+    if temperature <= 0 or not 0 < top_p <= 1:
+        raise ModelError(
+            f"temperature is {temperature}, top_p {top_p}; they must lie above 0 and in (0, 1]. "
+            "For greedy decoding set `greedy` on the request."
+        )

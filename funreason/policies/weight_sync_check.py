@@ -83,7 +83,10 @@ def find_mismatch(
 ) -> Mismatch | None:
     """The first answer that `model` would not have given greedily; None when they all agree."""
     for answer in answers:
-        logprobs = _logprobs(model, answer, known_ids)
+        # Log-probabilities [tokens, known ids] at each position of the answer.
+        ids = torch.tensor([answer.ids + answer.tokens[:-1]], device=model.device)
+        logits = model(input_ids=ids, use_cache=False).logits[0, len(answer.ids) - 1 :, :known_ids]
+        logprobs: torch.Tensor = logits.double().log_softmax(-1)
         if not bool(torch.isfinite(logprobs).any(-1).all()) or bool(torch.isnan(logprobs).any()):
             return Mismatch(answer, "the model's logits are not finite", broken=True)
         why = _compare(logprobs, answer, tolerance)
@@ -124,14 +127,6 @@ def _compare(logprobs: torch.Tensor, answer: GreedyAnswer, tolerance: Tolerance)
     if not drift <= tolerance.drift:
         return f"log-probabilities differ by {drift:.4g} nats on average, at most {tolerance.drift} is rounding"
     return ""
-
-
-def _logprobs(model: PreTrainedModel, answer: GreedyAnswer, known_ids: int) -> torch.Tensor:
-    """Log-probabilities [tokens, known ids] at each position of the answer."""
-    ids = torch.tensor([answer.ids + answer.tokens[:-1]], device=model.device)
-    logits = model(input_ids=ids, use_cache=False).logits[0, len(answer.ids) - 1 :, :known_ids]
-    logprobs: torch.Tensor = logits.double().log_softmax(-1)
-    return logprobs
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:

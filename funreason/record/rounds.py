@@ -1,4 +1,4 @@
-"""How well judges judge: errors on canaries, and agreement with themselves, folded from events.
+"""One round, folded from its events: what each node answered, how samples ended, how well judges judge.
 
 Rates are shares of what was asked and answered; None, not 0, where nothing was.
 """
@@ -6,7 +6,6 @@ Rates are shares of what was asked and answered; None, not 0, where nothing was.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -169,6 +168,44 @@ class RoundState:
         """The health of a judge, made when first spoken of."""
         return self.health.setdefault(node, JudgeHealth())
 
+    def fold(self, event: ev.AnyEvent) -> None:
+        """Fold in an event that concerns its round alone; `State` folds the others."""
+        match event:
+            case ev.OptimizerStep():
+                steps = self.steps
+                while steps and steps[-1].step >= event.step:  # a resumed update repeats those after its checkpoint
+                    steps.pop()
+                steps.append(event)
+            case ev.JudgeUsage():
+                count = self.asked.setdefault(event.node, AskCount())
+                count.requests += event.requests
+                count.tokens += event.tokens
+                count.hits += event.hits
+                count.unreadable += event.unreadable
+            case ev.EndpointUsage():
+                spent = self.paid.setdefault(event.node, Counter())
+                for what in PAID:
+                    spent[what] += getattr(event, what)
+            case ev.SelfAgreementChecked():
+                self.health_of(event.node).with_self_agreement(event)
+            case ev.CanaryResult():
+                self.health_of(event.node).examined(event)
+            case ev.ContaminationChecked():
+                self.screened = event
+            case ev.TrainingSetSelected():
+                self.chosen = event
+            case ev.WeightsTrained():
+                self.update = event
+            case ev.WeightsSynced():
+                self.syncs.append(event)
+            case ev.GateDecided():
+                self.gate = event
+            case ev.WeightsRefused() if self.gate is not None:
+                why = f"{event.node}: {event.reason}"
+                self.gate = msgspec.structs.replace(self.gate, decision="rollback", reason=why)
+            case ev.RoundMessage():
+                self.messages.append(event)
+
     def metric_names(self) -> list[str]:
         """The metrics of the round's optimiser steps, in the order of their first appearance."""
         return list(dict.fromkeys(name for step in self.steps for name in step.metrics))
@@ -216,78 +253,3 @@ def round_summary(r: RoundState) -> dict[str, Any]:
 
 def _plain(event: ev.TrainingSetSelected | ev.ContaminationChecked | ev.WeightsSynced | ev.GateDecided | None) -> Any:
     return None if event is None else msgspec.to_builtins(event)
-
-
-def _screened(r: RoundState, event: ev.ContaminationChecked) -> None:
-    r.screened = event
-
-
-def _examined(r: RoundState, event: ev.CanaryResult) -> None:
-    r.health_of(event.node).examined(event)
-
-
-def _asked_twice(r: RoundState, event: ev.SelfAgreementChecked) -> None:
-    r.health_of(event.node).with_self_agreement(event)
-
-
-def _chosen(r: RoundState, event: ev.TrainingSetSelected) -> None:
-    r.chosen = event
-
-
-def _asked(r: RoundState, event: ev.JudgeUsage) -> None:
-    count = r.asked.setdefault(event.node, AskCount())
-    count.requests += event.requests
-    count.tokens += event.tokens
-    count.hits += event.hits
-    count.unreadable += event.unreadable
-
-
-def _stepped(r: RoundState, event: ev.OptimizerStep) -> None:
-    steps = r.steps
-    while steps and steps[-1].step >= event.step:  # a resumed update repeats the steps after its last checkpoint
-        steps.pop()
-    steps.append(event)
-
-
-def _updated(r: RoundState, event: ev.WeightsTrained) -> None:
-    r.update = event
-
-
-def _synced(r: RoundState, event: ev.WeightsSynced) -> None:
-    r.syncs.append(event)
-
-
-def _gated(r: RoundState, event: ev.GateDecided) -> None:
-    r.gate = event
-
-
-def _refused(r: RoundState, event: ev.WeightsRefused) -> None:
-    if r.gate is not None:
-        r.gate = msgspec.structs.replace(r.gate, decision="rollback", reason=f"{event.node}: {event.reason}")
-
-
-def _message(r: RoundState, event: ev.RoundMessage) -> None:
-    r.messages.append(event)
-
-
-def _paid(r: RoundState, event: ev.EndpointUsage) -> None:
-    spent = r.paid.setdefault(event.node, Counter())
-    for what in PAID:
-        spent[what] += getattr(event, what)
-
-
-ROUND_FOLDS: dict[type, Callable[[RoundState, Any], None]] = {
-    ev.ContaminationChecked: _screened,
-    ev.CanaryResult: _examined,
-    ev.SelfAgreementChecked: _asked_twice,
-    ev.TrainingSetSelected: _chosen,
-    ev.JudgeUsage: _asked,
-    ev.OptimizerStep: _stepped,
-    ev.WeightsTrained: _updated,
-    ev.WeightsSynced: _synced,
-    ev.GateDecided: _gated,
-    ev.RoundMessage: _message,
-    ev.WeightsRefused: _refused,
-    ev.EndpointUsage: _paid,
-}
-"""How the events that concern their round alone are folded into it."""

@@ -125,18 +125,15 @@ class SampleFiles:
     def _write(self, kind: str, thing: msgspec.Struct) -> None:
         if kind not in self._files:
             path = self.folder / f"{kind}.jsonl"
-            self._files[kind] = self._open(path), path
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / MANIFEST).unlink(missing_ok=True)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            size = os.fstat(file).st_size
+            if size and os.pread(file, 1, size - 1) != b"\n":  # torn by a kill: drop the half line, it is written again
+                os.ftruncate(file, path.read_bytes().rfind(b"\n") + 1)
+            self._files[kind] = file, path
         file, path = self._files[kind]
         append_line(file, as_line(thing), path)
-
-    def _open(self, path: Path) -> int:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / MANIFEST).unlink(missing_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        size = os.fstat(file).st_size
-        if size and os.pread(file, 1, size - 1) != b"\n":  # torn by a kill: drop the half line, it is written again
-            os.ftruncate(file, path.read_bytes().rfind(b"\n") + 1)
-        return file
 
     def _lines(self, kind: str, decoder: msgspec.json.Decoder[Any], mark: bytes = b"") -> Iterator[Any]:
         """What the lines that contain `mark` hold. RecordError names a line that cannot be decoded."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from funreason.record import events as ev
-from funreason.record.rounds import FAILED, ROUND_FOLDS, AskCount, EndState, NodeCount, RoundState, round_summary
+from funreason.record.rounds import FAILED, AskCount, EndState, NodeCount, RoundState, round_summary
 
 RECENT_EVENTS = 2000
 
@@ -62,7 +62,7 @@ class State:
     away_s: float = 0.0
     """Seconds between the end of one process and the start of the next one."""
     recent_events: deque[ev.AnyEvent] = field(default_factory=lambda: deque(maxlen=RECENT_EVENTS))
-    """The last events a person would want told one by one: all but judgements, ends and steps."""
+    """The last events a person would want to see one by one: all but judgements, ends and steps."""
 
     def apply(self, event: ev.AnyEvent) -> None:
         """Fold one event in."""
@@ -71,11 +71,11 @@ class State:
             _judged(self, event)  # type: ignore[arg-type]
             return
         self.events += 1
-        fold = ROUND_FOLDS.get(kind)
+        fold = _FOLDS.get(kind)
         if fold is not None:
-            fold(self.at_round(event.round), event)  # type: ignore[union-attr]
+            fold(self, event)
         else:
-            _FOLDS[kind](self, event)
+            self.at_round(event.round).fold(event)  # type: ignore[union-attr]
         if event.at > self.last_at:
             self.last_at = event.at
         if kind not in _COUNTED:
@@ -135,7 +135,21 @@ class State:
         }
 
 
-def _run_started(state: State, event: ev.RunStarted) -> None:
+Fold = Callable[[State, Any], None]
+_FOLDS: dict[type, Fold] = {}
+"""How the events that concern more than their round are folded in; `RoundState.fold` has the others."""
+
+
+def _folds(kind: type[ev.Event]) -> Callable[[Fold], Fold]:
+    def enter(fold: Fold) -> Fold:
+        _FOLDS[kind] = fold
+        return fold
+
+    return enter
+
+
+@_folds(ev.RunStarted)
+def run_started(state: State, event: ev.RunStarted) -> None:
     if state.last_at:
         left = max(state.last_at, event.last_heartbeat_at)
         _close_phases(state, left)
@@ -144,7 +158,7 @@ def _run_started(state: State, event: ev.RunStarted) -> None:
     state.status, state.reason, state.paused = "running", "", False
     state.weights = state.weights or event.base_weights
     state.edges = event.edges or state.edges
-    if not state.tasks_read:  # a start that broke off among the refusals: they are all told again
+    if not state.tasks_read:  # a start that broke off among the refusals: all are logged again
         state.refused.clear()
     state.started_at = state.started_at or event.at
 
@@ -160,14 +174,16 @@ def _add_seconds(r: RoundState, phase: str, seconds: float) -> None:
     r.seconds[phase] = r.seconds.get(phase, 0.0) + seconds
 
 
-def _phase_started(state: State, event: ev.PhaseStarted) -> None:
+@_folds(ev.PhaseStarted)
+def phase_started(state: State, event: ev.PhaseStarted) -> None:
     state.open_phases[_span(event)] = OpenPhase(event.round, event.phase, event.at, event.todo)
     state.round, state.phase, state.phase_at = event.round, event.phase, event.at
     if event.phase == "sample":
         state.at_round(event.round).todo = event.todo
 
 
-def _phase_ended(state: State, event: ev.PhaseEnded) -> None:
+@_folds(ev.PhaseEnded)
+def phase_ended(state: State, event: ev.PhaseEnded) -> None:
     state.open_phases.pop(_span(event), None)
     state.phase_at = event.at
     if state.open_phases:
@@ -181,11 +197,13 @@ def _span(event: ev.PhaseStarted | ev.PhaseEnded) -> str:
     return event.id or f"{event.round}/{event.phase}"
 
 
-def _task_refused(state: State, event: ev.TaskRefused) -> None:
+@_folds(ev.TaskRefused)
+def task_refused(state: State, event: ev.TaskRefused) -> None:
     state.refused[event.reason] += 1
 
 
-def _tasks_read(state: State, event: ev.TasksRead) -> None:
+@_folds(ev.TasksRead)
+def tasks_read(state: State, event: ev.TasksRead) -> None:
     state.tasks_read = True
 
 
@@ -196,7 +214,7 @@ def _judged(state: State, event: ev.Judged) -> None:
         state.last_at = event.at
     r = state.rounds.get(event.round) or state.at_round(event.round)
     name, outcome = event.node, event.outcome
-    if outcome != "error":  # whoever failed is asked again after a kill, and answers for the first time then
+    if outcome != "error":  # a judge that failed is asked again after a kill, and answers for the first time then
         here = (event.attempt, name)
         judged = r.unfinished.get(event.sample)
         if judged is None:
@@ -223,7 +241,8 @@ def _fate(fate: str, why: str) -> EndState:
     return EndState(fate, why)
 
 
-def _ended(state: State, event: ev.SampleEnded) -> None:
+@_folds(ev.SampleEnded)
+def ended(state: State, event: ev.SampleEnded) -> None:
     key = (event.round, event.sample)
     if key in state.ended:
         return
@@ -237,22 +256,26 @@ def _ended(state: State, event: ev.SampleEnded) -> None:
     (r.dead_reasons if failed else r.origins)[fate.why] += 1
 
 
-def _crashed(state: State, event: ev.UpdateCrashed) -> None:
+@_folds(ev.UpdateCrashed)
+def crashed(state: State, event: ev.UpdateCrashed) -> None:
     state.notes.append(ev.LogMessage(at=event.at, level="error", text=event.reason, round=event.round))
 
 
-def _round_ended(state: State, event: ev.RoundEnded) -> None:
+@_folds(ev.RoundEnded)
+def round_ended(state: State, event: ev.RoundEnded) -> None:
     r = state.at_round(event.round)
     r.weights, r.ended = event.weights, True
     r.unfinished.clear()
     state.weights = event.weights
 
 
-def _noted(state: State, event: ev.LogMessage) -> None:
+@_folds(ev.LogMessage)
+def noted(state: State, event: ev.LogMessage) -> None:
     state.notes.append(event)
 
 
-def _requeued(state: State, event: ev.SampleRequeued) -> None:
+@_folds(ev.SampleRequeued)
+def requeued(state: State, event: ev.SampleRequeued) -> None:
     key = (event.round, event.sample)
     fate = state.ended.pop(key, None)
     if fate is None:
@@ -262,7 +285,7 @@ def _requeued(state: State, event: ev.SampleRequeued) -> None:
     r = state.at_round(event.round)
     _take_one(r.fates, fate.fate)
     _take_one(r.dead_reasons if fate.failed else r.origins, fate.why)
-    r.update = None  # made without this sample, so it is owed again
+    r.update = None  # made without this sample, so it is pending again
 
 
 def _take_one(counts: Counter[str], key: str) -> None:
@@ -271,29 +294,17 @@ def _take_one(counts: Counter[str], key: str) -> None:
         del counts[key]
 
 
-def _paused(state: State, event: ev.Paused) -> None:
+@_folds(ev.Paused)
+def paused(state: State, event: ev.Paused) -> None:
     state.paused = event.on
 
 
-def _run_ended(state: State, event: ev.RunEnded) -> None:
+@_folds(ev.RunEnded)
+def run_ended(state: State, event: ev.RunEnded) -> None:
     _close_phases(state, event.at)
     state.status, state.reason, state.phase, state.paused = event.status, event.reason, "", False
 
 
-_FOLDS: dict[type, Callable[[State, Any], None]] = {
-    ev.RunStarted: _run_started,
-    ev.PhaseStarted: _phase_started,
-    ev.PhaseEnded: _phase_ended,
-    ev.TaskRefused: _task_refused,
-    ev.TasksRead: _tasks_read,
-    ev.SampleEnded: _ended,
-    ev.UpdateCrashed: _crashed,
-    ev.RoundEnded: _round_ended,
-    ev.LogMessage: _noted,
-    ev.SampleRequeued: _requeued,
-    ev.Paused: _paused,
-    ev.RunEnded: _run_ended,
-}
 _COUNTED = frozenset((ev.SampleEnded, ev.OptimizerStep, ev.JudgeUsage, ev.SelfAgreementChecked))
 
 __all__ = ["FAILED", "AskCount", "EndState", "NodeCount", "OpenPhase", "RoundState", "State"]

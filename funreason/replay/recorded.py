@@ -43,7 +43,14 @@ class Recorded:
         self.unjudged: Counter[str] = Counter()
         """The ends of samples that came to no judge."""
         self.outcomes: dict[str, Counter[str]] = {}
-        judged = _judgements(folder)
+        # The judgements of each sample, in order, each once; of a sample that was put back, those since then.
+        found: dict[tuple[int, str], dict[tuple[int, str], Judged]] = {}
+        for event in LogReader(folder.events).events():
+            if isinstance(event, Judged) and event.node not in NO_STAGE:
+                found.setdefault((event.round, event.sample), {})[event.attempt, event.node] = event
+            elif isinstance(event, SampleRequeued):
+                found.pop((event.round, event.sample), None)
+        judged = {sample: list(events.values()) for sample, events in found.items()}
         for k in sorted(self.state.rounds):
             for fate in ENDS:
                 # A sample that was put back is in two files: only its last end counts.
@@ -77,14 +84,3 @@ class Recorded:
             else:  # the verdict as far as the log has it; `EXHAUSTED` means that another attempt was wanted
                 outcome = Outcome.REGENERATE if event.outcome == EXHAUSTED else event.outcome
                 self.verdicts[attempt, event.node] = Verdict(event.node, outcome, event.reason)
-
-
-def _judgements(folder: RunFolder) -> dict[tuple[int, str], list[Judged]]:
-    """The judgements of each sample, in order, each once; of a sample that was put back, those since then."""
-    found: dict[tuple[int, str], dict[tuple[int, str], Judged]] = {}
-    for event in LogReader(folder.events).events():
-        if isinstance(event, Judged) and event.node not in NO_STAGE:
-            found.setdefault((event.round, event.sample), {})[event.attempt, event.node] = event
-        elif isinstance(event, SampleRequeued):
-            found.pop((event.round, event.sample), None)
-    return {sample: list(events.values()) for sample, events in found.items()}

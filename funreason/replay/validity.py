@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from funreason.agents.judges.hybrid import DECIDABLE
-from funreason.agents.judges.llm.judge import recounted
+from funreason.agents.judges.llm.judge import DECIDABLE, recounted
 from funreason.agents.judges.llm.panel import VoteRule
 from funreason.agents.judges.rules.verdicts import passed
 from funreason.agents.regenerator import resampling_yields

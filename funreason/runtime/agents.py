@@ -16,9 +16,8 @@ from funreason.agents.approval import Approval
 from funreason.agents.evaluator import Evaluator
 from funreason.agents.generator import Generator, ReferenceGenerator
 from funreason.agents.judges.canary_check import with_self_agreement
-from funreason.agents.judges.custom import CustomJudge
+from funreason.agents.judges.custom import CustomJudge, load_agent
 from funreason.agents.judges.llm.panel import Panel
-from funreason.agents.judges.plugins import load_agent
 from funreason.agents.judges.registry import judges
 from funreason.agents.regenerator import Regenerator
 from funreason.agents.selection import TrainingSet

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.objectives.protocol import IGNORE, NONE, RESULT, THINK, Encoded, Example
-from funreason.policies.prompts import closes_thinking, opens_thinking
-from funreason.policies.tokens import end_of_turn
+from funreason.policies.prompts import closes_thinking, end_of_turn, opens_thinking
 from funreason.training.types import NoTrainableTokens, RefusedExample, SampleTooLong, TrainingError, UnusableSample
 
 if TYPE_CHECKING:

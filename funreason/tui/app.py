@@ -25,8 +25,7 @@ from funreason.display.spans import Page
 from funreason.record.folder import RunFolder
 from funreason.tui.actions import Actions
 from funreason.tui.feed import Clock, Feed, ReplayFeed
-from funreason.tui.header import HeaderContext, header
-from funreason.tui.host_stats import HostStats
+from funreason.tui.header import HeaderContext, HostStats, header
 from funreason.tui.keys import bindings
 from funreason.tui.pages import page_of
 from funreason.tui.panel import PanelWidget

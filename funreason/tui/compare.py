@@ -1,12 +1,74 @@
-"""Two runs, or two rounds of one, side by side: stage pass rates, ends, losses, gate by category."""
+"""The panels that compare: old and new weights at each gate, and two runs or two rounds side by side.
+
+The gate's page has a row per round; enter opens a round by category.
+"""
 
 from __future__ import annotations
 
-from funreason.display.figures import SINKS, number, pass_rate, percent, points, share_of
-from funreason.display.metrics import curves, hint, others
-from funreason.display.spans import Column, Page, Span, said, table
+from funreason.display.figures import (
+    SINKS,
+    curves,
+    decision,
+    hint,
+    number,
+    others,
+    pass_rate,
+    percent,
+    points,
+    share_of,
+)
+from funreason.display.spans import Column, Page, Span, line, said, table, wrap
+from funreason.record.events import Score
 from funreason.record.state import RoundState, State
 from funreason.tui.view_state import ViewState
+
+WIDE = 62
+"""From this width in cells on, intervals have a decimal and p-values are shown."""
+
+
+def gate_page(state: State, view: ViewState, width: int) -> Page:
+    """The decision of each round, then the shown round by suite and category."""
+    gated = [(k, r.gate) for k, r in sorted(state.rounds.items()) if r.gate]
+    if not gated:
+        return said("gate", "No gate yet: weights are compared after a round's update.", width)
+    shown = view.shown_round(state)
+    latest = max((pair for pair in gated if pair[0] <= shown), default=gated[0], key=lambda pair: pair[0])
+    roomy = width >= WIDE
+    rows = [(f"round:{k}", _gate_cells(_name(k), gate.overall, decision(gate.decision), roomy)) for k, gate in gated]
+    gate = latest[1]
+    parts = [*gate.by_slice.items(), *((f" {name}", score) for name, score in gate.by_category.items())]
+    for name, score in parts:
+        won = f"+{score.gained} −{score.lost}"
+        last = (f"{won} p {score.p:.3f}" if roomy else won, "dim")
+        rows.append((f"part:{name}", _gate_cells(name, score, last, roomy)))
+    columns = (
+        Column("", 0),
+        Column("old", 5, right=True),
+        Column("new", 5, right=True),
+        Column("diff", 5, right=True),
+        Column("95 %", 11 if roomy else 6),
+        Column("verdict", 18 if roomy else 10),
+    )
+    page = table(f"gate · {_name(latest[0])} by category", columns, rows, width)
+    why = tuple(line((part, "dim")) for part in wrap(latest[1].reason, width)[:2])
+    return page._replace(head=(*why, *page.head), columns=("", "old", "new", "difference", "interval", "verdict"))
+
+
+def _gate_cells(name: str, score: Score, last: str | Span, roomy: bool) -> list[str | Span]:
+    old, new = share_of(score.old, score.total), share_of(score.new, score.total)
+    return [
+        name,
+        percent(old),
+        percent(new),
+        points(new, old),
+        f"{100 * score.low:.1f}–{100 * score.high:.1f}" if roomy else f"{100 * score.low:.0f}–{100 * score.high:.0f}",
+        last,
+    ]
+
+
+def _name(k: int) -> str:
+    return "start" if k == 0 else f"round {k}"
+
 
 WIDEST = 90
 """Widest table in cells: in a wider one the eye would lose the row."""
@@ -24,24 +86,26 @@ def compare_page(state: State, view: ViewState, width: int) -> Page:
         nothing = "Only one round so far; [ and ] move between rounds, ctrl+p compares with another run."
     if other is None:
         return said("compare", nothing, width)
-    rows = [(name, _cells(name, pair, kind)) for name, pair, kind in _lines(state, here, other)]
+    rows: list[tuple[str, list[str | Span]]] = []
+    nodes = [n for n in dict.fromkeys([*state.nodes, *here.nodes, *other.nodes]) if n not in SINKS]
+    found = [(f"pass % {n}", (pass_rate(here, n), pass_rate(other, n)), "share") for n in nodes]
+    ends = ("kept", "text", "dropped", "dead")
+    found += [(f"end % {e}", (_ended(here, e), _ended(other, e)), "share") for e in ends]
+    metrics = [*here.metric_names(), *other.metric_names()]
+    found += [(hint(m).label, (here.mean(m), other.mean(m)), "metric") for m in (*curves(metrics), *others(metrics))]
+    gates = [r.gate for r in (here, other) if r.gate]
+    gated = ["all", *dict.fromkeys(name for gate in gates for name in gate.by_category)] if gates else []
+    found += [(f"gate % {name}", (_accuracy(here, name), _accuracy(other, name)), "share") for name in gated]
+    for name, (a, b), kind in [entry for entry in found if entry[1] != (None, None)]:
+        if kind == "share":
+            rows.append((name, [name, percent(a), percent(b), points(a, b)]))
+        else:
+            by = f"{a - b:+.3f}" if a is not None and b is not None else "–"
+            rows.append((name, [name, number(a), number(b), (by, "plain")]))
     width = min(width, WIDEST)
     wide = max(8, min(22, (width - 24) // 2))
     columns = (Column("", 0), Column(names[0], wide, True), Column(names[1], wide, True), Column("diff", 8, True))
     return table(f"compare · {names[0]} with {names[1]}", columns, rows, width)
-
-
-def _lines(state: State, a: RoundState, b: RoundState) -> list[tuple[str, Pair, str]]:
-    nodes = [n for n in dict.fromkeys([*state.nodes, *a.nodes, *b.nodes]) if n not in SINKS]
-    found = [(f"pass % {n}", (pass_rate(a, n), pass_rate(b, n)), "share") for n in nodes]
-    ends = ("kept", "text", "dropped", "dead")
-    found += [(f"end % {e}", (_ended(a, e), _ended(b, e)), "share") for e in ends]
-    metrics = [*a.metric_names(), *b.metric_names()]
-    found += [(hint(m).label, (a.mean(m), b.mean(m)), "metric") for m in (*curves(metrics), *others(metrics))]
-    gates = [r.gate for r in (a, b) if r.gate]
-    gated = ["all", *dict.fromkeys(name for gate in gates for name in gate.by_category)] if gates else []
-    found += [(f"gate % {name}", (_accuracy(a, name), _accuracy(b, name)), "share") for name in gated]
-    return [entry for entry in found if entry[1] != (None, None)]
 
 
 def _ended(r: RoundState, fate: str) -> float | None:
@@ -53,11 +117,3 @@ def _accuracy(r: RoundState, name: str) -> float | None:
         return None
     score = r.gate.overall if name == "all" else r.gate.by_category.get(name)
     return share_of(score.new, score.total) if score else None
-
-
-def _cells(name: str, pair: Pair, kind: str) -> list[str | Span]:
-    a, b = pair
-    if kind == "share":
-        return [name, percent(a), percent(b), points(a, b)]
-    by = f"{a - b:+.3f}" if a is not None and b is not None else "–"
-    return [name, number(a), number(b), (by, "plain")]

@@ -1,9 +1,21 @@
-"""The flow panel: a row for each agent in graph order, then how the samples ended."""
+"""The panels about agents: the flow in graph order, how samples ended, dead letters by reason, the judges' health."""
 
 from __future__ import annotations
 
-from funreason.display.figures import NONE, SINKS, count, milliseconds, pass_rate, percent, phases_now, points, share_of
-from funreason.display.spans import Column, Page, Span, said, table
+from funreason.display.figures import (
+    NONE,
+    SINKS,
+    count,
+    judges,
+    milliseconds,
+    pass_rate,
+    percent,
+    phases_now,
+    points,
+    share_of,
+)
+from funreason.display.spans import Column, Page, Span, line, said, table
+from funreason.record.rounds import JudgeHealth
 from funreason.record.state import NodeCount, RoundState, State
 from funreason.tui.view_state import ViewState
 
@@ -75,3 +87,72 @@ def bar(share: float, width: int) -> str:
     eighths = round(min(max(share, 0.0), 1.0) * width * 8)
     full, part = divmod(eighths, 8)
     return ("█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(width, "·")
+
+
+HEALTH = (
+    Column("judge", 0),
+    Column("n", 6, right=True),
+    Column("err", 5, right=True),
+    Column("err %", 5, right=True),
+    Column("f.pass", 6, right=True),
+    Column("f.drop", 6, right=True),
+    Column("same%", 5, right=True),
+    Column("ms", 6, right=True),
+)
+WORK = ("judge", "n", "err", "err %", "ms")
+"""The columns for a log without canaries."""
+NARROW = ("judge", "err", "f.pass", "f.drop", "same%")
+"""The columns that matter most, where there is no room for all."""
+WIDE = 64
+
+
+def dead_page(state: State, view: ViewState, width: int) -> Page:
+    """Reasons of dropped and dead samples, the commonest first; then records that never became a task."""
+    k, r = view.shown_round(state), view.of(state)
+    title = f"dead letters · round {k}"
+    if not r.dead_reasons and not state.refused:
+        return said(title, "No sample has been dropped or has died so far.", width)
+    lost = r.dead_reasons.total()
+    pairs = r.dead_reasons.most_common()
+    if view.sort.get("dead", 0) % 2:
+        pairs = sorted(pairs)
+    rows: list[tuple[str, list[str | Span]]] = [
+        (f"reason:{reason}", [reason or "attempts spent", count(n), percent(share_of(n, lost))]) for reason, n in pairs
+    ]
+    rows += [(f"refused:{why}", [(f"no task: {why}", "dim"), count(n), ""]) for why, n in state.refused.most_common()]
+    return table(title, (Column("reason", 0), Column("n", 6, right=True), Column("%", 5, right=True)), rows, width)
+
+
+def health_page(state: State, view: ViewState, width: int) -> Page:
+    """Each judge's errors and time, its errors on canaries, and whether it agrees with itself when asked twice."""
+    r = view.of(state)
+    title = "judge health"
+    judging = [n for n in r.nodes if n not in SINKS and judges(r.nodes[n])]
+    names = [n for n in (*state.nodes, *judging) if n in judging or n in r.health]
+    if not names:
+        return said(title, "No judge has answered in this round yet.", width)
+    shown = WORK if not r.health else NARROW if width < WIDE else [column.name for column in HEALTH]
+    columns = [c for c in HEALTH if c.name in shown]
+    rows = []
+    for n in dict.fromkeys(names):
+        node = r.nodes.get(n) or NodeCount()
+        health = r.health.get(n) or JudgeHealth()
+        errors = node.outcomes["error"] + health.errors
+        cells = {
+            "judge": n,
+            "n": count(node.answered),
+            "err": (f"! {errors}", "bad") if errors else ("0", "dim"),
+            "err %": percent(share_of(node.outcomes["error"], node.answered)),
+            "f.pass": _wrong(health.false_pass),
+            "f.drop": _wrong(health.false_drop),
+            "same%": percent(health.agreement),
+            "ms": milliseconds(node.busy_us / node.answered if node.answered else None),
+        }
+        rows.append((f"node:{n}", [cells[column.name] for column in columns]))
+    page = table(title, columns, rows, width)
+    note = "f.: false on canaries, %; same: asked twice" if r.health else "canaries, agreement: none in this log"
+    return page._replace(head=(line((note, "dim")), *page.head))
+
+
+def _wrong(share: float | None) -> Span:
+    return (f"!{percent(share)}", "bad") if share else (percent(share), "dim")

@@ -1,13 +1,80 @@
-"""The header: which run, its phase and status, speed, time left, and what it uses of the host."""
+"""The header: which run, its phase and status, speed, time left, and what it uses of the host.
+
+CPU and memory of the run's process come from /proc, GPU use from nvidia-smi when there is one. A process of another
+host, a system without /proc and a dead process give an empty string; the run itself is not asked.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import shutil
+import socket
+from pathlib import Path
 from typing import NamedTuple
 
-from funreason.display.figures import duration, phase_name, phases_now
+from funreason.display.figures import duration, phase_name, phases_now, size
 from funreason.display.spans import Line, Span, line
 from funreason.record.folder import WriterStatus
 from funreason.record.state import RoundState, State
+
+GPU_TIMEOUT_S = 3.0
+_QUERY = ("--query-gpu=utilization.gpu,memory.used,memory.total", "--format=csv,noheader,nounits")
+
+
+class HostStats:
+    """Reads one process; CPU is its share of one core since the last reading."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, float] | None = None
+        self.gpu = ""
+        self._smi = shutil.which("nvidia-smi")
+
+    def read(self, life: WriterStatus | None, now: float) -> str:
+        """One short text such as `CPU 97 % · RSS 812 MB`."""
+        if life is None or life.status not in ("running", "stale") or life.host != socket.gethostname():
+            return ""
+        try:
+            stat = Path(f"/proc/{life.pid}/stat").read_text()
+        except OSError:
+            return ""
+        fields = stat.rpartition(")")[2].split()
+        ticks = os.sysconf("SC_CLK_TCK")
+        busy, pages = (int(fields[11]) + int(fields[12])) / ticks, int(fields[21])
+        parts = [self._cpu(busy, now), f"RSS {size(pages * os.sysconf('SC_PAGE_SIZE'))}", self.gpu]
+        return " · ".join(part for part in parts if part)
+
+    def _cpu(self, busy: float, now: float) -> str:
+        last, self._last = self._last, (now, busy)
+        if last is None or now <= last[0]:
+            return ""
+        return f"CPU {100 * max(0.0, busy - last[1]) / (now - last[0]):.0f} %"
+
+    async def read_gpu(self) -> None:
+        """Read the first GPU, when there is one; a failing nvidia-smi is ignored."""
+        if self._smi is None:
+            return
+        asked = await asyncio.create_subprocess_exec(
+            self._smi, *_QUERY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+        try:
+            out, _ = await asyncio.wait_for(asked.communicate(), GPU_TIMEOUT_S)
+        except TimeoutError:
+            asked.kill()
+            await asked.wait()
+            self._smi = None
+            return
+        self.gpu = gpu_text(out.decode(errors="replace")) if asked.returncode == 0 else ""
+
+
+def gpu_text(csv: str) -> str:
+    """nvidia-smi's `utilisation, used, total` (percent, MiB) of the first GPU as text; empty for any other form."""
+    fields = [field.strip() for field in (csv.splitlines() or [""])[0].split(",")]
+    if len(fields) != 3 or not all(field.isdigit() for field in fields):
+        return ""
+    used, total = (int(field) * 2**20 for field in fields[1:])
+    return f"GPU {fields[0]} % {size(used)} of {size(total)}"
+
 
 PHASE_ORDER = ("sample", "train", "gate")
 ENDED = {"finished": ("✓", "good"), "refused": ("■", "warn"), "interrupted": ("‖", "warn"), "failed": ("✗", "bad")}
@@ -29,7 +96,6 @@ class HeaderContext(NamedTuple):
 
 def header(state: State, name: str, v: HeaderContext) -> tuple[Line, Line]:
     """Two lines: state of the run, then speed, time and host."""
-    r = state.rounds.get(state.round) or RoundState()
     where = f"round {state.round}/{state.rounds_planned}" if state.round else "start"
     phases = [
         phase_name(state, p) + _progress(state.rounds.get(p.round) or RoundState(), p.phase) for p in phases_now(state)
@@ -39,7 +105,15 @@ def header(state: State, name: str, v: HeaderContext) -> tuple[Line, Line]:
     first += ["   ", status_of(state, v)]
     first += [("  ‖ view held", "warn")] if v.held else []
     first += [(f"  ! {v.unknown} lines of a kind this version does not know", "warn")] if v.unknown else []
-    return line(*first), line((" ", "plain"), (" · ".join(_facts(state, r, v)), "dim"))
+    end = v.now if running(state, v) else state.last_at
+    facts = [f"elapsed {duration(state.elapsed_s(end))}"] if state.started_at else []
+    left = remaining(state, v.now) if running(state, v) else None
+    facts += [f"ETA {duration(left)}"] if left is not None else []
+    facts += [f"{v.per_s:,.1f} samples/s"] if v.per_s else []
+    facts += [f"weights {state.weights}"] if state.weights else []
+    facts += [v.host] if v.host else []
+    facts += ["read-only: no control socket"] if v.control is False and running(state, v) else []
+    return line(*first), line((" ", "plain"), (" · ".join(facts), "dim"))
 
 
 def status_of(state: State, v: HeaderContext) -> Span:
@@ -59,18 +133,6 @@ def status_of(state: State, v: HeaderContext) -> Span:
         sign, role = ENDED[status]
         return (f"{sign} {status.upper()}", role)
     return ("‖ PAUSED", "warn") if state.paused else ("● RUNNING", "good")
-
-
-def _facts(state: State, r: RoundState, v: HeaderContext) -> list[str]:
-    end = v.now if running(state, v) else state.last_at
-    facts = [f"elapsed {duration(state.elapsed_s(end))}"] if state.started_at else []
-    left = remaining(state, v.now) if running(state, v) else None
-    facts += [f"ETA {duration(left)}"] if left is not None else []
-    facts += [f"{v.per_s:,.1f} samples/s"] if v.per_s else []
-    facts += [f"weights {state.weights}"] if state.weights else []
-    facts += [v.host] if v.host else []
-    facts += ["read-only: no control socket"] if v.control is False and running(state, v) else []
-    return facts
 
 
 def running(state: State, v: HeaderContext) -> bool:

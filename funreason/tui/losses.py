@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from funreason.display.figures import number
-from funreason.display.metrics import curves, formatted, hint, others
+from funreason.display.figures import curves, formatted, hint, number, others
 from funreason.display.spans import Line, Page, line, said
 from funreason.record.events import OptimizerStep
 from funreason.record.state import RoundState, State
@@ -32,7 +31,17 @@ def loss_page(state: State, view: ViewState, width: int, height: int) -> Page:
         return said(title, f"No optimiser step in this round yet.{last}", width)
     metrics = r.metric_names()
     drawn = curves([*metrics, *(before.metric_names() if before else ())])
-    rest = _rest(r.steps, metrics, width)
+    lines = [_sparkline(name, _values(r.steps, name), width) for name in ("alpha", *others(metrics)) if name in metrics]
+    if "alpha" not in metrics and "loss_think" in metrics:
+        lines.insert(0, line(("alpha per sample", "accent")))
+    s = r.steps[-1]
+    numbers = [f"step {s.step}/{s.steps}"]
+    numbers += [f"lr {formatted('lr', s.metrics['lr'])}"] if "lr" in s.metrics else []
+    numbers += (
+        [f"{formatted('tokens_per_s', s.metrics['tokens_per_s'])} tokens/s"] if "tokens_per_s" in s.metrics else []
+    )
+    numbers += [f"grad {formatted('grad_norm', s.metrics['grad_norm'])}"] if "grad_norm" in s.metrics else []
+    rest = [*lines, line("  ".join(numbers))]
     tall = max(2, (height - len(rest) - 1) // max(1, len(drawn)) - 1)
     head = [part for name in drawn for part in _loss(r, before, name, width, tall)]
     return Page(title, (*head, *rest))
@@ -64,21 +73,6 @@ def _plot(
         cells = [(a, role) if a != " " else (b, "old") for a, b in zip(new.ljust(room), before, strict=True)]
         lines.append(line((f"{mark:>{SCALE - 1}} ", "dim"), *cells))
     return lines
-
-
-def _rest(steps: Sequence[OptimizerStep], metrics: Sequence[str], width: int) -> list[Line]:
-    """Alpha and each metric without a hint with a sparkline; then the last step's numbers on one line."""
-    lines = [_sparkline(name, _values(steps, name), width) for name in ("alpha", *others(metrics)) if name in metrics]
-    if "alpha" not in metrics and "loss_think" in metrics:
-        lines.insert(0, line(("alpha per sample", "accent")))
-    s = steps[-1]
-    numbers = [f"step {s.step}/{s.steps}"]
-    numbers += [f"lr {formatted('lr', s.metrics['lr'])}"] if "lr" in s.metrics else []
-    numbers += (
-        [f"{formatted('tokens_per_s', s.metrics['tokens_per_s'])} tokens/s"] if "tokens_per_s" in s.metrics else []
-    )
-    numbers += [f"grad {formatted('grad_norm', s.metrics['grad_norm'])}"] if "grad_norm" in s.metrics else []
-    return [*lines, line("  ".join(numbers))]
 
 
 def _sparkline(name: str, values: list[float], width: int) -> Line:

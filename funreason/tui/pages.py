@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from funreason.display.spans import Page
 from funreason.record.state import State
-from funreason.tui.compare import compare_page
-from funreason.tui.failures import dead_page, health_page
-from funreason.tui.flow import flow_page
-from funreason.tui.gates import gate_page
+from funreason.tui.compare import compare_page, gate_page
+from funreason.tui.flow import dead_page, flow_page, health_page
 from funreason.tui.log_panel import log_page
 from funreason.tui.losses import loss_page
 from funreason.tui.samples import samples_page

@@ -100,16 +100,13 @@ class PanelWidget(Widget, can_focus=True):
         return self._strip(self.page.rows[at].line, width, at == self.cursor and self.has_focus)
 
     def _strip(self, line: Line, width: int, marked: bool) -> Strip:
-        base, roles = self.rich_style, self._roles()
-        mark = roles["cursor"] if marked else Style.null()
-        segments = [Segment(clean(text), base + roles.get(role, Style.null()) + mark) for text, role in line]
-        return Strip(segments).adjust_cell_length(width, base + mark)
-
-    def _roles(self) -> dict[str, Style]:
         variables = self.app.theme_variables
         if self._styles_of[0] is not variables:
             self._styles_of = (variables, role_styles(variables))
-        return self._styles_of[1]
+        base, roles = self.rich_style, self._styles_of[1]
+        mark = roles["cursor"] if marked else Style.null()
+        segments = [Segment(clean(text), base + roles.get(role, Style.null()) + mark) for text, role in line]
+        return Strip(segments).adjust_cell_length(width, base + mark)
 
     # -- moving -----------------------------------------------------------------------------------------------
 

@@ -51,7 +51,14 @@ def samples_page(state: State, view: ViewState, width: int) -> Page:
     found = list(_newest(_matching(reversed(r.recent), view)))
     if not found:
         return said(title, f"None of the newest {len(r.recent)} judgements matches the filter; esc clears it.", width)
-    rows = [(e.sample, _cells(e)) for e in _sorted(found, order)]
+    if order != "newest":
+        at = _SORTS.index(order) - 1
+        found.sort(key=lambda e: (e.sample, f"{e.attempt:03}", e.node, _word(e), e.reason)[at])
+    rows: list[tuple[str, list[str | Span]]] = []
+    for e in found:
+        sign, role = OUTCOMES.get(_word(e), ("·", "dim"))
+        verdict = (f"{sign} {_word(e)}", role)
+        rows.append((e.sample, [e.sample, str(e.attempt), (e.node or NO_NODE, "dim"), verdict, e.reason]))
     columns = (
         Column("id", 0, end=True),
         Column("try", 3, right=True),
@@ -98,21 +105,8 @@ def _newest(events: Iterable[Judged | SampleEnded]) -> Iterator[Judged | SampleE
                 return
 
 
-def _sorted(events: list[Judged | SampleEnded], order: str) -> list[Judged | SampleEnded]:
-    if order == "newest":
-        return events
-    at = _SORTS.index(order) - 1
-    return sorted(events, key=lambda e: (e.sample, f"{e.attempt:03}", e.node, _word(e), e.reason)[at])
-
-
 def _word(event: Judged | SampleEnded) -> str:
     return event.outcome if isinstance(event, Judged) else event.fate
-
-
-def _cells(event: Judged | SampleEnded) -> list[str | Span]:
-    word = _word(event)
-    sign, role = OUTCOMES.get(word, ("·", "dim"))
-    return [event.sample, str(event.attempt), (event.node or NO_NODE, "dim"), (f"{sign} {word}", role), event.reason]
 
 
 NO_NODE = "trainer"
@@ -152,7 +146,17 @@ def attempts(found: Sequence[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
 def _story(found: Sequence[tuple[str, Sample]], width: int) -> Iterator[Line]:
     tried = attempts(found)
     last = max((s for _, s in tried), key=lambda s: len(s.verdicts))
-    yield from _task(last, width)
+    task = last.task
+    yield line((task.category or "no category", "head"), (f" · task {task.id}", "dim"))
+    yield from _block("query", task.query, "plain", width)
+    for tool in task.tools:
+        parameters = tool.get("parameters")
+        properties = parameters.get("properties") if isinstance(parameters, dict) else None
+        names = ", ".join(str(name) for name in properties) if isinstance(properties, dict) else ""
+        yield from _block("tool", f"{tool.get('name', '?')}({names})  {tool.get('description', '')}", "dim", width)
+    if task.reference is not None:
+        calls = ", ".join(f"{call.name}({_arguments(call.arguments)})" for call in task.reference)
+        yield from _block("reference", f"[{calls}]" if calls else (task.reference_text or "no call"), "good", width)
     before: Sample | None = None
     groups = verdicts_by_attempt(last.verdicts)
     for kind, sample in tried:
@@ -171,7 +175,14 @@ def _story(found: Sequence[tuple[str, Sample]], width: int) -> Iterator[Line]:
         yield line("")
         yield line((f"verdicts{f' on attempt {i}' if len(groups) > 1 else ''}", "head"))
         for verdict in group:
-            yield from _verdict(verdict, width)
+            sign, role = OUTCOMES.get(verdict.outcome, ("·", "dim"))
+            yield line(
+                (f"  {sign} {verdict.stage:<11} {verdict.outcome:<10} ", role),
+                f"{verdict.reason}  ",
+                (verdict.judge, "dim"),
+            )
+            if verdict.evidence:
+                yield from _block("", verdict.evidence, "dim", width)
 
 
 def verdicts_by_attempt(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
@@ -199,37 +210,10 @@ def difference(old: str, new: str) -> list[Span]:
     return spans
 
 
-def _task(sample: Sample, width: int) -> Iterator[Line]:
-    task = sample.task
-    yield line((task.category or "no category", "head"), (f" · task {task.id}", "dim"))
-    yield from _block("query", task.query, "plain", width)
-    for tool in task.tools:
-        yield from _block("tool", _signature(tool), "dim", width)
-    if task.reference is not None:
-        calls = ", ".join(f"{call.name}({_arguments(call.arguments)})" for call in task.reference)
-        yield from _block("reference", f"[{calls}]" if calls else (task.reference_text or "no call"), "good", width)
-
-
-def _signature(tool: dict[str, object]) -> str:
-    parameters = tool.get("parameters")
-    properties = parameters.get("properties") if isinstance(parameters, dict) else None
-    names = ", ".join(str(name) for name in properties) if isinstance(properties, dict) else ""
-    return f"{tool.get('name', '?')}({names})  {tool.get('description', '')}"
-
-
 def _arguments(arguments: dict[str, object]) -> str:
     return ", ".join(
         f"{name}={json.dumps(value, ensure_ascii=False, default=str)}" for name, value in arguments.items()
     )
-
-
-def _verdict(verdict: Verdict, width: int) -> Iterator[Line]:
-    sign, role = OUTCOMES.get(verdict.outcome, ("·", "dim"))
-    yield line(
-        (f"  {sign} {verdict.stage:<11} {verdict.outcome:<10} ", role), f"{verdict.reason}  ", (verdict.judge, "dim")
-    )
-    if verdict.evidence:
-        yield from _block("", verdict.evidence, "dim", width)
 
 
 def _block(name: str, text: str, role: str, width: int, spans: Sequence[Span] = ()) -> Iterator[Line]:

@@ -3,21 +3,173 @@
 A good one is the reference's own answer, with its thinking or a plain one. A bad one is a good one with a fault that
 its stage ought to find. Which tasks are used, and with which faults, depends on the seed, the round and the task alone.
 No canary is ever kept, counted among the samples, or trained on: only judges see them.
+
+A fault is a function of a good sample and of another good one, the donor, that calls none of its functions (None where
+there is none); it returns None where the fault cannot be made. What stage 2 judges is changed in the tools, not in the
+answer, since a model as judge is not shown the answer there.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
-from funreason.agents.judges.perturbations import FAULTS
 from funreason.agents.references import reference_sample
-from funreason.calls.render import CallRenderError, render_call
-from funreason.types import Outcome, Sample, Task, changed
+from funreason.calls.compare import same_calls
+from funreason.calls.render import CallRenderError, render_call, render_calls
+from funreason.calls.schema import tool_named
+from funreason.types import Call, Outcome, Sample, Task, changed
+
+Fault = Callable[[Sample, Sample | None], Sample | None]
+APOLOGIES = (
+    "I am sorry, but I cannot help with that.",
+    "I have taken care of it. Is there anything else I can do for you?",
+    "Could you tell me a little more about what you need?",
+)
+
+
+def text_for_call(sample: Sample, donor: Sample | None) -> Sample | None:
+    """Ordinary text where a call is due."""
+    return changed(sample, answer=APOLOGIES[len(sample.task.query) % len(APOLOGIES)])
+
+
+def cut_off(sample: Sample, donor: Sample | None) -> Sample | None:
+    """The call, broken off in its middle."""
+    return changed(sample, answer=sample.answer[: len(sample.answer) // 2], truncated=True)
+
+
+def tool_removed(sample: Sample, donor: Sample | None) -> Sample | None:
+    """The called functions are not offered."""
+    return _offered(sample, _without(sample.task.tools, sample))
+
+
+def foreign_tools(sample: Sample, donor: Sample | None) -> Sample | None:
+    """Another task's tools are offered in their place."""
+    return None if donor is None else _offered(sample, _without(donor.task.tools, sample))
+
+
+def other_function(sample: Sample, donor: Sample | None) -> Sample | None:
+    """The thinking names another function than the answer calls."""
+    thinking, others = sample.thinking or "", _reference(donor)
+    for call in _reference(sample) if others else ():
+        thinking = thinking.replace(call.name, others[0].name)
+    return changed(sample, thinking=thinking) if thinking != sample.thinking else None
+
+
+def foreign_thinking(sample: Sample, donor: Sample | None) -> Sample | None:
+    """The thinking of another task."""
+    return None if donor is None else changed(sample, thinking=donor.thinking)
+
+
+def wrong_value(sample: Sample, donor: Sample | None) -> Sample | None:
+    """One value is another of the same type."""
+    call = _reference(sample)[0]
+    tool = tool_named(sample.task.tools, call.name)
+    properties = tool["parameters"]["properties"] if tool else {}
+    for name, value in call.arguments.items():
+        other = _other_value(value, properties.get(name, {}), donor)
+        found = None if other is None else _with_arguments(sample, {**call.arguments, name: other})
+        if found is not None:
+            return found
+    return None
+
+
+def missing_required(sample: Sample, donor: Sample | None) -> Sample | None:
+    """A required parameter is left out."""
+    call = _reference(sample)[0]
+    tool = tool_named(sample.task.tools, call.name)
+    required = [name for name in (tool["parameters"]["required"] if tool else ()) if name in call.arguments]
+    if not required:
+        return None
+    return _with_arguments(sample, {name: value for name, value in call.arguments.items() if name != required[-1]})
+
+
+def unknown_parameter(sample: Sample, donor: Sample | None) -> Sample | None:
+    """A parameter that the function does not have."""
+    call = _reference(sample)[0]
+    tool = tool_named(sample.task.tools, call.name)
+    properties = tool["parameters"]["properties"] if tool else {}
+    name = next((f"{name}_2" for name in call.arguments if f"{name}_2" not in properties), None)
+    if name is None:
+        return None
+    return _with_arguments(sample, {**call.arguments, name: call.arguments[name.removesuffix("_2")]})
+
+
+def spaces_in_name(sample: Sample, donor: Sample | None) -> Sample | None:
+    """`get weather(…)` for `get_weather(…)`."""
+    answer = sample.answer
+    for call in _reference(sample):
+        answer = answer.replace(f"{call.name}(", call.name.replace("_", " ").replace(".", " ") + "(")
+    return changed(sample, answer=answer) if answer != sample.answer else None
+
+
+def as_json(sample: Sample, donor: Sample | None) -> Sample | None:
+    """The calls as JSON."""
+    calls = [{"name": call.name, "arguments": call.arguments} for call in _reference(sample)]
+    return changed(sample, answer=json.dumps(calls))
+
+
+def prose_around(sample: Sample, donor: Sample | None) -> Sample | None:
+    """The calls after a sentence."""
+    return changed(sample, answer=f"Here is the call you need: {sample.answer}")
+
+
+FAULTS: dict[str, tuple[Fault, ...]] = {
+    "response": (text_for_call, cut_off),
+    "query_tool": (tool_removed, foreign_tools),
+    "cot": (other_function, foreign_thinking),
+    "parameters": (wrong_value, missing_required, unknown_parameter),
+    "format": (spaces_in_name, as_json, prose_around),
+}
+"""By the stage that ought to refuse it. Every earlier stage ought to pass it."""
+
+
+def _reference(sample: Sample | None) -> Sequence[Call]:
+    return (sample.task.reference or ()) if sample is not None else ()
+
+
+def _offered(sample: Sample, tools: list[dict[str, Any]]) -> Sample:
+    # No right call is left, so the reference is empty: the sample no longer belongs to its old task.
+    return changed(sample, task=msgspec.structs.replace(sample.task, tools=tools, reference=[]))
+
+
+def _without(tools: list[dict[str, Any]], sample: Sample) -> list[dict[str, Any]]:
+    called = {call.name for call in _reference(sample)}
+    return [tool for tool in tools if tool["name"] not in called]
+
+
+def _other_value(value: Any, schema: dict[str, Any], donor: Sample | None) -> Any:
+    """A wrong value that fits the schema as well as the right one; None when there is none at hand."""
+    choices = [choice for choice in schema.get("enum") or () if choice != value]
+    if schema.get("enum"):
+        return choices[0] if choices else None
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 7
+    if isinstance(value, str):
+        words = [other for call in _reference(donor) for other in call.arguments.values() if isinstance(other, str)]
+        return words[0] if words else value[::-1]
+    return None
+
+
+def _with_arguments(sample: Sample, arguments: dict[str, Any]) -> Sample | None:
+    """The sample with other arguments of its first call; None when that says the same or cannot be written."""
+    first, *rest = _reference(sample)
+    calls = [Call(first.name, arguments), *rest]
+    if same_calls(calls, _reference(sample), sample.task.tools) is None:
+        return None
+    try:
+        answer = render_calls(calls)
+    except CallRenderError:
+        return None
+    return changed(sample, answer=answer)
+
 
 PREFIX = "canary/"
 FIRST = "response"

@@ -1,12 +1,17 @@
-"""Checks the judges on canaries before each round and stops the round when one errs too often.
+"""Checks the judges: on canaries before each round, and by asking about some samples twice.
 
 The round's judges are called directly, not over the bus, so no canary can end up among the samples. Every canary and
-the verdict on it are written to the round's `canaries.jsonl`.
+the verdict on it are written to the round's `canaries.jsonl`. The round stops when a judge errs too often.
+
+`SelfAgreement` measures how often a judge agrees with itself. The first answer counts, the second is only compared. A
+judge with a cache must have a method `judge_uncached`, which bypasses it. Which samples are judged twice depends only
+on the seed, the node, the sample and its attempt.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -17,15 +22,57 @@ from typing import Any, NamedTuple, TypeVar
 
 from funreason.agents.judges.canaries import Canary, CanarySet
 from funreason.agents.judges.rules.verdicts import word_of
-from funreason.agents.judges.self_agreement import SelfAgreement
 from funreason.bus.agent import ERROR
 from funreason.bus.routing import evidence
 from funreason.config import OWN_TASKS, TOOLBOX, Canaries, Config, References
-from funreason.record.events import CanaryResult, Event, LogMessage
+from funreason.record.events import CanaryResult, Event, LogMessage, SelfAgreementChecked
 from funreason.record.sample_files import SampleFiles
 from funreason.sources.tasks import can_be_scored, references
 from funreason.stop import StopRequest
 from funreason.types import Outcome, Sample, Task, Verdict
+
+Agent = Callable[[Any], Awaitable[Any]]
+
+
+class SelfAgreement:
+    """The agent of `node`, asked a second time about a `share` of its samples."""
+
+    def __init__(
+        self, node: str, agent: Agent, share: float, seed: int, write: Callable[[SelfAgreementChecked], object]
+    ) -> None:
+        self.node = node
+        self.agent = agent
+        self.again: Agent = getattr(agent, "judge_uncached", agent)
+        self.share = share
+        self.seed = seed
+        self.write = write
+
+    async def __call__(self, sample: Sample) -> Any:
+        """The agent's first answer."""
+        answer = await self.agent(sample)
+        name = f"{self.seed}/{self.node}/{sample.id}/{sample.attempt}"
+        draw = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest())
+        if draw < self.share * 2**32:
+            self.write(
+                SelfAgreementChecked(
+                    round=sample.round,
+                    sample=sample.id,
+                    attempt=sample.attempt,
+                    node=self.node,
+                    first=word_of(answer),
+                    second=await self._second(sample),
+                )
+            )
+        return answer
+
+    async def _second(self, sample: Sample) -> str:
+        try:
+            return word_of(await self.again(sample))
+        except Exception as error:
+            if getattr(error, "stops_run", False):
+                raise
+            return ERROR  # recorded in the event; the first answer counts, so a failure here does not affect the sample
+
 
 CANARIES = "canaries"
 LEAST = 10
@@ -79,35 +126,47 @@ class CanaryCheck:
         canaries = CanarySet(await self._tasks(tasks, SPARE * count, k), self.config.seed, k)
         texts.delete(CANARIES)  # left by an interrupted attempt
         turns = asyncio.Semaphore(self.config.fcdr.samples_at_once)
-        heard = await _all(self._asked(*each, canaries, count, turns) for each in judges.items())
+        answers = await _all(self._asked(*each, canaries, count, turns) for each in judges.items())
         self.stop.check()
-        told = []
-        for node, said in zip(judges, heard, strict=True):
+        results: list[CanaryResult] = []
+        for node, said in zip(judges, answers, strict=True):
             for each in said:
                 texts.append(CANARIES, each.canary.sample.judged(each.verdict))
-            told.append(_examined(k, node, said))
-        for event in told:
+            counted = [(each.canary, each.verdict.outcome) for each in said if each.verdict.outcome != Outcome.ERROR]
+            wrong = [canary for canary, outcome in counted if canary.misjudged(outcome)]
+            missed = Counter(canary.fault for canary in wrong if canary.bad)
+            bad = sum(canary.bad for canary, _ in counted)
+            results.append(
+                CanaryResult(
+                    round=k,
+                    node=node,
+                    bad=bad,
+                    passed=missed.total(),
+                    good=len(counted) - bad,
+                    dropped=len(wrong) - missed.total(),
+                    errors=len(said) - len(counted),
+                    missed=dict(missed),
+                )
+            )
+        for event in results:
             self.write(event)
-        for event in told:
+        for event in results:
             require_fit(event, settings, texts)
 
     async def _asked(
         self, node: str, judge: Judge, canaries: CanarySet, count: int, turns: asyncio.Semaphore
     ) -> list[JudgedCanary]:
         """A judge's verdicts on its canaries; fewer than all when the run is asked to stop."""
-        stage = self._stage(node)
+        # The question a judge answers: that of the stage in its `agents` entry, or else of its own name.
+        stage = next((entry.stage for entry in self.config.agents if entry.name == node and entry.stage), node)
 
         async def ask(canary: Canary) -> JudgedCanary | None:
             async with turns:
                 await self.stop.wait()
                 return None if self.stop.asked else JudgedCanary(canary, await _verdict(node, judge, canary.sample))
 
-        heard = await _all(map(ask, (*canaries.good(stage, count), *canaries.bad(stage, count))))
-        return [each for each in heard if each is not None]
-
-    def _stage(self, node: str) -> str:
-        """The stage whose question a judge answers: the one in its `agents` entry, or else its own name."""
-        return next((entry.stage for entry in self.config.agents if entry.name == node and entry.stage), node)
+        answers = await _all(map(ask, (*canaries.good(stage, count), *canaries.bad(stage, count))))
+        return [each for each in answers if each is not None]
 
     async def _tasks(self, own: Sequence[Task], count: int, k: int) -> Sequence[Task]:
         """The run's own tasks, or `count` others when too few of them have a usable reference."""
@@ -168,23 +227,6 @@ def require_fit(event: CanaryResult, limits: Canaries, texts: SampleFiles) -> No
                 f"canaries and the verdicts on them are in {texts.folder / CANARIES}.jsonl. Fix the judge and continue "
                 "with --resume, or start a new run with another judge or limit."
             )
-
-
-def _examined(k: int, node: str, said: Sequence[JudgedCanary]) -> CanaryResult:
-    heard = [(each.canary, each.verdict.outcome) for each in said if each.verdict.outcome != Outcome.ERROR]
-    wrong = [canary for canary, outcome in heard if canary.misjudged(outcome)]
-    missed = Counter(canary.fault for canary in wrong if canary.bad)
-    bad = sum(canary.bad for canary, _ in heard)
-    return CanaryResult(
-        round=k,
-        node=node,
-        bad=bad,
-        passed=missed.total(),
-        good=len(heard) - bad,
-        dropped=len(wrong) - missed.total(),
-        errors=len(said) - len(heard),
-        missed=dict(missed),
-    )
 
 
 async def _all(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -2,26 +2,120 @@
 
 It asks the judge itself, outside any run, so it says nothing about whether the verdicts are right: canaries do that
 (`docs/judges.md`). A judge that keeps the contract cannot stop a run, hang it, or change another judge's sample.
+
+`EventLoopGuard` times how long the judge blocks the event loop between two awaits, and interrupts it past a limit. A
+step that sleeps or computes blocks every other agent of the run, and asyncio's timeouts cannot interrupt it. SIGALRM
+can, but only in the main thread, and not inside C code that does not check for signals.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import resource
+import signal
 import statistics
+import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
-from time import perf_counter
+from collections.abc import Coroutine, Generator, Iterable, Iterator, Sequence, Set
+from contextlib import contextmanager
+from time import perf_counter, thread_time
+from types import FrameType
 from typing import Any, Literal, NamedTuple
 
 from funreason.agents.judges.adversarial_samples import adversarial_samples
 from funreason.agents.judges.custom import declared, is_broken_off
-from funreason.agents.judges.event_loop_guard import EventLoopBlocked, EventLoopGuard
 from funreason.agents.judges.rules.verdicts import outcomes_of
 from funreason.agents.references import reference_sample
 from funreason.data.toolbox import generate
 from funreason.types import Sample
+
+_THREAD: int = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
+
+
+class EventLoopBlocked(BaseException):
+    """A step blocked the event loop for too long. A BaseException, so that no `except Exception` catches it."""
+
+
+class EventLoopGuard:
+    """Awaits an agent's answer. Then `longest_s` is its longest step, `took_s` the total with waiting (seconds)."""
+
+    def __init__(self, answer: Coroutine[Any, Any, Any], limit_s: float) -> None:
+        self.longest_s = 0.0
+        self.took_s = 0.0
+        self._began: float | None = None
+        self._answer = answer
+        self._limit_s = limit_s
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        fault: BaseException | None = None
+        while True:
+            over, found = self._step(fault)
+            if over:
+                return found
+            try:
+                fault = None
+                yield found
+            except BaseException as thrown:  # passed on to the agent, as is a cancellation
+                fault = thrown
+
+    def _step(self, fault: BaseException | None) -> tuple[bool, Any]:
+        """Run one step. Returns whether the agent is done, and its answer or what it awaits."""
+        started = _Moment.now()
+        try:
+            with _alarm(self._limit_s):
+                return False, self._send(fault)
+        except StopIteration as end:
+            return True, end.value
+        finally:
+            self.longest_s = max(self.longest_s, started.held_s())
+
+    def _send(self, fault: BaseException | None) -> Any:
+        began = self._began = self._began if self._began is not None else perf_counter()
+        try:
+            return self._answer.send(None) if fault is None else self._answer.throw(fault)
+        finally:
+            self.took_s = perf_counter() - began
+
+
+class _Moment(NamedTuple):
+    """A reading of this thread's clocks."""
+
+    wall_s: float
+    cpu_s: float
+    waits: int
+
+    @classmethod
+    def now(cls) -> _Moment:
+        return cls(perf_counter(), thread_time(), resource.getrusage(_THREAD).ru_nvcsw)
+
+    def held_s(self) -> float:
+        """Seconds since this reading: wall time if the thread waited for something, else its CPU time.
+
+        On a busy machine, wall time would charge a step that only computes for the work of other processes.
+        """
+        now = _Moment.now()
+        return now.wall_s - self.wall_s if now.waits > self.waits else now.cpu_s - self.cpu_s
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, _ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _ring(number: int, frame: FrameType | None) -> None:
+    raise EventLoopBlocked
+
 
 ORDINARY = 40
 """Reference answers of the embedded domain, in all its categories."""
@@ -102,7 +196,12 @@ async def clauses(agent: Any, outcomes: Iterable[str] = ()) -> list[Clause]:
     first = await _ask_all(agent, samples)
     # In another order: an agent that counts its calls must not look deterministic.
     second = await _ask_all(agent, [asked.sample for asked in reversed(first) if not asked.fault])
-    timed = await _ask_for_speed(agent, [asked.sample for asked in first[:ORDINARY] if not asked.fault])
+    timed: list[Trial] = []
+    until = perf_counter() + LIMIT_S
+    for sample in [asked.sample for asked in first[:ORDINARY] if not asked.fault] * TIMED:
+        timed.append(await probe(agent, sample, LIMIT_S))
+        if timed[-1].fault or perf_counter() > until:
+            break
     return [
         _answers(first, [*second, *timed], len(samples)),
         _outcomes(declared(agent) | {*outcomes}, first),
@@ -184,17 +283,6 @@ def _untouched(asked: Sequence[Trial]) -> Clause:
     if not touched:
         return Clause("samples", "kept", "left as they were")
     return Clause("samples", "broken", _some(f"{len(touched)} were changed in place; answer with an Emit", touched))
-
-
-async def _ask_for_speed(agent: Any, samples: Sequence[Sample]) -> list[Trial]:
-    """The samples again and again, until one is without an answer or the time is over."""
-    timed: list[Trial] = []
-    until = perf_counter() + LIMIT_S
-    for sample in list(samples) * TIMED:
-        timed.append(await probe(agent, sample, LIMIT_S))
-        if timed[-1].fault or perf_counter() > until:
-            break
-    return timed
 
 
 def _speed(timed: Sequence[Trial]) -> Clause:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from funreason.agents.judges.custom import USUAL, CustomJudge, declared
-from funreason.agents.judges.hybrid import BOTH, FACTS, ModelUnlessTrivial, RulesThenModel
+from funreason.agents.judges.custom import USUAL, CustomJudge, declared, load_agent
 from funreason.agents.judges.llm.factory import require_judges
-from funreason.agents.judges.llm.judge import LlmJudge
+from funreason.agents.judges.llm.judge import BOTH, FACTS, LlmJudge, ModelUnlessTrivial, RulesThenModel
 from funreason.agents.judges.llm.panel import Panel
-from funreason.agents.judges.plugins import load_agent
 from funreason.agents.judges.rules.cot import CotJudge
 from funreason.agents.judges.rules.format import judge_format
 from funreason.agents.judges.rules.parameters import judge_parameters

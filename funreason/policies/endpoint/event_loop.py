@@ -26,14 +26,9 @@ class SingleReadySelector(selectors.DefaultSelector):
         found = super().select(timeout)
         if not found:
             return []
-        turn = min(found, key=self._distance)
+        turn = min(found, key=lambda ready: (ready[0].fd <= self._last, ready[0].fd))  # those after the last one first
         self._last = turn[0].fd
         return [turn]
-
-    def _distance(self, ready: Ready) -> tuple[bool, int]:
-        """Sort key: the files after the last one come first."""
-        fd = ready[0].fd
-        return fd <= self._last, fd
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

@@ -21,7 +21,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.stop import stop_base
 from tenacity.wait import wait_exponential, wait_random_exponential
 
-from funreason.config.address import Address
+from funreason.config.models import Address
 from funreason.policies.endpoint.budget import SharedBudget, SpendMeter
 from funreason.policies.endpoint.server import Server
 from funreason.policies.endpoint.wire import ApiResponse, EndpointGone, RetryableError, estimated
@@ -119,17 +119,16 @@ class EndpointPool:
             server.record_failure(error, _now())
             raise
         finally:
-            self._give_back(server)
-        self._pay(answer, body)
-        return answer
-
-    def _pay(self, answer: ApiResponse, body: Mapping[str, Any]) -> None:
+            server.in_flight -= 1
+            self._slots.release()
+            self._change.set()
         self.answered += 1
         if answer.usage:
             self.meter.pay(answer.usage.prompt_tokens + answer.usage.completion_tokens)
         else:
             asked = estimated(str(body.get("prompt") or body.get("messages")))
             self.meter.pay(asked + answer.written_tokens, estimated=True)
+        return answer
 
     async def _connect(self, server: Server, tries: int) -> None:
         if server.known:
@@ -163,35 +162,23 @@ class EndpointPool:
             stop=_Enough(tries),
             wait=wait_exponential(half, longest) + wait_random_exponential(half, longest),  # half of it is jitter
             retry=retry_if_exception_type(RetryableError),
-            before_sleep=self._note_retry,
+            before_sleep=lambda _: self.meter.note(retries=1),
             reraise=True,
         )
         return await retrying(again)
 
-    def _note_retry(self, _: RetryCallState) -> None:
-        self.meter.note(retries=1)
-
     async def _take(self) -> Server:
         await self._slots.acquire()
         try:
-            while (server := self._choose()) is None:
+            while not (free := [server for server in self.servers if server.free(_now())]):
                 await self._wait_for_change()
         except BaseException:
             self._slots.release()
             raise
+        # The least busy server; one that failed last only when no other is free.
+        server = min(free, key=lambda s: (s.failures > 0, s.in_flight / s.address.concurrency))
         server.in_flight += 1
         return server
-
-    def _give_back(self, server: Server) -> None:
-        server.in_flight -= 1
-        self._slots.release()
-        self._change.set()
-
-    def _choose(self) -> Server | None:
-        """The least busy server; one that failed last only when no other is free."""
-        now = _now()
-        free = [server for server in self.servers if server.free(now)]
-        return min(free, key=lambda s: (s.failures > 0, s.in_flight / s.address.concurrency), default=None)
 
     async def _wait_for_change(self) -> None:
         """Wait until a request returns or a server's cooldown ends."""

@@ -1,4 +1,4 @@
-"""Samples from OpenAI-compatible servers.
+"""Samples and chat replies from OpenAI-compatible servers.
 
 The model is not the one that learns: its name is the weights id, and its weights cannot be replaced. Rendered prompts
 go to /completions, dialogues to /chat/completions, where the server's own template renders them. Answers are paid for:
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
 from pathlib import Path
@@ -20,8 +20,8 @@ import msgspec
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.errors import ModelError
 from funreason.policies.endpoint.pool import EndpointPool
-from funreason.policies.endpoint.wire import ApiResponse, PromptTooLong
-from funreason.policies.protocol import ChatError, Completion, Request
+from funreason.policies.endpoint.wire import PromptTooLong
+from funreason.policies.protocol import ChatError, Completion, Reply, Request
 
 MOST_SEED = 2**31 - 1
 Place = int
@@ -145,18 +145,17 @@ class EndpointSampler:
         try:
             if request.greedy:  # n equal answers; some servers refuse to give more than one
                 return place, (await self._ask(request, 0, 1)) * request.n
-            return place, await self._draw(request)
+            found = await self._ask(request, 0, 1 if self._one_each else request.n) if request.n else []
+            if len(found) < request.n:
+                self._one_each = True  # the server does not know `n`
+                rest = range(len(found), request.n)
+                found += [
+                    one for more in await asyncio.gather(*(self._ask(request, i, 1) for i in rest)) for one in more
+                ]
+            return place, found[: request.n]
         except PromptTooLong:
             self._unfit.add(_prompt_key(request))
             raise
-
-    async def _draw(self, request: Request) -> list[Completion]:
-        found = await self._ask(request, 0, 1 if self._one_each else request.n) if request.n else []
-        if len(found) < request.n:
-            self._one_each = True  # the server does not know `n`
-            rest = range(len(found), request.n)
-            found += [one for more in await asyncio.gather(*(self._ask(request, i, 1) for i in rest)) for one in more]
-        return found[: request.n]
 
     async def _ask(self, request: Request, index: int, n: int) -> list[Completion]:
         if request.logprobs:
@@ -170,7 +169,16 @@ class EndpointSampler:
             body |= {"seed": draw_seed(request.seed, request.id, index)}
             body |= {"top_p": self.top_p} if self.top_p < 1 else {}
             body |= {"n": n} if n > 1 else {}
-        return _completions(await self.pool.post(path, body), self.tags, self.weights_id)
+        answer = await self.pool.post(path, body)
+        texts = [choice.written(self.tags) for choice in answer.choices]
+        # `total` tokens divided by the lengths of the texts: servers report only the sum.
+        lengths = [1 + len(text) for text in texts]
+        marks = [answer.written_tokens * sum(lengths[:i]) // sum(lengths) for i in range(len(lengths) + 1)]
+        tokens = [after - before for before, after in pairwise(marks)]
+        return [
+            Completion(text, count, choice.truncated, weights_id=self.weights_id)
+            for text, count, choice in zip(texts, tokens, answer.choices, strict=True)
+        ]
 
 
 def draw_seed(seed: int, request_id: str, index: int) -> int:
@@ -190,24 +198,54 @@ def _asked(request: Request) -> tuple[str, dict[str, Any]]:
     return "/chat/completions", body
 
 
-def _completions(answer: ApiResponse, tags: Tags, weights_id: str) -> list[Completion]:
-    texts = [choice.written(tags) for choice in answer.choices]
-    tokens = _shares(answer.written_tokens, [1 + len(text) for text in texts])
-    return [
-        Completion(text, count, choice.truncated, weights_id=weights_id)
-        for text, count, choice in zip(texts, tokens, answer.choices, strict=True)
-    ]
-
-
-def _shares(total: int, lengths: list[int]) -> list[int]:
-    """`total` tokens divided by the lengths of the texts: servers report only the sum."""
-    marks = [total * sum(lengths[:i]) // sum(lengths) for i in range(len(lengths) + 1)]
-    return [after - before for before, after in pairwise(marks)]
-
-
 def _prompt_key(request: Request) -> bytes:
     return hashlib.blake2b(msgspec.json.encode((request.prompt, request.dialogue)), digest_size=16).digest()
 
 
 def _draw_key(request: Request) -> bytes:
     return hashlib.blake2b(msgspec.json.encode(request), digest_size=16).digest()
+
+
+SCHEMA_NAME = "reply"
+
+
+class EndpointChat:
+    """A ChatModel over an open pool."""
+
+    def __init__(self, pool: EndpointPool) -> None:
+        self.pool = pool
+
+    @property
+    def name(self) -> str:
+        """Which model answers."""
+        return self.pool.name
+
+    @property
+    def weights_id(self) -> str:
+        """The model as its server names it."""
+        return f"endpoint:{self.pool.name}"
+
+    @property
+    def supports_json_schema(self) -> bool:
+        """Whether replies follow a JSON schema."""
+        return self.pool.supports_json_schema
+
+    async def reply(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        temperature: float,
+        max_tokens: int,
+        schema: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> Reply:
+        """One reply; raises as `EndpointPool.post` does."""
+        body: dict[str, Any] = {"messages": messages, "temperature": temperature, "max_tokens": max_tokens}
+        if seed is not None:
+            body["seed"] = seed
+        if schema is not None and self.supports_json_schema:
+            body["response_format"] = {"type": "json_schema", "json_schema": {"name": SCHEMA_NAME, "schema": schema}}
+        answer = await self.pool.post("/chat/completions", body)
+        first = answer.choices[0]
+        asked = answer.usage.prompt_tokens if answer.usage else 0
+        return Reply(first.written(), asked + answer.written_tokens, first.truncated)

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from funreason.config.address import Address
+from funreason.config.models import Address
 from funreason.policies.endpoint.wire import (
     EndpointGone,
     HttpResponse,
@@ -79,7 +79,13 @@ class Server:
             return
         listed = _decoded(Models, url, answer).data
         if self.name is None:
-            self.name = _only(url, [each.id for each in listed])
+            names = [each.id for each in listed]
+            if len(names) != 1:
+                shown = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
+                raise EndpointGone(
+                    f"{url} lists {len(names)} models{f' ({shown})' if names else ''}; say which one is meant."
+                )
+            self.name = names[0]
         own = next((each for each in listed if each.id == self.name), None)
         if own is not None:
             self.context, self.is_vllm = own.max_model_len, own.owned_by == "vllm"
@@ -102,7 +108,14 @@ class Server:
                 async with session.request(
                     method, url, data=sent, headers=self._headers, allow_redirects=False
                 ) as response:
-                    text = await _read(url, response)
+                    parts: list[bytes] = []
+                    size = 0
+                    while part := await response.content.readany():
+                        size += len(part)
+                        if size > MOST_BYTES:
+                            raise RetryableError(f"{url} answered with more than {MOST_BYTES >> 20} MB")
+                        parts.append(part)
+                    text = b"".join(parts).decode(errors="replace")
                     scrub = self._scrub.answer if response.ok else self._scrub.error
                     return HttpResponse(response.status, response.headers, scrub(text))
         except TimeoutError:
@@ -125,17 +138,6 @@ def _for_vllm(body: Mapping[str, Any]) -> dict[str, Any]:
     return more
 
 
-async def _read(url: str, response: aiohttp.ClientResponse) -> str:
-    parts: list[bytes] = []
-    size = 0
-    while part := await response.content.readany():
-        size += len(part)
-        if size > MOST_BYTES:
-            raise RetryableError(f"{url} answered with more than {MOST_BYTES >> 20} MB")
-        parts.append(part)
-    return b"".join(parts).decode(errors="replace")
-
-
 def _decoded(kind: type[Any], url: str, answer: HttpResponse) -> Any:
     if not 200 <= answer.status < 300:
         raise refusal(url, answer)
@@ -143,10 +145,3 @@ def _decoded(kind: type[Any], url: str, answer: HttpResponse) -> Any:
         return msgspec.json.decode(answer.text, type=kind)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
         raise RetryableError(f"{url} answered what cannot be read ({error}): {quoted(answer.text)!r}") from None
-
-
-def _only(url: str, names: list[str]) -> str:
-    if len(names) != 1:
-        shown = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
-        raise EndpointGone(f"{url} lists {len(names)} models{f' ({shown})' if names else ''}; say which one is meant.")
-    return names[0]

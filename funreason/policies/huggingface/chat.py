@@ -61,7 +61,8 @@ class LocalChat:
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
         found = await future
-        return Reply(found.text, len(self._ids(request.prompt)) + found.tokens, found.truncated)
+        asked: list[int] = self.policy.tokenizer(request.prompt, add_special_tokens=False, verbose=False)["input_ids"]
+        return Reply(found.text, len(asked) + found.tokens, found.truncated)
 
     def _prompt(self, messages: Sequence[Mapping[str, str]]) -> str:
         try:
@@ -75,10 +76,6 @@ class LocalChat:
             )
         except ModelError as error:
             raise ChatError(str(error)) from error
-
-    def _ids(self, prompt: str) -> list[int]:
-        found: list[int] = self.policy.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
-        return found
 
     async def _write(self) -> None:
         while self._waiting:
@@ -94,21 +91,18 @@ class LocalChat:
                 [each.request for each in batch], temperature=batch[0].temperature, max_new_tokens=batch[0].max_tokens
             )
         except ModelError as error:
-            await self._one_by_one(batch, error)
+            # One prompt that does not fit must not cost the others their reply.
+            if len(batch) == 1:
+                _tell(batch, ChatError(f"{self.name}: {error}"))
+            else:
+                for each in batch:
+                    await self._answer([each])
         except Exception as error:  # the caller decides what it means
             _tell(batch, error)
         else:
             for each, completions in zip(batch, found, strict=True):
                 if not each.reply.done():
                     each.reply.set_result(completions[0])
-
-    async def _one_by_one(self, batch: list[Waiting], error: ModelError) -> None:
-        """One prompt that does not fit must not cost the others their reply."""
-        if len(batch) == 1:
-            _tell(batch, ChatError(f"{self.name}: {error}"))
-        else:
-            for each in batch:
-                await self._answer([each])
 
 
 def _tell(batch: list[Waiting], error: Exception) -> None:

@@ -69,7 +69,10 @@ def _draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float, log
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
     probabilities = torch.softmax(precise / temperature, dim=-1)
     if top_p < 1.0:
-        probabilities = _nucleus(probabilities, top_p)
+        ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+        before = ordered.cumsum(-1, dtype=torch.float64) - ordered
+        ordered = ordered.masked_fill(before >= top_p, 0.0)
+        probabilities = torch.zeros_like(probabilities).scatter_(-1, order, ordered)
     cumulative = probabilities.cumsum(-1, dtype=torch.float64)
     total = cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, uniform[:, None] * total, right=True)
@@ -77,13 +80,6 @@ def _draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float, log
     if logprobs is not None:
         logprobs.copy_((probabilities.gather(-1, tokens).double() / total).log().squeeze(-1))
     return tokens.squeeze(-1)
-
-
-def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
-    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    before = ordered.cumsum(-1, dtype=torch.float64) - ordered
-    ordered = ordered.masked_fill(before >= top_p, 0.0)
-    return torch.zeros_like(probabilities).scatter_(-1, order, ordered)
 
 
 # A row that ended is computed until enough rows have ended to make dropping them worth the copy; its further tokens are
@@ -147,7 +143,12 @@ class Decoding:
         rows, logits = self._fan_out(logits, torch.tensor(lengths, device=device))
         for step in range(self.settings.max_new_tokens):
             tokens = self._choose(logits, rows, step)
-            self._note(rows, tokens, step)
+            self.tokens[rows.place, step] = tokens
+            ending = torch.isin(tokens, self.ends) & ~rows.ended
+            places = rows.place[ending]
+            self.lengths[places] = step + 1
+            self.ended[places] = True
+            rows.ended |= ending
             if step + 1 == self.settings.max_new_tokens or bool(rows.ended.all()):
                 return
             tokens = self._drop_ended(rows, tokens)
@@ -192,7 +193,10 @@ class Decoding:
         prompt = torch.repeat_interleave(torch.tensor(self.prompts, device=device), counts)
         self._select(prompt)
         self.prefix.slots = int(torch.bincount(prompt).max())
-        self.prefix.slot_of_row = prompt * self.prefix.slots + _place_among_equals(prompt)
+        # How many rows of the same prompt precede each row; `prompt` [R] ascends.
+        places = torch.arange(len(prompt), device=prompt.device)
+        first = torch.searchsorted(prompt.contiguous(), prompt.contiguous())
+        self.prefix.slot_of_row = prompt * self.prefix.slots + (places - first)
         keys = [row_key(request.seed, request.id, i) for request in self.requests for i in range(request.n)]
         greedy = torch.repeat_interleave(
             torch.tensor([request.greedy for request in self.requests], device=device), counts
@@ -223,14 +227,6 @@ class Decoding:
             self.logprobs[rows.place, step] = logprobs
         return tokens
 
-    def _note(self, rows: Rows, tokens: Tensor, step: int) -> None:
-        self.tokens[rows.place, step] = tokens
-        ending = torch.isin(tokens, self.ends) & ~rows.ended
-        places = rows.place[ending]
-        self.lengths[places] = step + 1
-        self.ended[places] = True
-        rows.ended |= ending
-
     def _drop_ended(self, rows: Rows, tokens: Tensor) -> Tensor:
         if int(rows.ended.sum()) < DROP_SHARE * len(rows.ended):
             return tokens
@@ -247,10 +243,3 @@ class Decoding:
         for layer in self.cache.layers:
             assert isinstance(layer, OwnLayer)
             layer.select(rows)
-
-
-def _place_among_equals(prompt: Tensor) -> Tensor:
-    """How many rows of the same prompt precede each row; `prompt` [R] ascends."""
-    places = torch.arange(len(prompt), device=prompt.device)
-    first = torch.searchsorted(prompt.contiguous(), prompt.contiguous())
-    return places - first

@@ -21,8 +21,8 @@ from funreason.policies.cpu_threads import num_workers, side_by_side
 from funreason.policies.huggingface.decoding import Decoding, Settings
 from funreason.policies.huggingface.prefill import attending_with_shared_prefix, prefill, require_plain_attention
 from funreason.policies.model_files import load_model, require_same_vocabulary
+from funreason.policies.prompts import Context, end_ids, known_ids, require_distribution
 from funreason.policies.protocol import MOST_ROWS, Completion, Request
-from funreason.policies.tokens import Context, end_ids, known_ids, require_distribution
 
 SHARED_ROWS = 16
 """The most rows that requests of one prompt share a prefix with: each prompt of a batch gets slots for as many."""

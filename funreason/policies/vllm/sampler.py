@@ -21,8 +21,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from funreason.errors import BrokenWeights, ModelError
 from funreason.policies.huggingface.decoding import row_key
 from funreason.policies.model_files import load_model, require_same_vocabulary, save_model
+from funreason.policies.prompts import Context, end_ids, known_ids, require_distribution
 from funreason.policies.protocol import Completion, Request, Sync
-from funreason.policies.tokens import Context, end_ids, known_ids, require_distribution
 from funreason.policies.vllm.engine import EngineSettings, start_engine
 from funreason.policies.weight_sync_check import (
     NEW_TOKENS,
@@ -135,22 +135,21 @@ class VllmSampler:
         before = time.perf_counter()
         was_training = model.training
         model.train(False)
-        answers = self._proof_answers()
-        found = find_mismatch(model, answers, self.known_ids, TOLERANCES[self.dtype])
-        if found is not None:
-            raise refusal(model, found, self.tokenizer, weights_id)
-        model.train(was_training)
-        self.weights_id = weights_id
-        return Sync(seconds, time.perf_counter() - before, sum(len(answer.tokens) for answer in answers), started)
-
-    def _proof_answers(self) -> list[GreedyAnswer]:
         longest = self.context.longest_prompt
         texts = proof_prompts(self.tokenizer)
         prompts = [ids[-longest:] for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
         most = min(NEW_TOKENS, self.context.max_new_tokens)
         outputs = self._run(prompts, [self._greedy(most)] * len(prompts))
         firsts = [output.outputs[0] for output in outputs]
-        return [GreedyAnswer(ids, list(p.token_ids), token_logprobs(p)) for ids, p in zip(prompts, firsts, strict=True)]
+        answers = [
+            GreedyAnswer(ids, list(p.token_ids), token_logprobs(p)) for ids, p in zip(prompts, firsts, strict=True)
+        ]
+        found = find_mismatch(model, answers, self.known_ids, TOLERANCES[self.dtype])
+        if found is not None:
+            raise refusal(model, found, self.tokenizer, weights_id)
+        model.train(was_training)
+        self.weights_id = weights_id
+        return Sync(seconds, time.perf_counter() - before, sum(len(answer.tokens) for answer in answers), started)
 
     def _run(self, prompts: list[list[int]], params: list[Any]) -> list[Any]:
         if not prompts:

@@ -26,7 +26,11 @@ class TakesWeights:
     def take_weights(self, folder: str) -> None:
         """Load the weights in `folder`; the caller empties the prefix cache."""
         worker: Any = self
-        worker.reload_weights(weights_iterator=read_weights(Path(folder), tied=_tied(worker)))
+        worker.reload_weights(
+            weights_iterator=read_weights(
+                Path(folder), tied=bool(worker.model_config.hf_text_config.tie_word_embeddings)
+            )
+        )
 
 
 def read_weights(folder: Path, *, tied: bool) -> Iterator[tuple[str, Tensor]]:
@@ -42,10 +46,6 @@ def read_weights(folder: Path, *, tied: bool) -> Iterator[tuple[str, Tensor]]:
                 yield name, tensor
     if tied and not head and embedding is not None:
         yield HEAD, embedding
-
-
-def _tied(worker: Any) -> bool:
-    return bool(worker.model_config.hf_text_config.tie_word_embeddings)
 
 
 class KnownIds(LogitsProcessor):

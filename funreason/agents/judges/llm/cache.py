@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from funreason.agents.judges.llm.reply import Ruling
+from funreason.agents.judges.llm.prompt import Ruling
 
 EVERY = 64
 """Rulings added or used between two writes."""
@@ -80,7 +80,11 @@ class VerdictCache:
         found = self._fresh.get(key)
         if found is None and self._file is not None and self._may_hold(key):
             with self._trying():
-                found = self._look_up(self._file, key)
+                if key.judge not in self._own:
+                    there = self._file.execute(_ANY, key[:1]).fetchone()
+                    self._own[key.judge] = None if there else {hash(k) for k in self._fresh if k.judge == key.judge}
+                row = self._file.execute(_GET, key).fetchone()
+                found = msgspec.json.decode(row[0], type=Ruling) if row is not None else None
         if found is not None:
             self._used[key] = time.time()
             self._write_lot()
@@ -104,13 +108,6 @@ class VerdictCache:
     def _may_hold(self, key: Key) -> bool:
         own = self._own.get(key.judge)
         return own is None or hash(key) in own
-
-    def _look_up(self, file: sqlite3.Connection, key: Key) -> Ruling | None:
-        if key.judge not in self._own:
-            there = file.execute(_ANY, key[:1]).fetchone()
-            self._own[key.judge] = None if there else {hash(k) for k in self._fresh if k.judge == key.judge}
-        row = file.execute(_GET, key).fetchone()
-        return msgspec.json.decode(row[0], type=Ruling) if row is not None else None
 
     def _notice_others(self, file: sqlite3.Connection) -> None:
         """If another process has written, look its rulings up from now on."""

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from funreason.agents.judges.hybrid import DECIDABLE
 from funreason.agents.judges.llm.cache import VerdictCache, default_path
+from funreason.agents.judges.llm.judge import DECIDABLE
 from funreason.agents.judges.llm.panel import Panel
 from funreason.config import Config, ConfigError, Endpoint, Fcdr, LlmJudges
 from funreason.policies.endpoint.budget import SharedBudget
@@ -130,7 +130,13 @@ def _local(config: Config, policy: Policy | None) -> list[ChatModel]:
         return []
     if name == SELF and policy is not None:
         return [LocalChat(policy, f"self ({config.model.path})")]
-    return [LocalChat(_own_policy(config, config.model.path if name == SELF else name), name)]
+    from funreason.policies.factory import build_policy
+
+    path = config.model.path if name == SELF else name
+    # Two vLLM engines cannot run in one process, and the first belongs to the model in training.
+    model = config.model.model_copy(update={"path": path, "sampler": "huggingface"})
+    policy, _ = build_policy(config.model_copy(update={"model": model}))
+    return [LocalChat(policy, name)]
 
 
 def _served(settings: LlmJudges, budget: SharedBudget) -> list[ChatModel]:
@@ -140,14 +146,6 @@ def _served(settings: LlmJudges, budget: SharedBudget) -> list[ChatModel]:
     pools = [endpoint_pool(each, budget) for each in by_model.values()]
     if not pools:
         return []
-    from funreason.policies.endpoint.chat import EndpointChat
+    from funreason.policies.endpoint.sampler import EndpointChat
 
     return [EndpointChat(pool) for pool in pools]
-
-
-def _own_policy(config: Config, path: str) -> Policy:
-    from funreason.policies.factory import build_policy
-
-    # Two vLLM engines cannot run in one process, and the first belongs to the model in training.
-    model = config.model.model_copy(update={"path": path, "sampler": "huggingface"})
-    return build_policy(config.model_copy(update={"model": model}))[0]

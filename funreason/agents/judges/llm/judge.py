@@ -4,16 +4,21 @@
 
 The question is the stage's text file in this folder, written after the paper's table. If no readable ruling
 can be had, the outcome is `error`, never `pass` or `drop`. The bus counts errors and stops the round at too many.
+
+A stage may have a rule judge too. With `both`, the rule judges first and the model is asked only when the rule cannot
+decide. With `llm`, the model judges alone, except for plain facts that it is not shown, such as a truncated answer or
+missing thinking: those stay with the rule.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from msgspec import structs
 
 from funreason.agents.judges.llm.panel import NoRuling, Panel, VoteRule
-from funreason.agents.judges.llm.prompt import case_of
-from funreason.agents.judges.llm.reply import Ruling
-from funreason.agents.judges.rules.verdicts import failed
+from funreason.agents.judges.llm.prompt import Ruling, case_of
+from funreason.agents.judges.rules.verdicts import calls_in, failed
 from funreason.types import Outcome, Sample, Verdict
 
 MAX_CHARS = 60_000
@@ -65,11 +70,11 @@ class LlmJudge:
             return failed(self.stage, Outcome.ERROR, unheard.reason, unheard.evidence, self.panel.name)
         if true:
             return Verdict(self.stage, Outcome.PASS, judge=self.panel.name)
-        return self._denied(sample, [ruling for ruling in rulings if not ruling.true] or rulings)
-
-    def _denied(self, sample: Sample, against: list[Ruling]) -> Verdict:
+        against = [ruling for ruling in rulings if not ruling.true] or rulings
         outcome, reason = refusal(self.stage, sample)
-        verdict = failed(self.stage, outcome, reason, _conclusion(against[0].reasoning), self.panel.name)
+        line = " ".join(against[0].reasoning.split())
+        evidence = line if len(line) <= SHOWN_CHARS else "…" + line[1 - SHOWN_CHARS :]  # its end says what is wrong
+        verdict = failed(self.stage, outcome, reason, evidence, self.panel.name)
         answer = next((ruling.answer for ruling in against if ruling.answer), None)
         return structs.replace(verdict, answer=answer) if outcome == Outcome.REGENERATE else verdict
 
@@ -105,7 +110,63 @@ def recounted(verdict: Verdict, sample: Sample, accept: VoteRule) -> Verdict:
     return verdict
 
 
-def _conclusion(reasoning: str) -> str:
-    """The end of a reasoning, which says what is wrong."""
-    line = " ".join(reasoning.split())
-    return line if len(line) <= SHOWN_CHARS else "…" + line[1 - SHOWN_CHARS :]
+Judge = Callable[[Sample], Awaitable[Verdict]]
+Settled = Callable[[Sample, Verdict], bool]
+Fact = Callable[[Sample], bool]
+DECIDABLE = ("response", "format")
+"""Stages that rules decide completely."""
+
+
+class RulesThenModel:
+    """Answers with the rule's verdict if that is `settled`, else with the model's."""
+
+    def __init__(self, rule: Judge, model: LlmJudge, settled: Settled) -> None:
+        self.rule = rule
+        self.model = model
+        self.settled = settled
+
+    async def __call__(self, sample: Sample) -> Verdict:
+        """The verdict. The model is not asked if the rule's is settled."""
+        return await self._judged(sample, self.model)
+
+    async def judge_uncached(self, sample: Sample) -> Verdict:
+        """The same without the model's cache."""
+        return await self._judged(sample, self.model.judge_uncached)
+
+    async def _judged(self, sample: Sample, model: Judge) -> Verdict:
+        verdict = await self.rule(sample)
+        return verdict if self.settled(sample, verdict) else await model(sample)
+
+
+class ModelUnlessTrivial(RulesThenModel):
+    """Answers with the rule's verdict if `fact` holds for the sample, else with the model's."""
+
+    def __init__(self, rule: Judge, model: LlmJudge, fact: Fact) -> None:
+        super().__init__(rule, model, lambda sample, verdict: True)
+        self.fact = fact
+
+    async def _judged(self, sample: Sample, model: Judge) -> Verdict:
+        return await (self.rule if self.fact(sample) else model)(sample)
+
+
+def _nothing_thought(sample: Sample) -> bool:
+    return not (sample.thinking or "").strip()
+
+
+BOTH: dict[str, Settled] = {
+    "response": lambda sample, verdict: True,
+    # A reference that calls shows that the tools can answer the query.
+    "query_tool": lambda sample, verdict: verdict.outcome != Outcome.PASS or bool(sample.task.reference),
+    "cot": lambda sample, verdict: verdict.outcome != Outcome.PASS or _nothing_thought(sample),
+    # What cannot be read is stage 5's business; what was compared with the reference is known to be right.
+    "parameters": lambda sample, verdict: (
+        verdict.outcome != Outcome.PASS or sample.task.reference is not None or not calls_in(sample.answer)
+    ),
+    "format": lambda sample, verdict: True,
+}
+"""What the rule settles when both judge a stage."""
+FACTS: dict[str, Fact] = {
+    "response": lambda sample: sample.truncated or not sample.answer.strip(),
+    "cot": _nothing_thought,
+}
+"""What the rule decides even when a stage is the model's alone."""

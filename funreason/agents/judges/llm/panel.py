@@ -15,8 +15,18 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from funreason.agents.judges.llm.cache import Key, VerdictCache
-from funreason.agents.judges.llm.prompt import REWRITING, JudgeInput, digest, messages, question
-from funreason.agents.judges.llm.reply import Ruling, Unreadable, read_json, read_tagged, schema
+from funreason.agents.judges.llm.prompt import (
+    REWRITING,
+    JudgeInput,
+    Ruling,
+    Unreadable,
+    digest,
+    messages,
+    question,
+    read_json,
+    read_tagged,
+    schema,
+)
 from funreason.config import LlmJudges
 from funreason.policies.protocol import ChatError, ChatModel, Reply
 from funreason.record.events import JudgeUsage
@@ -141,7 +151,10 @@ class Panel:
         if self.cache is None:
             return await self._ask(model, draw, case, round)
         asked = self._messages(model, case)
-        key = self._key(model, draw, case, asked)
+        a = self.settings
+        settings = (a.temperature, a.max_tokens, a.max_attempts, self.seed, draw, model.supports_json_schema)
+        version = _version(case.stage, repr(settings), model.name, model.weights_id)
+        key = Key(version, digest(*(m["content"] for m in asked)), case.hash)
         # Equal answers to one task are judged at the same time: the first one asks, the others wait for its ruling.
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
@@ -202,12 +215,6 @@ class Panel:
 
     def _messages(self, model: ChatModel, case: JudgeInput, fault: str = "") -> Messages:
         return messages(case, scored=self._scored, constrained=model.supports_json_schema, fault=fault)
-
-    def _key(self, model: ChatModel, draw: int, case: JudgeInput, asked: Messages) -> Key:
-        a = self.settings
-        settings = (a.temperature, a.max_tokens, a.max_attempts, self.seed, draw, model.supports_json_schema)
-        version = _version(case.stage, repr(settings), model.name, model.weights_id)
-        return Key(version, digest(*(m["content"] for m in asked)), case.hash)
 
 
 @lru_cache

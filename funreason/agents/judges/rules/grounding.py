@@ -132,7 +132,17 @@ class Evidence:
         is_short = 2 <= len(low) <= 4 and low.isalpha()
         if is_short and (any(shortens(low, word) for word in self.words) or is_initials(low, self.text)):
             return True
-        return self._supports_words(value, words, low)
+        if of_another_script(low, self.text):
+            return True
+        # An id such as 6Hk0q7 is one word; only a name without digits is taken apart at its capitals.
+        apart = value if any(char.isdecimal() for char in value) else CAMEL.sub(" ", value)
+        parts = [part for part in map(str.casefold, WORD.findall(apart)) if has_weight(part)]
+        parts = (parts or words)[:MOST_PARTS]
+        if any(map(self._has_part, parts)):
+            return True
+        if not 5 <= len(low) <= _LONG or any(char.isdecimal() for char in low):  # image2 is not nearly image3
+            return False
+        return fuzz.partial_ratio(low, self.text[:_CACHED_CHARS], score_cutoff=_FUZZY) > 0
 
     def _supports_form(self, value: str, low: str) -> bool | None:
         """Numbers, dates and times that come as strings; None when the value is none of them."""
@@ -165,19 +175,6 @@ class Evidence:
             if agrees(day, said) or all(part is None or float(part) in self.numbers for part in asked):
                 return True
         return False
-
-    def _supports_words(self, value: str, words: list[str], low: str) -> bool:
-        if of_another_script(low, self.text):
-            return True
-        # An id such as 6Hk0q7 is one word; only a name without digits is taken apart at its capitals.
-        apart = value if any(char.isdecimal() for char in value) else CAMEL.sub(" ", value)
-        parts = [part for part in map(str.casefold, WORD.findall(apart)) if has_weight(part)]
-        parts = (parts or words)[:MOST_PARTS]
-        if any(map(self._has_part, parts)):
-            return True
-        if not 5 <= len(low) <= _LONG or any(char.isdecimal() for char in low):  # image2 is not nearly image3
-            return False
-        return fuzz.partial_ratio(low, self.text[:_CACHED_CHARS], score_cutoff=_FUZZY) > 0
 
     def _has_part(self, part: str) -> bool:
         if part in self.words or stem(part) in self.stems:

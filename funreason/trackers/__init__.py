@@ -1,1 +1,0 @@
-"""Experiment trackers, fed from a run's event log."""
