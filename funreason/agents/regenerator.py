@@ -3,7 +3,7 @@
 Four ways, tried in the configured order:
 - rerender: what parses in some format is written in the strict one. The meaning stays, so only stage 5 judges again.
 - rewrite: what an LLM judge offered in place of the answer it refused. Its thinking was judged against another call.
-- resample: the model answers the query anew. Nothing of the old answer is left, so all stages judge again.
+- resample: the model answers the query again. Nothing of the old answer is left, so all stages judge again.
 - repair: the reference's calls are written out. That is supervised data and marked so; the thinking is kept only if
   it leads to them. Where resampling comes before it in the order, it waits for the last attempt.
 """
@@ -61,7 +61,7 @@ class Regenerator:
 
 
 def resampling_yields(order: Sequence[str], attempt: int, max_attempts: int) -> bool:
-    """Whether resampling makes room for the repair behind it in the order, if there is one: on the last attempt."""
+    """Whether resampling makes room for the repair after it in the order, if there is one: on the last attempt."""
     return attempt >= max_attempts - 1 and "resample" in order and "repair" in order[order.index("resample") :]
 
 
@@ -100,7 +100,7 @@ def repaired(sample: Sample) -> Emit | None:
 
 
 def plain_thinking(reference: Sequence[Call]) -> str:
-    """One sentence per call that names it and its values; the last resort, where nobody's thinking is at hand."""
+    """One sentence per call that names it and its values; the last resort, where no thinking is at hand."""
     return " ".join(f"The query asks for {render_call(call)}." for call in reference)
 
 
