@@ -4,10 +4,10 @@ import io
 
 import msgspec
 import pytest
-from funreason.display.metrics import others
 from recorded import Recording
 from rich.console import Console
 
+from funreason.display.figures import others
 from funreason.display.progress import view
 from funreason.display.report import report_html, report_markdown
 from funreason.display.table import run_tables

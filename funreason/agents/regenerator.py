@@ -61,7 +61,7 @@ class Regenerator:
 
 
 def resampling_yields(order: Sequence[str], attempt: int, max_attempts: int) -> bool:
-    """Whether resampling makes room for the repair behind it in the order, if there is one: on the last attempt."""
+    """Whether resampling makes room for the repair after it in the order, if there is one: on the last attempt."""
     return attempt >= max_attempts - 1 and "resample" in order and "repair" in order[order.index("resample") :]
 
 

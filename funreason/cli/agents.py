@@ -15,7 +15,7 @@ from funreason.record.plain import plain
 from funreason.runtime.graph import read_graph_file
 
 OK, FAILED = 0, 1
-SIGNS = {"kept": ("✓", "green"), "broken": ("✗", "red"), "told": ("·", "dim")}
+SIGNS = {"kept": ("✓", "green"), "broken": ("✗", "red"), "reported": ("·", "dim")}
 
 
 def agents_list() -> int:

@@ -89,10 +89,10 @@ def plan(
         print(dumps(as_data(config, found), indent=2))
     else:
         console = terminal.console(soft_wrap=True)
-        model, hardware = found.model, found.hardware
-        count = model.parameters
+        sizes, hardware = found.model, found.hardware
+        count = sizes.parameters
         size = f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
-        console.print(f"{config}: {model.name}, {size} parameters ({model.source})")
+        console.print(f"{config}: {sizes.name}, {size} parameters ({sizes.source})")
         console.print(f"on {hardware.gpus} × {hardware.name}, {hardware.chip.memory:g} GiB each")
         console.print()
         table = _table("Memory of the fullest GPU, GiB", "", *(phase.name for phase in found.phases))

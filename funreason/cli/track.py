@@ -84,17 +84,14 @@ def tracked(folder: RunFolder, names: Sequence[str], console: Console) -> Iterat
         yield
     finally:
         for child in children:
-            _wait(child, console)
-
-
-def _wait(child: TrackerProcess, console: Console) -> None:
-    try:
-        code = child.process.wait(WAIT_S)
-    except subprocess.TimeoutExpired:
-        child.process.kill()
-        child.process.wait()
-        console.print(f"warning: {child.name} had not sent all after {WAIT_S:.0f} s; see {child.log}", markup=False)
-        return
-    if code:
-        lines = child.log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
-        console.print(f"warning: {child.name}: {lines[-1]} (see {child.log})", markup=False)
+            try:
+                code = child.process.wait(WAIT_S)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+                late = f"{child.name} had not sent all after {WAIT_S:.0f} s; see {child.log}"
+                console.print(f"warning: {late}", markup=False)
+                continue
+            if code:
+                lines = child.log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
+                console.print(f"warning: {child.name}: {lines[-1]} (see {child.log})", markup=False)

@@ -80,8 +80,8 @@ def _show(console: Console, recorded: Recorded, found: WhatIf, notes: list[str])
     for name in ("then", "now", "change"):
         table.add_column(name, justify="right")
     for fate in FATES:
-        old, new = found.then.fates[fate], found.now.fates[fate]
-        table.add_row(fate, str(old), str(new), f"{new - old:+d}" if new != old else "0")
+        before, after = found.then.fates[fate], found.now.fates[fate]
+        table.add_row(fate, str(before), str(after), f"{after - before:+d}" if after != before else "0")
     console.print(table)
     console.print()
     then, now = (way.fates["kept"] + way.fates["text"] for way in (found.then, found.now))

@@ -134,7 +134,7 @@ def bars_svg(rows: Sequence[tuple[str, Sequence[tuple[str, int]]]], label: str) 
 def flow_svg(nodes: Sequence[str], flows: Sequence[Flow], label: str) -> str:
     """The graph: nodes in a row in their order, each flow an arc as wide as its share of the widest.
 
-    What goes on to the next node lies on the line, what skips nodes above it, what goes back below it.
+    What flows to the next node lies on the line, what skips nodes above it, what goes back below it.
     """
     place = {name: GAP // 2 + 10 + GAP * i for i, name in enumerate(nodes)}
     known = [flow for flow in flows if flow[3] and flow[0] in place and flow[2] in place]

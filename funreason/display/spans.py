@@ -85,11 +85,16 @@ def table(
     rest = width - sum(c.width + 1 for c in columns if c.width) - 1
     sized = [c if c.width else c._replace(width=max(4, rest)) for c in columns]
     names = line((" ".join(fit(c.name, c.width, c.right) for c in sized), "head"))
-    made = tuple(
-        PageRow(key, _cells(cells, sized), tuple(clean(c if isinstance(c, str) else c[0]).strip() for c in cells))
-        for key, cells in rows
-    )
-    return Page(title, (*head, names), made, tuple(c.name for c in columns))
+    made: list[PageRow] = []
+    for key, cells in rows:
+        spans: list[Span] = []
+        for cell, column in zip(cells, sized, strict=True):
+            text, role = (cell, "plain") if isinstance(cell, str) else cell
+            fitted = fit_end(text, column.width) if column.end else fit(text, column.width, column.right)
+            spans.append((fitted + " ", role))
+        copied = tuple(clean(c if isinstance(c, str) else c[0]).strip() for c in cells)
+        made.append(PageRow(key, tuple(spans), copied))
+    return Page(title, (*head, names), tuple(made), tuple(c.name for c in columns))
 
 
 def said(title: str, text: str, width: int) -> Page:
@@ -132,12 +137,3 @@ def _wrapped(text: str, width: int) -> list[str]:
             *whole, current = chop_cells(current, width)
             lines += whole
     return [*lines, current]
-
-
-def _cells(cells: Sequence[str | Span], columns: Sequence[Column]) -> Line:
-    spans: list[Span] = []
-    for cell, column in zip(cells, columns, strict=True):
-        text, role = (cell, "plain") if isinstance(cell, str) else cell
-        fitted = fit_end(text, column.width) if column.end else fit(text, column.width, column.right)
-        spans.append((fitted + " ", role))
-    return tuple(spans)

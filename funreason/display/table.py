@@ -1,8 +1,8 @@
 """The tables a person reads at the end of a run and in `funreason status`.
 
 Every number comes from the folded record. A pass rate is a share of judgements, never an accuracy, and the two
-stand in different tables so that nobody reads one for the other. Every table fits 80 columns: numbers are never cut or
-wrapped, words give way. What the record holds is printed as text, never as markup.
+have tables of their own, so that no reader takes one for the other. Every table fits 80 columns: numbers are never cut
+or wrapped, words give way. What the record holds is printed as text, never as markup.
 """
 
 from __future__ import annotations

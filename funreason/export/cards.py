@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import yaml
 
 from funreason.export.rows import COLUMNS
-from funreason.record.events import Score
 from funreason.record.plain import plain
 from funreason.record.state import State
 
@@ -102,15 +101,11 @@ def _gate_table(state: State) -> str:
         if r.gate is None:
             continue
         name = "start" if k == 0 else str(k)
-        lines += [
-            f"| {name} | {_md(s)} | {_score(score)} | {r.gate.decision} |" for s, score in r.gate.by_slice.items()
-        ]
+        for suite, s in r.gate.by_slice.items():
+            old, new = (f"{100 * right / max(1, s.total):.1f}" for right in (s.old, s.new))
+            score = f"{s.total} | {old} | {new} | {100 * s.low:.1f}–{100 * s.high:.1f} | {s.p:.3f}"
+            lines.append(f"| {name} | {_md(suite)} | {score} | {r.gate.decision} |")
     return "\n".join(lines)
-
-
-def _score(score: Score) -> str:
-    old, new = (f"{100 * right / max(1, score.total):.1f}" for right in (score.old, score.new))
-    return f"{score.total} | {old} | {new} | {100 * score.low:.1f}–{100 * score.high:.1f} | {score.p:.3f}"
 
 
 def _licences(about: About) -> str:

@@ -56,11 +56,11 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
     model, found = loaded  # its stub knows only the model
     if missing := sorted(found["missing_keys"]):  # what is missing would be drawn at random
         raise ModelError(
-            f"{folder}: the weights lack {len(missing)} of the tensors that config.json tells of, the first is "
+            f"{folder}: the weights lack {len(missing)} of the tensors that config.json names, the first is "
             f"{missing[0]}. They do not belong together, or a file is missing: copy the model's folder whole."
         )
     try:
-        placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]  # its stub loses the method
+        placed: PreTrainedModel = model.to(device)
     except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
         first = str(error).partition("\n")[0].rstrip(". ")
         raise ModelError(

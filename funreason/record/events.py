@@ -71,7 +71,7 @@ class TaskRefused(Event, frozen=True):
 
 
 class TasksRead(Event, frozen=True):
-    """The tasks of the run were read: every TaskRefused of them stands before this line, so none is owed any more."""
+    """The tasks of the run were read: every TaskRefused of them comes before this line, so none is pending."""
 
     refused: int = 0
 
@@ -111,7 +111,7 @@ class SampleEnded(Event, frozen=True, gc=False):
 
 
 class CanaryResult(Event, frozen=True):
-    """What a judge said of a round's canaries: of `bad` ones it let `passed` go on, of `good` ones it kept `dropped`.
+    """What a judge said of a round's canaries: it passed `passed` of the `bad` ones and refused `dropped` `good` ones.
 
     `errors` were answered neither way and are in neither count; `missed` says which faults passed, and how often.
     """
@@ -305,14 +305,14 @@ class LogMessage(Event, frozen=True):
 
 
 class SampleRequeued(Event, frozen=True):
-    """A dead letter was put back: its end is taken back, and it is tried once more when its round goes on."""
+    """A dead letter was put back: its end is taken back, and it is tried once more when its round is resumed."""
 
     sample: str
     round: int = 0
 
 
 class Paused(Event, frozen=True):
-    """The run was asked to wait (`on`) or to go on."""
+    """The run was asked to wait (`on`) or to resume."""
 
     on: bool
 

@@ -28,7 +28,7 @@ class JudgeHealth:
     twice: int = 0
     agreed: int = 0
     seen: set[tuple[str, int]] = field(default_factory=set)
-    """Samples and attempts asked twice: a run that goes on after a kill asks some of them again."""
+    """Samples and attempts asked twice: a run that is resumed after a kill asks some of them again."""
 
     @property
     def tried(self) -> bool:

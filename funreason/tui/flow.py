@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from funreason.display.figures import (
     NONE,
     SINKS,
@@ -30,7 +32,23 @@ def flow_page(state: State, view: ViewState, width: int) -> Page:
     names = [n for n in state.nodes if n not in SINKS] + [n for n in r.nodes if n not in state.nodes]
     if not names:
         return said(title, "No graph yet: the run writes it with its first event.", width)
-    rows = [(f"node:{n}", _node_cells(state, k, n, r, before)) for n in names]
+    sampling = any(p.round == k and p.phase == "sample" for p in phases_now(state))
+    rows: list[tuple[str, list[str | Span]]] = []
+    for name in names:
+        node = r.nodes.get(name) or NodeCount()
+        rate, sent_back = pass_rate(r, name), node.outcomes["regenerate"]
+        live = state.in_flight(k, name) if sampling else 0
+        cells: list[str | Span] = [
+            name,
+            count(node.answered),
+            percent(rate),
+            (bar(rate, BAR) if rate is not None else "", "accent"),
+            points(rate, pass_rate(before, name)),
+            milliseconds(node.median_us),
+            NONE if live is None else str(live) if live else ("0", "dim"),
+            (str(sent_back), "warn") if sent_back else ("0", "dim"),
+        ]
+        rows.append((f"node:{name}", cells))
     rows += [(f"end:{name}", _end_cells(name, role, r, before)) for name, role in ENDS]
     columns = (
         Column("agent", 0),
@@ -44,23 +62,6 @@ def flow_page(state: State, view: ViewState, width: int) -> Page:
     )
     page = table(title, columns, rows, width)
     return page._replace(columns=("agent", "in", "pass %", "bar", "change", "p50 ms", "in flight", "regenerated"))
-
-
-def _node_cells(state: State, k: int, name: str, r: RoundState, before: RoundState | None) -> list[str | Span]:
-    node = r.nodes.get(name) or NodeCount()
-    rate, sent_back = pass_rate(r, name), node.outcomes["regenerate"]
-    sampling = any(p.round == k and p.phase == "sample" for p in phases_now(state))
-    live = state.in_flight(k, name) if sampling else 0
-    return [
-        name,
-        count(node.answered),
-        percent(rate),
-        (bar(rate, BAR) if rate is not None else "", "accent"),
-        points(rate, pass_rate(before, name)),
-        milliseconds(node.median_us),
-        NONE if live is None else str(live) if live else ("0", "dim"),
-        (str(sent_back), "warn") if sent_back else ("0", "dim"),
-    ]
 
 
 def _end_cells(name: str, role: str, r: RoundState, before: RoundState | None) -> list[str | Span]:
@@ -131,14 +132,14 @@ def health_page(state: State, view: ViewState, width: int) -> Page:
     names = [n for n in (*state.nodes, *judging) if n in judging or n in r.health]
     if not names:
         return said(title, "No judge has answered in this round yet.", width)
-    shown = WORK if not r.health else NARROW if width < WIDE else [column.name for column in HEALTH]
+    shown: Sequence[str] = WORK if not r.health else NARROW if width < WIDE else [column.name for column in HEALTH]
     columns = [c for c in HEALTH if c.name in shown]
     rows = []
     for n in dict.fromkeys(names):
         node = r.nodes.get(n) or NodeCount()
         health = r.health.get(n) or JudgeHealth()
         errors = node.outcomes["error"] + health.errors
-        cells = {
+        facts: dict[str, str | Span] = {
             "judge": n,
             "n": count(node.answered),
             "err": (f"! {errors}", "bad") if errors else ("0", "dim"),
@@ -148,7 +149,7 @@ def health_page(state: State, view: ViewState, width: int) -> Page:
             "same%": percent(health.agreement),
             "ms": milliseconds(node.busy_us / node.answered if node.answered else None),
         }
-        rows.append((f"node:{n}", [cells[column.name] for column in columns]))
+        rows.append((f"node:{n}", [facts[column.name] for column in columns]))
     page = table(title, columns, rows, width)
     note = "f.: false on canaries, %; same: asked twice" if r.health else "canaries, agreement: none in this log"
     return page._replace(head=(line((note, "dim")), *page.head))

@@ -132,7 +132,7 @@ TIMED = 10
 SHOWN = 3
 """Of samples with a fault, how many are named."""
 
-Sign = Literal["kept", "broken", "told"]
+Sign = Literal["kept", "broken", "reported"]
 
 
 class Trial(NamedTuple):
@@ -179,7 +179,7 @@ async def probe(agent: Any, sample: Sample, limit_s: float) -> Trial:
 
 
 class Clause(NamedTuple):
-    """One clause of the contract: kept, broken, or only reported (`told`)."""
+    """One clause of the contract: kept, broken, or only `reported`."""
 
     name: str
     sign: Sign
@@ -241,12 +241,12 @@ def _outcomes(known: Set[str], asked: Sequence[Trial]) -> Clause:
     counts = Counter[str]()
     for each in asked:
         counts.update([] if each.fault else map(str, outcomes_of(each.answer) or []))
-    told = ", ".join(f"{word} {count}" for word, count in counts.most_common()) or "none"
+    said = ", ".join(f"{word} {count}" for word, count in counts.most_common()) or "none"
     unknown = sorted(set(counts) - known)
     if not unknown:
-        return Clause("outcomes", "kept", f"{told}; declared: {', '.join(sorted(known))}")
-    told += f". Not declared: {', '.join(unknown)}. Give the agent the attribute `outcomes = {tuple(unknown)}`, and "
-    return Clause("outcomes", "broken", f"{told}its entry in agents a node for each")
+        return Clause("outcomes", "kept", f"{said}; declared: {', '.join(sorted(known))}")
+    said += f". Not declared: {', '.join(unknown)}. Give the agent the attribute `outcomes = {tuple(unknown)}`, and "
+    return Clause("outcomes", "broken", f"{said}its entry in agents a node for each")
 
 
 def _determinism(agent: Any, first: Sequence[Trial], second: Sequence[Trial]) -> Clause:
@@ -254,10 +254,10 @@ def _determinism(agent: Any, first: Sequence[Trial], second: Sequence[Trial]) ->
     pairs = [(one, again[one.sample.id]) for one in first if one.sample.id in again]
     differ = [one.sample.id for one, two in pairs if two.fault or one.answer != two.answer]
     promised = getattr(agent, "deterministic", False)
-    told = f"asked twice, {len(differ)} of {len(second)} answers differ" if second else "there was no answer to compare"
+    said = f"asked twice, {len(differ)} of {len(second)} answers differ" if second else "there was no answer to compare"
     if not promised:
-        return Clause("deterministic", "told", f"not promised, as `deterministic = True` would; {told}")
-    return Clause("deterministic", "broken", _some(told, differ)) if differ else Clause("deterministic", "kept", told)
+        return Clause("deterministic", "reported", f"not promised, as `deterministic = True` would; {said}")
+    return Clause("deterministic", "broken", _some(said, differ)) if differ else Clause("deterministic", "kept", said)
 
 
 async def _loop(agent: Any, asked: Sequence[Trial]) -> Clause:
@@ -272,10 +272,10 @@ async def _loop(agent: Any, asked: Sequence[Trial]) -> Clause:
         if last.late:  # one that no longer answers would take the limit with each sample to come
             break
     name = max(held, key=lambda name: held[name])
-    told = f"held for {1000 * held[name]:.1f} ms at most, by {name}; the limit is {1000 * HOLDS_S:.0f} ms"
+    said = f"held for {1000 * held[name]:.1f} ms at most, by {name}; the limit is {1000 * HOLDS_S:.0f} ms"
     if held[name] <= HOLDS_S:
-        return Clause("event loop", "kept", told)
-    return Clause("event loop", "broken", f"{told}. Put blocking work into `await asyncio.to_thread(...)`")
+        return Clause("event loop", "kept", said)
+    return Clause("event loop", "broken", f"{said}. Put blocking work into `await asyncio.to_thread(...)`")
 
 
 def _untouched(asked: Sequence[Trial]) -> Clause:
@@ -288,10 +288,12 @@ def _untouched(asked: Sequence[Trial]) -> Clause:
 def _speed(timed: Sequence[Trial]) -> Clause:
     times = [each.took_s for each in timed if not each.fault]
     if not times:
-        return Clause("speed", "told", "no ordinary sample got an answer")
-    return Clause("speed", "told", f"{1e6 * statistics.median(times):,.1f} µs per judgement (median of {len(times)})")
+        return Clause("speed", "reported", "no ordinary sample got an answer")
+    return Clause(
+        "speed", "reported", f"{1e6 * statistics.median(times):,.1f} µs per judgement (median of {len(times)})"
+    )
 
 
-def _some(told: str, faults: Sequence[str]) -> str:
+def _some(said: str, faults: Sequence[str]) -> str:
     more = f"\n… and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-    return f"{told}:\n" + "\n".join(faults[:SHOWN]) + more
+    return f"{said}:\n" + "\n".join(faults[:SHOWN]) + more

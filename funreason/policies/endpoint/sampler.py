@@ -103,7 +103,7 @@ class EndpointSampler:
         waiting, pending = iter(enumerate(requests)), set[Task]()
         fault: ChatError | None = None
         with asyncio.Runner() as runner:
-            runner.run(self._open())
+            runner.run(self.pool.__aenter__())
             try:
                 while True:
                     done, pending = runner.run(self._some(waiting, pending))
@@ -125,9 +125,6 @@ class EndpointSampler:
     async def _greet(self) -> None:
         async with self.pool:
             await self.pool.connect()
-
-    async def _open(self) -> None:
-        await self.pool.__aenter__()
 
     async def _close(self, pending: set[Task]) -> None:
         for task in pending:

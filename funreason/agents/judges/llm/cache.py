@@ -78,7 +78,8 @@ class VerdictCache:
     def get(self, key: Key) -> Ruling | None:
         """The ruling under `key`, marked as used now, or None."""
         found = self._fresh.get(key)
-        if found is None and self._file is not None and self._may_hold(key):
+        own = self._own.get(key.judge)
+        if found is None and self._file is not None and (own is None or hash(key) in own):
             with self._trying():
                 if key.judge not in self._own:
                     there = self._file.execute(_ANY, key[:1]).fetchone()
@@ -104,10 +105,6 @@ class VerdictCache:
         self._grown = self.most  # prune in any case: another process may have filled the file
         self._write()
         self._let_go()
-
-    def _may_hold(self, key: Key) -> bool:
-        own = self._own.get(key.judge)
-        return own is None or hash(key) in own
 
     def _notice_others(self, file: sqlite3.Connection) -> None:
         """If another process has written, look its rulings up from now on."""

@@ -36,8 +36,8 @@ def judged_by(fcdr: Fcdr) -> dict[str, str]:
     """What judges each stage, as text."""
     models = " and ".join(_names(fcdr.llm)) or "no model"
     words = {"rules": "rules", "llm": models, "both": f"rules, then {models} for what rules cannot decide"}
-    told = fcdr.stages.model_dump()
-    return {stage: words["rules" if by == "both" and stage in DECIDABLE else by] for stage, by in told.items()}
+    stages = fcdr.stages.model_dump()
+    return {stage: words["rules" if by == "both" and stage in DECIDABLE else by] for stage, by in stages.items()}
 
 
 def require_judges(fcdr: Fcdr) -> None:

@@ -28,7 +28,7 @@ from funreason.agents.judges.llm.prompt import (
     schema,
 )
 from funreason.config import LlmJudges
-from funreason.policies.protocol import ChatError, ChatModel, Reply
+from funreason.policies.protocol import ChatError, ChatModel
 from funreason.record.events import JudgeUsage
 
 
@@ -141,11 +141,11 @@ class Panel:
         ask, voters = (self._ask, self._again) if judge_uncached else (self._vote, self._first)
         if len(voters) == 1:
             return [await ask(*voters[0], case, round)]
-        heard = await asyncio.gather(*(ask(model, draw, case, round) for model, draw in voters), return_exceptions=True)
-        for vote in heard:
+        found = await asyncio.gather(*(ask(model, draw, case, round) for model, draw in voters), return_exceptions=True)
+        for vote in found:
             if isinstance(vote, BaseException):
                 raise vote
-        return [vote for vote in heard if not isinstance(vote, BaseException)]
+        return [vote for vote in found if not isinstance(vote, BaseException)]
 
     async def _vote(self, model: ChatModel, draw: int, case: JudgeInput, round: int) -> Ruling | NoRuling:
         if self.cache is None:
@@ -171,12 +171,23 @@ class Panel:
         self, model: ChatModel, draw: int, case: JudgeInput, round: int, asked: Messages | None = None
     ) -> Ruling | NoRuling:
         """Ask for a ruling. `asked` are the messages, if already made."""
-        fault, ended = "", ""
+        fault, ended, form = "", "", None
+        if model.supports_json_schema:
+            form = schema(case, scored=self._scored, rewrites=case.stage in REWRITING)
         for ask in range(self.settings.max_attempts):
             if fault or asked is None:
                 asked = self._messages(model, case, fault)
             try:
-                reply = await self._reply(model, case, asked, self.seed + draw * self.settings.max_attempts + ask)
+                async with self._turns:
+                    reply = await model.reply(
+                        asked,
+                        temperature=self.settings.temperature,
+                        max_tokens=self.settings.max_tokens,
+                        schema=form,
+                        seed=self.seed + draw * self.settings.max_attempts + ask,
+                    )
+                for _ in range(HANDOVER):
+                    await asyncio.sleep(0)
             except ChatError as error:
                 if error.stops_run:
                     raise
@@ -196,22 +207,6 @@ class Panel:
         return NoRuling(
             "judge.unreadable", f"{model.name}, asked {self.settings.max_attempts} times: {fault}; it ends {ended!r}"
         )
-
-    async def _reply(self, model: ChatModel, case: JudgeInput, asked: Messages, seed: int) -> Reply:
-        form = None
-        if model.supports_json_schema:
-            form = schema(case, scored=self._scored, rewrites=case.stage in REWRITING)
-        async with self._turns:
-            reply = await model.reply(
-                asked,
-                temperature=self.settings.temperature,
-                max_tokens=self.settings.max_tokens,
-                schema=form,
-                seed=seed,
-            )
-        for _ in range(HANDOVER):
-            await asyncio.sleep(0)
-        return reply
 
     def _messages(self, model: ChatModel, case: JudgeInput, fault: str = "") -> Messages:
         return messages(case, scored=self._scored, constrained=model.supports_json_schema, fault=fault)

@@ -1,6 +1,6 @@
 """Stage 2, query and tools: can the query be solved with these tools, and do the values come from it?
 
-Two things can be told by rule: that a called function is offered, and that a value has some support in the query.
+Two things can be decided by rule: that a called function is offered, and that a value has some support in the query.
 Exempt from the second: booleans, None, values of an enum, the default, and words that the tool's own description
 gives. An id, a date or coordinates that it gives as an example are not exempt: copied, they answer no query.
 Values that the schema cannot hold anyway are stage 4's business.
