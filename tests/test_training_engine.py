@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from tiny import examples, tiny_model, tiny_tokenizer
+from torch import distributed
 
 from funreason.config import Update
 from funreason.objectives import Example, Srml
@@ -38,6 +41,23 @@ def test_training_lowers_the_loss_of_both_parts():
     for part in ("loss_think", "loss_result"):
         assert steps[-1].metrics[part] < 0.5 * steps[0].metrics[part]
     assert all(step.metrics["alpha"] == 0.3 and step.metrics["seconds"] > 0 for step in steps)
+
+
+def test_one_process_in_a_process_group_trains_as_it_does_without_one(tmp_path, monkeypatch):
+    """As beside a vLLM engine, which opens a process group for itself."""
+
+    def wrapped(*given: object, **more: object) -> None:
+        raise AssertionError("there is nobody to exchange gradients with")
+
+    alone, environment = weights_after(UPDATE), dict(os.environ)
+    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", wrapped)
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
+    try:
+        grouped = weights_after(UPDATE)
+    finally:
+        distributed.destroy_process_group()
+    assert all(torch.equal(grouped[name], alone[name]) for name in alone)
+    assert dict(os.environ) == environment
 
 
 @pytest.mark.parametrize("reduction", ["sample", "token"])

@@ -31,6 +31,8 @@ def serve_dashboard(folder: RunFolder, runs: Path, port: int) -> int:
         server: Any = Server(shlex.join(command), host="localhost", port=port, title=f"FunReason {folder.name}")
         server.templates_path = without_fonts(Path(server.templates_path), Path(pages))
 
+        make_app = server._make_app
+
         async def made() -> Any:
             from aiohttp import web
 
@@ -39,7 +41,7 @@ def serve_dashboard(folder: RunFolder, runs: Path, port: int) -> int:
                     raise web.HTTPForbidden(text="this dashboard answers only its own page on this machine")
                 return await handler(request)
 
-            app = await server._make_app()
+            app = await make_app()
             app.middlewares.append(web.middleware(guard))
             return app
 

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 Named = Iterator[tuple[str, Tensor]]
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun and `accelerate launch` set in each process that they start."""
+PROCESS_VARIABLES = (
+    *LAUNCHER_VARIABLES, "LOCAL_RANK", "LOCAL_WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE",
+)  # fmt: skip
+"""What tells accelerate of other processes. It sets the first ones itself."""
 COLLECTIVE_TIMEOUT = timedelta(days=7)
 """A paused rank makes the others wait as long as a person does; when a rank dies, the launcher ends the rest."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -133,7 +137,7 @@ def parallelized(
     for parameter in masters:
         parameter.data = parameter.data.float()
     try:
-        with _separate_accelerate_state(model.device):
+        with _separate_accelerate_state(model.device, alone=ranks.size == 1 and strategy in ("none", "ddp")):
             yield Parallel(model, update, ranks, strategy, half)
     finally:
         for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
@@ -400,18 +404,21 @@ def _shard(value: Tensor, parameter: Any) -> Tensor:
 
 
 @contextmanager
-def _separate_accelerate_state(device: torch.device) -> Iterator[None]:
-    """Run the block with accelerate as if it had never been used in this process, on `device`."""
+def _separate_accelerate_state(device: torch.device, alone: bool) -> Iterator[None]:
+    """Run the block with accelerate as if it had never been used in this process, on `device`.
+
+    `alone`: this process trains without others, even where it is in a process group, as it is beside a vLLM engine.
+    """
     from accelerate.state import AcceleratorState, GradientState, PartialState
 
     holders = (AcceleratorState, GradientState, PartialState)
     states = [dict(holder._shared_state) for holder in holders]
-    # `accelerate launch` sets its own configuration here; the strategy is the job's.
-    ours = [name for name in os.environ if name.startswith(("ACCELERATE_", "FSDP_"))]
-    environment = {name: os.environ.pop(name) for name in ours}
+    environment = _take_variables()
+    if not alone:
+        os.environ.update({name: value for name, value in environment.items() if name in PROCESS_VARIABLES})
+        if distributed.is_available() and distributed.is_initialized():
+            os.environ.setdefault("LOCAL_RANK", "0")
     os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
-    if distributed.is_available() and distributed.is_initialized():
-        os.environ.setdefault("LOCAL_RANK", "0")
     for holder in holders:
         holder._shared_state.clear()
     try:
@@ -420,6 +427,11 @@ def _separate_accelerate_state(device: torch.device) -> Iterator[None]:
         for holder, state in zip(holders, states, strict=True):
             holder._shared_state.clear()
             holder._shared_state.update(state)
-        for name in [name for name in os.environ if name.startswith(("ACCELERATE_", "FSDP_"))]:
-            del os.environ[name]
+        _take_variables()
         os.environ.update(environment)
+
+
+def _take_variables() -> dict[str, str]:
+    # `accelerate launch` sets its own configuration here; the strategy is the job's.
+    prefixes = ("ACCELERATE_", "FSDP_")
+    return {n: os.environ.pop(n) for n in list(os.environ) if n.startswith(prefixes) or n in PROCESS_VARIABLES}

@@ -68,6 +68,8 @@ class VllmSampler:
         self.end_ids, self.known_ids = end_ids(model, tokenizer), known_ids(tokenizer)
         self.weights_id = UNPROVED
         self._one_at_a_time = threading.Lock()
+        self._broken_cache = threading.Event()
+        """Set when logits were not finite: the engine's keys and values may not be either."""
         before = time.perf_counter()
         rows = model.config.get_text_config().vocab_size
         padded = self.known_ids if rows > self.known_ids else None
@@ -123,11 +125,12 @@ class VllmSampler:
             self.weights_id = UNPROVED
             before = time.perf_counter()
             try:
-                self._engine.collective_rpc("take_weights", args=(str(folder.resolve()),))
+                self._engine.collective_rpc("take_weights", args=(str(folder.resolve()), self._broken_cache.is_set()))
             except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
                 raise ModelError(f"{folder}: the vLLM engine could not take these weights: {error}") from error
             if not self._engine.reset_prefix_cache():
                 raise ModelError("the vLLM engine did not empty its prefix cache: old keys and values would answer.")
+            self._broken_cache.clear()
             return self._proved(model, weights_id, time.perf_counter() - before)
 
     def _proved(self, model: PreTrainedModel, weights_id: str, seconds: float, *, started: bool = False) -> Sync:
@@ -157,6 +160,8 @@ class VllmSampler:
         outputs: list[Any] = self._engine.generate(
             [{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False
         )
+        if any(isnan(part.cumulative_logprob) for output in outputs for part in output.outputs):
+            self._broken_cache.set()
         return outputs
 
     def _params(self, request: Request) -> Any:

@@ -23,9 +23,16 @@ EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "tok_embeddings.weight", "emb
 class TakesWeights:
     """Mixed into vLLM's worker."""
 
-    def take_weights(self, folder: str) -> None:
-        """Load the weights in `folder`; the caller empties the prefix cache."""
+    def take_weights(self, folder: str, clear_cache: bool) -> None:
+        """Load the weights in `folder`; the caller empties the prefix cache.
+
+        `clear_cache` overwrites all keys and values with zeros. Broken weights leave NaN in them, and attention
+        multiplies what it does not look at by 0, which leaves NaN what it is.
+        """
         worker: Any = self
+        if clear_cache:
+            for cache in worker.model_runner.kv_caches:
+                cache.zero_()
         worker.reload_weights(
             weights_iterator=read_weights(
                 Path(folder), tied=bool(worker.model_config.hf_text_config.tie_word_embeddings)
