@@ -140,7 +140,10 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def last_turn(self) -> Turn:
         """The last assistant turn; an empty one where there is none."""
-        for turn in reversed(self.turns):
+        turns = self.turns
+        if turns and turns[-1].role == "assistant":  # nearly always
+            return turns[-1]
+        for turn in reversed(turns):
             if turn.role == "assistant":
                 return turn
         return NO_TURN
@@ -174,10 +177,6 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.structs.replace(self, attempt=self.attempt + 1)
 
 
-TURN_FIELDS = {"answer": "content", "thinking": "thinking", "truncated": "truncated", "weights_id": "weights_id"}
-"""How `changed` names the fields of the last assistant turn."""
-
-
 def changed(sample: Sample, **fields: Any) -> Sample:
     """A copy of `sample` with some fields replaced.
 
@@ -185,14 +184,24 @@ def changed(sample: Sample, **fields: Any) -> Sample:
     the sample has none. A new answer or thinking drops the turn's token ids and log-probabilities: they are another
     text's.
     """
-    if not TURN_FIELDS.keys().isdisjoint(fields):
-        said = {name: fields.pop(key) for key, name in TURN_FIELDS.items() if key in fields}
-        old = sample.last_turn
-        if "content" in said or "thinking" in said:
-            said |= {"token_ids": (), "logprobs": None}
-        turn = msgspec.structs.replace(old, **said)
-        turns = tuple(turn if each is old else each for each in sample.turns)
-        fields["turns"] = turns if old is not NO_TURN else (*turns, turn)
+    if "answer" in fields or "thinking" in fields or "truncated" in fields or "weights_id" in fields:
+        old, turns = sample.last_turn, sample.turns
+        same_text = "answer" not in fields and "thinking" not in fields
+        turn = Turn(
+            old.role,
+            fields.pop("answer", old.content),
+            fields.pop("thinking", old.thinking),
+            fields.pop("truncated", old.truncated),
+            fields.pop("weights_id", old.weights_id),
+            old.token_ids if same_text else (),
+            old.logprobs if same_text else None,
+        )
+        if old is NO_TURN:
+            fields["turns"] = (*turns, turn)
+        elif turns[-1] is old:  # nearly always
+            fields["turns"] = (*turns[:-1], turn)
+        else:
+            fields["turns"] = tuple(turn if each is old else each for each in turns)
     return msgspec.structs.replace(sample, **fields)
 
 
