@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from funreason.record import events as ev
-from funreason.record.folder import TAKE_OVER_AFTER_S, RecordError, RunFolder, newest_run, open_run
+from funreason.record.folder import TAKE_OVER_AFTER_S, RecordError, RunFolder, newest_run, open_run, write_whole
 from funreason.record.log import EventLog, LogReader
 from funreason.record.sample_files import Line, SampleFiles
 from funreason.record.state import State
@@ -167,7 +167,7 @@ def test_a_text_torn_by_a_kill_is_dropped_before_the_next_is_written(tmp_path):
 def test_a_second_writer_is_refused_with_the_first_ones_pid(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    imports = "from pathlib import Path\nfrom funreason.record.folder import RunFolder\n"
+    imports = "from pathlib import Path\nfrom funreason.record.folder import write_whole, RunFolder\n"
     claim = f"{imports}RunFolder(Path({str(folder.path)!r})).acquire()"
     other = subprocess.Popen(
         [sys.executable, "-c", claim + "\nprint('ready', flush=True)\ninput()"], stdin=-1, stdout=-1
@@ -314,3 +314,12 @@ def test_who_claims_the_run_of_a_dead_process_is_told_whose_it_was(tmp_path):
     dead = folder.acquire()
     assert dead is not None
     assert (dead.status, dead.pid) == ("crashed", gone.pid)
+
+
+def test_what_a_killed_process_had_half_written_is_gone_when_the_file_is_written_again(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / f".report.md.new-{gone.pid}").write_text("hal")
+    (tmp_path / f".report.md.new-{os.getppid()}").write_text("another process writes this now")
+    write_whole(tmp_path / "report.md", "whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f".report.md.new-{os.getppid()}", "report.md"]

@@ -274,6 +274,10 @@ def write_whole(path: Path, text: str) -> None:
     try:
         scratch.write_text(text, encoding="utf-8")
         scratch.replace(path)
+        for left in path.parent.glob(f".{path.name}.new-*"):  # by a process that was killed before its rename
+            pid = left.name.rpartition("-")[2]
+            if pid.isdigit() and not alive(int(pid)):
+                left.unlink(missing_ok=True)
     except OSError as error:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
@@ -284,5 +288,3 @@ def hash_file(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-        # A file system without locks, such as some network ones, for which nothing is promised.
