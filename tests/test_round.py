@@ -269,3 +269,22 @@ def test_a_decision_that_promotes_nothing_needs_no_approval(tmp_path):
     approval = Approval("approval", tmp_path, lambda event: None, StopRequest(), terminal=False)
     weights = Weights("w0", tmp_path)
     assert asyncio.run(approval(Decision(1, "hold", "", weights, weights))).outcome == "pass"
+
+
+COUNTING = """
+class Counting:
+    def __init__(self, most):
+        self.seen, self.most = 0, most
+    async def __call__(self, candidate):
+        self.seen += 1
+        return "pass" if self.seen <= self.most else "drop"
+"""
+
+
+def test_an_agent_on_a_round_edge_is_built_once_a_run_with_its_settings(tmp_path):
+    (tmp_path / "mine.py").write_text(COUNTING)
+    entry = {"name": "count", "agent": f"{tmp_path}/mine.py:Counting", "after": "trainer", "edge": "candidate"}
+    world = World(tmp_path, [entry | {"settings": {"most": 1}}], rounds=2)
+    world.play()
+    assert ("count", "pass", "evaluator") in world.route(1)
+    assert ("count", "drop", "evaluator") in world.route(2)

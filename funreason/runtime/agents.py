@@ -80,6 +80,15 @@ class Run:
         once = self.graph.round_nodes
         return {name: found[name] for name in self.graph.order if name in found and name not in once}
 
+    @cached_property
+    def round_agents(self) -> dict[str, CustomJudge]:
+        """The custom agents on round edges, by node. Loaded once a run, as judges are, so they may keep state."""
+        return {
+            entry.name: CustomJudge(entry.name, load_agent(entry.agent, entry.settings), entry.timeout_s)
+            for entry in self.config.agents
+            if entry.name in self.graph.round_nodes and entry.agent not in FACTORIES
+        }
+
     def first_attempts(self, round: int) -> dict[str, int]:
         """Of the samples of a round that were requeued, the attempt each begins at."""
         return first_attempts(self.past, round, self.config.fcdr.max_attempts)
@@ -140,11 +149,7 @@ def _trainer(context: RoundContext, spec: AgentSpec) -> Agent:
 
 def _custom(context: RoundContext, spec: AgentSpec) -> Agent:
     """A custom agent on a round edge: it may take its time, and a request to stop ends its waiting."""
-    assert spec.entry is not None
-    agent, stop = (
-        CustomJudge(spec.node, load_agent(spec.entry.agent, spec.entry.settings), spec.entry.timeout_s),
-        context.run.stop,
-    )
+    agent, stop = context.run.round_agents[spec.node], context.run.stop
 
     async def interruptible(message: Any) -> Any:
         return await cancelled_by_stop(agent(message), stop)
