@@ -35,10 +35,25 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One message of a conversation. `role` is "system", "user", "assistant" or "tool"."""
+    """One message of a conversation. `role` is "system", "user", "assistant" or "tool".
+
+    An assistant's message may carry `calls`, with text beside them in `content`; a tool's message is one call's result,
+    and `name` is the tool's where the source gives it.
+    """
 
     role: str
     content: str
+    thinking: str | None = None
+    calls: tuple[Call, ...] = ()
+    name: str = ""
+
+
+class ToolNames(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The original names of a tool, and of those of its parameters, that are not callable as they were written."""
+
+    tool: str
+    parameters: dict[str, str] = {}
+    """The callable name of a parameter → the original; only those that differ."""
 
 
 class Task(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,6 +73,8 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     category: str = ""
     source: str = ""
     flags: list[str] = []
+    names: dict[str, ToolNames] = {}
+    """The callable name of a tool → its original names, for tools whose names had to be changed."""
 
     @classmethod
     def of(

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from funreason.calls.strict_json import JsonRefused, read_json
+from funreason.data.files import raw_records
 from funreason.data.formats import dialogue
-from funreason.data.records import DataError, RecordRead, RecordRefused, query_text, raw_records, record_id, tools_field
+from funreason.data.records import DataError, RecordRead, RecordRefused, query_text, record_id, tools_field
 from funreason.types import Call, Task
 
 

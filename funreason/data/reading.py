@@ -21,8 +21,9 @@ import msgspec
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.data import bfcl_files
+from funreason.data.files import raw_records
 from funreason.data.formats import FORMS
-from funreason.data.records import DataError, RecordRead, RecordRefused, Refusal, raw_records
+from funreason.data.records import DataError, RecordRead, RecordRefused, Refusal
 from funreason.types import Sample, Task
 
 FORMATS = ("auto", "xlam", "sharegpt", "openai", "bfcl")
