@@ -70,6 +70,12 @@ class Points:
                     values[f"gate/{name}/old"] = 100 * score.old / score.total
                     values[f"gate/{name}/new"] = 100 * score.new / score.total
                     values[f"gate/{name}/new_low"], values[f"gate/{name}/new_high"] = 100 * score.low, 100 * score.high
+            for name, both in [("all", event.balance), *event.balance_by_slice.items()]:
+                if both is not None:
+                    values[f"gate/{name}/balanced_old"], values[f"gate/{name}/balanced_new"] = (
+                        100 * both.old,
+                        100 * both.new,
+                    )
             yield Point("round", event.round, event.at, values)
         elif isinstance(event, RoundEnded):
             r = self.state.at_round(event.round)

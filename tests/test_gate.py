@@ -1,13 +1,17 @@
 """The gate: promote, hold, rollback."""
 
 import asyncio
+from itertools import product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from funreason.bfcl.intervals import balanced_exact, mcnemar_exact
 from funreason.config import Gate
-from funreason.gate.rule import SuiteComparison, SuiteResult, by_category, compare, decide
+from funreason.gate.rule import SuiteComparison, SuiteResult, balance, by_category, compare, decide
 
-RULE = Gate(min_gain=0.0, significant=False, p_value=0.05, max_category_loss=5.0, max_guard_loss=5.0)
+RULE = Gate(min_gain=0.0, promote_p=1.0, p_value=0.05, max_category_loss=5.0, max_guard_loss=5.0)
 
 
 def marks(right: int, total: int = 100, category: str = "simple", first: int = 0) -> SuiteResult:
@@ -15,8 +19,10 @@ def marks(right: int, total: int = 100, category: str = "simple", first: int = 0
     return SuiteResult([category] * total, strict, strict)
 
 
-def pair(old: SuiteResult, new: SuiteResult, role: str = "decision", start: float | None = None) -> SuiteComparison:
-    return SuiteComparison(role, role, old, new, old.accuracy if start is None else start)
+def pair(
+    old: SuiteResult, new: SuiteResult, role: str = "decision", start: SuiteResult | None = None
+) -> SuiteComparison:
+    return SuiteComparison(role, role, old, new, old if start is None else start)
 
 
 def test_better_weights_are_promoted():
@@ -33,7 +39,7 @@ def test_a_small_loss_holds_and_a_clear_one_rolls_back():
 
 
 def test_a_gain_that_could_be_chance_is_held_when_significance_is_asked():
-    rule = RULE.model_copy(update={"significant": True})
+    rule = RULE.model_copy(update={"promote_p": 0.05})
     assert decide(rule, [pair(marks(40), marks(42))])[0] == "hold"
     assert decide(rule, [pair(marks(40), marks(60))])[0] == "promote"
 
@@ -52,7 +58,7 @@ def test_a_gain_does_not_buy_off_a_fallen_category():
 def test_a_guard_forbids_but_never_promotes():
     good = pair(marks(40), marks(60))
     assert decide(RULE, [good, pair(marks(70), marks(66), "guard")])[0] == "promote"
-    decision, reason = decide(RULE, [good, pair(marks(66), marks(62), "guard", start=0.70)])
+    decision, reason = decide(RULE, [good, pair(marks(66), marks(62), "guard", start=marks(70))])
     assert decision == "rollback"
     assert "8.0 points below its start" in reason
     assert decide(RULE, [pair(marks(40), marks(90), "guard")])[0] == "hold"
@@ -100,3 +106,82 @@ def test_a_supervised_start_is_measured_on_guards_but_not_refused_by_them(tmp_pa
     asyncio.run(play())
     assert [gated.decision for gated in said] == ["promote", "rollback", "promote"]
     assert store.accepted.id == "w3"
+
+
+def answers(calls: tuple[int, int], refusals: tuple[int, int]) -> SuiteResult:
+    """Results with so many right of so many calls, and of so many items where calling nothing is right."""
+    strict = [i < right for right, total in (calls, refusals) for i in range(total)]
+    return SuiteResult(["simple"] * calls[1] + ["irrelevance"] * refusals[1], strict, strict)
+
+
+def test_a_model_that_only_refuses_has_no_more_skill_than_the_trivial_one():
+    found = balance(answers((0, 1000), (300, 300)), answers((224, 1000), (31, 300)))
+    assert found.old == pytest.approx(0.5)
+    assert found.new == pytest.approx((0.224 + 31 / 300) / 2)
+    assert found.trivial == {"always_refuse": 0.5, "always_call": 0.0}
+    assert (found.kinds["calls"].gained, found.kinds["refusals"].lost) == (224, 269)
+
+
+def test_a_model_that_always_calls_is_right_where_any_call_is():
+    old = SuiteResult(["simple", "live_relevance", "irrelevance"], [False, True, False], [False] * 3)
+    assert balance(old, old).trivial == {"always_refuse": 0.5, "always_call": 0.25}
+
+
+def test_a_supervised_start_is_not_refused_for_refusals_that_took_no_skill():
+    pairs = [pair(answers((0, 1000), (300, 300)), answers((224, 1000), (31, 300)))]
+    decision, reason = decide(RULE, pairs, start=True)
+    assert decision == "promote"
+    assert "calls 0.0 → 22.4 %, refusals 100.0 → 10.3 %" in reason
+    assert decide(RULE, pairs)[0] == "rollback"  # a round is held to the balanced number
+
+
+def test_a_supervised_start_without_a_right_call_is_refused_as_worse_than_both_trivial_models():
+    decision, reason = decide(RULE, [pair(answers((0, 100), (40, 40)), answers((0, 100), (1, 40)))], start=True)
+    assert decision == "rollback"
+    assert "worse than both trivial models" in reason
+
+
+def test_a_supervised_start_from_a_skilled_model_is_held_to_the_usual_rule():
+    decision, reason = decide(RULE, [pair(answers((80, 100), (35, 40)), answers((60, 100), (35, 40)))], start=True)
+    assert decision == "rollback"
+    assert "simple fell 20.0 points" in reason
+
+
+def test_calling_more_at_the_price_of_refusals_is_no_gain():
+    """Plain accuracy rises by 100 items and loses 40; the balanced one says what it cost."""
+    rule = RULE.model_copy(update={"max_category_loss": 100.0, "max_refusals_loss": 100.0})
+    assert decide(rule, [pair(answers((400, 900), (90, 100)), answers((500, 900), (50, 100)))])[0] == "rollback"
+
+
+def test_calls_and_refusals_each_have_their_own_guard():
+    both = answers((300, 900), (80, 100))
+    fewer_refusals, fewer_calls = answers((600, 900), (60, 100)), answers((200, 900), (99, 100))
+    rule = RULE.model_copy(update={"max_category_loss": 100.0})
+    assert "refusals fell 20.0 points" in decide(rule, [pair(both, fewer_refusals)])[1]
+    assert "calls fell 11.1 points" in decide(rule, [pair(both, fewer_calls)])[1]
+    allowed = rule.model_copy(update={"max_refusals_loss": 25.0})
+    assert decide(allowed, [pair(both, fewer_refusals)])[0] == "promote"
+    good = pair(marks(40), marks(60))
+    decision, reason = decide(rule, [good, pair(both, fewer_refusals, "guard")])
+    assert decision == "rollback"
+    assert "refusals of guard guard are 20.0 points below their start" in reason
+
+
+def test_a_gain_that_could_be_chance_is_not_promoted_by_default():
+    assert decide(Gate(), [pair(marks(40), marks(44, first=2))])[0] == "hold"
+    assert decide(Gate(), [pair(marks(40), marks(60))])[0] == "promote"
+
+
+@given(st.tuples(*[st.integers(0, 12)] * 2), st.tuples(*[st.integers(0, 8)] * 2))
+def test_the_balanced_test_is_mcnemars_for_one_group_and_symmetric_for_two(first, second):
+    assert balanced_exact([(*first, 40)]) == pytest.approx(mcnemar_exact(*first))
+    p = balanced_exact([(*first, 40), (*second, 15)])
+    assert 0 < p <= 1
+    assert p == pytest.approx(balanced_exact([(*second[::-1], 15), (*first[::-1], 40)]))
+
+
+def test_the_balanced_test_is_the_sum_over_all_flips():
+    """Three differing items in one group of 4, two in one of 2: 32 equally likely outcomes, counted by hand."""
+    outcomes = [sum(a) / 4 + sum(b) / 2 for a in product((-1, 1), repeat=3) for b in product((-1, 1), repeat=2)]
+    reached = (2 - 1) / 4 + (2 - 0) / 2
+    assert balanced_exact([(2, 1, 4), (2, 0, 2)]) == sum(abs(o) >= reached for o in outcomes) / 32

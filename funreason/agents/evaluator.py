@@ -18,7 +18,7 @@ from funreason.bus.agent import Emit
 from funreason.config import Gate
 from funreason.errors import BrokenWeights
 from funreason.gate.items import GateSuite
-from funreason.gate.rule import SuiteComparison, SuiteResult, by_category, compare, decide, pooled
+from funreason.gate.rule import SuiteComparison, SuiteResult, balance, by_category, compare, decide, pooled
 from funreason.policies.policy import GenerateRequest, Policy
 from funreason.record.events import GateDecided
 from funreason.record.folder import write_json, write_whole
@@ -108,15 +108,12 @@ class Evaluator:
         )
 
     def _pairs(self, old: Results, new: Results, start: Results) -> list[SuiteComparison]:
-        return [SuiteComparison(s.name, s.role, old[s.name], new[s.name], start[s.name].accuracy) for s in self.suites]
+        return [SuiteComparison(s.name, s.role, old[s.name], new[s.name], start[s.name]) for s in self.suites]
 
     def _decide(self, round: int, same: bool, old: Results, new: Results, start: Results) -> tuple[str, str]:
         if same:
             return "hold", "the weights did not change"
-        pairs = self._pairs(old, new, start)
-        if round == START:  # the supervised start was asked for: guards are held to what it leaves
-            pairs = [pair._replace(role="report") if pair.role == "guard" else pair for pair in pairs]
-        return decide(self.rule, pairs)
+        return decide(self.rule, self._pairs(old, new, start), start=round == START)
 
     def _event(
         self,
@@ -140,4 +137,6 @@ class Evaluator:
             overall=compare(old_all, new_all),
             by_category=by_category(old_all, new_all),
             by_slice={p.name: compare(p.old, p.new) for p in pairs},
+            balance=balance(old_all, new_all),
+            balance_by_slice={p.name: balance(p.old, p.new) for p in pairs},
         )

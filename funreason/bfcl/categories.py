@@ -104,6 +104,11 @@ def language_of(category: str) -> Language:
     return "java" if category.endswith("java") else "python"
 
 
+def wants_refusal(category: str) -> bool:
+    """Whether the right answer to the category's items is to call nothing."""
+    return category.endswith("irrelevance")
+
+
 def has_answers(category: str) -> bool:
     """Whether the category comes with possible answers; (ir)relevance only asks for a call or none."""
     return not category.endswith("relevance")

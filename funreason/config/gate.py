@@ -38,15 +38,24 @@ class Contamination(Section):
 
 
 class Gate(Section):
-    """When new weights are accepted. Points are percentage points of accuracy."""
+    """When new weights are accepted. Points are percentage points of accuracy.
+
+    Balanced accuracy is the mean of two: of the items whose right answer is a call, and of those where it is none.
+    """
 
     suites: dict[str, Suite] = {}
     min_gain: float = 0.0
-    """Promote when the decision suites gain more than this many points."""
-    significant: bool = False
-    """Also require an exact McNemar p of at most `p_value`."""
+    """Promote when the decision suites gain more than this many points of balanced accuracy."""
+    promote_p: Share = 0.08
+    """Also require a p of at most this for that gain (exact sign-flip test, two-sided). 1 promotes any gain, and with
+    it noise: see `benchmarks/gate_rule.py`."""
     p_value: Share = 0.05
-    """The significance level of all the gate's tests."""
+    """The significance level of the gate's tests for harm."""
+    max_calls_loss: float = 5.0
+    """Refuse when the calls of the decision suites lose more points than this with p at most `p_value`; in a guard
+    suite, against its start and without a test."""
+    max_refusals_loss: float = 5.0
+    """As `max_calls_loss`, for the items where calling nothing is right."""
     max_category_loss: float = 5.0
     """Refuse when a category loses more points than this with p at most `p_value`."""
     max_guard_loss: float = 5.0

@@ -52,6 +52,7 @@ RENAMED = {
     "train.quotas": "train.max_category_share",
     "train.counts": "train.exact_counts",
     "gate.p": "gate.p_value",
+    "gate.significant": "gate.promote_p",
     "gate.contamination.near": "gate.contamination.near_threshold",
     **{
         f"{section}.update.{old}": f"{'start' if section == 'warmup' else section}.update.{new}"

@@ -266,7 +266,8 @@ def _gates(state: State) -> str:
     if not gated:
         return ""
     k, gate = gated[-1]
-    scores = [("all", gate.overall), *gate.by_slice.items(), *gate.by_category.items()]
+    kinds = gate.balance.kinds if gate.balance and len(gate.balance.kinds) > 1 else {}
+    scores = [("all", gate.overall), *kinds.items(), *gate.by_slice.items(), *gate.by_category.items()]
     rows = [(n, s.old / s.total, s.new / s.total, s.low, s.high) for n, s in scores if s.total]
     note = f"<p>{_round_name(k)}, {_safe(gate.decision)}: ring old, dot new with its 95 % interval.</p>"
     return note + intervals_svg(rows, f"accuracy by category in {_round_name(k)}")
@@ -318,7 +319,12 @@ def _gate_rows(state: State) -> Iterator[Sequence[str]]:
     for k, r in sorted(state.rounds.items()):
         if r.gate is None:
             continue
-        for name, s in [("all", r.gate.overall), *r.gate.by_slice.items(), *r.gate.by_category.items()]:
+        both = r.gate.balance
+        kinds = both.kinds if both and len(both.kinds) > 1 else {}
+        if both and kinds:
+            old, new = percent(both.old), percent(both.new)
+            yield (_round_name(k), "", "balanced", old, new, "", "", f"{both.p:.3f}", "")
+        for name, s in [("all", r.gate.overall), *kinds.items(), *r.gate.by_slice.items(), *r.gate.by_category.items()]:
             yield (
                 _round_name(k),
                 str(s.total),

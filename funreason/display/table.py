@@ -35,6 +35,10 @@ SCORES = ("items", "old", "new", "CI 95", "any form", "won/lost", "p")
 GATE_NOTE = (
     "CI 95: of the new weights. won/lost: items only the new / only the old model gets right; p: McNemar, exact."
 )
+BALANCE_NOTE = (
+    "balanced: the mean of calls and refusals, % right; p: exact sign-flip test. always refuse, always call: balanced, "
+    "of the two models without skill."
+)
 SYNC_NOTE = "sync: new weights into the engine, proved (how many times); part of the phases."
 HEALTH = (
     ("f.pass", "false_pass", "bad"),
@@ -49,7 +53,10 @@ UNREADABLE = "Unparseable answers pass stages 2 to 4 (there is no call to check)
 def run_tables(state: State) -> RenderableType:
     """Everything about a run: stages, ends, losses, gate, seconds. A table with nothing to say is left out."""
     tables = [stage_table(state), asked_table(state), health_table(state), yield_table(state), update_table(state)]
-    tables += [gate_table(state), gate_reasons(state)]
+    tables += [gate_table(state)]
+    if any(len(both.kinds) > 1 for r in state.rounds.values() if r.gate for both in r.gate.balance_by_slice.values()):
+        tables.append(balance_table(state))
+    tables.append(gate_reasons(state))
     last = max((k for k, r in state.rounds.items() if r.gate), default=None)
     if last is not None:
         tables.append(category_table(state, last))
@@ -149,6 +156,21 @@ def gate_table(state: State) -> Table:
                 sign, colour = MARKS.get(r.gate.decision, ("?", ""))
                 ends = (_round_name(k), Text(plain(f"{sign} {r.gate.decision}"), style=colour)) if i == 0 else ("", "")
                 _row(table, ends[0], name, *_score(score), ends[1])
+    return table
+
+
+def balance_table(state: State) -> Table:
+    """Per round and suite, items that want a call and items that want none apart, and their mean."""
+    table = _table("Gate: calls and refusals apart, and the mean of both", note=BALANCE_NOTE, tight=True)
+    names = [f"{age} {kind}" for kind in ("calls", "refusals", "balanced") for age in ("old", "new")]
+    _columns(table, "round", "suite", *names, "p", "always refuse", "always call")
+    for k, r in sorted(state.rounds.items()):
+        for i, (suite, both) in enumerate(r.gate.balance_by_slice.items() if r.gate else ()):
+            scores = [both.kinds.get(kind) for kind in ("calls", "refusals")]
+            parts = [_percent(n, s.total) if s else "–" for s in scores for n in ((s.old, s.new) if s else (0, 0))]
+            means = [f"{100 * share:.1f}" for share in (both.old, both.new)]
+            trivial = [f"{100 * both.trivial[name]:.1f}" for name in ("always_refuse", "always_call")]
+            _row(table, _round_name(k) if i == 0 else "", suite, *parts, *means, f"{both.p:.3f}", *trivial)
     return table
 
 

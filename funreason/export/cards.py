@@ -105,6 +105,10 @@ def _gate_table(state: State) -> str:
             old, new = (f"{100 * right / max(1, s.total):.1f}" for right in (s.old, s.new))
             score = f"{s.total} | {old} | {new} | {100 * s.low:.1f}–{100 * s.high:.1f} | {s.p:.3f}"
             lines.append(f"| {name} | {_md(suite)} | {score} | {r.gate.decision} |")
+            both = r.gate.balance_by_slice.get(suite)
+            if both and len(both.kinds) > 1:
+                balanced = f" | {100 * both.old:.1f} | {100 * both.new:.1f} |  | {both.p:.3f} |  |"
+                lines.append(f"| {name} | {_md(suite)}, mean of calls and refusals |{balanced}")
     return "\n".join(lines)
 
 

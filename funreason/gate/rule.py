@@ -1,7 +1,13 @@
 """The gate's rule: compares old and new weights on the same items and decides about the new ones.
 
-`promote`: better by the rule. `hold`: not better; the old weights stay. `rollback`: worse overall, in a category or on
-a guard; the old weights stay and the round is marked as harmful. Pure functions without a model.
+`promote`: better by the rule. `hold`: not better; the old weights stay. `rollback`: worse overall, in a category, in
+calls or refusals, or on a guard; the old weights stay and the round is marked as harmful. Pure functions without a
+model.
+
+Better is said of the balanced accuracy, the mean over items that want a call and items that want none. Plain accuracy
+pays a model for always refusing (it gets every irrelevance item), or for always calling where such items are few. Two
+models need no skill and are the measure of it: one that always refuses, and one that always calls, whose calls are
+right only where any call is (BFCL's relevance categories).
 """
 
 from __future__ import annotations
@@ -9,9 +15,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from funreason.bfcl.intervals import mcnemar_exact, wilson
+from funreason.bfcl.categories import has_answers, wants_refusal
+from funreason.bfcl.intervals import balanced_exact, mcnemar_exact, wilson
 from funreason.config import Gate
-from funreason.record.events import Score
+from funreason.record.events import Balance, Score
+
+KINDS = ("calls", "refusals")
 
 
 class SuiteResult(NamedTuple):
@@ -28,18 +37,22 @@ class SuiteResult(NamedTuple):
 
 
 class SuiteComparison(NamedTuple):
-    """A suite under old and new weights, and its accuracy at the start of the run."""
+    """A suite under old and new weights, and under those of the run's start."""
 
     name: str
     role: str
     old: SuiteResult
     new: SuiteResult
-    start: float
+    start: SuiteResult
 
 
-def compare(old: SuiteResult, new: SuiteResult, category: str | None = None) -> Score:
-    """Paired counts over one category, or over all items."""
-    items = [i for i, name in enumerate(old.categories) if category in (None, name)]
+def compare(old: SuiteResult, new: SuiteResult, category: str | None = None, kind: str | None = None) -> Score:
+    """Paired counts over one category, one kind ("calls" or "refusals"), or all items."""
+    items = [
+        i
+        for i, name in enumerate(old.categories)
+        if category in (None, name) and (kind is None or wants_refusal(name) == (kind == "refusals"))
+    ]
     gained = sum(new.strict[i] and not old.strict[i] for i in items)
     lost = sum(old.strict[i] and not new.strict[i] for i in items)
     right = sum(new.strict[i] for i in items)
@@ -63,31 +76,94 @@ def by_category(old: SuiteResult, new: SuiteResult) -> dict[str, Score]:
     return {name: compare(old, new, name) for name in dict.fromkeys(old.categories)}
 
 
-def decide(rule: Gate, pairs: Sequence[SuiteComparison]) -> tuple[str, str]:
-    """The word and its reason. Guards and categories are asked first: a gain does not buy them off."""
-    for pair in pairs:
-        if pair.role == "guard":
-            loss = round(100 * (pair.start - pair.new.accuracy), 6)  # 0.65 - 0.60 is not 0.05 in binary
-            if loss > rule.max_guard_loss:
-                why = f"guard {pair.name} is {loss:.1f} points below its start; {rule.max_guard_loss:g} are allowed"
-                return "rollback", why
-        elif pair.role == "decision":
-            for name, score in by_category(pair.old, pair.new).items():
-                if -points(score) > rule.max_category_loss and score.p <= rule.p_value:
-                    return "rollback", f"category {name} fell {-points(score):.1f} points, p {score.p:.3f}"
+def balance(old: SuiteResult, new: SuiteResult) -> Balance:
+    """Calls and refusals apart, their mean, and what the two models without skill reach."""
+    kinds = {kind: score for kind in KINDS if (score := compare(old, new, kind=kind)).total}
+    any_call = sum(not has_answers(name) and not wants_refusal(name) for name in old.categories)
+    refused, called = {"refusals": 1.0}, {"calls": any_call / kinds["calls"].total if "calls" in kinds else 0.0}
+    return Balance(
+        kinds,
+        old=_mean([score.old / score.total for score in kinds.values()]),
+        new=_mean([score.new / score.total for score in kinds.values()]),
+        p=balanced_exact([(score.gained, score.lost, score.total) for score in kinds.values()]),
+        trivial={
+            "always_refuse": _mean([refused.get(kind, 0.0) for kind in kinds]),
+            "always_call": _mean([called.get(kind, 0.0) for kind in kinds]),
+        },
+    )
+
+
+def decide(rule: Gate, pairs: Sequence[SuiteComparison], *, start: bool = False) -> tuple[str, str]:
+    """The word and its reason. Harm is asked for first: a gain elsewhere does not buy it off.
+
+    `start` is for the supervised start, which was asked for: guards only report it. Where the weights before it have no
+    more skill than a model that always refuses or always calls, any right call it learns is progress, and what it
+    loses of the empty skill counts for nothing.
+    """
     deciding = [pair for pair in pairs if pair.role == "decision"]
     if not deciding:
         return "hold", "no suite has the role `decision`: give it to one"
     old, new = pooled(deciding)
-    score = compare(old, new)
-    gain = points(score)
-    if gain < 0 and score.p <= rule.p_value:
-        return "rollback", f"{gain:+.1f} points, p {score.p:.3f}"
+    scored = balance(old, new)
+    if start and scored.old <= max(scored.trivial.values()):
+        return _first_skill(scored)
+    harm = _harm(rule, pairs if not start else deciding)
+    if harm:
+        return "rollback", harm
+    gain = round(100 * (scored.new - scored.old), 6)
+    measured = f"{gain:+.1f} points{' of balanced accuracy' if len(scored.kinds) == 2 else ''}"
+    if gain < 0 and scored.p <= rule.p_value:
+        return "rollback", f"{measured}, p {scored.p:.3f}"
     if gain <= rule.min_gain:
-        return "hold", f"{gain:+.1f} points; more than {rule.min_gain:g} are required"
-    if rule.significant and score.p > rule.p_value:
-        return "hold", f"{gain:+.1f} points, but p {score.p:.3f} is above {rule.p_value:g}"
-    return "promote", f"{gain:+.1f} points, p {score.p:.3f}"
+        return "hold", f"{measured}; more than {rule.min_gain:g} are required"
+    if scored.p > rule.promote_p:
+        return "hold", f"{measured}, but p {scored.p:.3f} is above {rule.promote_p:g}: it may be chance"
+    return "promote", f"{measured}, p {scored.p:.3f}"
+
+
+def _first_skill(scored: Balance) -> tuple[str, str]:
+    """The word about a supervised start from weights that were no better than one of the trivial models."""
+    refuse, call = (100 * scored.trivial[name] for name in ("always_refuse", "always_call"))
+    trivial = (
+        f"a model that always refuses has {refuse:.1f} points of balanced accuracy, one that always calls {call:.1f}"
+    )
+    kinds = [f"{kind} {100 * s.old / s.total:.1f} → {100 * s.new / s.total:.1f} %" for kind, s in scored.kinds.items()]
+    learnt = scored.kinds["calls"].new - scored.kinds["calls"].old if "calls" in scored.kinds else 0
+    if 100 * scored.new < min(refuse, call) or (learnt <= 0 and scored.new < scored.old):
+        return "rollback", f"{', '.join(kinds)}: worse than both trivial models ({trivial})"
+    if learnt <= 0:
+        return "hold", f"{', '.join(kinds)}: no more right calls than before"
+    return "promote", f"{', '.join(kinds)}; before, no better than a trivial model ({trivial})"
+
+
+def _harm(rule: Gate, pairs: Sequence[SuiteComparison]) -> str:
+    """What speaks against the new weights; "" for nothing."""
+    allowed = {"calls": rule.max_calls_loss, "refusals": rule.max_refusals_loss}
+    for pair in pairs:
+        if pair.role == "guard":
+            losses = {f"guard {pair.name} is": (pair.start, pair.new, None, rule.max_guard_loss)}
+            if len({wants_refusal(name) for name in pair.old.categories}) > 1:
+                for kind in KINDS:
+                    losses[f"{kind} of guard {pair.name} are"] = (pair.start, pair.new, kind, allowed[kind])
+            for what, (first, now, kind, limit) in losses.items():
+                # 0.65 - 0.60 is not 0.05 in binary.
+                loss = round(-points(compare(first, now, kind=kind)), 6)
+                if loss > limit:
+                    start = "its start" if kind is None else "their start"
+                    return f"{what} {loss:.1f} points below {start}; {limit:g} are allowed"
+        elif pair.role == "decision":
+            named = {f"category {name}": s for name, s in by_category(pair.old, pair.new).items()}
+            for what, score in named.items():
+                if -points(score) > rule.max_category_loss and score.p <= rule.p_value:
+                    return f"{what} fell {-points(score):.1f} points, p {score.p:.3f}"
+            for kind, score in balance(pair.old, pair.new).kinds.items():
+                if -points(score) > allowed[kind] and score.p <= rule.p_value:
+                    return f"{kind} fell {-points(score):.1f} points, p {score.p:.3f}"
+    return ""
+
+
+def _mean(shares: list[float]) -> float:
+    return sum(shares) / len(shares) if shares else 0.0
 
 
 def points(score: Score) -> float:

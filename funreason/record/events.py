@@ -225,6 +225,21 @@ class Score(msgspec.Struct, frozen=True):
     new_any: int = 0
 
 
+class Balance(msgspec.Struct, frozen=True):
+    """Items whose right answer is a call and items whose right answer is none, scored apart, and the mean of the two.
+
+    `kinds` holds the scores of "calls" and "refusals", those the items have; `old` and `new` are the balanced
+    accuracies from 0 to 1, `p` that of their exact two-sided sign-flip test. `trivial` gives the balanced accuracy of
+    the two models that need no skill, "always_refuse" and "always_call".
+    """
+
+    kinds: dict[str, Score]
+    old: float
+    new: float
+    p: float
+    trivial: dict[str, float]
+
+
 class WeightsSynced(Event, frozen=True):
     """A sampling engine took the weights `weights` (at its start: `started`) in `seconds`.
 
@@ -250,6 +265,9 @@ class GateDecided(Event, frozen=True):
     overall: Score
     by_category: dict[str, Score] = {}
     by_slice: dict[str, Score] = {}
+    balance: Balance | None = None
+    """Of the items that decide."""
+    balance_by_slice: dict[str, Balance] = {}
 
 
 class RoundMessage(Event, frozen=True):
