@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from funreason.bfcl.intervals import balanced_exact, mcnemar_exact
 from funreason.config import Gate
-from funreason.gate.rule import SuiteComparison, SuiteResult, balance, by_category, compare, decide
+from funreason.gate.rule import SuiteComparison, SuiteResult, balance, by_category, compare, decide, without_skill
 
 RULE = Gate(min_gain=0.0, promote_p=1.0, p_value=0.05, max_category_loss=5.0, max_guard_loss=5.0)
 
@@ -164,7 +164,7 @@ def test_calls_and_refusals_each_have_their_own_guard():
     good = pair(marks(40), marks(60))
     decision, reason = decide(rule, [good, pair(both, fewer_refusals, "guard")])
     assert decision == "rollback"
-    assert "refusals of guard guard are 20.0 points below their start" in reason
+    assert "refusals fell 20.0 points since the start on guard" in reason
 
 
 def test_a_gain_that_could_be_chance_is_not_promoted_by_default():
@@ -185,3 +185,14 @@ def test_the_balanced_test_is_the_sum_over_all_flips():
     outcomes = [sum(a) / 4 + sum(b) / 2 for a in product((-1, 1), repeat=3) for b in product((-1, 1), repeat=2)]
     reached = (2 - 1) / 4 + (2 - 0) / 2
     assert balanced_exact([(2, 1, 4), (2, 0, 2)]) == sum(abs(o) >= reached for o in outcomes) / 32
+
+
+@pytest.mark.parametrize(
+    ("calls", "refusals", "said"),
+    [((0, 50), (20, 20), "never to call"), ((10, 50), (0, 20), "always to call"), ((5, 50), (15, 20), "")],
+)
+def test_a_base_that_never_calls_or_always_calls_is_named_before_the_first_round(calls, refusals, said):
+    found = answers(calls, refusals)
+    text = without_skill([pair(found, found)])
+    assert said in text
+    assert bool(text) == bool(said)

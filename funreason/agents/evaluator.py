@@ -18,9 +18,18 @@ from funreason.bus.agent import Emit
 from funreason.config import Gate
 from funreason.errors import BrokenWeights
 from funreason.gate.items import GateSuite
-from funreason.gate.rule import SuiteComparison, SuiteResult, balance, by_category, compare, decide, pooled
+from funreason.gate.rule import (
+    SuiteComparison,
+    SuiteResult,
+    balance,
+    by_category,
+    compare,
+    decide,
+    pooled,
+    without_skill,
+)
 from funreason.policies.policy import GenerateRequest, Policy
-from funreason.record.events import GateDecided
+from funreason.record.events import GateDecided, LogMessage
 from funreason.record.folder import write_json, write_whole
 from funreason.types import Candidate, Decision, Weights, refusal
 from funreason.weights import START, WeightStore
@@ -39,7 +48,7 @@ class Evaluator:
         rule: Gate,
         folder: Path,
         weights: WeightStore,
-        write: Callable[[GateDecided], None],
+        write: Callable[[GateDecided | LogMessage], None],
     ) -> None:
         self.policy = policy
         self.suites = suites
@@ -70,13 +79,17 @@ class Evaluator:
         self.write(self._event(round, old.id, new.id, old_results, new_results, start, decision, reason))
         return Emit("accepted", Decision(round, decision, reason, current=old, candidate=new))
 
-    async def measure_base(self, *, as_start: bool) -> None:
+    async def measure_base(self, *, as_start: bool, warn: bool = True) -> None:
         """Measure the weights the run starts with, before anything is trained.
 
-        `as_start`: nothing will be trained before the first round, so this measurement is the record's start.
+        `as_start`: nothing will be trained before the first round, so this measurement is the record's start. `warn`
+        writes a warning about a model that never calls, or always.
         """
         base = self.weights.base
         results = await self.measure(base)
+        text = without_skill(self._pairs(results, results, results))
+        if text and warn:
+            self.write(LogMessage(level="warning", text=text, round=START))
         if as_start:
             said = ("start", "measured, nothing compared")
             self.write(self._event(START, base.id, base.id, results, results, results, *said))

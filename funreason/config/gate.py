@@ -52,8 +52,8 @@ class Gate(Section):
     p_value: Share = 0.05
     """The significance level of the gate's tests for harm."""
     max_calls_loss: float = 5.0
-    """Refuse when the calls of the decision suites lose more points than this with p at most `p_value`; in a guard
-    suite, against its start and without a test."""
+    """Refuse when the calls of a decision suite lose more points than this with p at most `p_value`, or those of a
+    guard suite against its start."""
     max_refusals_loss: float = 5.0
     """As `max_calls_loss`, for the items where calling nothing is right."""
     max_category_loss: float = 5.0

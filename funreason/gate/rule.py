@@ -141,24 +141,18 @@ def _harm(rule: Gate, pairs: Sequence[SuiteComparison]) -> str:
     allowed = {"calls": rule.max_calls_loss, "refusals": rule.max_refusals_loss}
     for pair in pairs:
         if pair.role == "guard":
-            losses = {f"guard {pair.name} is": (pair.start, pair.new, None, rule.max_guard_loss)}
-            if len({wants_refusal(name) for name in pair.old.categories}) > 1:
-                for kind in KINDS:
-                    losses[f"{kind} of guard {pair.name} are"] = (pair.start, pair.new, kind, allowed[kind])
-            for what, (first, now, kind, limit) in losses.items():
-                # 0.65 - 0.60 is not 0.05 in binary.
-                loss = round(-points(compare(first, now, kind=kind)), 6)
-                if loss > limit:
-                    start = "its start" if kind is None else "their start"
-                    return f"{what} {loss:.1f} points below {start}; {limit:g} are allowed"
-        elif pair.role == "decision":
-            named = {f"category {name}": s for name, s in by_category(pair.old, pair.new).items()}
-            for what, score in named.items():
-                if -points(score) > rule.max_category_loss and score.p <= rule.p_value:
-                    return f"{what} fell {-points(score):.1f} points, p {score.p:.3f}"
-            for kind, score in balance(pair.old, pair.new).kinds.items():
-                if -points(score) > allowed[kind] and score.p <= rule.p_value:
-                    return f"{kind} fell {-points(score):.1f} points, p {score.p:.3f}"
+            loss = round(-points(compare(pair.start, pair.new)), 6)  # 0.65 - 0.60 is not 0.05 in binary
+            if loss > rule.max_guard_loss:
+                return f"guard {pair.name} is {loss:.1f} points below its start; {rule.max_guard_loss:g} are allowed"
+        if pair.role in ("guard", "decision"):
+            before, since = (pair.start, " since the start") if pair.role == "guard" else (pair.old, "")
+            parts = [(kind, score, allowed[kind]) for kind, score in balance(before, pair.new).kinds.items()]
+            if pair.role == "decision":  # before its kind, which is less precise
+                named = by_category(before, pair.new).items()
+                parts = [*((f"category {c}", score, rule.max_category_loss) for c, score in named), *parts]
+            for name, score, limit in parts:
+                if -points(score) > limit and score.p <= rule.p_value:
+                    return f"{name} fell {-points(score):.1f} points{since} on {pair.name}, p {score.p:.3f}"
     return ""
 
 
@@ -182,3 +176,23 @@ def pooled(pairs: Sequence[SuiteComparison]) -> tuple[SuiteResult, SuiteResult]:
         )
 
     return join([p.old for p in pairs]), join([p.new for p in pairs])
+
+
+def without_skill(pairs: Sequence[SuiteComparison]) -> str:
+    """A warning about a model that never calls or always calls; "" for any other."""
+    base, _ = pooled([pair for pair in pairs if pair.role == "decision"] or pairs)
+    kinds = balance(base, base).kinds
+    calls, refusals = kinds.get("calls"), kinds.get("refusals")
+    if calls and calls.total and not calls.new_any and (refusals is None or refusals.new == refusals.total):
+        missed = f"The model gets none of the gate's {calls.total} calls right in any form"
+        refused = f" and all {refusals.total} refusals: it seems never to call" if refusals else ""
+        return (
+            f"{missed}{refused}. Its own samples can teach it nothing yet: let it learn to call first, from references "
+            "(`start:` in the configuration)."
+        )
+    if refusals and not refusals.new:
+        return (
+            f"The model calls a function on all of the gate's {refusals.total} items where none is right: it seems always "
+            "to call. Give it tasks where calling nothing is right."
+        )
+    return ""

@@ -47,7 +47,7 @@ async def supervised_start(session: Session) -> None:
     """Measure the weights of the start; where there are references to learn, train on them and let the gate decide."""
     done, trains = session.played(START), session.config.start.references is not None
     with session.journal.phase(START, "base"):
-        await session.learner.evaluator.measure_base(as_start=not done and not trains)
+        await session.learner.evaluator.measure_base(as_start=not done and not trains, warn=not done)
     session.stop.check()
     if done:
         return
