@@ -192,7 +192,7 @@ def without_skill(pairs: Sequence[SuiteComparison]) -> str:
         )
     if refusals and not refusals.new:
         return (
-            f"The model calls a function on all of the gate's {refusals.total} items where none is right: it seems always "
-            "to call. Give it tasks where calling nothing is right."
+            f"The model calls a function on all of the gate's {refusals.total} items where none is right: it seems "
+            "always to call. Give it tasks where calling nothing is right."
         )
     return ""
