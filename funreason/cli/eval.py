@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.progress import Progress
 
-from funreason.cli import terminal
+from funreason.cli import forgetting, terminal
 from funreason.cli.app import Setting
+from funreason.cli.forgetting import ForgettingSuite, compare_forgetting, is_forgetting
 from funreason.cli.scores import (
     FACTS,
     OUTPUTS,
@@ -52,6 +53,8 @@ def evaluate(
     out: Path | None = None,
     export: Path | None = None,
     partial: bool = False,
+    data: Path | None = None,
+    allow_code_execution: Annotated[bool, Parameter(negative="")] = False,
     settings: Setting = None,
 ) -> int:
     """Score a model on a suite (greedy decoding), score existing outputs, or compare two results.
@@ -69,7 +72,8 @@ def evaluate(
         The NAME of the environment variable that holds the server's key.
     suite
         `bfcl-v4` (the default, see `funreason bfcl fetch`), `toolbox:new_gate` or another split, or a folder in
-        BFCL's form. With --outputs or --compare: the suite of the results.
+        BFCL's form. `humaneval`, `mbpp` and `text` measure what is forgotten and need --data. With --outputs or
+        --compare: the suite of the results.
     outputs
         Score this folder instead of a model: official-form result files, or what an earlier eval wrote.
     compare
@@ -90,6 +94,11 @@ def evaluate(
         Also write the tree that the official `bfcl evaluate` reads, into this fresh folder.
     partial
         With --outputs, --compare or --export: accept incomplete categories; missing cases are counted.
+    data
+        The file of `humaneval`, `mbpp` or `text` (records with `text`, or a .txt file).
+    allow_code_execution
+        Run the programs that the model writes for `humaneval` or `mbpp`, each in a sandbox: a child process without
+        network, environment, files, other processes, for ten seconds. Linux. Without it: not run.
     settings
         Change one setting, such as --set model.device=cuda or --set budget.requests=5000.
     """
@@ -98,9 +107,16 @@ def evaluate(
     if outputs is not None and compare is not None:
         raise ConfigError("--outputs scores one folder, --compare two: give one of them")
     if compare is not None:
+        if is_forgetting(compare[0]) and is_forgetting(compare[1]):
+            return compare_forgetting(*compare, terminal.console(soft_wrap=True))
         return compare_results(*compare, options)
     if outputs is not None:
         return score_folder(outputs, options)
+    if suite in forgetting.NAMES:
+        other = forgetting.chosen_suite(suite, data, limit, allow_code_execution)
+        return _forgetting(ModelChoice(model, endpoint_model, key_env), other, options, settings or [])
+    if data is not None or allow_code_execution:
+        raise ConfigError(f"--data and --allow-code-execution are for --suite {', '.join(forgetting.NAMES)}")
     return _evaluate(ModelChoice(model, endpoint_model, key_env), options, settings or [])
 
 
@@ -147,6 +163,27 @@ def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) ->
     print_scores(console, CaseSelection(chosen, [*notes, *answer_notes(answers, chosen)]), texts, options, out, facts)
     export_official(console, options, cases, texts)
     return OK
+
+
+def _forgetting(choice: ModelChoice, suite: ForgettingSuite, options: EvalOptions, settings: list[str]) -> int:
+    out = options.out or EVALS / f"{suite.name}-{slug(choice.name)}"
+    who = load_model(choice, options.max_new_tokens, settings)
+    facts = {
+        "suite": suite.name,
+        "suite_digest": suite.digest,
+        "limit": suite.limit,
+        "model": who.model,
+        "weights": who.weights,
+        "max_new_tokens": who.max_new_tokens,
+    }
+    acquire(out, facts)
+    console = terminal.console(soft_wrap=True)
+    console.print(f"{suite.data}, weights {who.weights}, into {out}", markup=False)
+    try:
+        return forgetting.measure(who, suite, out, facts, console)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command continues from here")
+        return INTERRUPTED
 
 
 def acquire(out: Path, facts: dict[str, Any]) -> None:

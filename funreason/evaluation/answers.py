@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -24,7 +24,18 @@ from funreason.policies.protocol import Completion, Dialogue, Request, Sampler, 
 CHUNK = 32
 """Cases answered between two writes: what an interruption costs at most."""
 
-PromptOf = Callable[[Case], str | Dialogue]
+
+class Question(Protocol):
+    """What is asked: a case of a suite, or a task of another kind."""
+
+    @property
+    def id(self) -> str:
+        """The key of its answer."""
+        ...
+
+
+PromptOf = Callable[[Any], str | Dialogue]
+"""A question as a prompt."""
 
 
 class CaseAnswer(msgspec.Struct, frozen=True):
@@ -53,7 +64,7 @@ def prompter(
 def answer_cases(
     sampler: Sampler,
     prompt_of: PromptOf,
-    cases: Sequence[Case],
+    cases: Sequence[Question],
     path: Path,
     on_progress: Callable[[int], object] = lambda count: None,
     *,
@@ -129,8 +140,8 @@ def cut_thinking(text: str, tags: Tags = THINK_TAGS) -> str:
 
 
 def _completions(
-    sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]
-) -> Iterator[list[tuple[Case, Completion | None]]]:
+    sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Question]
+) -> Iterator[list[tuple[Question, Completion | None]]]:
     """Cases with their completions, as they come; None where the prompt does not fit."""
     if isinstance(sampler, Streaming):
         unfit = set(range(len(cases)))
@@ -147,7 +158,7 @@ def _completions(
         yield [(case, found.get(case.id)) for case in chunk]
 
 
-def _request(case: Case, prompt_of: PromptOf) -> Request:
+def _request(case: Question, prompt_of: PromptOf) -> Request:
     prompt = prompt_of(case)
     if isinstance(prompt, Dialogue):
         return Request(id=case.id, prompt="", n=1, seed=0, greedy=True, dialogue=prompt)
