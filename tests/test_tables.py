@@ -76,7 +76,7 @@ def test_calls_and_refusals_are_shown_apart_with_the_models_that_need_no_skill()
     state.rounds[1].gate = gate
     row = next(line for line in shown(balance_table(state)).splitlines() if "100.0" in line)
     assert row.split() == "1 new 25.0 → 50.0 100.0 → 50.0 62.5 → 50.0 0.040 50 · 0".split()
-    assert "% right of calls and of refusals" in "".join(shown(table) for table in run_tables(state))
+    assert "% right of calls and of refusals" in shown(run_tables(state))
 
 
 def test_a_long_suite_name_is_folded_and_its_numbers_stay_whole():
