@@ -2,11 +2,12 @@
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from funreason.display.progress import view
-from funreason.display.table import STAGES, account, gate_table, run_tables, stage_table, yield_table
+from funreason.display.table import STAGES, account, balance_table, gate_table, run_tables, stage_table, yield_table
 from funreason.record import events as ev
 from funreason.record.plain import plain
 from funreason.record.state import NodeCount, RoundState, State
@@ -60,6 +61,22 @@ def test_judges_of_ones_own_stand_beside_the_five_and_all_still_fit():
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("98.3") == 3 * 7
     assert text.count("(20345)") == 3 * 7
+
+
+def test_calls_and_refusals_are_shown_apart_with_the_models_that_need_no_skill():
+    both = ev.Balance(
+        {"calls": ev.Score(80, 20, 40, 22, 2, 0.0), "refusals": ev.Score(20, 20, 10, 0, 10, 0.002)},
+        old=0.625,
+        new=0.5,
+        p=0.04,
+        trivial={"always_refuse": 0.5, "always_call": 0.0},
+    )
+    state = world(rounds=1)
+    gate = msgspec.structs.replace(gated(1), balance=both, balance_by_slice={"new": both})
+    state.rounds[1].gate = gate
+    row = next(line for line in shown(balance_table(state)).splitlines() if "100.0" in line)
+    assert row.split() == "1 new 25.0 → 50.0 100.0 → 50.0 62.5 → 50.0 0.040 50 · 0".split()
+    assert "% right of calls and of refusals" in shown(run_tables(state))
 
 
 def test_a_long_suite_name_is_folded_and_its_numbers_stay_whole():

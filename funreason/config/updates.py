@@ -102,6 +102,9 @@ class SupervisedStart(Section):
 
     references: References | None = None
     """Default: none, the rounds start from the model as it is."""
+    thinking: Literal["none", "template"] = "none"
+    """What references without thinking are learnt with: nothing, or a short rationale by rule (`template`) that names
+    the function and where each value comes from."""
     update: Update = Update()
 
 

@@ -36,8 +36,8 @@ GATE_NOTE = (
     "CI 95: of the new weights. won/lost: items only the new / only the old model gets right; p: McNemar, exact."
 )
 BALANCE_NOTE = (
-    "balanced: the mean of calls and refusals, % right; p: exact sign-flip test. always refuse, always call: balanced, "
-    "of the two models without skill."
+    "old → new weights; p: of the balanced difference, exact sign-flip test. trivial: balanced, of a model that always "
+    "refuses and of one that always calls."
 )
 SYNC_NOTE = "sync: new weights into the engine, proved (how many times); part of the phases."
 HEALTH = (
@@ -161,16 +161,15 @@ def gate_table(state: State) -> Table:
 
 def balance_table(state: State) -> Table:
     """Per round and suite, items that want a call and items that want none apart, and their mean."""
-    table = _table("Gate: calls and refusals apart, and the mean of both", note=BALANCE_NOTE, tight=True)
-    names = [f"{age} {kind}" for kind in ("calls", "refusals", "balanced") for age in ("old", "new")]
-    _columns(table, "round", "suite", *names, "p", "always refuse", "always call")
+    table = _table("Gate: % right of calls and of refusals, and the mean of both", note=BALANCE_NOTE, tight=True)
+    _columns(table, "round", "suite", "calls", "refusals", "balanced", "p", "trivial")
     for k, r in sorted(state.rounds.items()):
         for i, (suite, both) in enumerate(r.gate.balance_by_slice.items() if r.gate else ()):
             scores = [both.kinds.get(kind) for kind in ("calls", "refusals")]
-            parts = [_percent(n, s.total) if s else "–" for s in scores for n in ((s.old, s.new) if s else (0, 0))]
-            means = [f"{100 * share:.1f}" for share in (both.old, both.new)]
-            trivial = [f"{100 * both.trivial[name]:.1f}" for name in ("always_refuse", "always_call")]
-            _row(table, _round_name(k) if i == 0 else "", suite, *parts, *means, f"{both.p:.3f}", *trivial)
+            parts = [f"{_percent(s.old, s.total)} → {_percent(s.new, s.total)}" if s else "–" for s in scores]
+            mean = f"{100 * both.old:.1f} → {100 * both.new:.1f}"
+            trivial = " · ".join(f"{100 * both.trivial[name]:.0f}" for name in ("always_refuse", "always_call"))
+            _row(table, _round_name(k) if i == 0 else "", suite, *parts, mean, f"{both.p:.3f}", trivial)
     return table
 
 

@@ -24,12 +24,13 @@ from funreason.agents.selection import KeptSamples, ReferenceSet
 from funreason.agents.updating import Updating
 from funreason.bus.scheduler import Bus, RoundSteps
 from funreason.config import OWN_TASKS, Config, ConfigError
+from funreason.data.rationales import FLAG, with_template_thinking
 from funreason.data.records import DataError, Refusal
 from funreason.gate.contamination import ContaminationCheck, Finding
 from funreason.gate.items import gate_suites
 from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, policy_for_round
 from funreason.policies.policy import Policy
-from funreason.record.events import ContaminationChecked, RoundEnded, RoundMessage, WeightsRefused
+from funreason.record.events import ContaminationChecked, LogMessage, RoundEnded, RoundMessage, WeightsRefused
 from funreason.record.folder import RunFolder
 from funreason.record.manifest import seal_run
 from funreason.record.state import State
@@ -132,7 +133,14 @@ class Session(Run):
         assert settings.references is not None
         found = start_tasks(settings.references, self.source, self.config.seed)
         self._note_contamination(round, [*found, *self._start_replayed(round)])
-        return self.screen.clean(found)
+        clean = self.screen.clean(found)
+        if settings.thinking == "none":
+            return clean
+        thought = [with_template_thinking(task) for task in clean]
+        written = sum(FLAG in task.flags for task in thought)
+        text = f"{written} of {len(thought)} references learn a thinking written by template (start.thinking)"
+        self.journal.write(LogMessage(level="info", text=text, round=round))
+        return thought
 
     def _start_replayed(self, round: int) -> list[Task]:
         replay = self.config.start.update.replay
