@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from funreason.errors import ModelError
+from funreason.policies.huggingface import prefill
 from funreason.policies.huggingface.decoding import draw, row_key, uniforms
 from funreason.policies.huggingface.sampler import HuggingFaceSampler
 from funreason.policies.model_files import save_model, weights_id_of
@@ -271,6 +272,19 @@ def test_an_attention_that_the_sampler_would_compute_wrongly_is_found_by_a_probe
     torch.manual_seed(0)
     with pytest.raises(ModelError, match="probe differs"):
         sampler(Capped(MODEL.config).eval())
+
+
+def test_a_deep_model_in_half_precision_is_not_refused_for_its_own_rounding(monkeypatch):
+    """Its probe is judged by how far two of torch's own attentions are apart; a wrong attention is still found."""
+    monkeypatch.setattr(prefill, "PROBE_TOLERANCE", 1e-4)
+    torch.manual_seed(0)
+    deep = Qwen2Config(
+        vocab_size=259, hidden_size=64, intermediate_size=128, num_hidden_layers=24, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=256,
+    )  # fmt: skip
+    sampler(Qwen2ForCausalLM(deep).to(torch.bfloat16).eval())
+    with pytest.raises(ModelError, match="probe differs"):
+        sampler(Capped(MODEL.config).to(torch.bfloat16).eval())
 
 
 @pytest.mark.parametrize("family", [LlamaConfig, Qwen3Config, MistralConfig])

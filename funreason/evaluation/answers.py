@@ -22,7 +22,7 @@ from funreason.policies.prompts import NO_VARIABLES, prompt_text, task_dialogue
 from funreason.policies.protocol import Completion, Dialogue, Request, Sampler, Streaming
 
 CHUNK = 32
-"""Cases answered between two writes: what an interruption costs at most."""
+"""Cases answered between two writes, where the sampler names no better number: what an interruption costs at most."""
 
 
 class Question(Protocol):
@@ -150,8 +150,8 @@ def _completions(
             yield [(cases[place], completion)]
         yield [(cases[place], None) for place in sorted(unfit)]
         return
-    todo = iter(cases)
-    while chunk := list(islice(todo, CHUNK)):
+    todo, size = iter(cases), getattr(sampler, "rows_at_once", None) or CHUNK
+    while chunk := list(islice(todo, size)):
         requests = [_request(case, prompt_of) for case in chunk]
         short = [request for request in requests if not sampler.too_long(request)]
         found = {request.id: answers[0] for request, answers in zip(short, sampler.sample(short), strict=True)}

@@ -134,6 +134,14 @@ class HuggingFaceSampler:
         tokens: int = self.model.config.get_text_config().max_position_embeddings
         return Context(self.tokenizer, tokens, self.settings.max_new_tokens)
 
+    @property
+    def rows_at_once(self) -> int | None:
+        """How many greedy answers to ask for in one call: a full batch on a GPU, whose steps cost the same for few.
+
+        None on a CPU, where any number will do.
+        """
+        return self.max_rows if self.model.device.type != "cpu" else None
+
     def _batches(self, prepared: list[Prepared]) -> list[list[Group]]:
         """Batches of prompts of similar length, within the bounds; for several workers, shares of similar work."""
         # Longest first: when memory is short, the first batch says so, not the last.
