@@ -77,7 +77,7 @@ def landlock(folder: str, readable: list[str]) -> bool:
             return False
         os.close(opened)
     libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-    done = libc.syscall(446, rules, 0) == 0
+    done = bool(libc.syscall(446, rules, 0) == 0)
     os.close(rules)
     return done
 
