@@ -91,6 +91,11 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
         return "\n".join(message.content for message in self.messages if message.role == "user")
 
     @property
+    def after_calls(self) -> bool:
+        """Whether tools were called earlier in the conversation."""
+        return len(self.messages) > 1 and any(message.calls or message.role == "tool" for message in self.messages)
+
+    @property
     def grounding_text(self) -> str:
         """All that a value may be taken from: the texts of system, user, assistant and tools, one a line.
 

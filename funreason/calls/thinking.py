@@ -81,5 +81,7 @@ def _joined(parts: Any) -> str | None:
     """The texts of parts that hold thinking, one a line; their key is the name of their kind, or `text`, `summary`."""
     if not isinstance(parts, list):
         return None
-    texts = (part.get(key) for part in parts if isinstance(part, Mapping) for key in (*THINKING_FIELDS, "text", "summary"))
+    texts = (
+        part.get(key) for part in parts if isinstance(part, Mapping) for key in (*THINKING_FIELDS, "text", "summary")
+    )
     return "\n".join(text for text in texts if isinstance(text, str)) or None
