@@ -103,7 +103,7 @@ def read_tasks(path: str | Path, *, format: str = "auto", strict: bool = False, 
                     refusal = Refusal(entry.line, entry.read.id_at(place), error.reason, error.message)
                 else:
                     tasks.append(task)
-                    left += Counter(_left_of(entry.read, place, task.reference is None))
+                    left.update(_left_of(entry.read, place, task.reference is None))
             if refusal is not None:
                 refusals.append(refusal)
                 _refuse_if(strict, path, refusal)
@@ -125,7 +125,7 @@ def read_samples(
                 except RecordRefused as error:
                     refusal = Refusal(entry.line, entry.read.id_at(place), error.reason, error.message)
                 else:
-                    left += Counter(_left_of(entry.read, place, False))
+                    left.update(_left_of(entry.read, place, False))
             if refusal is not None:
                 refusals.append(refusal)
                 _refuse_if(strict, path, refusal)
@@ -201,7 +201,7 @@ def _places(
     left.update(read.left)
     answers = read.answers()
     places: list[int | None] = [place for place in answers if read.turns[place].trained]
-    skipped = Counter({"turns.not_learned": len(answers) - len(places)})
+    skipped = {"turns.not_learned": len(answers) - len(places)}
     if read.is_open and open_end:
         places.append(None)
     if not places:
@@ -216,7 +216,7 @@ def _places(
         skipped["turns.open_end"] = 1
     elif places[-1] is not None:
         skipped["turns.after_the_answer"] = sum(turn.message.role != "assistant" for turn in read.turns[places[-1] :])
-    left += skipped
+    left.update({what: count for what, count in skipped.items() if count})
     return [(place, None) for place in places]
 
 

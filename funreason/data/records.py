@@ -158,8 +158,9 @@ class RecordRead(NamedTuple):
         """The messages before the answer at `place`, or all of them; calls that cannot be read stay text."""
         messages = []
         for turn in self.turns[:place]:
-            with suppress(CallSyntaxError):
-                turn = turn.resolved()
+            if turn.message.role == "assistant" and not turn.known:
+                with suppress(CallSyntaxError):
+                    turn = turn.resolved()
             messages.append(turn.message)
         return tuple(messages)
 

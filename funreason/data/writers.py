@@ -12,14 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from funreason.calls.lenient import looks_like_calls
+from funreason.calls.lenient import looks_like_calls, parse_any
 from funreason.calls.parse import CallSyntaxError, parse_calls
 from funreason.calls.thinking import join_thinking
 from funreason.data.forms.sharegpt import written_turns
 from funreason.data.forms.xlam import question
 from funreason.data.records import ReadTurn
 from funreason.record.log import unwritable, whole_characters
-from funreason.types import Call, Sample
+from funreason.types import Sample
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -46,7 +46,7 @@ def as_sharegpt(sample: Sample, system: str = "") -> dict[str, Any]:
 def as_xlam(sample: Sample) -> dict[str, Any]:
     """A sample in xLAM's form: `{"id", "query", "tools", "answers"}`, the last two as JSON strings.
 
-    An answer that is ordinary text becomes `answers: []` with the text under `response`; a text that tries to call is
+    An answer that is ordinary text becomes `answers: []` with the text under `response`; a call that cannot be read is
     there without `answers`. Thinking goes to `cot`. What comes before the answer, where that is more than the query,
     goes to `history`.
     """
@@ -56,15 +56,13 @@ def as_xlam(sample: Sample) -> dict[str, Any]:
         asked = question(turns)
     record: dict[str, Any] = {"id": sample.id, **asked}
     record["tools"] = _encode(sample.task.tools)
-    calls: list[Call] | None = []
     try:
-        calls = parse_calls(sample.answer)
+        calls = parse_any(sample.answer) if looks_like_calls(sample.answer) else parse_calls(sample.answer)
+        record["answers"] = _encode([{"name": call.name, "arguments": call.arguments} for call in calls])
     except CallSyntaxError:
         record["response"] = sample.answer
-        if looks_like_calls(sample.answer):
-            calls = None
-    if calls is not None:
-        record["answers"] = _encode([{"name": call.name, "arguments": call.arguments} for call in calls])
+        if not looks_like_calls(sample.answer):
+            record["answers"] = "[]"
     if sample.thinking:
         record["cot"] = sample.thinking
     return record

@@ -55,8 +55,9 @@ def record_read(
         left.append("tools.in_text")
     if not any(turn.message.role == "user" and turn.message.content for turn in turns):
         raise RecordRefused("query.empty", "no user says anything, so there is no question to answer")
+    category, source = marks.values()
     return RecordRead(
-        record_id(record, line), tuple(turns), offered, *marks.values(), tuple(map(str, flags)), tuple(left)
+        record_id(record, line), tuple(turns), offered, category, source, tuple(map(str, flags)), tuple(left)
     )
 
 
