@@ -53,11 +53,22 @@ def prompt_text(
 ) -> str:
     """The prompt for `task` and the `turns` that followed, up to and including the opening of the assistant's turn.
 
-    `variables` are passed to the template, such as `enable_thinking` or `date_string`. Raises ModelError when
-    the tokenizer has no chat template or its template fails on these messages.
+    `variables` are passed to the template, such as `enable_thinking` or `date_string`. Earlier calls and results are
+    text where the template ignores calls, or refuses these (some write one call at a time). Raises ModelError when the
+    tokenizer has no chat template or its template fails on these messages.
     """
-    messages, where = conversation(task, turns, tags, style), f"task {task.id}"
-    return dialogue_text(messages, task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables)
+    native = style == "native" and task.after_calls
+    shapes = [style] if not native else ["native", "text"] if _shows_calls(tokenizer) else ["text"]
+    for shape in shapes:
+        messages, where = conversation(task, turns, tags, shape), f"task {task.id}"
+        try:
+            return dialogue_text(
+                messages, task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables
+            )
+        except ModelError:
+            if shape == shapes[-1]:
+                raise
+    raise AssertionError("there is at least one shape")
 
 
 def conversation(task: Task, turns: Sequence[Turn] = (), tags: Tags = THINK_TAGS, style: str = "native") -> Messages:
@@ -75,7 +86,8 @@ def conversation(task: Task, turns: Sequence[Turn] = (), tags: Tags = THINK_TAGS
         text = join_thinking(message.thinking, message.content, tags)
         shown: dict[str, Any] = {"role": message.role, "content": text}
         if message.calls:
-            ids = [(f"call_{total + place}", call.name) for place, call in enumerate(message.calls)]
+            # Nine letters and digits: Mistral's templates refuse any other id.
+            ids = [(f"call{total + place:05d}", call.name) for place, call in enumerate(message.calls)]
             total += len(ids)
             if style == "native":
                 shown["tool_calls"] = [
@@ -100,6 +112,22 @@ def conversation(task: Task, turns: Sequence[Turn] = (), tags: Tags = THINK_TAGS
             continue
         messages.append(shown)
     return messages + [{"role": t.role, "content": join_thinking(t.thinking, t.content, tags)} for t in turns]
+
+
+_PROBE = "a_call_that_is_shown"
+
+
+def _shows_calls(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template writes the calls of earlier turns; some write the text of a message only."""
+    from jinja2 import TemplateError
+
+    call = {"id": "call00000", "type": "function", "function": {"name": _PROBE, "arguments": {}}}
+    asked = {"role": "assistant", "content": "", "tool_calls": [call]}
+    try:
+        shown = tokenizer.apply_chat_template([{"role": "user", "content": "?"}, asked], tokenize=False)
+    except (TypeError, ValueError, TemplateError):
+        return False
+    return _PROBE in str(shown)
 
 
 def _written(calls: Sequence[Call]) -> str:

@@ -158,7 +158,7 @@ class Conversation:
             self.left.append("messages.tool_call_id")
         results = self.turns[-count:]
         for labels, given in (
-            (self._ids, made_by),
+            (self._ids if len(self._ids) == len(caller.calls) else [], made_by),
             ([call.name for call in caller.calls], [turn.message.name for turn in results]),
         ):
             if len({*given}) == count and len({*labels}) == len(labels) and {*given} <= {*labels}:
@@ -179,39 +179,42 @@ class Conversation:
             if not isinstance(message.get(key), str | None):
                 found = type(message[key]).__name__
                 raise RecordRefused("cot.bad", f"{where}.{key} must be text, found {found}")
-        if calling and isinstance(content, dict):
-            content = [content]
-        listed = calling and isinstance(content, list) and not _is_parts(content)
-        pieces = _Pieces("", content, []) if listed else self._content(content, where)
+        raw: list[Any] = []
+        if calling and isinstance(content, dict | list):  # calls as they are, not as text
+            raw, content = (content if isinstance(content, list) else [content]), None
+        pieces = self._content(content, where)
         if pieces.results:
             raise RecordRefused("content.unknown", f"{where}: an assistant's message cannot hold a tool's result")
-        thinking, others = thinking_of(
-            {**message, "content": content if not isinstance(content, list) or _is_parts(content) else None}
-        )
-        self.left += [f"messages.{name}" for name in others]
-        split = split_thinking(pieces.text)
-        raw = list(pieces.calls)
-        if not empty(message.get("tool_calls")):
-            found = message["tool_calls"]
-            raw += found if isinstance(found, list) else [found]
-        if not empty(message.get("function_call")):
-            raw.append(message["function_call"])
+        raw = [*raw, *pieces.calls]
+        for key in ("tool_calls", "function_call"):
+            if not empty(found := message.get(key)):
+                raw += found if isinstance(found, list) else [found]
         calls = [call for one in raw for call in calls_field(one, "tool_calls")]
-        text = split.answer or (message.get("refusal") or "")
-        if calls and looks_like_calls(text):
-            text = self._only_once(text, calls, where)
-        trained = all(bool(message[key]) != no for key, no in UNTRAINED.items() if message.get(key) is not None)
+        thinking, others = thinking_of({**message, "content": content})
+        self.left += [f"messages.{name}" for name in others]
         if not empty(message.get("name")):
             self.left.append("messages.name")
+        split = split_thinking(pieces.text)
+        text = split.answer or str(message.get("refusal") or "")
+        if calls and looks_like_calls(text):
+            text = self._only_once(text, calls, where)
         turn = ReadTurn(
-            Message("assistant", text if isinstance(text, str) else "", thinking, tuple(calls)),
-            trained=trained,
+            Message("assistant", text, thinking, tuple(calls)),
+            trained=all(bool(message[key]) != no for key, no in UNTRAINED.items() if message.get(key) is not None),
             known=bool(calls),
             closed=split.closed or bool(calls),
             as_call=calling and not calls,
         )
         ids = [str(one.get("id") or "") if isinstance(one, dict) else "" for one in raw]
-        self._say(turn, ids if len(ids) == len(calls) else [""] * len(calls))
+        before = self.turns[-1] if self.turns and self.turns[-1].message.role == "assistant" else None
+        joined = _joined(before, turn) if before is not None else None
+        if before is not None and joined is not None:
+            self.turns[-1] = joined
+            self._ids = [*self._ids, *ids] if _is_call(before) else ids
+        else:
+            self.turns.append(turn)
+            self._ids = ids
+        self._results = []
 
     def _only_once(self, text: str, calls: list[Call], where: str) -> str:
         """The text beside calls without the same calls once more. RecordRefused where it holds others."""
@@ -222,33 +225,6 @@ class Conversation:
         if again != calls:
             raise RecordRefused("answer.two_calls", f"{where} has calls, and other calls in its text")
         return ""
-
-    def _say(self, turn: ReadTurn, ids: list[str]) -> None:
-        """Add a turn of the assistant's; what belongs to the message before it becomes one with it."""
-        before = self.turns[-1] if self.turns and self.turns[-1].message.role == "assistant" else None
-        self._results = []
-        if before is None or before.trained != turn.trained or not (before.closed and turn.closed):
-            self.turns.append(turn)
-            self._ids = ids
-            return
-        old, new = before.message, turn.message
-        is_call, was_call = (t.as_call or bool(t.message.calls) for t in (turn, before))
-        if is_call and not (new.content and turn.known) and not (old.thinking and new.thinking):
-            thinking = old.thinking or new.thinking
-            if was_call:
-                self.turns[-1] = _both(before, turn, thinking)
-                self._ids += ids
-                return
-            merged = turn
-            if turn.as_call:
-                merged = _quietly_resolved(turn)
-            if merged.known and not before.attempts_calls():
-                message = replace(merged.message, content=old.content, thinking=thinking)
-                self.turns[-1] = merged._replace(message=message)
-                self._ids = ids
-                return
-        self.turns.append(turn)
-        self._ids = ids
 
     def _content(self, content: Any, where: str) -> _Pieces:
         """The text, calls and results in a message's content; raises RecordRefused for what is none of them."""
@@ -281,11 +257,24 @@ class Conversation:
         return _Pieces("\n".join(texts), calls, results)
 
 
-def _is_parts(content: list[Any]) -> bool:
-    return all(
-        isinstance(part, str) or (isinstance(part, dict) and "type" in part and "function" not in part)
-        for part in content
-    )
+def _is_call(turn: ReadTurn) -> bool:
+    return turn.as_call or bool(turn.message.calls)
+
+
+def _joined(before: ReadTurn, turn: ReadTurn) -> ReadTurn | None:
+    """Two turns of the assistant's in a row as one: calls and calls, or text and the calls after it. Else None."""
+    old, new = before.message, turn.message
+    apart = before.trained != turn.trained or not (before.closed and turn.closed) or (old.thinking and new.thinking)
+    if apart or not _is_call(turn) or (turn.known and new.content):
+        return None
+    first, second = _quietly_resolved(before), _quietly_resolved(turn)
+    thinking = old.thinking or new.thinking
+    if _is_call(before) and not first.known and not second.known:  # two that cannot be read are refused as one text
+        return before._replace(message=replace(old, content=f"{old.content}\n{new.content}", thinking=thinking))
+    if not second.known or not first.known or (first.message.calls and not _is_call(before)):
+        return None
+    text = "\n".join(turn.message.content for turn in (first, second) if turn.message.content)
+    return second._replace(message=Message("assistant", text, thinking, (*first.message.calls, *second.message.calls)))
 
 
 def _quietly_resolved(turn: ReadTurn) -> ReadTurn:
@@ -293,17 +282,6 @@ def _quietly_resolved(turn: ReadTurn) -> ReadTurn:
         return turn.resolved()
     except CallSyntaxError:
         return turn
-
-
-def _both(before: ReadTurn, turn: ReadTurn, thinking: str | None) -> ReadTurn:
-    """Two calling turns as one; where a call of theirs cannot be read, their texts, one a line."""
-    first, second = _quietly_resolved(before), _quietly_resolved(turn)
-    old, new = first.message, second.message
-    if first.known and second.known:
-        return first._replace(message=Message("assistant", old.content, thinking, (*old.calls, *new.calls)))
-    return before._replace(
-        message=replace(before.message, content=f"{before.message.content}\n{turn.message.content}", thinking=thinking)
-    )
 
 
 def spoken(turn: ReadTurn) -> str:
