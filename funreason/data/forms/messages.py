@@ -44,8 +44,8 @@ ROLES = {
 }
 """The roles of OpenAI, share-gpt, ms-swift, Llama, Gemma and Hermes; case does not matter."""
 TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
-_PARTS = TEXT_PARTS | {"image", "image_url", "input_image", "document", "search_result"}
-"""Parts of a tool's result; a list of anything else is the result itself."""
+_PARTS = TEXT_PARTS | THINKING_PARTS | {"tool_use", "image", "image_url", "input_image", "document", "search_result"}
+"""Parts of a content; a list of anything else is a tool's result, or a list of calls, itself."""
 UNTRAINED = {
     **dict.fromkeys(("weight", "loss", "loss_weight", "train", "training", "trainable", "train_on_turn"), False),
     **dict.fromkeys(("mask", "masked"), True),
@@ -180,7 +180,10 @@ class Conversation:
                 found = type(message[key]).__name__
                 raise RecordRefused("cot.bad", f"{where}.{key} must be text, found {found}")
         raw: list[Any] = []
-        if calling and isinstance(content, dict | list):  # calls as they are, not as text
+        typed = isinstance(content, list) and any(
+            isinstance(one, dict) and one.get("type") in _PARTS for one in content
+        )
+        if calling and isinstance(content, dict | list) and not typed:  # calls as they are, not as text
             raw, content = (content if isinstance(content, list) else [content]), None
         pieces = self._content(content, where)
         if pieces.results:
@@ -271,7 +274,7 @@ def _joined(before: ReadTurn, turn: ReadTurn) -> ReadTurn | None:
     thinking = old.thinking or new.thinking
     if _is_call(before) and not first.known and not second.known:  # two that cannot be read are refused as one text
         return before._replace(message=replace(old, content=f"{old.content}\n{new.content}", thinking=thinking))
-    if not second.known or not first.known or (first.message.calls and not _is_call(before)):
+    if not second.known or not (first.known or not old.content) or (first.message.calls and not _is_call(before)):
         return None
     text = "\n".join(turn.message.content for turn in (first, second) if turn.message.content)
     return second._replace(message=Message("assistant", text, thinking, (*first.message.calls, *second.message.calls)))
