@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from funreason.agents.judges.llm.prompt import case_of
 from funreason.calls.thinking import thinking_of
 from funreason.cli import main
 from funreason.data.converting import convert
@@ -223,6 +224,8 @@ def test_alpaca_keeps_system_text_and_history(lines):
         ({"train_on_turn": False}, False),
         ({"mask": True}, False),
         ({"masked": 1}, False),
+        ({"weight": "0"}, False),
+        ({"loss": "False"}, False),
         ({"weight": 1}, True),
         ({"loss": True}, True),
         ({"mask": False}, True),
@@ -576,3 +579,41 @@ def test_any_dialogue_written_in_a_form_is_read_back_equal(form, record, tmp_pat
 def test_the_table_of_forms_names_each_form_once_with_its_keys():
     assert set(FORMS) == {"sharegpt", "openai", "bfcl", "xlam", "trl", "alpaca"}
     assert all(form.keys and form.serves and form.carries for form in FORMS.values())
+
+
+def test_a_key_that_a_table_filled_with_null_hides_no_other(lines):
+    filled = {"conversations": None, "query": None, "prompt": None, "question": None, "function": None}
+    message = {"from": None, "value": None, "tool_calls": None, "function_call": None, "weight": None, "name": None}
+    record = chat(message | user("Oslo?"), message | calling(OSLO), **filled)
+    reading = read_tasks(lines(record), strict=True)
+    assert ([task.reference for task in reading.tasks], reading.left) == ([[OSLO]], {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"I look.\n<tool_call>{as_json(OSLO)}</tool_call>",
+        f"I look.\n\n```json\n{as_json(OSLO)}\n```",
+        f"<think>Oslo it is.</think>I look. <tool_call>{as_json(OSLO)}</tool_call>",
+    ],
+)
+def test_the_words_before_an_earlier_call_are_kept_beside_it(lines, text):
+    task = read_tasks(lines(talk(("human", "Oslo?"), ("gpt", text), ("observation", "12:00"), ("gpt", "Noon.")))).tasks[
+        -1
+    ]
+    assert (task.messages[1].content, task.messages[1].calls) == ("I look.", (OSLO,))
+    assert task.messages[2].name == "clock"
+
+
+def test_a_dialogue_is_shown_to_a_language_model_that_judges_it(lines):
+    sample = read_samples(lines(TWO_TIMES)).samples[1]
+    [query] = [text for name, text in case_of("query_tool", sample).inputs if name == "query"]
+    assert query == sample.task.transcript
+    assert query.splitlines() == [
+        "system: You know all clocks.",
+        "user: What time is it in Oslo?",
+        "assistant: clock(town='Oslo')",
+        'tool clock: {"time": "12:00"}',
+        "assistant: It is noon in Oslo.",
+        "user: And in Lima?",
+    ]

@@ -174,14 +174,14 @@ class RecordRead(NamedTuple):
         except CallSyntaxError as error:
             reason = f"the answer is a call that cannot be read: {error.message}"
             raise RecordRefused(error.reason, reason) from error
-        message = turn.message
+        message, apart = turn.message, self.turns[place].known
         if not turn.known:  # an empty answer, or one that its thinking never came to
             return replace(task, reference_thinking=message.thinking)
         return replace(
             task,
             reference=list(message.calls),
             reference_text=message.content or None,
-            reference_thinking=message.thinking or (message.content if message.calls else None) or None,
+            reference_thinking=message.thinking or (message.content if apart and message.calls else None) or None,
         )
 
     def sample(self, place: int) -> Sample:

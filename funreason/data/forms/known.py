@@ -75,11 +75,13 @@ def known_forms() -> str:
 
 def form_of(record: Record, name: str = "auto") -> Form:
     """The form of a record, by its keys, or the named one if it has that. RecordRefused names the known forms."""
-    for form in _TABLE:
-        if name in ("auto", form.name) and form.matches(record):
-            return form
-    keys = ", ".join(sorted(record)[:8]) or "none"
+    said = {key: value for key, value in record.items() if value is not None}  # a table fills absent keys with null
+    for keys in (said, record):
+        for form in _TABLE:
+            if name in ("auto", form.name) and form.matches(keys):
+                return form
+    found = ", ".join(sorted(record)[:8]) or "none"
     wanted = "any known form" if name == "auto" else name
     raise RecordRefused(
-        "record.unknown_format", f"the keys ({keys}) are not those of {wanted}; known forms are {known_forms()}"
+        "record.unknown_format", f"the keys ({found}) are not those of {wanted}; known forms are {known_forms()}"
     )

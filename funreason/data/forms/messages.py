@@ -203,7 +203,7 @@ class Conversation:
             text = self._only_once(text, calls, where)
         turn = ReadTurn(
             Message("assistant", text, thinking, tuple(calls)),
-            trained=all(bool(message[key]) != no for key, no in UNTRAINED.items() if message.get(key) is not None),
+            trained=all(_truth(message[key]) != no for key, no in UNTRAINED.items() if message.get(key) is not None),
             known=bool(calls),
             closed=split.closed or bool(calls),
             as_call=calling and not calls,
@@ -258,6 +258,10 @@ class Conversation:
                     "content.unknown", f"{where}: {what} is not read; only text, thinking and tools are"
                 )
         return _Pieces("\n".join(texts), calls, results)
+
+
+def _truth(mark: Any) -> bool:
+    return mark.strip().lower() not in ("", "0", "0.0", "false", "no") if isinstance(mark, str) else bool(mark)
 
 
 def _is_call(turn: ReadTurn) -> bool:

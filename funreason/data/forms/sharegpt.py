@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.thinking import join_thinking
-from funreason.data.forms.form import Record, marks_of, record_read
+from funreason.data.forms.form import Record, empty, marks_of, record_read
 from funreason.data.forms.messages import Conversation, name_of_result, spoken
 from funreason.data.records import ReadTurn, RecordRead, RecordRefused
 
@@ -27,7 +27,8 @@ def matches(record: Record) -> bool:
 
 def read(record: Record, line: int) -> RecordRead:
     """The record as it is; raises RecordRefused."""
-    key = "conversations" if "conversations" in record else "conversation"
+    other = "conversation" in record and empty(record.get("conversations"))
+    key = "conversation" if other else "conversations"
     talk = Conversation()
     talk.read(record[key], key)
     talk.system(record.get("system"))
