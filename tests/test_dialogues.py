@@ -517,7 +517,7 @@ def test_what_a_call_says_beside_its_text_is_kept_whole_by_convert(lines, tmp_pa
     for form in ("sharegpt", "openai", "xlam", "trl"):
         assert convert([first, second], form, tmp_path / form) == (2, [])
         back = read_whole(tmp_path / form).records
-        assert [[t.resolved().message for t in record.turns] for record in back] == [
+        assert [[t.resolved([CLOCK]).message for t in record.turns] for record in back] == [
             [t.message for t in record.turns] for record in (first, second)
         ]
         assert [t.trained for t in back[1].turns] == [t.trained for t in second.turns]
@@ -569,7 +569,7 @@ def test_any_dialogue_written_in_a_form_is_read_back_equal(form, record, tmp_pat
         return
     assert (written, rejected) == (1, [])
     [again] = read_whole(path).records
-    assert [t.resolved().message for t in again.turns] == [t.message for t in record.turns]
+    assert [t.resolved([CLOCK]).message for t in again.turns] == [t.message for t in record.turns]
     assert [t.trained for t in again.turns if t.message.role == "assistant"] == [
         t.trained for t in record.turns if t.message.role == "assistant"
     ]
@@ -590,18 +590,20 @@ def test_a_key_that_a_table_filled_with_null_hides_no_other(lines):
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "beside"),
     [
-        f"I look.\n<tool_call>{as_json(OSLO)}</tool_call>",
-        f"I look.\n\n```json\n{as_json(OSLO)}\n```",
-        f"<think>Oslo it is.</think>I look. <tool_call>{as_json(OSLO)}</tool_call>",
+        (f"I look.\n<tool_call>{as_json(OSLO)}</tool_call>", "I look."),
+        (f"I look.\n\n```json\n{as_json(OSLO)}\n```", "I look."),
+        (f"<think>Oslo it is.</think>I look. <tool_call>{as_json(OSLO)}</tool_call> Wait.", "I look.\nWait."),
+        (f"<tool_call>{as_json(OSLO)}</tool_call>", ""),
+        ("[clock(town='Oslo')]", ""),
     ],
 )
-def test_the_words_before_an_earlier_call_are_kept_beside_it(lines, text):
+def test_the_words_around_an_earlier_call_are_kept_beside_it(lines, text, beside):
     task = read_tasks(lines(talk(("human", "Oslo?"), ("gpt", text), ("observation", "12:00"), ("gpt", "Noon.")))).tasks[
         -1
     ]
-    assert (task.messages[1].content, task.messages[1].calls) == ("I look.", (OSLO,))
+    assert (task.messages[1].content, task.messages[1].calls) == (beside, (OSLO,))
     assert task.messages[2].name == "clock"
 
 

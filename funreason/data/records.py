@@ -24,6 +24,11 @@ from funreason.types import Call, Message, Sample, Task
 _BAD_ID = re.compile(r"[\x00-\x1f\x7f]")
 _CALL_MARKS = ("<", "[", "{", "```")
 """What calls begin with where prose may come before them."""
+_CALL_ENDS = re.compile(r"</[^<>]{1,40}>|<\|[^<>|]{1,40}\|>|\[/\w{1,40}\]|```")
+"""What calls end with where prose may follow them."""
+_BETWEEN_TAGS = re.compile(r"</[^<>]{1,40}>([^<>]+)(?=<)")
+
+Tools = Sequence[dict[str, Any]]
 
 
 class DataError(ValueError):
@@ -66,21 +71,21 @@ class ReadTurn(NamedTuple):
     as_call: bool = False
     """Whether the source says that the content is a call."""
 
-    def resolved(self) -> ReadTurn:
+    def resolved(self, tools: Tools) -> ReadTurn:
         """This turn with the calls in its text read out of it. CallSyntaxError for a call that cannot be read."""
         message = self.message
         if message.role != "assistant" or self.known or not self.closed or not message.content:
             return self
         try:
-            calls = parse_any(message.content)
+            calls = read_calls(message.content, tools)
         except CallSyntaxError:
             if self.as_call or looks_like_calls(message.content):
                 raise
             return self._replace(known=True)
-        beside = beside_calls(message.content, calls) if calls else ""
+        beside = beside_calls(message.content, calls, tools) if calls else ""
         return self._replace(message=replace(message, content=beside, calls=tuple(calls)), known=True, as_call=False)
 
-    def attempts_calls(self) -> bool:
+    def attempts_calls(self, tools: Tools) -> bool:
         """Whether the message calls something, or tries to."""
         message = self.message
         if self.known:
@@ -88,21 +93,30 @@ class ReadTurn(NamedTuple):
         if message.role != "assistant" or not message.content:
             return False
         try:
-            return bool(self.resolved().message.calls)
+            return bool(self.resolved(tools).message.calls)
         except CallSyntaxError:
             return True
 
 
-def beside_calls(text: str, calls: Sequence[Call]) -> str:
-    """The prose before the calls that were read from `text`; "" where there is none, or where it cannot be told."""
-    starts = [place for mark in _CALL_MARKS if (place := text.find(mark)) > 0]
-    head = text[: min(starts)].strip() if starts else ""
-    if not any(char.isalpha() for char in head):
+def read_calls(text: str, tools: Tools) -> list[Call]:
+    """The calls in a text, in any spelling; raises CallSyntaxError. Some spellings need the `tools` for their types."""
+    return parse_any(text)
+
+
+def beside_calls(text: str, calls: Sequence[Call], tools: Tools) -> str:
+    """The prose around the calls that were read from `text`, a line for each piece of it; "" where there is none."""
+    start = min((place for mark in _CALL_MARKS if (place := text.find(mark)) > 0), default=0)
+    ends = [found.end() for found in _CALL_ENDS.finditer(text)]
+    end = ends[-1] if ends else len(text)
+    within = [found[1] for found in _BETWEEN_TAGS.finditer(text, start, end)]
+    pieces = [text[:start], *within, text[end:]]
+    if not any(char.isalpha() for piece in pieces for char in piece):
         return ""
     try:
-        return head if parse_any(text[min(starts) :]) == list(calls) else ""
+        same = read_calls(text[start:end], tools) == list(calls)
     except CallSyntaxError:
         return ""
+    return "\n".join(piece.strip() for piece in pieces if any(map(str.isalpha, piece))) if same else ""
 
 
 class RecordRead(NamedTuple):
@@ -130,7 +144,7 @@ class RecordRead(NamedTuple):
         for place, turn in enumerate(self.turns[: last + 1]):
             role = turn.message.role
             asked = asked or (role == "user" and bool(turn.message.content))
-            if role == "assistant" and asked and (place == last or turn.attempts_calls()):
+            if role == "assistant" and asked and (place == last or turn.attempts_calls(self.tools)):
                 places.append(place)
         return places
 
@@ -160,7 +174,7 @@ class RecordRead(NamedTuple):
         for turn in self.turns[:place]:
             if turn.message.role == "assistant" and not turn.known:
                 with suppress(CallSyntaxError):
-                    turn = turn.resolved()
+                    turn = turn.resolved(self.tools)
             messages.append(turn.message)
         return tuple(messages)
 
@@ -170,7 +184,7 @@ class RecordRead(NamedTuple):
         if place is None:
             return task
         try:
-            turn = self.turns[place].resolved()
+            turn = self.turns[place].resolved(self.tools)
         except CallSyntaxError as error:
             reason = f"the answer is a call that cannot be read: {error.message}"
             raise RecordRefused(error.reason, reason) from error

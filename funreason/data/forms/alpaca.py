@@ -7,7 +7,7 @@ instruction and, on the next line, the input; `history` has pairs of a question 
 
 from __future__ import annotations
 
-from funreason.data.forms.form import Record, empty, record_read
+from funreason.data.forms.form import Record, empty, offered_tools, record_read
 from funreason.data.forms.messages import Conversation
 from funreason.data.forms.xlam import read_history
 from funreason.data.records import RecordRead, RecordRefused, optional_text
@@ -22,7 +22,7 @@ def matches(record: Record) -> bool:
 
 def read(record: Record, line: int) -> RecordRead:
     """The record as it is; raises RecordRefused."""
-    talk = Conversation()
+    talk = Conversation(offered_tools(record))
     if not empty(record.get("history")):
         read_history(talk, record["history"])
     asked = [text for key in ("instruction", "input") if (text := optional_text(record, key))]
@@ -35,4 +35,4 @@ def read(record: Record, line: int) -> RecordRead:
         raise RecordRefused("output.bad", f"output must be text, found {type(output).__name__}")
     if output is not None:
         talk.say("assistant", output)
-    return record_read(record, line, talk.turns, KEYS, talk.left)
+    return record_read(record, line, talk.turns, talk.tools, KEYS, talk.left)

@@ -15,7 +15,7 @@ from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.data.files import raw_records
 from funreason.data.forms.form import Record, record_read
 from funreason.data.forms.messages import Conversation
-from funreason.data.records import DataError, ReadTurn, RecordRead, RecordRefused, record_id
+from funreason.data.records import DataError, ReadTurn, RecordRead, RecordRefused, record_id, tools_field
 from funreason.types import Call, Message
 
 KEYS = ("question", "function")
@@ -41,7 +41,7 @@ def read(record: Record, line: int, answers: PossibleAnswers | None = None, plac
     """
     name = record_id(record, line)
     category = name.rpartition("_")[0]
-    talk, question = Conversation(), record["question"]
+    talk, question = Conversation(tools_field(record.get("function"))), record["question"]
     several = isinstance(question, list) and len(question) > 1 and all(isinstance(turn, list) for turn in question)
     if several or "function" not in record:
         raise RecordRefused("question.several_turns", "questions of several turns are not read, only single ones")
@@ -66,8 +66,8 @@ def read(record: Record, line: int, answers: PossibleAnswers | None = None, plac
     turns = talk.turns
     if reference is not None:
         turns = [*turns, ReadTurn(Message("assistant", "", calls=tuple(reference)), known=True)]
-    plain = {**record, "tools": record["function"], "functions": None, "category": category, "source": "bfcl"}
-    return record_read(plain, line, turns, KEYS, talk.left)
+    marked = {**record, "category": category, "source": "bfcl"}
+    return record_read(marked, line, turns, talk.tools, KEYS, talk.left)
 
 
 def possible_answers(path: Path) -> PossibleAnswers | None:

@@ -30,14 +30,18 @@ class Form(NamedTuple):
     """A record in this form; raises RecordRefused for one that does not fit. None where it is only read."""
 
 
+def offered_tools(record: Record) -> list[dict[str, Any]]:
+    """The tools of a record, or the older `functions` where it has none; raises RecordRefused."""
+    tools = record.get("tools")
+    return tools_field(record.get("functions") if empty(tools) else tools)
+
+
 def record_read(
-    record: Record, line: int, turns: list[ReadTurn], own: Collection[str], left: list[str] | None = None
+    record: Record, line: int, turns: list[ReadTurn], tools: list[dict[str, Any]], own: Collection[str], left: list[str]
 ) -> RecordRead:
-    """A record of these turns. Keys that are neither common nor the form's `own` are counted as left."""
-    left = left or []
+    """A record of these turns. Keys that are neither common nor the form's `own` are counted in `left`."""
     left += [str(key) for key, value in record.items() if key not in COMMON and key not in own and not empty(value)]
-    tools, functions = record.get("tools"), record.get("functions")
-    if not empty(tools) and not empty(functions) and tools != functions:
+    if not empty(record.get("functions")) and record.get("tools") not in (None, "", [], {}, record["functions"]):
         left.append("functions")
     marks = dict.fromkeys(MARKS, "")
     for key in MARKS:
@@ -50,14 +54,18 @@ def record_read(
     if not isinstance(flags, list):
         left += [] if empty(flags) else ["flags"]
         flags = []
-    offered = tools_field(functions if empty(tools) else tools)
-    if not offered and any("<tools>" in t.message.content or '"parameters"' in t.message.content for t in turns):
+    if not tools and any("<tools>" in t.message.content or '"parameters"' in t.message.content for t in turns):
         left.append("tools.in_text")
     if not any(turn.message.role == "user" and turn.message.content for turn in turns):
         raise RecordRefused("query.empty", "no user says anything, so there is no question to answer")
-    category, source = marks.values()
     return RecordRead(
-        record_id(record, line), tuple(turns), offered, category, source, tuple(map(str, flags)), tuple(left)
+        record_id(record, line),
+        tuple(turns),
+        tools,
+        marks["category"],
+        marks["source"],
+        tuple(map(str, flags)),
+        tuple(left),
     )
 
 

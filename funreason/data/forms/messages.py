@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from funreason.calls.lenient import looks_like_calls, parse_any
+from funreason.calls.lenient import looks_like_calls
 from funreason.calls.parse import CallSyntaxError
 from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.calls.thinking import (
@@ -29,7 +29,7 @@ from funreason.calls.thinking import (
     thinking_of,
 )
 from funreason.data.forms.form import Record, empty, known_only
-from funreason.data.records import ReadTurn, RecordRefused, calls_field
+from funreason.data.records import ReadTurn, RecordRefused, Tools, calls_field, read_calls
 from funreason.types import Call, Message
 
 CALLING = "call"
@@ -64,9 +64,13 @@ class _Pieces(NamedTuple):
 
 
 class Conversation:
-    """Turns put together message by message; `left` has the codes of what was not carried."""
+    """Turns put together message by message, of a record that offers `tools`.
 
-    def __init__(self) -> None:
+    `left` has the codes of what was not carried.
+    """
+
+    def __init__(self, tools: Tools) -> None:
+        self.tools = list(tools)
         self.turns: list[ReadTurn] = []
         self.left: list[str] = []
         self._ids: list[str] = []
@@ -151,7 +155,7 @@ class Conversation:
     def _pair(self) -> None:
         """Put the newest results into the order of their calls, by ids or else by names, and name the unnamed ones."""
         made_by, count = self._results, len(self._results)
-        caller = _quietly_resolved(self.turns[-count - 1]).message if len(self.turns) > count else None
+        caller = _quietly_resolved(self.turns[-count - 1], self.tools).message if len(self.turns) > count else None
         if caller is None or not caller.calls:
             return
         if made_by[-1] and any(self._ids) and made_by[-1] not in self._ids:
@@ -210,7 +214,7 @@ class Conversation:
         )
         ids = [str(one.get("id") or "") if isinstance(one, dict) else "" for one in raw]
         before = self.turns[-1] if self.turns and self.turns[-1].message.role == "assistant" else None
-        joined = _joined(before, turn) if before is not None else None
+        joined = _joined(before, turn, self.tools) if before is not None else None
         if before is not None and joined is not None:
             self.turns[-1] = joined
             self._ids = [*self._ids, *ids] if _is_call(before) else ids
@@ -222,7 +226,7 @@ class Conversation:
     def _only_once(self, text: str, calls: list[Call], where: str) -> str:
         """The text beside calls without the same calls once more. RecordRefused where it holds others."""
         try:
-            again = parse_any(text)
+            again = read_calls(text, self.tools)
         except CallSyntaxError as error:
             raise RecordRefused(error.reason, f"{where}: a call in the text beside calls: {error.message}") from error
         if again != calls:
@@ -268,13 +272,13 @@ def _is_call(turn: ReadTurn) -> bool:
     return turn.as_call or bool(turn.message.calls)
 
 
-def _joined(before: ReadTurn, turn: ReadTurn) -> ReadTurn | None:
+def _joined(before: ReadTurn, turn: ReadTurn, tools: Tools) -> ReadTurn | None:
     """Two turns of the assistant's in a row as one: calls and calls, or text and the calls after it. Else None."""
     old, new = before.message, turn.message
     apart = before.trained != turn.trained or not (before.closed and turn.closed) or (old.thinking and new.thinking)
     if apart or not _is_call(turn) or (turn.known and new.content):
         return None
-    first, second = _quietly_resolved(before), _quietly_resolved(turn)
+    first, second = _quietly_resolved(before, tools), _quietly_resolved(turn, tools)
     thinking = old.thinking or new.thinking
     if _is_call(before) and not first.known and not second.known:  # two that cannot be read are refused as one text
         return before._replace(message=replace(old, content=f"{old.content}\n{new.content}", thinking=thinking))
@@ -284,9 +288,9 @@ def _joined(before: ReadTurn, turn: ReadTurn) -> ReadTurn | None:
     return second._replace(message=Message("assistant", text, thinking, (*first.message.calls, *second.message.calls)))
 
 
-def _quietly_resolved(turn: ReadTurn) -> ReadTurn:
+def _quietly_resolved(turn: ReadTurn, tools: Tools) -> ReadTurn:
     try:
-        return turn.resolved()
+        return turn.resolved(tools)
     except CallSyntaxError:
         return turn
 

@@ -8,7 +8,7 @@ Source: https://platform.openai.com/docs/api-reference/chat. `tool_calls` and th
 
 from __future__ import annotations
 
-from funreason.data.forms.form import Record, marks_of, record_read
+from funreason.data.forms.form import Record, marks_of, offered_tools, record_read
 from funreason.data.forms.messages import Conversation, written_messages
 from funreason.data.records import RecordRead
 
@@ -20,10 +20,10 @@ def matches(record: Record) -> bool:
 
 def read(record: Record, line: int) -> RecordRead:
     """The record as it is; raises RecordRefused."""
-    talk = Conversation()
+    talk = Conversation(offered_tools(record))
     talk.read(record["messages"], "messages")
     talk.system(record.get("system"))
-    return record_read(record, line, talk.turns, ("messages", "system"), talk.left)
+    return record_read(record, line, talk.turns, talk.tools, ("messages", "system"), talk.left)
 
 
 def write(read: RecordRead) -> Record:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.thinking import join_thinking
-from funreason.data.forms.form import Record, empty, marks_of, record_read
+from funreason.data.forms.form import Record, empty, marks_of, offered_tools, record_read
 from funreason.data.forms.messages import Conversation, name_of_result, spoken
 from funreason.data.records import ReadTurn, RecordRead, RecordRefused
 
@@ -29,10 +29,10 @@ def read(record: Record, line: int) -> RecordRead:
     """The record as it is; raises RecordRefused."""
     other = "conversation" in record and empty(record.get("conversations"))
     key = "conversation" if other else "conversations"
-    talk = Conversation()
+    talk = Conversation(offered_tools(record))
     talk.read(record[key], key)
     talk.system(record.get("system"))
-    return record_read(record, line, talk.turns, (key, "system"), talk.left)
+    return record_read(record, line, talk.turns, talk.tools, (key, "system"), talk.left)
 
 
 def write(read: RecordRead) -> Record:

@@ -8,7 +8,7 @@ is unknown.
 
 from __future__ import annotations
 
-from funreason.data.forms.form import Record, empty, marks_of, record_read
+from funreason.data.forms.form import Record, empty, marks_of, offered_tools, record_read
 from funreason.data.forms.messages import Conversation, written_messages
 from funreason.data.records import RecordRead, RecordRefused
 
@@ -22,7 +22,7 @@ def matches(record: Record) -> bool:
 
 def read(record: Record, line: int) -> RecordRead:
     """The record as it is; raises RecordRefused."""
-    talk = Conversation()
+    talk = Conversation(offered_tools(record))
     prompt = record.get("prompt")
     if isinstance(prompt, str) and prompt.strip():
         talk.say("user", prompt)
@@ -44,7 +44,7 @@ def read(record: Record, line: int) -> RecordRead:
     label = record.get("label")
     if label in (False, 0) and label is not None and talk.turns:
         talk.turns[-1] = talk.turns[-1]._replace(trained=False)
-    return record_read(record, line, talk.turns, KEYS, talk.left)
+    return record_read(record, line, talk.turns, talk.tools, KEYS, talk.left)
 
 
 def write(read: RecordRead) -> Record:

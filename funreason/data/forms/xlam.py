@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from funreason.data.forms.form import Record, empty, known_only, marks_of, record_read
+from funreason.data.forms.form import Record, empty, known_only, marks_of, offered_tools, record_read
 from funreason.data.forms.messages import Conversation, written_messages
 from funreason.data.records import ReadTurn, RecordRead, RecordRefused, calls_field, optional_text, query_text
 from funreason.types import Message
@@ -31,7 +31,7 @@ def read(record: Record, line: int) -> RecordRead:
     query, answers = query_text(record["query"]), record.get("answers")
     reference = None if answers is None else calls_field(answers, "answers")
     text, thinking = optional_text(record, "response"), optional_text(record, "cot")
-    talk = Conversation()
+    talk = Conversation(offered_tools(record))
     if not empty(record.get("history")):
         read_history(talk, record["history"])
     asked = [turn.message.content for turn in talk.turns if turn.message.role == "user"]
@@ -41,7 +41,7 @@ def read(record: Record, line: int) -> RecordRead:
         turns = [*turns, ReadTurn(Message("assistant", text or "", thinking, tuple(reference)), known=True)]
     else:
         talk.left += [key for key in ("response", "cot") if not empty(record.get(key))]
-    return record_read(record, line, turns, KEYS, talk.left)
+    return record_read(record, line, turns, talk.tools, KEYS, talk.left)
 
 
 def read_history(talk: Conversation, found: Any) -> None:
