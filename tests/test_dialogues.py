@@ -1,7 +1,9 @@
 """Dialogues and forms of records: every turn is carried, judged where it calls, and what is left is counted."""
 
 import json
+from contextlib import suppress
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from funreason.calls.thinking import thinking_of
 from funreason.cli import main
 from funreason.data.converting import convert
 from funreason.data.forms.known import FORMS
-from funreason.data.reading import DataError, read_samples, read_tasks, read_whole
+from funreason.data.reading import DataError, read_entries, read_samples, read_tasks, read_whole
 from funreason.data.records import ReadTurn, RecordRead
 from funreason.data.writers import as_sharegpt, as_xlam, write_records
 from funreason.types import Call, Message
@@ -619,3 +621,121 @@ def test_a_dialogue_is_shown_to_a_language_model_that_judges_it(lines):
         "assistant: It is noon in Oslo.",
         "user: And in Lima?",
     ]
+
+
+part = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(
+            ["text", "text", "thinking", "tool_use", "tool_result", "redacted_thinking", "image_url"]
+        )
+    },
+    optional={
+        "text": st.sampled_from(["Oslo?", "", None]),
+        "thinking": st.sampled_from(["Hm.", None]),
+        "name": st.just("clock"),
+        "id": st.sampled_from(["c1", 1]),
+        "input": st.sampled_from([{"town": "Oslo"}, None, "{}"]),
+        "tool_use_id": st.sampled_from(["c1", "b", 2]),
+        "content": st.sampled_from(["12:00", None, [], [{"type": "text", "text": "12:00"}], {"t": 12}]),
+    },
+)
+texts = [
+    "Oslo?",
+    "[clock(town='Oslo')]",
+    as_json(LIMA),
+    "[clock(",
+    "<think>Hm.",
+    "<think>Hm.</think>No.",
+    "",
+    "[]",
+    None,
+]
+content = st.sampled_from([*texts, *texts, 3, {}, [{"name": "clock"}]]) | st.lists(part, max_size=2)
+called = [[asked(OSLO)], [asked(OSLO, 7), asked(LIMA)], [], None, json.dumps([asked(LIMA)]), [3], 3]
+more = {
+    "tool_calls": st.sampled_from(called),
+    "function_call": st.sampled_from([None, {"name": "clock", "arguments": "{}"}, "clock", 3]),
+    "reasoning": st.sampled_from(["Hm.", None]),
+    "thinking": st.sampled_from(["No.", None, 3]),
+    "tool_call_id": st.sampled_from(["c1", 7, None]),
+    "name": st.sampled_from(["clock", None, 3]),
+    "weight": st.sampled_from([0, 1, "0", None, []]),
+    "refusal": st.sampled_from(["No.", None]),
+}
+roles = st.sampled_from(["user", "assistant", "assistant", "tool", "system", "tool_call", "Model", "observation"])
+role_first = st.fixed_dictionaries({"role": roles, "content": content}, optional=more)
+speakers = st.sampled_from(["human", "gpt", "gpt", "function_call", "function_call", "observation", "elf"])
+from_first = st.fixed_dictionaries({"from": speakers, "value": content}, optional=more)
+begun = st.lists(role_first | from_first, max_size=4).map(lambda rest: [user("Oslo?"), *rest])
+messages = begun | st.sampled_from([None, "", "Oslo?", "[]", {}, [], [3]])
+record = st.fixed_dictionaries(
+    {"tools": st.sampled_from([[CLOCK], [CLOCK], None, "", [3]])},
+    optional={"label": st.sampled_from([True, False, None, "no"]), "id": st.sampled_from(["a", 1, None, "a.t1"])}
+    | dict.fromkeys(["system", "output", "answers"], content),
+).flatmap(
+    lambda rest: st.one_of(
+        *(st.fixed_dictionaries({key: begun}) for key in ("messages", "conversations", "prompt", "chosen")),
+        *(
+            st.fixed_dictionaries({key: messages, "query": content, "prompt": content})
+            for key in ("history", "completion")
+        ),
+    ).map(lambda first: first | rest)
+)
+
+
+@given(st.lists(record, min_size=1, max_size=3))
+@settings(max_examples=150, deadline=None)
+def test_no_record_with_messages_makes_a_reader_raise(tmp_path_factory, records):
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    entries = list(read_entries(path))
+    assert [entry.line for entry in entries] == list(range(1, len(records) + 1))
+    for read in (read_tasks, read_samples, read_whole):
+        with suppress(DataError):
+            read(path)
+    for form in ("sharegpt", "openai", "xlam", "trl"):
+        convert([entry.read for entry in entries if entry.read is not None], form, path.with_suffix(".out"))
+
+
+@st.composite
+def marked_messages(draw):
+    """Messages each of whose texts, values and keys holds a word of its own, and these words."""
+    found, words = [], []
+
+    def word():
+        words.append(f"word{len(words)}x")
+        return words[-1]
+
+    for _ in range(draw(st.integers(1, 6))):
+        role = draw(st.sampled_from(["system", "user", "assistant", "tool", "observation", "developer"]))
+        one = {"role": role, "content": word()}
+        if role == "assistant":
+            for key in draw(st.sets(st.sampled_from(["reasoning", "thinking", "tool_calls", "tags", "extra"]))):
+                if key == "tool_calls":
+                    one[key] = [asked(Call("clock", {"town": word()})) for _ in range(draw(st.integers(1, 2)))]
+                elif key == "tags":
+                    one["content"] = f"<think>{word()}</think>{one['content']}"
+                else:
+                    one[key] = word()
+        found.append(one)
+    return [user("Oslo?"), *found], words
+
+
+@given(marked_messages(), st.sampled_from(["messages", "conversations", "prompt", "chosen"]))
+@settings(max_examples=150, deadline=None)
+def test_nothing_that_a_message_holds_is_lost_without_being_counted(tmp_path_factory, marked, key):
+    found, words = marked
+    path = tmp_path_factory.getbasetemp() / "marked.jsonl"
+    path.write_text(json.dumps({"id": "a", key: found, "rejected": None, "tools": [CLOCK]}))
+    [read] = read_whole(path).records
+    carried = msgspec.json.encode([turn.message for turn in read.turns]).decode()
+    lost = [name for name in words if name not in carried]
+    assert len(lost) == len([code for code in read.left if code.startswith("messages.")])
+    assert sum(message["role"] == "assistant" for message in found) >= sum(
+        t.message.role == "assistant" for t in read.turns
+    )
+    for form in ("sharegpt", "openai", "trl"):
+        written, rejected = convert([read], form, path.with_suffix(".out"))
+        assert written or rejected[0].reason == "convert.no_place"
+        if written:
+            assert all(name in path.with_suffix(".out").read_text() for name in words if name not in lost)

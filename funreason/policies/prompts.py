@@ -122,9 +122,9 @@ def _shows_calls(tokenizer: PreTrainedTokenizerBase) -> bool:
     from jinja2 import TemplateError
 
     call = {"id": "call00000", "type": "function", "function": {"name": _PROBE, "arguments": {}}}
-    asked = {"role": "assistant", "content": "", "tool_calls": [call]}
+    asked: Any = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
     try:
-        shown = tokenizer.apply_chat_template([{"role": "user", "content": "?"}, asked], tokenize=False)
+        shown = tokenizer.apply_chat_template(asked, tokenize=False)
     except (TypeError, ValueError, TemplateError):
         return False
     return _PROBE in str(shown)

@@ -194,8 +194,8 @@ class Conversation:
             raise RecordRefused("content.unknown", f"{where}: an assistant's message cannot hold a tool's result")
         raw = [*raw, *pieces.calls]
         for key in ("tool_calls", "function_call"):
-            if not empty(found := message.get(key)):
-                raw += found if isinstance(found, list) else [found]
+            if not empty(given := message.get(key)):
+                raw += given if isinstance(given, list) else [given]
         calls = [call for one in raw for call in calls_field(one, "tool_calls")]
         thinking, others = thinking_of({**message, "content": content})
         self.left += [f"messages.{name}" for name in others]

@@ -4,8 +4,9 @@ Source: https://huggingface.co/datasets/Salesforce/xlam-function-calling-60k. Be
 `response` (text, when no call is right, or beside the calls), `category`, `source` and `flags` are kept where a record
 has them. A record without `answers` is a task whose right answer is unknown.
 
-`history` is the conversation before the answer where it is more than the query: messages as OpenAI writes them, or
-pairs of a question and its answer. Where it does not end with the query, the query follows it.
+`system` is a text before it all. `history` is the conversation before the answer where it is more than the query:
+messages as OpenAI writes them, or pairs of a question and its answer. Where it does not end with the query, the query
+follows it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from funreason.data.forms.messages import Conversation, written_messages
 from funreason.data.records import ReadTurn, RecordRead, RecordRefused, calls_field, optional_text, query_text
 from funreason.types import Message
 
-KEYS = ("query", "answers", "cot", "response", "history")
+KEYS = ("query", "answers", "cot", "response", "history", "system")
 
 
 def matches(record: Record) -> bool:
@@ -34,6 +35,7 @@ def read(record: Record, line: int) -> RecordRead:
     talk = Conversation(offered_tools(record))
     if not empty(record.get("history")):
         read_history(talk, record["history"])
+    talk.system(record.get("system"))
     asked = [turn.message.content for turn in talk.turns if turn.message.role == "user"]
     ends_with_it = bool(asked) and asked[-1] == query and talk.turns[-1].message.role in ("user", "tool")
     turns = talk.turns if ends_with_it else [*talk.turns, ReadTurn(Message("user", query))]
