@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from funreason.calls.lenient import looks_like_calls, parse_any
-from funreason.calls.parse import CallSyntaxError, parse_calls
+from funreason.calls.lenient import looks_like_calls
+from funreason.calls.parse import CallSyntaxError
 from funreason.calls.thinking import join_thinking
 from funreason.data.forms.sharegpt import written_turns
 from funreason.data.forms.xlam import question
-from funreason.data.records import ReadTurn
+from funreason.data.records import ReadTurn, read_calls
 from funreason.record.log import unwritable, whole_characters
 from funreason.types import Sample
 
@@ -57,7 +57,7 @@ def as_xlam(sample: Sample) -> dict[str, Any]:
     record: dict[str, Any] = {"id": sample.id, **asked}
     record["tools"] = _encode(sample.task.tools)
     try:
-        calls = parse_any(sample.answer) if looks_like_calls(sample.answer) else parse_calls(sample.answer)
+        calls = read_calls(sample.answer, sample.task.tools)
         record["answers"] = _encode([{"name": call.name, "arguments": call.arguments} for call in calls])
     except CallSyntaxError:
         record["response"] = sample.answer
