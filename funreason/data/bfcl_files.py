@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from funreason.calls.names import callable_task
 from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.data.files import raw_records
 from funreason.data.formats import dialogue
@@ -33,7 +34,8 @@ def read(record: dict[str, Any], line: int, answers: dict[str, Any] | None = Non
         reference = _reference(answers[name])
     query = query_text(_first_turn(record["question"]))
     tools = tools_field(record["function"])
-    return RecordRead(Task.of(name, query, tools, reference, category=category, source="bfcl"))
+    task = Task.of(name, query, tools.tools, reference, names=tools.names, category=category, source="bfcl")
+    return RecordRead(callable_task(task))
 
 
 def possible_answers(path: Path) -> dict[str, Any]:

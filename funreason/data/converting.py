@@ -17,7 +17,7 @@ from funreason.data.records import RecordRefused, Refusal
 from funreason.data.writers import write_records
 from funreason.types import Task
 
-PARTS = ("id", "query", "tools", "reference", "reference_text", "reference_thinking", "category", "source")
+PARTS = ("id", "query", "tools", "names", "reference", "reference_text", "reference_thinking", "category", "source")
 """What a record has to keep on its way."""
 
 

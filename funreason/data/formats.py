@@ -20,6 +20,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from funreason.calls.names import callable_task, original_answer, original_tools, to_original
 from funreason.calls.render import render_calls
 from funreason.calls.thinking import SplitCompletion, join_thinking, split_thinking
 from funreason.data.records import (
@@ -51,10 +52,12 @@ def read_xlam(record: dict[str, Any], line: int) -> RecordRead:
     reference = None if answers is None else calls_field(answers, "answers")
     text = optional_text(record, "response")
     flags = record.get("flags")
+    tools = tools_field(record.get("tools"))
     task = Task.of(
         id=record_id(record, line),
         query=query_text(record["query"]),
-        tools=tools_field(record.get("tools")),
+        tools=tools.tools,
+        names=tools.names,
         reference=reference,
         reference_text=text,
         reference_thinking=optional_text(record, "cot"),
@@ -62,14 +65,16 @@ def read_xlam(record: dict[str, Any], line: int) -> RecordRead:
         source=str(record.get("source") or ""),
         flags=[str(flag) for flag in flags] if isinstance(flags, list) else [],
     )
-    return RecordRead(task, text if reference == [] else None)
+    return RecordRead(callable_task(task), text if reference == [] else None)
 
 
 def xlam_record(task: Task) -> dict[str, Any]:
     """A task in xLAM's form."""
-    record: dict[str, Any] = {"id": task.id, "query": task.query, "tools": _json(task.tools)}
+    tools = original_tools(task.tools, task.names)
+    record: dict[str, Any] = {"id": task.id, "query": task.query, "tools": _json(tools)}
     if task.reference is not None:
-        record["answers"] = _json([{"name": call.name, "arguments": call.arguments} for call in task.reference])
+        calls = to_original(task.reference, task.names)
+        record["answers"] = _json([{"name": call.name, "arguments": call.arguments} for call in calls])
     return record | _known(cot=task.reference_thinking, response=task.reference_text, flags=task.flags) | _marks(task)
 
 
@@ -90,10 +95,12 @@ def read_sharegpt(record: dict[str, Any], line: int) -> RecordRead:
     answered = turns[-1][0] in _ANSWERING
     raw = turns.pop()[1] if answered else None
     split = split_thinking(raw) if raw is not None else None
+    tools = tools_field(record.get("tools"))
     task = Task.of(
         id=record_id(record, line),
         query=query_text(dialogue(turns)),
-        tools=tools_field(record.get("tools")),
+        tools=tools.tools,
+        names=tools.names,
         reference_thinking=split.thinking if split else None,
         category=str(record.get("category") or ""),
         source=str(record.get("source") or ""),
@@ -115,8 +122,10 @@ def sharegpt_record(task: Task) -> dict[str, Any]:
     turns = [{"from": "human", "value": task.query}]
     if task.reference is not None:
         text = render_calls(task.reference) if task.reference else task.reference_text or ""
+        text = original_answer(text, task.names)
         turns.append({"from": "gpt", "value": join_thinking(task.reference_thinking, text)})
-    return {"id": task.id, "conversations": turns, "system": "", "tools": _json(task.tools)} | _marks(task)
+    tools = _json(original_tools(task.tools, task.names))
+    return {"id": task.id, "conversations": turns, "system": "", "tools": tools} | _marks(task)
 
 
 def read_openai(record: dict[str, Any], line: int) -> RecordRead:
@@ -132,16 +141,18 @@ def read_openai(record: dict[str, Any], line: int) -> RecordRead:
         raise RecordRefused("query.empty", "messages hold only a system message")
     last = messages.pop() if messages[-1]["role"] == "assistant" else None
     reference, thinking, answer = _answer(last)
+    tools = tools_field(record.get("tools", record.get("functions")))
     task = Task.of(
         id=record_id(record, line),
         query=query_text(dialogue([(message["role"], _content(message)) for message in messages])),
-        tools=tools_field(record.get("tools", record.get("functions"))),
+        tools=tools.tools,
+        names=tools.names,
         reference=reference,
         reference_thinking=thinking,
         category=str(record.get("category") or ""),
         source=str(record.get("source") or ""),
     )
-    return RecordRead(task, answer.answer, unparsed=answer.closed) if answer else RecordRead(task)
+    return RecordRead(task, answer.answer, unparsed=answer.closed) if answer else RecordRead(callable_task(task))
 
 
 def _answer(message: dict[str, Any] | None) -> tuple[list[Call] | None, str | None, SplitCompletion | None]:
@@ -176,11 +187,14 @@ def openai_record(task: Task) -> dict[str, Any]:
     if task.reference is not None:
         answer: dict[str, Any] = {"role": "assistant", "content": task.reference_text or ""}
         if task.reference:
-            calls = [{"name": call.name, "arguments": _json(call.arguments)} for call in task.reference]
+            calls = [
+                {"name": call.name, "arguments": _json(call.arguments)}
+                for call in to_original(task.reference, task.names)
+            ]
             asked = [{"id": f"call_{i}", "type": "function", "function": call} for i, call in enumerate(calls)]
             answer |= {"content": None, "tool_calls": asked}
         messages.append(answer | _known(reasoning_content=task.reference_thinking))
-    tools = [{"type": "function", "function": tool} for tool in task.tools]
+    tools = [{"type": "function", "function": tool} for tool in original_tools(task.tools, task.names)]
     return {"id": task.id, "messages": messages, "tools": tools} | _marks(task)
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from funreason.calls.names import callable_answer
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.data import bfcl_files
@@ -141,7 +142,9 @@ def _read_record(record: dict[str, Any], line: int, format: str, answers: dict[s
 
 def _sample(read: RecordRead) -> Sample:
     answer = read.answer
-    if answer is None:
+    if answer is not None:
+        answer = callable_answer(answer, read.task.names)
+    else:
         if read.task.reference is None:
             raise RecordRefused("answer.missing", "the record has no answer to judge")
         try:

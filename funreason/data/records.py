@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from funreason.calls.json_schema import ToolFormatError
 from funreason.calls.lenient import calls_from_json, looks_like_calls, parse_any
+from funreason.calls.names import callable_answer, callable_task
 from funreason.calls.parse import CallSyntaxError
 from funreason.calls.strict_json import JsonRefused, read_json
-from funreason.calls.tools import ToolFormatError, normalise_tools
+from funreason.calls.tools import ToolsRead, read_tools
 from funreason.types import Call, Task
 
 _BAD_ID = re.compile(r"[\x00-\x1f\x7f]")
@@ -61,8 +63,8 @@ class RecordRead(NamedTuple):
         """The task with its reference."""
         if not self.unparsed or self.answer is None:
             return self.task
-        reference, text = reference_of(self.answer)
-        return msgspec.structs.replace(self.task, reference=reference, reference_text=text)
+        reference, text = reference_of(callable_answer(self.answer, self.task.names))
+        return callable_task(msgspec.structs.replace(self.task, reference=reference, reference_text=text))
 
 
 def reference_of(answer: str) -> tuple[list[Call] | None, str | None]:
@@ -106,15 +108,18 @@ def json_field(found: Any, name: str) -> Any:
         raise RecordRefused(f"{name}.{word}", f"{name}: {error.message}") from error
 
 
-def tools_field(found: Any) -> list[dict[str, Any]]:
-    """Normalised tools from a record's field; None means no tools. Raises RecordRefused."""
-    value = json_field(found, "tools")
-    if value is None or value == "":
-        return []
+def tools_field(found: Any) -> ToolsRead:
+    """Tools from a record's field, in any of the forms of `calls.tools`; None and "" mean no tools.
+
+    The names are callable ones, so give the task `names` too, and take its calls through `callable_task`. `left` has a
+    code for each thing that was left out. Raises RecordRefused: `tools.bad`, or for text what is wrong with it.
+    """
+    if isinstance(found, str) and found.strip() in ("", "null", "None"):
+        found = None
     try:
-        return normalise_tools(value)
+        return read_tools([] if found is None else found)
     except ToolFormatError as error:
-        raise RecordRefused("tools.bad", str(error)) from error
+        raise RecordRefused(f"tools.{error.reason}", str(error)) from error
 
 
 def calls_field(found: Any, name: str) -> list[Call]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from funreason.calls.names import original_answer, original_tools, to_original
 from funreason.calls.parse import CallSyntaxError, parse_calls
 from funreason.calls.thinking import join_thinking
 from funreason.record.log import unwritable, whole_characters
@@ -27,11 +28,12 @@ def write_sharegpt(path: str | Path, samples: Iterable[Sample], *, system: str =
 
 def as_sharegpt(sample: Sample, system: str = "") -> dict[str, Any]:
     """A sample in share-gpt's form."""
+    answer = original_answer(sample.answer, sample.task.names)
     turns = [
         {"from": "human", "value": sample.task.query},
-        {"from": "gpt", "value": join_thinking(sample.thinking, sample.answer)},
+        {"from": "gpt", "value": join_thinking(sample.thinking, answer)},
     ]
-    tools = _encode(sample.task.tools)
+    tools = _encode(original_tools(sample.task.tools, sample.task.names))
     return {"id": sample.id, "conversations": turns, "system": system, "tools": tools}
 
 
@@ -41,9 +43,11 @@ def as_xlam(sample: Sample) -> dict[str, Any]:
     An answer that is ordinary text becomes `answers: []` with the text under `response`; thinking goes to `cot`.
     """
     record: dict[str, Any] = {"id": sample.id, "query": sample.task.query}
-    record["tools"] = _encode(sample.task.tools)
+    names = sample.task.names
+    record["tools"] = _encode(original_tools(sample.task.tools, names))
     try:
-        calls = [{"name": call.name, "arguments": call.arguments} for call in parse_calls(sample.answer)]
+        found = to_original(parse_calls(sample.answer), names)
+        calls = [{"name": call.name, "arguments": call.arguments} for call in found]
     except CallSyntaxError:
         calls = []
         record["response"] = sample.answer

@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.errors import ModelError
 from funreason.policies.protocol import Dialogue
@@ -107,7 +109,8 @@ def task_dialogue(
     variables: Mapping[str, Any] = NO_VARIABLES,
 ) -> Dialogue:
     """What the prompt for `task` and `turns` is rendered from, for a server that renders it."""
-    return dialogue_of(conversation(task, turns, tags), task.tools, style=style, tags=tags, variables=variables)
+    shown = dialogue_of(conversation(task, turns, tags), task.tools, style=style, tags=tags, variables=variables)
+    return msgspec.structs.replace(shown, names=task.names) if shown.tools else shown
 
 
 def dialogue_of(
