@@ -26,9 +26,10 @@ _CHOICES = ("enum", "choices")
 _OPTIONS = ("anyOf", "oneOf", "allOf")
 _INNER = ("additionalProperties", "not", "if", "then", "else", "contains", "propertyNames", "unevaluatedProperties")
 _NAMED = ("patternProperties", "dependentSchemas", *DEFINITIONS)
-_READ = frozenset({"type", "required", "items", "prefixItems", "properties", "const", "$ref"}).union(
+_MORE_THAN_A_TYPE = frozenset({"items", "prefixItems", "properties", "const", "$ref"}).union(
     _CHOICES, _OPTIONS, _INNER, _NAMED
 )
+_READ = _MORE_THAN_A_TYPE | {"type", "required"}
 _NULL_IS_A_VALUE = frozenset({"default", "const", "example"})
 """Elsewhere a null is what Arrow writes for a key that a row does not have."""
 _MAX_DEPTH = 16
@@ -85,11 +86,17 @@ def read_parameters(raw: Any, where: str, left: list[str], outside: tuple[Schema
             "properties": {name: raw[name] for name in raw if name not in beside},
             **{key: raw[key] for key in beside},
         }
-    root = with_definitions(raw, outside)
-    reader = _Reader(root, left)
-    if flat:
-        return _as_root(reader.flat(root, where))
-    return _as_root(reader.schema(root, f"{where}.parameters", 0, root=True))
+    reader = _Reader(raw)
+    made = reader.flat(raw, where) if flat else reader.root_schema(where)
+    if REF_LEFT in reader.left:
+        found = with_definitions(raw, outside)
+        if found is not raw:
+            reader = _Reader(found)
+            made = reader.flat(found, where) if flat else reader.root_schema(where)
+    left += reader.left
+    merged = _as_root(made)
+    # What a root refers to may be in a place that is not read as a schema.
+    return merged if merged is made or flat else _as_root(_Reader(merged).root_schema(where))
 
 
 def _is_json_schema(raw: Schema) -> bool:
@@ -135,9 +142,9 @@ def _listed(raw: list[Any], where: str) -> Schema:
 class _Reader:
     """Reads the schemas of one root."""
 
-    def __init__(self, root: Schema, left: list[str]) -> None:
+    def __init__(self, root: Schema) -> None:
         self.root = root
-        self.left = left
+        self.left: list[str] = []
 
     def flat(self, root: Schema, where: str) -> Schema:
         properties, required = {}, []
@@ -162,6 +169,9 @@ class _Reader:
         around = {key: self.named(value, f"{where}.{key}", 0) for key, value in root.items() if key in DEFINITIONS}
         return {"type": "object", "properties": properties, "required": required} | around
 
+    def root_schema(self, where: str) -> Schema:
+        return self.schema(self.root, f"{where}.parameters", 0, root=True)
+
     def schema(self, raw: Any, where: str, depth: int, root: bool = False) -> Schema:
         """One schema in the one form; raises ToolFormatError."""
         if isinstance(raw, str):
@@ -172,14 +182,17 @@ class _Reader:
             raise ToolFormatError(f"{where} must be an object or a type's name, found {type(raw).__name__}")
         if depth > _MAX_DEPTH:
             raise ToolFormatError(f"{where} nests deeper than {_MAX_DEPTH}")
+        if _MORE_THAN_A_TYPE.isdisjoint(raw) and None not in raw.values():  # by far the most
+            out = dict(raw)
+            required = out.pop("required", None)
+            if isinstance(required, list) and any(isinstance(name, str) for name in required):
+                out["required"] = [name for name in required if isinstance(name, str)]
+            return out | self.type_part(out.pop("type", None), where)
         out = {
             key: value
             for key, value in raw.items()
             if key not in _READ and (value is not None or key in _NULL_IS_A_VALUE)
         }
-        # JSON Schema's plainest parts are by far the most: a type and a description.
-        if len(out) == len(raw) - ("type" in raw):
-            return out | self.type_part(raw.get("type"), where)
         for key in _OPTIONS:
             options = raw.get(key)
             if options is not None:
@@ -211,9 +224,8 @@ class _Reader:
         if root and found and not isinstance(found, dict):
             raise ToolFormatError(f"{where}.properties must be an object, found {type(found).__name__}")
         names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
-        if not isinstance(found, dict) or not found:
-            # The properties may be in another part of the whole.
-            return {"required": names} if names and not _READ.isdisjoint(raw.keys() & {"$ref", *_OPTIONS}) else {}
+        if not isinstance(found, dict) or all(each is None for each in found.values()):
+            return {"required": names} if names else {}
         inner = depth if root else depth + 1
         read = {
             name: self.schema(schema, f"{where}.{name}", inner) for name, schema in found.items() if schema is not None
@@ -248,7 +260,7 @@ class _Reader:
             )
         for name, each in found.items():
             if isinstance(each, dict):
-                with suppress(ToolFormatError):  # nothing may refer to it
+                with suppress(ToolFormatError):  # perhaps nothing refers to it
                     out[name] = self.schema(each, f"{where}.{name}", depth + 1)
         return out
 
@@ -275,6 +287,8 @@ class _Reader:
             return {}
         if isinstance(spelling, str):
             found = type_schema(spelling)
+            if found:
+                return found
         elif isinstance(spelling, list) and all(isinstance(word, str) for word in spelling):
             found = type_schema(" | ".join(spelling)) if len(spelling) > 1 else type_schema("".join(spelling))
         else:
@@ -286,6 +300,13 @@ class _Reader:
 
 def _as_root(made: Schema) -> Schema:
     """The root with its properties first: its own, those it refers to, and those of its options."""
+    if (
+        made.keys().isdisjoint(("$ref", *_OPTIONS))
+        and made.get("type") == "object"
+        and "properties" in made
+        and "required" in made
+    ):
+        return made
     schemas = Schemas(made)
     whole = schemas.whole(made)
     properties, required = dict(_properties(whole)), whole.get("required")

@@ -112,7 +112,12 @@ def callable_task(task: Task) -> Task:
     calls = [call for message in task.messages for call in message.calls] + (task.reference or [])
     if not calls:
         return task
-    names = names_with(calls, task.tools, task.names)
+    names: Names = task.names
+    if not names and all(_is_fine(call.name, "tool") for call in calls):
+        arguments = {name for call in calls for name in call.arguments}
+        if all(_is_fine(name, "value") for name in arguments):
+            return task  # by far the most
+    names = names_with(calls, task.tools, names)
     if not names:
         return task
     messages = tuple(
@@ -178,6 +183,8 @@ def _assigned(originals: Iterable[str], kind: str) -> dict[str, str]:
 
 
 def _is_fine(name: str, kind: str) -> bool:
+    if name.isascii() and name.isidentifier():
+        return not keyword.iskeyword(name) and len(name) <= MAX_NAME
     return is_callable_name(name) and len(name) <= MAX_NAME and (kind == "tool" or "." not in name)
 
 

@@ -115,6 +115,9 @@ def _items(
         for index, item in enumerate(raw):
             if not isinstance(item, dict | str):
                 raise ToolFormatError(f"{where}[{index}] must be an object, found {type(item).__name__}")
+            if isinstance(item, dict) and isinstance(item.get("name"), str):  # by far the most
+                yield f"{where}[{index}]", item, around
+                continue
             yield from _items(item, f"{where}[{index}]", around, left, depth + 1)
         return
     if not isinstance(raw, dict):
@@ -122,7 +125,7 @@ def _items(
     inside = [key for key in _LISTS if isinstance(raw.get(key), list | str) and raw[key]]
     inside += [key for key in _AROUND if isinstance(raw.get(key), dict | list) and raw[key]]
     if isinstance(raw.get("name"), str) or not (inside or any(raw.get(key) == [] for key in _LISTS)):
-        yield where, raw, around
+        yield where if depth else f"{where}[0]", raw, around
         return
     beside = raw.keys() - {*_LISTS, *_AROUND, "jsonrpc", "id", "$schema", "$defs", "definitions", "components", "type"}
     for key in sorted(beside):
@@ -135,6 +138,8 @@ def _items(
 
 def _is_built_in(item: Tool) -> bool:
     kind = item.get("type")
+    if kind is None and isinstance(item.get("name"), str):
+        return False
     if any(isinstance(item.get(key), dict | str) for key in (*_WRAPPED, *_PARAMETERS)):
         return False
     if isinstance(kind, str) and kind not in _FUNCTION_TYPES:
