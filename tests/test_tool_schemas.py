@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from funreason.agents.judges.rules.grounding import evidence_of
+from funreason.agents.judges.rules.query_tool import ungrounded
+from funreason.bfcl.suites import validate_suite, write_suite
 from funreason.calls.compare import same_calls
 from funreason.calls.json_schema import ToolFormatError
 from funreason.calls.references import target
-from funreason.calls.schema import check_call, parameter_schema
+from funreason.calls.schema import check_call, listed_values, parameter_schema
 from funreason.calls.tools import normalise_tools, read_tools
-from funreason.types import Call
+from funreason.types import Call, Task
 
 
 def problems(tool, **arguments):
@@ -193,22 +196,26 @@ def test_a_reference_that_leads_nowhere_constrains_nothing_and_is_counted(refere
     assert problems(read.tools[0], room=3) == []
 
 
-TREE = one(
-    {
-        "type": "object",
-        "properties": {"tree": {"$ref": "#/$defs/Node"}},
-        "$defs": {
-            "Node": {
-                "type": "object",
-                "properties": {
-                    "value": {"type": "integer"},
-                    "children": {"type": "array", "items": {"$ref": "#/$defs/Node"}},
-                },
-                "required": ["value"],
-            }
+PARAMETERS_OF_A_TREE = {
+    "type": "object",
+    "properties": {
+        "tree": {"$ref": "#/$defs/Node"},
+        "colour": {"anyOf": [{"$ref": "#/$defs/Colour"}, {"type": "null"}], "default": None},
+    },
+    "$defs": {
+        "Node": {
+            "type": "object",
+            "properties": {
+                "value": {"type": "integer"},
+                "kind": {"enum": ["leaf"]},
+                "children": {"type": "array", "items": {"$ref": "#/$defs/Node"}},
+            },
+            "required": ["value"],
         },
-    }
-)
+        "Colour": {"type": "string", "enum": ["red"]},
+    },
+}
+TREE = one(PARAMETERS_OF_A_TREE)
 
 
 def test_a_recursive_schema_is_followed_as_deep_as_the_value_goes():
@@ -622,3 +629,29 @@ def test_no_schema_and_no_definition_makes_the_reader_or_a_check_raise(schema, h
         assert normalise_tools([made]) == [made]
         check_call(Call("f", {"a": value}), made)
         parameter_schema(made, "a")
+
+
+def test_a_suite_in_bfcls_form_holds_no_references(tmp_path):
+    task = Task.of(
+        "t", "the tree of 1 in red", [one(PARAMETERS_OF_A_TREE)], [Call("f", {"tree": {"value": 1}, "colour": "red"})]
+    )
+    write_suite([task], tmp_path)
+    [line] = (tmp_path / "USER_simple_python.json").read_text().splitlines()
+    assert "$ref" not in line
+    [doc] = json.loads(line)["function"]
+    assert doc["parameters"]["properties"]["tree"]["properties"]["value"]["type"] == "integer"
+    assert doc["parameters"]["properties"]["colour"] == {
+        "type": "string",
+        "enum": ["red"],
+        "default": None,
+        "nullable": True,
+    }
+    assert validate_suite(tmp_path) == []
+
+
+def test_a_value_that_a_schema_lists_needs_no_support_wherever_it_is_listed():
+    made = one(PARAMETERS_OF_A_TREE)
+    assert listed_values(made, "colour") == ["red"]
+    assert listed_values(made, "tree") == ["leaf"]
+    call = Call("f", {"tree": {"value": 1, "kind": "leaf"}, "colour": "red"})
+    assert ungrounded(call, made, evidence_of("the tree of 1")) == ""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import keyword
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -108,9 +108,9 @@ def names_with(calls: Iterable[Call], tools: Sequence[Tool], names: Names) -> di
 
 
 def callable_task(task: Task) -> Task:
-    """The task with the calls of its reference and messages under callable names, and `names` to write them back."""
+    """The task with its calls and the names of results under callable names, and `names` to write them back."""
     calls = [call for message in task.messages for call in message.calls] + (task.reference or [])
-    if not calls:
+    if not calls and not task.names:
         return task
     names: Names = task.names
     if not names and all(_is_fine(call.name, "tool") for call in calls):
@@ -120,12 +120,27 @@ def callable_task(task: Task) -> Task:
     names = names_with(calls, task.tools, names)
     if not names:
         return task
-    messages = tuple(
-        msgspec.structs.replace(message, calls=tuple(to_callable(message.calls, names))) if message.calls else message
-        for message in task.messages
-    )
-    reference = None if task.reference is None else to_callable(task.reference, names)
-    return msgspec.structs.replace(task, messages=messages, reference=reference, names=names)
+    return msgspec.structs.replace(_mapped(task, names, to_callable), names=names)
+
+
+def original_task(task: Task) -> Task:
+    """The task as its source had it: tools, calls and the names of results under their original names."""
+    if not task.names:
+        return task
+    tools = original_tools(task.tools, task.names)
+    return msgspec.structs.replace(_mapped(task, task.names, to_original), tools=tools, names={})
+
+
+def _mapped(task: Task, names: Names, mapping: Callable[[Iterable[Call], Names], list[Call]]) -> Task:
+    messages = []
+    for message in task.messages:
+        if message.calls:
+            message = msgspec.structs.replace(message, calls=tuple(mapping(message.calls, names)))
+        if message.name:
+            message = msgspec.structs.replace(message, name=mapping([Call(message.name, {})], names)[0].name)
+        messages.append(message)
+    reference = None if task.reference is None else mapping(task.reference, names)
+    return msgspec.structs.replace(task, messages=tuple(messages), reference=reference)
 
 
 def callable_answer(text: str, names: Names) -> str:

@@ -60,6 +60,32 @@ def parameter_schema(tool: dict[str, Any] | None, name: str) -> Schema:
     return Schemas(tool["parameters"]).plain(found)
 
 
+def listed_values(tool: dict[str, Any] | None, name: str) -> list[Any]:
+    """Every value that the schema of a parameter lists (`enum`, `const`), in its items, properties and options too."""
+    found: list[Any] = []
+    if tool is None or name not in tool["parameters"]["properties"]:
+        return found
+    schemas, seen = Schemas(tool["parameters"]), set()
+    waiting: list[Any] = [tool["parameters"]["properties"][name]]
+    while waiting:
+        schema = schemas.whole(waiting.pop())
+        if id(schema) in seen:
+            continue
+        seen.add(id(schema))
+        for key, value in schema.items():
+            if key == "const":
+                found.append(value)
+            elif key == "enum" and isinstance(value, list):
+                found += value
+            elif key in ("items", "additionalProperties") and isinstance(value, dict):
+                waiting.append(value)
+            elif key == "properties" and isinstance(value, dict):
+                waiting += value.values()
+            elif key in ("anyOf", "oneOf", "allOf", "prefixItems", "items") and isinstance(value, list):
+                waiting += value
+    return found
+
+
 def wants_number(schema: Schema) -> bool:
     """Whether the schema wants a number that may have a fraction."""
     kind = schema.get("type")

@@ -20,7 +20,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from funreason.calls.names import callable_task, original_answer, original_tools, to_original
+from funreason.calls.names import callable_task, original_answer, original_task
 from funreason.calls.render import render_calls
 from funreason.calls.thinking import SplitCompletion, join_thinking, split_thinking
 from funreason.data.records import (
@@ -70,11 +70,10 @@ def read_xlam(record: dict[str, Any], line: int) -> RecordRead:
 
 def xlam_record(task: Task) -> dict[str, Any]:
     """A task in xLAM's form."""
-    tools = original_tools(task.tools, task.names)
-    record: dict[str, Any] = {"id": task.id, "query": task.query, "tools": _json(tools)}
+    task = original_task(task)
+    record: dict[str, Any] = {"id": task.id, "query": task.query, "tools": _json(task.tools)}
     if task.reference is not None:
-        calls = to_original(task.reference, task.names)
-        record["answers"] = _json([{"name": call.name, "arguments": call.arguments} for call in calls])
+        record["answers"] = _json([{"name": call.name, "arguments": call.arguments} for call in task.reference])
     return record | _known(cot=task.reference_thinking, response=task.reference_text, flags=task.flags) | _marks(task)
 
 
@@ -124,7 +123,7 @@ def sharegpt_record(task: Task) -> dict[str, Any]:
         text = render_calls(task.reference) if task.reference else task.reference_text or ""
         text = original_answer(text, task.names)
         turns.append({"from": "gpt", "value": join_thinking(task.reference_thinking, text)})
-    tools = _json(original_tools(task.tools, task.names))
+    tools = _json(original_task(task).tools)
     return {"id": task.id, "conversations": turns, "system": "", "tools": tools} | _marks(task)
 
 
@@ -183,18 +182,16 @@ def _content(message: dict[str, Any]) -> str:
 
 def openai_record(task: Task) -> dict[str, Any]:
     """A task in OpenAI's form."""
+    task = original_task(task)
     messages: list[dict[str, Any]] = [{"role": "user", "content": task.query}]
     if task.reference is not None:
         answer: dict[str, Any] = {"role": "assistant", "content": task.reference_text or ""}
         if task.reference:
-            calls = [
-                {"name": call.name, "arguments": _json(call.arguments)}
-                for call in to_original(task.reference, task.names)
-            ]
+            calls = [{"name": call.name, "arguments": _json(call.arguments)} for call in task.reference]
             asked = [{"id": f"call_{i}", "type": "function", "function": call} for i, call in enumerate(calls)]
             answer |= {"content": None, "tool_calls": asked}
         messages.append(answer | _known(reasoning_content=task.reference_thinking))
-    tools = [{"type": "function", "function": tool} for tool in original_tools(task.tools, task.names)]
+    tools = [{"type": "function", "function": tool} for tool in task.tools]
     return {"id": task.id, "messages": messages, "tools": tools} | _marks(task)
 
 

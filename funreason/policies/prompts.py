@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from funreason.calls.names import original_task
 from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.errors import ModelError
 from funreason.policies.protocol import Dialogue
@@ -108,9 +109,13 @@ def task_dialogue(
     tags: Tags = THINK_TAGS,
     variables: Mapping[str, Any] = NO_VARIABLES,
 ) -> Dialogue:
-    """What the prompt for `task` and `turns` is rendered from, for a server that renders it."""
-    shown = dialogue_of(conversation(task, turns, tags), task.tools, style=style, tags=tags, variables=variables)
-    return msgspec.structs.replace(shown, names=task.names) if shown.tools else shown
+    """What the prompt for `task` and `turns` is rendered from, for a server that renders it.
+
+    In the style `native` the server is shown the original names of tools; `names` reads its calls back.
+    """
+    shown = original_task(task) if style == "native" else task
+    dialogue = dialogue_of(conversation(shown, turns, tags), shown.tools, style=style, tags=tags, variables=variables)
+    return msgspec.structs.replace(dialogue, names=task.names)
 
 
 def dialogue_of(

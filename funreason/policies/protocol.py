@@ -24,7 +24,7 @@ MOST_ROWS = 640
 class Dialogue(msgspec.Struct, frozen=True):
     """What a prompt is rendered from: messages `{"role", "content"}`, a chat template's tools and variables.
 
-    `names` are the task's (see `calls.names`): a server is shown the original names, and its calls are read back.
+    `names` are the task's (see `calls.names`); a server's calls are read under them.
     """
 
     messages: list[dict[str, str]]

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from funreason.calls.names import NO_NAMES, original_tools
+from funreason.calls.names import NO_NAMES
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.errors import ModelError
 from funreason.policies.endpoint.pool import EndpointPool
@@ -191,8 +191,7 @@ def _asked(request: Request) -> tuple[str, dict[str, Any]]:
         return "/completions", {"prompt": request.prompt}
     body: dict[str, Any] = {"messages": request.dialogue.messages}
     if request.dialogue.tools:
-        functions = original_tools([tool["function"] for tool in request.dialogue.tools], request.dialogue.names)
-        body["tools"] = [{"type": "function", "function": function} for function in functions]
+        body["tools"] = request.dialogue.tools
     if request.dialogue.variables:
         body["chat_template_kwargs"] = request.dialogue.variables
     return "/chat/completions", body
