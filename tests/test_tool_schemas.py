@@ -366,6 +366,16 @@ SPELLINGS = {
         **PLAIN,
         "parameters": {"town": {"type": "str", "description": "where"}, "days": {"type": "int, optional"}},
     },
+    "smolagents": {
+        **without("parameters", PLAIN),
+        "inputs": {"town": {"type": "string", "description": "where"}, "days": {"type": "integer", "required": False}},
+    },
+    "ToolBench": {
+        **without("parameters", PLAIN),
+        "required_parameters": [{"name": "town", "type": "STRING", "description": "where"}],
+        "optional_parameters": [{"name": "days", "type": "INTEGER"}],
+    },
+    "a name around the function": {"name": "forecast", "function": PLAIN},
     "a Pydantic model": {"title": "forecast", "description": "Weather.", **PARAMETERS},
     "required on each property": {
         **PLAIN,

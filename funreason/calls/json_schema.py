@@ -32,7 +32,8 @@ _MORE_THAN_A_TYPE = frozenset({"items", "prefixItems", "properties", "const", "$
 _READ = _MORE_THAN_A_TYPE | {"type", "required"}
 _NULL_IS_A_VALUE = frozenset({"default", "const", "example"})
 """Elsewhere a null is what Arrow writes for a key that a row does not have."""
-_MAX_DEPTH = 16
+_MAX_DEPTH = 32
+_MOST_IN_A_ROW = 1000
 _LITERAL_WORDS = {"true": True, "false": False, "null": None}
 
 REF_LEFT = "tools.reference"
@@ -49,18 +50,36 @@ class ToolFormatError(ValueError):
 
 
 def data_in(text: str, where: str, wanted: str = "an object") -> Any:
-    """The value of JSON text, or of the same written as Python literals; raises ToolFormatError. Nothing is run."""
+    """The value of JSON text, of several JSON values after each other as a list, or of Python literals.
+
+    Nothing is run. Raises ToolFormatError.
+    """
     try:
         return read_json(text)
     except JsonRefused as error:
         if error.reason == "json.broken":
-            try:
+            with suppress(CallSyntaxError):
                 return read_literal(parse_expression(text.strip()), _LITERAL_WORDS)
-            except CallSyntaxError:
-                pass
+            with suppress(JsonRefused):
+                return _in_a_row(text)
         raise ToolFormatError(
             f"{where} must be {wanted}, or its text as JSON: {error.message}", error.reason.partition(".")[2]
         ) from error
+
+
+def _in_a_row(text: str) -> list[Any]:
+    found: list[Any] = []
+    while text := text.strip(" \t\r\n,"):
+        try:
+            found.append(read_json(text))
+            break
+        except JsonRefused as error:
+            end = error.position
+            if not 0 < end < len(text) or len(found) >= _MOST_IN_A_ROW:
+                raise
+            found.append(read_json(text[:end]))
+            text = text[end:]
+    return found
 
 
 def read_parameters(raw: Any, where: str, left: list[str], outside: tuple[Schema, ...] = ()) -> Schema:
@@ -269,6 +288,8 @@ class _Reader:
         enum = next((raw[key] for key in _CHOICES if isinstance(raw.get(key), list) and raw[key]), None)
         if enum is not None:
             out["enum"] = enum
+        elif raw.get("enum"):
+            self.left.append(OPTIONS_LEFT)
         if raw.get("choices") is not None:
             out["choices"] = raw["choices"]
         if "const" in raw and (raw["const"] is not None or "type" not in raw or "null" in words_of(out.get("type"))):
@@ -322,7 +343,11 @@ def _as_root(made: Schema) -> Schema:
         for name, several in found.items():
             distinct = [each for index, each in enumerate(several) if each not in several[:index]]
             properties.setdefault(name, distinct[0] if len(distinct) == 1 else {"anyOf": distinct})
-    needed = [name for name in required if name in properties] if isinstance(required, list) else []
+    needed = (
+        [name for name in required if isinstance(name, str) and name in properties]
+        if isinstance(required, list)
+        else []
+    )
     return {"type": "object", "properties": properties, "required": needed} | rest
 
 

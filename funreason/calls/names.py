@@ -37,7 +37,8 @@ _SAME_PLACE = ("anyOf", "oneOf", "allOf")
 def callable_names(tools: Sequence[Tool]) -> tuple[list[Tool], dict[str, ToolNames]]:
     """Normalised tools with callable names, and the original names by callable tool name, where they differ."""
     given = _assigned([tool["name"] for tool in tools], "tool")
-    out, names = [], {}
+    out: list[Tool] = []
+    names: dict[str, ToolNames] = {}
     for tool in tools:
         name, parameters = given.get(tool["name"], tool["name"]), tool["parameters"]
         changed = _assigned(parameters["properties"], "value")

@@ -19,7 +19,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from funreason.calls.json_schema import ToolFormatError, data_in, read_parameters
+from funreason.calls.json_schema import ToolFormatError as ToolFormatError
+from funreason.calls.json_schema import data_in, read_parameters
 from funreason.calls.names import callable_names
 from funreason.calls.type_words import is_optional as is_optional
 from funreason.calls.type_words import type_schema as type_schema
@@ -44,7 +45,12 @@ _PARAMETERS = (
     "arguments",
     "args_schema",
     "args",
+    "input_parameters",
+    "inputs",
 )
+_SPLIT_GROUPS = (("required_parameters", True), ("optional_parameters", False))
+"""ToolBench's two lists of parameters."""
+_SPLIT = frozenset(group for group, _ in _SPLIT_GROUPS)
 _FUNCTION_TYPES = frozenset({"function", "custom", "tool", "object", "dict"})
 _DATED = re.compile(r"[a-z_]+_20\d{6}")
 """Built-in tools of Anthropic: `computer_20241022`, `bash_20250124`, `web_search_20250305`."""
@@ -153,8 +159,9 @@ def _is_built_in(item: Tool) -> bool:
 def _tool(item: Tool, where: str, around: tuple[Tool, ...], left: list[str]) -> Tool:
     said: Tool = {}
     for _ in range(_MAX_WRAPPINGS):
-        key = next((key for key in _WRAPPED if isinstance(item.get(key), dict | str)), None)
-        if key is None or isinstance(item.get("name"), str):
+        named = isinstance(item.get("name"), str)
+        key = next((key for key in _WRAPPED if isinstance(item.get(key), dict if named else dict | str)), None)
+        if key is None or (named and not isinstance(item[key].get("name"), str)):
             break
         inner = data_in(item[key], f"{where}.{key}") if isinstance(item[key], str) else item[key]
         if not isinstance(inner, dict):
@@ -169,9 +176,13 @@ def _tool(item: Tool, where: str, around: tuple[Tool, ...], left: list[str]) -> 
     name, description = item.get("name"), item.get("description", said.get("description"))
     if not isinstance(name, str) or not name.strip():
         raise ToolFormatError(f"{where} has no name")
-    given = [key for key in _PARAMETERS if item.get(key)]
-    key = given[0] if given else "parameters"
-    parameters = read_parameters(item.get(key), f"{where} ({name})", left, (item, *around))
+    key = next((key for key in _PARAMETERS if item.get(key)), "parameters")
+    found = item.get(key)
+    if not found and not _SPLIT.isdisjoint(item):
+        groups = [(needed, item[group]) for group, needed in _SPLIT_GROUPS if isinstance(item.get(group), list)]
+        found = [{"required": needed, **each} for needed, group in groups for each in group if isinstance(each, dict)]
+        item = {other: value for other, value in item.items() if other not in _SPLIT}
+    parameters = read_parameters(found, f"{where} ({name})", left, (item, *around))
     tool = {
         "name": name,
         "description": description if isinstance(description, str) else "",
