@@ -537,6 +537,26 @@ def test_the_words_of_json_schema_are_checked(schema, right, wrong):
         assert normalise_tools([made]) == [made]
 
 
+def test_the_problem_named_is_that_of_the_option_that_is_meant():
+    card = {
+        "type": "object",
+        "properties": {"kind": {"const": "card"}, "number": {"type": "string"}},
+        "required": ["number"],
+    }
+    iban = {
+        "type": "object",
+        "properties": {"kind": {"enum": ["iban"]}, "iban": {"type": "string"}},
+        "required": ["iban"],
+    }
+    options = {"oneOf": [{"$ref": "#/$defs/Card"}, {"$ref": "#/$defs/Iban"}]}
+    made = one({"type": "object", "properties": {"by": options}, "$defs": {"Card": card, "Iban": iban}})
+    evidence = [
+        [problem.evidence for problem in check_call(Call("f", {"by": by}), made)]
+        for by in ({"kind": "card", "number": 1}, {"kind": "iban", "number": "1"}, {"kind": "iban", "iban": "1"})
+    ]
+    assert evidence == [["f.by.number wants string, got 1"], ["f.by needs iban"], []]
+
+
 def test_parameters_that_no_property_names_are_known_only_where_the_source_says_so():
     properties = {"a": {"type": "integer"}}
     cases = [({}, ["unknown_parameter"]), ({"additionalProperties": False}, ["unknown_parameter"])]

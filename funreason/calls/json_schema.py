@@ -113,9 +113,14 @@ def read_parameters(raw: Any, where: str, left: list[str], outside: tuple[Schema
             reader = _Reader(found)
             made = reader.flat(found, where) if flat else reader.root_schema(where)
     left += reader.left
-    merged = _as_root(made)
-    # What a root refers to may be in a place that is not read as a schema.
-    return merged if merged is made or flat else _as_root(_Reader(merged).root_schema(where))
+    if made.keys().isdisjoint(("$ref", *_OPTIONS)):
+        properties = made.get("properties", {})
+        required = [name for name in made.get("required", ()) if name in properties]
+        return {"type": "object", "properties": properties, "required": required} | {
+            key: value for key, value in made.items() if key not in ("type", "properties", "required")
+        }
+    # Read again: what a root refers to may be in a place that is not read as a schema.
+    return _as_root(_Reader(_as_root(made)).root_schema(where))
 
 
 def _is_json_schema(raw: Schema) -> bool:
@@ -321,13 +326,6 @@ class _Reader:
 
 def _as_root(made: Schema) -> Schema:
     """The root with its properties first: its own, those it refers to, and those of its options."""
-    if (
-        made.keys().isdisjoint(("$ref", *_OPTIONS))
-        and made.get("type") == "object"
-        and "properties" in made
-        and "required" in made
-    ):
-        return made
     schemas = Schemas(made)
     whole = schemas.whole(made)
     properties, required = dict(_properties(whole)), whole.get("required")

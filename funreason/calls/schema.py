@@ -197,6 +197,9 @@ class _Check:
                 return None
             if problem:
                 problems.append(problem)
+        meant = [index for index, option in enumerate(options) if self.is_meant(value, option)]
+        if len(meant) == 1 and key != "allOf":
+            return problems[meant[0]]
         # An option of the right type says more than those that could never have fitted.
         closer = [problem for problem in problems if problem.code != "schema.type"]
         if closer and all(problem.code == closer[0].code for problem in closer):
@@ -204,6 +207,19 @@ class _Check:
         return (
             SchemaProblem("schema.type", f"{where} fits none of its types, got {_short(value)}") if problems else None
         )
+
+    def is_meant(self, value: Any, option: Any) -> bool:
+        """Whether an object has the constants that tell an option from others: `{"kind": {"const": "card"}}`."""
+        properties = self.schemas.whole(option).get("properties")
+        if not isinstance(value, dict) or not isinstance(properties, dict):
+            return False
+        fixed = {}
+        for name, schema in properties.items():
+            found = self.schemas.whole(schema)
+            allowed = [found["const"]] if "const" in found else found.get("enum")
+            if isinstance(allowed, list) and len(allowed) == 1:
+                fixed[name] = allowed
+        return bool(fixed) and all(_is_one_of(value.get(name), allowed) for name, allowed in fixed.items())
 
     def items(self, value: Any, schema: Schema, where: str, depth: int) -> SchemaProblem | None:
         items = schema.get("items")
