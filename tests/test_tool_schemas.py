@@ -13,7 +13,7 @@ from funreason.agents.judges.rules.query_tool import ungrounded
 from funreason.bfcl.suites import validate_suite, write_suite
 from funreason.calls.compare import same_calls
 from funreason.calls.json_schema import ToolFormatError
-from funreason.calls.references import target
+from funreason.calls.pointers import target
 from funreason.calls.schema import check_call, listed_values, parameter_schema
 from funreason.calls.tools import normalise_tools, read_tools
 from funreason.types import Call, Task

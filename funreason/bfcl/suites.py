@@ -19,7 +19,7 @@ from funreason.bfcl.cases import ANSWERS, Case, load_cases
 from funreason.bfcl.categories import BfclError, Language, Undecodable, category_of, is_other_test, write_lines
 from funreason.bfcl.checker import check_calls, decode
 from funreason.bfcl.expected import TYPES, WITH_ITEMS, is_matched_by_name
-from funreason.calls.references import Schemas
+from funreason.calls.pointers import Schemas
 from funreason.types import Task
 
 _WORDS = {"object": "dict", "number": "float"}

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from funreason.calls.parse import CallSyntaxError, parse_expression, read_literal
-from funreason.calls.references import DEFINITIONS, Schema, Schemas, target, with_definitions, words_of
+from funreason.calls.pointers import DEFINITIONS, Schema, Schemas, target, with_definitions, words_of
 from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.calls.type_words import is_optional, type_schema
 

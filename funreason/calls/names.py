@@ -151,13 +151,14 @@ def callable_answer(text: str, names: Names) -> str:
     """
     if not names:
         return text
-    spelled = _spelled(text, names)
-    try:
-        calls = parse_any(spelled)
-        mapped = to_callable(calls, names)
-        return spelled if mapped == calls else render_calls(mapped)
-    except (CallSyntaxError, CallRenderError):
-        return text
+    for spelled, parse in ((text, parse_calls), (_spelled(text, names), parse_any)):
+        try:
+            calls = parse(spelled)
+            mapped = to_callable(calls, names)
+            return spelled if mapped == calls else render_calls(mapped)
+        except (CallSyntaxError, CallRenderError):
+            continue
+    return text
 
 
 def original_answer(text: str, names: Names) -> str:

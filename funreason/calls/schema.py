@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from funreason.calls.references import Schema, Schemas
+from funreason.calls.pointers import Schema, Schemas
 from funreason.types import Call
 
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
