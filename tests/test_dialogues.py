@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from funreason.agents.judges.llm.prompt import case_of
 from funreason.calls.thinking import thinking_of
+from funreason.calls.tools import ToolsRead
 from funreason.cli import main
 from funreason.data.converting import convert
 from funreason.data.forms.known import FORMS
@@ -519,7 +520,7 @@ def test_what_a_call_says_beside_its_text_is_kept_whole_by_convert(lines, tmp_pa
     for form in ("sharegpt", "openai", "xlam", "trl"):
         assert convert([first, second], form, tmp_path / form) == (2, [])
         back = read_whole(tmp_path / form).records
-        assert [[t.resolved([CLOCK]).message for t in record.turns] for record in back] == [
+        assert [[t.resolved(ToolsRead([CLOCK], {}, ())).message for t in record.turns] for record in back] == [
             [t.message for t in record.turns] for record in (first, second)
         ]
         assert [t.trained for t in back[1].turns] == [t.trained for t in second.turns]
@@ -573,7 +574,7 @@ def test_any_dialogue_written_in_a_form_is_read_back_equal(form, record, tmp_pat
         return
     assert (written, rejected) == (1, [])
     [again] = read_whole(path).records
-    assert [t.resolved([CLOCK]).message for t in again.turns] == [t.message for t in record.turns]
+    assert [t.resolved(ToolsRead([CLOCK], {}, ())).message for t in again.turns] == [t.message for t in record.turns]
     assert [t.trained for t in again.turns if t.message.role == "assistant"] == [
         t.trained for t in record.turns if t.message.role == "assistant"
     ]

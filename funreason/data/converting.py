@@ -19,7 +19,7 @@ from funreason.data.records import ReadTurn, RecordRead, RecordRefused, Refusal,
 from funreason.data.writers import write_records
 from funreason.types import Message, Task
 
-PARTS = ("id", "tools", "category", "source", "flags")
+PARTS = ("id", "tools", "names", "category", "source", "flags")
 """What a record has to keep on its way, beside its turns."""
 
 
@@ -35,10 +35,10 @@ def convert(records: Iterable[RecordRead | Task], form: str, path: Path) -> tupl
     for place, found in enumerate(records, 1):
         original = record_of(found) if isinstance(found, Task) else found
         try:
-            original = original._replace(turns=tuple(turn.resolved(original.tools) for turn in original.turns))
+            original = original._replace(turns=tuple(turn.resolved(original.offered) for turn in original.turns))
             record = write(original)
             again = read(json.loads(json.dumps(record)), 1)
-            again = again._replace(turns=tuple(turn.resolved(again.tools) for turn in again.turns))
+            again = again._replace(turns=tuple(turn.resolved(again.offered) for turn in again.turns))
             if changed := _changed(original, again):
                 raise RecordRefused("convert.changed", f"{', '.join(changed)} would not come back the same")
             kept.append(record)

@@ -7,19 +7,21 @@ is the whole file's fault and ends the command.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
+from funreason.calls.json_schema import ToolFormatError
 from funreason.calls.lenient import calls_from_json, looks_like_calls, parse_any
+from funreason.calls.names import NO_NAMES, callable_answer, callable_task, to_callable
 from funreason.calls.parse import CallSyntaxError
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.strict_json import JsonRefused, read_json
-from funreason.calls.tools import ToolFormatError, normalise_tools
-from funreason.types import Call, Message, Sample, Task
+from funreason.calls.tools import ToolsRead, read_tools
+from funreason.types import Call, Message, Sample, Task, ToolNames
 
 _BAD_ID = re.compile(r"[\x00-\x1f\x7f]")
 _CALL_MARKS = ("<", "[", "{", "```")
@@ -27,8 +29,6 @@ _CALL_MARKS = ("<", "[", "{", "```")
 _CALL_ENDS = re.compile(r"</[^<>]{1,40}>|<\|[^<>|]{1,40}\|>|\[/\w{1,40}\]|```")
 """What calls end with where prose may follow them."""
 _BETWEEN_TAGS = re.compile(r"</[^<>]{1,40}>([^<>]+)(?=<)")
-
-Tools = Sequence[dict[str, Any]]
 
 
 class DataError(ValueError):
@@ -71,7 +71,7 @@ class ReadTurn(NamedTuple):
     as_call: bool = False
     """Whether the source says that the content is a call."""
 
-    def resolved(self, tools: Tools) -> ReadTurn:
+    def resolved(self, tools: ToolsRead) -> ReadTurn:
         """This turn with the calls in its text read out of it. CallSyntaxError for a call that cannot be read."""
         message = self.message
         if message.role != "assistant" or self.known or not self.closed or not message.content:
@@ -85,7 +85,7 @@ class ReadTurn(NamedTuple):
         beside = beside_calls(message.content, calls, tools) if calls else ""
         return self._replace(message=replace(message, content=beside, calls=tuple(calls)), known=True, as_call=False)
 
-    def attempts_calls(self, tools: Tools) -> bool:
+    def attempts_calls(self, tools: ToolsRead) -> bool:
         """Whether the message calls something, or tries to."""
         message = self.message
         if self.known:
@@ -98,12 +98,15 @@ class ReadTurn(NamedTuple):
             return True
 
 
-def read_calls(text: str, tools: Tools) -> list[Call]:
-    """The calls in a text, in any spelling; raises CallSyntaxError. Some spellings need the `tools` for their types."""
-    return parse_any(text)
+def read_calls(text: str, tools: ToolsRead) -> list[Call]:
+    """The calls in a text, in any spelling and under either of their names; raises CallSyntaxError.
+
+    Some spellings need the `tools` for their types.
+    """
+    return to_callable(parse_any(callable_answer(text, tools.names)), tools.names)
 
 
-def beside_calls(text: str, calls: Sequence[Call], tools: Tools) -> str:
+def beside_calls(text: str, calls: Sequence[Call], tools: ToolsRead) -> str:
     """The prose around the calls that were read from `text`, a line for each piece of it; "" where there is none."""
     start = min((place for mark in _CALL_MARKS if (place := text.find(mark)) > 0), default=0)
     ends = [found.end() for found in _CALL_ENDS.finditer(text)]
@@ -128,8 +131,15 @@ class RecordRead(NamedTuple):
     category: str = ""
     source: str = ""
     flags: tuple[str, ...] = ()
+    names: Mapping[str, ToolNames] = NO_NAMES
+    """The original names of tools and parameters that are not callable as they were written; see `calls.names`."""
     left: tuple[str, ...] = ()
     """A dotted code for each thing that was not carried, such as `metadata` or `messages.logprobs`."""
+
+    @property
+    def offered(self) -> ToolsRead:
+        """The tools with their names."""
+        return ToolsRead(self.tools, dict(self.names), ())
 
     def answers(self) -> list[int]:
         """The places of the turns that answer: each assistant turn that calls, and the last one of all.
@@ -144,7 +154,7 @@ class RecordRead(NamedTuple):
         for place, turn in enumerate(self.turns[: last + 1]):
             role = turn.message.role
             asked = asked or (role == "user" and bool(turn.message.content))
-            if role == "assistant" and asked and (place == last or turn.attempts_calls(self.tools)):
+            if role == "assistant" and asked and (place == last or turn.attempts_calls(self.offered)):
                 places.append(place)
         return places
 
@@ -174,7 +184,7 @@ class RecordRead(NamedTuple):
         for turn in self.turns[:place]:
             if turn.message.role == "assistant" and not turn.known:
                 with suppress(CallSyntaxError):
-                    turn = turn.resolved(self.tools)
+                    turn = turn.resolved(self.offered)
             messages.append(turn.message)
         return tuple(messages)
 
@@ -182,34 +192,38 @@ class RecordRead(NamedTuple):
         """The task of the answer at `place`, or of the open end, with its reference; raises RecordRefused."""
         task = self._asked(place)
         if place is None:
-            return task
+            return callable_task(task)
         try:
-            turn = self.turns[place].resolved(self.tools)
+            turn = self.turns[place].resolved(self.offered)
         except CallSyntaxError as error:
             reason = f"the answer is a call that cannot be read: {error.message}"
             raise RecordRefused(error.reason, reason) from error
         message, apart = turn.message, self.turns[place].known
         if not turn.known:  # an empty answer, or one that its thinking never came to
-            return replace(task, reference_thinking=message.thinking)
-        return replace(
+            return callable_task(replace(task, reference_thinking=message.thinking))
+        answered = replace(
             task,
             reference=list(message.calls),
             reference_text=message.content or None,
             reference_thinking=message.thinking or (message.content if apart and message.calls else None) or None,
         )
+        return callable_task(answered)
 
     def sample(self, place: int) -> Sample:
         """The answer at `place` as a sample to judge, its task without a reference; raises RecordRefused."""
-        turn = self.turns[place]
+        turn, calls = self.turns[place], self.turns[place].message.calls
         answer, thinking = turn.message.content, turn.message.thinking
-        if turn.known and (turn.message.calls or not answer):
+        task = callable_task(replace(self._asked(place), reference=list(calls)))  # with the names of its calls, too
+        if turn.known and (calls or not answer):
             thinking = thinking or answer or None
             try:
-                answer = render_calls(turn.message.calls)
+                answer = render_calls(task.reference or [])
             except CallRenderError as error:
                 reason = "name.not_callable" if "cannot be" in str(error) else "answer.not_writable"
                 raise RecordRefused(reason, str(error)) from error
-        task = self._asked(place)
+        else:
+            answer = callable_answer(answer, task.names)
+        task = replace(task, reference=None)
         return Sample.of(id=task.id, task=task, answer=answer, thinking=thinking, origin="reference")
 
     def _asked(self, place: int | None) -> Task:
@@ -220,6 +234,7 @@ class RecordRead(NamedTuple):
             category=self.category,
             source=self.source,
             flags=list(self.flags),
+            names=dict(self.names),
         )
 
 
@@ -229,7 +244,7 @@ def record_of(task: Task) -> RecordRead:
     if task.reference is not None:
         calls, text, thinking = tuple(task.reference), task.reference_text or "", task.reference_thinking
         turns.append(ReadTurn(Message("assistant", text, thinking, calls), known=True))
-    return RecordRead(task.id, tuple(turns), task.tools, task.category, task.source, tuple(task.flags))
+    return RecordRead(task.id, tuple(turns), task.tools, task.category, task.source, tuple(task.flags), task.names)
 
 
 def record_id(record: dict[str, Any], line: int) -> str:
@@ -263,15 +278,18 @@ def json_field(found: Any, name: str) -> Any:
         raise RecordRefused(f"{name}.{word}", f"{name}: {error.message}") from error
 
 
-def tools_field(found: Any) -> list[dict[str, Any]]:
-    """Normalised tools from a record's field; None means no tools. Raises RecordRefused."""
-    value = json_field(found, "tools")
-    if value is None or value == "":
-        return []
+def tools_field(found: Any) -> ToolsRead:
+    """Tools from a record's field, in any of the forms of `calls.tools`; None and "" mean no tools.
+
+    The names are callable ones, so give the task `names` too, and take its calls through `callable_task`. `left` has a
+    code for each thing that was left out. Raises RecordRefused: `tools.bad`, or for text what is wrong with it.
+    """
+    if isinstance(found, str) and found.strip() in ("", "null", "None"):
+        found = None
     try:
-        return normalise_tools(value)
+        return read_tools([] if found is None else found)
     except ToolFormatError as error:
-        raise RecordRefused("tools.bad", str(error)) from error
+        raise RecordRefused(f"tools.{error.reason}", str(error)) from error
 
 
 def calls_field(found: Any, name: str) -> list[Call]:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from funreason.calls.lenient import looks_like_calls
+from funreason.calls.names import original_answer, original_task, original_tools, to_original
 from funreason.calls.parse import CallSyntaxError
 from funreason.calls.thinking import join_thinking
+from funreason.calls.tools import ToolsRead
 from funreason.data.forms.sharegpt import written_turns
 from funreason.data.forms.xlam import question
 from funreason.data.records import ReadTurn, read_calls
@@ -38,8 +40,9 @@ def as_sharegpt(sample: Sample, system: str = "") -> dict[str, Any]:
     before = _before(sample)
     if before[:1] and before[0].message.role == "system":
         system = before.pop(0).message.content
-    turns = [*written_turns(before), {"from": "gpt", "value": join_thinking(sample.thinking, sample.answer)}]
-    tools = _encode(sample.task.tools)
+    answer = original_answer(sample.answer, sample.task.names)
+    turns = [*written_turns(before), {"from": "gpt", "value": join_thinking(sample.thinking, answer)}]
+    tools = _encode(original_tools(sample.task.tools, sample.task.names))
     return {"id": sample.id, "conversations": turns, "system": system, "tools": tools}
 
 
@@ -55,9 +58,10 @@ def as_xlam(sample: Sample) -> dict[str, Any]:
     if len(turns) > 1 and sample.task.query:
         asked = question(turns)
     record: dict[str, Any] = {"id": sample.id, **asked}
-    record["tools"] = _encode(sample.task.tools)
+    record["tools"] = _encode(original_tools(sample.task.tools, sample.task.names))
     try:
-        calls = read_calls(sample.answer, sample.task.tools)
+        offered = ToolsRead(sample.task.tools, sample.task.names, ())
+        calls = to_original(read_calls(sample.answer, offered), sample.task.names)
         record["answers"] = _encode([{"name": call.name, "arguments": call.arguments} for call in calls])
     except CallSyntaxError:
         record["response"] = sample.answer
@@ -69,7 +73,10 @@ def as_xlam(sample: Sample) -> dict[str, Any]:
 
 
 def _before(sample: Sample) -> list[ReadTurn]:
-    return [ReadTurn(message, trained=message.role != "assistant", known=True) for message in sample.task.messages]
+    return [
+        ReadTurn(message, trained=message.role != "assistant", known=True)
+        for message in original_task(sample.task).messages
+    ]
 
 
 def write_records(path: Path, records: Iterable[dict[str, Any]]) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from funreason.calls.names import original_answer, original_task, original_tools
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.sample_files import KEPT
 from funreason.record.state import State
@@ -58,10 +59,10 @@ def row(kind: str, sample: Sample) -> dict[str, Any]:
         "category": task.category,
         "source": task.source,
         "query": _text(task.query),
-        "messages": _text(json.dumps(msgspec.to_builtins(task.messages), ensure_ascii=False)),
-        "tools": _json(task.tools),
+        "messages": _text(json.dumps(msgspec.to_builtins(original_task(task).messages), ensure_ascii=False)),
+        "tools": _json(original_tools(task.tools, task.names)),
         "thinking": _text(sample.thinking or ""),
-        "answer": _text(sample.answer),
+        "answer": _text(original_answer(sample.answer, task.names)),
         "kind": kind,
         "origin": sample.origin,
         "attempt": sample.attempt,

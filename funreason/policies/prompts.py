@@ -18,6 +18,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
+from funreason.calls.names import original_task
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.errors import ModelError
@@ -181,12 +184,15 @@ def task_dialogue(
 ) -> Dialogue:
     """What the prompt for `task` and `turns` is rendered from, for a server that renders it.
 
-    Arguments of earlier calls are JSON in a string there, as OpenAI's API has them.
+    Arguments of earlier calls are JSON in a string there, as OpenAI's API has them. In the style `native` the server is
+    shown the original names of tools; `names` reads its calls back.
     """
-    messages = conversation(task, turns, tags, style)
+    shown = original_task(task) if style == "native" else task
+    messages = conversation(shown, turns, tags, style)
     for call in (call for message in messages for call in message.get("tool_calls", ())):
         call["function"]["arguments"] = json.dumps(call["function"]["arguments"], ensure_ascii=False)
-    return dialogue_of(messages, task.tools, style=style, tags=tags, variables=variables)
+    dialogue = dialogue_of(messages, shown.tools, style=style, tags=tags, variables=variables)
+    return msgspec.structs.replace(dialogue, names=task.names)
 
 
 def dialogue_of(

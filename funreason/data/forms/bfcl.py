@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from funreason.calls.names import to_callable
 from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.data.files import raw_records
 from funreason.data.forms.form import Record, record_read
@@ -65,7 +66,10 @@ def read(record: Record, line: int, answers: PossibleAnswers | None = None, plac
         )
     turns = talk.turns
     if reference is not None:
-        turns = [*turns, ReadTurn(Message("assistant", "", calls=tuple(reference)), known=True)]
+        turns = [
+            *turns,
+            ReadTurn(Message("assistant", "", calls=tuple(to_callable(reference, talk.tools.names))), known=True),
+        ]
     marked = {**record, "category": category, "source": "bfcl"}
     return record_read(marked, line, turns, talk.tools, KEYS, talk.left)
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
+from funreason.calls.names import original_tools, to_original
+from funreason.calls.tools import ToolsRead
 from funreason.data.records import ReadTurn, RecordRead, RecordRefused, record_id, tools_field
+from funreason.types import Call
 
 Record = dict[str, Any]
 MARKS = ("category", "source")
@@ -30,14 +35,14 @@ class Form(NamedTuple):
     """A record in this form; raises RecordRefused for one that does not fit. None where it is only read."""
 
 
-def offered_tools(record: Record) -> list[dict[str, Any]]:
+def offered_tools(record: Record) -> ToolsRead:
     """The tools of a record, or the older `functions` where it has none; raises RecordRefused."""
     tools = record.get("tools")
     return tools_field(record.get("functions") if empty(tools) else tools)
 
 
 def record_read(
-    record: Record, line: int, turns: list[ReadTurn], tools: list[dict[str, Any]], own: Collection[str], left: list[str]
+    record: Record, line: int, turns: list[ReadTurn], tools: ToolsRead, own: Collection[str], left: list[str]
 ) -> RecordRead:
     """A record of these turns. Keys that are neither common nor the form's `own` are counted in `left`."""
     left += [str(key) for key, value in record.items() if key not in COMMON and key not in own and not empty(value)]
@@ -54,19 +59,33 @@ def record_read(
     if not isinstance(flags, list):
         left += [] if empty(flags) else ["flags"]
         flags = []
-    if not tools and any("<tools>" in t.message.content or '"parameters"' in t.message.content for t in turns):
+    if not tools.tools and any("<tools>" in t.message.content or '"parameters"' in t.message.content for t in turns):
         left.append("tools.in_text")
     if not any(turn.message.role == "user" and turn.message.content for turn in turns):
         raise RecordRefused("query.empty", "no user says anything, so there is no question to answer")
     return RecordRead(
         record_id(record, line),
         tuple(turns),
-        tools,
+        tools.tools,
         marks["category"],
         marks["source"],
         tuple(map(str, flags)),
+        tools.names,
         tuple(left),
     )
+
+
+def in_original(read: RecordRead) -> RecordRead:
+    """A record with tools, calls and results under the names that their source gave them; `names` stays."""
+    if not read.names:
+        return read
+    turns = []
+    for turn in read.turns:
+        message = turn.message
+        [named] = to_original([Call(message.name, {})], read.names)
+        calls = tuple(to_original(message.calls, read.names))
+        turns.append(turn._replace(message=replace(message, calls=calls, name=named.name)))
+    return read._replace(turns=tuple(turns), tools=original_tools(read.tools, read.names))
 
 
 def marks_of(read: RecordRead) -> Record:

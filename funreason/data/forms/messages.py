@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from funreason.calls.lenient import looks_like_calls
+from funreason.calls.names import to_callable
 from funreason.calls.parse import CallSyntaxError
 from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.calls.thinking import (
@@ -28,8 +29,9 @@ from funreason.calls.thinking import (
     split_thinking,
     thinking_of,
 )
+from funreason.calls.tools import ToolsRead
 from funreason.data.forms.form import Record, empty, known_only
-from funreason.data.records import ReadTurn, RecordRefused, Tools, calls_field, read_calls
+from funreason.data.records import ReadTurn, RecordRefused, calls_field, read_calls
 from funreason.types import Call, Message
 
 CALLING = "call"
@@ -64,15 +66,15 @@ class _Pieces(NamedTuple):
 
 
 class Conversation:
-    """Turns put together message by message, of a record that offers `tools`.
+    """Turns put together message by message, of a record that offers `tools`; calls get callable names.
 
     `left` has the codes of what was not carried.
     """
 
-    def __init__(self, tools: Tools) -> None:
-        self.tools = list(tools)
+    def __init__(self, tools: ToolsRead) -> None:
+        self.tools = tools
         self.turns: list[ReadTurn] = []
-        self.left: list[str] = []
+        self.left = list(tools.left)
         self._ids: list[str] = []
         """The ids of the newest calls, in their order; "" for a call without one."""
         self._results: list[str] = []
@@ -146,7 +148,8 @@ class Conversation:
         if message.get("is_error"):
             self.left.append("messages.is_error")
         name = message.get("name")
-        turn = ReadTurn(Message("tool", text, name=name if isinstance(name, str) else ""), known=True)
+        [named] = to_callable([Call(name if isinstance(name, str) else "", {})], self.tools.names)
+        turn = ReadTurn(Message("tool", text, name=named.name), known=True)
         made_by = message.get("tool_call_id") or message.get("tool_use_id") or ""
         self.turns.append(turn)
         self._results.append(made_by if isinstance(made_by, str) else "")
@@ -196,7 +199,7 @@ class Conversation:
         for key in ("tool_calls", "function_call"):
             if not empty(given := message.get(key)):
                 raw += given if isinstance(given, list) else [given]
-        calls = [call for one in raw for call in calls_field(one, "tool_calls")]
+        calls = to_callable([call for one in raw for call in calls_field(one, "tool_calls")], self.tools.names)
         thinking, others = thinking_of({**message, "content": content})
         self.left += [f"messages.{name}" for name in others]
         if not empty(message.get("name")):
@@ -272,7 +275,7 @@ def _is_call(turn: ReadTurn) -> bool:
     return turn.as_call or bool(turn.message.calls)
 
 
-def _joined(before: ReadTurn, turn: ReadTurn, tools: Tools) -> ReadTurn | None:
+def _joined(before: ReadTurn, turn: ReadTurn, tools: ToolsRead) -> ReadTurn | None:
     """Two turns of the assistant's in a row as one: calls and calls, or text and the calls after it. Else None."""
     old, new = before.message, turn.message
     apart = before.trained != turn.trained or not (before.closed and turn.closed) or (old.thinking and new.thinking)
@@ -288,7 +291,7 @@ def _joined(before: ReadTurn, turn: ReadTurn, tools: Tools) -> ReadTurn | None:
     return second._replace(message=Message("assistant", text, thinking, (*first.message.calls, *second.message.calls)))
 
 
-def _quietly_resolved(turn: ReadTurn, tools: Tools) -> ReadTurn:
+def _quietly_resolved(turn: ReadTurn, tools: ToolsRead) -> ReadTurn:
     try:
         return turn.resolved(tools)
     except CallSyntaxError:

@@ -8,7 +8,7 @@ Source: https://platform.openai.com/docs/api-reference/chat. `tool_calls` and th
 
 from __future__ import annotations
 
-from funreason.data.forms.form import Record, marks_of, offered_tools, record_read
+from funreason.data.forms.form import Record, in_original, marks_of, offered_tools, record_read
 from funreason.data.forms.messages import Conversation, written_messages
 from funreason.data.records import RecordRead
 
@@ -28,5 +28,6 @@ def read(record: Record, line: int) -> RecordRead:
 
 def write(read: RecordRead) -> Record:
     """A record in OpenAI's form."""
+    read = in_original(read)
     tools = [{"type": "function", "function": tool} for tool in read.tools]
     return {"id": read.id, "messages": written_messages(read.turns), "tools": tools} | marks_of(read)

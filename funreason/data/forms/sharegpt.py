@@ -9,13 +9,15 @@ Other programs' keys and roles in `conversations` are read as well, see `message
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from funreason.calls.names import original_answer
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.thinking import join_thinking
-from funreason.data.forms.form import Record, empty, marks_of, offered_tools, record_read
+from funreason.data.forms.form import Record, empty, in_original, marks_of, offered_tools, record_read
 from funreason.data.forms.messages import Conversation, name_of_result, spoken
 from funreason.data.records import ReadTurn, RecordRead, RecordRefused
+from funreason.types import ToolNames
 
 _SPEAKERS = {"user": "human", "assistant": "gpt", "tool": "observation", "system": "system"}
 
@@ -37,13 +39,14 @@ def read(record: Record, line: int) -> RecordRead:
 
 def write(read: RecordRead) -> Record:
     """A record in share-gpt's form; RecordRefused for a call that cannot be written."""
+    answer, read = (read.turns[-1:] or (None,))[0], in_original(read)
     turns = list(read.turns)
     system = turns.pop(0).message.content if turns and turns[0].message.role == "system" else ""
     single = len(turns) <= 2
-    last = turns.pop() if single and turns and turns[-1].message.calls else None
-    said = written_turns(turns)
-    if last is not None:
-        said += _strict(last)
+    strict = single and answer is not None and bool(answer.message.calls) and not answer.message.content
+    said = written_turns(turns[:-1] if strict else turns)
+    if strict and answer is not None:
+        said.append(_strict(answer, read.names))
     tools = json.dumps(read.tools, ensure_ascii=False)
     return {"id": read.id, "conversations": said, "system": system, "tools": tools} | marks_of(read)
 
@@ -71,12 +74,10 @@ def written_turns(turns: Sequence[ReadTurn]) -> list[Record]:
     return made
 
 
-def _strict(turn: ReadTurn) -> list[Record]:
+def _strict(turn: ReadTurn, names: Mapping[str, ToolNames]) -> Record:
     message = turn.message
-    if message.content:  # no strict form has text beside calls
-        return written_turns([turn])
     try:
-        value = join_thinking(message.thinking, render_calls(message.calls))
+        text = original_answer(render_calls(message.calls), names)
     except CallRenderError as error:
         raise RecordRefused("convert.not_writable", str(error)) from error
-    return [{"from": "gpt", "value": value} | ({} if turn.trained else {"weight": 0})]
+    return {"from": "gpt", "value": join_thinking(message.thinking, text)} | ({} if turn.trained else {"weight": 0})

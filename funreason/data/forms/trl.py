@@ -8,7 +8,7 @@ is unknown.
 
 from __future__ import annotations
 
-from funreason.data.forms.form import Record, empty, marks_of, offered_tools, record_read
+from funreason.data.forms.form import Record, empty, in_original, marks_of, offered_tools, record_read
 from funreason.data.forms.messages import Conversation, written_messages
 from funreason.data.records import RecordRead, RecordRefused
 
@@ -49,6 +49,7 @@ def read(record: Record, line: int) -> RecordRead:
 
 def write(read: RecordRead) -> Record:
     """A record with prompt and completion, both as messages, or a prompt alone; RecordRefused after a tool's result."""
+    read = in_original(read)
     if not read.is_open and read.turns[-1].message.role != "assistant":
         raise RecordRefused("convert.no_place", "a completion is an answer, and this record ends with a tool's result")
     messages = written_messages(read.turns)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from funreason.data.forms.form import Record, empty, known_only, marks_of, offered_tools, record_read
+from funreason.calls.names import to_callable
+from funreason.data.forms.form import Record, empty, in_original, known_only, marks_of, offered_tools, record_read
 from funreason.data.forms.messages import Conversation, written_messages
 from funreason.data.records import ReadTurn, RecordRead, RecordRefused, calls_field, optional_text, query_text
 from funreason.types import Message
@@ -40,7 +41,12 @@ def read(record: Record, line: int) -> RecordRead:
     ends_with_it = bool(asked) and asked[-1] == query and talk.turns[-1].message.role in ("user", "tool")
     turns = talk.turns if ends_with_it else [*talk.turns, ReadTurn(Message("user", query))]
     if reference is not None:
-        turns = [*turns, ReadTurn(Message("assistant", text or "", thinking, tuple(reference)), known=True)]
+        turns = [
+            *turns,
+            ReadTurn(
+                Message("assistant", text or "", thinking, tuple(to_callable(reference, talk.tools.names))), known=True
+            ),
+        ]
     else:
         talk.left += [key for key in ("response", "cot") if not empty(record.get(key))]
     return record_read(record, line, turns, talk.tools, KEYS, talk.left)
@@ -60,6 +66,7 @@ def read_history(talk: Conversation, found: Any) -> None:
 
 def write(read: RecordRead) -> Record:
     """A record in xLAM's form; RecordRefused for one that does not end with a question or its answer."""
+    read = in_original(read)
     turns = list(read.turns)
     answer = turns.pop() if turns and turns[-1].message.role == "assistant" else None
     record: Record = {"id": read.id, **question(turns), "tools": json.dumps(read.tools, ensure_ascii=False)}
