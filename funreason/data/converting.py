@@ -13,6 +13,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from funreason.calls.parse import CallSyntaxError
 from funreason.data.forms.known import FORMS
 from funreason.data.records import ReadTurn, RecordRead, RecordRefused, Refusal, record_of
@@ -35,10 +37,10 @@ def convert(records: Iterable[RecordRead | Task], form: str, path: Path) -> tupl
     for place, found in enumerate(records, 1):
         original = record_of(found) if isinstance(found, Task) else found
         try:
-            original = original._replace(turns=tuple(turn.resolved(original.offered) for turn in original.turns))
+            original = replace(original, turns=tuple(turn.resolved(original.offered) for turn in original.turns))
             record = write(original)
             again = read(json.loads(json.dumps(record)), 1)
-            again = again._replace(turns=tuple(turn.resolved(again.offered) for turn in again.turns))
+            again = replace(again, turns=tuple(turn.resolved(again.offered) for turn in again.turns))
             if changed := _changed(original, again):
                 raise RecordRefused("convert.changed", f"{', '.join(changed)} would not come back the same")
             kept.append(record)

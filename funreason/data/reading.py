@@ -186,7 +186,7 @@ def _renamed(read: RecordRead, taken: set[str]) -> RecordRead:
     number, new = 1, read
     while not taken.isdisjoint(ids := new.ids()):
         number += 1
-        new = read._replace(id=f"{read.id}.r{number}", left=(*read.left, "id.repeated"))
+        new = msgspec.structs.replace(read, id=f"{read.id}.r{number}", left=(*read.left, "id.repeated"))
     taken.update(ids)
     return new
 

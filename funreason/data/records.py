@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
@@ -85,17 +85,18 @@ class ReadTurn(NamedTuple):
         beside = beside_calls(message.content, calls, tools) if calls else ""
         return self._replace(message=replace(message, content=beside, calls=tuple(calls)), known=True, as_call=False)
 
-    def attempts_calls(self, tools: ToolsRead) -> bool:
-        """Whether the message calls something, or tries to."""
-        message = self.message
-        if self.known:
-            return bool(message.calls)
-        if message.role != "assistant" or not message.content:
-            return False
+    def quietly_resolved(self, tools: ToolsRead) -> ReadTurn:
+        """This turn resolved, or as it is where its call cannot be read."""
         try:
-            return bool(self.resolved(tools).message.calls)
+            return self.resolved(tools)
         except CallSyntaxError:
-            return True
+            return self
+
+    @property
+    def calls_something(self) -> bool:
+        """Of a turn that was resolved: whether it calls something, or tries to."""
+        message = self.message
+        return bool(message.calls) or (message.role == "assistant" and not self.known and bool(message.content))
 
 
 def read_calls(text: str, tools: ToolsRead) -> list[Call]:
@@ -122,7 +123,7 @@ def beside_calls(text: str, calls: Sequence[Call], tools: ToolsRead) -> str:
     return "\n".join(piece.strip() for piece in pieces if any(map(str.isalpha, piece))) if same else ""
 
 
-class RecordRead(NamedTuple):
+class RecordRead(msgspec.Struct, frozen=True, dict=True):
     """One record read: its whole conversation, answers included, its tools and marks, and what was not carried."""
 
     id: str
@@ -141,6 +142,11 @@ class RecordRead(NamedTuple):
         """The tools with their names."""
         return ToolsRead(self.tools, dict(self.names), ())
 
+    @cached_property
+    def resolved(self) -> tuple[ReadTurn, ...]:
+        """The turns with the calls in their texts read out of them, where they can be read."""
+        return tuple(turn.quietly_resolved(self.offered) for turn in self.turns)
+
     def answers(self) -> list[int]:
         """The places of the turns that answer: each assistant turn that calls, and the last one of all.
 
@@ -154,7 +160,7 @@ class RecordRead(NamedTuple):
         for place, turn in enumerate(self.turns[: last + 1]):
             role = turn.message.role
             asked = asked or (role == "user" and bool(turn.message.content))
-            if role == "assistant" and asked and (place == last or turn.attempts_calls(self.offered)):
+            if role == "assistant" and asked and (place == last or self.resolved[place].calls_something):
                 places.append(place)
         return places
 
@@ -180,13 +186,10 @@ class RecordRead(NamedTuple):
 
     def history(self, place: int | None) -> tuple[Message, ...]:
         """The messages before the answer at `place`, or all of them; calls that cannot be read stay text."""
-        messages = []
-        for turn in self.turns[:place]:
-            if turn.message.role == "assistant" and not turn.known:
-                with suppress(CallSyntaxError):
-                    turn = turn.resolved(self.offered)
-            messages.append(turn.message)
-        return tuple(messages)
+        before = self.turns[:place]
+        if any(turn.message.role == "assistant" for turn in before):  # else there is nothing to resolve
+            before = self.resolved[:place]
+        return tuple(turn.message for turn in before)
 
     def task(self, place: int | None) -> Task:
         """The task of the answer at `place`, or of the open end, with its reference; raises RecordRefused."""

@@ -85,7 +85,7 @@ def in_original(read: RecordRead) -> RecordRead:
         [named] = to_original([Call(message.name, {})], read.names)
         calls = tuple(to_original(message.calls, read.names))
         turns.append(turn._replace(message=replace(message, calls=calls, name=named.name)))
-    return read._replace(turns=tuple(turns), tools=original_tools(read.tools, read.names))
+    return replace(read, turns=tuple(turns), tools=original_tools(read.tools, read.names))
 
 
 def marks_of(read: RecordRead) -> Record:

@@ -158,7 +158,7 @@ class Conversation:
     def _pair(self) -> None:
         """Put the newest results into the order of their calls, by ids or else by names, and name the unnamed ones."""
         made_by, count = self._results, len(self._results)
-        caller = _quietly_resolved(self.turns[-count - 1], self.tools).message if len(self.turns) > count else None
+        caller = self.turns[-count - 1].quietly_resolved(self.tools).message if len(self.turns) > count else None
         if caller is None or not caller.calls:
             return
         if made_by[-1] and any(self._ids) and made_by[-1] not in self._ids:
@@ -281,7 +281,7 @@ def _joined(before: ReadTurn, turn: ReadTurn, tools: ToolsRead) -> ReadTurn | No
     apart = before.trained != turn.trained or not (before.closed and turn.closed) or (old.thinking and new.thinking)
     if apart or not _is_call(turn) or (turn.known and new.content):
         return None
-    first, second = _quietly_resolved(before, tools), _quietly_resolved(turn, tools)
+    first, second = before.quietly_resolved(tools), turn.quietly_resolved(tools)
     thinking = old.thinking or new.thinking
     if _is_call(before) and not first.known and not second.known:  # two that cannot be read are refused as one text
         return before._replace(message=replace(old, content=f"{old.content}\n{new.content}", thinking=thinking))
@@ -289,13 +289,6 @@ def _joined(before: ReadTurn, turn: ReadTurn, tools: ToolsRead) -> ReadTurn | No
         return None
     text = "\n".join(turn.message.content for turn in (first, second) if turn.message.content)
     return second._replace(message=Message("assistant", text, thinking, (*first.message.calls, *second.message.calls)))
-
-
-def _quietly_resolved(turn: ReadTurn, tools: ToolsRead) -> ReadTurn:
-    try:
-        return turn.resolved(tools)
-    except CallSyntaxError:
-        return turn
 
 
 def spoken(turn: ReadTurn) -> str:
