@@ -15,8 +15,16 @@ import json
 from typing import Any
 
 from funreason.data.forms.form import Record, empty, known_only, marks_of, offered_tools, record_read
-from funreason.data.forms.messages import Conversation, written_messages
-from funreason.data.records import ReadTurn, RecordRead, RecordRefused, calls_field, optional_text, query_text
+from funreason.data.forms.messages import Conversation, left_of_calls, written_messages
+from funreason.data.records import (
+    ReadTurn,
+    RecordRead,
+    RecordRefused,
+    calls_field,
+    json_field,
+    optional_text,
+    query_text,
+)
 from funreason.types import Message
 
 KEYS = ("query", "answers", "cot", "response", "history", "system")
@@ -40,6 +48,7 @@ def read(record: Record, line: int) -> RecordRead:
     ends_with_it = bool(asked) and asked[-1] == query and talk.turns[-1].message.role in ("user", "tool")
     turns = talk.turns if ends_with_it else [*talk.turns, ReadTurn(Message("user", query))]
     if reference is not None:
+        talk.left += left_of_calls(json_field(answers, "answers"), "answers")
         turns = [*turns, ReadTurn(Message("assistant", text or "", thinking, tuple(reference)), known=True)]
     else:
         talk.left += [key for key in ("response", "cot") if not empty(record.get(key))]
