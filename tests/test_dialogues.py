@@ -742,3 +742,25 @@ def test_nothing_that_a_message_holds_is_lost_without_being_counted(tmp_path_fac
         assert written or rejected[0].reason == "convert.no_place"
         if written:
             assert all(name in path.with_suffix(".out").read_text() for name in words if name not in lost)
+
+
+def test_what_a_call_or_a_part_has_beside_its_own_keys_is_counted(lines):
+    part = {"type": "text", "text": "Oslo?", "cache_control": {"type": "ephemeral"}}
+    call = asked(OSLO) | {"extra_content": {"google": 1}}
+    call["function"]["strict"] = True
+    hidden = [{"type": "reasoning.encrypted", "data": "x"}]
+    message = {"role": "assistant", "tool_calls": [call], "reasoning_details": hidden}
+    xlam = {"id": "x", "query": "Oslo?", "tools": [CLOCK]}
+    path = lines(
+        chat(user([part]), message),
+        xlam | {"answers": json.dumps([{"name": "clock", "arguments": {"town": "Oslo"}, "result": "12:00"}])},
+    )
+    reading = read_tasks(path, strict=True)
+    assert [task.reference for task in reading.tasks] == [[OSLO], [OSLO]]
+    assert reading.left == {
+        "content.cache_control": 1,
+        "tool_calls.extra_content": 1,
+        "tool_calls.strict": 1,
+        "messages.reasoning_details": 1,
+        "answers.result": 1,
+    }

@@ -53,6 +53,8 @@ UNTRAINED = {
     **dict.fromkeys(("mask", "masked"), True),
 }
 """Keys that say whether a turn is learned, and the truth value with which they say that it is not."""
+_OF_PARTS = {"type", "text", "refusal", "id", "name", "input", "tool_use_id", "content", "is_error", "summary"}
+_OF_CALLS = {"id", "type", "index", "name", "arguments", "parameters", "input", "function"}
 _KEYS = {"role", "from", "content", "value", "tool_calls", "function_call", "name", "tool_call_id", *THINKING_FIELDS}
 _READ = _KEYS | {"reasoning_details", "refusal", "id", "type", "index", "tool_use_id", *UNTRAINED}
 
@@ -200,7 +202,11 @@ class Conversation:
             if not empty(given := message.get(key)):
                 raw += given if isinstance(given, list) else [given]
         calls = to_callable([call for one in raw for call in calls_field(one, "tool_calls")], self.tools.names)
+        self.left += left_of_calls(raw, "tool_calls")
         thinking, others = thinking_of({**message, "content": content})
+        details = message.get("reasoning_details")
+        if not empty(details) and thinking_of({"reasoning_details": details})[0] is None:  # encrypted
+            self.left.append("messages.reasoning_details")
         self.left += [f"messages.{name}" for name in others]
         if not empty(message.get("name")):
             self.left.append("messages.name")
@@ -251,6 +257,9 @@ class Conversation:
         for part in content:
             kind = part.get("type", "text") if isinstance(part, dict) else "text"
             text = part.get("text", part.get("refusal")) if isinstance(part, dict) else part
+            if isinstance(part, dict):
+                known = _OF_PARTS | set(THINKING_FIELDS)
+                self.left += [f"content.{key}" for key, value in part.items() if key not in known and not empty(value)]
             if kind in TEXT_PARTS and isinstance(text, str):
                 texts.append(text)
             elif kind == "tool_use":
@@ -265,6 +274,13 @@ class Conversation:
                     "content.unknown", f"{where}: {what} is not read; only text, thinking and tools are"
                 )
         return _Pieces("\n".join(texts), calls, results)
+
+
+def left_of_calls(raw: Any, name: str) -> list[str]:
+    """A code for each key of calls in the source, or of their `function`, that no call carries."""
+    parts = [one for one in raw if isinstance(one, dict)] if isinstance(raw, list) else []
+    parts += [one["function"] for one in parts if isinstance(one.get("function"), dict)]
+    return [f"{name}.{key}" for one in parts for key, value in one.items() if key not in _OF_CALLS and not empty(value)]
 
 
 def _truth(mark: Any) -> bool:

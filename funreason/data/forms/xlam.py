@@ -16,8 +16,16 @@ from typing import Any
 
 from funreason.calls.names import to_callable
 from funreason.data.forms.form import Record, empty, in_original, known_only, marks_of, offered_tools, record_read
-from funreason.data.forms.messages import Conversation, written_messages
-from funreason.data.records import ReadTurn, RecordRead, RecordRefused, calls_field, optional_text, query_text
+from funreason.data.forms.messages import Conversation, left_of_calls, written_messages
+from funreason.data.records import (
+    ReadTurn,
+    RecordRead,
+    RecordRefused,
+    calls_field,
+    json_field,
+    optional_text,
+    query_text,
+)
 from funreason.types import Message
 
 KEYS = ("query", "answers", "cot", "response", "history", "system")
@@ -41,12 +49,9 @@ def read(record: Record, line: int) -> RecordRead:
     ends_with_it = bool(asked) and asked[-1] == query and talk.turns[-1].message.role in ("user", "tool")
     turns = talk.turns if ends_with_it else [*talk.turns, ReadTurn(Message("user", query))]
     if reference is not None:
-        turns = [
-            *turns,
-            ReadTurn(
-                Message("assistant", text or "", thinking, tuple(to_callable(reference, talk.tools.names))), known=True
-            ),
-        ]
+        talk.left += left_of_calls(json_field(answers, "answers"), "answers")
+        calls = to_callable(reference, talk.tools.names)
+        turns = [*turns, ReadTurn(Message("assistant", text or "", thinking, tuple(calls)), known=True)]
     else:
         talk.left += [key for key in ("response", "cot") if not empty(record.get(key))]
     return record_read(record, line, turns, talk.tools, KEYS, talk.left)
