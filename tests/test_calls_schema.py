@@ -90,7 +90,7 @@ def test_no_type_spelling_makes_the_reader_raise(spelling):
         ("f", "tools must be a list"),
         ([3], r"tools\[0\]"),
         ([{"description": "nameless"}], r"tools\[0\] has no name"),
-        ([{"name": "f"}, {"name": "f"}], r"tools\[1\].*'f'"),
+        ([{"name": "f"}, {"name": "f", "description": "other"}], r"tools\[1\].*'f'"),
         ([{"name": "f", "parameters": "x"}], r"tools\[0\] \(f\)\.parameters"),
         ([{"name": "f", "parameters": {"a": 3}}], r"tools\[0\] \(f\)\.a"),
         ([{"name": "f", "parameters": {"a": {"type": 3}}}], r"\(f\)\.a\.type"),

@@ -11,6 +11,7 @@ score alike, and a type that the official tables do not know stops the official 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from funreason.bfcl.cases import ANSWERS, Case, load_cases
 from funreason.bfcl.categories import BfclError, Language, Undecodable, category_of, is_other_test, write_lines
 from funreason.bfcl.checker import check_calls, decode
 from funreason.bfcl.expected import TYPES, WITH_ITEMS, is_matched_by_name
+from funreason.calls.pointers import Schemas
 from funreason.types import Task
 
 _WORDS = {"object": "dict", "number": "float"}
+MOST_NESTED, MOST_SCHEMAS = 6, 1000
+"""BFCL's form has no references. A schema that holds itself is written out to this depth and number, then "any"."""
 _KNOWN = {"string", "integer", "float", "boolean", "array", "tuple", "dict", "any"}
 
 
@@ -28,10 +32,13 @@ def write_suite(tasks: Iterable[Task], directory: str | Path, prefix: str = "USE
     """Write tasks with references as `<prefix>_<category>.json` and `possible_answer/`; return the files.
 
     A task whose reference is `[]` becomes an irrelevance case. Raises BfclError naming the task when one has no
-    reference or one that cannot be checked, when there is no task, or when the files exist already.
+    reference or one that cannot be checked, when one comes after calls, which a question cannot hold, when there is
+    no task, or when the files exist already.
     """
     by_category: dict[str, list[Task]] = {}
     for task in tasks:
+        if task.after_calls:
+            raise BfclError(f"task {task.id!r} comes after calls of the same dialogue; leave it out of the suite")
         by_category.setdefault(category_of_task(task), []).append(task)
     if not by_category:
         raise BfclError("a suite needs at least one task with a reference, found none")
@@ -45,7 +52,7 @@ def write_suite(tasks: Iterable[Task], directory: str | Path, prefix: str = "USE
         questions, answers = [], []
         for number, task in enumerate(group):
             case_id = f"{category}_{number}"
-            question = [[{"role": "user", "content": task.query}]]
+            question = [[{"role": message.role, "content": message.content} for message in task.messages]]
             docs = [_doc(tool) for tool in task.tools]
             questions.append({"id": case_id, "task_id": task.id, "question": question, "function": docs})
             if not category.endswith("relevance"):
@@ -60,6 +67,8 @@ def write_suite(tasks: Iterable[Task], directory: str | Path, prefix: str = "USE
 
 def unwritable(task: Task) -> str | None:
     """Why a task cannot be part of a suite; None when it can."""
+    if task.after_calls:
+        return f"task {task.id!r} comes after calls of the same dialogue, which a single question cannot hold"
     try:
         if not category_of_task(task).endswith("relevance"):
             _answer(task)
@@ -91,7 +100,10 @@ def category_of_task(task: Task) -> str:
 
 def _doc(tool: dict[str, Any]) -> dict[str, Any]:
     parameters = tool.get("parameters") or {}
-    properties = {name: _schema(schema) for name, schema in (parameters.get("properties") or {}).items()}
+    schemas, written = Schemas(parameters), count()
+    properties = {
+        name: _schema(schema, schemas, written) for name, schema in (parameters.get("properties") or {}).items()
+    }
     required = [name for name in parameters.get("required") or [] if name in properties]
     return {
         "name": tool["name"],
@@ -100,18 +112,26 @@ def _doc(tool: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """A property with BFCL's type names; a type that its tables do not have becomes "any"."""
+def _schema(found: Any, schemas: Schemas, written: Iterator[int], depth: int = 0) -> dict[str, Any]:
+    """A property with BFCL's type names and without references; a type that its tables do not have becomes "any"."""
+    schema = schemas.plain(found) if depth < MOST_NESTED and next(written) < MOST_SCHEMAS else {}
     word = schema.get("type")
     if isinstance(word, list):
         word = next((one for one in word if one != "null"), None)
     kind = _WORDS.get(str(word), str(word))
     made = {**schema, "type": kind if kind in _KNOWN else "any"}
+    for key, inside in schema.items():
+        if "'$ref'" in repr(inside) and key not in ("items", "properties"):
+            del made[key]
+            if isinstance(inside, list):
+                made[key] = [_schema(each, schemas, written, depth + 1) for each in inside]
     if made["type"] in {"array", "tuple"}:
         items = schema.get("items")
-        made["items"] = _schema(items if isinstance(items, dict) else {})
+        made["items"] = _schema(items if isinstance(items, dict) else {}, schemas, written, depth + 1)
     if isinstance(schema.get("properties"), dict):
-        made["properties"] = {name: _schema(inner) for name, inner in schema["properties"].items()}
+        made["properties"] = {
+            name: _schema(inner, schemas, written, depth + 1) for name, inner in schema["properties"].items()
+        }
     return made
 
 

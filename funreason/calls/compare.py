@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from funreason.calls.schema import SchemaProblem, tool_named
+from funreason.calls.schema import SchemaProblem, parameter_schema, tool_named, wants_number
 from funreason.types import Call
 
 _DROPPED = str.maketrans("'", '"', " ,./-_*^")
@@ -47,21 +47,20 @@ def same_call(call: Call, wanted: Call, tool: dict[str, Any] | None) -> SchemaPr
     """None when one call means what the wanted call means, else the first difference."""
     if call.name != wanted.name:
         return SchemaProblem("reference.name", f"{call.name}, the reference has {wanted.name}")
-    properties = tool["parameters"]["properties"] if tool else {}
     for name, value in call.arguments.items():
-        schema = properties.get(name, {})
+        schema = parameter_schema(tool, name)
         if name not in wanted.arguments:
             if not _is_default(value, schema):
                 return SchemaProblem(
                     "reference.unexpected", f"{wanted.name} is given {name}={value!r:.80}, the reference is not"
                 )
-        elif not same_value(value, wanted.arguments[name], schema.get("type") == "number"):
+        elif not same_value(value, wanted.arguments[name], wants_number(schema)):
             return SchemaProblem(
                 "reference.value",
                 f"{wanted.name}.{name}={value!r:.80}, the reference has {wanted.arguments[name]!r:.80}",
             )
     for name, value in wanted.arguments.items():
-        if name not in call.arguments and not _is_default(value, properties.get(name, {})):
+        if name not in call.arguments and not _is_default(value, parameter_schema(tool, name)):
             return SchemaProblem("reference.missing", f"{call.name} lacks {name}={value!r:.80}")
     return None
 
@@ -98,7 +97,7 @@ def _is_default(value: Any, schema: dict[str, Any]) -> bool:
     if default is _NO_DEFAULT:
         return False
     # xLAM writes the default of an int as a string: "10".
-    return str(default) == str(value) or same_value(value, default, schema.get("type") == "number")
+    return str(default) == str(value) or same_value(value, default, wants_number(schema))
 
 
 def _plain(text: str) -> str:

@@ -1,206 +1,199 @@
-"""Tool descriptions of four data sets, turned into one form.
+"""Tool descriptions of many sources, turned into one form.
 
 In: xLAM's flat `{param: {"type": "int, optional"}}`, OpenAI's `{"type": "function", "function": {…}}`, BFCL's `{"type":
-"dict", "properties"}`, plain JSON Schema. Out: `{"name", "description", "parameters": {"type": "object", "properties":
-{param: schema}, "required": [param]}}`, with everything the record gives about a parameter kept beside its type. The
-rule for flat parameters (xLAM): required unless the type says optional, a default is given, or the description begins
-with "[Optional]" as API-Bank's do; an explicit `required` on the parameter wins over all.
+"dict", "properties"}`, plain JSON Schema, Anthropic's `input_schema`, MCP's `inputSchema`, Google's
+`function_declarations`, Bedrock's `toolSpec`, a Pydantic model's schema; as objects, as JSON text, as Python literals,
+in a list or in the object that a server answers with (`{"tools": […]}`). Out: `{"name", "description", "parameters":
+{"type": "object", "properties": {param: schema}, "required": [param]}}`, with everything else that the source says
+beside it (`strict`, `annotations`, `additionalProperties`, `$defs`, …; see `json_schema`). The rule for flat parameters
+(xLAM): required unless the type says optional, a default is given, or the description begins with "[Optional]" as
+API-Bank's do; an explicit `required` on the parameter wins over all.
 
-Type spellings become JSON Schema: `str`, `int, optional`, `List[Union[int, float]]`, `list(str)`, `Tuple[float,
-float]`, `Optional[str]`, `HashMap`, `String` each become a `type`, lists with `items` where the spelling gives them. An
-unknown word (`date`, `np.ndarray`, `Callable`) constrains nothing: better no check than a wrong one.
+What is not a function (a server's built-in `web_search`) is left out, an identical copy of a tool too. `ToolsRead.left`
+has a code for each thing that was left, for readers to count.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-_WORDS = {
-    **dict.fromkeys(("str", "string", "text", "char", "character", "varchar"), "string"),
-    **dict.fromkeys(("int", "integer", "long", "short", "byte", "bigint"), "integer"),
-    **dict.fromkeys(("float", "number", "double", "numeric", "decimal"), "number"),
-    **dict.fromkeys(("bool", "boolean"), "boolean"),
-    **dict.fromkeys(("list", "array", "tuple", "set", "arraylist", "sequence", "iterable"), "array"),
-    **dict.fromkeys(("dict", "object", "hashmap", "map", "dictionary", "mapping"), "object"),
-    **dict.fromkeys(("none", "null", "nonetype"), "null"),
-}
-_OPTIONAL = re.compile(r"[,(;\s]\s*(?:optional|default\b[^,]*)\)?\s*$", re.IGNORECASE)
-_GENERIC = re.compile(r"\s*(?:typing\.)?(\w+)\s*[\[(<](.*)[\])>]\s*$", re.DOTALL)
-_MAX_CHARS = 200
-_NESTED_TYPES = frozenset({"object", "dict"})
-_KEPT_LISTS = ("enum", "choices")
-_MORE_THAN_A_TYPE = frozenset({"required", "items", "properties", "anyOf", *_KEPT_LISTS})
-_MAX_DEPTH = 16
+from funreason.calls.json_schema import ToolFormatError as ToolFormatError
+from funreason.calls.json_schema import data_in, read_parameters
+from funreason.calls.names import callable_names
+from funreason.calls.type_words import is_optional as is_optional
+from funreason.calls.type_words import type_schema as type_schema
+from funreason.types import ToolNames
 
+Tool = dict[str, Any]
 
-class ToolFormatError(ValueError):
-    """Tools that cannot be understood; the message says which tool and which part."""
+BUILT_IN_LEFT = "tools.built_in"
+COPY_LEFT = "tools.copy"
+AROUND_LEFT = "tools.around"
+"""A key beside a list of tools, such as `tool_choice` or `nextCursor`."""
 
-
-def normalise_tools(raw: Any) -> list[dict[str, Any]]:
-    """Tools in the one form. Raises ToolFormatError saying where; two tools of one name are refused as well."""
-    if isinstance(raw, dict):
-        raw = [raw]
-    if not isinstance(raw, list):
-        raise ToolFormatError(f"tools must be a list of objects, found {type(raw).__name__}")
-    tools: list[dict[str, Any]] = []
-    names: set[str] = set()
-    for index, item in enumerate(raw):
-        where = f"tools[{index}]"
-        if isinstance(item, dict) and isinstance(item.get("function"), dict):
-            item = item["function"]
-        if not isinstance(item, dict):
-            raise ToolFormatError(f"{where} must be an object, found {type(item).__name__}")
-        name, description = item.get("name"), item.get("description")
-        if not isinstance(name, str) or not name.strip():
-            raise ToolFormatError(f"{where} has no name")
-        parameters = _parameters(item.get("parameters", item.get("inputSchema")), f"{where} ({name})")
-        if name in names:
-            raise ToolFormatError(f"{where}: a second tool is named {name!r}; names must differ")
-        names.add(name)
-        described = description if isinstance(description, str) else ""
-        tools.append({"name": name, "description": described, "parameters": parameters})
-    return tools
+_LISTS = ("tools", "functions", "function_declarations", "functionDeclarations")
+_AROUND = ("result", "toolConfig", "tool_config")
+_WRAPPED = ("function", "toolSpec", "tool_spec")
+_PARAMETERS = (
+    "parameters",
+    "input_schema",
+    "inputSchema",
+    "parametersJsonSchema",
+    "parameters_json_schema",
+    "arguments",
+    "args_schema",
+    "args",
+    "input_parameters",
+    "inputs",
+)
+_SPLIT_GROUPS = (("required_parameters", True), ("optional_parameters", False))
+"""ToolBench's two lists of parameters."""
+_SPLIT = frozenset(group for group, _ in _SPLIT_GROUPS)
+_FUNCTION_TYPES = frozenset({"function", "custom", "tool", "object", "dict"})
+_DATED = re.compile(r"[a-z_]+_20\d{6}")
+"""Built-in tools of Anthropic: `computer_20241022`, `bash_20250124`, `web_search_20250305`."""
+_BUILT_IN = frozenset(
+    "web_search web_search_preview web_search_premium file_search code_interpreter code_execution image_generation mcp "
+    "mcp_toolset local_shell shell apply_patch computer computer_use computer_use_preview retrieval web_browser "
+    "drawing_tool google_search googleSearch google_search_retrieval googleSearchRetrieval codeExecution url_context "
+    "urlContext google_maps googleMaps enterprise_web_search cachePoint document_library connector namespace".split()
+)
+_MAX_WRAPPINGS = 8
 
 
-def type_schema(spelling: str) -> dict[str, Any]:
-    """The JSON Schema part (`type`, `items`, `anyOf`) of a type's spelling; empty when nothing is known."""
-    if len(spelling) > _MAX_CHARS:
-        return {}
-    return dict(_parsed(spelling))
+class ToolsRead(NamedTuple):
+    """Tools with callable names, their original names where these differ, and a code for each thing left out."""
+
+    tools: list[Tool]
+    names: dict[str, ToolNames]
+    left: tuple[str, ...]
 
 
-def is_optional(spelling: str) -> bool:
-    """Whether the spelling itself says that the parameter may be left out."""
-    return bool(_OPTIONAL.search(spelling)) or spelling.strip().lower().startswith("optional")
+def read_tools(raw: Any) -> ToolsRead:
+    """Tools in the one form, with names that can be called; raises ToolFormatError as `normalise_tools` does.
+
+    Codes in `left`: `tools.built_in`, `tools.copy`, `tools.around`, `tools.reference` (it leads nowhere and constrains
+    nothing), `tools.type` (a type's name that is not known), `tools.options` (an `anyOf` that cannot be read).
+    """
+    left: list[str] = []
+    tools, names = callable_names(_normalised(raw, left))
+    return ToolsRead(tools, names, tuple(left))
 
 
-@lru_cache(maxsize=4096)
-def _parsed(spelling: str) -> tuple[tuple[str, Any], ...]:
-    return tuple(_schema(_OPTIONAL.sub("", spelling), 0).items())
+def normalise_tools(raw: Any) -> list[Tool]:
+    """Tools in the one form, under the names that the source gives them.
+
+    Raises ToolFormatError saying where; two different tools of one name are refused as well.
+    """
+    return _normalised(raw, [])
 
 
-def _schema(spelling: str, depth: int) -> dict[str, Any]:
-    word = spelling.strip().strip("\"'").lower()
-    if word in _WORDS:
-        return {"type": _WORDS[word]}
-    if depth > 4:
-        return {}
-    generic = _GENERIC.match(spelling)
-    if not generic:
-        pieces = _split(spelling, "|") if "|" in spelling else re.split(r"\s+or\s+", spelling)
-        return _union([_schema(piece, depth + 1) for piece in pieces]) if len(pieces) > 1 else {}
-    head, pieces = generic[1].lower(), _split(generic[2], ",")
-    if head == "optional":
-        return _union([_schema(pieces[0], depth + 1), {"type": "null"}])
-    if head == "union":
-        return _union([_schema(piece, depth + 1) for piece in pieces])
-    kind = _WORDS.get(head)
-    if kind != "array":
-        return {"type": kind} if kind else {}
-    items = _union([_schema(piece, depth + 1) for piece in pieces if piece not in ("...", "")])
-    return {"type": "array", "items": items} if items else {"type": "array"}
-
-
-def _union(schemas: list[dict[str, Any]]) -> dict[str, Any]:
-    # One unknown part makes the whole unknown: it could be anything.
-    if not schemas or not all(schemas):
-        return {}
-    distinct = [schema for index, schema in enumerate(schemas) if schema not in schemas[:index]]
-    if len(distinct) == 1:
-        return distinct[0]
-    if all(set(schema) == {"type"} for schema in distinct):
-        return {"type": [schema["type"] for schema in distinct]}
-    return {"anyOf": distinct}
-
-
-def _split(text: str, mark: str) -> list[str]:
-    pieces, depth, start = [], 0, 0
-    for index, char in enumerate(text):
-        if char in "[(<":
-            depth += 1
-        elif char in "])>":
-            depth -= 1
-        elif char == mark and depth == 0:
-            pieces.append(text[start:index].strip())
-            start = index + 1
-    return [*pieces, text[start:].strip()]
-
-
-def _parameters(raw: Any, where: str) -> dict[str, Any]:
-    if raw is None or raw == [] or raw == {}:
-        return {"type": "object", "properties": {}, "required": []}
-    if not isinstance(raw, dict):
-        raise ToolFormatError(f"{where}.parameters must be an object, found {type(raw).__name__}")
-    if isinstance(raw.get("type"), str) and raw["type"].lower() in _NESTED_TYPES:
-        return _nested(raw, f"{where}.parameters", 0)
-    properties, required = {}, []
-    for name, schema in raw.items():
-        properties[name] = _property(schema, f"{where}.{name}", 0)
-        if not isinstance(schema, dict):
-            needed = not is_optional(schema)
-        elif isinstance(schema.get("required"), bool):
-            needed = schema["required"]
+def _normalised(raw: Any, left: list[str]) -> list[Tool]:
+    tools: dict[str, Tool] = {}
+    for where, item, around in _items(raw, "tools", (), left, 0):
+        if _is_built_in(item):
+            left.append(BUILT_IN_LEFT)
+            continue
+        tool = _tool(item, where, around, left)
+        name = tool["name"]
+        if name not in tools:
+            tools[name] = tool
+        elif tools[name] == tool:
+            left.append(COPY_LEFT)
         else:
-            spelling = schema.get("type")
-            description = str(schema.get("description", "")).lstrip("([ ").lower()
-            marked = description.startswith("optional") or (isinstance(spelling, str) and is_optional(spelling))
-            needed = "default" not in schema and not marked
-        if needed:
-            required.append(name)
-    return {"type": "object", "properties": properties, "required": required}
+            raise ToolFormatError(f"{where}: a second tool is named {name!r}, and it differs; names must differ")
+    return list(tools.values())
 
 
-def _nested(raw: dict[str, Any], where: str, depth: int) -> dict[str, Any]:
-    properties = raw.get("properties") or {}
-    required = raw.get("required") or []
-    if not isinstance(properties, dict):
-        raise ToolFormatError(f"{where}.properties must be an object, found {type(properties).__name__}")
-    if not isinstance(required, list):
-        required = []
-    return {
-        "type": "object",
-        "properties": {name: _property(schema, f"{where}.{name}", depth) for name, schema in properties.items()},
-        # A name may be anything in a broken schema, a list too, which no dict can be asked for.
-        "required": [name for name in required if isinstance(name, str) and name in properties],
-    }
-
-
-def _property(raw: Any, where: str, depth: int) -> dict[str, Any]:
+def _items(
+    raw: Any, where: str, around: tuple[Tool, ...], left: list[str], depth: int
+) -> Iterator[tuple[str, Tool, tuple[Tool, ...]]]:
+    """Each tool's own object with its place and the objects around it, the nearest first."""
+    if depth > _MAX_WRAPPINGS:
+        raise ToolFormatError(f"{where} wraps its tools more than {_MAX_WRAPPINGS} times")
     if isinstance(raw, str):
-        raw = {"type": raw}
+        raw = data_in(raw, where, "a list of objects")
+        yield from _items(raw, where, around, left, depth + 1)
+        return
+    if isinstance(raw, list):
+        for index, item in enumerate(raw):
+            if not isinstance(item, dict | str):
+                raise ToolFormatError(f"{where}[{index}] must be an object, found {type(item).__name__}")
+            if isinstance(item, dict) and isinstance(item.get("name"), str):  # by far the most
+                yield f"{where}[{index}]", item, around
+                continue
+            yield from _items(item, f"{where}[{index}]", around, left, depth + 1)
+        return
     if not isinstance(raw, dict):
-        raise ToolFormatError(f"{where} must be an object or a type's name, found {type(raw).__name__}")
-    if depth > _MAX_DEPTH:
-        raise ToolFormatError(f"{where} nests deeper than {_MAX_DEPTH}")
-    if _MORE_THAN_A_TYPE.isdisjoint(raw):
-        out = dict(raw)
-        return out | _type_part(out.pop("type", None), where)
-    out = {key: value for key, value in raw.items() if key not in ("type", "required", "items", "properties")}
-    options = out.pop("anyOf", None)
-    # One unknown option could be anything (JSON Schema's `true` is), so it makes the whole unknown.
-    if isinstance(options, list) and options and all(isinstance(option, dict | str) for option in options):
-        out["anyOf"] = [_property(each, f"{where}.anyOf[{i}]", depth + 1) for i, each in enumerate(options)]
-    out |= _type_part(raw.get("type"), where)
-    enum = next((raw[key] for key in _KEPT_LISTS if isinstance(raw.get(key), list) and raw[key]), None)
-    out.pop("enum", None)
-    if enum is not None:
-        out["enum"] = enum
-    if isinstance(raw.get("items"), dict | str):
-        out["items"] = _property(raw["items"], f"{where}[]", depth + 1)
-    if isinstance(raw.get("properties"), dict) and raw["properties"]:
-        inner = _nested(raw, where, depth + 1)
-        out |= {"properties": inner["properties"], "required": inner["required"]}
-    return out
+        raise ToolFormatError(f"{where} must be a list of objects, found {type(raw).__name__}")
+    inside = [key for key in _LISTS if isinstance(raw.get(key), list | str) and raw[key]]
+    inside += [key for key in _AROUND if isinstance(raw.get(key), dict | list) and raw[key]]
+    if isinstance(raw.get("name"), str) or not (inside or any(raw.get(key) == [] for key in _LISTS)):
+        yield where if depth else f"{where}[0]", raw, around
+        return
+    beside = raw.keys() - {*_LISTS, *_AROUND, "jsonrpc", "id", "$schema", "$defs", "definitions", "components", "type"}
+    for key in sorted(beside):
+        if raw[key] is not None:
+            # Google puts its built-in tools beside the declarations.
+            left.append(BUILT_IN_LEFT if key in _BUILT_IN else AROUND_LEFT)
+    for key in inside:
+        yield from _items(raw[key], where if where == "tools" else f"{where}.{key}", (raw, *around), left, depth + 1)
 
 
-def _type_part(spelling: Any, where: str) -> dict[str, Any]:
-    if spelling is None:
-        return {}
-    if isinstance(spelling, str):
-        return type_schema(spelling)
-    if isinstance(spelling, list) and all(isinstance(word, str) for word in spelling):
-        return type_schema(" | ".join(spelling)) if len(spelling) > 1 else type_schema("".join(spelling))
-    raise ToolFormatError(f"{where}.type must be a type's name, found {type(spelling).__name__}")
+def _is_built_in(item: Tool) -> bool:
+    kind = item.get("type")
+    if kind is None and isinstance(item.get("name"), str):
+        return False
+    if any(isinstance(item.get(key), dict | str) for key in (*_WRAPPED, *_PARAMETERS)):
+        return False
+    if isinstance(kind, str) and kind not in _FUNCTION_TYPES:
+        return kind in _BUILT_IN or bool(_DATED.fullmatch(kind)) or not isinstance(item.get("name"), str)
+    if isinstance(item.get("name"), str):
+        # OpenAI's custom tools take free text, not arguments.
+        return kind == "custom" and "input_schema" not in item
+    return isinstance(item.get("custom"), dict) or (bool(item) and _BUILT_IN.issuperset(item))
+
+
+def _tool(item: Tool, where: str, around: tuple[Tool, ...], left: list[str]) -> Tool:
+    said: Tool = {}
+    for _ in range(_MAX_WRAPPINGS):
+        named = isinstance(item.get("name"), str)
+        key = next((key for key in _WRAPPED if isinstance(item.get(key), dict if named else dict | str)), None)
+        if key is None or (named and not isinstance(item[key].get("name"), str)):
+            break
+        inner = data_in(item[key], f"{where}.{key}") if isinstance(item[key], str) else item[key]
+        if not isinstance(inner, dict):
+            raise ToolFormatError(f"{where}.{key} must be an object, found {type(inner).__name__}")
+        said = {name: value for name, value in item.items() if name not in (key, "type")} | said
+        around = item, *around
+        item = inner
+    if not isinstance(item.get("name"), str) and isinstance(item.get("title"), str) and "properties" in item:
+        # A Pydantic model's own schema: its title is the name.
+        schema = {key: value for key, value in item.items() if key not in ("title", "description")}
+        item = {"name": item["title"], "description": item.get("description"), "parameters": schema}
+    name, description = item.get("name"), item.get("description", said.get("description"))
+    if not isinstance(name, str) or not name.strip():
+        raise ToolFormatError(f"{where} has no name")
+    key = next((key for key in _PARAMETERS if item.get(key)), "parameters")
+    found = item.get(key)
+    if not found and not _SPLIT.isdisjoint(item):
+        groups = [(needed, item[group]) for group, needed in _SPLIT_GROUPS if isinstance(item.get(group), list)]
+        found = [{"required": needed, **each} for needed, group in groups for each in group if isinstance(each, dict)]
+        item = {other: value for other, value in item.items() if other not in _SPLIT}
+    parameters = read_parameters(found, f"{where} ({name})", left, (item, *around))
+    tool = {
+        "name": name,
+        "description": description if isinstance(description, str) else "",
+        "parameters": parameters,
+    }
+    moved = {"$defs", "definitions", "components"} & parameters.keys()
+    kept = {
+        other: value
+        for other, value in (said | item).items()
+        if other not in tool and other != key and value is not None and other not in moved
+    }
+    if kept.get("type") in ("function", "custom"):
+        del kept["type"]
+    return tool | {other: value for other, value in kept.items() if other not in _PARAMETERS or value}

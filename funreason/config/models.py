@@ -173,6 +173,13 @@ class Tasks(Section):
     """Refuse the whole file when one record is malformed, instead of skipping that record."""
 
 
+class Data(Section):
+    """How data files are read."""
+
+    turns: Literal["each", "last"] = "each"
+    """Which answers of a dialogue are used: each turn that calls and the last answer, or the last answer alone."""
+
+
 class References(Section):
     """Supervised samples made from reference answers."""
 

@@ -1,8 +1,10 @@
-"""Records from one form to another: xLAM, share-gpt, OpenAI chat, BFCL.
+"""Records from one form to another: xLAM, share-gpt, OpenAI chat, TRL.
 
-Every record is read back before it is written. One that would not come back as it was (a call whose name cannot be
-written, thinking that closes its own tag) is rejected with the part that would change; nothing is changed silently.
-BFCL's form keeps less than the others: query, tools and right calls, under new ids.
+Every record is read back before it is written and compared with what was read of the original: its id, each message
+with role, text, calls, thinking and name, whether it is to be learned, its tools and marks. One that would not come
+back the same (a call whose name cannot be written, thinking that closes its own tag) is rejected with the parts that
+would change. What the original has and its reader does not carry is counted by the reading, so nothing changes
+silently. BFCL's form keeps less than the others: question, tools and right calls, under new ids.
 """
 
 from __future__ import annotations
@@ -11,31 +13,56 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from funreason.calls.render import CallRenderError
-from funreason.data.formats import FORMS
-from funreason.data.records import RecordRefused, Refusal
+from msgspec.structs import replace
+
+from funreason.calls.parse import CallSyntaxError
+from funreason.data.forms.known import FORMS
+from funreason.data.records import ReadTurn, RecordRead, RecordRefused, Refusal, record_of
 from funreason.data.writers import write_records
-from funreason.types import Task
+from funreason.types import Message, Task
 
-PARTS = ("id", "query", "tools", "reference", "reference_text", "reference_thinking", "category", "source")
-"""What a record has to keep on its way."""
+PARTS = ("id", "tools", "names", "category", "source", "flags")
+"""What a record has to keep on its way, beside its turns."""
 
 
-def convert(tasks: Iterable[Task], form: str, path: Path) -> tuple[int, list[Refusal]]:
-    """Write `tasks` to `path` in `form`; returns how many were written and which were rejected.
+def convert(records: Iterable[RecordRead | Task], form: str, path: Path) -> tuple[int, list[Refusal]]:
+    """Write `records` to `path` in `form`; returns how many were written and which were rejected.
 
-    KeyError for an unknown form.
+    KeyError for a form that is not known or only read.
     """
-    chosen, rejected, kept = FORMS[form], [], []
-    for place, task in enumerate(tasks, 1):
+    write, read = FORMS[form].write, FORMS[form].read
+    if write is None:
+        raise KeyError(form)
+    rejected, kept = [], []
+    for place, found in enumerate(records, 1):
+        original = record_of(found) if isinstance(found, Task) else found
         try:
-            record = chosen.write(task)
-            again = chosen.read(json.loads(json.dumps(record)), 1).whole()
-            changed = [part for part in PARTS if getattr(again, part) != getattr(task, part)]
-            if changed:
+            original = replace(original, turns=tuple(turn.resolved(original.offered) for turn in original.turns))
+            record = write(original)
+            again = read(json.loads(json.dumps(record)), 1)
+            again = replace(again, turns=tuple(turn.resolved(again.offered) for turn in again.turns))
+            if changed := _changed(original, again):
                 raise RecordRefused("convert.changed", f"{', '.join(changed)} would not come back the same")
             kept.append(record)
-        except (RecordRefused, CallRenderError) as error:
-            reason = error.reason if isinstance(error, RecordRefused) else "convert.not_writable"
-            rejected.append(Refusal(place, task.id, reason, str(error)))
+        except (RecordRefused, CallSyntaxError) as error:
+            rejected.append(Refusal(place, original.id, error.reason, error.message))
     return write_records(path, kept), rejected
+
+
+def _changed(original: RecordRead, again: RecordRead) -> list[str]:
+    """The parts of a record that differ; a turn by its number, from 1."""
+    parts = [part for part in PARTS if getattr(original, part) != getattr(again, part)]
+    if len(original.turns) != len(again.turns):
+        return [*parts, f"the number of turns ({len(original.turns)}, then {len(again.turns)})"]
+    for number, (one, other) in enumerate(zip(original.turns, again.turns, strict=True), 1):
+        if one.trained != other.trained or one.closed != other.closed or _known(one) != _known(other):
+            parts.append(f"how turn {number} is marked")
+        for field in Message.__struct_fields__:
+            if (getattr(one.message, field) or None) != (getattr(other.message, field) or None):
+                parts.append(f"{field} of turn {number}")
+    return parts
+
+
+def _known(turn: ReadTurn) -> bool:
+    """Whether an assistant's turn says what to call, if only that nothing is."""
+    return turn.known and turn.message.role == "assistant"

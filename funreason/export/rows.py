@@ -6,6 +6,7 @@ row of every run has the same columns.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from funreason.calls.names import original_answer, original_task, original_tools
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.sample_files import KEPT
 from funreason.record.state import State
@@ -23,7 +25,8 @@ COLUMNS = {
     "round": "the round that drew it",
     "category": "of its task, where known",
     "source": "where its task came from",
-    "query": "what was asked",
+    "query": "what was asked: the words of the user",
+    "messages": "JSON: the conversation before the answer, with system text, earlier calls and results",
     "tools": "JSON: the tools offered",
     "thinking": "the model's reasoning; empty when it gave none",
     "answer": "the calls as `[f(a=v)]`, or text where no call is right",
@@ -56,9 +59,10 @@ def row(kind: str, sample: Sample) -> dict[str, Any]:
         "category": task.category,
         "source": task.source,
         "query": _text(task.query),
-        "tools": _json(task.tools),
+        "messages": _text(json.dumps(msgspec.to_builtins(original_task(task).messages), ensure_ascii=False)),
+        "tools": _json(original_tools(task.tools, task.names)),
         "thinking": _text(sample.thinking or ""),
-        "answer": _text(sample.answer),
+        "answer": _text(original_answer(sample.answer, task.names)),
         "kind": kind,
         "origin": sample.origin,
         "attempt": sample.attempt,

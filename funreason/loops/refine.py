@@ -140,7 +140,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     """
     if uses_llm(config.fcdr) or config.sample.endpoints:
         import_in_background()
-    reading = read_samples(file, strict=config.tasks.strict)
+    reading = read_samples(file, strict=config.tasks.strict, turns=config.data.turns)
     graph = refine_graph(config)
     check_judges(config)
     past = out.state()
@@ -174,7 +174,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
             )
         )
         if not past.tasks_read:
-            journal.read(reading.refusals, reading.summary())
+            journal.read(reading.refusals, reading.summary(), reading.left)
         run = Run(config=config, graph=graph, journal=journal, stop=stop, past=past, panel=panel)
         if served is not None:  # endpoints resample what a judge sent back; no model of our own is asked here
             usage = UsageReporter(served.pool.meter, "regenerator", journal.write)

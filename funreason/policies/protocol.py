@@ -15,17 +15,22 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from funreason.errors import ModelError
+from funreason.types import ToolNames
 
 MOST_ROWS = 640
 """Rows that the in-process sampler decodes at once by default."""
 
 
 class Dialogue(msgspec.Struct, frozen=True):
-    """What a prompt is rendered from: messages `{"role", "content"}`, a chat template's tools and variables."""
+    """What a prompt is rendered from: messages in OpenAI's form, a chat template's tools and variables.
 
-    messages: list[dict[str, str]]
+    `names` are the task's (see `calls.names`); a server's calls are read under them.
+    """
+
+    messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] | None = None
     variables: dict[str, Any] = {}
+    names: dict[str, ToolNames] = {}
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ import msgspec
 from funreason.agents.references import reference_sample
 from funreason.calls.compare import same_calls
 from funreason.calls.render import CallRenderError, render_call, render_calls
-from funreason.calls.schema import tool_named
+from funreason.calls.schema import parameter_schema, tool_named
 from funreason.types import Call, Outcome, Sample, Task, changed
 
 Fault = Callable[[Sample, Sample | None], Sample | None]
@@ -70,9 +70,8 @@ def wrong_value(sample: Sample, donor: Sample | None) -> Sample | None:
     """One value is another of the same type."""
     call = _reference(sample)[0]
     tool = tool_named(sample.task.tools, call.name)
-    properties = tool["parameters"]["properties"] if tool else {}
     for name, value in call.arguments.items():
-        other = _other_value(value, properties.get(name, {}), donor)
+        other = _other_value(value, parameter_schema(tool, name), donor)
         found = None if other is None else _with_arguments(sample, {**call.arguments, name: other})
         if found is not None:
             return found

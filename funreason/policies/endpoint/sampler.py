@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from funreason.calls.names import NO_NAMES
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.errors import ModelError
 from funreason.policies.endpoint.pool import EndpointPool
@@ -167,7 +168,8 @@ class EndpointSampler:
             body |= {"top_p": self.top_p} if self.top_p < 1 else {}
             body |= {"n": n} if n > 1 else {}
         answer = await self.pool.post(path, body)
-        texts = [choice.written(self.tags) for choice in answer.choices]
+        names = request.dialogue.names if request.dialogue else NO_NAMES
+        texts = [choice.written(self.tags, names) for choice in answer.choices]
         # `total` tokens divided by the lengths of the texts: servers report only the sum.
         lengths = [1 + len(text) for text in texts]
         marks = [answer.written_tokens * sum(lengths[:i]) // sum(lengths) for i in range(len(lengths) + 1)]

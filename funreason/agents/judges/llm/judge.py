@@ -19,6 +19,7 @@ from msgspec import structs
 from funreason.agents.judges.llm.panel import NoRuling, Panel, VoteRule
 from funreason.agents.judges.llm.prompt import Ruling, case_of
 from funreason.agents.judges.rules.verdicts import calls_in, failed
+from funreason.calls.names import callable_answer
 from funreason.types import Outcome, Sample, Verdict
 
 MAX_CHARS = 60_000
@@ -76,7 +77,9 @@ class LlmJudge:
         evidence = line if len(line) <= SHOWN_CHARS else "…" + line[1 - SHOWN_CHARS :]  # its end says what is wrong
         verdict = failed(self.stage, outcome, reason, evidence, self.panel.name)
         answer = next((ruling.answer for ruling in against if ruling.answer), None)
-        return structs.replace(verdict, answer=answer) if outcome == Outcome.REGENERATE else verdict
+        if answer is None or outcome != Outcome.REGENERATE:
+            return verdict
+        return structs.replace(verdict, answer=callable_answer(answer, sample.task.names))
 
 
 def agreed(stage: str, votes: Votes, accept: VoteRule) -> bool | None:

@@ -21,6 +21,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from funreason.calls.names import NO_NAMES, original_answer, original_task, original_tools
 from funreason.calls.thinking import split_thinking
 from funreason.record.log import whole_characters
 from funreason.types import Sample, Task
@@ -79,14 +80,25 @@ class JudgeInput(NamedTuple):
 
 
 def case_of(stage: str, sample: Sample, seed: int = 0) -> JudgeInput:
-    """The inputs of a stage for a sample. Equal inputs of different samples give equal cases."""
-    shown = {"query": sample.task.query, "answer": sample.answer, "thinking": sample.thinking or ""}
+    """The inputs of a stage for a sample. Equal inputs of different samples give equal cases.
+
+    Tools and calls have their original names, except in the stage that judges how calls are written.
+    """
+    names = NO_NAMES if stage == "format" else sample.task.names
+    answer = original_answer(sample.answer, names)
+    shown = {
+        "query": original_task(sample.task).transcript if names else sample.task.transcript,
+        "answer": answer,
+        "thinking": sample.thinking or "",
+    }
     if "tools" in INPUTS[stage]:
-        known = _shown.get(id(sample.task))
+        key = id(sample.task), bool(names)
+        known = _shown.get(key)
         if known is None:
             if len(_shown) >= RECENT:
                 _shown.clear()
-            known = _shown[id(sample.task)] = sample.task, "\n".join(map(_JSON.encode, sample.task.tools))
+            tools = original_tools(sample.task.tools, names)
+            known = _shown[key] = sample.task, "\n".join(map(_JSON.encode, tools))
         shown["tools"] = known[1]
     inputs = tuple((name, shown[name]) for name in INPUTS[stage])
     found = digest(str(seed), stage, *(text for _, text in inputs))
@@ -108,8 +120,9 @@ def digest(*parts: str) -> str:
     return found.hexdigest()
 
 
-_shown: dict[int, tuple[Task, str]] = {}
-"""Tools as text by the task's `id()`: a task is not hashable, but the same object in every stage."""
+_shown: dict[tuple[int, bool], tuple[Task, str]] = {}
+"""Tools as text, by the task's `id()` and whether names are the original ones. A task is not hashable, but the same
+object in every stage."""
 
 
 @lru_cache(RECENT)

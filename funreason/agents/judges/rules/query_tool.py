@@ -12,7 +12,7 @@ from typing import Any
 
 from funreason.agents.judges.rules.grounding import Evidence, evidence_of, unsupported
 from funreason.agents.judges.rules.verdicts import calls_in, failed, passed
-from funreason.calls.schema import tool_named
+from funreason.calls.schema import listed_values, parameter_schema, tool_named
 from funreason.types import Call, Outcome, Sample, Verdict
 
 STAGE = "query_tool"
@@ -31,7 +31,7 @@ async def judge_query_tool(sample: Sample) -> Verdict:
         if tool_named(tools, call.name) is None:
             names = ", ".join(tool["name"] for tool in tools)
             return failed(STAGE, Outcome.DROP, "tools.unknown_function", f"{call.name} is not among {names}")
-    evidence = evidence_of(sample.task.query)
+    evidence = evidence_of(sample.task.grounding_text)
     for call in calls:
         found = ungrounded(call, tool_named(tools, call.name) or {}, evidence)
         if found:
@@ -41,15 +41,14 @@ async def judge_query_tool(sample: Sample) -> Verdict:
 
 def ungrounded(call: Call, tool: dict[str, Any], evidence: Evidence) -> str:
     """`f.x='value'` for the first value of a call that neither the query nor the tool supports; "" for none."""
-    properties = tool["parameters"]["properties"]
     for name, value in call.arguments.items():
         if isinstance(value, bool) or value is None:
             continue
         found = unsupported(evidence, value)
         if found is None:
             continue
-        schema = properties.get(name, {})
-        if _is_given(value, schema) or _is_given(found, schema):
+        schema, listed = parameter_schema(tool, name), listed_values(tool, name)
+        if value in listed or found in listed or _is_default(value, schema) or _is_default(found, schema):
             continue
         texts = [str(schema[key]) for key in ("description", "example", "examples", "unit") if key in schema]
         described = evidence_of(f"{' '.join(texts)} {tool['description']}")
@@ -61,9 +60,5 @@ def ungrounded(call: Call, tool: dict[str, Any], evidence: Evidence) -> str:
     return ""
 
 
-def _is_given(value: Any, schema: dict[str, Any]) -> bool:
-    items = schema.get("items")
-    enum = schema.get("enum") or (items.get("enum") if isinstance(items, dict) else None)
-    if enum and value in enum:
-        return True
+def _is_default(value: Any, schema: dict[str, Any]) -> bool:
     return "default" in schema and str(schema["default"]).casefold() == str(value).casefold()
