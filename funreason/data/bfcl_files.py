@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.data.files import raw_records
 from funreason.data.formats import dialogue
 from funreason.data.records import DataError, RecordRead, RecordRefused, query_text, record_id, tools_field
@@ -44,8 +43,8 @@ def possible_answers(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for raw in raw_records(beside):
         try:
-            record = read_json(raw.text)
-        except JsonRefused as error:
+            record = raw.value()
+        except RecordRefused as error:
             raise DataError(f"{beside}, line {raw.line}: {error.message}") from error
         if not isinstance(record, dict) or not isinstance(record.get("id"), str):
             raise DataError(f"{beside}, line {raw.line}: an object with id and ground_truth was expected")

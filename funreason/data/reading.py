@@ -12,17 +12,18 @@ reference, because a record is judged on its own merit and not against itself. C
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from funreason.calls.render import CallRenderError, render_calls
-from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.data import bfcl_files
 from funreason.data.files import raw_records
 from funreason.data.formats import FORMS
+from funreason.data.input_map import InputMap
+from funreason.data.nulls import without_filled_nulls
 from funreason.data.records import DataError, RecordRead, RecordRefused, Refusal
 from funreason.types import Sample, Task
 
@@ -60,10 +61,12 @@ class SampleReading(msgspec.Struct, frozen=True):
         return _summary(self.path, len(self.samples), self.refusals)
 
 
-def read_tasks(path: str | Path, *, format: str = "auto", strict: bool = False) -> TaskReading:
+def read_tasks(
+    path: str | Path, *, format: str = "auto", strict: bool = False, input_map: Mapping[str, str] | None = None
+) -> TaskReading:
     """The tasks of `path`. Raises DataError when nothing can be used, or, with `strict`, at the first refusal."""
     tasks, refusals = [], []
-    for entry in read_entries(Path(path), format):
+    for entry in read_entries(Path(path), format, input_map):
         if entry.read is not None:
             tasks.append(entry.read.whole())
         if entry.refusal is not None:
@@ -73,21 +76,45 @@ def read_tasks(path: str | Path, *, format: str = "auto", strict: bool = False) 
     return TaskReading(str(path), tasks, refusals)
 
 
-def read_samples(path: str | Path, *, format: str = "auto", strict: bool = False) -> SampleReading:
+def read_samples(
+    path: str | Path, *, format: str = "auto", strict: bool = False, input_map: Mapping[str, str] | None = None
+) -> SampleReading:
     """One sample of origin `reference` per record that has an answer; raises DataError as `read_tasks` does."""
-    samples, refusals = [], []
-    for entry in read_entries(Path(path), format):
+    samples: list[Sample] = []
+    refusals: list[Refusal] = []
+    for read in each_sample(path, format=format, strict=strict, input_map=input_map):
+        if isinstance(read, Sample):
+            samples.append(read)
+        else:
+            refusals.append(read)
+    return SampleReading(str(path), samples, refusals)
+
+
+def each_sample(
+    path: str | Path, *, format: str = "auto", strict: bool = False, input_map: Mapping[str, str] | None = None
+) -> Iterator[Sample | Refusal]:
+    """What `read_samples` reads, one at a time, so that a file larger than memory can be read.
+
+    Raises DataError as `read_tasks` does: at the first refusal with `strict`, else at the end when nothing was kept.
+    """
+    kept, refusals = 0, []
+    for entry in read_entries(Path(path), format, input_map):
         refusal = entry.refusal
         if entry.read is not None:
             try:
-                samples.append(_sample(entry.read))
+                sample = _sample(entry.read)
             except RecordRefused as error:
                 refusal = Refusal(entry.line, entry.read.task.id, error.reason, error.message)
+            else:
+                kept += 1
+                yield sample
         if refusal is not None:
-            refusals.append(refusal)
+            if not kept:
+                refusals.append(refusal)
             _refuse_if(strict, path, refusal)
-    _require_some(path, samples, refusals)
-    return SampleReading(str(path), samples, refusals)
+            yield refusal
+    if not kept:
+        _require_some(path, [], refusals)
 
 
 class Entry(NamedTuple):
@@ -98,24 +125,24 @@ class Entry(NamedTuple):
     refusal: Refusal | None
 
 
-def read_entries(path: Path, format: str = "auto") -> Iterator[Entry]:
-    """Every record of `path` in order, one at a time; a second record with the same id is refused."""
+def read_entries(path: Path, format: str = "auto", input_map: Mapping[str, str] | None = None) -> Iterator[Entry]:
+    """Every record of `path` in order, one at a time; a second record with the same id is refused.
+
+    `input_map` renames keys: a key that a form knows → the key in the file, dotted where it is nested.
+    """
     if format not in FORMATS:
         raise DataError(f"format {format!r} is not known; choose one of {', '.join(FORMATS)}")
     answers = bfcl_files.possible_answers(path) if format in ("auto", "bfcl") else {}
     first_line: dict[str, int] = {}
+    renamed = InputMap(input_map) if input_map else None
     for raw in raw_records(path):
         line, name = raw.line, ""
         try:
-            if raw.refused is not None:
-                raise raw.refused
-            try:
-                record = read_json(raw.text)
-            except JsonRefused as error:
-                raise RecordRefused(error.reason, error.message) from error
+            record = raw.value()
             if not isinstance(record, dict):
                 found = type(record).__name__
                 raise RecordRefused("record.not_object", f"a record must be a JSON object, found {found}")
+            record = without_filled_nulls(renamed(record) if renamed else record, filled=raw.filled)
             name = str(record.get("id", ""))[:300]
             read = _read_record(record, line, format, answers)
             earlier = first_line.setdefault(read.task.id, line)
@@ -125,6 +152,8 @@ def read_entries(path: Path, format: str = "auto") -> Iterator[Entry]:
             yield Entry(line, None, Refusal(line, name, error.reason, error.message))
         else:
             yield Entry(line, read, None)
+    if renamed is not None:
+        renamed.require_seen(path)
 
 
 def _read_record(record: dict[str, Any], line: int, format: str, answers: dict[str, Any]) -> RecordRead:
