@@ -157,6 +157,16 @@ class BudgetLimits(Section):
     """Requests sent."""
 
 
+class Data(Section):
+    """How data files are read."""
+
+    input_map: dict[str, str] = {}
+    """A form's key → the key in the file, dotted where it is nested: `{query: question, answers: out.calls}`.
+
+    Default: the keys are those of the form.
+    """
+
+
 class Tasks(Section):
     """The tasks the model is trained on."""
 

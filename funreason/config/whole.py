@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from funreason.config.gate import Gate
 from funreason.config.judges import AgentEntry, Fcdr
-from funreason.config.models import BudgetLimits, Model, Sampling, Tasks
+from funreason.config.models import BudgetLimits, Data, Model, Sampling, Tasks
 from funreason.config.section import TOOLBOX, Count, Section, strange_category
 from funreason.config.updates import SupervisedStart, Train
 
@@ -23,6 +23,7 @@ class Config(Section):
     """The run's folder under run_dir; by default made from the date."""
     model: Model = Model()
     tasks: Tasks = Tasks()
+    data: Data = Data()
     start: SupervisedStart = SupervisedStart()
     sample: Sampling = Sampling()
     fcdr: Fcdr = Fcdr()

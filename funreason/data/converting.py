@@ -8,13 +8,13 @@ BFCL's form keeps less than the others: query, tools and right calls, under new 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from funreason.calls.render import CallRenderError
 from funreason.data.formats import FORMS
 from funreason.data.records import RecordRefused, Refusal
-from funreason.data.writers import write_records
+from funreason.data.writers import RecordsFile
 from funreason.types import Task
 
 PARTS = ("id", "query", "tools", "reference", "reference_text", "reference_thinking", "category", "source")
@@ -22,11 +22,22 @@ PARTS = ("id", "query", "tools", "reference", "reference_text", "reference_think
 
 
 def convert(tasks: Iterable[Task], form: str, path: Path) -> tuple[int, list[Refusal]]:
-    """Write `tasks` to `path` in `form`; returns how many were written and which were rejected.
+    """Write `tasks` to `path` in `form`, one at a time; returns how many were written and which were rejected.
 
-    KeyError for an unknown form.
+    KeyError for an unknown form. What `tasks` raises is raised, and no file is left then.
     """
-    chosen, rejected, kept = FORMS[form], [], []
+    try:
+        with RecordsFile(path) as file:
+            rejected = list(_written(tasks, form, file))
+    except BaseException:
+        path.with_name(path.name + ".part").unlink(missing_ok=True)
+        raise
+    return file.count, rejected
+
+
+def _written(tasks: Iterable[Task], form: str, file: RecordsFile) -> Iterator[Refusal]:
+    """Write what comes back the same; the others, with the reason."""
+    chosen = FORMS[form]
     for place, task in enumerate(tasks, 1):
         try:
             record = chosen.write(task)
@@ -34,8 +45,7 @@ def convert(tasks: Iterable[Task], form: str, path: Path) -> tuple[int, list[Ref
             changed = [part for part in PARTS if getattr(again, part) != getattr(task, part)]
             if changed:
                 raise RecordRefused("convert.changed", f"{', '.join(changed)} would not come back the same")
-            kept.append(record)
+            file.put(record)
         except (RecordRefused, CallRenderError) as error:
             reason = error.reason if isinstance(error, RecordRefused) else "convert.not_writable"
-            rejected.append(Refusal(place, task.id, reason, str(error)))
-    return write_records(path, kept), rejected
+            yield Refusal(place, task.id, reason, str(error))

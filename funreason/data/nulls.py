@@ -1,6 +1,6 @@
-"""Nulls that a table filled in: in Arrow every object of a column has the keys of all of them, null where a row has none.
+"""Nulls that a table filled in: in Arrow every object of a column has the keys of all, null where it lacks one.
 
-`without_filled_nulls` takes them out, before a form reads the record:
+`without_filled_nulls` takes such nulls out, before a form reads the record:
 
 - a null column hides nothing: it is absent;
 - a null in a message, a call, a content part or a tool's description is an absent key, and so is a null property of a
@@ -8,12 +8,12 @@
 - a null argument is absent where the called tool has no such parameter. Where it has one, None is a value and stays;
   in a filled record it is absent unless the tool requires the parameter.
 
-A record is filled when its file is a table (Parquet, Arrow, a `datasets.Dataset`), or when it shows so itself: it holds a
-null argument that its tool does not have, or a null property. Such records were written as JSON after they had been
+A record is filled when its file is a table (Parquet, Arrow, a `datasets.Dataset`), or when it shows so itself: it holds
+a null argument that its tool does not have, or a null property. Such records were written as JSON after they had been
 through Arrow. Arguments and schemas that are JSON text were never filled and are not touched.
 
-A list of objects that an older `datasets` turned into an object of lists (`{"role": [...], "content": [...]}`) is turned
-back.
+A list of objects that an older `datasets` turned into an object of lists (`{"role": [...], "content": [...]}`) is
+turned back.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAY_BE_NULL = frozenset({"default", "const", "example", "examples", "enum"})
 
 
 def without_filled_nulls(record: Any, *, filled: bool = False) -> Any:
-    """`record` without nulls that mean "absent"; the same object when nothing changes. Anything but a dict is returned."""
+    """`record` without nulls that mean "absent". What is no dict is returned as it is."""
     if not isinstance(record, dict):
         return record
     for key in _DIALOGUES:
@@ -149,7 +149,7 @@ def _clean_tool(value: Any, filled: bool, *, names: bool = False) -> Any:
         return value
     return {
         key: item
-        if item is None or key in _MAY_BE_NULL and not names
+        if item is None or (key in _MAY_BE_NULL and not names)
         else _clean_tool(item, filled, names=_are_names(key))
         for key, item in value.items()
         if item is not None or (key in _MAY_BE_NULL and not names and not filled)

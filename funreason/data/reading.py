@@ -2,7 +2,8 @@
 
 Each record is kept or refused with its line and a reason, and nothing a record holds makes the reader raise. The format
 is found record by record unless it is named, so files of mixed origin can simply be joined. A file without one usable
-record is an error, and with `strict` so is the first refusal.
+record is an error, and with `strict` so is the first refusal. `each_task` and `each_sample` hold one record at a time;
+`read_tasks` and `read_samples` hold all of them.
 
 `read_samples` is what `refine` works on: the record's own answer becomes the sample's, and the task drops its
 reference, because a record is judged on its own merit and not against itself. Calls that cannot be written down
@@ -12,9 +13,9 @@ reference, because a record is judged on its own merit and not against itself. C
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -27,6 +28,7 @@ from funreason.data.nulls import without_filled_nulls
 from funreason.data.records import DataError, RecordRead, RecordRefused, Refusal
 from funreason.types import Sample, Task
 
+T = TypeVar("T")
 FORMATS = ("auto", "xlam", "sharegpt", "openai", "bfcl")
 _MATCHES = {
     "sharegpt": FORMS["sharegpt"].matches,
@@ -46,7 +48,7 @@ class TaskReading(msgspec.Struct, frozen=True):
 
     def summary(self) -> str:
         """One line for people: how many were kept, how many not, the first reasons with their lines."""
-        return _summary(self.path, len(self.tasks), self.refusals)
+        return summary(self.path, len(self.tasks), self.refusals)
 
 
 class SampleReading(msgspec.Struct, frozen=True):
@@ -58,21 +60,17 @@ class SampleReading(msgspec.Struct, frozen=True):
 
     def summary(self) -> str:
         """One line for people: how many were kept, how many not, the first reasons with their lines."""
-        return _summary(self.path, len(self.samples), self.refusals)
+        return summary(self.path, len(self.samples), self.refusals)
 
 
 def read_tasks(
     path: str | Path, *, format: str = "auto", strict: bool = False, input_map: Mapping[str, str] | None = None
 ) -> TaskReading:
     """The tasks of `path`. Raises DataError when nothing can be used, or, with `strict`, at the first refusal."""
-    tasks, refusals = [], []
-    for entry in read_entries(Path(path), format, input_map):
-        if entry.read is not None:
-            tasks.append(entry.read.whole())
-        if entry.refusal is not None:
-            refusals.append(entry.refusal)
-            _refuse_if(strict, path, entry.refusal)
-    _require_some(path, tasks, refusals)
+    tasks: list[Task] = []
+    refusals: list[Refusal] = []
+    for read in each_task(path, format=format, strict=strict, input_map=input_map):
+        refusals.append(read) if isinstance(read, Refusal) else tasks.append(read)
     return TaskReading(str(path), tasks, refusals)
 
 
@@ -83,38 +81,56 @@ def read_samples(
     samples: list[Sample] = []
     refusals: list[Refusal] = []
     for read in each_sample(path, format=format, strict=strict, input_map=input_map):
-        if isinstance(read, Sample):
-            samples.append(read)
-        else:
-            refusals.append(read)
+        refusals.append(read) if isinstance(read, Refusal) else samples.append(read)
     return SampleReading(str(path), samples, refusals)
+
+
+def each_task(
+    path: str | Path, *, format: str = "auto", strict: bool = False, input_map: Mapping[str, str] | None = None
+) -> Iterator[Task | Refusal]:
+    """What `read_tasks` reads, one at a time, so that a file larger than memory can be read.
+
+    Raises DataError as `read_tasks` does: at the first refusal with `strict`, else at the end when nothing was kept.
+    """
+    return _each(path, format, strict, input_map, RecordRead.whole)
 
 
 def each_sample(
     path: str | Path, *, format: str = "auto", strict: bool = False, input_map: Mapping[str, str] | None = None
 ) -> Iterator[Sample | Refusal]:
-    """What `read_samples` reads, one at a time, so that a file larger than memory can be read.
+    """What `read_samples` reads, one at a time; raises DataError as `each_task` does."""
+    return _each(path, format, strict, input_map, _sample)
 
-    Raises DataError as `read_tasks` does: at the first refusal with `strict`, else at the end when nothing was kept.
-    """
+
+def _each(
+    path: str | Path, format: str, strict: bool, input_map: Mapping[str, str] | None, made: Callable[[RecordRead], T]
+) -> Iterator[T | Refusal]:
+    """What `made` makes of each record that could be read, and the refusals; raises DataError."""
     kept, refusals = 0, []
     for entry in read_entries(Path(path), format, input_map):
         refusal = entry.refusal
         if entry.read is not None:
             try:
-                sample = _sample(entry.read)
+                thing = made(entry.read)
             except RecordRefused as error:
                 refusal = Refusal(entry.line, entry.read.task.id, error.reason, error.message)
             else:
                 kept += 1
-                yield sample
+                yield thing
         if refusal is not None:
             if not kept:
                 refusals.append(refusal)
-            _refuse_if(strict, path, refusal)
+            if strict:
+                raise DataError(
+                    f"{path}, {refusal.where}: {refusal.reason}: {refusal.message}. Fix the record, or read without "
+                    "strict to skip it."
+                )
             yield refusal
-    if not kept:
-        _require_some(path, [], refusals)
+    if kept:
+        return
+    if not refusals:
+        raise DataError(f"{path} is empty: no record was found in it")
+    raise DataError(f"nothing in it can be used. {summary(str(path), 0, refusals)}; {refusals[0].message}")
 
 
 class Entry(NamedTuple):
@@ -188,7 +204,7 @@ def _sample(read: RecordRead) -> Sample:
     )
 
 
-def _summary(path: str, kept: int, refusals: list[Refusal]) -> str:
+def summary(path: str, kept: int, refusals: list[Refusal]) -> str:
     """`PATH: 3 kept, 2 refused (json.broken 1 at line 2, …)`."""
     if not refusals:
         return f"{path}: {kept} kept, none refused"
@@ -196,20 +212,3 @@ def _summary(path: str, kept: int, refusals: list[Refusal]) -> str:
     where = {refusal.reason: refusal.line for refusal in reversed(refusals)}
     parts = [f"{reason} {count}, first at line {where[reason]}" for reason, count in counts.most_common(6)]
     return f"{path}: {kept} kept, {len(refusals)} refused ({'; '.join(parts)})"
-
-
-def _refuse_if(strict: bool, path: str | Path, refusal: Refusal) -> None:
-    """Raise DataError for the refusal when `strict`."""
-    if strict:
-        name = f" (id {refusal.id})" if refusal.id else ""
-        message = f"{path}, line {refusal.line}{name}: {refusal.reason}: {refusal.message}"
-        raise DataError(f"{message}. Fix the record, or read without strict to skip it.")
-
-
-def _require_some(path: str | Path, kept: list[Any], refusals: list[Refusal]) -> None:
-    """Raise DataError when nothing was kept, saying why."""
-    if kept:
-        return
-    if not refusals:
-        raise DataError(f"{path} is empty: no record was found in it")
-    raise DataError(f"nothing in it can be used. {_summary(str(path), 0, refusals)}; {refusals[0].message}")

@@ -107,9 +107,11 @@ def json_field(found: Any, name: str) -> Any:
 
 
 def tools_field(found: Any) -> list[dict[str, Any]]:
-    """Normalised tools from a record's field; None means no tools. Raises RecordRefused."""
+    """Normalised tools from a record's field; None and empty text mean no tools. Raises RecordRefused."""
+    if isinstance(found, str) and not found.strip():
+        return []
     value = json_field(found, "tools")
-    if value is None or value == "":
+    if value is None:
         return []
     try:
         return normalise_tools(value)

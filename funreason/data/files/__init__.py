@@ -59,7 +59,7 @@ def raw_records(source: Any) -> Iterator[RawRecord]:
 
 def _file_records(path: Path, split: str) -> Iterator[RawRecord]:
     head = head_of(path, HEAD_BYTES)
-    kind = kind_of(path, head, path.stat().st_size)
+    kind = kind_of(path, head)
     if split and kind is not DOCUMENT:
         raise DataError(f"{path} is one table of {kind.name} without splits; leave out {':' + split!r}")
     if kind in (PARQUET, ARROW):

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from funreason.data.files.packing import BROKEN, damage
-from funreason.data.files.raw import MARK, MAX_RECORD_BYTES, RawRecord, not_utf8, table_row, too_large
+from funreason.data.files.raw import MAX_RECORD_BYTES, RawRecord, not_utf8, table_row, too_large
 from funreason.data.files.tables import RECORD_KEYS, WRAPPERS, rows_of
 from funreason.data.records import DataError, RecordRefused
 
@@ -25,6 +25,7 @@ _BLOCK = 4 * MAX_RECORD_BYTES
 _MOST_STARTS = 2_000
 """Places looked at in search of the record after a broken one."""
 _GAP = re.compile(r"[ \t\r\n,\ufeff]*")
+_TRAILING = re.compile(r"[ \t\r\n,]+\Z")
 _STRAY = re.compile(r"[{\n]")
 _START = re.compile(r"[\n,\[][ \t\r\n]*(?=\{)")
 _MEMBER = re.compile(r'[ \t\r\n,]*"((?:[^"\\]|\\.){0,200})"[ \t\r\n]*:[ \t\r\n]*')
@@ -41,9 +42,11 @@ _DECODER = json.JSONDecoder()
 def read_documents(
     pieces: Iterable[bytes], line: int = 1, *, split: str = "", path: str = "the file"
 ) -> Iterator[RawRecord]:
-    """The records of `pieces`, whose first line is number `line`. `split` names the list to read where there are several.
+    """The records of `pieces`, whose first line is number `line`.
 
-    DataError when the file holds several lists and `split` names none of them.
+    `split` names the list to read where the file, called `path` in messages, has several.
+
+    DataError when the file has several lists and `split` names none of them.
     """
     reader = _Reader(_Window(pieces, line), split, path)
     return reader.records()
@@ -91,7 +94,7 @@ class _Window:
 
 
 class _Balance:
-    """Looks for the bracket that closes a value. Text never spans lines in JSON, so an open quote ends with its line."""
+    """Looks for the bracket that closes a value. A quote left open ends with its line: no text of JSON spans lines."""
 
     def __init__(self) -> None:
         self._open: list[str] = []
@@ -216,12 +219,14 @@ class _Reader:
         elif self._cut:
             refused = RecordRefused("json.broken", f"{refused.message}; the file ends inside this record")
         else:
-            through = f"lines {line} to {window.line()}" if window.line() > line else f"line {line}"
+            gap = _TRAILING.search(window.text, before, window.at)
+            last = window.line() - (gap.group().count("\n") if gap else 0)
+            through = f"lines {line} to {last}" if last > line else f"line {line}"
             refused = RecordRefused(refused.reason, f"{refused.message}; {size} characters ({through}) are skipped")
         yield RawRecord(line, refused=refused)
 
     def _next_start(self, end: int | None) -> int | None:
-        """Where, before `end`, an object begins that looks like the record before: there the broken one was not closed."""
+        """Where, before `end`, an object begins that looks like the last record: the broken one was not closed."""
         window = self._window
         limit = len(window.text) if end is None else end
         for found in islice(_START.finditer(window.text, window.at + 1, limit), _MOST_STARTS):
@@ -267,7 +272,7 @@ class _Reader:
                 yield table_row(place, row)
 
     def _wrapped(self, at: int) -> str:
-        """The name of the first list of records in the object at `at`, to which the window moves; "" when there is none."""
+        """The name of the first list of records in the object at `at`, into which the window moves; "" for none."""
         window = self._window
         at += 1
         while (member := _MEMBER.match(window.text, at)) is not None:

@@ -68,38 +68,51 @@ _YAML = (
 )
 _UNPACK = "unpack it, and give the path of one file in it or of the folder"
 
+_DUMP = "load it and write its records with json.dumps, one a line"
+_TOML = (
+    "python -c \"import json, tomllib; json.dump(tomllib.load(open('{path}', 'rb')), open('{stem}.json', 'w'), "
+    'default=str)"'
+)
+_SQLITE = "sqlite3 -json '{path}' 'SELECT * FROM TABLE' > '{stem}.json'"
+_TRUST = "a pickle runs code when it is loaded. Ask for the data as JSON or Parquet; if you trust it, "
+_PAGES = (b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML")
+_PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
+
 UNREAD = (
     Unread("an Excel workbook", (".xlsx", ".xlsm"), (), _PANDAS.replace("{reader}", "read_excel('{path}')")),
-    Unread("an old Excel workbook", (".xls",), (b"\xd0\xcf\x11\xe0",), _PANDAS.replace("{reader}", "read_excel('{path}')")),
-    Unread("a file of numpy arrays", (".npy", ".npz"), (b"\x93NUMPY",), "load it with numpy and write its records with json.dump"),
-    Unread("a file of torch.save", (".pt", ".pth", ".bin"), (), "load it with torch.load(weights_only=True) and write its records with json.dump"),
+    Unread(
+        "an old Excel workbook", (".xls",), (b"\xd0\xcf\x11\xe0",), _PANDAS.replace("{reader}", "read_excel('{path}')")
+    ),
+    Unread("a file of numpy arrays", (".npy", ".npz"), (b"\x93NUMPY",), _DUMP),
+    Unread("a file of torch.save", (".pt", ".pth"), (), _DUMP),
     Unread("a zip archive", (".zip",), (b"PK\x03\x04", b"PK\x05\x06"), _UNPACK),
     Unread("a tar archive", (".tar", ".tgz"), (), f"tar -xf '{{path}}': {_UNPACK}"),
     Unread("a 7z archive", (".7z",), (b"7z\xbc\xaf\x27\x1c",), _UNPACK),
     Unread("a rar archive", (".rar",), (b"Rar!\x1a\x07",), _UNPACK),
     Unread("LZ4 data", (".lz4",), (b"\x04\x22\x4d\x18",), "unlz4 '{path}'"),
-    Unread("a SQLite database", (".sqlite", ".sqlite3", ".db"), (b"SQLite format 3\0",), "sqlite3 -json '{path}' 'SELECT * FROM TABLE' > '{stem}.json'"),
-    Unread("an HDF5 file", (".h5", ".hdf5"), (b"\x89HDF\r\n\x1a\n",), _PANDAS.replace("{reader}", "read_hdf('{path}')")),
+    Unread("a SQLite database", (".sqlite", ".sqlite3", ".db"), (b"SQLite format 3\0",), _SQLITE),
+    Unread("an HDF5 file", (".h5", ".hdf5"), (b"\x89HDF",), _PANDAS.replace("{reader}", "read_hdf('{path}')")),
     Unread("an ORC file", (".orc",), (b"ORC",), _PANDAS.replace("{reader}", "read_orc('{path}')")),
     Unread("an Avro file", (".avro",), (b"Obj\x01",), "avro-tools tojson '{path}' > '{stem}.jsonl'"),
-    Unread("a TFRecord file", (".tfrecord",), (), "read it with tensorflow_datasets and write its records with json.dumps, one a line"),
+    Unread("a TFRecord file", (".tfrecord",), (), _DUMP),
     Unread("a safetensors file", (".safetensors",), (), "it holds weights and no records; give the file of the data"),
-    Unread("a PDF", (".pdf",), (b"%PDF-",), "records cannot be read out of it; look for the data it describes"),
-    Unread("a pickle", (".pkl", ".pickle"), tuple(b"\x80" + bytes([n]) for n in range(2, 6)), "a pickle runs code when it is loaded: ask for the data as JSON or Parquet, or, if you trust it, load it and write its records with json.dumps, one a line"),
-    Unread("a Git-LFS pointer", (), (b"version https://git-lfs.github.com/spec/",), "the data was not downloaded: git lfs pull"),
-    Unread("an HTML page", (".html", ".htm"), (b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"), "download the file itself, not the page that shows it"),
+    Unread("a PDF", (".pdf",), (b"%PDF-",), "no records can be read out of it; look for the data it describes"),
+    Unread("a pickle", (".pkl", ".pickle"), _PICKLES, _TRUST + _DUMP),
+    Unread("a Git-LFS pointer", (), (b"version https://git-lfs.",), "the data was not downloaded: git lfs pull"),
+    Unread("an HTML page", (".html", ".htm"), _PAGES, "download the file itself, not the page that shows it"),
     Unread("XML", (".xml",), (b"<?xml",), _PANDAS.replace("{reader}", "read_xml('{path}')")),
     Unread("YAML", (".yaml", ".yml"), (b"---\n", b"---\r\n", b"%YAML"), _YAML),
-    Unread("TOML", (".toml",), (), "python -c \"import json, tomllib; json.dump(tomllib.load(open('{path}', 'rb')), open('{stem}.json', 'w'), default=str)\""),
-    Unread("UTF-16 text", (), (b"\xff\xfe", b"\xfe\xff"), "save the file as UTF-8: iconv -f UTF-16 -t UTF-8 '{path}' > '{stem}.utf8.json'"),
-    Unread("plain text", (".txt", ".md", ".log"), (), "write each record as one JSON object a line, with the keys query, tools and answers"),
-)  # fmt: skip
+    Unread("TOML", (".toml",), (), _TOML),
+    Unread("UTF-16 text", (), (b"\xff\xfe", b"\xfe\xff"), "iconv -f UTF-16 -t UTF-8 '{path}' > '{stem}.utf8.json'"),
+    Unread("plain text", (".txt", ".md", ".log"), (), "write one JSON object a line, with query, tools and answers"),
+)
 
 
 def unread(path: Path, name: str) -> DataError:
     """The error for a file of the kind `name` that is not read: what is read, and how to convert it."""
     kind = next(kind for kind in UNREAD if kind.name == name)
-    how = kind.convert.format(path=path, stem=path.with_suffix(""))
+    stem = f"{path}.converted" if path.suffix in LINES.suffixes else path.with_suffix("")
+    how = kind.convert.format(path=path, stem=stem)
     return DataError(f"{path} is {name}, which is not read. Read are {what_is_read()}. To convert it: {how}")
 
 
@@ -109,11 +122,8 @@ def what_is_read() -> str:
     return f"{kinds}, folders of them, and each packed as {', '.join(packing.suffix for packing in PACKINGS)}"
 
 
-def kind_of(path: Path, head: bytes, size: int) -> Kind:
-    """The kind of the file `path`, whose content begins with `head`; `size` is that of the file on disk.
-
-    DataError for a kind that is not read.
-    """
+def kind_of(path: Path, head: bytes) -> Kind:
+    """The kind of the file `path`, whose content begins with `head`. DataError for a kind that is not read."""
     if head.startswith(b"PAR1"):
         return PARQUET
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff", b"FEA1")):
@@ -195,7 +205,8 @@ def markdown() -> Iterator[str]:
     yield "|---|---|---|"
     for kind in READ:
         yield f"| {kind.name} | {' '.join(kind.suffixes)} | {kind.about} |"
-    yield f"| packed | {' '.join(packing.suffix for packing in PACKINGS)} | any text of these kinds; `.zst` needs the extra `files` |"
+    packed = " ".join(packing.suffix for packing in PACKINGS)
+    yield f"| packed | {packed} | any text of these kinds; `.zst` needs the extra `files` |"
     yield ""
     yield "| recognised, not read | endings | to convert it |"
     yield "|---|---|---|"

@@ -16,7 +16,7 @@ _MARK = MARK.encode()
 
 
 def read_lines(stream: BinaryIO) -> Iterator[RawRecord]:
-    """The records of `stream` in order, blank lines skipped. An object over several lines among them is read as well."""
+    """The records of `stream` in order, blank lines skipped; also those written over several lines."""
     number = 0
     held: bytes | None = None
     while True:

@@ -89,9 +89,9 @@ def _open_zstandard(path: Path) -> BinaryIO:
 
 
 PACKINGS = (
-    Packing("gzip", ".gz", b"\x1f\x8b", lambda path: cast(BinaryIO, gzip.open(path, "rb"))),
-    Packing("bzip2", ".bz2", b"BZh", lambda path: cast(BinaryIO, bz2.open(path, "rb"))),
-    Packing("xz", ".xz", b"\xfd7zXZ\0", lambda path: cast(BinaryIO, lzma.open(path, "rb"))),
+    Packing("gzip", ".gz", b"\x1f\x8b", lambda path: cast(BinaryIO, gzip.open(path))),  # noqa: SIM115
+    Packing("bzip2", ".bz2", b"BZh", lambda path: cast(BinaryIO, bz2.open(path))),  # noqa: SIM115
+    Packing("xz", ".xz", b"\xfd7zXZ\0", lambda path: cast(BinaryIO, lzma.open(path))),  # noqa: SIM115
     Packing("zstandard", ".zst", b"\x28\xb5\x2f\xfd", _open_zstandard),
 )
 

@@ -40,7 +40,10 @@ class RawRecord(NamedTuple):
         try:
             return read_json(self.text)
         except JsonRefused as error:
-            raise RecordRefused(error.reason, error.message) from error
+            hint = ""
+            if error.reason == "json.broken" and self.text[: error.position].rstrip().endswith(","):
+                hint = "; there is a comma too many before it"
+            raise RecordRefused(error.reason, error.message + hint) from error
 
 
 def too_large(unit: str) -> RecordRefused:
