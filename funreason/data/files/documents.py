@@ -26,6 +26,9 @@ _MOST_STARTS = 2_000
 """Places looked at in search of the record after a broken one."""
 _GAP = re.compile(r"[ \t\r\n,\ufeff]*")
 _TRAILING = re.compile(r"[ \t\r\n,]+\Z")
+_FIRST_KEY = re.compile(r'\{[ \t\r\n]*"([^"\\]{1,200})"')
+_AFTER_ITEM = re.compile(r"[ \t\r\n]*(?:[,\]\n]|\Z)")
+_LIST_END = re.compile(r"\][ \t\r\n}]*\Z")
 _STRAY = re.compile(r"[{\n]")
 _START = re.compile(r"[\n,\[][ \t\r\n]*(?=\{)")
 _MEMBER = re.compile(r'[ \t\r\n,]*"((?:[^"\\]|\\.){0,200})"[ \t\r\n]*:[ \t\r\n]*')
@@ -59,6 +62,8 @@ class _Window:
         self._pieces = iter(pieces)
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self.text, self.at, self.over = "", 0, False
+        self.indent: str | None = None
+        """The blanks between the start of the line and `at`; None when something else is before it."""
         self.broken: RecordRefused | None = None
         """What kept the rest from being read."""
         self._line, self._counted = line, 0
@@ -88,7 +93,10 @@ class _Window:
         """Move to the next character that is no blank and no comma; False at the end of the file."""
         while True:
             self.fill()
-            self.at = _GAP.match(self.text, self.at).end()  # type: ignore[union-attr]
+            gap = _GAP.match(self.text, self.at)
+            assert gap is not None  # it matches nothing as well
+            _, line, indent = gap.group().rpartition("\n")
+            self.indent, self.at = indent if line else None, gap.end()
             if self.at < len(self.text) or self.over:
                 return self.at < len(self.text)
 
@@ -168,13 +176,17 @@ class _Reader:
         window, line = self._window, self._window.line()
         text, at = window.text, window.at
         try:
-            value, window.at = _DECODER.raw_decode(text, at)
+            value, end = _DECODER.raw_decode(text, at)
         except RecursionError:
             yield from self._skip(line, RecordRefused("json.too_deep", "nested too deep"))
             return
         except ValueError as error:
             yield from self._skip(line, RecordRefused("json.broken", _why(error, at)))
             return
+        if not isinstance(value, dict) and not _AFTER_ITEM.match(text, end):
+            yield self._skip_stray(line)
+            return
+        window.at = end
         size = window.at - at
         bad = None if text.isascii() else _SURROGATE.search(text, at, window.at)
         if isinstance(value, dict):
@@ -193,16 +205,16 @@ class _Reader:
         """Move after a value that cannot be read; its one refusal."""
         window = self._window
         if window.text[window.at] != "{":
-            found = _STRAY.search(window.text, window.at + 1)
-            stray, window.at = window.at, found.start() if found else len(window.text)
-            text = window.text[stray : window.at].strip()
-            message = f"no JSON record: {text[:60]!r}; the {len(text)} characters are skipped"
-            yield RawRecord(line, refused=RecordRefused("json.broken", message))
+            yield self._skip_stray(line)
             return
+        first = _FIRST_KEY.match(window.text, window.at)
+        twin = None
+        if first is not None and window.indent is not None:
+            twin = re.compile(r"\n" + window.indent + r'(?=\{[ \t\r\n]*"' + re.escape(first.group(1)) + '")')
         size, balance = 0, _Balance()
         while True:
             end = balance.end(window.text, window.at)
-            start = self._next_start(end)
+            start = self._next_start(end, twin)
             stop = start if start is not None else end
             if stop is not None or window.over:
                 break
@@ -225,18 +237,36 @@ class _Reader:
             refused = RecordRefused(refused.reason, f"{refused.message}; {size} characters ({through}) are skipped")
         yield RawRecord(line, refused=refused)
 
-    def _next_start(self, end: int | None) -> int | None:
-        """Where, before `end`, an object begins that looks like the last record: the broken one was not closed."""
+    def _skip_stray(self, line: int) -> RawRecord:
+        """Move to the next record, or to the end of the list, after what is no record; its refusal."""
+        window, at = self._window, self._window.at
+        start = self._next_start(None) if self._keys else None
+        if start is None:
+            found = (_LIST_END if self._keys else _STRAY).search(window.text, at + 1)
+            start = found.start() if found else len(window.text)
+        text = window.text[at:start].strip(" \t\r\n,")
+        window.at = start
+        message = f"no JSON record: {text[:60]!r}; {len(text)} characters are skipped"
+        return RawRecord(line, refused=RecordRefused("json.broken", message))
+
+    def _next_start(self, end: int | None, twin: re.Pattern[str] | None = None) -> int | None:
+        """Where, before `end`, an object begins that looks like the last record: the broken one was not closed.
+
+        `twin` finds an object that begins as the broken one does: by itself on a line, with the same first key.
+        """
         window = self._window
         limit = len(window.text) if end is None else end
+        same = twin.search(window.text, window.at + 1, limit) if twin else None
         for found in islice(_START.finditer(window.text, window.at + 1, limit), _MOST_STARTS):
+            if same is not None and found.end() >= same.end():
+                break
             try:
                 value, _ = _DECODER.raw_decode(window.text, found.end())
             except (ValueError, RecursionError):
                 continue
             if isinstance(value, dict) and self._is_like_the_others(value):
                 return found.end()
-        return None
+        return same.end() if same is not None else None
 
     def _is_like_the_others(self, value: dict[str, Any]) -> bool:
         if self._keys:

@@ -41,8 +41,9 @@ class RawRecord(NamedTuple):
             return read_json(self.text)
         except JsonRefused as error:
             hint = ""
-            if error.reason == "json.broken" and self.text[: error.position].rstrip().endswith(","):
-                hint = "; there is a comma too many before it"
+            closing = error.reason == "json.broken" and self.text[error.position : error.position + 1] in ("}", "]")
+            if closing and self.text[: error.position].rstrip().endswith(","):
+                hint = ", where there is a comma too many"
             raise RecordRefused(error.reason, error.message + hint) from error
 
 
