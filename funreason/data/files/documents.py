@@ -28,11 +28,11 @@ _GAP = re.compile(r"[ \t\r\n,\ufeff]*")
 _TRAILING = re.compile(r"[ \t\r\n,]+\Z")
 _FIRST_KEY = re.compile(r'\{[ \t\r\n]*"([^"\\]{1,200})"')
 _AFTER_ITEM = re.compile(r"[ \t\r\n]*(?:[,\]\n]|\Z)")
-_LIST_END = re.compile(r"\][ \t\r\n}]*\Z")
 _STRAY = re.compile(r"[{\n]")
 _START = re.compile(r"[\n,\[][ \t\r\n]*(?=\{)")
 _MEMBER = re.compile(r'[ \t\r\n,]*"((?:[^"\\]|\\.){0,200})"[ \t\r\n]*:[ \t\r\n]*')
 _LIST = re.compile(r"\[[ \t\r\n]*(?=[{\]])")
+_BROKEN_LIST = re.compile(r"\[[ \t\r\n]*[^ \t\r\n\[{\]]")
 _TABLE = re.compile(
     r'\{[ \t\r\n]*"[^"\\]{1,200}"[ \t\r\n]*:[ \t\r\n]*(?:\[[ \t\r\n]*"|\{[ \t\r\n]*"[^"\\]{1,200}"[ \t\r\n]*:)'
 )
@@ -108,6 +108,11 @@ class _Balance:
         self._open: list[str] = []
         self._quoted = False
 
+    @property
+    def open(self) -> str:
+        """The brackets that are open."""
+        return "".join(self._open)
+
     def end(self, text: str, at: int) -> int | None:
         """The place after the closing bracket, or before one that closes what lies around the value.
 
@@ -132,6 +137,20 @@ class _Balance:
         return None
 
 
+def _list_end(text: str, at: int) -> int | None:
+    """The place of the bracket that closes the list around `at`; None when it is not in `text`."""
+    while (end := _Balance().end(text, at)) is not None and text[end : end + 1] != "]":
+        at = end + (text[end : end + 1] == "}")
+    return end
+
+
+def open_brackets(text: str) -> str:
+    """The brackets that `text` leaves open, from the outermost on."""
+    balance = _Balance()
+    balance.end(text, 0)
+    return balance.open
+
+
 class _Reader:
     """Reads the records of a window one by one."""
 
@@ -140,8 +159,8 @@ class _Reader:
         self._keys: frozenset[str] = frozenset()
         """The keys of the last record that could be read."""
         self._listed = False
-        self._cut = False
-        """Whether the last record was broken by the end of the file."""
+        self._broken = self._cut = False
+        """Whether the last record was broken, and whether by the end of the file."""
 
     def records(self) -> Iterator[RawRecord]:
         """All of them, then what kept the rest from being read."""
@@ -152,7 +171,7 @@ class _Reader:
         if window.broken is not None:
             if not self._cut:
                 yield RawRecord(window.line(), refused=window.broken)
-        elif self._listed and not self._cut:
+        elif self._listed and not self._broken:
             message = "the file ends inside the list, whose ] is missing: it may have been cut short"
             yield RawRecord(window.line(), refused=RecordRefused("json.broken", message))
 
@@ -186,7 +205,7 @@ class _Reader:
         if not isinstance(value, dict) and not _AFTER_ITEM.match(text, end):
             yield self._skip_stray(line)
             return
-        window.at = end
+        window.at, self._broken = end, False
         size = window.at - at
         bad = None if text.isascii() else _SURROGATE.search(text, at, window.at)
         if isinstance(value, dict):
@@ -211,7 +230,7 @@ class _Reader:
         twin = None
         if first is not None and window.indent is not None:
             twin = re.compile(r"\n" + window.indent + r'(?=\{[ \t\r\n]*"' + re.escape(first.group(1)) + '")')
-        size, balance = 0, _Balance()
+        size, balance, self._broken = 0, _Balance(), True
         while True:
             end = balance.end(window.text, window.at)
             start = self._next_start(end, twin)
@@ -240,10 +259,13 @@ class _Reader:
     def _skip_stray(self, line: int) -> RawRecord:
         """Move to the next record, or to the end of the list, after what is no record; its refusal."""
         window, at = self._window, self._window.at
-        start = self._next_start(None) if self._keys else None
-        if start is None:
-            found = (_LIST_END if self._keys else _STRAY).search(window.text, at + 1)
-            start = found.start() if found else len(window.text)
+        start = self._next_start(None)
+        if start is None and self._listed:
+            start = _list_end(window.text, at)
+        elif start is None:
+            found = _STRAY.search(window.text, at + 1)
+            start = found.start() if found else None
+        start = len(window.text) if start is None else max(start, at + 1)
         text = window.text[at:start].strip(" \t\r\n,")
         window.at = start
         message = f"no JSON record: {text[:60]!r}; {len(text)} characters are skipped"
@@ -307,9 +329,13 @@ class _Reader:
         at += 1
         while (member := _MEMBER.match(window.text, at)) is not None:
             name, listed = member.group(1), _LIST.match(window.text, member.end())
-            if listed is not None and self._holds_records(name, listed.end()) and self._split in ("", name):
-                window.at = listed.end()
-                return name
+            if self._split in ("", name):
+                if listed is not None and self._holds_records(name, listed.end()):
+                    window.at = listed.end()
+                    return name
+                if name in WRAPPERS and _BROKEN_LIST.match(window.text, member.end()):
+                    window.at = member.end() + 1
+                    return name
             try:
                 _, at = _DECODER.raw_decode(window.text, member.end())
             except (ValueError, RecursionError):

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from funreason.data.files.csv_rows import delimiter_of
+from funreason.data.files.documents import open_brackets
 from funreason.data.files.packing import PACKINGS
 from funreason.data.files.raw import MARK
-from funreason.data.files.tables import RECORD_KEYS
+from funreason.data.files.tables import RECORD_KEYS, WRAPPERS
 from funreason.data.records import DataError
 
+_FIRST_KEY = re.compile(r'\{\s*"([^"]{1,200})"\s*:\s*\[')
 HEAD_BYTES = 1_000_100
 """How much of a file is looked at to find its kind: a little more than the largest record."""
 
@@ -176,9 +178,11 @@ def _json_kind(path: Path, text: str, *, whole: bool) -> Kind:
         return DOCUMENT if whole or len(text) >= HEAD_BYTES - 100 else LINES
     if _is_json(first.rstrip().removesuffix(",")):
         return LINES
-    # The first line is broken, or it only begins an object. The line after it says which.
-    begins_object = first.rstrip().endswith(("{", "[", ",")) and second.lstrip()[:1] in ('"', "}", "]", "[")
-    return DOCUMENT if begins_object or first.rstrip() == "{" or first.rstrip().endswith("[") else LINES
+    # The first line is broken, or it only begins an object. Its end and the line after it say which.
+    end, after = first.rstrip()[-1], second.lstrip()[:1]
+    wrapped = (key := _FIRST_KEY.match(first)) is not None and key.group(1) in WRAPPERS
+    wrapped = wrapped or (end == "," and open_brackets(first) == "{[")
+    return DOCUMENT if wrapped or end == "[" or (end in "{," and after in ('"', "}", "]", "[")) else LINES
 
 
 def _is_json(line: str) -> bool:
