@@ -35,12 +35,13 @@ TOOLS = [
 ]
 READ = """
 import re, sys, time
+from collections import Counter
 from pathlib import Path
 from funreason.data.reading import each_sample
 def peak():  # ru_maxrss would be the parent's
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before, began = peak(), time.process_time()
-count = sum(1 for _ in each_sample(Path(sys.argv[1])))
+count = sum(1 for _ in each_sample(Path(sys.argv[1]), Counter()))
 print(count, time.process_time() - began, before, peak())
 """
 

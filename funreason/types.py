@@ -90,6 +90,37 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
             return self.messages[0].content
         return "\n".join(message.content for message in self.messages if message.role == "user")
 
+    @property
+    def after_calls(self) -> bool:
+        """Whether tools were called earlier in the conversation."""
+        return len(self.messages) > 1 and any(message.calls or message.role == "tool" for message in self.messages)
+
+    @property
+    def grounding_text(self) -> str:
+        """All that a value may be taken from: the texts of system, user, assistant and tools, one a line.
+
+        Earlier thinking and earlier calls are left out: what the model made up there supports nothing.
+        """
+        if len(self.messages) == 1:
+            return self.messages[0].content
+        return "\n".join(message.content for message in self.messages if message.content)
+
+    @property
+    def transcript(self) -> str:
+        """The conversation as a person reads it: the text alone where it is one user's, else each turn with its role.
+
+        Calls are written as `f(a=1)`; thinking is left out.
+        """
+        if len(self.messages) == 1 and self.messages[0].role == "user":
+            return self.messages[0].content
+        lines = []
+        for message in self.messages:
+            said = [message.content] if message.content or not message.calls else []
+            for call in message.calls:
+                said.append(f"{call.name}({', '.join(f'{key}={value!r}' for key, value in call.arguments.items())})")
+            lines.append(f"{message.role}{f' {message.name}' if message.name else ''}: {' '.join(said)}")
+        return "\n".join(lines)
+
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     """One judge's word on one attempt. `reason` is a dotted code such as `schema.missing_required`."""

@@ -726,24 +726,26 @@ def long_file(path, count, layout):
 
 @pytest.mark.parametrize("layout", ["lines", "list"])
 def test_memory_to_read_a_file_does_not_grow_with_its_records(tmp_path, layout):
+    from collections import Counter
+
     from funreason.data.reading import each_sample
 
     files = [long_file(tmp_path / f"{count}.json", count, layout) for count in (3_000, 9_000)]
-    small, large = (peak_of(lambda file=file: sum(1 for _ in each_sample(file))) for file in files)
+    small, large = (peak_of(lambda file=file: sum(1 for _ in each_sample(file, Counter()))) for file in files)
     grown = files[1].stat().st_size - files[0].stat().st_size
     assert large - small < 0.1 * grown
 
 
 def test_memory_to_convert_a_file_does_not_grow_with_its_records(tmp_path):
+    from collections import Counter
+
     from funreason.data.converting import convert
-    from funreason.data.reading import each_task
-    from funreason.types import Task
+    from funreason.data.reading import each_whole
 
     files = [long_file(tmp_path / f"{count}.json", count, "lines") for count in (1_000, 4_000)]
 
     def converted(file):
-        tasks = (task for task in each_task(file) if isinstance(task, Task))
-        assert convert(tasks, "openai", file.with_suffix(".out"))[1] == []
+        assert convert(each_whole(file, Counter()), "openai", file.with_suffix(".out"))[1] == []
 
     small, large = (peak_of(lambda file=file: converted(file)) for file in files)
     assert large - small < 0.1 * (files[1].stat().st_size - files[0].stat().st_size)

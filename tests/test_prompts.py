@@ -10,8 +10,8 @@ from tiny import CHAT_TEMPLATE, tiny_model, tiny_tokenizer
 
 from funreason.errors import ModelError
 from funreason.policies.model_files import load_model, load_tokenizer, save_model, weights_id_of
-from funreason.policies.prompts import opens_thinking, prompt_text
-from funreason.types import Task
+from funreason.policies.prompts import opens_thinking, prompt_text, task_dialogue
+from funreason.types import Call, Message, Task
 
 ADD = {
     "name": "add",
@@ -141,3 +141,68 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(tmp_path):
     tiny_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="knows 259 tokens, the model only 100"):
         load_tokenizer(tmp_path, small)
+
+
+ADDED = Task(
+    "d1",
+    (
+        Message("system", "Be brief."),
+        Message("system", "You can add."),
+        Message("user", "add 1 and 2 please"),
+        Message("assistant", "I add.", "Two numbers.", (Call("add", {"n": 1}), Call("add", {"n": 2}))),
+        Message("tool", "1", name="add"),
+        Message("tool", "3"),
+        Message("assistant", "It is 3."),
+        Message("user", "and 4?"),
+    ),
+    [ADD],
+)
+CALLS_SHOWN = (
+    "{%- for m in messages %}<{{ m.role }}>{{ m.content }}"
+    "{%- for c in m.tool_calls or [] %}<call {{ c.id }}>{{ c.function.name }} {{ c.function.arguments | tojson }}"
+    "{% endfor %}"
+    "{%- if m.role == 'tool' %} of {{ m.tool_call_id }} {{ m.name }}{% endif %}{% endfor %}<assistant>"
+)
+
+
+def with_template(template):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def test_the_native_prompt_of_a_later_turn_has_calls_and_results_as_the_template_writes_them():
+    assert prompt_text(ADDED, with_template(CALLS_SHOWN)) == (
+        "<system>Be brief.\n\nYou can add.<user>add 1 and 2 please<assistant><think>Two numbers.</think>\n\nI add."
+        '<call call00000>add {"n": 1}<call call00001>add {"n": 2}'
+        "<tool>1 of call00000 add<tool>3 of call00001 add<assistant>It is 3.<user>and 4?<assistant>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("style", "template"),
+    [
+        ("text", CALLS_SHOWN),
+        ("native", CHAT_TEMPLATE),
+        ("native", CALLS_SHOWN.replace("<call", "{{ raise_exception('one call at a time') if loop.length > 1 }}<call")),
+    ],
+    ids=["text style", "a template that ignores calls", "a template that refuses two calls"],
+)
+def test_a_later_turn_has_calls_and_results_as_text_where_the_template_cannot_write_them(style, template):
+    prompt = prompt_text(ADDED, with_template(template), style=style)
+    assert "<think>Two numbers.</think>\n\nI add.\n\n[add(n=1), add(n=2)]" in prompt
+    assert "add returned: 1\nadd returned: 3" in prompt
+    assert prompt.index("returned: 3") < prompt.index("It is 3.") < prompt.index("and 4?")
+
+
+def test_a_server_that_renders_the_prompt_gets_the_arguments_as_json_text():
+    shown = task_dialogue(ADDED)
+    assert [call["function"]["arguments"] for call in shown.messages[2]["tool_calls"]] == ['{"n": 1}', '{"n": 2}']
+    assert [message["role"] for message in shown.messages].count("tool") == 2
+
+
+def test_a_transcript_names_who_speaks_and_a_single_query_stays_as_it_is():
+    assert TASK.transcript == TASK.grounding_text == "add 1 please"
+    assert ADDED.transcript.splitlines()[3:5] == ["assistant: I add. add(n=1) add(n=2)", "tool add: 1"]
+    assert ADDED.grounding_text.splitlines()[:2] == ["Be brief.", "You can add."]
+    assert "Two numbers" not in ADDED.transcript + ADDED.grounding_text

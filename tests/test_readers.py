@@ -77,15 +77,19 @@ def test_bfcl_questions_find_their_answers_beside_them(tmp_path):
     assert [task.category for task in reading.tasks] == ["simple_python", "irrelevance"]
 
 
-def test_a_dialogue_becomes_one_query_with_its_speakers(tmp_path):
+def test_a_dialogue_is_carried_as_its_messages(tmp_path):
     turns = [
         {"role": "user", "content": "I need f."},
         {"role": "assistant", "content": "With what?"},
         {"role": "user", "content": "3"},
     ]
     [task] = read_tasks(lines(tmp_path / "t.jsonl", OPENAI | {"messages": turns})).tasks
-    assert task.query == "user: I need f.\nassistant: With what?\nuser: 3"
-    assert task.reference is None
+    assert [(message.role, message.content) for message in task.messages] == [
+        ("user", "I need f."),
+        ("assistant", "With what?"),
+        ("user", "3"),
+    ]
+    assert (task.query, task.reference) == ("I need f.\n3", None)
 
 
 def test_prose_as_an_answer_means_that_no_call_is_right(tmp_path):

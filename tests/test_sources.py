@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from funreason.config import Config, ConfigError, Contamination, References, Suite, Tasks, check_config, load_config
@@ -9,7 +10,7 @@ from funreason.data.records import DataError
 from funreason.gate.contamination import ContaminationCheck
 from funreason.loops.session import require_something_to_learn
 from funreason.sources.tasks import HELD_OUT, Pool, hold_out, read_pool, references, toolbox_tasks
-from funreason.types import Call, Task
+from funreason.types import Call, Message, Task
 
 
 def task(i: int, query: str = "", reference: list[Call] | None = None) -> Task:
@@ -125,3 +126,23 @@ def test_a_run_that_has_no_task_left_for_its_rounds_is_refused_beforehand():
 def test_a_configuration_for_ones_own_records_says_how_to_name_them():
     with pytest.raises(ConfigError, match="give --tasks FILE"):
         read_pool(load_config("own-data").tasks, 1, 0)
+
+
+def test_no_turn_of_a_dialogue_is_trained_on_whose_other_turn_the_gate_has():
+    call = [Call("f", {})]
+    said = (Message("user", "f, please"), Message("assistant", "", calls=(Call("f", {}),)), Message("tool", "done"))
+    later = msgspec.structs.replace(task(7, reference=call), messages=(*said, Message("user", "again")))
+    first = msgspec.structs.replace(task(7, reference=call), id="t7.t1")
+    held = hold_out(Pool([later, first, task(8, reference=call)]), [Suite(path=HELD_OUT, count=1)])
+    assert [[t.id for t in part] for part in (held.train, held.gate, held.siblings)] == [["t8"], ["t7.t1"], ["t7"]]
+
+
+def test_a_run_can_take_the_last_answer_of_each_dialogue_alone(tmp_path):
+    file = tmp_path / "tasks.jsonl"
+    call = {"role": "tool_call", "content": '{"name": "f", "arguments": {}}'}
+    asked = {"role": "user", "content": "f, please"}
+    file.write_text(json.dumps({"id": "d", "messages": [asked, call, asked, call], "tools": [{"name": "f"}]}))
+    settings = Tasks(path=str(file))
+    assert sorted(t.id for t in read_pool(settings, 1, 0).tasks) == ["d", "d.t1"]
+    pool = read_pool(settings, 1, 0, check_config({"data": {"turns": "last"}}, "here").data.turns)
+    assert ([t.id for t in pool.tasks], pool.left) == (["d"], {"turns.before_the_last": 1})

@@ -18,7 +18,7 @@ async def no_pii(sample: Sample) -> Verdict:
     """`pass`, or `drop` with `pii.email` or `pii.phone` and what was found."""
     for reason, pattern in (("pii.email", EMAIL), ("pii.phone", PHONE)):
         for found in pattern.findall(f"{sample.thinking or ''}\n{sample.answer}"):
-            if found not in sample.task.query:
+            if found not in sample.task.grounding_text:
                 return Verdict("no_pii", "drop", reason=reason, evidence=found, judge="rules")
     return Verdict("no_pii", "pass", judge="rules")
 

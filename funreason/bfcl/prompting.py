@@ -44,7 +44,7 @@ def case_task(case: Case) -> Task:
 
     Gate and `funreason eval` both ask this. BfclError when messages or functions cannot be read.
     """
-    messages = tuple(Message(**message) for message in case_messages(case))
+    messages = tuple(Message(m["role"], m["content"]) for m in case_messages(case))
     try:
         return Task(case.id, messages, normalise_tools(case.functions), category=case.category)
     except ToolFormatError as error:
@@ -53,7 +53,8 @@ def case_task(case: Case) -> Task:
 
 def leaderboard_task(case: Case) -> Task:
     """A case as the leaderboard's prompting mode asks it: functions in the system message, no tools."""
-    return Task(case.id, tuple(Message(**message) for message in prompt_messages(case)), [], category=case.category)
+    asked = tuple(Message(message["role"], message["content"]) for message in prompt_messages(case))
+    return Task(case.id, asked, [], category=case.category)
 
 
 def prompt_messages(case: Case) -> list[dict[str, str]]:

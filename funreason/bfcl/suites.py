@@ -28,10 +28,13 @@ def write_suite(tasks: Iterable[Task], directory: str | Path, prefix: str = "USE
     """Write tasks with references as `<prefix>_<category>.json` and `possible_answer/`; return the files.
 
     A task whose reference is `[]` becomes an irrelevance case. Raises BfclError naming the task when one has no
-    reference or one that cannot be checked, when there is no task, or when the files exist already.
+    reference or one that cannot be checked, when one comes after calls, which a question cannot hold, when there is
+    no task, or when the files exist already.
     """
     by_category: dict[str, list[Task]] = {}
     for task in tasks:
+        if task.after_calls:
+            raise BfclError(f"task {task.id!r} comes after calls of the same dialogue; leave it out of the suite")
         by_category.setdefault(category_of_task(task), []).append(task)
     if not by_category:
         raise BfclError("a suite needs at least one task with a reference, found none")
@@ -45,7 +48,7 @@ def write_suite(tasks: Iterable[Task], directory: str | Path, prefix: str = "USE
         questions, answers = [], []
         for number, task in enumerate(group):
             case_id = f"{category}_{number}"
-            question = [[{"role": "user", "content": task.query}]]
+            question = [[{"role": message.role, "content": message.content} for message in task.messages]]
             docs = [_doc(tool) for tool in task.tools]
             questions.append({"id": case_id, "task_id": task.id, "question": question, "function": docs})
             if not category.endswith("relevance"):
@@ -60,6 +63,8 @@ def write_suite(tasks: Iterable[Task], directory: str | Path, prefix: str = "USE
 
 def unwritable(task: Task) -> str | None:
     """Why a task cannot be part of a suite; None when it can."""
+    if task.after_calls:
+        return f"task {task.id!r} comes after calls of the same dialogue, which a single question cannot hold"
     try:
         if not category_of_task(task).endswith("relevance"):
             _answer(task)

@@ -41,9 +41,14 @@ def bfcl_make(file: Path, /, *, out: Path, prefix: str = "USER", strict: Strict 
     """
     reading = read_tasks(file, strict=strict)
     known = [task for task in reading.tasks if task.reference is not None]
-    files = write_suite(known, out, prefix)
+    single = [task for task in known if not task.after_calls]
+    files = write_suite(single, out, prefix)
     console = terminal.console(soft_wrap=True)
     console.print(f"{reading.summary()}; {len(reading.tasks) - len(known)} left out, they have no reference answer")
+    if len(single) < len(known):
+        console.print(
+            f"{len(known) - len(single)} left out, they come after calls, which a single question cannot hold"
+        )
     for path in files:
         console.print(f"wrote {path}", markup=False)
     return bfcl_validate(out)

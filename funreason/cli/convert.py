@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -13,16 +13,15 @@ from funreason.cli.app import DataFile, InputMap, Strict
 from funreason.config import ConfigError
 from funreason.data.converting import convert as write_records
 from funreason.data.input_map import parse_input_map
-from funreason.data.reading import each_task, read_tasks, summary
-from funreason.data.records import Refusal
-from funreason.types import Task
+from funreason.data.reading import each_whole, read_tasks, summary
+from funreason.data.records import RecordRead, Refusal
 
 
 def convert(
     file: DataFile,
     /,
     *,
-    to: Literal["xlam", "sharegpt", "openai", "bfcl"],
+    to: Literal["xlam", "sharegpt", "openai", "trl", "bfcl"],
     out: Path,
     strict: Strict = False,
     input_map: InputMap = None,
@@ -32,7 +31,7 @@ def convert(
     Parameters
     ----------
     to
-        The form to write.
+        The form to write. bfcl holds single answers, so a dialogue becomes one case for each.
     out
         A new file; for bfcl a folder, which gets possible_answer/ as well.
     """
@@ -49,8 +48,10 @@ def convert(
         rejected = [Refusal(i, task.id, "convert.not_writable", fault) for i, task, fault in faults if fault]
     else:
         refusals: list[Refusal] = []
-        written, rejected = write_records(_tasks(file, refusals, strict=strict, keys=keys), to, out)
-        said = summary(str(file), written + len(rejected), refusals)
+        left = Counter[str]()
+        found = each_whole(file, left, strict=strict, input_map=keys)
+        written, rejected = write_records(_records(found, refusals), to, out)
+        said = summary(str(file), written + len(rejected), refusals, dict(left.most_common()))
     console.print(said, markup=False, highlight=False)
     console.print(f"{written} records written to {out}, {len(rejected)} rejected", markup=False, highlight=False)
     for reason, count in Counter(refusal.reason for refusal in rejected).most_common():
@@ -59,10 +60,10 @@ def convert(
     return 0
 
 
-def _tasks(file: Path, refusals: list[Refusal], *, strict: bool, keys: dict[str, str] | None) -> Iterator[Task]:
-    """The tasks of a file, one at a time; what was refused is added to `refusals`."""
-    for read in each_task(file, strict=strict, input_map=keys):
-        if isinstance(read, Refusal):
-            refusals.append(read)
+def _records(found: Iterable[RecordRead | Refusal], refusals: list[Refusal]) -> Iterator[RecordRead]:
+    """The records that could be read; the refusals are added to `refusals`."""
+    for each in found:
+        if isinstance(each, Refusal):
+            refusals.append(each)
         else:
-            yield read
+            yield each

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -43,6 +43,7 @@ def refine(
     config: str | None = None,
     strict: Strict = False,
     input_map: InputMap = None,
+    turns: Literal["each", "last"] | None = None,
     no_cache: NoCache = False,
     settings: Setting = None,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -63,6 +64,9 @@ def refine(
         --set fcdr.llm.threshold=0.8, --set fcdr.skip=[cot] or --set fcdr.move={query_tool: cot}.
     config
         A YAML file, or a name in configs/; its `fcdr` part is used. Default: `own-data`, with --replay the run's own.
+    turns
+        Which answers of a dialogue are judged: each turn that calls and the last answer, or the last answer alone.
+        Default: each.
     settings
         Change one setting, such as --set fcdr.require_thinking=true.
     json
@@ -70,12 +74,13 @@ def refine(
     """
     if resume is not None:
         refused = {"--out": out, "--replay": replay, "--config": config, "--strict": strict}
-        refused |= {"--input-map": input_map, "--no-cache": no_cache, "--json": json}
+        refused |= {"--turns": turns, "--input-map": input_map, "--no-cache": no_cache, "--json": json}
         return resume_refine(resume, RUNS, file, refused, settings or [])
     given: dict[str, object] = {"tasks.strict": True} if strict else {}
     given |= {"data.input_map": parse_input_map(input_map)} if input_map else {}
     given |= {"fcdr.llm.cache": False} if no_cache else {}
-    switches = {"--strict": strict, "--input-map": bool(input_map), "--no-cache": no_cache}
+    given |= {"data.turns": turns} if turns else {}
+    switches = {"--strict": strict, "--turns": bool(turns), "--input-map": bool(input_map), "--no-cache": no_cache}
     check_options(replay, {"FILE": file, "--out": out}, switches, as_json=json)
     if replay is not None or file is None or out is None:
         return run_replay(replay, RUNS, config, settings or [], as_json=json)

@@ -72,7 +72,7 @@ def story(drawn: Sequence[Sample], ended: Sample | None, end: str) -> Iterator[T
     """The lines to print for one sample: its `drawn` attempts in order, and how it `ended` (`end` names the file)."""
     first = ended or drawn[0]
     yield Text(plain(f"{first.id}  ({first.task.category or 'no category'})  {end or 'not ended yet'}"), style="bold")
-    yield _said("query", first.task.query)
+    yield _said("query", first.task.transcript)
     for tool in first.task.tools:
         line = f"tool   {tool['name']}({', '.join(tool['parameters'].get('properties', {}))})"
         yield Text(plain(line), style="dim")

@@ -157,16 +157,6 @@ class BudgetLimits(Section):
     """Requests sent."""
 
 
-class Data(Section):
-    """How data files are read."""
-
-    input_map: dict[str, str] = {}
-    """A form's key → the key in the file, dotted where it is nested: `{query: question, answers: out.calls}`.
-
-    Default: the keys are those of the form.
-    """
-
-
 class Tasks(Section):
     """The tasks the model is trained on."""
 
@@ -181,6 +171,18 @@ class Tasks(Section):
     """Shares of the categories, for the embedded domain only. Default: equal shares."""
     strict: bool = False
     """Refuse the whole file when one record is malformed, instead of skipping that record."""
+
+
+class Data(Section):
+    """How data files are read."""
+
+    turns: Literal["each", "last"] = "each"
+    """Which answers of a dialogue are used: each turn that calls and the last answer, or the last answer alone."""
+    input_map: dict[str, str] = {}
+    """A form's key → the key in the file, dotted where it is nested: `{query: question, answers: out.calls}`.
+
+    Default: the keys are those of the form.
+    """
 
 
 class References(Section):

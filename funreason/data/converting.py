@@ -1,8 +1,10 @@
-"""Records from one form to another: xLAM, share-gpt, OpenAI chat, BFCL.
+"""Records from one form to another: xLAM, share-gpt, OpenAI chat, TRL.
 
-Every record is read back before it is written. One that would not come back as it was (a call whose name cannot be
-written, thinking that closes its own tag) is rejected with the part that would change; nothing is changed silently.
-BFCL's form keeps less than the others: query, tools and right calls, under new ids.
+Every record is read back before it is written and compared with what was read of the original: its id, each message
+with role, text, calls, thinking and name, whether it is to be learned, its tools and marks. One that would not come
+back the same (a call whose name cannot be written, thinking that closes its own tag) is rejected with the parts that
+would change. What the original has and its reader does not carry is counted by the reading, so nothing changes
+silently. BFCL's form keeps less than the others: question, tools and right calls, under new ids.
 """
 
 from __future__ import annotations
@@ -11,41 +13,65 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from funreason.calls.render import CallRenderError
-from funreason.data.formats import FORMS
-from funreason.data.records import RecordRefused, Refusal
+from funreason.calls.parse import CallSyntaxError
+from funreason.data.forms.form import Form
+from funreason.data.forms.known import FORMS
+from funreason.data.records import ReadTurn, RecordRead, RecordRefused, Refusal, record_of
 from funreason.data.writers import RecordsFile
-from funreason.types import Task
+from funreason.types import Message, Task
 
-PARTS = ("id", "query", "tools", "reference", "reference_text", "reference_thinking", "category", "source")
-"""What a record has to keep on its way."""
+PARTS = ("id", "tools", "category", "source", "flags")
+"""What a record has to keep on its way, beside its turns."""
 
 
-def convert(tasks: Iterable[Task], form: str, path: Path) -> tuple[int, list[Refusal]]:
-    """Write `tasks` to `path` in `form`, one at a time; returns how many were written and which were rejected.
+def convert(records: Iterable[RecordRead | Task], form: str, path: Path) -> tuple[int, list[Refusal]]:
+    """Write `records` to `path` in `form`, one at a time; returns how many were written and which were rejected.
 
-    KeyError for an unknown form. What `tasks` raises is raised, and no file is left then.
+    KeyError for a form that is not known or only read. What `records` raises is raised, and no file is left then.
     """
+    if FORMS[form].write is None:
+        raise KeyError(form)
     try:
         with RecordsFile(path) as file:
-            rejected = list(_written(tasks, form, file))
+            rejected = list(_written(records, FORMS[form], file))
     except BaseException:
         path.with_name(path.name + ".part").unlink(missing_ok=True)
         raise
     return file.count, rejected
 
 
-def _written(tasks: Iterable[Task], form: str, file: RecordsFile) -> Iterator[Refusal]:
+def _written(records: Iterable[RecordRead | Task], form: Form, file: RecordsFile) -> Iterator[Refusal]:
     """Write what comes back the same; the others, with the reason."""
-    chosen = FORMS[form]
-    for place, task in enumerate(tasks, 1):
+    write, read = form.write, form.read
+    assert write is not None
+    for place, found in enumerate(records, 1):
+        original = record_of(found) if isinstance(found, Task) else found
         try:
-            record = chosen.write(task)
-            again = chosen.read(json.loads(json.dumps(record)), 1).whole()
-            changed = [part for part in PARTS if getattr(again, part) != getattr(task, part)]
-            if changed:
+            original = original._replace(turns=tuple(turn.resolved(original.tools) for turn in original.turns))
+            record = write(original)
+            again = read(json.loads(json.dumps(record)), 1)
+            again = again._replace(turns=tuple(turn.resolved(again.tools) for turn in again.turns))
+            if changed := _changed(original, again):
                 raise RecordRefused("convert.changed", f"{', '.join(changed)} would not come back the same")
             file.put(record)
-        except (RecordRefused, CallRenderError) as error:
-            reason = error.reason if isinstance(error, RecordRefused) else "convert.not_writable"
-            yield Refusal(place, task.id, reason, str(error))
+        except (RecordRefused, CallSyntaxError) as error:
+            yield Refusal(place, original.id, error.reason, error.message)
+
+
+def _changed(original: RecordRead, again: RecordRead) -> list[str]:
+    """The parts of a record that differ; a turn by its number, from 1."""
+    parts = [part for part in PARTS if getattr(original, part) != getattr(again, part)]
+    if len(original.turns) != len(again.turns):
+        return [*parts, f"the number of turns ({len(original.turns)}, then {len(again.turns)})"]
+    for number, (one, other) in enumerate(zip(original.turns, again.turns, strict=True), 1):
+        if one.trained != other.trained or one.closed != other.closed or _known(one) != _known(other):
+            parts.append(f"how turn {number} is marked")
+        for field in Message.__struct_fields__:
+            if (getattr(one.message, field) or None) != (getattr(other.message, field) or None):
+                parts.append(f"{field} of turn {number}")
+    return parts
+
+
+def _known(turn: ReadTurn) -> bool:
+    """Whether an assistant's turn says what to call, if only that nothing is."""
+    return turn.known and turn.message.role == "assistant"

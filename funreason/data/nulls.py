@@ -24,8 +24,8 @@ from funreason.calls.strict_json import JsonRefused, read_json
 
 _TOOLS = ("tools", "functions", "function")
 _DIALOGUES = ("messages", "conversations", "prompt", "chosen", "rejected")
-_NEEDED = ("query", "messages", "conversations", "question")
-"""Keys by which a form is found: a record with none of them filled keeps its null, which is what is wrong with it."""
+_FORM_KEYS = frozenset((*_DIALOGUES, "query", "question", "completion", "instruction", "answers"))
+"""Keys by which a form is found: a null there is left to the table of forms, which looks at filled keys first."""
 _ARGUMENTS = ("arguments", "args", "parameters", "input")
 _MAY_BE_NULL = frozenset({"default", "const", "example", "examples", "enum"})
 
@@ -41,14 +41,13 @@ def without_filled_nulls(record: Any, *, filled: bool = False) -> Any:
         return record
     known = _Tools(record)
     filled = filled or _shows_filling(record, known)
-    needed = not any(record.get(key) is not None for key in _NEEDED)
     cleaned: dict[str, Any] = {}
     for key, value in record.items():
         if key in _TOOLS and isinstance(value, list):
             cleaned[key] = [_clean_tool(tool, filled) for tool in value if tool is not None]
         elif key in _TOOLS and isinstance(value, dict):
             cleaned[key] = _clean_tool(value, filled)
-        elif value is not None or (needed and key in _NEEDED):
+        elif value is not None or key in _FORM_KEYS:
             cleaned[key] = _clean_part(value, known, filled)
     return cleaned
 

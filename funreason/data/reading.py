@@ -1,9 +1,13 @@
 """Reads a file of tasks, or of tasks with answers to judge, and accounts for every record.
 
-Each record is kept or refused with its line and a reason, and nothing a record holds makes the reader raise. The format
-is found record by record unless it is named, so files of mixed origin can simply be joined. A file without one usable
-record is an error, and with `strict` so is the first refusal. `each_task` and `each_sample` hold one record at a time;
-`read_tasks` and `read_samples` hold all of them.
+Each record is kept or refused with its line and a reason, and nothing a record holds makes the reader raise. What a
+kept record has and is not carried is counted as left. The form is found record by record unless it is named, so files
+of mixed origin can simply be joined. A file without one usable record is an error, and with `strict` so is the first
+refusal. `each_whole` and `each_sample` hold one record at a time; the functions `read_…` hold all of them.
+
+A dialogue is one task for each turn that calls, and for its last answer, each with the turns before it as messages
+(`turns="each"`), or for the last answer alone (`"last"`). The end of a record has the record's id, an earlier turn
+`ID.tK`, where K counts the assistant's turns from 1.
 
 `read_samples` is what `refine` works on: the record's own answer becomes the sample's, and the task drops its
 reference, because a record is judged on its own merit and not against itself. Calls that cannot be written down
@@ -15,122 +19,210 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from funreason.calls.render import CallRenderError, render_calls
-from funreason.data import bfcl_files
 from funreason.data.files import raw_records
-from funreason.data.formats import FORMS
+from funreason.data.forms import bfcl
+from funreason.data.forms.known import FORMS, form_of
 from funreason.data.input_map import InputMap
 from funreason.data.nulls import without_filled_nulls
 from funreason.data.records import DataError, RecordRead, RecordRefused, Refusal
 from funreason.types import Sample, Task
 
 T = TypeVar("T")
-FORMATS = ("auto", "xlam", "sharegpt", "openai", "bfcl")
-_MATCHES = {
-    "sharegpt": FORMS["sharegpt"].matches,
-    "openai": FORMS["openai"].matches,
-    "bfcl": bfcl_files.matches,
-    "xlam": FORMS["xlam"].matches,
-}
-"""In the order in which the formats are tried."""
+FORMATS = ("auto", *sorted(FORMS, reverse=True))
+Turns = Literal["each", "last"]
+"""Which answers of a dialogue become tasks: each turn that calls and the last answer, or the last alone."""
+_SHOWN = 8
+"""Kinds of what was left that a summary names."""
 
 
 class TaskReading(msgspec.Struct, frozen=True):
-    """What a file held: its tasks and what was refused."""
+    """What a file held: its tasks, what was refused, and how often what was left (see `RecordRead.left`)."""
 
     path: str
     tasks: list[Task]
     refusals: list[Refusal]
+    left: dict[str, int] = {}
 
     def summary(self) -> str:
-        """One line for people: how many were kept, how many not, the first reasons with their lines."""
-        return summary(self.path, len(self.tasks), self.refusals)
+        """One line for people: how many were kept, how many not, the first reasons with their lines, what was left."""
+        return summary(self.path, len(self.tasks), self.refusals, self.left)
 
 
 class SampleReading(msgspec.Struct, frozen=True):
-    """What a file held: its samples and what was refused."""
+    """What a file held: its samples, what was refused, and how often what was left (see `RecordRead.left`)."""
 
     path: str
     samples: list[Sample]
     refusals: list[Refusal]
+    left: dict[str, int] = {}
 
     def summary(self) -> str:
-        """One line for people: how many were kept, how many not, the first reasons with their lines."""
-        return summary(self.path, len(self.samples), self.refusals)
+        """One line for people: how many were kept, how many not, the first reasons with their lines, what was left."""
+        return summary(self.path, len(self.samples), self.refusals, self.left)
+
+
+class WholeReading(msgspec.Struct, frozen=True):
+    """What a file held: its records whole, what was refused, and how often what was left."""
+
+    path: str
+    records: list[RecordRead]
+    refusals: list[Refusal]
+    left: dict[str, int] = {}
+
+    def summary(self) -> str:
+        """One line for people: how many were kept, how many not, the first reasons with their lines, what was left."""
+        return summary(self.path, len(self.records), self.refusals, self.left)
+
+
+def read_whole(
+    path: str | Path, *, format: str = "auto", strict: bool = False, input_map: Mapping[str, str] | None = None
+) -> WholeReading:
+    """The records of `path` as they are, dialogues whole; raises DataError as `read_tasks` does."""
+    left = Counter[str]()
+    found = each_whole(path, left, format=format, strict=strict, input_map=input_map)
+    records, refusals = _apart(found)
+    return WholeReading(str(path), records, refusals, dict(left.most_common()))
 
 
 def read_tasks(
-    path: str | Path, *, format: str = "auto", strict: bool = False, input_map: Mapping[str, str] | None = None
+    path: str | Path,
+    *,
+    format: str = "auto",
+    strict: bool = False,
+    turns: Turns = "each",
+    input_map: Mapping[str, str] | None = None,
 ) -> TaskReading:
     """The tasks of `path`. Raises DataError when nothing can be used, or, with `strict`, at the first refusal."""
-    tasks: list[Task] = []
-    refusals: list[Refusal] = []
-    for read in each_task(path, format=format, strict=strict, input_map=input_map):
-        refusals.append(read) if isinstance(read, Refusal) else tasks.append(read)
-    return TaskReading(str(path), tasks, refusals)
+    left = Counter[str]()
+    tasks, refusals = _apart(
+        _each(path, format, strict, input_map, lambda entry: _tasks_of(entry, turns, left)),
+    )
+    return TaskReading(str(path), tasks, refusals, dict(left.most_common()))
 
 
 def read_samples(
-    path: str | Path, *, format: str = "auto", strict: bool = False, input_map: Mapping[str, str] | None = None
+    path: str | Path,
+    *,
+    format: str = "auto",
+    strict: bool = False,
+    turns: Turns = "each",
+    input_map: Mapping[str, str] | None = None,
 ) -> SampleReading:
-    """One sample of origin `reference` per record that has an answer; raises DataError as `read_tasks` does."""
-    samples: list[Sample] = []
-    refusals: list[Refusal] = []
-    for read in each_sample(path, format=format, strict=strict, input_map=input_map):
-        refusals.append(read) if isinstance(read, Refusal) else samples.append(read)
-    return SampleReading(str(path), samples, refusals)
+    """One sample of origin `reference` per answer; raises DataError as `read_tasks` does."""
+    left = Counter[str]()
+    found = each_sample(path, left, format=format, strict=strict, turns=turns, input_map=input_map)
+    samples, refusals = _apart(found)
+    return SampleReading(str(path), samples, refusals, dict(left.most_common()))
 
 
-def each_task(
-    path: str | Path, *, format: str = "auto", strict: bool = False, input_map: Mapping[str, str] | None = None
-) -> Iterator[Task | Refusal]:
-    """What `read_tasks` reads, one at a time, so that a file larger than memory can be read.
+def each_whole(
+    path: str | Path,
+    left: Counter[str],
+    *,
+    format: str = "auto",
+    strict: bool = False,
+    input_map: Mapping[str, str] | None = None,
+) -> Iterator[RecordRead | Refusal]:
+    """What `read_whole` reads, one record at a time, so that a file larger than memory can be read.
 
-    Raises DataError as `read_tasks` does: at the first refusal with `strict`, else at the end when nothing was kept.
+    What is not carried is added to `left`. Raises DataError as `read_tasks` does: at the first refusal with `strict`,
+    else at the end when nothing was kept.
     """
-    return _each(path, format, strict, input_map, RecordRead.whole)
+
+    def made(entry: Entry) -> Iterator[RecordRead | Refusal]:
+        if entry.read is not None:
+            left.update(entry.read.left)
+            yield entry.read
+        if entry.refusal is not None:
+            yield entry.refusal
+
+    return _each(path, format, strict, input_map, made)
 
 
 def each_sample(
-    path: str | Path, *, format: str = "auto", strict: bool = False, input_map: Mapping[str, str] | None = None
+    path: str | Path,
+    left: Counter[str],
+    *,
+    format: str = "auto",
+    strict: bool = False,
+    turns: Turns = "each",
+    input_map: Mapping[str, str] | None = None,
 ) -> Iterator[Sample | Refusal]:
-    """What `read_samples` reads, one at a time; raises DataError as `each_task` does."""
-    return _each(path, format, strict, input_map, _sample)
+    """What `read_samples` reads, one sample at a time; `left` and errors as in `each_whole`."""
+    return _each(path, format, strict, input_map, lambda entry: _samples_of(entry, turns, left))
+
+
+def _tasks_of(entry: Entry, turns: Turns, left: Counter[str]) -> Iterator[Task | Refusal]:
+    for place, refusal in _places(entry, turns, left, open_end=True):
+        if refusal is None and entry.read is not None:
+            try:
+                task = entry.read.task(place)
+            except RecordRefused as error:
+                refusal = Refusal(entry.line, entry.read.id_at(place), error.reason, error.message)
+            else:
+                yield task
+                left.update(_left_of(entry.read, place, task.reference is None))
+        if refusal is not None:
+            yield refusal
+
+
+def _samples_of(entry: Entry, turns: Turns, left: Counter[str]) -> Iterator[Sample | Refusal]:
+    for place, refusal in _places(entry, turns, left, open_end=False):
+        if refusal is None and entry.read is not None and place is not None:
+            try:
+                sample = entry.read.sample(place)
+            except RecordRefused as error:
+                refusal = Refusal(entry.line, entry.read.id_at(place), error.reason, error.message)
+            else:
+                yield sample
+                left.update(_left_of(entry.read, place, False))
+        if refusal is not None:
+            yield refusal
 
 
 def _each(
-    path: str | Path, format: str, strict: bool, input_map: Mapping[str, str] | None, made: Callable[[RecordRead], T]
+    path: str | Path,
+    format: str,
+    strict: bool,
+    input_map: Mapping[str, str] | None,
+    made: Callable[[Entry], Iterator[T | Refusal]],
 ) -> Iterator[T | Refusal]:
-    """What `made` makes of each record that could be read, and the refusals; raises DataError."""
-    kept, refusals = 0, []
+    """What `made` makes of each record, one at a time; raises DataError."""
+    kept = False
+    refusals: list[Refusal] = []
     for entry in read_entries(Path(path), format, input_map):
-        refusal = entry.refusal
-        if entry.read is not None:
-            try:
-                thing = made(entry.read)
-            except RecordRefused as error:
-                refusal = Refusal(entry.line, entry.read.task.id, error.reason, error.message)
-            else:
-                kept += 1
-                yield thing
-        if refusal is not None:
-            if not kept:
-                refusals.append(refusal)
-            if strict:
+        for thing in made(entry):
+            if not isinstance(thing, Refusal):
+                kept = True
+            elif strict:
                 raise DataError(
-                    f"{path}, {refusal.where}: {refusal.reason}: {refusal.message}. Fix the record, or read without "
-                    "strict to skip it."
+                    f"{path}, {thing.where}: {thing.reason}: {thing.message}. Fix the record, or read without strict "
+                    "to skip it."
                 )
-            yield refusal
+            elif not kept:
+                refusals.append(thing)
+            yield thing
     if kept:
         return
     if not refusals:
         raise DataError(f"{path} is empty: no record was found in it")
-    raise DataError(f"nothing in it can be used. {summary(str(path), 0, refusals)}; {refusals[0].message}")
+    raise DataError(f"nothing in it can be used. {summary(str(path), 0, refusals, {})}; {refusals[0].message}")
+
+
+def _apart(found: Iterator[T | Refusal]) -> tuple[list[T], list[Refusal]]:
+    """What was kept and what was refused."""
+    kept: list[T] = []
+    refusals: list[Refusal] = []
+    for each in found:
+        if isinstance(each, Refusal):
+            refusals.append(each)
+        else:
+            kept.append(each)
+    return kept, refusals
 
 
 class Entry(NamedTuple):
@@ -142,15 +234,18 @@ class Entry(NamedTuple):
 
 
 def read_entries(path: Path, format: str = "auto", input_map: Mapping[str, str] | None = None) -> Iterator[Entry]:
-    """Every record of `path` in order, one at a time; a second record with the same id is refused.
+    """Every record of `path` in order, one at a time.
 
     `input_map` renames keys: a key that a form knows → the key in the file, dotted where it is nested.
+    A second record with the same id is refused where it is a copy; else it is kept as `ID.r2` and counted.
     """
     if format not in FORMATS:
         raise DataError(f"format {format!r} is not known; choose one of {', '.join(FORMATS)}")
-    answers = bfcl_files.possible_answers(path) if format in ("auto", "bfcl") else {}
-    first_line: dict[str, int] = {}
+    answers = bfcl.possible_answers(path) if format in ("auto", "bfcl") else None
     renamed = InputMap(input_map) if input_map else None
+    questions = 0
+    taken: set[str] = set()
+    copies: dict[tuple[str, int], int] = {}
     for raw in raw_records(path):
         line, name = raw.line, ""
         try:
@@ -160,10 +255,16 @@ def read_entries(path: Path, format: str = "auto", input_map: Mapping[str, str] 
                 raise RecordRefused("record.not_object", f"a record must be a JSON object, found {found}")
             record = without_filled_nulls(renamed(record) if renamed else record, filled=raw.filled)
             name = str(record.get("id", ""))[:300]
-            read = _read_record(record, line, format, answers)
-            earlier = first_line.setdefault(read.task.id, line)
+            form = form_of(record, format)
+            if form.name == "bfcl":
+                questions += 1
+                read = bfcl.read(record, line, answers, questions - 1)
+            else:
+                read = form.read(record, line)
+            earlier = copies.setdefault((read.id, hash(raw.text)), line)
             if earlier != line:
-                raise RecordRefused("id.duplicate", f"the id {read.task.id!r} is on line {earlier} already")
+                raise RecordRefused("id.duplicate", f"the id {read.id!r} is on line {earlier} already, a copy of it")
+            read = _renamed(read, taken)
         except RecordRefused as error:
             yield Entry(line, None, Refusal(line, name, error.reason, error.message))
         else:
@@ -172,43 +273,65 @@ def read_entries(path: Path, format: str = "auto", input_map: Mapping[str, str] 
         renamed.require_seen(path)
 
 
-def _read_record(record: dict[str, Any], line: int, format: str, answers: dict[str, Any]) -> RecordRead:
-    names = list(_MATCHES) if format == "auto" else [format]
-    name = next((name for name in names if _MATCHES[name](record)), None)
-    if name is None:
-        keys = ", ".join(sorted(record)[:8]) or "none"
-        wanted = "any known format" if format == "auto" else format
-        raise RecordRefused("record.unknown_format", f"the keys ({keys}) are not those of {wanted}")
-    if name == "bfcl":
-        return bfcl_files.read(record, line, answers)
-    return FORMS[name].read(record, line)
+def _renamed(read: RecordRead, taken: set[str]) -> RecordRead:
+    """The record with ids that no record before it has taken."""
+    number, new = 1, read
+    while not taken.isdisjoint(ids := new.ids()):
+        number += 1
+        new = read._replace(id=f"{read.id}.r{number}", left=(*read.left, "id.repeated"))
+    taken.update(ids)
+    return new
 
 
-def _sample(read: RecordRead) -> Sample:
-    answer = read.answer
-    if answer is None:
-        if read.task.reference is None:
-            raise RecordRefused("answer.missing", "the record has no answer to judge")
-        try:
-            answer = render_calls(read.task.reference)
-        except CallRenderError as error:
-            reason = "name.not_callable" if "cannot be" in str(error) else "answer.not_writable"
-            raise RecordRefused(reason, str(error)) from error
-    task = msgspec.structs.replace(read.task, reference=None, reference_text=None, reference_thinking=None)
-    return Sample.of(
-        id=task.id,
-        task=task,
-        answer=answer,
-        thinking=read.task.reference_thinking,
-        origin="reference",
-    )
+def _places(
+    entry: Entry, turns: Turns, left: Counter[str], *, open_end: bool
+) -> list[tuple[int | None, Refusal | None]]:
+    """The places of a record that become tasks (None: its open end), or why there is none; counts what was left."""
+    read = entry.read
+    if read is None:
+        return [(None, entry.refusal)]
+    left.update(read.left)
+    answers = read.answers()
+    places: list[int | None] = [place for place in answers if read.turns[place].trained]
+    skipped = {"turns.not_learned": len(answers) - len(places)}
+    if read.is_open and open_end:
+        places.append(None)
+    if not places:
+        reason, message = "answer.missing", "the record has no answer to judge"
+        if answers:
+            reason, message = "answer.not_learned", "each answer is marked as not to be learned, as by weight: 0"
+        return [(None, Refusal(entry.line, read.id, reason, message))]
+    if turns == "last":
+        skipped["turns.before_the_last"] = len(places) - 1
+        places = places[-1:]
+    if read.is_open and not open_end:
+        skipped["turns.open_end"] = 1
+    elif places[-1] is not None:
+        skipped["turns.after_the_answer"] = sum(turn.message.role != "assistant" for turn in read.turns[places[-1] :])
+    left.update({what: count for what, count in skipped.items() if count})
+    return [(place, None) for place in places]
 
 
-def summary(path: str, kept: int, refusals: list[Refusal]) -> str:
-    """`PATH: 3 kept, 2 refused (json.broken 1 at line 2, …)`."""
+def _left_of(read: RecordRead, place: int | None, unknown: bool) -> list[str]:
+    """What an answer has that neither its reference nor its sample carries."""
+    if place is None:
+        return []
+    turn = read.turns[place]
+    beside = turn.known and turn.message.calls and turn.message.content and turn.message.thinking
+    if beside:
+        return ["answer.text_beside_calls"]
+    if unknown:
+        return ["answer.thinking_not_closed" if not turn.closed else "answer.empty"]
+    return []
+
+
+def summary(path: str, kept: int, refusals: list[Refusal], left: dict[str, int]) -> str:
+    """`PATH: 3 kept, 2 refused (json.broken 1 at line 2, …); not carried: metadata 3, …`."""
+    lost = ", ".join(f"{what} {count}" for what, count in list(left.items())[:_SHOWN])
+    lost = f"; not carried: {lost}{f' and {len(left) - _SHOWN} more' if len(left) > _SHOWN else ''}" if left else ""
     if not refusals:
-        return f"{path}: {kept} kept, none refused"
+        return f"{path}: {kept} kept, none refused{lost}"
     counts = Counter(refusal.reason for refusal in refusals)
     where = {refusal.reason: refusal.line for refusal in reversed(refusals)}
     parts = [f"{reason} {count}, first at line {where[reason]}" for reason, count in counts.most_common(6)]
-    return f"{path}: {kept} kept, {len(refusals)} refused ({'; '.join(parts)})"
+    return f"{path}: {kept} kept, {len(refusals)} refused ({'; '.join(parts)}){lost}"

@@ -7,17 +7,28 @@ is the whole file's fault and ends the command.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from funreason.calls.lenient import calls_from_json, looks_like_calls, parse_any
 from funreason.calls.parse import CallSyntaxError
+from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.calls.tools import ToolFormatError, normalise_tools
-from funreason.types import Call, Task
+from funreason.types import Call, Message, Sample, Task
 
 _BAD_ID = re.compile(r"[\x00-\x1f\x7f]")
+_CALL_MARKS = ("<", "[", "{", "```")
+"""What calls begin with where prose may come before them."""
+_CALL_ENDS = re.compile(r"</[^<>]{1,40}>|<\|[^<>|]{1,40}\|>|\[/\w{1,40}\]|```")
+"""What calls end with where prose may follow them."""
+_BETWEEN_TAGS = re.compile(r"</[^<>]{1,40}>([^<>]+)(?=<)")
+
+Tools = Sequence[dict[str, Any]]
 
 
 class DataError(ValueError):
@@ -47,32 +58,178 @@ class Refusal(msgspec.Struct, frozen=True):
         return f"line {self.line} (id {self.id})" if self.id else f"line {self.line}"
 
 
-class RecordRead(NamedTuple):
-    """One record read: its task, and the answer's own text where the record holds text rather than calls.
+class ReadTurn(NamedTuple):
+    """One message of a record, as its form reads it."""
 
-    `unparsed` says that the task's reference is still to be read from `answer`.
-    """
+    message: Message
+    trained: bool = True
+    """Whether the record lets the model learn this message; false for `weight: 0`, `loss: false` and the like."""
+    known: bool = False
+    """Whether the calls of the message are final; else its content may still hold them."""
+    closed: bool = True
+    """False where the thinking was never closed, so that the message has no answer."""
+    as_call: bool = False
+    """Whether the source says that the content is a call."""
 
-    task: Task
-    answer: str | None = None
-    unparsed: bool = False
+    def resolved(self, tools: Tools) -> ReadTurn:
+        """This turn with the calls in its text read out of it. CallSyntaxError for a call that cannot be read."""
+        message = self.message
+        if message.role != "assistant" or self.known or not self.closed or not message.content:
+            return self
+        try:
+            calls = read_calls(message.content, tools)
+        except CallSyntaxError:
+            if self.as_call or looks_like_calls(message.content):
+                raise
+            return self._replace(known=True)
+        beside = beside_calls(message.content, calls, tools) if calls else ""
+        return self._replace(message=replace(message, content=beside, calls=tuple(calls)), known=True, as_call=False)
 
-    def whole(self) -> Task:
-        """The task with its reference."""
-        if not self.unparsed or self.answer is None:
-            return self.task
-        reference, text = reference_of(self.answer)
-        return msgspec.structs.replace(self.task, reference=reference, reference_text=text)
+    def attempts_calls(self, tools: Tools) -> bool:
+        """Whether the message calls something, or tries to."""
+        message = self.message
+        if self.known:
+            return bool(message.calls)
+        if message.role != "assistant" or not message.content:
+            return False
+        try:
+            return bool(self.resolved(tools).message.calls)
+        except CallSyntaxError:
+            return True
 
 
-def reference_of(answer: str) -> tuple[list[Call] | None, str | None]:
-    """An answer as a reference: its calls, or no call and its prose; (None, None) for a call that cannot be read."""
+def read_calls(text: str, tools: Tools) -> list[Call]:
+    """The calls in a text, in any spelling; raises CallSyntaxError. Some spellings need the `tools` for their types."""
+    return parse_any(text)
+
+
+def beside_calls(text: str, calls: Sequence[Call], tools: Tools) -> str:
+    """The prose around the calls that were read from `text`, a line for each piece of it; "" where there is none."""
+    start = min((place for mark in _CALL_MARKS if (place := text.find(mark)) > 0), default=0)
+    ends = [found.end() for found in _CALL_ENDS.finditer(text)]
+    end = ends[-1] if ends else len(text)
+    within = [found[1] for found in _BETWEEN_TAGS.finditer(text, start, end)]
+    pieces = [text[:start], *within, text[end:]]
+    if not any(char.isalpha() for piece in pieces for char in piece):
+        return ""
     try:
-        return parse_any(answer), None
+        same = read_calls(text[start:end], tools) == list(calls)
     except CallSyntaxError:
-        if looks_like_calls(answer) or not answer:
-            return None, None
-    return [], answer
+        return ""
+    return "\n".join(piece.strip() for piece in pieces if any(map(str.isalpha, piece))) if same else ""
+
+
+class RecordRead(NamedTuple):
+    """One record read: its whole conversation, answers included, its tools and marks, and what was not carried."""
+
+    id: str
+    turns: tuple[ReadTurn, ...]
+    tools: list[dict[str, Any]]
+    category: str = ""
+    source: str = ""
+    flags: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    """A dotted code for each thing that was not carried, such as `metadata` or `messages.logprobs`."""
+
+    def answers(self) -> list[int]:
+        """The places of the turns that answer: each assistant turn that calls, and the last one of all.
+
+        Results and system texts after it are passed over; where a user has the last word, the end is open. A turn
+        before which no user spoke answers nothing.
+        """
+        last = len(self.turns) - 1
+        while last >= 0 and self.turns[last].message.role in ("tool", "system"):
+            last -= 1
+        places, asked = [], False
+        for place, turn in enumerate(self.turns[: last + 1]):
+            role = turn.message.role
+            asked = asked or (role == "user" and bool(turn.message.content))
+            if role == "assistant" and asked and (place == last or turn.attempts_calls(self.tools)):
+                places.append(place)
+        return places
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the record ends with a user's words, so that its answer is unknown."""
+        spoken = [turn.message.role for turn in self.turns if turn.message.role in ("user", "assistant")]
+        return bool(spoken) and spoken[-1] == "user"
+
+    def id_at(self, place: int | None) -> str:
+        """The id of the answer at `place`: the record's own for its end (None: open), else `ID.tK`, its K-th turn."""
+        later = place is not None and any(turn.message.role == "assistant" for turn in self.turns[place + 1 :])
+        if place is None or not (later or self.is_open):
+            return self.id
+        return f"{self.id}.t{sum(turn.message.role == 'assistant' for turn in self.turns[: place + 1])}"
+
+    def ids(self) -> list[str]:
+        """The record's id, and those of its earlier answers that are to be learned."""
+        if len(self.turns) < 3:
+            return [self.id]
+        earlier = (self.id_at(place) for place in self.answers() if self.turns[place].trained)
+        return [self.id, *(name for name in earlier if name != self.id)]
+
+    def history(self, place: int | None) -> tuple[Message, ...]:
+        """The messages before the answer at `place`, or all of them; calls that cannot be read stay text."""
+        messages = []
+        for turn in self.turns[:place]:
+            if turn.message.role == "assistant" and not turn.known:
+                with suppress(CallSyntaxError):
+                    turn = turn.resolved(self.tools)
+            messages.append(turn.message)
+        return tuple(messages)
+
+    def task(self, place: int | None) -> Task:
+        """The task of the answer at `place`, or of the open end, with its reference; raises RecordRefused."""
+        task = self._asked(place)
+        if place is None:
+            return task
+        try:
+            turn = self.turns[place].resolved(self.tools)
+        except CallSyntaxError as error:
+            reason = f"the answer is a call that cannot be read: {error.message}"
+            raise RecordRefused(error.reason, reason) from error
+        message, apart = turn.message, self.turns[place].known
+        if not turn.known:  # an empty answer, or one that its thinking never came to
+            return replace(task, reference_thinking=message.thinking)
+        return replace(
+            task,
+            reference=list(message.calls),
+            reference_text=message.content or None,
+            reference_thinking=message.thinking or (message.content if apart and message.calls else None) or None,
+        )
+
+    def sample(self, place: int) -> Sample:
+        """The answer at `place` as a sample to judge, its task without a reference; raises RecordRefused."""
+        turn = self.turns[place]
+        answer, thinking = turn.message.content, turn.message.thinking
+        if turn.known and (turn.message.calls or not answer):
+            thinking = thinking or answer or None
+            try:
+                answer = render_calls(turn.message.calls)
+            except CallRenderError as error:
+                reason = "name.not_callable" if "cannot be" in str(error) else "answer.not_writable"
+                raise RecordRefused(reason, str(error)) from error
+        task = self._asked(place)
+        return Sample.of(id=task.id, task=task, answer=answer, thinking=thinking, origin="reference")
+
+    def _asked(self, place: int | None) -> Task:
+        return Task(
+            self.id_at(place),
+            self.history(place),
+            self.tools,
+            category=self.category,
+            source=self.source,
+            flags=list(self.flags),
+        )
+
+
+def record_of(task: Task) -> RecordRead:
+    """A task as a record: its messages, and its reference as the last one."""
+    turns = [ReadTurn(message, known=True) for message in task.messages]
+    if task.reference is not None:
+        calls, text, thinking = tuple(task.reference), task.reference_text or "", task.reference_thinking
+        turns.append(ReadTurn(Message("assistant", text, thinking, calls), known=True))
+    return RecordRead(task.id, tuple(turns), task.tools, task.category, task.source, tuple(task.flags))
 
 
 def record_id(record: dict[str, Any], line: int) -> str:

@@ -12,8 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from funreason.calls.lenient import looks_like_calls, parse_any
 from funreason.calls.parse import CallSyntaxError, parse_calls
 from funreason.calls.thinking import join_thinking
+from funreason.data.forms.sharegpt import written_turns
+from funreason.data.forms.xlam import question
+from funreason.data.records import ReadTurn
 from funreason.record.log import unwritable, whole_characters
 from funreason.types import Sample
 
@@ -26,11 +30,15 @@ def write_sharegpt(path: str | Path, samples: Iterable[Sample], *, system: str =
 
 
 def as_sharegpt(sample: Sample, system: str = "") -> dict[str, Any]:
-    """A sample in share-gpt's form."""
-    turns = [
-        {"from": "human", "value": sample.task.query},
-        {"from": "gpt", "value": join_thinking(sample.thinking, sample.answer)},
-    ]
+    """A sample in share-gpt's form: the turns before it, and its answer as it is. The task's system text comes first.
+
+    Calls in earlier turns are `function_call` turns, which LLaMA-Factory writes as the model's template does. Earlier
+    turns of the assistant's are marked as not to be learned: they are samples themselves.
+    """
+    before = _before(sample)
+    if before[:1] and before[0].message.role == "system":
+        system = before.pop(0).message.content
+    turns = [*written_turns(before), {"from": "gpt", "value": join_thinking(sample.thinking, sample.answer)}]
     tools = _encode(sample.task.tools)
     return {"id": sample.id, "conversations": turns, "system": system, "tools": tools}
 
@@ -38,19 +46,30 @@ def as_sharegpt(sample: Sample, system: str = "") -> dict[str, Any]:
 def as_xlam(sample: Sample) -> dict[str, Any]:
     """A sample in xLAM's form: `{"id", "query", "tools", "answers"}`, the last two as JSON strings.
 
-    An answer that is ordinary text becomes `answers: []` with the text under `response`; thinking goes to `cot`.
+    An answer that is ordinary text becomes `answers: []` with the text under `response`; a call that cannot be read is
+    there without `answers`. Thinking goes to `cot`. What comes before the answer, where that is more than the query,
+    goes to `history`.
     """
-    record: dict[str, Any] = {"id": sample.id, "query": sample.task.query}
+    turns = _before(sample)
+    asked: dict[str, Any] = {"query": sample.task.query}
+    if len(turns) > 1 and sample.task.query:
+        asked = question(turns)
+    record: dict[str, Any] = {"id": sample.id, **asked}
     record["tools"] = _encode(sample.task.tools)
     try:
-        calls = [{"name": call.name, "arguments": call.arguments} for call in parse_calls(sample.answer)]
+        calls = parse_any(sample.answer) if looks_like_calls(sample.answer) else parse_calls(sample.answer)
+        record["answers"] = _encode([{"name": call.name, "arguments": call.arguments} for call in calls])
     except CallSyntaxError:
-        calls = []
         record["response"] = sample.answer
-    record["answers"] = _encode(calls)
+        if not looks_like_calls(sample.answer):
+            record["answers"] = "[]"
     if sample.thinking:
         record["cot"] = sample.thinking
     return record
+
+
+def _before(sample: Sample) -> list[ReadTurn]:
+    return [ReadTurn(message, trained=message.role != "assistant", known=True) for message in sample.task.messages]
 
 
 def write_records(path: Path, records: Iterable[dict[str, Any]]) -> int:

@@ -203,6 +203,8 @@ def account(state: State) -> Table:
         _row(table, "failed", reason, *[str(sum(r.dead_reasons[reason] for r in group)) for _, group in groups])
     for reason, count in state.refused.most_common():
         _row(table, "no task", reason, str(count))
+    for what, count in state.left.items():
+        _row(table, "not carried", what, str(count))
     return table
 
 

@@ -6,6 +6,7 @@ row of every run has the same columns.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -23,7 +24,8 @@ COLUMNS = {
     "round": "the round that drew it",
     "category": "of its task, where known",
     "source": "where its task came from",
-    "query": "what was asked",
+    "query": "what was asked: the words of the user",
+    "messages": "JSON: the conversation before the answer, with system text, earlier calls and results",
     "tools": "JSON: the tools offered",
     "thinking": "the model's reasoning; empty when it gave none",
     "answer": "the calls as `[f(a=v)]`, or text where no call is right",
@@ -56,6 +58,7 @@ def row(kind: str, sample: Sample) -> dict[str, Any]:
         "category": task.category,
         "source": task.source,
         "query": _text(task.query),
+        "messages": _text(json.dumps(msgspec.to_builtins(task.messages), ensure_ascii=False)),
         "tools": _json(task.tools),
         "thinking": _text(sample.thinking or ""),
         "answer": _text(sample.answer),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -58,25 +59,33 @@ class RecordsSurvey(NamedTuple):
     sha256: str
     """Of all samples, in their order."""
     refusals: list[Refusal]
+    left: dict[str, int]
+    """How often what was not carried."""
     summary: str
 
 
-def each_of(config: Config, file: Path) -> Iterator[Sample | Refusal]:
-    """The records of `file` one at a time, as samples or refused; raises DataError as `read_samples` does."""
-    return each_sample(file, strict=config.tasks.strict, input_map=config.data.input_map)
+def each_of(config: Config, file: Path, left: Counter[str] | None = None) -> Iterator[Sample | Refusal]:
+    """The records of `file` one at a time, as samples or refused; raises DataError as `read_samples` does.
+
+    What is not carried is added to `left`.
+    """
+    data, counted = config.data, Counter[str]() if left is None else left
+    return each_sample(file, counted, strict=config.tasks.strict, turns=data.turns, input_map=data.input_map)
 
 
 def survey(config: Config, file: Path) -> RecordsSurvey:
     """Read all records of `file` once; raises DataError when none is usable, or at the first refusal with `strict`."""
     digest, encoder, count = hashlib.sha256(), msgspec.json.Encoder(), 0
     refusals: list[Refusal] = []
-    for read in each_of(config, file):
+    left = Counter[str]()
+    for read in each_of(config, file, left):
         if isinstance(read, Sample):
             digest.update(encoder.encode(read) + b"\n")
             count += 1
         else:
             refusals.append(read)
-    return RecordsSurvey(count, digest.hexdigest(), refusals, summary(str(file), count, refusals))
+    lost = dict(left.most_common())
+    return RecordsSurvey(count, digest.hexdigest(), refusals, lost, summary(str(file), count, refusals, lost))
 
 
 def note_records(out: RunFolder, file: Path, found: RecordsSurvey) -> None:
@@ -196,7 +205,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
             )
         )
         if not past.tasks_read:
-            journal.read(found.refusals, found.summary)
+            journal.read(found.refusals, found.summary, found.left)
         run = Run(config=config, graph=graph, journal=journal, stop=stop, past=past, panel=panel)
         if served is not None:  # endpoints resample what a judge sent back; no model of our own is asked here
             usage = UsageReporter(served.pool.meter, "regenerator", journal.write)

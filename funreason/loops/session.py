@@ -130,13 +130,13 @@ class Session(Run):
     def _start_tasks(self, round: int) -> list[Task]:
         settings = self.config.start
         assert settings.references is not None
-        found = start_tasks(settings.references, self.source, self.config.seed)
+        found = start_tasks(settings.references, self.source, self.config.seed, self.config.data.turns)
         self._note_contamination(round, [*found, *self._start_replayed(round)])
         return self.screen.clean(found)
 
     def _start_replayed(self, round: int) -> list[Task]:
         replay = self.config.start.update.replay
-        return references(replay, self.config.seed, round) if replay else []
+        return references(replay, self.config.seed, round, self.config.data.turns) if replay else []
 
     def _start_replay(self, round: int) -> list[Sample]:
         return replay_samples(self.screen.clean(self._start_replayed(round)), round)
@@ -146,7 +146,7 @@ class Session(Run):
         if source is None or not source.count:
             return []
         # Others each round: the same few old items again and again would be learnt by heart.
-        return references(source, self.config.seed, round)
+        return references(source, self.config.seed, round, self.config.data.turns)
 
     def _note_contamination(self, round: int, tasks: list[Task], before: Counter[str] | None = None) -> None:
         """Write how many of these tasks the gate asks too, on top of those found `before`."""
@@ -188,12 +188,12 @@ def open_session(config: Config, folder: RunFolder, journal: Journal, stop: Stop
     graph = loop_graph(config)
     check_judges(config)
     require_learnable(config)
-    pool = read_pool(config.tasks, config.rounds, config.seed, config.data.input_map)
+    pool = read_pool(config.tasks, config.rounds, config.seed, config.data.turns, config.data.input_map)
     held = hold_out(pool, config.gate.suites.values())
     suites = gate_suites(config.gate.suites, held.gate, folder.gate_items)
     if not any(suite.role == "decision" for suite in suites):
         raise ConfigError("gate.suites has none with the role `decision`: nothing could say whether new weights stay.")
-    held_out = [Refusal(0, task.id, "held_out", "held back for the gate") for task in held.gate]
+    held_out = [Refusal(0, task.id, "held_out", "held back for the gate") for task in [*held.gate, *held.siblings]]
     pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *held_out])
     screen = ContaminationCheck([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
     pool = screened(pool, screen, _supervised(config))
@@ -249,7 +249,7 @@ def require_something_to_learn(config: Config, pool: Pool, screen: Contamination
     source, replay = config.start.references, config.start.update.replay
     if source is None or (replay is not None and replay.count):
         return
-    samples, unusable = usable_references(screen.clean(start_tasks(source, pool, config.seed)), 0)
+    samples, unusable = usable_references(screen.clean(start_tasks(source, pool, config.seed, config.data.turns)), 0)
     if not samples:
         own = source.path == OWN_TASKS
         raise ConfigError(
@@ -307,7 +307,7 @@ def _supervised(config: Config) -> list[Task]:
         task
         for source, k in sources
         if source is not None and source.count and source.path != OWN_TASKS
-        for task in references(source, config.seed, k)
+        for task in references(source, config.seed, k, config.data.turns)
     ]
 
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from funreason.calls.render import CallRenderError, render_calls
 from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.errors import ModelError
 from funreason.policies.protocol import Dialogue
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from funreason.policies.protocol import Request
-    from funreason.types import Task, Turn
+    from funreason.types import Call, Task, Turn
 
-Messages = list[dict[str, str]]
+Messages = list[dict[str, Any]]
 Tools = list[dict[str, Any]]
 NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
 
@@ -52,21 +53,93 @@ def prompt_text(
 ) -> str:
     """The prompt for `task` and the `turns` that followed, up to and including the opening of the assistant's turn.
 
-    `variables` are passed to the template, such as `enable_thinking` or `date_string`. Raises ModelError when
-    the tokenizer has no chat template or its template fails on these messages.
+    `variables` are passed to the template, such as `enable_thinking` or `date_string`. Earlier calls and results are
+    text where the template ignores calls, or refuses these (some write one call at a time). Raises ModelError when the
+    tokenizer has no chat template or its template fails on these messages.
     """
-    messages, where = conversation(task, turns, tags), f"task {task.id}"
-    return dialogue_text(messages, task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables)
+    native = style == "native" and task.after_calls
+    shapes = [style] if not native else ["native", "text"] if _shows_calls(tokenizer) else ["text"]
+    for shape in shapes:
+        messages, where = conversation(task, turns, tags, shape), f"task {task.id}"
+        try:
+            return dialogue_text(
+                messages, task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables
+            )
+        except ModelError:
+            if shape == shapes[-1]:
+                raise
+    raise AssertionError("there is at least one shape")
 
 
-def conversation(task: Task, turns: Sequence[Turn] = (), tags: Tags = THINK_TAGS) -> Messages:
-    """The messages of `task` and the `turns` that followed, as `{"role", "content"}`; thinking is in its tags."""
-    messages = [{"role": message.role, "content": message.content} for message in task.messages]
+def conversation(task: Task, turns: Sequence[Turn] = (), tags: Tags = THINK_TAGS, style: str = "native") -> Messages:
+    """The messages of `task` and the `turns` that followed, as `{"role", "content"}`; thinking is in its tags.
+
+    In the style `native` earlier calls are `tool_calls` with their arguments as an object, and results are `tool`
+    messages with the id of their call: what chat templates expect. In the others a call is text as the model writes it
+    and a result is something that the user says, since not every template knows either. System messages in a row
+    become one.
+    """
+    messages: Messages = []
+    ids: list[tuple[str, str]] = []
+    total = 0
+    for message in task.messages:
+        text = join_thinking(message.thinking, message.content, tags)
+        shown: dict[str, Any] = {"role": message.role, "content": text}
+        if message.calls:
+            # Nine letters and digits: Mistral's templates refuse any other id.
+            ids = [(f"call{total + place:05d}", call.name) for place, call in enumerate(message.calls)]
+            total += len(ids)
+            if style == "native":
+                shown["tool_calls"] = [
+                    {"id": name, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                    for (name, _), call in zip(ids, message.calls, strict=True)
+                ]
+            else:
+                said = f"{message.content}\n\n" if message.content else ""
+                shown["content"] = join_thinking(message.thinking, said + _written(message.calls), tags)
+        elif message.role == "tool":
+            call_id, name = ids.pop(0) if ids else ("", "")
+            name = message.name or name
+            if style == "native":
+                shown |= {key: value for key, value in (("tool_call_id", call_id), ("name", name)) if value}
+            else:
+                shown = {"role": "user", "content": f"{name or 'The function'} returned: {message.content}"}
+                if messages and messages[-1]["role"] == "user":  # results in a row are one message
+                    messages[-1] = {"role": "user", "content": f"{messages[-1]['content']}\n{shown['content']}"}
+                    continue
+        elif message.role == "system" and messages and messages[-1]["role"] == "system":
+            messages[-1] = {"role": "system", "content": f"{messages[-1]['content']}\n\n{text}"}
+            continue
+        messages.append(shown)
     return messages + [{"role": t.role, "content": join_thinking(t.thinking, t.content, tags)} for t in turns]
 
 
+_PROBE = "a_call_that_is_shown"
+
+
+def _shows_calls(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template writes the calls of earlier turns; some write the text of a message only."""
+    from jinja2 import TemplateError
+
+    call = {"id": "call00000", "type": "function", "function": {"name": _PROBE, "arguments": {}}}
+    asked: Any = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    try:
+        shown = tokenizer.apply_chat_template(asked, tokenize=False)
+    except (TypeError, ValueError, TemplateError):
+        return False
+    return _PROBE in str(shown)
+
+
+def _written(calls: Sequence[Call]) -> str:
+    """Calls as the model is trained to write them; as JSON where a name has no such form."""
+    try:
+        return render_calls(calls)
+    except CallRenderError:
+        return json.dumps([{"name": call.name, "arguments": call.arguments} for call in calls], ensure_ascii=False)
+
+
 def dialogue_text(
-    messages: Sequence[dict[str, str]],
+    messages: Sequence[dict[str, Any]],
     tools: Sequence[dict[str, Any]],
     tokenizer: PreTrainedTokenizerBase,
     *,
@@ -106,12 +179,18 @@ def task_dialogue(
     tags: Tags = THINK_TAGS,
     variables: Mapping[str, Any] = NO_VARIABLES,
 ) -> Dialogue:
-    """What the prompt for `task` and `turns` is rendered from, for a server that renders it."""
-    return dialogue_of(conversation(task, turns, tags), task.tools, style=style, tags=tags, variables=variables)
+    """What the prompt for `task` and `turns` is rendered from, for a server that renders it.
+
+    Arguments of earlier calls are JSON in a string there, as OpenAI's API has them.
+    """
+    messages = conversation(task, turns, tags, style)
+    for call in (call for message in messages for call in message.get("tool_calls", ())):
+        call["function"]["arguments"] = json.dumps(call["function"]["arguments"], ensure_ascii=False)
+    return dialogue_of(messages, task.tools, style=style, tags=tags, variables=variables)
 
 
 def dialogue_of(
-    messages: Sequence[dict[str, str]],
+    messages: Sequence[dict[str, Any]],
     tools: Sequence[dict[str, Any]],
     *,
     style: str = "native",

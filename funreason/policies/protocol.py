@@ -21,9 +21,9 @@ MOST_ROWS = 640
 
 
 class Dialogue(msgspec.Struct, frozen=True):
-    """What a prompt is rendered from: messages `{"role", "content"}`, a chat template's tools and variables."""
+    """What a prompt is rendered from: messages in OpenAI's form, a chat template's tools and variables."""
 
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] | None = None
     variables: dict[str, Any] = {}
 

@@ -71,9 +71,13 @@ class TaskRefused(Event, frozen=True):
 
 
 class TasksRead(Event, frozen=True):
-    """The tasks of the run were read: every TaskRefused of them comes before this line, so none is pending."""
+    """The tasks of the run were read: every TaskRefused of them comes before this line, so none is pending.
+
+    `left` counts, by code, what records hold and no task carries.
+    """
 
     refused: int = 0
+    left: dict[str, int] = {}
 
 
 class ContaminationChecked(Event, frozen=True):

@@ -42,6 +42,8 @@ class State:
     started_at: float = 0.0
     last_at: float = 0.0
     refused: Counter[str] = field(default_factory=Counter)
+    left: dict[str, int] = field(default_factory=dict)
+    """What records hold and no task carries, by code."""
     notes: list[ev.LogMessage] = field(default_factory=list)
     rounds: dict[int, RoundState] = field(default_factory=dict)
     tasks_read: bool = False
@@ -130,6 +132,7 @@ class State:
             "elapsed_s": self.elapsed_s(self.last_at),
             "events": self.events,
             "refused": dict(self.refused),
+            "left": self.left,
             "notes": [{"level": n.level, "text": n.text, "round": n.round} for n in self.notes],
             "rounds": {k: round_summary(r) for k, r in sorted(self.rounds.items())},
         }
@@ -204,7 +207,7 @@ def task_refused(state: State, event: ev.TaskRefused) -> None:
 
 @_folds(ev.TasksRead)
 def tasks_read(state: State, event: ev.TasksRead) -> None:
-    state.tasks_read = True
+    state.tasks_read, state.left = True, event.left
 
 
 def _judged(state: State, event: ev.Judged) -> None:

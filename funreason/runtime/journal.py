@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from itertools import count
@@ -134,14 +134,17 @@ class Journal:
         text = f"taken over from process {dead.pid} on {dead.host}, which was silent for {dead.silent_s:.0f} s{died}"
         self.write(ev.LogMessage(level="warning", text=text))
 
-    def read(self, refusals: Sequence[Refusal], summary: str) -> None:
-        """The records that never became a task, what was read in a sentence, and, last, that this was all of it."""
+    def read(self, refusals: Sequence[Refusal], summary: str, left: Mapping[str, int]) -> None:
+        """The records that never became a task, what was read in a sentence, and, last, that this was all of it.
+
+        `left` counts, by code, what records hold and no task carries.
+        """
         for refusal in refusals:
             where = f"line {refusal.line} {refusal.id}".strip() if refusal.line else refusal.id
             self.write(ev.TaskRefused(where=where, reason=refusal.reason, message=refusal.message))
         if summary:
             self.write(ev.LogMessage(level="warning" if refusals else "info", text=summary))
-        self.write(ev.TasksRead(refused=len(refusals)))
+        self.write(ev.TasksRead(refused=len(refusals), left=dict(left)))
 
     def abandon(self) -> None:
         """Take the log of a run that never began back."""

@@ -6,6 +6,7 @@ The tasks of a round depend only on the seed and the round, so a resumed run tak
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import NamedTuple, Protocol
 from funreason.calls.schema import check_call
 from funreason.config import OWN_TASKS, ConfigError, References, Suite, Tasks
 from funreason.config import TOOLBOX as TOOLBOX
-from funreason.data.reading import read_tasks
+from funreason.data.reading import Turns, read_tasks
 from funreason.data.records import DataError, Refusal
 from funreason.record.state import State
 from funreason.types import Task
@@ -24,6 +25,8 @@ HELD_OUT = "tasks:held_out"
 HELD_OUT_SHARE = 0.1
 HELD_OUT_MOST = 200
 TOOLBOX_PER_ROUND = 500
+_TURN = re.compile(r"\.t\d+$")
+"""What the id of a dialogue's earlier turn ends with."""
 
 
 class HeldOut(NamedTuple):
@@ -31,6 +34,8 @@ class HeldOut(NamedTuple):
 
     train: list[Task]
     gate: list[Task]
+    siblings: list[Task]
+    """Other turns of the dialogues that the gate's tasks are from: neither trained on nor scored."""
 
 
 class Source(Protocol):
@@ -55,6 +60,8 @@ class Pool:
     """One sentence on what was read and refused; empty for the embedded domain."""
     contaminated: list[tuple[int, str]] = field(default_factory=list)
     """Contaminated tasks: the number of `tasks` before each, and `exact` or `near`."""
+    left: dict[str, int] = field(default_factory=dict)
+    """What the records hold and no task carries, by code."""
 
     per_round: int | None = None
     """Tasks per round; None for all."""
@@ -73,7 +80,9 @@ class Pool:
         return Counter(kind for place, kind in self.contaminated if place // self.per_round + 1 == k)
 
 
-def read_pool(settings: Tasks, rounds: int, seed: int, input_map: Mapping[str, str] | None = None) -> Pool:
+def read_pool(
+    settings: Tasks, rounds: int, seed: int, turns: Turns = "each", input_map: Mapping[str, str] | None = None
+) -> Pool:
     """The tasks of a run in the order its rounds take them.
 
     More rounds only append tasks, so a run can be resumed with another number of rounds. DataError when a file has no
@@ -86,28 +95,28 @@ def read_pool(settings: Tasks, rounds: int, seed: int, input_map: Mapping[str, s
         return Pool(tasks, per_round=each)
     if not settings.path:
         raise ConfigError("tasks.path is empty, and this configuration needs a data file: give --tasks FILE.")
-    reading = read_tasks(Path(settings.path), strict=settings.strict, input_map=input_map)
+    reading = read_tasks(Path(settings.path), strict=settings.strict, turns=turns, input_map=input_map)
     tasks = sorted(reading.tasks, key=lambda t: _rank(seed, t.id))
-    return Pool(tasks, reading.refusals, reading.summary(), per_round=settings.per_round)
+    return Pool(tasks, reading.refusals, reading.summary(), per_round=settings.per_round, left=reading.left)
 
 
-def references(source: References, seed: int, round: int) -> list[Task]:
+def references(source: References, seed: int, round: int, turns: Turns = "each") -> list[Task]:
     """The tasks with a reference that `source` gives to a round (0 for the supervised start); each round takes others.
 
     A file starts again after its last record, and gives fewer tasks if it has fewer.
     """
     if source.path.startswith(TOOLBOX):
         return toolbox_tasks(source.path, source.count, _seed(seed, round), source.mix)
-    known = [task for task in read_tasks(Path(source.path)).tasks if task.reference is not None]
+    known = [task for task in read_tasks(Path(source.path), turns=turns).tasks if task.reference is not None]
     known.sort(key=lambda t: _rank(seed, t.id))
     first = round * source.count
     return [known[i % len(known)] for i in range(first, first + min(source.count, len(known)))]
 
 
-def start_tasks(source: References, pool: Pool, seed: int) -> list[Task]:
+def start_tasks(source: References, pool: Pool, seed: int, turns: Turns = "each") -> list[Task]:
     """The tasks of the supervised start, all with a reference: from `pool` where the source is the run's own tasks."""
     if source.path != OWN_TASKS:
-        return references(source, seed, 0)
+        return references(source, seed, 0, turns)
     return [task for task in pool.tasks if task.reference is not None][: source.count]
 
 
@@ -125,7 +134,7 @@ def hold_out(pool: Pool, suites: Collection[Suite]) -> HeldOut:
     """Hold out tasks that can be scored, if a suite uses `tasks:held_out`. DataError when there are none."""
     asking = next((suite for suite in suites if suite.path == HELD_OUT), None)
     if asking is None:
-        return HeldOut(pool.tasks, [])
+        return HeldOut(pool.tasks, [], [])
     able = [task for task in pool.tasks if can_be_scored(task)]
     if not able:
         raise DataError(
@@ -135,12 +144,20 @@ def hold_out(pool: Pool, suites: Collection[Suite]) -> HeldOut:
         )
     count = asking.count or min(HELD_OUT_MOST, max(1, int(len(able) * HELD_OUT_SHARE)))
     chosen = {task.id for task in able[:count]}
-    return HeldOut([t for t in pool.tasks if t.id not in chosen], [t for t in pool.tasks if t.id in chosen])
+    records = {_TURN.sub("", name) for name in chosen}
+    split = HeldOut([], [], [])
+    for task in pool.tasks:
+        same = task.id in records or _TURN.sub("", task.id) in records
+        (split.gate if task.id in chosen else split.siblings if same else split.train).append(task)
+    return split
 
 
 def can_be_scored(task: Task) -> bool:
-    """Whether the reference calls offered functions with valid arguments. Otherwise no answer could be correct."""
-    if task.reference is None or not task.tools:
+    """Whether the reference calls offered functions with valid arguments. Otherwise no answer could be correct.
+
+    A turn after calls cannot be scored: the gate's cases are single questions.
+    """
+    if task.reference is None or not task.tools or task.after_calls:
         return False
     offered = {tool["name"]: tool for tool in task.tools}
     return all(call.name in offered and not check_call(call, offered[call.name]) for call in task.reference)

@@ -148,7 +148,7 @@ def _story(found: Sequence[tuple[str, Sample]], width: int) -> Iterator[Line]:
     last = max((s for _, s in tried), key=lambda s: len(s.verdicts))
     task = last.task
     yield line((task.category or "no category", "head"), (f" · task {task.id}", "dim"))
-    yield from _block("query", task.query, "plain", width)
+    yield from _block("query", task.transcript, "plain", width)
     for tool in task.tools:
         parameters = tool.get("parameters")
         properties = parameters.get("properties") if isinstance(parameters, dict) else None

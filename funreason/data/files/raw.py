@@ -19,7 +19,7 @@ MARK = "\ufeff"
 
 
 class RawRecord(NamedTuple):
-    """One record: its text, or its value where the file holds no text, or why it cannot be read.
+    """One record: its text, its value where the file is a table, or why it cannot be read.
 
     `line` is 1-based: the line at which the record begins, in a table without lines its row. `filled` says that the
     record comes from a table, in which a key that a row lacks is filled with null because another row has it.
@@ -67,7 +67,7 @@ def table_row(line: int, row: Mapping[str, Any], *, filled: bool = True) -> RawR
         text = json.dumps(plain, ensure_ascii=False, default=_as_json)
         if len(text) > MAX_RECORD_BYTES:
             raise too_large("characters")
-        return RawRecord(line, record=read_json(text), filled=filled)
+        return RawRecord(line, text, record=read_json(text), filled=filled)
     except JsonRefused as error:
         return RawRecord(line, refused=RecordRefused(error.reason, error.message))
     except RecordRefused as error:

@@ -80,7 +80,7 @@ class JudgeInput(NamedTuple):
 
 def case_of(stage: str, sample: Sample, seed: int = 0) -> JudgeInput:
     """The inputs of a stage for a sample. Equal inputs of different samples give equal cases."""
-    shown = {"query": sample.task.query, "answer": sample.answer, "thinking": sample.thinking or ""}
+    shown = {"query": sample.task.transcript, "answer": sample.answer, "thinking": sample.thinking or ""}
     if "tools" in INPUTS[stage]:
         known = _shown.get(id(sample.task))
         if known is None:

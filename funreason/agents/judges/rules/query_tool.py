@@ -31,7 +31,7 @@ async def judge_query_tool(sample: Sample) -> Verdict:
         if tool_named(tools, call.name) is None:
             names = ", ".join(tool["name"] for tool in tools)
             return failed(STAGE, Outcome.DROP, "tools.unknown_function", f"{call.name} is not among {names}")
-    evidence = evidence_of(sample.task.query)
+    evidence = evidence_of(sample.task.grounding_text)
     for call in calls:
         found = ungrounded(call, tool_named(tools, call.name) or {}, evidence)
         if found:
