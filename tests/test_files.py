@@ -173,6 +173,13 @@ def test_a_row_with_an_open_quote_or_too_few_cells_costs_that_row(tmp_path):
     assert refused(path) == [(3, "csv.broken"), (5, "csv.columns")]
 
 
+@pytest.mark.parametrize("header", [b"query,tools,query\n", b"query,\xff\n"])
+def test_a_header_of_csv_that_cannot_be_used_is_an_error_that_names_the_file(tmp_path, header):
+    (tmp_path / "t.csv").write_bytes(header + b"x,[],y\n")
+    with pytest.raises(DataError, match=r"t\.csv: the header"):
+        read_tasks(tmp_path / "t.csv")
+
+
 def parquet(path, rows=RECORDS):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     pq.write_table(pa.Table.from_pylist(rows), path)
@@ -241,6 +248,7 @@ def test_a_folder_of_shards_is_read_in_order_and_by_split(tmp_path):
     parquet(tmp_path / "data" / "train-00000-of-00002.parquet", RECORDS[:2])
     parquet(tmp_path / "data" / "train-00001-of-00002-0123456789abcdef.parquet", RECORDS[2:4])
     (tmp_path / "README.md").write_text("About it.")
+    (tmp_path / "dataset_info.json").write_text('{"features": {}}')
     assert ids(tmp_path, strict=True) == IDS[:4]
     parquet(tmp_path / "data" / "test-00000-of-00001.parquet", RECORDS[4:])
     assert ids(f"{tmp_path}:test") == IDS[4:]
@@ -560,6 +568,40 @@ def test_a_null_for_a_parameter_that_no_tool_has_is_absent_in_plain_json_too(tmp
     path.write_text(json.dumps(record(4, answers=[{"name": "book_table", "arguments": {"guests": 4, "theta": None}}])))
     [task] = read_tasks(path).tasks
     assert task.reference == [Call("book_table", {"guests": 4})]
+
+
+def test_calls_of_a_user_that_are_null_show_that_a_table_filled_the_record(tmp_path):
+    own = dialogue("d1", ("book_table", {"guests": 4, "note": None}), [TOOL])
+    own["messages"][0]["tool_calls"] = None
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(own))
+    assert read_tasks(path).tasks[0].reference == [Call("book_table", {"guests": 4})]
+
+
+def test_a_required_argument_that_a_table_filled_with_null_is_missing_and_not_of_a_wrong_type(tmp_path):
+    rows = [
+        dialogue("d1", ("book_table", {"note": "x"}), [TOOL]),
+        dialogue("d2", ("book_table", {"guests": 4}), [TOOL]),
+    ]
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table({key: [row[key] for row in rows] for key in rows[0]}), tmp_path / "t.parquet")
+    references = [task.reference for task in read_tasks(tmp_path / "t.parquet").tasks]
+    assert references == [[Call("book_table", {"note": "x"})], [Call("book_table", {"guests": 4})]]
+
+
+def test_nested_arguments_that_a_table_filled_lose_their_nulls_by_their_own_schema(tmp_path):
+    slot = {"type": "object", "properties": {"day": {"type": "string"}, "hour": {"type": "integer"}}}
+    properties = {"slots": {"type": "array", "items": slot}, "about": {"type": "object"}}
+    tool = {"name": "plan", "description": "Plans.", "parameters": {"type": "object", "properties": properties}}
+    given = {"slots": [{"day": "May 2"}, {"day": "May 3", "hour": 9}], "about": {"who": "Ann"}}
+    other = {"slots": [], "about": {"where": "hall"}}
+    rows = [dialogue("d1", ("plan", given), [tool]), dialogue("d2", ("plan", other), [tool])]
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table({key: [row[key] for row in rows] for key in rows[0]}), tmp_path / "t.parquet")
+    assert [task.reference for task in read_tasks(tmp_path / "t.parquet").tasks] == [
+        [Call("plan", given)],
+        [Call("plan", other)],
+    ]
 
 
 def test_a_null_column_hides_nothing(tmp_path):

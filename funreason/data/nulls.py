@@ -6,11 +6,12 @@
 - a null in a message, a call, a content part or a tool's description is an absent key, and so is a null property of a
   schema (`default`, `const` and examples may be null, unless the record was filled);
 - a null argument is absent where the called tool has no such parameter. Where it has one, None is a value and stays;
-  in a filled record it is absent unless the tool requires the parameter.
+  in a filled record it is absent unless the tool requires the parameter and lets it be null.
 
-A record is filled when its file is a table (Parquet, Arrow, a `datasets.Dataset`), or when it shows so itself: it holds
-a null argument that its tool does not have, or a null property. Such records were written as JSON after they had been
-through Arrow. Arguments and schemas that are JSON text were never filled and are not touched.
+A record is filled when its file is a table of Arrow (Parquet, Arrow, a `datasets.Dataset`), or when it shows so itself:
+it holds a null argument that its tool does not have, a null property, or null calls of a user. Such records were
+written as JSON after they had been through Arrow. Arguments and schemas that are JSON text were never filled and are
+not touched.
 
 A list of objects that an older `datasets` turned into an object of lists (`{"role": [...], "content": [...]}`) is
 turned back.
@@ -26,6 +27,8 @@ _TOOLS = ("tools", "functions", "function")
 _DIALOGUES = ("messages", "conversations", "prompt", "chosen", "rejected")
 _FORM_KEYS = frozenset((*_DIALOGUES, "query", "question", "completion", "instruction", "answers"))
 """Keys by which a form is found: a null there is left to the table of forms, which looks at filled keys first."""
+_UNCALLING = ("system", "developer", "user", "tool")
+"""Roles that call nothing: only a table gives their messages a key for calls."""
 _ARGUMENTS = ("arguments", "args", "parameters", "input")
 _MAY_BE_NULL = frozenset({"default", "const", "example", "examples", "enum"})
 
@@ -109,9 +112,16 @@ def _clean_arguments(value: Any, schema: Any, filled: bool) -> Any:
         elif known is None:
             if not filled:
                 cleaned[key] = None
-        elif key in known[0] and (not filled or key in known[1]):
+        elif key in known[0] and (not filled or (key in known[1] and _may_be_null(known[0][key]))):
             cleaned[key] = None
     return cleaned
+
+
+def _may_be_null(schema: Any) -> bool:
+    if not isinstance(schema, dict) or schema.get("nullable") or schema.keys() & {"anyOf", "oneOf", "enum", "$ref"}:
+        return True
+    kinds = schema.get("type")
+    return "null" in kinds if isinstance(kinds, list) else kinds in (None, "null")
 
 
 def _clean_part(value: Any, known: _Tools, filled: bool) -> Any:
@@ -180,6 +190,8 @@ def _foreign_null(value: Any, known: _Tools) -> bool:
         return any(_foreign_null(item, known) for item in value)
     if not isinstance(value, dict):
         return False
+    if value.get("role") in _UNCALLING and "tool_calls" in value and value["tool_calls"] is None:
+        return True
     called = _called(value)
     if called and (own := _properties(known.of(value["name"]))) is not None:
         return any(item is None and key not in own[0] for key, item in value[called].items())

@@ -71,7 +71,7 @@ def _file_records(path: Path, split: str) -> Iterator[RawRecord]:
         return
     with open_bytes(path) as stream:
         if kind is CSV:
-            yield from read_csv(stream)
+            yield from read_csv(stream, str(path))
         elif kind is LINES and not (b"\n" not in head and b"}\r" in head):
             yield from read_lines(stream)
         else:

@@ -84,13 +84,13 @@ def _rows(batches: Iterable[Any], first: int = 1) -> Iterator[RawRecord]:
             ):  # of one row: the others are read
                 rows = [None] * part.num_rows
             for place, row in enumerate(rows):
-                yield table_row(number, row) if row is not None else _single(number, part.slice(place, 1))
+                yield table_row(number, row, filled=True) if row is not None else _single(number, part.slice(place, 1))
                 number += 1
 
 
 def _single(number: int, batch: Any) -> RawRecord:
     try:
-        return table_row(number, _plain(batch)[0])
+        return table_row(number, _plain(batch)[0], filled=True)
     except UnicodeDecodeError as error:
         return RawRecord(number, refused=not_utf8(error.start, "a cell"))
     except Exception as error:  # a value that Python has no type for, such as a date of the year 12,000

@@ -27,16 +27,16 @@ def delimiter_of(header: str) -> str:
     return best if best in header else ""
 
 
-def read_csv(stream: BinaryIO) -> Iterator[RawRecord]:
-    """The rows after the header. DataError when the header cannot be used."""
+def read_csv(stream: BinaryIO, path: str = "the file") -> Iterator[RawRecord]:
+    """The rows after the header. DataError, naming `path`, when the header cannot be used."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_BYTES))
     lines = _Lines(stream)
-    first = lines.header().removeprefix(MARK)
+    first = lines.header(path).removeprefix(MARK)
     delimiter = delimiter_of(first) or ","
     names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
     twice = [name for name in names if name and names.count(name) > 1]
     if twice:
-        raise DataError(f"the header names the column {twice[0]!r} twice")
+        raise DataError(f"{path}: the header names the column {twice[0]!r} twice")
     while (found := lines.row(delimiter, len(names))) is not None:
         line, cells, refused = found
         if refused is not None:
@@ -60,14 +60,14 @@ class _Lines:
         self.number = 0
         self.broken: RecordRefused | None = None
 
-    def header(self) -> str:
+    def header(self, path: str) -> str:
         """The first line that is not blank; raises DataError when it is not UTF-8."""
         while (line := self._next()) and not line.strip():
             pass
         try:
             return line.decode()
         except UnicodeDecodeError as error:
-            raise DataError(f"the header is not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+            raise DataError(f"{path}: the header is not UTF-8 at byte {error.start}; save the file as UTF-8") from error
 
     def row(self, delimiter: str, width: int) -> tuple[int, list[str], RecordRefused | None] | None:
         """The next row: its first line, its cells, why it cannot be used; None at the end."""

@@ -388,7 +388,7 @@ def _served_row(line: int, value: dict[str, Any]) -> RawRecord:
         cells = ", ".join(map(str, value["truncated_cells"]))
         return RawRecord(line, refused=RecordRefused("record.truncated_cells", f"the server cut these cells: {cells}"))
     row = value["row"]
-    return table_row(line, row) if isinstance(row, dict) else RawRecord(line, json.dumps(row))
+    return table_row(line, row, filled=True) if isinstance(row, dict) else RawRecord(line, json.dumps(row))
 
 
 def _why(error: ValueError, at: int) -> str:

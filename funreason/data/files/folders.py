@@ -10,6 +10,8 @@ from pathlib import Path
 from funreason.data.records import DataError
 
 _SHARD = re.compile(r"(?P<split>[A-Za-z][A-Za-z_]*?)[-_.]?(?:\d+(?:-of-\d+)?)?(?:[-_.][0-9a-f]{8,})?$")
+_ABOUT = frozenset(("dataset_info.json", "dataset_infos.json", "state.json", "package.json"))
+"""Files beside data that describe it."""
 _SPLITS = frozenset("train training test validation valid val dev eval".split())
 
 

@@ -21,7 +21,7 @@ def read_objects(records: Any) -> Iterator[RawRecord]:
     """
     if isinstance(records, Mapping):
         if (rows := rows_of(dict(records))) is not None:
-            return _numbered(rows, filled=True)
+            return _numbered(rows, filled=False)
         if len(records) != 1:
             names = [str(name) for name in records]
             message = f"the records are a dict of splits ({', '.join(names) or 'none'}); give one of them"
@@ -33,7 +33,7 @@ def read_objects(records: Any) -> Iterator[RawRecord]:
     if callable(named := getattr(records, "iter_rows", None)):  # polars
         return _numbered(named(named=True), filled=True)
     if table and hasattr(records, "iloc"):  # pandas
-        return _numbered(records.to_dict("records"), filled=True)
+        return _numbered(records.to_dict("records"), filled=False)
     if not isinstance(records, Iterable):
         raise DataError(f"records must be a path, dicts or a table, found {type(records).__name__}")
     return _numbered(records, filled=table)

@@ -57,7 +57,7 @@ def not_utf8(position: int, where: str) -> RecordRefused:
     return RecordRefused("text.not_utf8", f"not UTF-8 at byte {position} of {where}; save the file as UTF-8")
 
 
-def table_row(line: int, row: Mapping[str, Any], *, filled: bool = True) -> RawRecord:
+def table_row(line: int, row: Mapping[str, Any], *, filled: bool = False) -> RawRecord:
     """A row of a table as a record of plain JSON values: dates as ISO text, a missing number of pandas (NaN) as null.
 
     What JSON cannot hold is a refusal, and so is a row that is too large.
