@@ -80,7 +80,7 @@ TEXTS = {
     "a list under a key, indented, others beside it": json.dumps(
         {"version": 1, "rows": RECORDS, "about": {"n": [6]}}, indent=2
     ),
-    "a list under a key of one's own": json.dumps({"table_bookings": RECORDS}),
+    "a list under a custom key": json.dumps({"table_bookings": RECORDS}),
     "one split": json.dumps({"train": RECORDS}),
     "a table by column": json.dumps(columns(RECORDS)),
     "a table by column and index": json.dumps({k: dict(enumerate(c)) for k, c in columns(RECORDS).items()}),
@@ -467,7 +467,7 @@ def test_a_file_that_is_not_read_says_what_it_is_what_is_read_and_how_to_convert
     assert "not JSON" not in said
 
 
-def test_a_renamed_workbook_is_told_by_its_content(tmp_path):
+def test_a_renamed_workbook_is_recognised_by_its_content(tmp_path):
     workbook(tmp_path / "t.jsonl")
     with pytest.raises(DataError, match="an Excel workbook"):
         read_tasks(tmp_path / "t.jsonl")
@@ -679,7 +679,7 @@ def test_an_object_that_is_no_record_is_refused_and_the_others_are_refined():
     assert done.refused == {"record.not_object": 2}
 
 
-# -- keys of one's own ----------------------------------------------------------------------------------------
+# -- custom keys ---------------------------------------------------------------------------------------------
 
 OWN = {
     "number": 1,
@@ -715,7 +715,7 @@ def test_a_key_that_some_records_lack_is_absent_there(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["query", "=text", "query=", "query=a,query=b", " "])
-def test_a_map_that_is_none_is_refused_with_an_example(text):
+def test_a_map_that_cannot_be_read_is_refused_with_an_example(text):
     from funreason.data.input_map import parse_input_map
 
     with pytest.raises(DataError, match="--input-map"):

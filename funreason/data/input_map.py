@@ -15,7 +15,7 @@ _MISSING: Any = object()
 
 
 def parse_input_map(text: str) -> dict[str, str]:
-    """The map in `text`. Raises DataError when it is none."""
+    """The map in `text`. Raises DataError when it cannot be read."""
     found: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         key, sign, path = (word.strip() for word in part.partition("="))

@@ -75,7 +75,7 @@ class _Tools:
 
 
 def _parsed(value: Any) -> Any:
-    """A value that may be given as JSON text; None for text that is none."""
+    """A value that may be given as JSON text; None for any other text."""
     if not isinstance(value, str):
         return value
     try:
@@ -144,7 +144,7 @@ def _clean_part(value: Any, known: _Tools, filled: bool) -> Any:
 
 
 def _called(value: dict[str, Any]) -> str:
-    """The key of the arguments when `value` is a call; "" when it is none."""
+    """The key of the arguments when `value` is a call; "" when it is not."""
     if not isinstance(value.get("name"), str):
         return ""
     return next((key for key in _ARGUMENTS if isinstance(value.get(key), dict)), "")
@@ -205,7 +205,7 @@ def _holds_null(value: Any) -> bool:
 
 
 def _turned_back(columns: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The objects of an object of lists; None when it is none."""
+    """The objects of an object of lists; None for any other object."""
     lists = list(columns.values())
     if not lists or not all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists):
         return None

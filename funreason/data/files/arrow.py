@@ -26,7 +26,7 @@ def read_parquet(path: Path) -> Iterator[RawRecord]:
             f"{path} is damaged or cut short: it begins as Parquet and cannot be opened: {error}"
         ) from error
     with file:
-        yield from _rows(file.iter_batches(batch_size=BATCH))
+        yield from table_rows(file.iter_batches(batch_size=BATCH))
 
 
 def read_arrow(path: Path) -> Iterator[RawRecord]:
@@ -42,14 +42,9 @@ def read_arrow(path: Path) -> Iterator[RawRecord]:
             else:
                 source.seek(0)
                 batches = pa.ipc.open_stream(source)
-            yield from _rows(batches)
+            yield from table_rows(batches)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} is damaged or cut short: it cannot be opened as Arrow: {error}") from error
-
-
-def table_rows(batches: Iterable[Any], first: int = 1) -> Iterator[RawRecord]:
-    """The rows of record batches, numbered from `first`."""
-    return _rows(batches, first)
 
 
 def _require(path: Path, what: str) -> None:
@@ -59,10 +54,11 @@ def _require(path: Path, what: str) -> None:
         raise DataError(f"{path}: reading {what} needs the extra `files`: pip install 'funreason[files]'") from error
 
 
-def _rows(batches: Iterable[Any], first: int = 1) -> Iterator[RawRecord]:
+def table_rows(batches: Iterable[Any]) -> Iterator[RawRecord]:
+    """The rows of record batches, numbered from 1."""
     import pyarrow as pa
 
-    number, rest = first, iter(batches)
+    number, rest = 1, iter(batches)
     while True:
         try:
             batch = next(rest, None)

@@ -29,7 +29,7 @@ def split_path(path: Path) -> tuple[Path, str]:
 def files_of(folder: Path, split: str, suffixes: Collection[str]) -> list[Path]:
     """The data files of a folder in the order of their names, those of `split` where it holds several splits.
 
-    DataError names the splits when `split` is none of them, and says when there is no data file.
+    DataError names the splits when `split` is not among them, and says when there is no data file.
     """
     if (folder / "dataset_dict.json").is_file():  # DatasetDict.save_to_disk: a folder for each split
         try:
@@ -45,6 +45,7 @@ def files_of(folder: Path, split: str, suffixes: Collection[str]) -> list[Path]:
         name = path.name.partition(".")[0]
         if (
             path.is_file()
+            and path.name not in _ABOUT
             and any(suffix in suffixes for suffix in path.suffixes)
             and not path.name.startswith((".", "_"))
         ):

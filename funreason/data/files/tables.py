@@ -21,7 +21,7 @@ _PARTS = frozenset(
 
 
 def rows_of(value: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
-    """The rows of an object that is a table; None when it is none.
+    """The rows of an object that is a table; None for any other object.
 
     By column: `{"query": ["…", "…"], "answers": ["…", "…"]}`, or with pandas' index `{"query": {"0": "…", "1": "…"}}`.
     By index: `{"0": {"query": "…"}, "1": {…}}`; keys that are no numbers become the ids of rows without one.
