@@ -409,6 +409,14 @@ def test_comments_in_a_list_are_refused_and_cost_no_record(tmp_path):
     assert refused(path) == [(2, "json.broken")]
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_comment_before_a_list_costs_no_record(tmp_path, indent):
+    path = tmp_path / "t.json"
+    path.write_text("// my data\n" + LAYOUTS["one a line"](json.dumps(each, indent=indent) for each in RECORDS))
+    assert ids(path) == IDS
+    assert refused(path) == [(1, "json.broken")]
+
+
 def test_a_comma_too_many_in_a_record_is_named(tmp_path):
     path = tmp_path / "t.jsonl"
     path.write_text(LINES + json.dumps(record(9))[:-1] + ",}\n")
@@ -754,7 +762,7 @@ def peak_of(work):
         tracemalloc.stop()
 
 
-PADDED = TOOL | {"description": "Books a table. " * 200}
+PADDED = TOOL | {"description": "Books a table. " * 600}
 
 
 def long_file(path, count, layout):
@@ -772,7 +780,7 @@ def test_memory_to_read_a_file_does_not_grow_with_its_records(tmp_path, layout):
 
     from funreason.data.reading import each_sample
 
-    files = [long_file(tmp_path / f"{count}.json", count, layout) for count in (3_000, 9_000)]
+    files = [long_file(tmp_path / f"{count}.json", count, layout) for count in (600, 2_000)]
     small, large = (peak_of(lambda file=file: sum(1 for _ in each_sample(file, Counter()))) for file in files)
     grown = files[1].stat().st_size - files[0].stat().st_size
     assert large - small < 0.1 * grown
@@ -784,7 +792,7 @@ def test_memory_to_convert_a_file_does_not_grow_with_its_records(tmp_path):
     from funreason.data.converting import convert
     from funreason.data.reading import each_whole
 
-    files = [long_file(tmp_path / f"{count}.json", count, "lines") for count in (1_000, 4_000)]
+    files = [long_file(tmp_path / f"{count}.json", count, "lines") for count in (300, 1_000)]
 
     def converted(file):
         assert convert(each_whole(file, Counter()), "openai", file.with_suffix(".out"))[1] == []
@@ -802,7 +810,7 @@ def test_memory_to_refine_a_file_does_not_grow_with_its_records(tmp_path):
     from funreason.stop import StopRequest
 
     config = load_config(find_config("own-data"), {})
-    files = [long_file(tmp_path / f"{count}.jsonl", count, "lines") for count in (100, 500, 2_000)]
+    files = [long_file(tmp_path / f"{count}.jsonl", count, "lines") for count in (50, 500, 1_200)]
 
     def refined(file):
         out = RunFolder(file.with_suffix(".out"))

@@ -21,7 +21,7 @@ from funreason.data.records import DataError, RecordRefused
 
 MAX_TABLE_CHARS = 1 << 29
 """The largest table by column that is read: it has to be held whole."""
-_BLOCK = 4 * MAX_RECORD_BYTES
+_BLOCK = MAX_RECORD_BYTES
 _MOST_STARTS = 2_000
 """Places looked at in search of the record after a broken one."""
 _GAP = re.compile(r"[ \t\r\n,\ufeff]*")

@@ -13,6 +13,8 @@ from funreason.data.files.packing import BROKEN, damage
 from funreason.data.files.raw import MARK, MAX_RECORD_BYTES, RawRecord, not_utf8, too_large
 
 _MARK = MARK.encode()
+_OPENS = {b"{": (b'"', b"}"), b"[": (b"{",)}
+"""A line that opens an object or a list of several lines → what the next line begins with then."""
 
 
 def read_lines(stream: BinaryIO) -> Iterator[RawRecord]:
@@ -27,14 +29,14 @@ def read_lines(stream: BinaryIO) -> Iterator[RawRecord]:
             oversize = len(line) > MAX_RECORD_BYTES and not line.endswith(b"\n")
             while oversize and piece and not piece.endswith(b"\n"):
                 piece = stream.readline(MAX_RECORD_BYTES)
-            if line.strip() == b"{":
+            if line.strip() in _OPENS:
                 held = stream.readline(MAX_RECORD_BYTES + 1)
         except BROKEN as error:
             yield RawRecord(number, refused=damage(error))
             return
         if not line:
             return
-        if held is not None and held.lstrip()[:1] in (b'"', b"}"):
+        if held is not None and held.lstrip()[:1] in _OPENS[line.strip()]:
             yield from read_documents(chain([line, held], iter(lambda: stream.read1(1 << 16), b"")), number)  # type: ignore[attr-defined]
             return
         line = line.removeprefix(_MARK)
