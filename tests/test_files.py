@@ -817,7 +817,6 @@ def test_memory_to_refine_a_file_does_not_grow_with_its_records(tmp_path):
         flow = asyncio.run(refine_file(config, file, out, StopRequest()))
         assert flow.ended == int(file.stem)
 
-    _, small, large = (
-        peak_of(lambda file=file: refined(file)) for file in files
-    )  # the first loads what is loaded once
+    # The first loads what is loaded once.
+    _, small, large = (peak_of(lambda file=file: refined(file)) for file in files)
     assert large - small < 0.2 * (files[2].stat().st_size - files[1].stat().st_size)
