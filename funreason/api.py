@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import json
 import os
 import shutil
 import tempfile
@@ -24,6 +23,7 @@ from funreason.agents.judges.custom import offer_object
 from funreason.bfcl import check
 from funreason.bfcl.scores import SCORE_HEADS, Scores, markdown, score, score_cells
 from funreason.config import Config, ConfigError, find_config, load_config
+from funreason.data.files import write_objects
 from funreason.evaluation.answers import answer_cases, answer_notes, prompter
 from funreason.evaluation.models import ModelChoice, load_model
 from funreason.evaluation.suites import OFFICIAL, load_suite, select
@@ -193,8 +193,8 @@ def refine(
     """Judge and repair records of tool calls (FCDR, arXiv 2505.20192), without a model unless judges ask one.
 
     Args:
-        records: a data file, or records in one of the forms the package reads (xLAM, share-gpt, OpenAI, BFCL), such as
-            a list of dicts or a `datasets.Dataset`.
+        records: a data file or folder, or records in one of the forms the package reads (xLAM, share-gpt, OpenAI,
+            BFCL): a list of dicts, or a table of datasets, pandas, polars or pyarrow.
         judges: custom judges beside the five stages: made by `judge`, plain functions, or names (`module:name`).
         stages: who judges: `rules`, `llm` or `both`, for all stages or by stage.
         config: a configuration's name or path, or settings by dotted key (`{"fcdr.llm.model": "path"}`).
@@ -405,9 +405,8 @@ def _as_file(records: Records, folder: Path) -> Path:
         return Path(records)
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(".jsonl", "records-", folder)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(dict(record), ensure_ascii=False, default=str) + "\n")
+    os.close(handle)
+    write_objects(records, Path(name))
     return Path(name)
 
 

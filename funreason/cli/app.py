@@ -71,7 +71,14 @@ AnyRun = Annotated[str | None, Parameter(help="The run's name or folder. Default
 RunDir = Annotated[Path, Parameter(help="Directory of runs.")]
 Reason = Annotated[str, Parameter(help="Only reasons like this, for example 'schema.*'.")]
 ConfigName = Annotated[str, Parameter(help="A YAML file, or a name in configs/.")]
-DataFile = Annotated[Path, Parameter(help="xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz.")]
+DATA_FILES = (
+    "xLAM, share-gpt, OpenAI or BFCL form, in JSON lines, JSON, CSV, Parquet or Arrow, packed or not, or a folder."
+)
+DataFile = Annotated[Path, Parameter(help=DATA_FILES)]
+InputMap = Annotated[
+    str | None,
+    Parameter(help="The file's own keys, such as query=question,tools=functions,answers=output.calls."),
+]
 Strict = Annotated[bool, Parameter(help="Refuse a file with one malformed record, instead of leaving that record out.")]
 NoCache = Annotated[
     bool,

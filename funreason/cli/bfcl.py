@@ -33,7 +33,7 @@ def bfcl_make(file: Path, /, *, out: Path, prefix: str = "USER", strict: Strict 
     Parameters
     ----------
     file
-        xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz. Keep these records out of training.
+        xLAM, share-gpt, OpenAI or BFCL form, as `funreason refine` takes it. Keep these records out of training.
     out
         The folder of the suite.
     prefix

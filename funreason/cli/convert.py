@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from funreason.bfcl.suites import unwritable, write_suite
 from funreason.cli import terminal
-from funreason.cli.app import DataFile, Strict
+from funreason.cli.app import DataFile, InputMap, Strict
 from funreason.config import ConfigError
 from funreason.data.converting import convert as write_records
-from funreason.data.reading import read_tasks, read_whole
-from funreason.data.records import Refusal
+from funreason.data.input_map import parse_input_map
+from funreason.data.reading import each_whole, read_tasks, summary
+from funreason.data.records import RecordRead, Refusal
 
 
 def convert(
-    file: DataFile, /, *, to: Literal["xlam", "sharegpt", "openai", "trl", "bfcl"], out: Path, strict: Strict = False
+    file: DataFile,
+    /,
+    *,
+    to: Literal["xlam", "sharegpt", "openai", "trl", "bfcl"],
+    out: Path,
+    strict: Strict = False,
+    input_map: InputMap = None,
 ) -> int:
     """Convert a data file to another form; records that do not round-trip are rejected and counted.
 
@@ -29,22 +37,33 @@ def convert(
     """
     if to != "bfcl" and out.exists():
         raise ConfigError(f"--out {out} is there already; give a fresh path")
+    keys = parse_input_map(input_map) if input_map else None
     console = terminal.console(soft_wrap=True)
     if to == "bfcl":
-        reading = read_tasks(file, strict=strict)
+        reading = read_tasks(file, strict=strict, input_map=keys)
         faults = [(place, task, unwritable(task)) for place, task in enumerate(reading.tasks, 1)]
         good = [task for _, task, fault in faults if fault is None]
         write_suite(good, out)
-        written = len(good)
+        written, said = len(good), reading.summary()
         rejected = [Refusal(i, task.id, "convert.not_writable", fault) for i, task, fault in faults if fault]
-        summary = reading.summary()
     else:
-        whole = read_whole(file, strict=strict)
-        summary = whole.summary()
-        written, rejected = write_records(whole.records, to, out)
-    console.print(summary, markup=False, highlight=False)
+        refusals: list[Refusal] = []
+        left = Counter[str]()
+        found = each_whole(file, left, strict=strict, input_map=keys)
+        written, rejected = write_records(_records(found, refusals), to, out)
+        said = summary(str(file), written + len(rejected), refusals, dict(left.most_common()))
+    console.print(said, markup=False, highlight=False)
     console.print(f"{written} records written to {out}, {len(rejected)} rejected", markup=False, highlight=False)
     for reason, count in Counter(refusal.reason for refusal in rejected).most_common():
         first = next(refusal for refusal in rejected if refusal.reason == reason)
         console.print(f"  {reason} {count}: first {first.id}: {first.message}", markup=False, highlight=False)
     return 0
+
+
+def _records(found: Iterable[RecordRead | Refusal], refusals: list[Refusal]) -> Iterator[RecordRead]:
+    """The records that could be read; the refusals are added to `refusals`."""
+    for each in found:
+        if isinstance(each, Refusal):
+            refusals.append(each)
+        else:
+            yield each

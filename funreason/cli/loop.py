@@ -10,11 +10,12 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from funreason.cli import terminal
-from funreason.cli.app import AnySetting, NoCache
+from funreason.cli.app import AnySetting, InputMap, NoCache
 from funreason.cli.config import OUTSIDE, read_config, require_same_judges
 from funreason.cli.track import require_known, tracked
 from funreason.cli.watch import CONSOLE, require_terminal, viewed
 from funreason.config import ConfigError, parse_setting
+from funreason.data.input_map import parse_input_map
 from funreason.display.progress import LiveProgress
 from funreason.display.table import account, run_tables
 from funreason.loops.self_refinement import config_of, new_run, play
@@ -26,7 +27,7 @@ from funreason.weights import START
 
 OK, REFUSED, INTERRUPTED = 0, 3, 130
 OPTIONS = {"tasks.path": "--tasks", "tasks.strict": "--strict", "model.path": "--model", "seed": "--seed"}
-OPTIONS |= {"fcdr.llm.cache": "--no-cache"}
+OPTIONS |= {"data.input_map": "--input-map", "fcdr.llm.cache": "--no-cache"}
 """Options that only a new run can have, by the setting they change."""
 
 
@@ -39,6 +40,7 @@ def loop(
     run_dir: Path | None = None,
     seed: int | None = None,
     strict: bool = False,
+    input_map: InputMap = None,
     settings: AnySetting = None,
     resume: str | None = None,
     no_cache: NoCache = False,
@@ -54,7 +56,7 @@ def loop(
     rounds
         Number of rounds.
     tasks
-        Your data file: xLAM, share-gpt, OpenAI or BFCL form; .json, .jsonl, .gz.
+        Your data file or folder: xLAM, share-gpt, OpenAI or BFCL form; JSON lines, JSON, CSV, Parquet, Arrow.
     model
         A model folder: safetensors, config and tokenizer.
     run_dir
@@ -73,6 +75,7 @@ def loop(
     """
     changes: dict[str, object] = {"rounds": rounds, "tasks.path": tasks, "tasks.strict": strict or None}
     changes |= {"model.path": model, "run_dir": run_dir, "seed": seed, "fcdr.llm.cache": False if no_cache else None}
+    changes |= {"data.input_map": parse_input_map(input_map)} if input_map else {}
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }

@@ -12,11 +12,12 @@ from rich.console import Console
 from funreason.bus.agent import BrokenAgent
 from funreason.bus.workers import Limits
 from funreason.cli import terminal
-from funreason.cli.app import RUNS, DataFile, NoCache, Setting, Strict
+from funreason.cli.app import RUNS, DataFile, InputMap, NoCache, Setting, Strict
 from funreason.cli.config import OUTSIDE, read_config, require_same_judges
 from funreason.cli.watch import CONSOLE
 from funreason.cli.whatif import check_options, run_replay
 from funreason.config import Config, ConfigError
+from funreason.data.input_map import parse_input_map
 from funreason.display.progress import LiveProgress
 from funreason.display.table import account, asked_table, health_table, stage_table, yield_table
 from funreason.loops.refine import ROUND, SHAREGPT, XLAM, records_file, refine_file
@@ -41,6 +42,7 @@ def refine(
     replay: str | None = None,
     config: str | None = None,
     strict: Strict = False,
+    input_map: InputMap = None,
     turns: Literal["each", "last"] | None = None,
     no_cache: NoCache = False,
     settings: Setting = None,
@@ -72,18 +74,14 @@ def refine(
     """
     if resume is not None:
         refused = {"--out": out, "--replay": replay, "--config": config, "--strict": strict}
-        refused |= {"--turns": turns}
-        refused |= {"--no-cache": no_cache, "--json": json}
+        refused |= {"--turns": turns, "--input-map": input_map, "--no-cache": no_cache, "--json": json}
         return resume_refine(resume, RUNS, file, refused, settings or [])
     given: dict[str, object] = {"tasks.strict": True} if strict else {}
+    given |= {"data.input_map": parse_input_map(input_map)} if input_map else {}
     given |= {"fcdr.llm.cache": False} if no_cache else {}
     given |= {"data.turns": turns} if turns else {}
-    check_options(
-        replay,
-        {"FILE": file, "--out": out},
-        {"--strict": strict, "--turns": bool(turns), "--no-cache": no_cache},
-        as_json=json,
-    )
+    switches = {"--strict": strict, "--turns": bool(turns), "--input-map": bool(input_map), "--no-cache": no_cache}
+    check_options(replay, {"FILE": file, "--out": out}, switches, as_json=json)
     if replay is not None or file is None or out is None:
         return run_replay(replay, RUNS, config, settings or [], as_json=json)
     return run_refine(file, out, config or "own-data", given, settings or [])

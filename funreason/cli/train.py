@@ -54,7 +54,7 @@ def train(
     if out.exists() and any(out.iterdir()):
         raise RecordError(f"{out} is not empty; choose another --out")
     screen = console()
-    reading = read_tasks(file, strict=cfg.tasks.strict, turns=cfg.data.turns)
+    reading = read_tasks(file, strict=cfg.tasks.strict, turns=cfg.data.turns, input_map=cfg.data.input_map)
     samples, unusable = usable_references(reading.tasks, 0, prefix="train")
     screen.print(plain(f"{reading.summary()}; {unusable} without a reference that can be written"))
     policy, base = build_policy(cfg)

@@ -178,6 +178,11 @@ class Data(Section):
 
     turns: Literal["each", "last"] = "each"
     """Which answers of a dialogue are used: each turn that calls and the last answer, or the last answer alone."""
+    input_map: dict[str, str] = {}
+    """A form's key → the key in the file, dotted where it is nested: `{query: question, answers: out.calls}`.
+
+    Default: the keys are those of the form.
+    """
 
 
 class References(Section):

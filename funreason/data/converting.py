@@ -10,15 +10,16 @@ silently. BFCL's form keeps less than the others: question, tools and right call
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from funreason.calls.parse import CallSyntaxError
+from funreason.data.forms.form import Form
 from funreason.data.forms.known import FORMS
 from funreason.data.records import ReadTurn, RecordRead, RecordRefused, Refusal, record_of
-from funreason.data.writers import write_records
+from funreason.data.writers import RecordsFile
 from funreason.types import Message, Task
 
 PARTS = ("id", "tools", "names", "category", "source", "flags")
@@ -26,14 +27,25 @@ PARTS = ("id", "tools", "names", "category", "source", "flags")
 
 
 def convert(records: Iterable[RecordRead | Task], form: str, path: Path) -> tuple[int, list[Refusal]]:
-    """Write `records` to `path` in `form`; returns how many were written and which were rejected.
+    """Write `records` to `path` in `form`, one at a time; returns how many were written and which were rejected.
 
-    KeyError for a form that is not known or only read.
+    KeyError for a form that is not known or only read. What `records` raises is raised, and no file is left then.
     """
-    write, read = FORMS[form].write, FORMS[form].read
-    if write is None:
+    if FORMS[form].write is None:
         raise KeyError(form)
-    rejected, kept = [], []
+    try:
+        with RecordsFile(path) as file:
+            rejected = list(_written(records, FORMS[form], file))
+    except BaseException:
+        path.with_name(path.name + ".part").unlink(missing_ok=True)
+        raise
+    return file.count, rejected
+
+
+def _written(records: Iterable[RecordRead | Task], form: Form, file: RecordsFile) -> Iterator[Refusal]:
+    """Write what comes back the same; the others, with the reason."""
+    write, read = form.write, form.read
+    assert write is not None
     for place, found in enumerate(records, 1):
         original = record_of(found) if isinstance(found, Task) else found
         try:
@@ -43,10 +55,9 @@ def convert(records: Iterable[RecordRead | Task], form: str, path: Path) -> tupl
             again = replace(again, turns=tuple(turn.resolved(again.offered) for turn in again.turns))
             if changed := _changed(original, again):
                 raise RecordRefused("convert.changed", f"{', '.join(changed)} would not come back the same")
-            kept.append(record)
+            file.put(record)
         except (RecordRefused, CallSyntaxError) as error:
-            rejected.append(Refusal(place, original.id, error.reason, error.message))
-    return write_records(path, kept), rejected
+            yield Refusal(place, original.id, error.reason, error.message)
 
 
 def _changed(original: RecordRead, again: RecordRead) -> list[str]:

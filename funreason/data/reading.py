@@ -3,7 +3,7 @@
 Each record is kept or refused with its line and a reason, and nothing a record holds makes the reader raise. What a
 kept record has and is not carried is counted as left. The form is found record by record unless it is named, so files
 of mixed origin can simply be joined. A file without one usable record is an error, and with `strict` so is the first
-refusal.
+refusal. `each_whole` and `each_sample` hold one record at a time; the functions `read_…` hold all of them.
 
 A dialogue is one task for each turn that calls, and for its last answer, each with the turns before it as messages
 (`turns="each"`), or for the last answer alone (`"last"`). The end of a record has the record's id, an earlier turn
@@ -17,19 +17,21 @@ reference, because a record is judged on its own merit and not against itself. C
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.data.files import raw_records
 from funreason.data.forms import bfcl
 from funreason.data.forms.known import FORMS, form_of
+from funreason.data.input_map import InputMap
+from funreason.data.nulls import without_filled_nulls
 from funreason.data.records import DataError, RecordRead, RecordRefused, Refusal
 from funreason.types import Sample, Task
 
+T = TypeVar("T")
 FORMATS = ("auto", *sorted(FORMS, reverse=True))
 Turns = Literal["each", "last"]
 """Which answers of a dialogue become tasks: each turn that calls and the last answer, or the last alone."""
@@ -47,7 +49,7 @@ class TaskReading(msgspec.Struct, frozen=True):
 
     def summary(self) -> str:
         """One line for people: how many were kept, how many not, the first reasons with their lines, what was left."""
-        return _summary(self.path, len(self.tasks), self.refusals, self.left)
+        return summary(self.path, len(self.tasks), self.refusals, self.left)
 
 
 class SampleReading(msgspec.Struct, frozen=True):
@@ -60,7 +62,7 @@ class SampleReading(msgspec.Struct, frozen=True):
 
     def summary(self) -> str:
         """One line for people: how many were kept, how many not, the first reasons with their lines, what was left."""
-        return _summary(self.path, len(self.samples), self.refusals, self.left)
+        return summary(self.path, len(self.samples), self.refusals, self.left)
 
 
 class WholeReading(msgspec.Struct, frozen=True):
@@ -73,64 +75,154 @@ class WholeReading(msgspec.Struct, frozen=True):
 
     def summary(self) -> str:
         """One line for people: how many were kept, how many not, the first reasons with their lines, what was left."""
-        return _summary(self.path, len(self.records), self.refusals, self.left)
+        return summary(self.path, len(self.records), self.refusals, self.left)
 
 
-def read_whole(path: str | Path, *, format: str = "auto", strict: bool = False) -> WholeReading:
+def read_whole(
+    path: str | Path, *, format: str = "auto", strict: bool = False, input_map: Mapping[str, str] | None = None
+) -> WholeReading:
     """The records of `path` as they are, dialogues whole; raises DataError as `read_tasks` does."""
-    records, refusals, left = [], [], Counter[str]()
-    for entry in read_entries(Path(path), format):
-        if entry.read is not None:
-            records.append(entry.read)
-            left.update(entry.read.left)
-        if entry.refusal is not None:
-            refusals.append(entry.refusal)
-            _refuse_if(strict, path, entry.refusal)
-    _require_some(path, records, refusals)
+    left = Counter[str]()
+    found = each_whole(path, left, format=format, strict=strict, input_map=input_map)
+    records, refusals = _apart(found)
     return WholeReading(str(path), records, refusals, dict(left.most_common()))
 
 
-def read_tasks(path: str | Path, *, format: str = "auto", strict: bool = False, turns: Turns = "each") -> TaskReading:
+def read_tasks(
+    path: str | Path,
+    *,
+    format: str = "auto",
+    strict: bool = False,
+    turns: Turns = "each",
+    input_map: Mapping[str, str] | None = None,
+) -> TaskReading:
     """The tasks of `path`. Raises DataError when nothing can be used, or, with `strict`, at the first refusal."""
-    tasks: list[Task] = []
-    refusals, left = [], Counter[str]()
-    for entry in read_entries(Path(path), format):
-        for place, refusal in _places(entry, turns, left, open_end=True):
-            if refusal is None and entry.read is not None:
-                try:
-                    task = entry.read.task(place)
-                except RecordRefused as error:
-                    refusal = Refusal(entry.line, entry.read.id_at(place), error.reason, error.message)
-                else:
-                    tasks.append(task)
-                    left.update(_left_of(entry.read, place, task.reference is None))
-            if refusal is not None:
-                refusals.append(refusal)
-                _refuse_if(strict, path, refusal)
-    _require_some(path, tasks, refusals)
+    left = Counter[str]()
+    tasks, refusals = _apart(
+        _each(path, format, strict, input_map, lambda entry: _tasks_of(entry, turns, left)),
+    )
     return TaskReading(str(path), tasks, refusals, dict(left.most_common()))
 
 
 def read_samples(
-    path: str | Path, *, format: str = "auto", strict: bool = False, turns: Turns = "each"
+    path: str | Path,
+    *,
+    format: str = "auto",
+    strict: bool = False,
+    turns: Turns = "each",
+    input_map: Mapping[str, str] | None = None,
 ) -> SampleReading:
     """One sample of origin `reference` per answer; raises DataError as `read_tasks` does."""
-    samples: list[Sample] = []
-    refusals, left = [], Counter[str]()
-    for entry in read_entries(Path(path), format):
-        for place, refusal in _places(entry, turns, left, open_end=False):
-            if refusal is None and entry.read is not None and place is not None:
-                try:
-                    samples.append(entry.read.sample(place))
-                except RecordRefused as error:
-                    refusal = Refusal(entry.line, entry.read.id_at(place), error.reason, error.message)
-                else:
-                    left.update(_left_of(entry.read, place, False))
-            if refusal is not None:
-                refusals.append(refusal)
-                _refuse_if(strict, path, refusal)
-    _require_some(path, samples, refusals)
+    left = Counter[str]()
+    found = each_sample(path, left, format=format, strict=strict, turns=turns, input_map=input_map)
+    samples, refusals = _apart(found)
     return SampleReading(str(path), samples, refusals, dict(left.most_common()))
+
+
+def each_whole(
+    path: str | Path,
+    left: Counter[str],
+    *,
+    format: str = "auto",
+    strict: bool = False,
+    input_map: Mapping[str, str] | None = None,
+) -> Iterator[RecordRead | Refusal]:
+    """What `read_whole` reads, one record at a time, so that a file larger than memory can be read.
+
+    What is not carried is added to `left`. Raises DataError as `read_tasks` does: at the first refusal with `strict`,
+    else at the end when nothing was kept.
+    """
+
+    def made(entry: Entry) -> Iterator[RecordRead | Refusal]:
+        if entry.read is not None:
+            left.update(entry.read.left)
+            yield entry.read
+        if entry.refusal is not None:
+            yield entry.refusal
+
+    return _each(path, format, strict, input_map, made)
+
+
+def each_sample(
+    path: str | Path,
+    left: Counter[str],
+    *,
+    format: str = "auto",
+    strict: bool = False,
+    turns: Turns = "each",
+    input_map: Mapping[str, str] | None = None,
+) -> Iterator[Sample | Refusal]:
+    """What `read_samples` reads, one sample at a time; `left` and errors as in `each_whole`."""
+    return _each(path, format, strict, input_map, lambda entry: _samples_of(entry, turns, left))
+
+
+def _tasks_of(entry: Entry, turns: Turns, left: Counter[str]) -> Iterator[Task | Refusal]:
+    for place, refusal in _places(entry, turns, left, open_end=True):
+        if refusal is None and entry.read is not None:
+            try:
+                task = entry.read.task(place)
+            except RecordRefused as error:
+                refusal = Refusal(entry.line, entry.read.id_at(place), error.reason, error.message)
+            else:
+                yield task
+                left.update(_left_of(entry.read, place, task.reference is None))
+        if refusal is not None:
+            yield refusal
+
+
+def _samples_of(entry: Entry, turns: Turns, left: Counter[str]) -> Iterator[Sample | Refusal]:
+    for place, refusal in _places(entry, turns, left, open_end=False):
+        if refusal is None and entry.read is not None and place is not None:
+            try:
+                sample = entry.read.sample(place)
+            except RecordRefused as error:
+                refusal = Refusal(entry.line, entry.read.id_at(place), error.reason, error.message)
+            else:
+                yield sample
+                left.update(_left_of(entry.read, place, False))
+        if refusal is not None:
+            yield refusal
+
+
+def _each(
+    path: str | Path,
+    format: str,
+    strict: bool,
+    input_map: Mapping[str, str] | None,
+    made: Callable[[Entry], Iterator[T | Refusal]],
+) -> Iterator[T | Refusal]:
+    """What `made` makes of each record, one at a time; raises DataError."""
+    kept = False
+    refusals: list[Refusal] = []
+    for entry in read_entries(Path(path), format, input_map):
+        for thing in made(entry):
+            if not isinstance(thing, Refusal):
+                kept = True
+            elif strict:
+                raise DataError(
+                    f"{path}, {thing.where}: {thing.reason}: {thing.message}. Fix the record, or read without strict "
+                    "to skip it."
+                )
+            elif not kept:
+                refusals.append(thing)
+            yield thing
+    if kept:
+        return
+    if not refusals:
+        raise DataError(f"{path} is empty: no record was found in it")
+    raise DataError(f"nothing in it can be used. {summary(str(path), 0, refusals, {})}; {refusals[0].message}")
+
+
+def _apart(found: Iterator[T | Refusal]) -> tuple[list[T], list[Refusal]]:
+    """What was kept and what was refused."""
+    kept: list[T] = []
+    refusals: list[Refusal] = []
+    for each in found:
+        if isinstance(each, Refusal):
+            refusals.append(each)
+        else:
+            kept.append(each)
+    return kept, refusals
 
 
 class Entry(NamedTuple):
@@ -141,29 +233,27 @@ class Entry(NamedTuple):
     refusal: Refusal | None
 
 
-def read_entries(path: Path, format: str = "auto") -> Iterator[Entry]:
+def read_entries(path: Path, format: str = "auto", input_map: Mapping[str, str] | None = None) -> Iterator[Entry]:
     """Every record of `path` in order, one at a time.
 
+    `input_map` renames keys: a key that a form knows → the key in the file, dotted where it is nested.
     A second record with the same id is refused where it is a copy; else it is kept as `ID.r2` and counted.
     """
     if format not in FORMATS:
         raise DataError(f"format {format!r} is not known; choose one of {', '.join(FORMATS)}")
     answers = bfcl.possible_answers(path) if format in ("auto", "bfcl") else None
+    renamed = InputMap(input_map) if input_map else None
     questions = 0
     taken: set[str] = set()
     copies: dict[tuple[str, int], int] = {}
     for raw in raw_records(path):
         line, name = raw.line, ""
         try:
-            if raw.refused is not None:
-                raise raw.refused
-            try:
-                record = read_json(raw.text)
-            except JsonRefused as error:
-                raise RecordRefused(error.reason, error.message) from error
+            record = raw.value()
             if not isinstance(record, dict):
                 found = type(record).__name__
                 raise RecordRefused("record.not_object", f"a record must be a JSON object, found {found}")
+            record = without_filled_nulls(renamed(record) if renamed else record, filled=raw.filled)
             name = str(record.get("id", ""))[:300]
             form = form_of(record, format)
             if form.name == "bfcl":
@@ -179,6 +269,8 @@ def read_entries(path: Path, format: str = "auto") -> Iterator[Entry]:
             yield Entry(line, None, Refusal(line, name, error.reason, error.message))
         else:
             yield Entry(line, read, None)
+    if renamed is not None:
+        renamed.require_seen(path)
 
 
 def _renamed(read: RecordRead, taken: set[str]) -> RecordRead:
@@ -233,7 +325,7 @@ def _left_of(read: RecordRead, place: int | None, unknown: bool) -> list[str]:
     return []
 
 
-def _summary(path: str, kept: int, refusals: list[Refusal], left: dict[str, int]) -> str:
+def summary(path: str, kept: int, refusals: list[Refusal], left: dict[str, int]) -> str:
     """`PATH: 3 kept, 2 refused (json.broken 1 at line 2, …); not carried: metadata 3, …`."""
     lost = ", ".join(f"{what} {count}" for what, count in list(left.items())[:_SHOWN])
     lost = f"; not carried: {lost}{f' and {len(left) - _SHOWN} more' if len(left) > _SHOWN else ''}" if left else ""
@@ -243,20 +335,3 @@ def _summary(path: str, kept: int, refusals: list[Refusal], left: dict[str, int]
     where = {refusal.reason: refusal.line for refusal in reversed(refusals)}
     parts = [f"{reason} {count}, first at line {where[reason]}" for reason, count in counts.most_common(6)]
     return f"{path}: {kept} kept, {len(refusals)} refused ({'; '.join(parts)}){lost}"
-
-
-def _refuse_if(strict: bool, path: str | Path, refusal: Refusal) -> None:
-    """Raise DataError for the refusal when `strict`."""
-    if strict:
-        name = f" (id {refusal.id})" if refusal.id else ""
-        message = f"{path}, line {refusal.line}{name}: {refusal.reason}: {refusal.message}"
-        raise DataError(f"{message}. Fix the record, or read without strict to skip it.")
-
-
-def _require_some(path: str | Path, kept: list[Any], refusals: list[Refusal]) -> None:
-    """Raise DataError when nothing was kept, saying why."""
-    if kept:
-        return
-    if not refusals:
-        raise DataError(f"{path} is empty: no record was found in it")
-    raise DataError(f"nothing in it can be used. {_summary(str(path), 0, refusals, {})}; {refusals[0].message}")

@@ -4,17 +4,20 @@ The graph is the loop's, from the first judge on. A record's own answer is the s
 right one, so stage 4 checks the schema and not equality. What is kept is also written to two files for other trainers,
 while samples end; they have the suffix `.part` until every sample has ended, and a resumed run writes them again. The
 folder remembers which records it was given: a resumed run must judge the same ones, since verdicts name a sample by id.
+
+The records are read twice and never held: once to count and refuse, before anything is written, and once to judge them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,7 +27,8 @@ from funreason.agents.judges.registry import check_judges
 from funreason.agents.sinks import Ending
 from funreason.bus.workers import Flow
 from funreason.config import Config, dump_config
-from funreason.data.reading import read_samples
+from funreason.data.reading import each_sample, summary
+from funreason.data.records import Refusal
 from funreason.data.writers import RecordsFile, as_sharegpt, as_xlam
 from funreason.policies.factory import UsageReporter, budget_of, connected_sampler, import_in_background, served_policy
 from funreason.record.events import RoundEnded, RunStarted
@@ -47,13 +51,47 @@ from funreason.runtime.journal import Journal
 from funreason.stop import STOPPED, Interrupted, StopRequest
 from funreason.types import Sample, changed
 
-if TYPE_CHECKING:
-    pass
+
+class RecordsSurvey(NamedTuple):
+    """What a first reading of the records found, without holding them."""
+
+    samples: int
+    sha256: str
+    """Of all samples, in their order."""
+    refusals: list[Refusal]
+    left: dict[str, int]
+    """How often what was not carried."""
+    summary: str
 
 
-def note_records(out: RunFolder, file: Path, samples: Sequence[Sample]) -> None:
+def each_of(config: Config, file: Path, left: Counter[str] | None = None) -> Iterator[Sample | Refusal]:
+    """The records of `file` one at a time, as samples or refused; raises DataError as `read_samples` does.
+
+    What is not carried is added to `left`.
+    """
+    data, counted = config.data, Counter[str]() if left is None else left
+    return each_sample(file, counted, strict=config.tasks.strict, turns=data.turns, input_map=data.input_map)
+
+
+def survey(config: Config, file: Path) -> RecordsSurvey:
+    """Read all records of `file` once; raises DataError when none is usable, or at the first refusal with `strict`."""
+    digest, encoder, count = hashlib.sha256(), msgspec.json.Encoder(), 0
+    refusals: list[Refusal] = []
+    left = Counter[str]()
+    for read in each_of(config, file, left):
+        if isinstance(read, Sample):
+            digest.update(encoder.encode(read) + b"\n")
+            count += 1
+        else:
+            refusals.append(read)
+    lost = dict(left.most_common())
+    return RecordsSurvey(count, digest.hexdigest(), refusals, lost, summary(str(file), count, refusals, lost))
+
+
+def note_records(out: RunFolder, file: Path, found: RecordsSurvey) -> None:
     """Write down where the records lie and what they hold."""
-    write_json(out.path / RECORDS, {"path": str(file.resolve()), "samples": len(samples), "sha256": _hash(samples)})
+    noted = {"path": str(file.resolve()), "samples": found.samples, "sha256": found.sha256}
+    write_json(out.path / RECORDS, noted)
 
 
 def records_file(out: RunFolder) -> Path:
@@ -61,17 +99,17 @@ def records_file(out: RunFolder) -> Path:
     return Path(_noted(out)["path"])
 
 
-def require_same(out: RunFolder, file: Path, samples: Sequence[Sample], past: State) -> None:
-    """Raise RecordError unless these are the samples that the run began with."""
+def require_same(out: RunFolder, config: Config, file: Path, found: RecordsSurvey, past: State) -> None:
+    """Raise RecordError unless `file` holds the samples that the run began with."""
     noted = _noted(out)
-    if noted["sha256"] == _hash(samples):
+    if noted["sha256"] == found.sha256:
         return
-    here = {sample.id for sample in samples}
+    here = {read.id for read in each_of(config, file) if isinstance(read, Sample)}
     judged = {sample for _, sample in past.ended}.union(*(r.unfinished for r in past.rounds.values()))
     gone = sorted(judged - here)
     what = f"{len(gone)} samples that were judged are not in it, such as {gone[0]!r}" if gone else "some are changed"
     raise RecordError(
-        f"{file} does not hold the records that {out.path} began with: {what}; it has {len(samples)} samples, and "
+        f"{file} does not hold the records that {out.path} began with: {what}; it has {found.samples} samples, and "
         f"the run began with {noted['samples']} of {noted['path']}. Give that file as it was, or refine this one into "
         "another --out."
     )
@@ -86,13 +124,6 @@ def _noted(out: RunFolder) -> dict[str, Any]:
         )
     found: dict[str, Any] = json.loads(path.read_text())
     return found
-
-
-def _hash(samples: Sequence[Sample]) -> str:
-    digest, encoder = hashlib.sha256(), msgspec.json.Encoder()
-    for sample in samples:
-        digest.update(encoder.encode(sample) + b"\n")
-    return digest.hexdigest()
 
 
 SHAREGPT, XLAM = "refined-sharegpt.json", "refined-xlam.jsonl"
@@ -140,12 +171,12 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     """
     if uses_llm(config.fcdr) or config.sample.endpoints:
         import_in_background()
-    reading = read_samples(file, strict=config.tasks.strict, turns=config.data.turns)
+    found = survey(config, file)
     graph = refine_graph(config)
     check_judges(config)
     past = out.state()
     if resume:
-        require_same(out, file, reading.samples, past)
+        require_same(out, config, file, found, past)
     budget = budget_of(config, past)
     panel, served = build_panel(config, None, budget), await connected_sampler(config, budget, stop)
     async with connected(panel, stop):
@@ -157,7 +188,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
                 raise RecordError(f"{out.path}: another process resumed this run at the same time; try again.")
         else:
             write_whole(out.path / REFINED, dump_config(config))
-            note_records(out, file, reading.samples)
+            note_records(out, file, found)
         journal = Journal(out)
         stop.on_leave(lambda: journal.end("interrupted", resume_hint(out)))
         if dead is not None:
@@ -174,7 +205,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
             )
         )
         if not past.tasks_read:
-            journal.read(reading.refusals, reading.summary(), reading.left)
+            journal.read(found.refusals, found.summary, found.left)
         run = Run(config=config, graph=graph, journal=journal, stop=stop, past=past, panel=panel)
         if served is not None:  # endpoints resample what a judge sent back; no model of our own is asked here
             usage = UsageReporter(served.pool.meter, "regenerator", journal.write)
@@ -182,7 +213,8 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
             run.sampler = lambda round: policy
         try:
             with recording_usage(panel, journal.write):
-                flow = await judge_samples(run, reading.samples)
+                samples = (read for read in each_of(config, file) if isinstance(read, Sample))
+                flow = await judge_samples(run, samples, found.samples)
             out.seal(ROUND)
         except STOPPED:
             journal.end("interrupted", resume_hint(out))
@@ -196,19 +228,23 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
         return flow
 
 
-async def judge_samples(run: Run, samples: Sequence[Sample]) -> Flow:
-    """Carry samples through the graph of a run, to its trainer (which keeps them) or its dead letter."""
+async def judge_samples(run: Run, samples: Iterable[Sample], count: int) -> Flow:
+    """Carry `count` samples through the graph of a run, to its trainer (which keeps them) or its dead letter.
+
+    Each is taken when there is room for it, so that no more are held than are in flight.
+    """
     journal, past, files = run.journal, run.past, run.journal.folder.texts(ROUND)
     sink, again = round_sink(run, ROUND), run.first_attempts(ROUND)
-    pending = [sample for sample in samples if (ROUND, sample.id) not in past.ended]
+    pending = (sample for sample in samples if (ROUND, sample.id) not in past.ended)
+    ended = sum(round == ROUND for round, _ in past.ended)
     tried = {name for name, health in past.at_round(ROUND).health.items() if health.tried}
-    untried = run.judges if pending else {name: j for name, j in run.judges.items() if name not in tried}
+    untried = run.judges if count > ended else {name: j for name, j in run.judges.items() if name not in tried}
     check = CanaryCheck(run.config, journal.write, run.stop)
     async with journal.heartbeat():
         with refined_files(journal.folder, files, sink) as end:
             bus = build_bus(run, ROUND, end)
-            with journal.phase(ROUND, "sample", todo=len(samples)), run.stop.calling(bus.stop):
-                checking = check.examine(untried, [s.task for s in samples], len(samples), ROUND, files)
+            with journal.phase(ROUND, "sample", todo=count), run.stop.calling(bus.stop):
+                checking = check.examine(untried, (), count, ROUND, files)  # no sample has a reference
                 async with beside(checking, bus.stop, first=check.decides):
                     flow = await bus.drain(changed(s, round=ROUND, attempt=again.get(s.id, 0)) for s in pending)
             if flow.stopped:

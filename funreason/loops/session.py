@@ -196,7 +196,7 @@ def open_session(config: Config, folder: RunFolder, journal: Journal, stop: Stop
     graph = loop_graph(config)
     check_judges(config)
     require_learnable(config)
-    pool = read_pool(config.tasks, config.rounds, config.seed, config.data.turns)
+    pool = read_pool(config.tasks, config.rounds, config.seed, config.data.turns, config.data.input_map)
     held = hold_out(pool, config.gate.suites.values())
     suites = gate_suites(config.gate.suites, held.gate, folder.gate_items)
     if not any(suite.role == "decision" for suite in suites):

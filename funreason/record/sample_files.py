@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +51,31 @@ class PendingVerdict(msgspec.Struct, frozen=True):
     verdict: Verdict
 
 
+RECENT_TASKS = 256
+"""Tasks held while samples are read: those of one task follow each other closely."""
+
+
+class _TaskId(msgspec.Struct):
+    """The id of a task; the rest of its line is not decoded."""
+
+    id: str
+
+
 class SampleFiles:
     """The text files of one round's folder. Reading needs no writer; writing appends."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._files: dict[str, tuple[int, Path]] = {}
-        self._known: dict[str, Task] = {}
+        self._places: dict[str, int] = {}
+        """Where each task begins in `tasks.jsonl`: memory must not grow with the tasks themselves."""
 
     def append(self, kind: str, sample: Sample) -> None:
         """Append a sample to `<kind>.jsonl`, and its task to `tasks.jsonl` when it is new."""
         task = sample.task
-        if not self._known:
-            self._known = self.tasks()
-        if task.id not in self._known:
-            self._known[task.id] = task
+        self._places = self._places or self._find_tasks()
+        if task.id not in self._places:
+            self._places[task.id] = os.fstat(self._open("tasks")[0]).st_size
             self._write("tasks", task)
         id, _, *more = msgspec.structs.astuple(sample)
         self._write(kind, Line(id, task.id, *more))
@@ -89,9 +100,18 @@ class SampleFiles:
 
     def get(self, kind: str) -> Iterator[Sample]:
         """The samples of `<kind>.jsonl` in the order they were written."""
-        tasks = self._known or self.tasks()  # a writer knows them all
-        for line in self._lines(kind, msgspec.json.Decoder(Line)):
-            yield self._sample(line, tasks)
+        if not (self.folder / f"{kind}.jsonl").exists():
+            return
+        places, recent = self._places or self._find_tasks(), dict[str, Task]()  # a writer knows them all
+        with ExitStack() as stack:
+            file = stack.enter_context((self.folder / "tasks.jsonl").open("rb")) if places else None
+            for line in self._lines(kind, msgspec.json.Decoder(Line)):
+                if line.task not in recent and file is not None and line.task in places:
+                    file.seek(places[line.task])
+                    if len(recent) >= RECENT_TASKS:
+                        del recent[next(iter(recent))]
+                    recent[line.task] = msgspec.json.decode(file.readline(), type=Task)
+                yield self._sample(line, recent)
 
     def find(self, sample_id: str) -> list[tuple[str, Sample]]:
         """Everything written about one sample, as (kind, sample): its drawn attempts first, then its end.
@@ -111,6 +131,17 @@ class SampleFiles:
         """The tasks of the round by id."""
         return {task.id: task for task in self._lines("tasks", msgspec.json.Decoder(Task))}
 
+    def _find_tasks(self) -> dict[str, int]:
+        places, at = dict[str, int](), 0
+        decoder = msgspec.json.Decoder(_TaskId)
+        for number, line in enumerate(self._raw("tasks"), start=1):
+            try:
+                places[decoder.decode(line).id] = at
+            except msgspec.DecodeError as error:
+                raise self._unreadable("tasks", number, error) from error
+            at += len(line)
+        return places
+
     def sync(self) -> None:
         """Make everything appended so far survive a power loss."""
         for file, _ in list(self._files.values()):
@@ -123,6 +154,10 @@ class SampleFiles:
             os.close(self._files.popitem()[1][0])
 
     def _write(self, kind: str, thing: msgspec.Struct) -> None:
+        file, path = self._open(kind)
+        append_line(file, as_line(thing), path)
+
+    def _open(self, kind: str) -> tuple[int, Path]:
         if kind not in self._files:
             path = self.folder / f"{kind}.jsonl"
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -132,8 +167,7 @@ class SampleFiles:
             if size and os.pread(file, 1, size - 1) != b"\n":  # torn by a kill: drop the half line, it is written again
                 os.ftruncate(file, path.read_bytes().rfind(b"\n") + 1)
             self._files[kind] = file, path
-        file, path = self._files[kind]
-        append_line(file, as_line(thing), path)
+        return self._files[kind]
 
     def _lines(self, kind: str, decoder: msgspec.json.Decoder[Any], mark: bytes = b"") -> Iterator[Any]:
         """What the lines that contain `mark` hold. RecordError names a line that cannot be decoded."""
@@ -143,10 +177,13 @@ class SampleFiles:
             try:
                 yield decoder.decode(line)
             except msgspec.DecodeError as error:
-                raise RecordError(
-                    f"{self.folder / kind}.jsonl, line {number}: {error}. No run writes that, so the file was changed: "
-                    "`funreason runs verify` says which were. Without that line, all the others can be read."
-                ) from error
+                raise self._unreadable(kind, number, error) from error
+
+    def _unreadable(self, kind: str, number: int, error: Exception) -> RecordError:
+        return RecordError(
+            f"{self.folder / kind}.jsonl, line {number}: {error}. No run writes that, so the file was changed: "
+            "`funreason runs verify` says which were. Without that line, all the others can be read."
+        )
 
     def _raw(self, kind: str) -> Iterator[bytes]:
         path = self.folder / f"{kind}.jsonl"

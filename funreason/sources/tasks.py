@@ -80,7 +80,9 @@ class Pool:
         return Counter(kind for place, kind in self.contaminated if place // self.per_round + 1 == k)
 
 
-def read_pool(settings: Tasks, rounds: int, seed: int, turns: Turns = "each") -> Pool:
+def read_pool(
+    settings: Tasks, rounds: int, seed: int, turns: Turns = "each", input_map: Mapping[str, str] | None = None
+) -> Pool:
     """The tasks of a run in the order its rounds take them.
 
     More rounds only append tasks, so a run can be resumed with another number of rounds. DataError when a file has no
@@ -93,7 +95,7 @@ def read_pool(settings: Tasks, rounds: int, seed: int, turns: Turns = "each") ->
         return Pool(tasks, per_round=each)
     if not settings.path:
         raise ConfigError("tasks.path is empty, and this configuration needs a data file: give --tasks FILE.")
-    reading = read_tasks(Path(settings.path), strict=settings.strict, turns=turns)
+    reading = read_tasks(Path(settings.path), strict=settings.strict, turns=turns, input_map=input_map)
     tasks = sorted(reading.tasks, key=lambda t: _rank(seed, t.id))
     return Pool(tasks, reading.refusals, reading.summary(), per_round=settings.per_round, left=reading.left)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from funreason.calls.names import to_callable
-from funreason.calls.strict_json import JsonRefused, read_json
 from funreason.data.files import raw_records
 from funreason.data.forms.form import Record, record_read
 from funreason.data.forms.messages import Conversation
@@ -82,8 +81,8 @@ def possible_answers(path: Path) -> PossibleAnswers | None:
     found = PossibleAnswers(beside, {}, [])
     for raw in raw_records(beside):
         try:
-            record = read_json(raw.text)
-        except JsonRefused as error:
+            record = raw.value()
+        except RecordRefused as error:
             raise DataError(f"{beside}, line {raw.line}: {error.message}") from error
         if not isinstance(record, dict) or not isinstance(record.get("id"), str):
             raise DataError(f"{beside}, line {raw.line}: an object with id and ground_truth was expected")
