@@ -13,11 +13,11 @@ sentence is no attempt.
 
 from __future__ import annotations
 
-from funreason.calls.dialects.catalogue import dialects
+from funreason.calls.dialects.catalogue import dialects, has_marks
 from funreason.calls.dialects.dialect import Tools
 from funreason.calls.dialects.json_shapes import calls_from_json
 from funreason.calls.dialects.json_text import attempts_json
-from funreason.calls.dialects.pythonic import attempts_pythonic, loose_calls
+from funreason.calls.dialects.pythonic import PYTHONIC, attempts_pythonic, loose_calls
 from funreason.calls.parse import CallSyntaxError, check_bounds, parse_calls
 from funreason.types import Call
 
@@ -41,12 +41,12 @@ def parse_any(text: str, tools: Tools = ()) -> list[Call]:
     text = text.strip()
     if not text:
         raise problem
-    attempts = [
-        (place, rank, dialect)
-        for rank, dialect in enumerate(dialects())
-        if (place := dialect.attempted_at(text)) >= 0 and dialect.name != "pythonic"
-    ]
-    attempts.sort(key=lambda attempt: attempt[:2])
+    attempts = []
+    if text[0] in "[{" or has_marks(text):
+        for rank, dialect in enumerate(dialects()):
+            if (place := dialect.attempted_at(text)) >= 0 and dialect is not PYTHONIC:
+                attempts.append((place, rank, dialect))
+        attempts.sort(key=lambda attempt: attempt[:2])
     first: CallSyntaxError | None = None
     for place, _, dialect in attempts:
         if place and first is not None and text[0] in "[{" and attempts[0][2].whole:
@@ -68,9 +68,9 @@ def looks_like_calls(text: str) -> bool:
         return False
     if attempts_pythonic(head) or attempts_json(head):
         return True
-    return any(not dialect.whole and dialect.attempted_at(head) >= 0 for dialect in dialects())
+    return has_marks(head) and any(not dialect.whole and dialect.attempted_at(head) >= 0 for dialect in dialects())
 
 
 def needs_tools(text: str) -> bool:
     """Whether `text` may be in a dialect that writes values without their types, so that the tools matter."""
-    return any(not dialect.typed and dialect.attempted_at(text) >= 0 for dialect in dialects())
+    return has_marks(text) and any(not dialect.typed and dialect.attempted_at(text) >= 0 for dialect in dialects())

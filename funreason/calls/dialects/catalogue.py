@@ -92,6 +92,7 @@ OF_THE_PACKAGE = (
 """In the order in which they are tried where two begin at the same place."""
 
 _known: dict[str, Dialect] = {dialect.name: dialect for dialect in OF_THE_PACKAGE}
+_marks: tuple[str, ...] = ()
 _offers_loaded = False
 
 
@@ -112,9 +113,18 @@ def dialects() -> Sequence[Dialect]:
     return tuple(_known.values())
 
 
+def has_marks(text: str) -> bool:
+    """Whether any dialect's mark is in `text`: a cheap test, before every dialect is asked."""
+    global _marks
+    if not _marks:
+        _marks = tuple({mark for dialect in dialects() if not dialect.whole for mark in dialect.marks})
+    return any(map(text.__contains__, _marks))
+
+
 def register(dialect: Dialect) -> Dialect:
     """Let texts be read in `dialect` from now on, in this process. PluginError when another one has its name."""
-    known = _known.setdefault(dialect.name, dialect)
+    global _marks
+    known, _marks = _known.setdefault(dialect.name, dialect), ()
     if known is not dialect and known != dialect:
         raise PluginError(f"two dialects are named {dialect.name!r}; give one of them another name")
     return known

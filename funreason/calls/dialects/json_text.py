@@ -26,7 +26,7 @@ _BEGINNING = re.compile(rf"\s*(?:`{{1,3}}[\w-]*\s*)?(?:\[\s*\{{|\{{\s*{_KEY})")
 
 def attempts_json(text: str) -> bool:
     """Whether `text` begins as a call in JSON, or holds one."""
-    return bool(_BEGINNING.match(text) or ANYWHERE.search(text))
+    return bool(_BEGINNING.match(text) or ("{" in text and ANYWHERE.search(text)))
 
 
 def json_calls(text: str, tools: Tools = ()) -> list[Call]:
