@@ -16,7 +16,7 @@ from __future__ import annotations
 from funreason.calls.dialects.catalogue import dialects, has_marks
 from funreason.calls.dialects.dialect import Tools
 from funreason.calls.dialects.json_shapes import calls_from_json
-from funreason.calls.dialects.json_text import attempts_json
+from funreason.calls.dialects.json_text import BEGINNING, attempts_json
 from funreason.calls.dialects.pythonic import PYTHONIC, attempts_pythonic, loose_calls
 from funreason.calls.parse import CallSyntaxError, check_bounds, parse_calls
 from funreason.types import Call
@@ -49,7 +49,7 @@ def parse_any(text: str, tools: Tools = ()) -> list[Call]:
         attempts.sort(key=lambda attempt: attempt[:2])
     first: CallSyntaxError | None = None
     for place, _, dialect in attempts:
-        if place and first is not None and text[0] in "[{" and attempts[0][2].whole:
+        if place and BEGINNING.match(text):
             break  # the text begins as calls that cannot be read; marks within it are part of their strings
         try:
             return dialect.parse(text, tools)

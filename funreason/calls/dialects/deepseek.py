@@ -18,9 +18,12 @@ _CALL, _CALL_END, _SEPARATOR = "<｜tool▁call▁begin｜>", "<｜tool▁call�
 # Models often write the marks with the bars and blocks of a keyboard.
 _MARK = r"<[｜|]tool[▁_ ]{}[｜|]>"
 _V3 = re.compile(
-    _MARK.format("call[▁_ ]begin") + r"\s*function\s*" + _MARK.format("sep") + r"\s*([^<>{}\n`]{1,200})(?=\s*[`{\n])"
+    _MARK.format("call[▁_ ]begin")
+    + r"\s*+function\s*+"
+    + _MARK.format("sep")
+    + r"\s*+([^\s<>{}`][^<>{}\n`]{0,200})(?=\s*+[`{])"
 )
-_V31 = re.compile(_MARK.format("call[▁_ ]begin") + r"\s*([^<>{}\n`]{1,200})" + _MARK.format("sep"))
+_V31 = re.compile(_MARK.format("call[▁_ ]begin") + r"\s*+([^\s<>{}`][^<>{}\n`]{0,200})" + _MARK.format("sep"))
 _MARKS = (
     _BEGIN,
     "<｜tool_calls_begin｜>",

@@ -33,7 +33,10 @@ class Dialect:
     example: str
     """One call, as it is written."""
     marks: tuple[str, ...]
-    """Texts of which one is in everything written in this dialect: a cheap test before `opening` and `read`."""
+    """Texts of which one is in everything written in this dialect: a cheap test before `opening` and `read`.
+
+    Without marks, a dialect is never looked for in a text: another one reads what it writes.
+    """
     read: Read
     """Text and tools → the calls. Raises CallSyntaxError, or returns None, for what is not in this dialect.
 
@@ -46,17 +49,17 @@ class Dialect:
     typed: bool = True
     """Whether a value is written with its type, so that a text can be read without the tools."""
     whole: bool = False
-    """Whether the calls are the whole text, so that a mark counts at its beginning alone."""
+    """Whether the calls are the whole text, so that a mark and `opening` count at its beginning alone."""
 
     def attempted_at(self, text: str) -> int:
-        """The place of the first mark; -1 where the text does not attempt this dialect."""
+        """Where the first attempt at this dialect begins; -1 where there is none."""
         if self.whole:
-            places = [0] if text.startswith(self.marks) else []
-        else:
-            places = [place for mark in self.marks if (place := text.find(mark)) >= 0]
-        if not places or (self.opening is not None and not self.opening.search(text)):
-            return -1
-        return min(places)
+            return 0 if text.startswith(self.marks) and (self.opening is None or self.opening.match(text)) else -1
+        places = [place for mark in self.marks if (place := text.find(mark)) >= 0]
+        if not places or self.opening is None:
+            return min(places, default=-1)
+        found = self.opening.search(text)
+        return found.start() if found is not None else -1
 
     def parse(self, text: str, tools: Tools = ()) -> list[Call]:
         """The calls in `text`. Raises CallSyntaxError where it is not in this dialect."""

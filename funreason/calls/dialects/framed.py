@@ -62,8 +62,13 @@ def read_frames(text: str, opening: str, closings: tuple[str, ...], tools: Tools
         start = after_blanks(text, place + len(opening))
         following = text.find(opening, start)
         limit = following if following >= 0 else len(text)
-        mentioned = text[start : start + 1] not in ("{", "[", "`") and following >= 0 and opening not in closings
-        if mentioned and not any(text.find(mark, start, limit) >= 0 for mark in closings):
+        mentioned = text[start : start + 1] not in ("{", "[", "`") and following >= 0
+        if (
+            mentioned
+            and closings
+            and opening not in closings
+            and not any(text.find(mark, start, limit) >= 0 for mark in closings)
+        ):
             # "I use <tool_call> for this: <tool_call>…", or a mark that is written twice.
             place = following
             continue

@@ -113,8 +113,8 @@ def _write(calls: Sequence[Call], opening: str, closing: str, quote: str) -> str
     return "".join(f"{opening}call:{call.name}{_written(call.arguments, quote)}{closing}" for call in some(calls))
 
 
-_FUNCTION_GEMMA = re.compile(r"<start_function_call>\s*call:\s*([^<>{}\n]{1,200})\{")
-_GEMMA4 = re.compile(r"<\|tool_call>\s*call:\s*([^<>{}\n]{1,200})\{")
+_FUNCTION_GEMMA = re.compile(r"<start_function_call>\s*+call:\s*+([^<>{}\n]{1,200})\{")
+_GEMMA4 = re.compile(r"<\|tool_call>\s*+call:\s*+([^<>{}\n]{1,200})\{")
 _GEMMA4_QUOTE = '<|"|>'
 FUNCTION_GEMMA = Dialect(
     name="functiongemma",

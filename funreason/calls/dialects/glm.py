@@ -13,9 +13,9 @@ from funreason.calls.dialects.untyped import raw_value, typed_call
 from funreason.calls.parse import CallSyntaxError, parse_expression, read_call
 from funreason.types import Call
 
-_NAME = re.compile(r"<tool_call>\s*([^\s<>{}\[\]()\"',:]{1,200})\s*(?=<arg_key>|</tool_call>|$)")
+_NAME = re.compile(r"<tool_call>\s*+([^\s<>{}\[\]()\"',:]{1,200}+)\s*+(?=<arg_key>|</tool_call>|$)")
 _PAIR = re.compile(r"<arg_key>([^<>\n]{1,200})</arg_key>\s*<arg_value>")
-_CODE = re.compile(r"\s*([^\s`(]{1,200})[ \t]*\n\s*```(?:python)?[ \t]*\n\s*(tool_call\()")
+_CODE = re.compile(r"(?<!\S)([^\s`(]{1,200}+)[ \t]*+\n\s*+```(?:python)?[ \t]*+\n\s*+(tool_call\()")
 
 
 def _read(text: str, tools: Tools) -> list[Call]:
@@ -53,7 +53,7 @@ def _write(calls: Sequence[Call], tools: Tools) -> str:
 
 
 def _read_code(text: str, tools: Tools) -> list[Call]:
-    found = _CODE.match(text)
+    found = _CODE.search(text)
     if found is None:
         raise CallSyntaxError("form.syntax", "a name and tool_call(…) in a code fence were expected")
     code = text[found.start(2) :].strip().removesuffix("```")

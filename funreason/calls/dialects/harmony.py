@@ -11,8 +11,8 @@ from funreason.calls.dialects.json_shapes import json_text
 from funreason.calls.dialects.named_json import read_named
 from funreason.types import Call
 
-_HEAD = re.compile(r"to=([^\s<>{}]{1,200})[^{}\n]{0,200}?<\|message\|>")
-_OPENING = re.compile(r"<\|channel\|>\s*\w+\s+to=|to=[^\s<>{}]{1,200}\s*<\|channel\|>")
+_HEAD = re.compile(r"to=([^\s<>{}]{1,200}+)[^{}\n]{0,200}?<\|message\|>")
+_OPENING = re.compile(r"<\|channel\|>\s*+\w{1,40}\s++to=|to=[^\s<>{}]{1,200}+\s*+<\|channel\|>")
 
 
 def _name(recipient: str) -> str:

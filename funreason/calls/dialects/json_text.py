@@ -18,15 +18,17 @@ _KEY = (
 ANYWHERE = re.compile(
     r"\{\s*[\"'](?:name|function|tool_name|tool|action)[\"']\s*:\s*[\"'][^\"'\n]{1,200}[\"']\s*,\s*"
     r"[\"'](?:arguments|parameters|args|input|tool_input|action_input)[\"']\s*:"
-    r"|[\"'](?:tool_calls|function_call)[\"']\s*:\s*[\[{]|\"type\"\s*:\s*\"tool_use\""
+    r"|[\"'](?:tool_calls|function_call)[\"']\s*:\s*[\[{]|\"type\"\s*:\s*\"(?:tool_use|function|function_call)\""
 )
 """A call in JSON within other text. It is an attempt, and only read where marks or a code fence enclose it."""
-_BEGINNING = re.compile(rf"\s*(?:`{{1,3}}[\w-]*\s*)?(?:\[\s*\{{|\{{\s*{_KEY})")
+BEGINNING = re.compile(
+    rf"\s*+(?:`{{1,3}}[\w-]*\s*+)?(?:\[\s*\{{|\{{\s*(?:{_KEY}|[\"'][^\"'\n]{{1,200}}[\"']\s*:\s*\{{))"
+)
 
 
 def attempts_json(text: str) -> bool:
     """Whether `text` begins as a call in JSON, or holds one."""
-    return bool(_BEGINNING.match(text) or ("{" in text and ANYWHERE.search(text)))
+    return bool(BEGINNING.match(text) or ("{" in text and ANYWHERE.search(text)))
 
 
 def json_calls(text: str, tools: Tools = ()) -> list[Call]:
@@ -76,7 +78,6 @@ JSON = Dialect(
     example='[{"name": "get_weather", "arguments": {"city": "Oslo"}}]',
     marks=("{", "["),
     whole=True,
-    opening=_BEGINNING,
     read=json_calls,
     write=_write_list,
 )
@@ -87,9 +88,8 @@ OPENAI = Dialect(
         '{"tool_calls": [{"type": "function", "function": '
         '{"name": "get_weather", "arguments": "{\\"city\\": \\"Oslo\\"}"}}]}'
     ),
-    marks=("{",),
+    marks=(),
     whole=True,
-    opening=_BEGINNING,
     read=json_calls,
     write=_write_openai,
 )
@@ -97,9 +97,8 @@ ANTHROPIC = Dialect(
     name="anthropic",
     serves="Claude's tool_use blocks, as JSON",
     example='[{"type": "tool_use", "name": "get_weather", "input": {"city": "Oslo"}}]',
-    marks=("[", "{"),
+    marks=(),
     whole=True,
-    opening=_BEGINNING,
     read=json_calls,
     write=_write_anthropic,
 )
@@ -107,9 +106,8 @@ LLAMA_JSON = Dialect(
     name="llama_json",
     serves="Llama 3.1, 3.2 and 3.3: several calls are separated by semicolons",
     example='{"name": "get_weather", "parameters": {"city": "Oslo"}}',
-    marks=("{",),
+    marks=(),
     whole=True,
-    opening=_BEGINNING,
     read=json_calls,
     write=_write_llama,
 )

@@ -11,7 +11,7 @@ from funreason.calls.dialects.json_shapes import json_text
 from funreason.calls.dialects.named_json import read_named
 from funreason.types import Call
 
-_HEAD = re.compile(r"<\|tool_call_begin\|>\s*([^<>{}\n]{1,200}?)\s*<\|tool_call_argument_begin\|>")
+_HEAD = re.compile(r"<\|tool_call_begin\|>\s*+([^\s<>{}][^<>{}\n]{0,200})\s*+<\|tool_call_argument_begin\|>")
 _NUMBER = re.compile(r":\d+$")
 
 

@@ -11,7 +11,7 @@ from funreason.calls.dialects.json_shapes import json_text
 from funreason.calls.dialects.named_json import read_named
 from funreason.types import Call
 
-_HEAD = re.compile(r"\[TOOL_CALLS\]\s*([^\[\]{}\n]{1,200})(?:\[CALL_ID\][^\[\]{}\n]{0,100})?(?:\[ARGS\])?")
+_HEAD = re.compile(r"\[TOOL_CALLS\]\s*+([^\s\[\]{}][^\[\]{}\n]{0,200})(?:\[CALL_ID\][^\[\]{}\n]{0,100})?(?:\[ARGS\])?")
 
 
 def _write(calls: Sequence[Call], tools: Tools) -> str:

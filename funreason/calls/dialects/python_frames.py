@@ -10,7 +10,7 @@ from funreason.calls.dialects.framed import as_python, framed, read_frames, some
 from funreason.calls.render import render_calls
 from funreason.types import Call
 
-_FENCED_CALL = re.compile(r"```[\w-]*\s*\[?\s*(?:[A-Za-z_][\w.]*\(|\{\s*[\"'])")
+_FENCED_CALL = re.compile(r"```[\w-]*+\s*+(?:\[\s*+)?(?:[A-Za-z_][\w.]*\(|\{\s*[\"'])")
 _NEXUS = re.compile(r"^[ \t]*Call:\s*[\w.]+\(", re.MULTILINE)
 
 

@@ -18,7 +18,7 @@ _WHOLE_CALL = re.compile(r"^[ \t]*[A-Za-z_][\w.]*\((?:\s*\)|\s*\w+\s*=)", re.MUL
 _IN_A_SENTENCE = re.compile(r"\[\s*[A-Za-z_][\w.]*\(\s*\w+\s*=")
 _FREE_NAME = re.compile(r"[^\W_][^\[\](){}=,\"'`\n<>|:;]{0,200}")
 """A name with blanks, hyphens or slashes. It has no bracket, quote or `=`, so where it ends is never in doubt."""
-_FREE_KEY = re.compile(r"\s*([^\W\d][^\[\](){}=,\"'`\n<>|:;]{0,200}?)\s*=(?!=)")
+_FREE_KEY = re.compile(r"\s*+([^\W\d][^\[\](){}=,\"'`\n<>|:;]{0,200}?)\s*=(?!=)")
 _FREE_OPENING = re.compile(
     r"\s*(?:`{1,3}[\w-]*\s*)?\[\s*[^\W_][^\[\](){}=,\"'`\n<>|:;]{0,200}\((?:\s*\)|\s*[^\W\d][^\[\](){}=,\"'`\n<>|:;]{0,200}=)"
 )

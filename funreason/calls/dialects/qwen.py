@@ -13,13 +13,13 @@ from funreason.calls.dialects.tags import Tags, read_tags, write_tags
 from funreason.types import Call
 
 _TAGS = Tags(
-    call=re.compile(r"<function=\s*([^<>{}\n]{1,200})>"),
+    call=re.compile(r"<function=\s*+([^<>{}\n]{1,200})>"),
     call_end="</function>",
-    parameter=re.compile(r"<parameter=\s*([^<>\n]{1,200})>"),
+    parameter=re.compile(r"<parameter=\s*+([^<>\n]{1,200})>"),
     parameter_end="</parameter>",
 )
 _PARAMETER = "<parameter={name}>\n{value}\n</parameter>\n"
-_FLOWER = re.compile(r"✿FUNCTION✿\s*[:：]\s*([^\n✿]{1,200})\n\s*✿ARGS✿\s*[:：]")
+_FLOWER = re.compile(r"✿FUNCTION✿\s*+[:：]\s*+([^\n✿]{1,200})\n\s*+✿ARGS✿\s*+[:：]")
 
 
 def _write_coder(calls: Sequence[Call], tools: Tools) -> str:

@@ -12,7 +12,7 @@ from funreason.calls.dialects.json_shapes import after_blanks, json_at, json_tex
 from funreason.calls.parse import CallSyntaxError
 from funreason.types import Call
 
-_HEAD = re.compile(r"^[ \t]*Action(?: \d+)?:[ \t]*([^\n]{1,200})\n\s*Action[ _]Input(?: \d+)?:[ \t]*", re.MULTILINE)
+_HEAD = re.compile(r"^[ \t]*+Action(?: \d+)?:[ \t]*+([^\n]{1,200}+)\n\s*+Action[ _]Input(?: \d+)?:[ \t]*", re.MULTILINE)
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n?")
 _NEXT = re.compile(r"\n[ \t]*(?:Observation|Thought|Action|Final Answer)\b|```", re.IGNORECASE)
 
