@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from funreason.calls.parse import CallSyntaxError, parse_calls
+from funreason.calls.lenient import parse_any
+from funreason.calls.parse import CallSyntaxError
 from funreason.calls.thinking import join_thinking
 from funreason.record.log import unwritable, whole_characters
 from funreason.types import Sample
@@ -43,7 +44,8 @@ def as_xlam(sample: Sample) -> dict[str, Any]:
     record: dict[str, Any] = {"id": sample.id, "query": sample.task.query}
     record["tools"] = _encode(sample.task.tools)
     try:
-        calls = [{"name": call.name, "arguments": call.arguments} for call in parse_calls(sample.answer)]
+        found = parse_any(sample.answer, sample.task.tools)
+        calls = [{"name": call.name, "arguments": call.arguments} for call in found]
     except CallSyntaxError:
         calls = []
         record["response"] = sample.answer

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.errors import ModelError
 from funreason.policies.protocol import Dialogue
@@ -34,8 +35,7 @@ NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
 
 TEXT_INSTRUCTION = (
     "You answer by calling functions. Think first, between {open} and {close}: which function serves the request, "
-    "and where each value comes from. Then leave one blank line and write nothing but the calls, as a Python list: "
-    "[name(parameter=value), other(parameter=value)]. Use keyword arguments and plain literals only. "
+    "and where each value comes from. Then leave one blank line and write nothing but the calls, {form} "
     "If no function fits, or a required value is missing, say so in one sentence instead of calling.\n\n"
     "Functions, as JSON:\n"
 )
@@ -49,14 +49,17 @@ def prompt_text(
     style: str = "native",
     tags: Tags = THINK_TAGS,
     variables: Mapping[str, Any] = NO_VARIABLES,
+    call_format: CallFormat = PYTHONIC,
 ) -> str:
     """The prompt for `task` and the `turns` that followed, up to and including the opening of the assistant's turn.
 
-    `variables` are passed to the template, such as `enable_thinking` or `date_string`. Raises ModelError when
+    `variables` are passed to the template, such as `enable_thinking` or `date_string`. The style `text` explains
+    `call_format`. Raises ModelError when
     the tokenizer has no chat template or its template fails on these messages.
     """
     messages, where = conversation(task, turns, tags), f"task {task.id}"
-    return dialogue_text(messages, task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables)
+    how: dict[str, Any] = {"style": style, "tags": tags, "variables": variables, "call_format": call_format}
+    return dialogue_text(messages, task.tools, tokenizer, where=where, **how)
 
 
 def conversation(task: Task, turns: Sequence[Turn] = (), tags: Tags = THINK_TAGS) -> Messages:
@@ -74,6 +77,7 @@ def dialogue_text(
     where: str = "dialogue",
     tags: Tags = THINK_TAGS,
     variables: Mapping[str, Any] = NO_VARIABLES,
+    call_format: CallFormat = PYTHONIC,
 ) -> str:
     """The prompt for a dialogue with normalised `tools`; `where` names it in errors.
 
@@ -84,7 +88,7 @@ def dialogue_text(
     from jinja2 import TemplateError
 
     require_chat_template(tokenizer)
-    shown = dialogue_of(messages, tools, style=style, tags=tags, variables=variables)
+    shown = dialogue_of(messages, tools, style=style, tags=tags, variables=variables, call_format=call_format)
     offered: Any = shown.tools
     try:
         rendered = tokenizer.apply_chat_template(
@@ -105,9 +109,11 @@ def task_dialogue(
     style: str = "native",
     tags: Tags = THINK_TAGS,
     variables: Mapping[str, Any] = NO_VARIABLES,
+    call_format: CallFormat = PYTHONIC,
 ) -> Dialogue:
     """What the prompt for `task` and `turns` is rendered from, for a server that renders it."""
-    return dialogue_of(conversation(task, turns, tags), task.tools, style=style, tags=tags, variables=variables)
+    how: dict[str, Any] = {"style": style, "tags": tags, "variables": variables, "call_format": call_format}
+    return dialogue_of(conversation(task, turns, tags), task.tools, **how)
 
 
 def dialogue_of(
@@ -117,6 +123,7 @@ def dialogue_of(
     style: str = "native",
     tags: Tags = THINK_TAGS,
     variables: Mapping[str, Any] = NO_VARIABLES,
+    call_format: CallFormat = PYTHONIC,
 ) -> Dialogue:
     """A dialogue with normalised `tools` in one of the styles of `dialogue_text`."""
     shown, offered = list(messages), None
@@ -124,6 +131,7 @@ def dialogue_of(
         offered = [{"type": "function", "function": tool} for tool in tools]
     elif style == "text":
         said = TEXT_INSTRUCTION.replace("{open}", tags[0]).replace("{close}", tags[1])
+        said = said.replace("{form}", call_format.instruction)
         system = said + "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
         if shown and shown[0]["role"] == "system":
             system = f"{system}\n\n{shown.pop(0)['content']}"

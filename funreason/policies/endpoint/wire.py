@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from funreason.calls.render import CallRenderError, render_calls
+from funreason.calls.call_format import PYTHONIC, CallFormat
+from funreason.calls.render import CallRenderError
 from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.policies.protocol import ChatError
 from funreason.types import Call
@@ -95,9 +96,9 @@ class Choice(msgspec.Struct):
     text: str | None = None
     finish_reason: str | None = None
 
-    def written(self, tags: Tags = THINK_TAGS) -> str:
-        """All that the model wrote, with its thinking in `tags`."""
-        return self.text or "" if self.message is None else message_text(self.message, tags)
+    def written(self, tags: Tags = THINK_TAGS, form: CallFormat = PYTHONIC) -> str:
+        """All that the model wrote, with its thinking in `tags` and the calls a server has parsed in `form`."""
+        return self.text or "" if self.message is None else message_text(self.message, tags, form)
 
     @property
     def truncated(self) -> bool:
@@ -131,19 +132,19 @@ class Models(msgspec.Struct):
     data: list[Listed]
 
 
-def message_text(message: ApiMessage, tags: Tags = THINK_TAGS) -> str:
-    """An answer in chat form as one text."""
+def message_text(message: ApiMessage, tags: Tags = THINK_TAGS, form: CallFormat = PYTHONIC) -> str:
+    """An answer in chat form as one text, with its calls in `form`."""
     answer = message.content or ""
     if message.tool_calls:
-        calls = calls_text([call.function for call in message.tool_calls])
+        calls = calls_text([call.function for call in message.tool_calls], form)
         answer = f"{answer.strip()}\n{calls}" if answer.strip() else calls
     return join_thinking(message.reasoning_content or message.reasoning, answer, tags)
 
 
-def calls_text(functions: list[Function]) -> str:
-    """Calls in the strict form; unchanged where they have no such form, so that a judge sees the fault."""
+def calls_text(functions: list[Function], form: CallFormat = PYTHONIC) -> str:
+    """Calls in `form`; unchanged where they have no such form, so that a judge sees the fault."""
     try:
-        return render_calls([Call(each.name, _arguments(each)) for each in functions])
+        return form.render([Call(each.name, _arguments(each)) for each in functions])
     except (CallRenderError, msgspec.DecodeError, RecursionError):
         return "[" + ", ".join(f"{each.name}({each.arguments})" for each in functions) + "]"
 
