@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from funreason.calls.call_format import CallFormat
@@ -20,6 +21,7 @@ from funreason.config import ConfigError
 from funreason.config.models import Model
 from funreason.errors import ModelError
 from funreason.plugins import PluginError
+from funreason.policies.prompts import SAID
 from funreason.types import Call
 
 if TYPE_CHECKING:
@@ -59,14 +61,15 @@ def native_format(tokenizer: PreTrainedTokenizerBase) -> CallFormat:
             f"{where} writes no calls: it refuses or leaves out a message with tool_calls. Name the form instead, such "
             "as model.call_format=hermes."
         )
-    plain = "".join(_ID.sub("", text).split())
-    tools = _probe_tools()
+    ends = sorted({*tokenizer.all_special_tokens, *map(str, tokenizer.get_added_vocab())}, key=len, reverse=True)
+    plain, tools = _squeezed(_ID.sub("", text)), _probe_tools()
     for dialect in dialects():
         try:
-            written = dialect.render(_PROBE, tools)
+            written = _squeezed(dialect.render(_PROBE, tools))
         except CallRenderError:
             continue
-        if "".join(written.split()) in plain:
+        after = plain.removeprefix(written)
+        if plain.startswith(written) and not re.sub("|".join(map(re.escape, ends)) or "$", "", after):
             return CallFormat(dialect)
     try:
         read = f"they can be read as {len(parse_any(text, tools))} calls, but no dialect writes them so"
@@ -87,22 +90,31 @@ def _native_of_folder(path: str) -> CallFormat:
 
 
 def _written_by(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """What the template adds to a conversation for the probe's calls; None when it adds nothing of them."""
+    """What the template writes where an assistant calls the probe's functions; None when it writes nothing of them."""
     from jinja2 import TemplateError
 
-    user: dict[str, Any] = {"role": "user", "content": "How long is the road?"}
-    for as_text in (False, True):  # some templates want the arguments as JSON text, others as an object
-        message = {"role": "assistant", "content": "", "tool_calls": [_tool_call(i, as_text) for i in range(2)]}
+    def rendered(assistant: dict[str, Any]) -> str:
+        user = {"role": "user", "content": "How long is the road?"}
+        return str(tokenizer.apply_chat_template([user, assistant], tools=_offered(), tokenize=False))
+
+    # Some templates want the arguments as JSON text and others as an object; some refuse a message without content.
+    for as_text, content in product((False, True), ("", None)):
+        calls = [_tool_call(index, as_text) for index in range(len(_PROBE))]
         try:
-            asked = str(tokenizer.apply_chat_template([user], tools=_offered(), tokenize=False))
-            whole = str(tokenizer.apply_chat_template([user, message], tools=_offered(), tokenize=False))
+            whole = rendered({"role": "assistant", "content": content, "tool_calls": calls})
+            before = rendered({"role": "assistant", "content": SAID}).partition(SAID)[0]
         except (TypeError, ValueError, TemplateError):
             continue
-        common = next((i for i, (a, b) in enumerate(zip(asked, whole, strict=False)) if a != b), len(asked))
-        added = whole[common:]
+        # The header of the assistant's message, thinking included, is what both have in common at their beginning.
+        same = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), len(before))
+        added = whole[same:].removeprefix("None")
         if all(call.name in added for call in _PROBE):
             return added
     return None
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
 
 
 def _tool_call(index: int, as_text: bool) -> dict[str, Any]:
