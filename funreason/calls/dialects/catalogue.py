@@ -92,7 +92,8 @@ OF_THE_PACKAGE = (
 """In the order in which they are tried where two begin at the same place."""
 
 _known: dict[str, Dialect] = {dialect.name: dialect for dialect in OF_THE_PACKAGE}
-_marks: tuple[str, ...] = ()
+_marks: tuple[()] | tuple[tuple[str, ...], tuple[str, ...]] = ()
+"""All marks, those with `<` first: most texts have none."""
 _offers_loaded = False
 
 
@@ -117,8 +118,10 @@ def has_marks(text: str) -> bool:
     """Whether any dialect's mark is in `text`: a cheap test, before every dialect is asked."""
     global _marks
     if not _marks:
-        _marks = tuple({mark for dialect in dialects() if not dialect.whole for mark in dialect.marks})
-    return any(map(text.__contains__, _marks))
+        found = sorted({mark for dialect in dialects() if not dialect.whole for mark in dialect.marks})
+        _marks = tuple(mark for mark in found if "<" in mark), tuple(mark for mark in found if "<" not in mark)
+    tags, others = _marks
+    return any(map(text.__contains__, others)) or ("<" in text and any(map(text.__contains__, tags)))
 
 
 def register(dialect: Dialect) -> Dialect:
