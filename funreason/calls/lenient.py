@@ -13,7 +13,7 @@ sentence is no attempt.
 
 from __future__ import annotations
 
-from funreason.calls.dialects.catalogue import dialects, has_marks
+from funreason.calls.dialects.catalogue import candidates
 from funreason.calls.dialects.dialect import Tools
 from funreason.calls.dialects.json_shapes import calls_from_json
 from funreason.calls.dialects.json_text import BEGINNING, attempts_json
@@ -41,14 +41,11 @@ def parse_any(text: str, tools: Tools = ()) -> list[Call]:
     text = text.strip()
     if not text:
         raise problem
-    attempts = []
-    if text[0] in "[{" or has_marks(text):
-        for rank, dialect in enumerate(dialects()):
-            if (place := dialect.attempted_at(text)) >= 0 and dialect is not PYTHONIC:
-                attempts.append((place, rank, dialect))
-        attempts.sort(key=lambda attempt: attempt[:2])
+    asked = (dialect for dialect in candidates(text) if dialect is not PYTHONIC)
+    attempts = [(place, dialect) for dialect in asked if (place := dialect.attempted_at(text)) >= 0]
+    attempts.sort(key=lambda attempt: attempt[0])
     first: CallSyntaxError | None = None
-    for place, _, dialect in attempts:
+    for place, dialect in attempts:
         if place and BEGINNING.match(text):
             break  # the text begins as calls that cannot be read; marks within it are part of their strings
         try:
@@ -68,9 +65,9 @@ def looks_like_calls(text: str) -> bool:
         return False
     if attempts_pythonic(head) or attempts_json(head):
         return True
-    return has_marks(head) and any(not dialect.whole and dialect.attempted_at(head) >= 0 for dialect in dialects())
+    return any(not dialect.whole and dialect.attempted_at(head) >= 0 for dialect in candidates(head))
 
 
 def needs_tools(text: str) -> bool:
     """Whether `text` may be in a dialect that writes values without their types, so that the tools matter."""
-    return has_marks(text) and any(not dialect.typed and dialect.attempted_at(text) >= 0 for dialect in dialects())
+    return any(not dialect.typed and dialect.attempted_at(text) >= 0 for dialect in candidates(text))

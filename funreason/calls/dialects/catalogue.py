@@ -92,8 +92,8 @@ OF_THE_PACKAGE = (
 """In the order in which they are tried where two begin at the same place."""
 
 _known: dict[str, Dialect] = {dialect.name: dialect for dialect in OF_THE_PACKAGE}
-_marks: tuple[()] | tuple[tuple[str, ...], tuple[str, ...]] = ()
-"""All marks, those with `<` first: most texts have none."""
+_owners: dict[str, dict[int, Dialect]] = {}
+"""The dialects that have a mark, with their rank, by mark; filled when first needed."""
 _offers_loaded = False
 
 
@@ -114,20 +114,23 @@ def dialects() -> Sequence[Dialect]:
     return tuple(_known.values())
 
 
-def has_marks(text: str) -> bool:
-    """Whether any dialect's mark is in `text`: a cheap test, before every dialect is asked."""
-    global _marks
-    if not _marks:
-        found = sorted({mark for dialect in dialects() if not dialect.whole for mark in dialect.marks})
-        _marks = tuple(mark for mark in found if "<" in mark), tuple(mark for mark in found if "<" not in mark)
-    tags, others = _marks
-    return any(map(text.__contains__, others)) or ("<" in text and any(map(text.__contains__, tags)))
+def candidates(text: str) -> list[Dialect]:
+    """The dialects of which a mark is in `text`, in the order of `dialects`: the few that are worth asking."""
+    if not _owners:
+        for rank, dialect in enumerate(dialects()):
+            for mark in dialect.marks:
+                _owners.setdefault(mark, {})[rank] = dialect
+    tagged, found = "<" in text, dict[int, Dialect]()
+    for mark, owners in _owners.items():
+        if (tagged or "<" not in mark) and mark in text:
+            found |= owners
+    return [found[rank] for rank in sorted(found)]
 
 
 def register(dialect: Dialect) -> Dialect:
     """Let texts be read in `dialect` from now on, in this process. PluginError when another one has its name."""
-    global _marks
-    known, _marks = _known.setdefault(dialect.name, dialect), ()
+    known = _known.setdefault(dialect.name, dialect)
+    _owners.clear()
     if known is not dialect and known != dialect:
         raise PluginError(f"two dialects are named {dialect.name!r}; give one of them another name")
     return known
