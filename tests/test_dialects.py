@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from funreason.calls.dialects.catalogue import dialect_named, dialects
-from funreason.calls.lenient import calls_from_json, looks_like_calls, parse_any
+from funreason.calls.lenient import calls_from_json, looks_like_calls, needs_tools, parse_any
 from funreason.calls.parse import CallSyntaxError
 from funreason.calls.render import CallRenderError, is_callable_name
 from funreason.calls.tools import normalise_tools
@@ -154,6 +154,7 @@ TWO = [*OSLO, Call("book", {"days": 3})]
             '[Road Length API(start="Fulda", end="Gotha"), get-weather(city="(Oslo)")]',
             [Call("Road Length API", {"start": "Fulda", "end": "Gotha"}), Call("get-weather", {"city": "(Oslo)"})],
         ),
+        ("get-weather(city='Oslo')", [Call("get-weather", {"city": "Oslo"})]),
         (
             "[convert(from='EUR', from-currency='x', class=true)]",
             [Call("convert", {"from": "EUR", "from-currency": "x", "class": True})],
@@ -268,6 +269,8 @@ def test_prose_stays_prose(text):
     [
         '<tool_call>\n{"name": "f", "arguments": {"a": ',
         "[Road Length API(start=Fulda)]",
+        "I call [Road Length API(start='Fulda')] now.",
+        'See <tool_use>{"name": "f", "arguments": {"a": 1}}</tool_use>',
         'Here you are: {"name": "f", "arguments": {"a": 1}} - I hope it helps.',
         '<tool_call>{"name": "f", "arguments": {"a": 1}} and then</tool_call>',
         '<tool_call>{"name": "f", "arguments": {}}</tool_call><tool_call>{"name": "g", </tool_call>',
@@ -281,6 +284,11 @@ def test_a_broken_call_is_an_attempt_and_is_not_read_in_part(text):
     assert looks_like_calls(text)
     with pytest.raises(CallSyntaxError):
         parse_any(text)
+
+
+@pytest.mark.parametrize("dialect", dialects(), ids=lambda dialect: dialect.name)
+def test_the_tools_are_asked_for_only_where_values_have_no_types(dialect):
+    assert needs_tools(dialect.example) is not dialect.typed
 
 
 def test_a_value_without_its_type_is_read_as_the_tools_schema_says():

@@ -17,7 +17,7 @@ from funreason.calls.dialects.catalogue import candidates
 from funreason.calls.dialects.dialect import Tools
 from funreason.calls.dialects.json_shapes import calls_from_json
 from funreason.calls.dialects.json_text import BEGINNING, attempts_json
-from funreason.calls.dialects.pythonic import PYTHONIC, attempts_pythonic, loose_calls
+from funreason.calls.dialects.pythonic import PYTHONIC, attempts_pythonic, free_calls, loose_calls
 from funreason.calls.parse import CallSyntaxError, check_bounds, parse_calls
 from funreason.types import Call
 
@@ -52,10 +52,13 @@ def parse_any(text: str, tools: Tools = ()) -> list[Call]:
             return dialect.parse(text, tools)
         except CallSyntaxError as error:
             first = first or error
-    try:
-        return loose_calls(text)
-    except CallSyntaxError as error:
-        raise first or error from error
+    for read in (loose_calls, free_calls):
+        try:
+            return read(text)
+        except CallSyntaxError as error:
+            first = first or error
+    assert first is not None  # the loop has raised at least once
+    raise first
 
 
 def looks_like_calls(text: str) -> bool:

@@ -34,7 +34,7 @@ from funreason.calls.dialects.json_text import ANTHROPIC, JSON, LLAMA_JSON, OPEN
 from funreason.calls.dialects.kimi import KIMI
 from funreason.calls.dialects.llama import FUNCTION_TAG, PYTHON_TAG
 from funreason.calls.dialects.mistral import MISTRAL, MISTRAL_ARGS
-from funreason.calls.dialects.python_frames import FENCED, GORILLA, LFM, NEXUS, OLMO
+from funreason.calls.dialects.python_frames import FENCED, GORILLA, LFM, LLAMA4, NEXUS, OLMO
 from funreason.calls.dialects.pythonic import FREE_NAMES, PYTHONIC
 from funreason.calls.dialects.qwen import QWEN_AGENT, QWEN_CODER, SEED
 from funreason.calls.dialects.react import REACT
@@ -74,6 +74,7 @@ OF_THE_PACKAGE = (
     REACT,
     FREE_NAMES,
     GLAIVE,
+    LLAMA4,
     LFM,
     OLMO,
     SEED,

@@ -68,6 +68,7 @@ GLM = Dialect(
     serves="GLM 4.5 to 4.7",
     example="<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Oslo</arg_value>\n</tool_call>",
     marks=("<tool_call>",),
+    opening=_NAME,
     read=_read,
     write=_write,
     typed=False,

@@ -1,4 +1,4 @@
-"""Calls in Python's syntax between marks: LFM2, OLMo 3, Gorilla, NexusRaven; and any code fence."""
+"""Calls in Python's syntax between marks: Llama 4, LFM2, OLMo 3, Gorilla, NexusRaven; and any code fence."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ LFM = framed(
     serves="Liquid's LFM2",
     example="<|tool_call_start|>[get_weather(city='Oslo')]<|tool_call_end|>",
     write=lambda calls, tools: f"<|tool_call_start|>{render_calls(some(calls))}<|tool_call_end|>",
+)
+LLAMA4 = framed(
+    "llama4",
+    "<|python_start|>",
+    "<|python_end|>",
+    serves="Llama 4",
+    example="<|python_start|>[get_weather(city='Oslo')]<|python_end|>",
+    write=lambda calls, tools: f"<|python_start|>{render_calls(some(calls))}<|python_end|>",
 )
 OLMO = framed(
     "olmo",

@@ -14,8 +14,10 @@ from funreason.calls.render import CallRenderError, render_calls
 from funreason.types import Call
 
 _OPENING = re.compile(r"\s*(?:`{1,3}[\w-]*\s*)?\[\s*[\w.]+\s*\(")
-_WHOLE_CALL = re.compile(r"^[ \t]*[A-Za-z_][\w.]*\((?:\s*\)|\s*\w+\s*=)", re.MULTILINE)
-_IN_A_SENTENCE = re.compile(r"\[\s*[A-Za-z_][\w.]*\(\s*\w+\s*=")
+_WHOLE_CALL = re.compile(r"^[ \t]*[A-Za-z_][\w.]*(?:[-/][\w.]+)*\((?:\s*\)|\s*\w+\s*=)", re.MULTILINE)
+_IN_A_SENTENCE = re.compile(r"\[\s*[A-Za-z_][^\[\](){}=,\"'`\n<>|:;]{0,200}\(\s*\w+\s*=")
+_BARE = re.compile(r"[A-Za-z_][\w.]*(?:[-/][\w.]+)+\(")
+"""One call without brackets around it whose name Python could not call: `get-weather(…)`."""
 _FREE_NAME = re.compile(r"[^\W_][^\[\](){}=,\"'`\n<>|:;]{0,200}")
 """A name with blanks, hyphens or slashes. It has no bracket, quote or `=`, so where it ends is never in doubt."""
 _FREE_KEY = re.compile(r"\s*+([^\W\d][^\[\](){}=,\"'`\n<>|:;]{0,200}?)\s*=(?!=)")
@@ -55,6 +57,8 @@ def free_calls(text: str) -> list[Call]:
     Only a whole list is read, since a name with blanks has no beginning within a sentence.
     """
     text = text.strip().strip("`").strip()
+    if _BARE.match(text):
+        text = f"[{text}]"
     if not (text.startswith("[") and text.endswith("]")):
         raise CallSyntaxError("form.not_a_list", "the text must begin with '[' and end with ']'")
     calls, place = [], 1
