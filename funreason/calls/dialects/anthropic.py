@@ -60,7 +60,7 @@ ANTHROPIC_XML = Dialect(
         "</function_calls>"
     ),
     marks=("<function_calls>", "<invoke", f"<{_PREFIXED}"),
-    opening=re.compile(r"<(?:antml:)?(?:function_calls>|invoke(?:>|\s+name))"),
+    opening=re.compile(rf"<(?:{_PREFIXED})?invoke(?:>|\s+name)"),
     read=_read,
     write=lambda calls, tools: _write(calls, tools, "<function_calls>", _ENDS[0]),
     typed=False,

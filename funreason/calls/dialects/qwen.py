@@ -40,6 +40,7 @@ QWEN_CODER = Dialect(
     serves="Qwen3-Coder, Qwen3-Next and later, Nemotron 3 Nano",
     example="<tool_call>\n<function=get_weather>\n<parameter=city>\nOslo\n</parameter>\n</function>\n</tool_call>",
     marks=("<function=",),
+    opening=re.compile(r"<function=[^<>\n]{1,200}>\s*+(?:<parameter=|</function>|$)"),
     read=lambda text, tools: read_tags(text, _TAGS, tools, ("</tool_call>",)),
     write=_write_coder,
     typed=False,
