@@ -29,7 +29,8 @@ from funreason.policies.endpoint.wire import ApiMessage, Function, ToolCall, mes
 from funreason.policies.native_format import call_format_of, native_format
 from funreason.policies.prompts import prompt_text
 from funreason.record.folder import RunFolder
-from funreason.types import Call, Sample, Task
+from funreason.replay.validity import VerdictValidity
+from funreason.types import Call, Sample, Task, Verdict
 
 TOOLS = normalise_tools([{"name": "f", "parameters": {"a": {"type": "str"}, "n": {"type": "int", "required": False}}}])
 OSLO = [Call("f", {"a": "Oslo"})]
@@ -129,6 +130,16 @@ def test_calls_that_a_server_has_parsed_are_written_in_the_form_that_is_taught()
     message = ApiMessage(tool_calls=[ToolCall(Function("f", '{"a": "Oslo"}'))])
     assert message_text(message, form=named("hermes")) == HERMES
     assert message_text(message) == "[f(a='Oslo')]"
+
+
+def test_a_recorded_verdict_on_the_form_is_not_valid_under_another_form():
+    old, new = Config(), Config(model=Model(call_format="hermes"))
+    sample, passed = Sample.of("s", TASK, "[f(a='Oslo')]"), Verdict("format", "pass", judge="rules")
+    assert VerdictValidity(old, old).verdict(sample, "format", passed) == passed
+    said = VerdictValidity(old, new).verdict(sample, "format", passed)
+    assert said == "model.call_format was pythonic and is hermes"
+    other = Verdict("parameters", "pass", judge="rules")
+    assert VerdictValidity(old, new).verdict(sample, "parameters", other) == other
 
 
 CALLING = {

@@ -138,6 +138,11 @@ TWO = [*OSLO, Call("book", {"days": 3})]
             OSLO,
         ),
         (
+            '<function_calls><antml:invoke name="get_weather"><antml:parameter name="city">Oslo</antml:parameter>'
+            "</antml:invoke></function_calls>",
+            OSLO,
+        ),
+        (
             "<start_function_call>call:f{a:<escape>x, y<escape>,b:[1,{c:true}],d:null}<end_function_call>",
             [Call("f", {"a": "x, y", "b": [1, {"c": True}], "d": None})],
         ),
