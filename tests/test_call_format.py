@@ -144,7 +144,23 @@ def test_a_recorded_verdict_on_the_form_is_not_valid_under_another_form():
 
 CALLING = {
     "hermes": "<tool_call>\\n{{ {'name': f.name, 'arguments': f.arguments} | tojson }}\\n</tool_call>\\n",
-    "llama_json": "{{ {'name': f.name, 'parameters': f.arguments} | tojson }}{{ '; ' if not loop.last }}",
+    "llama_json": (
+        "{% if m.tool_calls | length != 1 %}{{ raise_exception('one call at once') }}{% endif %}"
+        "{{ {'name': f.name, 'parameters': f.arguments} | tojson }}"
+    ),
+    "kimi": (
+        "{{ '<|tool_calls_section_begin|>' if loop.first }}<|tool_call_begin|>{{ call.id }}<|tool_call_argument_begin|>"
+        "{{ f.arguments | tojson }}<|tool_call_end|>{{ '<|tool_calls_section_end|>' if loop.last }}"
+    ),
+    "glm": (
+        "\\n<tool_call>{{ f.name }}\\n{% for k, v in f.arguments | dictsort %}<arg_key>{{ k }}</arg_key>\\n"
+        "<arg_value>{{ v if v is string else v | tojson }}</arg_value>\\n{% endfor %}</tool_call>"
+    ),
+    "command_a": (
+        "{{ '<|START_ACTION|>[' if loop.first }}"
+        "{{ {'tool_call_id': loop.index0 | string, 'tool_name': f.name, 'parameters': f.arguments} | tojson }}"
+        "{{ ', ' if not loop.last else ']<|END_ACTION|>' }}"
+    ),
     "mistral": (
         "{{ '[TOOL_CALLS][' if loop.first }}"
         "{{ {'name': f.name, 'arguments': f.arguments, 'id': call.id} | tojson }}{{ ', ' if not loop.last else ']' }}"

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NATIVE = "native"
-_PROBE = [Call("find_road", {"start": "Fulda", "length": 7, "toll": True}), Call("book_room", {"guests": ["Kim"]})]
-_ID = re.compile(r",\s*\"id\":\s*\"probe000\d\"")
+# In the order of their names, and without a boolean: some templates sort arguments, and Qwen3-Coder's writes `True`.
+_PROBE = [Call("find_road", {"length": 7, "start": "Fulda"}), Call("book_room", {"guests": ["Kim"]})]
+_IDS = re.compile(r",\s*\"id\":\s*\"probe000\d\"|\"tool_call_id\":\s*\"[^\"]*\",\s*|\[CALL_ID\]probe000\d")
 """Ids that a template writes beside a call. A model is not taught them: they are made up by the server."""
 
 
@@ -55,17 +56,17 @@ def call_format_of(model: Model) -> CallFormat:
 def native_format(tokenizer: PreTrainedTokenizerBase) -> CallFormat:
     """The form in which the tokenizer's chat template writes calls. ModelError when it is not recognised."""
     where = f"model.call_format is native, and the chat template of {tokenizer.name_or_path!r}"
-    text = _written_by(tokenizer)
-    if text is None:
+    probe, text = _written_by(tokenizer)
+    if not probe:
         raise ModelError(
             f"{where} writes no calls: it refuses or leaves out a message with tool_calls. Name the form instead, such "
             "as model.call_format=hermes."
         )
     ends = sorted({*tokenizer.all_special_tokens, *map(str, tokenizer.get_added_vocab())}, key=len, reverse=True)
-    plain, tools = _squeezed(_ID.sub("", text)), _probe_tools()
+    plain, tools = _squeezed(_IDS.sub("", text)), _probe_tools()
     for dialect in dialects():
         try:
-            written = _squeezed(dialect.render(_PROBE, tools))
+            written = _squeezed(dialect.render(probe, tools))
         except CallRenderError:
             continue
         after = plain.removeprefix(written)
@@ -89,17 +90,19 @@ def _native_of_folder(path: str) -> CallFormat:
     return native_format(load_tokenizer(model_path(path)))
 
 
-def _written_by(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """What the template writes where an assistant calls the probe's functions; None when it writes nothing of them."""
+def _written_by(tokenizer: PreTrainedTokenizerBase) -> tuple[list[Call], str]:
+    """The calls of the probe that the template writes, and how; no calls where it writes none."""
     from jinja2 import TemplateError
 
     def rendered(assistant: dict[str, Any]) -> str:
         user = {"role": "user", "content": "How long is the road?"}
         return str(tokenizer.apply_chat_template([user, assistant], tools=_offered(), tokenize=False))
 
-    # Some templates want the arguments as JSON text and others as an object; some refuse a message without content.
-    for as_text, content in product((False, True), ("", None)):
-        calls = [_tool_call(index, as_text) for index in range(len(_PROBE))]
+    # Templates differ in what they take: Llama 3's takes one call; some want the arguments as JSON text, others as an
+    # object; some refuse a message without content; Kimi's has a call's name in its id, and Mistral's checks the id.
+    for count, as_text, content, id in product((2, 1), (False, True), ("", None), ("probe000{1}", "functions.{0}:{1}")):
+        probe = _PROBE[:count]
+        calls = [_tool_call(call, id.format(call.name, index), as_text) for index, call in enumerate(probe)]
         try:
             whole = rendered({"role": "assistant", "content": content, "tool_calls": calls})
             before = rendered({"role": "assistant", "content": SAID}).partition(SAID)[0]
@@ -108,20 +111,18 @@ def _written_by(tokenizer: PreTrainedTokenizerBase) -> str | None:
         # The header of the assistant's message, thinking included, is what both have in common at their beginning.
         same = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), len(before))
         added = whole[same:].removeprefix("None")
-        if all(call.name in added for call in _PROBE):
-            return added
-    return None
+        if all(call.name in added for call in probe):
+            return probe, added
+    return [], ""
 
 
 def _squeezed(text: str) -> str:
     return "".join(text.split())
 
 
-def _tool_call(index: int, as_text: bool) -> dict[str, Any]:
-    call = _PROBE[index]
+def _tool_call(call: Call, id: str, as_text: bool) -> dict[str, Any]:
     arguments: Any = json.dumps(call.arguments) if as_text else call.arguments
-    function = {"name": call.name, "arguments": arguments}
-    return {"id": f"probe000{index}", "type": "function", "function": function}
+    return {"id": id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
 def _offered() -> list[Any]:
@@ -129,7 +130,7 @@ def _offered() -> list[Any]:
 
 
 def _probe_tools() -> list[dict[str, Any]]:
-    kinds = {str: "string", int: "integer", bool: "boolean", list: "array"}
+    kinds = {str: "string", int: "integer", list: "array"}
     return [
         {
             "name": call.name,
