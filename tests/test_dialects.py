@@ -260,6 +260,8 @@ def test_a_name_as_the_only_key_must_be_a_known_tool_where_the_tools_are_known()
         "It costs < 3 EUR and > 2 EUR; if a<b then b>a.",
         '{"km": 92, "towns": ["Fulda", "Gotha"]}',
         "Write:\n```\nprint 'hello'\n```",
+        'A tool is described so: {"type": "function", "function": {"description": "Adds.", "strict": true}}.',
+        "The forms are listed in the manual (see page=3), so call f(a=1) there.",
         "The answer is 42.",
     ],
 )

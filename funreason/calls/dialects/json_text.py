@@ -18,7 +18,7 @@ _KEY = (
 ANYWHERE = re.compile(
     r"\{\s*[\"'](?:name|function|tool_name|tool|action)[\"']\s*:\s*[\"'][^\"'\n]{1,200}[\"']\s*,\s*"
     r"[\"'](?:arguments|parameters|args|input|tool_input|action_input)[\"']\s*:"
-    r"|[\"'](?:tool_calls|function_call)[\"']\s*:\s*[\[{]|\"type\"\s*:\s*\"(?:tool_use|function|function_call)\""
+    r"|[\"'](?:tool_calls|function_call)[\"']\s*:\s*[\[{]|\"type\"\s*:\s*\"(?:tool_use|function_call)\""
 )
 """A call in JSON within other text. It is an attempt, and only read where marks or a code fence enclose it."""
 BEGINNING = re.compile(
