@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from funreason.calls.dialects.catalogue import dialect_named, dialects
+from funreason.calls.dialects.dialect import Dialect
 from funreason.calls.lenient import calls_from_json, looks_like_calls, needs_tools, parse_any
 from funreason.calls.parse import CallSyntaxError
 from funreason.calls.render import CallRenderError, is_callable_name
@@ -311,6 +312,30 @@ def test_a_value_without_its_type_is_read_as_the_tools_schema_says():
         '</parameter>\n<parameter name="fast">true</parameter>\n</invoke>\n</function_calls>',
     ):
         assert parse_any(text, tools) == [Call("send", {"zip": "07745", "kilos": 3, "fast": True})]
+
+
+TYPED = normalise_tools(
+    [{"name": "send", "parameters": {"zip": {"type": "str"}, "n": {"type": "int"}, "who": {"type": "List[str]"}}}]
+)
+
+
+@pytest.mark.parametrize("dialect", [d for d in WRITTEN if not d.typed], ids=lambda dialect: dialect.name)
+@given(text=st.from_regex(r"[\w .,:+-]{1,12}", fullmatch=True), number=st.integers(), who=st.lists(texts, max_size=2))
+@settings(max_examples=40, deadline=None)
+def test_with_the_tools_any_plain_text_is_carried_even_digits(dialect, text, number, who):
+    made = [Call("send", {"zip": text, "n": number, "who": who})]
+    try:
+        written = dialect.render(made, TYPED)
+    except CallRenderError:
+        assert any(mark in json.dumps(who) for mark in ("<", "\\"))  # a value that holds a closing tag
+        return
+    assert dialect.parse(written, TYPED) == parse_any(written, TYPED) == made
+
+
+def test_a_reader_that_fails_refuses_the_text_and_ends_nothing():
+    broken = Dialect(name="broken", serves="", example="", marks=("%%",), read=lambda text, tools: [][0])
+    with pytest.raises(CallSyntaxError, match="the reader of broken failed: IndexError"):
+        broken.parse("%% f")
 
 
 @pytest.mark.parametrize("name", ["qwen_coder", "glm", "anthropic_xml", "minimax", "seed"])

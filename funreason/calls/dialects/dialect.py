@@ -14,6 +14,8 @@ from funreason.types import Call
 Tools = Sequence[Mapping[str, Any]]
 """Normalised tools (`calls.tools`), or none where they are unknown."""
 
+_FAULTS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
 Read = Callable[[str, Tools], list[Call] | None]
 Write = Callable[[Sequence[Call], Tools], str]
 
@@ -64,7 +66,13 @@ class Dialect:
     def parse(self, text: str, tools: Tools = ()) -> list[Call]:
         """The calls in `text`. Raises CallSyntaxError where it is not in this dialect."""
         check_bounds(text)
-        calls = self.read(text.strip(), tools)
+        try:
+            calls = self.read(text.strip(), tools)
+        except CallSyntaxError:
+            raise
+        except _FAULTS as error:  # of a plug-in: one text that it cannot read must not end a run
+            why = f"the reader of {self.name} failed: {type(error).__name__}: {error}"
+            raise CallSyntaxError("form.reader_failed", why) from error
         if calls is None:
             raise CallSyntaxError("form.syntax", f"not written as {self.name} is: {self.example}")
         return calls
