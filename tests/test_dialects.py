@@ -90,6 +90,16 @@ def test_every_dialect_reads_its_own_example_and_says_whom_it_serves(dialect):
     assert dialect.serves
 
 
+@pytest.mark.parametrize("dialect", WRITTEN, ids=lambda dialect: dialect.name)
+def test_of_two_calls_of_which_the_second_is_cut_off_none_is_read(dialect):
+    """Half of an answer would be another answer. Only the very end, such as a closing mark, may be missing."""
+    whole = [Call("get_weather", {"city": "Oslo"}), Call("book_a_room", {"days": 3, "who": "Kim"})]
+    text = dialect.render(whole)
+    for end in range(text.index("book_a_room") + 1, len(text)):
+        with suppress(CallSyntaxError):
+            assert len(parse_any(text[:end])) == 2, text[:end]
+
+
 OSLO = [Call("get_weather", {"city": "Oslo"})]
 TWO = [*OSLO, Call("book", {"days": 3})]
 

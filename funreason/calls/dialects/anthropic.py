@@ -6,12 +6,14 @@ import re
 from collections.abc import Sequence
 
 from funreason.calls.dialects.dialect import Dialect, Tools
+from funreason.calls.dialects.json_shapes import nothing_skipped
 from funreason.calls.dialects.tags import Tags, read_tags, write_tags
 from funreason.calls.dialects.untyped import typed_call
 from funreason.calls.parse import CallSyntaxError
 from funreason.types import Call
 
 _TAGS = Tags(
+    begin="<invoke",
     call=re.compile(r"<invoke\s+name\s*=\s*[\"']?([^\"'<>\n]{1,200})[\"']?\s*>"),
     call_end="</invoke>",
     parameter=re.compile(r"<parameter\s+name\s*=\s*[\"']?([^\"'<>\n]{1,200})[\"']?\s*>"),
@@ -34,6 +36,7 @@ def _read_oldest(text: str, tools: Tools) -> list[Call]:
     """Claude 2's form, where a parameter's name is its tag."""
     calls, place = [], 0
     while (found := _OLDEST.search(text, place)) is not None:
+        nothing_skipped(text, place, found.start(), (_TAGS.begin,))
         raw: dict[str, str] = {}
         place = found.end()
         while (key := _KEY.match(text, place)) is not None:
@@ -43,6 +46,7 @@ def _read_oldest(text: str, tools: Tools) -> list[Call]:
             raw[key[1]] = text[key.end() : end]
             place = end + len(key[1]) + 3
         calls.append(typed_call(found[1].strip(), raw, tools))
+    nothing_skipped(text, place, len(text), (_TAGS.begin,))
     return calls
 
 

@@ -24,6 +24,7 @@ _V3 = re.compile(
     + r"\s*+([^\s<>{}`][^<>{}\n`]{0,200})(?=\s*+[`{])"
 )
 _V31 = re.compile(_MARK.format("call[▁_ ]begin") + r"\s*+([^\s<>{}`][^<>{}\n`]{0,200})" + _MARK.format("sep"))
+_BEGINS = ("call▁begin", "call_begin", "call begin")
 _MARKS = (
     _BEGIN,
     "<｜tool_calls_begin｜>",
@@ -35,6 +36,7 @@ _MARKS = (
 
 _DSML = "｜DSML｜"
 _TAGS = Tags(
+    begin=f"<{_DSML}invoke",
     call=re.compile(rf"<{_DSML}invoke\s+name=\"([^\"<>\n]{{1,200}})\"\s*>"),
     call_end=f"</{_DSML}invoke>",
     parameter=re.compile(rf"<{_DSML}parameter\s+name=\"([^\"<>\n]{{1,200}})\"(?:\s+string=\"(?:true|false)\")?\s*>"),
@@ -66,7 +68,7 @@ DEEPSEEK = Dialect(
     serves="DeepSeek V3 and R1",
     example=f'{_BEGIN}{_CALL}function{_SEPARATOR}get_weather\n```json\n{{"city": "Oslo"}}\n```{_CALL_END}{_END}',
     marks=_MARKS,
-    read=lambda text, tools: read_named(text, _V3, tools),
+    read=lambda text, tools: read_named(text, _V3, _BEGINS),
     write=lambda calls, tools: _write(calls, f"function{_SEPARATOR}{{}}\n```json\n", "\n```"),
 )
 DEEPSEEK_V31 = Dialect(
@@ -74,7 +76,7 @@ DEEPSEEK_V31 = Dialect(
     serves="DeepSeek V3.1",
     example=f'{_BEGIN}{_CALL}get_weather{_SEPARATOR}{{"city": "Oslo"}}{_CALL_END}{_END}',
     marks=_MARKS,
-    read=lambda text, tools: read_named(text, _V31, tools),
+    read=lambda text, tools: read_named(text, _V31, _BEGINS),
     write=lambda calls, tools: _write(calls, f"{{}}{_SEPARATOR}", ""),
 )
 DEEPSEEK_V32 = Dialect(

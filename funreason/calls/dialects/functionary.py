@@ -17,6 +17,6 @@ FUNCTIONARY = Dialect(
     example='>>>get_weather\n{"city": "Oslo"}',
     marks=(">>>",),
     opening=_HEAD,
-    read=lambda text, tools: read_named(text, _HEAD, tools),
+    read=lambda text, tools: read_named(text, _HEAD, (">>>",)),
     write=lambda calls, tools: "\n".join(f">>>{call.name}\n{json_text(call.arguments)}" for call in some(calls)),
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from funreason.calls.dialects.dialect import Dialect, Tools
 from funreason.calls.dialects.framed import as_python, some
-from funreason.calls.dialects.json_shapes import WORDS, after_blanks
+from funreason.calls.dialects.json_shapes import WORDS, after_blanks, nothing_skipped
 from funreason.calls.dialects.untyped import typed_value
 from funreason.calls.parse import MAX_DEPTH, CallSyntaxError, parse_expression, read_call
 from funreason.types import Call
@@ -89,11 +89,13 @@ class _Braces:
         return CallSyntaxError("form.syntax", f"{self.text[place : place + 20]!r} is neither a key nor a value", place)
 
 
-def _read(text: str, tools: Tools, head: re.Pattern[str], quote: str) -> list[Call]:
+def _read(text: str, head: re.Pattern[str], begin: str, quote: str) -> list[Call]:
     calls, place, braces = [], 0, _Braces(text, quote)
     while (found := head.search(text, place)) is not None:
+        nothing_skipped(text, place, found.start(), (begin,))
         arguments, place = braces.object_at(found.end())
         calls.append(Call(found[1].strip(), arguments))
+    nothing_skipped(text, place, len(text), (begin,))
     if not calls:
         raise CallSyntaxError("form.syntax", "call:name{…} was expected")
     return calls
@@ -121,7 +123,7 @@ FUNCTION_GEMMA = Dialect(
     serves="FunctionGemma",
     example="<start_function_call>call:get_weather{city:<escape>Oslo<escape>}<end_function_call>",
     marks=("<start_function_call>",),
-    read=lambda text, tools: _read(text, tools, _FUNCTION_GEMMA, "<escape>"),
+    read=lambda text, tools: _read(text, _FUNCTION_GEMMA, "<start_function_call>", "<escape>"),
     write=lambda calls, tools: _write(calls, "<start_function_call>", "<end_function_call>", "<escape>"),
 )
 GEMMA4 = Dialect(
@@ -129,7 +131,7 @@ GEMMA4 = Dialect(
     serves="Gemma 4",
     example='<|tool_call>call:get_weather{city:<|"|>Oslo<|"|>}<tool_call|>',
     marks=("<|tool_call>",),
-    read=lambda text, tools: _read(text, tools, _GEMMA4, _GEMMA4_QUOTE),
+    read=lambda text, tools: _read(text, _GEMMA4, "<|tool_call>", _GEMMA4_QUOTE),
     write=lambda calls, tools: _write(calls, "<|tool_call>", "<tool_call|>", _GEMMA4_QUOTE),
 )
 

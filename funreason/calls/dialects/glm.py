@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from funreason.calls.dialects.dialect import Dialect, Tools
 from funreason.calls.dialects.framed import some
-from funreason.calls.dialects.json_shapes import WORDS, after_blanks
+from funreason.calls.dialects.json_shapes import WORDS, after_blanks, nothing_skipped
 from funreason.calls.dialects.untyped import raw_value, typed_call
 from funreason.calls.parse import CallSyntaxError, parse_expression, read_call
 from funreason.types import Call
@@ -21,6 +21,7 @@ _CODE = re.compile(r"(?<!\S)([^\s`(]{1,200}+)[ \t]*+\n\s*+```(?:python)?[ \t]*+\
 def _read(text: str, tools: Tools) -> list[Call]:
     calls, place = [], 0
     while (found := _NAME.search(text, place)) is not None:
+        nothing_skipped(text, place, found.start(), ("<tool_call>",))
         raw: dict[str, str] = {}
         place = found.end()
         while (pair := _PAIR.match(text, after_blanks(text, place))) is not None:
@@ -36,6 +37,7 @@ def _read(text: str, tools: Tools) -> list[Call]:
         if place < len(text) and not text.startswith(("</tool_call>", "<tool_call>"), place):
             raise CallSyntaxError("form.syntax", f"{found[1]}: {text[place : place + 20]!r} is no argument", place)
         calls.append(typed_call(found[1], raw, tools))
+    nothing_skipped(text, place, len(text), ("<tool_call>",))
     if not calls:
         raise CallSyntaxError("form.syntax", "no name after <tool_call>")
     return calls

@@ -33,6 +33,6 @@ HARMONY = Dialect(
     example='<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "Oslo"}<|call|>',
     marks=("<|channel|>", "to=functions."),
     opening=_OPENING,
-    read=lambda text, tools: read_named(text, _HEAD, tools, _name),
+    read=lambda text, tools: read_named(text, _HEAD, ("to=functions.",), _name),
     write=_write,
 )

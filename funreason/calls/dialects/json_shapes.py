@@ -104,6 +104,13 @@ def after_blanks(text: str, start: int, more: str = "") -> int:
     return start
 
 
+def nothing_skipped(text: str, start: int, end: int, begins: tuple[str, ...]) -> None:
+    """Raise CallSyntaxError where a call begins between two places, and so could not be read: none may be lost."""
+    for mark in begins:
+        if (place := text.find(mark, start, end)) >= 0:
+            raise CallSyntaxError("form.syntax", f"{mark} begins a call that cannot be read", place)
+
+
 def values_at(text: str, start: int) -> tuple[list[Any], int]:
     """JSON objects and lists one after another, with `,` or `;` or nothing between them, and where they end."""
     values = []

@@ -36,6 +36,6 @@ KIMI = Dialect(
         '{"city": "Oslo"}<|tool_call_end|><|tool_calls_section_end|>'
     ),
     marks=("<|tool_calls_section_begin|>", "<|tool_call_begin|>", "<|tool_call_section_begin|>"),
-    read=lambda text, tools: read_named(text, _HEAD, tools, _name),
+    read=lambda text, tools: read_named(text, _HEAD, ("<|tool_call_begin|>",), _name),
     write=_write,
 )

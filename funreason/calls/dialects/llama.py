@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from funreason.calls.dialects.dialect import Dialect, Tools
 from funreason.calls.dialects.framed import read_frames, some, with_parameters
-from funreason.calls.dialects.json_shapes import after_blanks, json_at, json_text, read_arguments
+from funreason.calls.dialects.json_shapes import after_blanks, json_at, json_text, nothing_skipped, read_arguments
 from funreason.calls.parse import CallSyntaxError
 from funreason.types import Call
 
@@ -36,6 +36,7 @@ def _write_python_tag(calls: Sequence[Call], tools: Tools) -> str:
 def _read_function_tag(text: str, tools: Tools) -> list[Call]:
     calls, place = [], 0
     while (found := _FUNCTION.search(text, place)) is not None:
+        nothing_skipped(text, place, found.start(), ("<function=",))
         start = after_blanks(text, found.end())
         if text[start : start + 1] != "{":
             raise CallSyntaxError("form.syntax", f"{found[1]}: its arguments as JSON were expected", start)
@@ -46,6 +47,7 @@ def _read_function_tag(text: str, tools: Tools) -> list[Call]:
         if not end and place < len(text) and not text.startswith("<function=", place):
             raise CallSyntaxError("form.between_calls", f"</function> was expected, found {text[place : place + 20]!r}")
         place += len(end)
+    nothing_skipped(text, place, len(text), ("<function=",))
     if not calls:
         raise CallSyntaxError("form.syntax", "no call after <function=")
     return calls

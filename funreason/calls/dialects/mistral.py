@@ -30,6 +30,6 @@ MISTRAL_ARGS = Dialect(
     serves="Mistral Small 3.2, Magistral, Devstral: tokenizer v11 and later",
     example='[TOOL_CALLS]get_weather[ARGS]{"city": "Oslo"}',
     marks=("[TOOL_CALLS]",),
-    read=lambda text, tools: read_named(text, _HEAD, tools),
+    read=lambda text, tools: read_named(text, _HEAD, ("[TOOL_CALLS]",)),
     write=_write,
 )

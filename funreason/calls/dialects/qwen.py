@@ -13,6 +13,7 @@ from funreason.calls.dialects.tags import Tags, read_tags, write_tags
 from funreason.types import Call
 
 _TAGS = Tags(
+    begin="<function=",
     call=re.compile(r"<function=\s*+([^<>{}\n]{1,200})>"),
     call_end="</function>",
     parameter=re.compile(r"<parameter=\s*+([^<>\n]{1,200})>"),
@@ -61,6 +62,6 @@ QWEN_AGENT = Dialect(
     serves="Qwen 1.5 and 2 through Qwen-Agent",
     example='✿FUNCTION✿: get_weather\n✿ARGS✿: {"city": "Oslo"}',
     marks=("✿FUNCTION✿",),
-    read=lambda text, tools: read_named(text, _FLOWER, tools),
+    read=lambda text, tools: read_named(text, _FLOWER, ("✿FUNCTION✿",)),
     write=_write_flowers,
 )

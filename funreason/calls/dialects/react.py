@@ -8,7 +8,7 @@ from typing import Any
 
 from funreason.calls.dialects.dialect import Dialect, Tools
 from funreason.calls.dialects.framed import some
-from funreason.calls.dialects.json_shapes import after_blanks, json_at, json_text, read_arguments
+from funreason.calls.dialects.json_shapes import after_blanks, json_at, json_text, nothing_skipped, read_arguments
 from funreason.calls.parse import CallSyntaxError
 from funreason.types import Call
 
@@ -20,6 +20,7 @@ _NEXT = re.compile(r"\n[ \t]*(?:Observation|Thought|Action|Final Answer)\b|```",
 def _read(text: str, tools: Tools) -> list[Call]:
     calls, place = [], 0
     while (found := _HEAD.search(text, place)) is not None:
+        nothing_skipped(text, place, found.start(), ("\nAction:",))
         name = found[1].strip().strip("`\"'").strip()
         start = after_blanks(text, found.end())
         fence = _FENCE.match(text, start)
@@ -35,6 +36,7 @@ def _read(text: str, tools: Tools) -> list[Call]:
         end = _NEXT.search(text, start)
         place = end.start() if end else len(text)
         calls.append(Call(name, read_arguments(text[start:place].strip(), name)))
+    nothing_skipped(text, place, len(text), ("\nAction:",))
     if not calls:
         raise CallSyntaxError("form.syntax", "`Action:` and `Action Input:` were expected")
     return calls

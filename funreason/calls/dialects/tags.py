@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from funreason.calls.dialects.dialect import Tools
 from funreason.calls.dialects.framed import some
-from funreason.calls.dialects.json_shapes import after_blanks
+from funreason.calls.dialects.json_shapes import after_blanks, nothing_skipped
 from funreason.calls.dialects.untyped import raw_value, typed_call
 from funreason.calls.parse import CallSyntaxError
 from funreason.types import Call
@@ -20,6 +20,8 @@ from funreason.types import Call
 class Tags(NamedTuple):
     """The patterns of a family's tags. `call` and `parameter` each have the name as their first group."""
 
+    begin: str
+    """How every call begins."""
     call: re.Pattern[str]
     call_end: str
     parameter: re.Pattern[str]
@@ -32,6 +34,7 @@ def read_tags(text: str, tags: Tags, tools: Tools, ends: tuple[str, ...] = ()) -
     """The calls in `text`; `ends` are the marks that end a call where its own end is missing."""
     calls, place = [], 0
     while (found := tags.call.search(text, place)) is not None:
+        nothing_skipped(text, place, found.start(), (tags.begin,))
         raw: dict[str, str] = {}
         stated: dict[str, str] = {}
         name, place = found[1].strip(), found.end()
@@ -57,6 +60,7 @@ def read_tags(text: str, tags: Tags, tools: Tools, ends: tuple[str, ...] = ()) -
             place = end + len(tags.parameter_end)
         call = typed_call(name, raw, tools)
         calls.append(Call(name, call.arguments | stated) if stated else call)
+    nothing_skipped(text, place, len(text), (tags.begin,))
     if not calls:
         raise CallSyntaxError("form.syntax", "no call in tags")
     return calls
