@@ -286,6 +286,7 @@ def test_a_dialect_of_an_installed_package_is_read_and_a_broken_one_only_warns(t
     ], done.stderr
 
 
+@pytest.mark.slow
 def test_a_round_of_the_loop_keeps_and_learns_samples_in_the_form_that_is_taught(tmp_path):
     """The embedded model writes the pythonic form, which stage 5 refuses here; the regenerator writes the other."""
     settings = ["name=small", "tasks.path=toolbox:old_dev", "tasks.per_round=6", "sample.samples_per_task=1"]
