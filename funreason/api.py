@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from funreason.agents.judges.custom import offer_object
-from funreason.bfcl import check
+from funreason.bfcl import check_in
 from funreason.bfcl.scores import SCORE_HEADS, Scores, markdown, score, score_cells
+from funreason.calls.call_format import PYTHONIC
 from funreason.config import Config, ConfigError, find_config, load_config
 from funreason.data.files import write_objects
 from funreason.evaluation.answers import answer_cases, answer_notes, prompter
@@ -365,13 +366,15 @@ def evaluate(
                 policy.tokenizer,
                 tags=policy.tags,
                 variables=policy.variables,
+                call_format=policy.call_format,
             ),
             list(selection.cases.values()),
             Path(folder) / "outputs.jsonl",
             tags=policy.tags,
         )
     outputs = {id: answer.output for id, answer in answers.items()}
-    valid = {id: check(selection.cases[id], output).valid for id, output in outputs.items()}
+    form = PYTHONIC if suite == OFFICIAL else policy.call_format
+    valid = {id: check_in(selection.cases[id], output, form).valid for id, output in outputs.items()}
     notes = [*selection.notes, *answer_notes(answers, selection.cases)]
     return Evaluation(suite, loaded.model, score(selection.cases, valid), outputs, valid, notes)
 

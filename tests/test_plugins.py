@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from funreason.agents.judges.custom import PluginError, load_agent
+from funreason.agents.judges.custom import load_agent
+from funreason.plugins import PluginError
 from funreason.types import Sample, Task
 
 GOOD = """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from funreason.bfcl import check, check_any
+from funreason.bfcl import check_any, check_in
 from funreason.bus.agent import Emit
 from funreason.config import Gate
 from funreason.errors import BrokenWeights
@@ -113,10 +113,10 @@ class Evaluator:
         path = self.folder / "outputs" / self.policy.weights_id / f"{suite.name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, "".join(msgspec.json.encode(line).decode() + "\n" for line in lines))
-        outputs = [self.policy.split(text).answer for text in texts]
+        outputs, form = [self.policy.split(text).answer for text in texts], self.policy.call_format
         return SuiteResult(
             [case.category for case in suite.cases],
-            [check(case, output).valid for case, output in zip(suite.cases, outputs, strict=True)],
+            [check_in(case, output, form).valid for case, output in zip(suite.cases, outputs, strict=True)],
             [check_any(case, output).valid for case, output in zip(suite.cases, outputs, strict=True)],
         )
 

@@ -11,6 +11,7 @@ from typing import cast
 
 from funreason.agents.references import reference_sample
 from funreason.bus.agent import Emit
+from funreason.calls.call_format import CallFormat
 from funreason.calls.render import CallRenderError
 from funreason.environments.rollout import Environment, Start, rollout
 from funreason.environments.single_turn import SingleTurn
@@ -109,7 +110,7 @@ class ReferenceGenerator:
         if (decision := await accept(self.policy, messages)) is not None:
             return decision
         seeds = cast("list[Sample]", messages)
-        found = [_reference(seed) for seed in seeds]
+        found = [_reference(seed, self.policy.call_format) for seed in seeds]
         return [[] if emit.message.id in self.ended else [emit] for emit in found]
 
 
@@ -121,9 +122,9 @@ async def accept(policy: Policy, messages: list[Sample] | list[Decision]) -> lis
     return [[]]
 
 
-def _reference(seed: Sample) -> Emit:
+def _reference(seed: Sample, form: CallFormat) -> Emit:
     try:
-        return Emit("sampled", reference_sample(seed.task, f"{seed.id}/0", round=seed.round))
+        return Emit("sampled", reference_sample(seed.task, f"{seed.id}/0", round=seed.round, form=form))
     except (ValueError, CallRenderError) as error:
         return Emit("drop", seed.judged(Verdict("generator", "drop", "reference.unusable", str(error))))
 

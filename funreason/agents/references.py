@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from funreason.calls.render import CallRenderError, render_calls
+from funreason.calls.call_format import PYTHONIC, CallFormat
+from funreason.calls.render import CallRenderError
 from funreason.types import Sample, Task
 
 
-def reference_sample(task: Task, sample_id: str, *, round: int = 0) -> Sample:
-    """The reference answer of a task as a sample; ValueError when it has none, CallRenderError when it has no form."""
+def reference_sample(task: Task, sample_id: str, *, round: int = 0, form: CallFormat = PYTHONIC) -> Sample:
+    """The reference answer of a task as a sample, its calls written in `form`.
+
+    ValueError when it has none, CallRenderError when `form` cannot carry it.
+    """
     if task.reference is None:
         raise ValueError(f"task {task.id} has no reference answer")
-    answer = render_calls(task.reference) if task.reference else (task.reference_text or "")
+    answer = form.render(task.reference, task.tools) if task.reference else (task.reference_text or "")
     if not answer:
         raise ValueError(f"task {task.id}: its reference is neither a call nor a text")
     return Sample.of(
@@ -23,17 +27,19 @@ def reference_sample(task: Task, sample_id: str, *, round: int = 0) -> Sample:
     )
 
 
-def replay_samples(tasks: Iterable[Task], round: int) -> list[Sample]:
+def replay_samples(tasks: Iterable[Task], round: int, form: CallFormat = PYTHONIC) -> list[Sample]:
     """Reference samples of old tasks, for replay in this round; those without a usable reference are left out."""
-    return usable_references(tasks, round, prefix="replay")[0]
+    return usable_references(tasks, round, prefix="replay", form=form)[0]
 
 
-def usable_references(tasks: Iterable[Task], round: int, prefix: str = "start") -> tuple[list[Sample], int]:
+def usable_references(
+    tasks: Iterable[Task], round: int, prefix: str = "start", form: CallFormat = PYTHONIC
+) -> tuple[list[Sample], int]:
     """Tasks' references as samples, and how many tasks have none that can be written as a call or a text."""
     samples, unusable = [], 0
     for task in tasks:
         try:
-            samples.append(reference_sample(task, f"{prefix}/{task.id}", round=round))
+            samples.append(reference_sample(task, f"{prefix}/{task.id}", round=round, form=form))
         except (ValueError, CallRenderError):
             unusable += 1
     return samples, unusable

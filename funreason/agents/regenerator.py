@@ -1,7 +1,8 @@
 """The regenerator: another answer for a sample that stage 4 or 5 sent back. It asks no model but the sampler.
 
 Four ways, tried in the configured order:
-- rerender: what parses in some format is written in the strict one. The meaning stays, so only stage 5 judges again.
+- rerender: what parses in some format is written in the one the model is taught. The meaning stays, so only stage 5
+  judges again.
 - rewrite: what an LLM judge offered in place of the answer it refused. Its thinking was judged against another call.
 - resample: the model answers the query again. Nothing of the old answer is left, so all stages judge again.
 - repair: the reference's calls are written out. That is supervised data and marked so; the thinking is kept only if
@@ -15,7 +16,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from funreason.agents.judges.rules.cot_check import thinking_problem
 from funreason.agents.judges.rules.verdicts import calls_in
 from funreason.bus.agent import Emit
-from funreason.calls.render import CallRenderError, render_call, render_calls
+from funreason.calls.call_format import PYTHONIC, CallFormat
+from funreason.calls.render import CallRenderError, render_call
 from funreason.types import Call, Sample, Task, changed
 
 Resample = Callable[[list[Sample]], Awaitable[list[Sample]]]
@@ -30,13 +32,21 @@ class Regenerator:
     `resampled` (a new answer of the sampler), `exhausted` (nothing more can be tried).
     """
 
-    def __init__(self, resample: Resample | None, *, order: Sequence[str] = WAYS, max_attempts: int = 3) -> None:
+    def __init__(
+        self,
+        resample: Resample | None,
+        *,
+        order: Sequence[str] = WAYS,
+        max_attempts: int = 3,
+        form: CallFormat = PYTHONIC,
+    ) -> None:
         unknown = [way for way in order if way not in WAYS]
         if unknown:
             raise ValueError(f"regenerate: {unknown[0]!r} is not known; choose from {', '.join(WAYS)}")
         self.resample = resample
         self.order = tuple(way for way in order if way != "resample" or resample is not None)
         self.max_attempts = max_attempts
+        self.form = form
 
     async def __call__(self, samples: list[Sample]) -> list[Emit]:
         """One `Emit` per sample, in order; all samples that need the sampler go to it in one call."""
@@ -49,12 +59,11 @@ class Regenerator:
         """The first way that works; None when it is the sampler's turn."""
         for way in self.order:
             if way == "resample":
-                if not (
-                    resampling_yields(self.order, sample.attempt, self.max_attempts) and repaired(sample) is not None
-                ):
+                yields = resampling_yields(self.order, sample.attempt, self.max_attempts)
+                if not (yields and repaired(sample, self.form) is not None):
                     return None
                 continue
-            emit = _WITHOUT_MODEL[way](sample)
+            emit = _WITHOUT_MODEL[way](sample, self.form)
             if emit is not None:
                 return emit
         return Emit("exhausted", sample)
@@ -65,34 +74,35 @@ def resampling_yields(order: Sequence[str], attempt: int, max_attempts: int) -> 
     return attempt >= max_attempts - 1 and "resample" in order and "repair" in order[order.index("resample") :]
 
 
-def rerendered(sample: Sample) -> Emit | None:
-    """The sample with its own calls in the strict form, when it was its form that failed and it can be read."""
+def rerendered(sample: Sample, form: CallFormat = PYTHONIC) -> Emit | None:
+    """The sample with its own calls in the right form, when it was its form that failed and it can be read."""
     if not sample.verdicts or sample.verdicts[-1].stage != FORMAT_STAGE:
         return None
-    calls = calls_in(sample.answer)
-    text = _rendered(calls) if calls else None
+    calls = calls_in(sample.answer, sample.task.tools)
+    text = _rendered(calls, sample, form) if calls else None
     if text is None or text == sample.answer:
         return None
     return Emit("reformatted", changed(sample, answer=text, origin="rerendered"))
 
 
-def rewritten(sample: Sample) -> Emit | None:
+def rewritten(sample: Sample, form: CallFormat = PYTHONIC) -> Emit | None:
     """The sample with the answer that the last judge offered, when there is one that can be read and is another."""
     offered = sample.verdicts[-1].answer if sample.verdicts else None
-    calls, old = calls_in(offered) if offered else None, calls_in(sample.answer)
-    text = _rendered(calls) if calls else None
+    tools = sample.task.tools
+    calls, old = calls_in(offered, tools) if offered else None, calls_in(sample.answer, tools)
+    text = _rendered(calls, sample, form) if calls else None
     if text is None or text == sample.answer:
         return None
-    same = bool(old) and text == _rendered(old or ())
+    same = bool(old) and text == _rendered(old or (), sample, form)
     if same and sample.verdicts[-1].stage != FORMAT_STAGE:
         return None  # stage 4 refused this very meaning
     return Emit("reformatted" if same else "rewritten", changed(sample, answer=text, origin="rewritten"))
 
 
-def repaired(sample: Sample) -> Emit | None:
+def repaired(sample: Sample, form: CallFormat = PYTHONIC) -> Emit | None:
     """The sample with the reference's calls as its answer, when there are any and they can be written."""
     reference = sample.task.reference
-    text = _rendered(reference) if reference else None
+    text = _rendered(reference, sample, form) if reference else None
     if reference is None or text is None or text == sample.answer:
         return None
     thinking = _thinking(sample, reference)
@@ -114,16 +124,16 @@ def _thinking(sample: Sample, reference: Sequence[Call]) -> str | None:
     return plain_thinking(reference)
 
 
-_WITHOUT_MODEL: dict[str, Callable[[Sample], Emit | None]] = {
+_WITHOUT_MODEL: dict[str, Callable[[Sample, CallFormat], Emit | None]] = {
     "rerender": rerendered,
     "rewrite": rewritten,
     "repair": repaired,
 }
 
 
-def _rendered(calls: Sequence[Call]) -> str | None:
+def _rendered(calls: Sequence[Call], sample: Sample, form: CallFormat) -> str | None:
     try:
-        return render_calls(calls)
+        return form.render(calls, sample.task.tools)
     except CallRenderError:
         return None
 

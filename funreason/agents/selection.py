@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from funreason.agents.references import usable_references
+from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.config import Train
 from funreason.record.events import TrainingSetSelected
 from funreason.record.sample_files import KEPT, SampleFiles
@@ -111,11 +112,12 @@ class ReferenceSet:
 
     tasks: Callable[[int], Sequence[Task]]
     replay: Callable[[int], Sequence[Sample]]
+    form: CallFormat = PYTHONIC
 
     def __call__(self, round: int) -> TrainingSet:
         """All references that can be written as a call or a text."""
         tasks = self.tasks(round)
-        samples, unusable = usable_references(tasks, round)
+        samples, unusable = usable_references(tasks, round, form=self.form)
         return TrainingSet(round, samples, list(self.replay(round)), {"kept": len(tasks), "refused": unusable})
 
 

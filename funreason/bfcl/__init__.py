@@ -5,6 +5,6 @@
 
 from funreason.bfcl.cases import Case, fetch, load_cases
 from funreason.bfcl.categories import BfclError
-from funreason.bfcl.checker import Result, check, check_any, check_calls
+from funreason.bfcl.checker import Result, check, check_any, check_calls, check_in
 
-__all__ = ["BfclError", "Case", "Result", "check", "check_any", "check_calls", "fetch", "load_cases"]
+__all__ = ["BfclError", "Case", "Result", "check", "check_any", "check_calls", "check_in", "fetch", "load_cases"]

@@ -18,8 +18,11 @@ from funreason.bfcl.categories import Language, Undecodable
 from funreason.bfcl.java import decode_java
 from funreason.bfcl.javascript import decode_javascript
 from funreason.bfcl.python_calls import Decoded, decode_python
+from funreason.calls.call_format import CallFormat
 from funreason.calls.lenient import parse_any
 from funreason.calls.parse import CallSyntaxError
+from funreason.calls.tools import ToolFormatError, normalise_tools
+from funreason.types import Call
 
 MAX_CHARS = 100_000
 """Longer outputs count as undecodable; the syntax tree of a text takes some hundred times its size."""
@@ -57,17 +60,34 @@ def check(case: Case, output: str) -> Result:
     return check_calls(case, calls)
 
 
+def check_in(case: Case, output: str, form: CallFormat) -> Result:
+    """Score `output` with its calls read strictly in `form`; under the pythonic form exactly as `check` does."""
+    return check(case, output) if form.pythonic else _check_read(case, lambda: form.parse(output, _tools(case)))
+
+
 def check_any(case: Case, output: str) -> Result:
     """Score `output` with its calls read in any usual format: JSON, tags, fences. Java and JavaScript stay strict."""
-    if case.language != "python":
-        return check(case, output)
+    return (
+        check(case, output) if case.language != "python" else _check_read(case, lambda: parse_any(output, _tools(case)))
+    )
+
+
+def _check_read(case: Case, read: Callable[[], list[Call]]) -> Result:
     try:
-        calls: list[Decoded] = [{call.name: call.arguments} for call in parse_any(output)]
+        calls: list[Decoded] = [{call.name: call.arguments} for call in read()]
     except CallSyntaxError:
         if case.answer is None:
             return _check_relevance(case, None)
         return Result(False, "ast_decoder:decoder_failed", None)
     return _check_relevance(case, calls) if case.answer is None else check_calls(case, calls)
+
+
+def _tools(case: Case) -> list[dict[str, Any]]:
+    """A case's functions as normalised tools, for dialects that write values without their types."""
+    try:
+        return normalise_tools(case.functions)
+    except ToolFormatError:
+        return []
 
 
 def check_calls(case: Case, calls: list[Decoded]) -> Result:

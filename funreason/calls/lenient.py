@@ -1,9 +1,10 @@
-"""The lenient reader: what a patient person would still take for calls, however they are written.
+"""The lenient reader: what a patient person would still take for calls, in whichever dialect they are written.
 
-Beyond the strict form: code fences, `<tool_call>{json}</tool_call>`, JSON objects and lists of them (OpenAI's
-`tool_calls` included, arguments as an object or as a JSON string), missing outer brackets, one call a line,
-`true`/`false`/`null`. Used for any-format accuracy and for re-rendering; never for the strict score. It repairs form,
-not meaning: positional arguments, unknown values and cut-off text are still refused.
+The dialects are those of `calls.dialects`. Used for any-format accuracy and for re-rendering; never for the strict
+score. It reads form, not meaning: positional arguments, unknown values and cut-off text are still refused. Where marks
+enclose the calls, as tags and code fences do, the text around them is ignored. Calls without marks must be the whole
+text. Where several dialects could be meant, the one that begins first in the text is tried first, so that what a string
+quotes is never read for what is said.
 
 `looks_like_calls` tells a text that tries to call a function from ordinary prose. A cut-off or misspelt call is still
 an attempt: it must be judged and repaired as one, and never be kept as prose. Prose that merely mentions `f()` in a
@@ -12,136 +13,64 @@ sentence is no attempt.
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Callable
-from typing import Any
-
-from funreason.calls.parse import CallSyntaxError, check_bounds, parse_calls, parse_expression, read_call
-from funreason.calls.strict_json import JsonRefused, read_json
+from funreason.calls.dialects.catalogue import candidates
+from funreason.calls.dialects.dialect import Tools
+from funreason.calls.dialects.json_shapes import calls_from_json
+from funreason.calls.dialects.json_text import BEGINNING, attempts_json
+from funreason.calls.dialects.pythonic import PYTHONIC, attempts_pythonic, free_calls, loose_calls
+from funreason.calls.parse import CallSyntaxError, check_bounds, parse_calls
 from funreason.types import Call
 
-_WORDS = {"true": True, "false": False, "null": None}
-_TAGS = ("tool_call", "function_call")
-_FENCED = re.compile(r"```[\w-]*[ \t]*\n?(.*?)```", re.DOTALL)
-_OPENINGS = re.compile(
-    r"\s*(?:`{1,3}[\w-]*\s*)?(?:\[\s*[\w.]+\s*\(|\[\s*\{|\{\s*[\"'](?:name|function|tool_calls)[\"'])"
-)
-_TAG = re.compile(r"<(?:tool_call|function_call)>")
-_WHOLE_CALL = re.compile(r"^[ \t]*[A-Za-z_][\w.]*\((?:\s*\)|\s*\w+\s*=)", re.MULTILINE)
-_FENCED_CALL = re.compile(r"```[\w-]*\s*\[?\s*(?:[A-Za-z_][\w.]*\(|\{\s*\")")
-_SENTENCE_LIST = re.compile(r"\[\s*[A-Za-z_][\w.]*\(\s*\w+\s*=")
+__all__ = ["calls_from_json", "looks_like_calls", "needs_tools", "parse_any"]
+
+_LOOKED_AT = 20_000
+"""How much of a text is looked at for an attempt."""
 
 
-def parse_any(text: str) -> list[Call]:
-    """The calls in `text`, whatever the format. Raises CallSyntaxError of the last reading tried."""
+def parse_any(text: str, tools: Tools = ()) -> list[Call]:
+    """The calls in `text`, in whichever dialect.
+
+    The offered `tools` matter in dialects that write values without their types. Raises CallSyntaxError, with the
+    reason of the dialect that the text attempts first.
+    """
+    try:
+        return parse_calls(text)
+    except CallSyntaxError as error:
+        problem = error
     check_bounds(text)
     text = text.strip()
     if not text:
-        raise CallSyntaxError("form.empty", "no text at all")
-    readings: list[Callable[[str], list[Call]]] = [parse_calls]
-    if any(f"</{tag}>" in text for tag in _TAGS):
-        readings.append(_tagged)
-    if "```" in text:
-        readings.append(_fenced)
-    if text[0] in "[{":
-        readings.append(_json)
-    readings += [_loose, _lines]
-    for reading in readings:
+        raise problem
+    asked = (dialect for dialect in candidates(text) if dialect is not PYTHONIC)
+    attempts = [(place, dialect) for dialect in asked if (place := dialect.attempted_at(text)) >= 0]
+    attempts.sort(key=lambda attempt: attempt[0])
+    first: CallSyntaxError | None = None
+    for place, dialect in attempts:
+        if place and BEGINNING.match(text):
+            break  # the text begins as calls that cannot be read; marks within it are part of their strings
         try:
-            return reading(text)
+            return dialect.parse(text, tools)
         except CallSyntaxError as error:
-            last = error
-    raise last
-
-
-def calls_from_json(value: Any) -> list[Call]:
-    """Calls from parsed JSON in any of the forms above; raises CallSyntaxError (`json.not_a_call`)."""
-    if isinstance(value, dict) and isinstance(value.get("tool_calls"), list):
-        value = value["tool_calls"]
-    if isinstance(value, list):
-        return [_json_call(item) for item in value]
-    return [_json_call(value)]
+            first = first or error
+    for read in (loose_calls, free_calls):
+        try:
+            return read(text)
+        except CallSyntaxError as error:
+            first = first or error
+    assert first is not None  # the loop has raised at least once
+    raise first
 
 
 def looks_like_calls(text: str) -> bool:
     """Whether `text` attempts a call, well formed or not; `[]` and empty text are no attempt."""
-    head = text[:20_000]
+    head = text[:_LOOKED_AT]
     if not head.strip("[] \n\t`"):
         return False
-    patterns = (_OPENINGS.match, _TAG.search, _WHOLE_CALL.search, _FENCED_CALL.search, _SENTENCE_LIST.search)
-    return any(pattern(head) for pattern in patterns)
+    if attempts_pythonic(head) or attempts_json(head):
+        return True
+    return any(not dialect.whole and dialect.attempted_at(head) >= 0 for dialect in candidates(head))
 
 
-def _tagged(text: str) -> list[Call]:
-    # By cutting and not by a pattern: a thousand tags that open and never close would cost a pattern seconds.
-    pieces = [
-        before.rpartition(f"<{tag}>")[2]
-        for tag in _TAGS
-        for before in text.split(f"</{tag}>")[:-1]
-        if f"<{tag}>" in before
-    ]
-    if not pieces:
-        raise CallSyntaxError("form.syntax", "a tag is closed that was never opened")
-    return [call for piece in pieces for call in _unwrapped(piece)]
-
-
-def _fenced(text: str) -> list[Call]:
-    insides = _FENCED.findall(text)
-    if not insides:
-        raise CallSyntaxError("form.syntax", "a code fence is opened and never closed")
-    return [call for inside in insides for call in _unwrapped(inside)]
-
-
-def _unwrapped(text: str) -> list[Call]:
-    text = text.strip()
-    if text[:1] in ("{", "["):
-        try:
-            return _json(text)
-        except CallSyntaxError:
-            return _loose(text)
-    try:
-        return _loose(text)
-    except CallSyntaxError:
-        return _lines(text)
-
-
-def _json(text: str) -> list[Call]:
-    try:
-        value = read_json(text)
-    except JsonRefused as error:
-        raise CallSyntaxError(error.reason, error.message, error.position) from error
-    return calls_from_json(value)
-
-
-def _json_call(value: Any) -> Call:
-    if isinstance(value, dict) and isinstance(value.get("function"), dict):
-        value = value["function"]
-    if not isinstance(value, dict):
-        raise CallSyntaxError("json.not_a_call", f"an object with a name was expected, found {type(value).__name__}")
-    name = value.get("name")
-    if not isinstance(name, str) or not name:
-        raise CallSyntaxError("json.not_a_call", f"the object has no name (its keys: {sorted(value)[:5]})")
-    found = value.get("arguments", value.get("parameters"))
-    if isinstance(found, str):
-        try:
-            found = read_json(found or "{}")
-        except JsonRefused as error:
-            raise CallSyntaxError(error.reason, f"arguments: {error.message}") from error
-    if found is None:
-        found = {}
-    if not isinstance(found, dict):
-        raise CallSyntaxError("json.not_a_call", f"{name}: arguments must be an object, found {type(found).__name__}")
-    return Call(name, found)
-
-
-def _loose(text: str) -> list[Call]:
-    text = text.strip().strip("`").strip().rstrip(";")
-    body = parse_expression(text)
-    nodes = body.elts if isinstance(body, ast.List | ast.Tuple) else [body]
-    return [read_call(node, _WORDS) for node in nodes]
-
-
-def _lines(text: str) -> list[Call]:
-    lines = [line.strip().rstrip(",;") for line in text.splitlines() if line.strip()]
-    return [call for line in lines for call in _loose(line)]
+def needs_tools(text: str) -> bool:
+    """Whether `text` may be in a dialect that writes values without their types, so that the tools matter."""
+    return any(not dialect.typed and dialect.attempted_at(text) >= 0 for dialect in candidates(text))

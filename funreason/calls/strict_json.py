@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from funreason.calls.parse import MAX_DEPTH
@@ -27,8 +29,27 @@ def read_json(text: str) -> Any:
     """The value of `text`. Raises JsonRefused: `json.broken`, `json.not_finite`, `json.repeated_key`,
     `json.surrogate`, `json.null_byte`, `json.too_deep`.
     """
-    try:
+    with _refusing(text):
         value = _DECODER.decode(text)
+    _check_if_suspect(value, text)
+    return value
+
+
+def read_json_at(text: str, start: int) -> tuple[Any, int]:
+    """The value that begins at the character `start`, and where it ends; what follows is not looked at.
+
+    Raises JsonRefused as `read_json` does.
+    """
+    with _refusing(text):
+        value, end = _DECODER.raw_decode(text, start)
+    _check_if_suspect(value, text[start:end])
+    return value, end
+
+
+@contextmanager
+def _refusing(text: str) -> Iterator[None]:
+    try:
+        yield
     except json.JSONDecodeError as error:
         if text.startswith("\ufeff"):
             raise JsonRefused("json.broken", "not JSON: it begins with a byte-order mark") from error
@@ -40,9 +61,11 @@ def read_json(text: str) -> Any:
         raise
     except ValueError as error:  # an integer of more than 4,300 digits
         raise JsonRefused("json.broken", f"not JSON: {error}") from error
+
+
+def _check_if_suspect(value: Any, text: str) -> None:
     if "\\u" in text or not text.isascii() or "\0" in text or text.count("[") + text.count("{") > MAX_DEPTH:
         _check(value)
-    return value
 
 
 class _Strict(json.JSONDecoder):

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from funreason.agents.judges.contract import Clause, broken, clauses
-from funreason.agents.judges.custom import Offer, PluginError, load_agent, offers
+from funreason.agents.judges.custom import Offer, load_agent, offers
 from funreason.cli import terminal
+from funreason.plugins import PluginError
 from funreason.record.plain import plain
 from funreason.runtime.graph import read_graph_file
 

@@ -135,6 +135,11 @@ def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) ->
         "prompt": options.prompt or ("bfcl" if suite == OFFICIAL else who.policy.style),
         "max_new_tokens": who.max_new_tokens,
     }
+    form = who.policy.call_format
+    if facts["prompt"] != "bfcl" and not form.pythonic:  # the leaderboard's prompt asks for its own form
+        facts["call_format"] = form.name
+        if options.export is not None:
+            raise ConfigError(f"--export: the official command cannot read calls written as {form.name}")
     acquire(out, facts)
     console = terminal.console(soft_wrap=True)
     console.print(f"{len(chosen)} cases of {suite}, weights {who.weights}, into {out}", markup=False)
@@ -144,7 +149,13 @@ def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) ->
             policy = who.policy
             answers = answer_cases(
                 policy.sampler,
-                prompter(str(facts["prompt"]), policy.tokenizer, tags=policy.tags, variables=policy.variables),
+                prompter(
+                    str(facts["prompt"]),
+                    policy.tokenizer,
+                    tags=policy.tags,
+                    variables=policy.variables,
+                    call_format=form,
+                ),
                 list(chosen.values()),
                 out / OUTPUTS,
                 lambda count: progress.advance(bar, count),

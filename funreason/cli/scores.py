@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from funreason.bfcl import BfclError, check
+from funreason.bfcl import BfclError, check_in
 from funreason.bfcl.categories import write_lines
 from funreason.bfcl.files import export_results, read_outputs
 from funreason.bfcl.scores import (
@@ -32,6 +32,8 @@ from funreason.bfcl.scores import (
     score_cells,
     score_data,
 )
+from funreason.calls.call_format import PYTHONIC, CallFormat
+from funreason.calls.dialects.catalogue import dialect_named
 from funreason.cli import terminal
 from funreason.evaluation.answers import CaseAnswer, answer_notes, known_only, read_answers
 from funreason.evaluation.suites import OFFICIAL, Cases, CaseSelection, digest, load_suite, select
@@ -62,6 +64,13 @@ class Results(NamedTuple):
     outputs: dict[str, Any]
     cases: Cases
     answers: dict[str, CaseAnswer]
+    form: CallFormat = PYTHONIC
+
+
+def form_of(facts: Mapping[str, Any] | None) -> CallFormat:
+    """The form of calls that the model of these results was asked for; the leaderboard's where nothing is said."""
+    name = (facts or {}).get("call_format")
+    return PYTHONIC if name is None else CallFormat(dialect_named(str(name)))
 
 
 def read_results(folder: Path, options: EvalOptions) -> Results:
@@ -78,7 +87,7 @@ def read_results(folder: Path, options: EvalOptions) -> Results:
         return Results(outputs, cases, {})
     answers = read_answers(folder / OUTPUTS)
     known_only(folder / OUTPUTS, answers, cases)
-    return Results({answer.id: answer.output for answer in answers.values()}, cases, answers)
+    return Results({answer.id: answer.output for answer in answers.values()}, cases, answers, form_of(facts))
 
 
 def read_facts(folder: Path) -> dict[str, Any] | None:
@@ -146,7 +155,8 @@ def print_scores(
 ) -> None:
     """Check `outputs` of the selected cases, print the table, and save it into `out`."""
     cases = selection.cases
-    results = {case_id: check(cases[case_id], output) for case_id, output in outputs.items()}
+    form = form_of(facts)
+    results = {case_id: check_in(cases[case_id], output, form) for case_id, output in outputs.items()}
     scores = score(cases, {case_id: result.valid for case_id, result in results.items()})
     errors = Counter(result.error_type for result in results.values() if result.error_type)
     table = scores.rows(options.live)
@@ -187,7 +197,7 @@ def compare_results(old: Path, new: Path, options: EvalOptions) -> int:
         raise BfclError(f"{one} cases are answered in one of {old} and {new} only; --partial compares the others")
     notes = [f"old: {old}", f"new: {new}", EXPLAINED, *notes]
     notes += [f"{one} cases that only one of them answers are left out"] if one else []
-    verdicts = [{i: check(chosen[i], found.outputs[i]).valid for i in both} for found in (before, after)]
+    verdicts = [{i: check_in(chosen[i], found.outputs[i], found.form).valid for i in both} for found in (before, after)]
     pairs = compare(chosen, *verdicts)
     was = accuracies(verdicts[0], {i: chosen[i].category for i in both})
     rows = [comparison_cells(name, pair, was[name]) for name, pair in pairs.items()]

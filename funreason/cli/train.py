@@ -15,6 +15,7 @@ from funreason.cli.terminal import console
 from funreason.data.reading import read_tasks
 from funreason.objectives.protocol import Example
 from funreason.policies.factory import build_policy
+from funreason.policies.native_format import call_format_of
 from funreason.record.folder import RecordError
 from funreason.record.plain import plain
 from funreason.training.types import StepReport
@@ -55,7 +56,7 @@ def train(
         raise RecordError(f"{out} is not empty; choose another --out")
     screen = console()
     reading = read_tasks(file, strict=cfg.tasks.strict, turns=cfg.data.turns, input_map=cfg.data.input_map)
-    samples, unusable = usable_references(reading.tasks, 0, prefix="train")
+    samples, unusable = usable_references(reading.tasks, 0, prefix="train", form=call_format_of(cfg.model))
     screen.print(plain(f"{reading.summary()}; {unusable} without a reference that can be written"))
     policy, base = build_policy(cfg)
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]

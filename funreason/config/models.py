@@ -103,6 +103,11 @@ class Model(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     prompt: Literal["native", "text"] = "native"
     """`native` passes the tools to the model's chat template; `text` writes them into a system message."""
+    call_format: str = "pythonic"
+    """How the model is taught to write calls: `pythonic`, `json`, `hermes`, any other dialect that can be written, or
+    `native`, what its chat template writes. A custom dialect is named `module:NAME` or `path/to/file.py:NAME`."""
+    dialects: list[str] = []
+    """Custom dialects in which calls are read as well, each named `module:NAME` or `path/to/file.py:NAME`."""
     think_tags: tuple[str, str] = ("<think>", "</think>")
     """The tags before and after the model's chain of thought."""
     template: dict[str, Any] = {}

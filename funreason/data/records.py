@@ -104,7 +104,7 @@ def read_calls(text: str, tools: ToolsRead) -> list[Call]:
 
     Some spellings need the `tools` for their types.
     """
-    return to_callable(parse_any(callable_answer(text, tools.names)), tools.names)
+    return to_callable(parse_any(callable_answer(text, tools.names), tools.tools), tools.names)
 
 
 def beside_calls(text: str, calls: Sequence[Call], tools: ToolsRead) -> str:

@@ -17,6 +17,7 @@ import msgspec
 
 from funreason.bfcl import BfclError, Case
 from funreason.bfcl.prompting import case_task, leaderboard_task
+from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.policies.prompts import NO_VARIABLES, prompt_text, task_dialogue
 from funreason.policies.protocol import Completion, Dialogue, Request, Sampler, Streaming
@@ -49,16 +50,22 @@ class CaseAnswer(msgspec.Struct, frozen=True):
 
 
 def prompter(
-    style: str, tokenizer: Any, *, tags: Tags = THINK_TAGS, variables: Mapping[str, Any] = NO_VARIABLES
+    style: str,
+    tokenizer: Any,
+    *,
+    tags: Tags = THINK_TAGS,
+    variables: Mapping[str, Any] = NO_VARIABLES,
+    call_format: CallFormat = PYTHONIC,
 ) -> PromptOf:
     """How a case becomes a prompt: `bfcl` as the leaderboard asks, `native` and `text` as the loop and its gate do.
 
     Without a tokenizer a case becomes the dialogue, which the sampler's server renders.
     """
     task_of, shown = (leaderboard_task, "plain") if style == "bfcl" else (case_task, style)
+    how: dict[str, Any] = {"style": shown, "tags": tags, "variables": variables, "call_format": call_format}
     if tokenizer is None:
-        return lambda case: task_dialogue(task_of(case), style=shown, tags=tags, variables=variables)
-    return lambda case: prompt_text(task_of(case), tokenizer, style=shown, tags=tags, variables=variables)
+        return lambda case: task_dialogue(task_of(case), **how)
+    return lambda case: prompt_text(task_of(case), tokenizer, **how)
 
 
 def answer_cases(

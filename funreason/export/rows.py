@@ -29,7 +29,7 @@ COLUMNS = {
     "messages": "JSON: the conversation before the answer, with system text, earlier calls and results",
     "tools": "JSON: the tools offered",
     "thinking": "the model's reasoning; empty when it gave none",
-    "answer": "the calls as `[f(a=v)]`, or text where no call is right",
+    "answer": "the calls as `[f(a=v)]` or as `model.call_format` says, or text where no call is right",
     "kind": "`kept`: calls that passed five stages; `text`: an answer in words",
     "origin": "`sampled`, `rerendered`, `resampled`, `rewritten`: the model's own; `repaired`, `reference`: supervised",
     "attempt": "how many attempts before this one failed",

@@ -23,12 +23,14 @@ from funreason.agents.references import replay_samples, usable_references
 from funreason.agents.selection import KeptSamples, ReferenceSet
 from funreason.agents.updating import Updating
 from funreason.bus.scheduler import Bus, RoundSteps
+from funreason.calls.call_format import CallFormat
 from funreason.config import OWN_TASKS, Config, ConfigError
 from funreason.data.rationales import FLAG, with_template_thinking
 from funreason.data.records import DataError, Refusal
 from funreason.gate.contamination import ContaminationCheck, Finding
 from funreason.gate.items import gate_suites
 from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, policy_for_round
+from funreason.policies.native_format import call_format_of
 from funreason.policies.policy import Policy
 from funreason.record.events import ContaminationChecked, LogMessage, RoundEnded, RoundMessage, WeightsRefused
 from funreason.record.folder import RunFolder
@@ -58,6 +60,11 @@ class Session(Run):
     def weights(self) -> WeightStore:
         """Which weights are which."""
         return self.learner.weights
+
+    @property
+    def call_format(self) -> CallFormat:
+        """How the model is taught to write calls."""
+        return self.learner.policy.call_format
 
     @property
     def samples_per_task(self) -> int:
@@ -119,11 +126,11 @@ class Session(Run):
     def training_set(self, round: int) -> Any:
         """What chooses the training set of a round: samples that were kept, or references at the start."""
         if round == START:
-            return ReferenceSet(self._start_tasks, self._start_replay)
+            return ReferenceSet(self._start_tasks, self._start_replay, self.call_format)
         return KeptSamples(
             self.config.train,
             self.journal.folder.texts(round),
-            replay_samples(self.screen.clean(self._replayed(round)), round),
+            replay_samples(self.screen.clean(self._replayed(round)), round, self.call_format),
             self.config.seed,
             self.weights.recent(self.config.sample.max_staleness),
         )
@@ -147,7 +154,7 @@ class Session(Run):
         return references(replay, self.config.seed, round, self.config.data.turns) if replay else []
 
     def _start_replay(self, round: int) -> list[Sample]:
-        return replay_samples(self.screen.clean(self._start_replayed(round)), round)
+        return replay_samples(self.screen.clean(self._start_replayed(round)), round, self.call_format)
 
     def _replayed(self, round: int) -> list[Task]:
         source = self.config.train.update.replay
@@ -257,7 +264,8 @@ def require_something_to_learn(config: Config, pool: Pool, screen: Contamination
     source, replay = config.start.references, config.start.update.replay
     if source is None or (replay is not None and replay.count):
         return
-    samples, unusable = usable_references(screen.clean(start_tasks(source, pool, config.seed, config.data.turns)), 0)
+    tasks = screen.clean(start_tasks(source, pool, config.seed, config.data.turns))
+    samples, unusable = usable_references(tasks, 0, form=call_format_of(config.model))
     if not samples:
         own = source.path == OWN_TASKS
         raise ConfigError(

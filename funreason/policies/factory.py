@@ -18,6 +18,7 @@ from funreason.config import Config, Endpoint
 from funreason.config.models import Address
 from funreason.errors import ModelError
 from funreason.policies.endpoint.budget import SharedBudget, SpendMeter, Spent
+from funreason.policies.native_format import call_format_of
 from funreason.policies.policy import GenerateRequest, Policy
 from funreason.policies.protocol import Completion, Sampler, Sync
 from funreason.policies.vllm.engine import prepare
@@ -128,6 +129,7 @@ def _sampler(config: Config, budget: SharedBudget) -> EndpointSampler | None:
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         tags=config.model.think_tags,
+        call_format=call_format_of(config.model),
     )
 
 
@@ -136,7 +138,14 @@ def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, repo
     own = tokenizer if config.sample.render == "local" else None
     model = config.model
     return ServedPolicy(
-        sampler, own, report, style=model.prompt, seed=config.seed, tags=model.think_tags, variables=model.template
+        sampler,
+        own,
+        report,
+        style=model.prompt,
+        seed=config.seed,
+        tags=model.think_tags,
+        variables=model.template,
+        call_format=call_format_of(model),
     )
 
 
@@ -175,6 +184,7 @@ def build_policy(config: Config) -> tuple[Policy, Weights]:
         tags=config.model.think_tags,
         variables=config.model.template,
         started=started,
+        call_format=call_format_of(config.model),
     )
     return policy, base
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.thinking import THINK_TAGS, SplitCompletion, Tags, split_thinking
 from funreason.errors import ModelError
 from funreason.policies.prompts import NO_VARIABLES, closes_thinking, prompt_text, task_dialogue, whole_completion
@@ -44,6 +45,7 @@ class Policy:
         tags: Tags = THINK_TAGS,
         variables: Mapping[str, Any] = NO_VARIABLES,
         started: Sync | None = None,
+        call_format: CallFormat = PYTHONIC,
     ) -> None:
         self.sampler = sampler
         self.tokenizer = tokenizer
@@ -52,6 +54,8 @@ class Policy:
         self.seed = seed
         self.tags = tags
         self.variables = variables
+        self.call_format = call_format
+        """How the model is taught to write calls."""
         self.answered = 0
         self._started = started
         self._write_sync: Callable[[str, Sync], None] | None = None
@@ -70,7 +74,7 @@ class Policy:
 
     def prompt(self, task: Task, turns: Sequence[Turn] = ()) -> str:
         """The text the model sees for a task and the turns that followed."""
-        return prompt_text(task, self.tokenizer, turns, style=self.style, tags=self.tags, variables=self.variables)
+        return prompt_text(task, self.tokenizer, turns, **self._how())
 
     def template_closes_thinking(self, task: Task) -> bool:
         """Whether the chat template writes an empty thinking itself; False where a server renders the prompt."""
@@ -132,11 +136,14 @@ class Policy:
                 if sync is not None and self._write_sync is not None:
                     self._write_sync(weights.id, sync)
 
+    def _how(self) -> dict[str, Any]:
+        return {"style": self.style, "tags": self.tags, "variables": self.variables, "call_format": self.call_format}
+
     def _request(self, request: GenerateRequest, *, greedy: bool = False) -> Request:
         id, task, n, turns, logprobs = request
         prompt, dialogue = "", None
         if self.tokenizer is None:
-            dialogue = task_dialogue(task, turns, style=self.style, tags=self.tags, variables=self.variables)
+            dialogue = task_dialogue(task, turns, **self._how())
         else:
             prompt = self.prompt(task, turns)
         return Request(id, prompt, n, self.seed, greedy, dialogue, logprobs)

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.names import original_task
-from funreason.calls.render import CallRenderError, render_calls
+from funreason.calls.render import CallRenderError
 from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.errors import ModelError
 from funreason.policies.protocol import Dialogue
@@ -38,8 +39,7 @@ NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
 
 TEXT_INSTRUCTION = (
     "You answer by calling functions. Think first, between {open} and {close}: which function serves the request, "
-    "and where each value comes from. Then leave one blank line and write nothing but the calls, as a Python list: "
-    "[name(parameter=value), other(parameter=value)]. Use keyword arguments and plain literals only. "
+    "and where each value comes from. Then leave one blank line and write nothing but the calls, {form} "
     "If no function fits, or a required value is missing, say so in one sentence instead of calling.\n\n"
     "Functions, as JSON:\n"
 )
@@ -53,28 +53,34 @@ def prompt_text(
     style: str = "native",
     tags: Tags = THINK_TAGS,
     variables: Mapping[str, Any] = NO_VARIABLES,
+    call_format: CallFormat = PYTHONIC,
 ) -> str:
     """The prompt for `task` and the `turns` that followed, up to and including the opening of the assistant's turn.
 
-    `variables` are passed to the template, such as `enable_thinking` or `date_string`. Earlier calls and results are
-    text where the template ignores calls, or refuses these (some write one call at a time). Raises ModelError when the
-    tokenizer has no chat template or its template fails on these messages.
+    `variables` are passed to the template, such as `enable_thinking` or `date_string`. The style `text` explains
+    `call_format`. Earlier calls and results are text where the template ignores calls, or refuses these (some write one
+    call at a time). Raises ModelError when the tokenizer has no chat template or its template fails on these messages.
     """
+    how: dict[str, Any] = {"style": style, "tags": tags, "variables": variables, "call_format": call_format}
     native = style == "native" and task.after_calls
     shapes = [style] if not native else ["native", "text"] if _shows_calls(tokenizer) else ["text"]
     for shape in shapes:
-        messages, where = conversation(task, turns, tags, shape), f"task {task.id}"
+        messages, where = conversation(task, turns, tags, shape, call_format), f"task {task.id}"
         try:
-            return dialogue_text(
-                messages, task.tools, tokenizer, style=style, where=where, tags=tags, variables=variables
-            )
+            return dialogue_text(messages, task.tools, tokenizer, where=where, **how)
         except ModelError:
             if shape == shapes[-1]:
                 raise
     raise AssertionError("there is at least one shape")
 
 
-def conversation(task: Task, turns: Sequence[Turn] = (), tags: Tags = THINK_TAGS, style: str = "native") -> Messages:
+def conversation(
+    task: Task,
+    turns: Sequence[Turn] = (),
+    tags: Tags = THINK_TAGS,
+    style: str = "native",
+    call_format: CallFormat = PYTHONIC,
+) -> Messages:
     """The messages of `task` and the `turns` that followed, as `{"role", "content"}`; thinking is in its tags.
 
     In the style `native` earlier calls are `tool_calls` with their arguments as an object, and results are `tool`
@@ -99,7 +105,7 @@ def conversation(task: Task, turns: Sequence[Turn] = (), tags: Tags = THINK_TAGS
                 ]
             else:
                 said = f"{message.content}\n\n" if message.content else ""
-                shown["content"] = join_thinking(message.thinking, said + _written(message.calls), tags)
+                shown["content"] = join_thinking(message.thinking, said + _written(message.calls, call_format), tags)
         elif message.role == "tool":
             call_id, name = ids.pop(0) if ids else ("", "")
             name = message.name or name
@@ -133,10 +139,10 @@ def _shows_calls(tokenizer: PreTrainedTokenizerBase) -> bool:
     return _PROBE in str(shown)
 
 
-def _written(calls: Sequence[Call]) -> str:
-    """Calls as the model is trained to write them; as JSON where a name has no such form."""
+def _written(calls: Sequence[Call], form: CallFormat) -> str:
+    """Calls as the model is trained to write them; as JSON where a call has no such form."""
     try:
-        return render_calls(calls)
+        return form.render(calls)
     except CallRenderError:
         return json.dumps([{"name": call.name, "arguments": call.arguments} for call in calls], ensure_ascii=False)
 
@@ -150,6 +156,7 @@ def dialogue_text(
     where: str = "dialogue",
     tags: Tags = THINK_TAGS,
     variables: Mapping[str, Any] = NO_VARIABLES,
+    call_format: CallFormat = PYTHONIC,
 ) -> str:
     """The prompt for a dialogue with normalised `tools`; `where` names it in errors.
 
@@ -160,7 +167,7 @@ def dialogue_text(
     from jinja2 import TemplateError
 
     require_chat_template(tokenizer)
-    shown = dialogue_of(messages, tools, style=style, tags=tags, variables=variables)
+    shown = dialogue_of(messages, tools, style=style, tags=tags, variables=variables, call_format=call_format)
     offered: Any = shown.tools
     try:
         rendered = tokenizer.apply_chat_template(
@@ -181,6 +188,7 @@ def task_dialogue(
     style: str = "native",
     tags: Tags = THINK_TAGS,
     variables: Mapping[str, Any] = NO_VARIABLES,
+    call_format: CallFormat = PYTHONIC,
 ) -> Dialogue:
     """What the prompt for `task` and `turns` is rendered from, for a server that renders it.
 
@@ -188,11 +196,11 @@ def task_dialogue(
     shown the original names of tools; `names` reads its calls back.
     """
     shown = original_task(task) if style == "native" else task
-    messages = conversation(shown, turns, tags, style)
+    messages = conversation(shown, turns, tags, style, call_format)
     for call in (call for message in messages for call in message.get("tool_calls", ())):
         call["function"]["arguments"] = json.dumps(call["function"]["arguments"], ensure_ascii=False)
-    dialogue = dialogue_of(messages, shown.tools, style=style, tags=tags, variables=variables)
-    return msgspec.structs.replace(dialogue, names=task.names)
+    how: dict[str, Any] = {"style": style, "tags": tags, "variables": variables, "call_format": call_format}
+    return msgspec.structs.replace(dialogue_of(messages, shown.tools, **how), names=task.names)
 
 
 def dialogue_of(
@@ -202,6 +210,7 @@ def dialogue_of(
     style: str = "native",
     tags: Tags = THINK_TAGS,
     variables: Mapping[str, Any] = NO_VARIABLES,
+    call_format: CallFormat = PYTHONIC,
 ) -> Dialogue:
     """A dialogue with normalised `tools` in one of the styles of `dialogue_text`."""
     shown, offered = list(messages), None
@@ -209,6 +218,7 @@ def dialogue_of(
         offered = [{"type": "function", "function": tool} for tool in tools]
     elif style == "text":
         said = TEXT_INSTRUCTION.replace("{open}", tags[0]).replace("{close}", tags[1])
+        said = said.replace("{form}", call_format.instruction)
         system = said + "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
         if shown and shown[0]["role"] == "system":
             system = f"{system}\n\n{shown.pop(0)['content']}"

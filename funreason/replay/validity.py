@@ -33,12 +33,15 @@ class VerdictValidity:
         self._unscored = new.fcdr.llm.vote == "mean" != old.fcdr.llm.vote
         self._asked_else = _asking(old) != _asking(new)
         self._own = _own(old), _own(new)
+        self._form = old.model.call_format, new.model.call_format
 
     def verdict(self, sample: Sample, node: str, verdict: Verdict) -> Verdict | str:
         """The verdict of `node`'s judge on this attempt under the new configuration, or why it is unknown."""
         if node not in STAGES:
             same = self._own[0].get(node) == self._own[1].get(node)
             return verdict if same else "another agent judges there now"
+        if node == "format" and self._form[0] != self._form[1]:
+            return f"model.call_format was {self._form[0]} and is {self._form[1]}"
         before, now = (by[node] for by in self._by)
         if before == now or ({before, now} == {"rules", "both"} and node in DECIDABLE):
             return self._same(sample, verdict)
@@ -57,6 +60,8 @@ class VerdictValidity:
             return f"{asker} asks for another answer where {again.asker} did"
         if old.regenerate != new.regenerate:
             return "fcdr.regenerate is another"
+        if self._form[0] != self._form[1]:
+            return "model.call_format is another"
         if bool(self.old.sample.endpoints) != bool(self.new.sample.endpoints):
             return "sample.endpoints are others"
         yields = {resampling_yields(new.regenerate, sample.attempt, fcdr.max_attempts) for fcdr in (old, new)}

@@ -27,6 +27,7 @@ from funreason.bus.agent import Agent, Observer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.config import AgentEntry, Config
+from funreason.policies.native_format import call_format_of
 from funreason.policies.policy import Policy
 from funreason.record.events import WeightsTrained
 from funreason.record.sample_files import SampleFiles
@@ -130,7 +131,8 @@ Factory = Callable[[RoundContext, AgentSpec], Agent]
 def _regenerator(context: RoundContext, spec: AgentSpec) -> Agent:
     fcdr = context.run.config.fcdr
     resample = getattr(context.generator, "resample", None)
-    return Regenerator(resample, order=tuple(fcdr.regenerate), max_attempts=fcdr.max_attempts)
+    form = call_format_of(context.run.config.model)
+    return Regenerator(resample, order=tuple(fcdr.regenerate), max_attempts=fcdr.max_attempts, form=form)
 
 
 def _trainer(context: RoundContext, spec: AgentSpec) -> Agent:

@@ -4,15 +4,14 @@ A good one is the reference's own answer, with its thinking or a plain one. A ba
 its stage ought to find. Which tasks are used, and with which faults, depends on the seed, the round and the task alone.
 No canary is ever kept, counted among the samples, or trained on: only judges see them.
 
-A fault is a function of a good sample and of another good one, the donor, that calls none of its functions (None where
-there is none); it returns None where the fault cannot be made. What stage 2 judges is changed in the tools, not in the
-answer, since a model as judge is not shown the answer there.
+A fault is a function of a good sample, of another good one, the donor, that calls none of its functions (None where
+there is none), and of the form in which calls are written; it returns None where the fault cannot be made. What stage 2
+judges is changed in the tools, not in the answer, since a model as judge is not shown the answer there.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -20,12 +19,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from funreason.agents.references import reference_sample
+from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.compare import same_calls
-from funreason.calls.render import CallRenderError, render_call, render_calls
+from funreason.calls.dialects.json_text import JSON
+from funreason.calls.render import CallRenderError, render_call
 from funreason.calls.schema import parameter_schema, tool_named
 from funreason.types import Call, Outcome, Sample, Task, changed
 
-Fault = Callable[[Sample, Sample | None], Sample | None]
+Fault = Callable[[Sample, Sample | None, CallFormat], Sample | None]
 APOLOGIES = (
     "I am sorry, but I cannot help with that.",
     "I have taken care of it. Is there anything else I can do for you?",
@@ -33,27 +34,27 @@ APOLOGIES = (
 )
 
 
-def text_for_call(sample: Sample, donor: Sample | None) -> Sample | None:
+def text_for_call(sample: Sample, donor: Sample | None, form: CallFormat) -> Sample | None:
     """Ordinary text where a call is due."""
     return changed(sample, answer=APOLOGIES[len(sample.task.query) % len(APOLOGIES)])
 
 
-def cut_off(sample: Sample, donor: Sample | None) -> Sample | None:
+def cut_off(sample: Sample, donor: Sample | None, form: CallFormat) -> Sample | None:
     """The call, broken off in its middle."""
     return changed(sample, answer=sample.answer[: len(sample.answer) // 2], truncated=True)
 
 
-def tool_removed(sample: Sample, donor: Sample | None) -> Sample | None:
+def tool_removed(sample: Sample, donor: Sample | None, form: CallFormat) -> Sample | None:
     """The called functions are not offered."""
     return _offered(sample, _without(sample.task.tools, sample))
 
 
-def foreign_tools(sample: Sample, donor: Sample | None) -> Sample | None:
+def foreign_tools(sample: Sample, donor: Sample | None, form: CallFormat) -> Sample | None:
     """Another task's tools are offered in their place."""
     return None if donor is None else _offered(sample, _without(donor.task.tools, sample))
 
 
-def other_function(sample: Sample, donor: Sample | None) -> Sample | None:
+def other_function(sample: Sample, donor: Sample | None, form: CallFormat) -> Sample | None:
     """The thinking names another function than the answer calls."""
     thinking, others = sample.thinking or "", _reference(donor)
     for call in _reference(sample) if others else ():
@@ -61,34 +62,35 @@ def other_function(sample: Sample, donor: Sample | None) -> Sample | None:
     return changed(sample, thinking=thinking) if thinking != sample.thinking else None
 
 
-def foreign_thinking(sample: Sample, donor: Sample | None) -> Sample | None:
+def foreign_thinking(sample: Sample, donor: Sample | None, form: CallFormat) -> Sample | None:
     """The thinking of another task."""
     return None if donor is None else changed(sample, thinking=donor.thinking)
 
 
-def wrong_value(sample: Sample, donor: Sample | None) -> Sample | None:
+def wrong_value(sample: Sample, donor: Sample | None, form: CallFormat) -> Sample | None:
     """One value is another of the same type."""
     call = _reference(sample)[0]
     tool = tool_named(sample.task.tools, call.name)
     for name, value in call.arguments.items():
         other = _other_value(value, parameter_schema(tool, name), donor)
-        found = None if other is None else _with_arguments(sample, {**call.arguments, name: other})
+        found = None if other is None else _with_arguments(sample, {**call.arguments, name: other}, form)
         if found is not None:
             return found
     return None
 
 
-def missing_required(sample: Sample, donor: Sample | None) -> Sample | None:
+def missing_required(sample: Sample, donor: Sample | None, form: CallFormat) -> Sample | None:
     """A required parameter is left out."""
     call = _reference(sample)[0]
     tool = tool_named(sample.task.tools, call.name)
     required = [name for name in (tool["parameters"]["required"] if tool else ()) if name in call.arguments]
     if not required:
         return None
-    return _with_arguments(sample, {name: value for name, value in call.arguments.items() if name != required[-1]})
+    rest = {name: value for name, value in call.arguments.items() if name != required[-1]}
+    return _with_arguments(sample, rest, form)
 
 
-def unknown_parameter(sample: Sample, donor: Sample | None) -> Sample | None:
+def unknown_parameter(sample: Sample, donor: Sample | None, form: CallFormat) -> Sample | None:
     """A parameter that the function does not have."""
     call = _reference(sample)[0]
     tool = tool_named(sample.task.tools, call.name)
@@ -96,24 +98,29 @@ def unknown_parameter(sample: Sample, donor: Sample | None) -> Sample | None:
     name = next((f"{name}_2" for name in call.arguments if f"{name}_2" not in properties), None)
     if name is None:
         return None
-    return _with_arguments(sample, {**call.arguments, name: call.arguments[name.removesuffix("_2")]})
+    return _with_arguments(sample, {**call.arguments, name: call.arguments[name.removesuffix("_2")]}, form)
 
 
-def spaces_in_name(sample: Sample, donor: Sample | None) -> Sample | None:
-    """`get weather(…)` for `get_weather(…)`."""
+def spaces_in_name(sample: Sample, donor: Sample | None, form: CallFormat) -> Sample | None:
+    """`get weather(…)` for `get_weather(…)`; elsewhere than in Python's syntax that would be another name."""
+    if not form.pythonic:
+        return None
     answer = sample.answer
     for call in _reference(sample):
         answer = answer.replace(f"{call.name}(", call.name.replace("_", " ").replace(".", " ") + "(")
     return changed(sample, answer=answer) if answer != sample.answer else None
 
 
-def as_json(sample: Sample, donor: Sample | None) -> Sample | None:
-    """The calls as JSON."""
-    calls = [{"name": call.name, "arguments": call.arguments} for call in _reference(sample)]
-    return changed(sample, answer=json.dumps(calls))
+def as_json(sample: Sample, donor: Sample | None, form: CallFormat) -> Sample | None:
+    """The calls as JSON; where the model is taught JSON, as Python writes them."""
+    other = PYTHONIC if form.name == JSON.name else CallFormat(JSON)
+    try:
+        return changed(sample, answer=other.render(_reference(sample), sample.task.tools))
+    except CallRenderError:
+        return None
 
 
-def prose_around(sample: Sample, donor: Sample | None) -> Sample | None:
+def prose_around(sample: Sample, donor: Sample | None, form: CallFormat) -> Sample | None:
     """The calls after a sentence."""
     return changed(sample, answer=f"Here is the call you need: {sample.answer}")
 
@@ -157,14 +164,14 @@ def _other_value(value: Any, schema: dict[str, Any], donor: Sample | None) -> An
     return None
 
 
-def _with_arguments(sample: Sample, arguments: dict[str, Any]) -> Sample | None:
+def _with_arguments(sample: Sample, arguments: dict[str, Any], form: CallFormat) -> Sample | None:
     """The sample with other arguments of its first call; None when that says the same or cannot be written."""
     first, *rest = _reference(sample)
     calls = [Call(first.name, arguments), *rest]
     if same_calls(calls, _reference(sample), sample.task.tools) is None:
         return None
     try:
-        answer = render_calls(calls)
+        answer = form.render(calls, sample.task.tools)
     except CallRenderError:
         return None
     return changed(sample, answer=answer)
@@ -196,11 +203,13 @@ class Canary(NamedTuple):
 class CanarySet:
     """The good samples of a round, to be judged as they are or with a fault."""
 
-    def __init__(self, tasks: Iterable[Task], seed: int, round: int) -> None:
+    def __init__(self, tasks: Iterable[Task], seed: int, round: int, form: CallFormat = PYTHONIC) -> None:
+        self.form = form
+
         def rank(task: Task) -> bytes:
             return hashlib.blake2b(f"canary/{seed}/{round}/{task.id}".encode(), digest_size=8).digest()
 
-        found = [good for task in sorted(tasks, key=rank) if (good := _good(task, round)) is not None]
+        found = [good for task in sorted(tasks, key=rank) if (good := _good(task, round, form)) is not None]
         self.calls = [sample for sample in found if sample.task.reference]
         self.texts = [sample for sample in found if not sample.task.reference]
 
@@ -217,7 +226,7 @@ class CanarySet:
                 break
             donor = _donor(sample, self.calls, place)
             for fault in tuple(faults):
-                faulty = fault(sample, donor)
+                faulty = fault(sample, donor, self.form)
                 if faulty is None:
                     continue
                 faults.remove(fault)
@@ -229,10 +238,10 @@ class CanarySet:
         return found
 
 
-def _good(task: Task, round: int) -> Sample | None:
+def _good(task: Task, round: int, form: CallFormat) -> Sample | None:
     """The reference as a sample; None when it has none that can be written."""
     try:
-        sample = reference_sample(task, f"{PREFIX}r{round}/{task.id}/good", round=round)
+        sample = reference_sample(task, f"{PREFIX}r{round}/{task.id}/good", round=round, form=form)
     except (ValueError, CallRenderError):
         return None
     thinking = sample.thinking or " ".join(f"The query asks for {render_call(call)}." for call in task.reference or ())

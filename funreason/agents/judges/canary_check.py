@@ -25,6 +25,7 @@ from funreason.agents.judges.rules.verdicts import word_of
 from funreason.bus.agent import ERROR
 from funreason.bus.routing import evidence
 from funreason.config import OWN_TASKS, TOOLBOX, Canaries, Config, References
+from funreason.policies.native_format import call_format_of
 from funreason.record.events import CanaryResult, Event, LogMessage, SelfAgreementChecked
 from funreason.record.sample_files import SampleFiles
 from funreason.sources.tasks import can_be_scored, references
@@ -123,7 +124,12 @@ class CanaryCheck:
         if not settings.share or not judges:
             return
         count = max(LEAST, math.ceil(settings.share * samples / (2 * len(judges))))
-        canaries = CanarySet(await self._tasks(tasks, SPARE * count, k), self.config.seed, k)
+        canaries = CanarySet(
+            await self._tasks(tasks, SPARE * count, k),
+            self.config.seed,
+            k,
+            call_format_of(self.config.model),
+        )
         texts.delete(CANARIES)  # left by an interrupted attempt
         turns = asyncio.Semaphore(self.config.fcdr.samples_at_once)
         answers = await _all(self._asked(*each, canaries, count, turns) for each in judges.items())

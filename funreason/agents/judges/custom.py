@@ -3,8 +3,7 @@
 An agent is named `package.module:name`, `path/to/file.py:name`, or by the one word under which an installed package
 offers it through an entry point of the group `funreason.agents`. Listing the offers imports nothing, so a broken
 package does no harm unless its agent is used. A class is instantiated without arguments; an async function is used as
-it is. When loading fails, the error shows the traceback of the plug-in's own lines. Even a module that calls `sys.exit`
-only fails itself.
+it is. `funreason.plugins` imports modules and files.
 
 `CustomJudge` records answers under the node's name. A bare outcome becomes a verdict with the reason
 `<node>.<outcome>`, so that dead letters can be told apart. A judge that exceeds its time limit has failed on the
@@ -14,22 +13,16 @@ sample. A judge that computes without ever awaiting cannot be interrupted.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import importlib
-import importlib.util
 import inspect
-import sys
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import entry_points
-from pathlib import Path
-from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
 
 import msgspec
 
 import funreason
 from funreason.bus.agent import check_agent
+from funreason.plugins import FAULTS, PluginError, load_object, own_lines
 from funreason.types import Outcome, Sample, Verdict
 
 GROUP = "funreason.agents"
@@ -63,66 +56,6 @@ def offers() -> list[Offer]:
     return own + sorted(found)
 
 
-FAULTS = (Exception, SystemExit)
-"""What a plug-in may raise while it is loaded without ending the command."""
-MOST_LINES = 40
-"""Longest traceback shown; the middle of a longer one is left out."""
-_OURS = (f"{Path(__file__).parent}/", f"{Path(importlib.__file__).parent}/", "<frozen importlib")
-
-
-class PluginError(Exception):
-    """A plug-in that cannot be found, imported or used. The message contains its traceback."""
-
-
-def import_named(name: str, spec: str, *, from_here: bool) -> ModuleType:
-    """Import the module `name`. With `from_here`, the working directory is searched after installed packages."""
-    if from_here:
-        _reach(Path.cwd())
-    try:
-        return importlib.import_module(name)
-    except FAULTS as error:
-        raise PluginError(f"agent {spec!r}: importing {name} failed:\n{own_lines(error)}") from error
-
-
-def import_file(path: Path, spec: str) -> ModuleType:
-    """Import a file as a module. It may import modules beside it."""
-    path = path.resolve()
-    if not path.is_file():
-        raise PluginError(f"agent {spec!r}: there is no file {path}")
-    name = f"funreason_plugin_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=6).hexdigest()}"
-    found = importlib.util.spec_from_file_location(name, path)
-    if found is None or found.loader is None:
-        raise PluginError(f"agent {spec!r}: {path} is not a Python file")
-    _reach(path.parent)
-    # dataclasses look a class's module up here to read its annotations
-    module = sys.modules[name] = importlib.util.module_from_spec(found)
-    try:
-        found.loader.exec_module(module)
-    except FAULTS as error:
-        del sys.modules[name]
-        raise PluginError(f"agent {spec!r}: running {path} failed:\n{own_lines(error)}") from error
-    return module
-
-
-def own_lines(error: BaseException) -> str:
-    """The traceback without the leading frames of funreason and importlib."""
-    trace: TracebackType | None = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
-        trace = trace.tb_next
-    lines = "".join(traceback.format_exception(type(error), error, trace)).rstrip().split("\n")
-    if len(lines) > MOST_LINES:
-        half = MOST_LINES // 2
-        lines = [*lines[:half], f"  … {len(lines) - 2 * half} lines left out", *lines[-half:]]
-    return "\n".join(lines)
-
-
-def _reach(folder: Path) -> None:
-    """Add `folder` to the end of the import path, also for later imports by the agent."""
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    importlib.invalidate_caches()  # the folder may have been scanned before the file was written
-
-
 OBJECT = "object:"
 """How the spec of an agent begins that was passed as a Python object: it lives in this process only."""
 _objects: dict[str, Any] = {}
@@ -144,17 +77,9 @@ def load_agent(spec: str, settings: Mapping[str, Any] | None = None) -> Any:
                 "Python, with the same agent in `judges`."
             )
         return _objects[spec]
-    where, found, name = (spec if ":" in spec else _offered(spec)).rpartition(":")
-    if not found or not where or not name:
-        raise PluginError(f"agent {spec!r}: expected `module:name` or `path/to/file.py:name`")
-    if where.endswith(".py"):
-        module = import_file(Path(where), spec)
-    else:  # an offered agent must come from an installed package, not from the working directory
-        module = import_named(where, spec, from_here=":" in spec)
-    agent = getattr(module, name, None)
-    if agent is None:
-        there = ", ".join(n for n in vars(module) if not n.startswith("_"))
-        raise PluginError(f"agent {spec!r}: {where} has no {name!r}; it has {there or 'nothing public'}")
+    # An offered agent must come from an installed package, not from the working directory.
+    where = spec if ":" in spec else _offered(spec)
+    agent, name = load_object(where, "agent", from_here=":" in spec), where.rpartition(":")[2]
     if inspect.isclass(agent):
         try:
             agent = agent(**(settings or {}))

@@ -10,11 +10,12 @@ from funreason.agents.judges.llm.factory import require_judges
 from funreason.agents.judges.llm.judge import BOTH, FACTS, LlmJudge, ModelUnlessTrivial, RulesThenModel
 from funreason.agents.judges.llm.panel import Panel
 from funreason.agents.judges.rules.cot import CotJudge
-from funreason.agents.judges.rules.format import judge_format
+from funreason.agents.judges.rules.format import FormatJudge
 from funreason.agents.judges.rules.parameters import judge_parameters
 from funreason.agents.judges.rules.query_tool import judge_query_tool
 from funreason.agents.judges.rules.response import judge_response
 from funreason.config import AgentEntry, Config, ConfigError
+from funreason.policies.native_format import call_format_of
 
 Judge = Callable[..., Any]
 JUDGE_TIMEOUT_S = 60.0
@@ -26,6 +27,12 @@ def check_judges(config: Config) -> None:
     """Raise PluginError or ConfigError for judges that cannot be loaded or are not configured completely."""
     own_judges(config)
     require_judges(config.fcdr)
+    form = call_format_of(config.model)
+    if config.fcdr.stages.format == "llm" and not form.pythonic:
+        raise ConfigError(
+            f"model.call_format is {form.name}, and fcdr.stages.format is llm: the judge's prompt knows only the "
+            "pythonic form. Set fcdr.stages.format=rules, which decides the form completely."
+        )
 
 
 def judges(config: Config, panel: Panel | None = None) -> dict[str, Judge]:
@@ -35,7 +42,7 @@ def judges(config: Config, panel: Panel | None = None) -> dict[str, Judge]:
         "query_tool": judge_query_tool,
         "cot": CotJudge(require=config.fcdr.require_thinking),
         "parameters": judge_parameters,
-        "format": judge_format,
+        "format": FormatJudge(call_format_of(config.model)),
     }
     by = config.fcdr.stages.model_dump()
     return {stage: _judge(stage, rule, by[stage], panel) for stage, rule in rules.items()} | own_judges(config)

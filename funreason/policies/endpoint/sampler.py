@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.names import NO_NAMES
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.errors import ModelError
@@ -43,10 +44,12 @@ class EndpointSampler:
         temperature: float = 1.0,
         top_p: float = 1.0,
         tags: Tags = THINK_TAGS,
+        call_format: CallFormat = PYTHONIC,
     ) -> None:
         self.pool = pool
         self.max_new_tokens, self.temperature, self.top_p = max_new_tokens, temperature, top_p
         self.tags = tags
+        self.call_format = call_format
         self._completed: dict[bytes, list[Completion]] = {}
         self._unfit: set[bytes] = set()
         self._one_each = False
@@ -169,7 +172,7 @@ class EndpointSampler:
             body |= {"n": n} if n > 1 else {}
         answer = await self.pool.post(path, body)
         names = request.dialogue.names if request.dialogue else NO_NAMES
-        texts = [choice.written(self.tags, names) for choice in answer.choices]
+        texts = [choice.written(self.tags, names, self.call_format) for choice in answer.choices]
         # `total` tokens divided by the lengths of the texts: servers report only the sum.
         lengths = [1 + len(text) for text in texts]
         marks = [answer.written_tokens * sum(lengths[:i]) // sum(lengths) for i in range(len(lengths) + 1)]

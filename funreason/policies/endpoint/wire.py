@@ -18,8 +18,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.names import NO_NAMES, Names, callable_answer, to_callable
-from funreason.calls.render import CallRenderError, render_calls
+from funreason.calls.render import CallRenderError
 from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.policies.protocol import ChatError
 from funreason.types import Call
@@ -96,9 +97,9 @@ class Choice(msgspec.Struct):
     text: str | None = None
     finish_reason: str | None = None
 
-    def written(self, tags: Tags = THINK_TAGS, names: Names = NO_NAMES) -> str:
-        """All that the model wrote, with its thinking in `tags` and its calls under callable names."""
-        return self.text or "" if self.message is None else message_text(self.message, tags, names)
+    def written(self, tags: Tags = THINK_TAGS, names: Names = NO_NAMES, form: CallFormat = PYTHONIC) -> str:
+        """All that the model wrote: thinking in `tags`, calls that a server has parsed in `form`, callable names."""
+        return self.text or "" if self.message is None else message_text(self.message, tags, names, form)
 
     @property
     def truncated(self) -> bool:
@@ -132,22 +133,24 @@ class Models(msgspec.Struct):
     data: list[Listed]
 
 
-def message_text(message: ApiMessage, tags: Tags = THINK_TAGS, names: Names = NO_NAMES) -> str:
-    """An answer in chat form as one text; calls under the originals of `names` come under callable names."""
+def message_text(
+    message: ApiMessage, tags: Tags = THINK_TAGS, names: Names = NO_NAMES, form: CallFormat = PYTHONIC
+) -> str:
+    """An answer in chat form as one text, its calls in `form`; the originals of `names` become callable names."""
     answer = message.content or ""
     if names:
         thought, closing, said = answer.rpartition(tags[1])
         answer = thought + closing + callable_answer(said, names)
     if message.tool_calls:
-        calls = calls_text([call.function for call in message.tool_calls], names)
+        calls = calls_text([call.function for call in message.tool_calls], names, form)
         answer = f"{answer.strip()}\n{calls}" if answer.strip() else calls
     return join_thinking(message.reasoning_content or message.reasoning, answer, tags)
 
 
-def calls_text(functions: list[Function], names: Names = NO_NAMES) -> str:
-    """Calls in the strict form; unchanged where they have no such form, so that a judge sees the fault."""
+def calls_text(functions: list[Function], names: Names = NO_NAMES, form: CallFormat = PYTHONIC) -> str:
+    """Calls in `form`; unchanged where they have no such form, so that a judge sees the fault."""
     try:
-        return render_calls(to_callable([Call(each.name, _arguments(each)) for each in functions], names))
+        return form.render(to_callable([Call(each.name, _arguments(each)) for each in functions], names))
     except (CallRenderError, msgspec.DecodeError, RecursionError):
         return "[" + ", ".join(f"{each.name}({each.arguments})" for each in functions) + "]"
 

@@ -163,7 +163,9 @@ BOTH: dict[str, Settled] = {
     "cot": lambda sample, verdict: verdict.outcome != Outcome.PASS or _nothing_thought(sample),
     # What cannot be read is stage 5's business; what was compared with the reference is known to be right.
     "parameters": lambda sample, verdict: (
-        verdict.outcome != Outcome.PASS or sample.task.reference is not None or not calls_in(sample.answer)
+        verdict.outcome != Outcome.PASS
+        or sample.task.reference is not None
+        or not calls_in(sample.answer, sample.task.tools)
     ),
     "format": lambda sample, verdict: True,
 }

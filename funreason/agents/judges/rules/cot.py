@@ -27,7 +27,7 @@ class CotJudge:
             if sample.thinking is None:
                 return failed(STAGE, Outcome.DROP, "cot.missing", "the answer comes without thinking")
             return failed(STAGE, Outcome.DROP, "cot.empty", "the thinking is empty")
-        calls = calls_in(sample.answer)
+        calls = calls_in(sample.answer, sample.task.tools)
         problem = thinking_problem(thinking, calls, sample.task.tools) if calls is not None else None
         if problem is None:
             return passed(STAGE)

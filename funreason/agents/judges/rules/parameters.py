@@ -19,7 +19,7 @@ STAGE = "parameters"
 
 async def judge_parameters(sample: Sample) -> Verdict:
     """`pass`, or `regenerate` with the first problem: `schema.*` (see `check_call`) or `reference.*`."""
-    problem = call_problem(calls_in(sample.answer) or (), sample.task)
+    problem = call_problem(calls_in(sample.answer, sample.task.tools) or (), sample.task)
     if problem is None:
         return passed(STAGE)
     return failed(STAGE, Outcome.REGENERATE, problem.code, problem.evidence)

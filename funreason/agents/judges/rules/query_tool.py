@@ -26,7 +26,7 @@ async def judge_query_tool(sample: Sample) -> Verdict:
     tools = sample.task.tools
     if not tools:
         return failed(STAGE, Outcome.DROP, "tools.empty", "no tool is offered, so no call can be right")
-    calls = calls_in(sample.answer) or ()
+    calls = calls_in(sample.answer, sample.task.tools) or ()
     for call in calls:
         if tool_named(tools, call.name) is None:
             names = ", ".join(tool["name"] for tool in tools)

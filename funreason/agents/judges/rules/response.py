@@ -27,11 +27,11 @@ async def judge_response(sample: Sample) -> Verdict:
         return failed(STAGE, Outcome.DROP, "response.truncated", f"cut off after {answer[-60:]!r}")
     if not answer:
         return failed(STAGE, Outcome.DROP, "response.empty", "no answer after the thinking")
-    if calls_in(answer) or looks_like_calls(answer):
+    if calls_in(answer, sample.task.tools) or looks_like_calls(answer):
         return passed(STAGE)
     if sample.task.reference:
         names = ", ".join(call.name for call in sample.task.reference)
         evidence = f"the reference calls {names}; the answer is {answer[:100]!r}"
         return failed(STAGE, Outcome.DROP, "response.text_where_calls_expected", evidence)
-    reason = "response.no_call" if calls_in(answer) == () else "response.text"
+    reason = "response.no_call" if calls_in(answer, sample.task.tools) == () else "response.text"
     return failed(STAGE, Outcome.KEEP_TEXT, reason, answer[:100])

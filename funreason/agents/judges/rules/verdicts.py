@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from funreason.bus.agent import ERROR, Emit
-from funreason.calls.lenient import parse_any
+from funreason.calls.dialects.dialect import Tools
+from funreason.calls.lenient import needs_tools, parse_any
 from funreason.calls.parse import CallSyntaxError
 from funreason.types import Call, Outcome, Verdict
 
@@ -30,17 +31,20 @@ def failed(stage: str, outcome: Outcome, reason: str, evidence: str = "", judge:
     return Verdict(stage, outcome, reason, evidence if len(evidence) <= _LIMIT else evidence[: _LIMIT - 1] + "…", judge)
 
 
-def calls_in(answer: str) -> tuple[Call, ...] | None:
+def calls_in(answer: str, tools: Tools = ()) -> tuple[Call, ...] | None:
     """The calls of an answer in any format, () for none, None when it cannot be read. Do not change what it returns.
 
-    Short answers are cached, because four stages in a row ask it of the same one.
+    The offered `tools` say how values are meant that are written without their types. Short answers are cached, because
+    four stages in a row ask it of the same one; not those whose meaning depends on the tools.
     """
+    if tools and needs_tools(answer):
+        return _read(answer, tools)
     return _remembered(answer) if len(answer) <= _CACHED_CHARS else _read(answer)
 
 
-def _read(answer: str) -> tuple[Call, ...] | None:
+def _read(answer: str, tools: Tools = ()) -> tuple[Call, ...] | None:
     try:
-        return tuple(parse_any(answer))
+        return tuple(parse_any(answer, tools))
     except CallSyntaxError:
         return None
 

@@ -1,0 +1,167 @@
+"""Google's: FunctionGemma's and Gemma 4's braces without quotes, and the code fence `tool_code` of Gemma 2 and 3."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from funreason.calls.dialects.dialect import Dialect, Tools
+from funreason.calls.dialects.framed import as_python, some
+from funreason.calls.dialects.json_shapes import WORDS, after_blanks, nothing_skipped
+from funreason.calls.dialects.untyped import typed_value
+from funreason.calls.parse import MAX_DEPTH, CallSyntaxError, parse_expression, read_call
+from funreason.types import Call
+
+_SCALAR_END = re.compile(r"[,}\]]")
+
+
+class _Braces:
+    """Reads `{key:value, …}` where strings are between `quote` marks and keys are bare."""
+
+    def __init__(self, text: str, quote: str) -> None:
+        self.text = text
+        self.quote = quote
+
+    def object_at(self, place: int, depth: int = 0) -> tuple[dict[str, Any], int]:
+        """The object whose inside begins at `place`, and where what follows it begins."""
+        out: dict[str, Any] = {}
+        while True:
+            place = after_blanks(self.text, place)
+            if self.text.startswith("}", place):
+                return out, place + 1
+            if self.text.startswith(self.quote, place):
+                key, place = self._string_at(place)
+                place = after_blanks(self.text, place)
+                if not self.text.startswith(":", place):
+                    raise self._broken(place)
+            else:
+                end = self.text.find(":", place, place + 400)
+                if end < 0:
+                    raise self._broken(place)
+                key, place = self.text[place:end].strip().strip("\"'"), end
+            if not key or key in out:
+                raise CallSyntaxError("form.repeated_keyword", f"the key {key!r} is empty or given twice", place)
+            out[key], place = self._value_at(after_blanks(self.text, place + 1), depth + 1)
+            place = after_blanks(self.text, place)
+            if self.text.startswith(",", place):
+                place += 1
+            elif not self.text.startswith("}", place):
+                raise self._broken(place)
+
+    def _value_at(self, place: int, depth: int) -> tuple[Any, int]:
+        if depth > MAX_DEPTH:
+            raise CallSyntaxError("form.too_deep", f"nested deeper than {MAX_DEPTH}", place)
+        if self.text.startswith(self.quote, place):
+            return self._string_at(place)
+        if self.text.startswith("{", place):
+            return self.object_at(place + 1, depth)
+        if self.text.startswith("[", place):
+            return self._list_at(place + 1, depth)
+        end = _SCALAR_END.search(self.text, place)
+        if end is None:
+            raise self._broken(place)
+        return typed_value(self.text[place : end.start()].strip(), None), end.start()
+
+    def _list_at(self, place: int, depth: int) -> tuple[list[Any], int]:
+        out: list[Any] = []
+        while True:
+            place = after_blanks(self.text, place)
+            if self.text.startswith("]", place):
+                return out, place + 1
+            value, place = self._value_at(place, depth + 1)
+            out.append(value)
+            place = after_blanks(self.text, place)
+            if self.text.startswith(",", place):
+                place += 1
+            elif not self.text.startswith("]", place):
+                raise self._broken(place)
+
+    def _string_at(self, place: int) -> tuple[str, int]:
+        start = place + len(self.quote)
+        end = self.text.find(self.quote, start)
+        if end < 0:
+            raise CallSyntaxError("form.syntax", f"a string is opened with {self.quote} and never closed", place)
+        return self.text[start:end], end + len(self.quote)
+
+    def _broken(self, place: int) -> CallSyntaxError:
+        return CallSyntaxError("form.syntax", f"{self.text[place : place + 20]!r} is neither a key nor a value", place)
+
+
+def _read(text: str, head: re.Pattern[str], begin: str, quote: str) -> list[Call]:
+    calls, place, braces = [], 0, _Braces(text, quote)
+    while (found := head.search(text, place)) is not None:
+        nothing_skipped(text, place, found.start(), (begin,))
+        arguments, place = braces.object_at(found.end())
+        calls.append(Call(found[1].strip(), arguments))
+    nothing_skipped(text, place, len(text), (begin,))
+    if not calls:
+        raise CallSyntaxError("form.syntax", "call:name{…} was expected")
+    return calls
+
+
+def _written(value: Any, quote: str) -> str:
+    if isinstance(value, str):
+        return f"{quote}{value}{quote}"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_written(item, quote)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(_written(item, quote) for item in value) + "]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _write(calls: Sequence[Call], opening: str, closing: str, quote: str) -> str:
+    return "".join(f"{opening}call:{call.name}{_written(call.arguments, quote)}{closing}" for call in some(calls))
+
+
+_FUNCTION_GEMMA = re.compile(r"<start_function_call>\s*+call:\s*+([^<>{}\n]{1,200})\{")
+_GEMMA4 = re.compile(r"<\|tool_call>\s*+call:\s*+([^<>{}\n]{1,200})\{")
+_GEMMA4_QUOTE = '<|"|>'
+FUNCTION_GEMMA = Dialect(
+    name="functiongemma",
+    serves="FunctionGemma",
+    example="<start_function_call>call:get_weather{city:<escape>Oslo<escape>}<end_function_call>",
+    marks=("<start_function_call>",),
+    read=lambda text, tools: _read(text, _FUNCTION_GEMMA, "<start_function_call>", "<escape>"),
+    write=lambda calls, tools: _write(calls, "<start_function_call>", "<end_function_call>", "<escape>"),
+)
+GEMMA4 = Dialect(
+    name="gemma4",
+    serves="Gemma 4",
+    example='<|tool_call>call:get_weather{city:<|"|>Oslo<|"|>}<tool_call|>',
+    marks=("<|tool_call>",),
+    read=lambda text, tools: _read(text, _GEMMA4, "<|tool_call>", _GEMMA4_QUOTE),
+    write=lambda calls, tools: _write(calls, "<|tool_call>", "<tool_call|>", _GEMMA4_QUOTE),
+)
+
+_CODE = re.compile(r"```tool_code[ \t]*\n?")
+
+
+def _read_code(text: str, tools: Tools) -> list[Call]:
+    calls, known = [], {tool["name"] for tool in tools}
+    for piece in _CODE.split(text)[1:]:
+        code = piece.rpartition("```")[0] or piece
+        for line in filter(None, map(str.strip, code.splitlines())):
+            node = parse_expression(line.rstrip(";"))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+                node = node.args[0] if len(node.args) == 1 and not node.keywords else node
+            nodes = node.elts if isinstance(node, ast.List) else [node]
+            calls += [read_call(each, WORDS) for each in nodes]
+    if not calls:
+        raise CallSyntaxError("form.empty", "no call in the code")
+    # Gemini's code calls the functions as methods of `default_api`.
+    return [
+        Call(call.name.removeprefix("default_api."), call.arguments) if call.name not in known else call
+        for call in calls
+    ]
+
+
+TOOL_CODE = Dialect(
+    name="gemma_tool_code",
+    serves="Gemma 2 and 3, Gemini's code",
+    example="```tool_code\nget_weather(city='Oslo')\n```",
+    marks=("```tool_code",),
+    read=_read_code,
+    write=lambda calls, tools: "```tool_code\n" + "\n".join(map(as_python, some(calls))) + "\n```",
+)
