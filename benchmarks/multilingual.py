@@ -25,7 +25,7 @@ from funreason.calls.tools import normalise_tools
 from funreason.types import Call, Sample, Task
 
 SEED = 20
-PER_LANGUAGE = 48
+PER_LANGUAGE = 96
 """Items of a language: half of stage 2 and half of stage 3, of each half wrong, of each half held out."""
 
 TOOLS = normalise_tools(
