@@ -129,7 +129,7 @@ class NamedValues:
 
     @cached_property
     def _languages(self) -> frozenset[str]:
-        return languages_of(self.words if self.text.isascii() else Folded(self.text).words)
+        return languages_of(self.text)
 
     def names(self, value: Any) -> bool:
         """Whether the thinking names the value; None and booleans need no naming, containers are taken apart."""

@@ -96,7 +96,7 @@ class Evidence:
         """Whether nothing shows that the text is in another language."""
         if self._languages:
             return False
-        return self.text.isascii() or (self.folded.scripts <= {"latin"} and len(self.words & ENGLISH) >= _CUES)
+        return self.text.isascii() or len(self.words & ENGLISH) >= _CUES
 
     @cached_property
     def stems(self) -> frozenset[str]:
@@ -115,7 +115,7 @@ class Evidence:
 
     @cached_property
     def _languages(self) -> frozenset[str]:
-        return languages_of(self.words if self.text.isascii() else Folded(self.text).words)
+        return languages_of(self.text)
 
     def supports_number(self, value: float) -> bool:
         """Whether the text names the number, in words, digits or another unit."""
@@ -192,6 +192,8 @@ class Evidence:
             return True
         if not self.is_english or _has_foreign(low):
             return self._supports_foreign(low, words)
+        if not self.text.isascii() and self.undecided(low):
+            return True
         # An id such as 6Hk0q7 is one word; only a name without digits is taken apart at its capitals.
         apart = value if any(char.isdecimal() for char in value) else CAMEL.sub(" ", value)
         parts = [part for part in map(str.casefold, WORD.findall(apart)) if has_weight(part)]

@@ -12,25 +12,37 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from funreason.agents.judges.rules.scripts import apart, folded, scripts_in
-from funreason.agents.judges.rules.words import MONTHS, WEEKDAYS
+from funreason.agents.judges.rules.words import MONTHS, WEEKDAYS, WORD
 
 _CUES: Mapping[str, frozenset[str]] = {
     language: frozenset(words.split())
     for language, words in {
         "en": "the of and to in is for a me my what how on with please i you it that this from are be at can do show",
-        "de": "der die das und ist fur nach von mit im den bitte ein eine ich wie wo zu am um wir mir mein zeig dem des es auf",
-        "fr": "le la les des et est pour de du un une je quel quelle ou mon ma me moi dans avec sur au aux il que nous s d l",
-        "es": "el la los las de del y es para en un una que cual mi me por con donde quiero al se hay como",
+        "de": "der die das und ist fur nach von mit im den bitte ein eine ich wie wo zu am um wir mir mein zeig dem des es auf also nutzer stadt fur",
+        "fr": "le la les des et est pour de du un une je quel quelle ou mon ma me moi dans avec sur au aux il que nous donc utilisateur ville cet cette",
+        "es": "el la los las de del y es para en un una que cual mi me por con donde quiero al se hay como usuario ciudad entonces",
         "it": "il lo la i gli di del della e per in un una che mi con dove voglio da al nel come sono mio",
         "pt": "o a os as de do da e para em um uma que qual meu me com onde quero no na ao por como nos",
         "nl": "de het een en is voor van met in naar ik mijn mij hoe waar op aan wat wij zijn dat te",
-        "tr": "ve bir icin ne nasil bana benim mi mu ile bu en kac nerede lutfen var olacak goster saat kisi tarihinde numarali",
+        "tr": "ve bir icin ne nasil bana benim mi mu ile bu en kac nerede lutfen var olacak goster saat kisi tarihinde numarali kullanici sehir tarih",
         "pl": "i w na z do dla jest jak gdzie moj mi prosze sie co od po jaka czy o dnia mnie",
         "sv": "och att en ett ar for till fran med pa jag min mig hur var vad den det i av",
         "vi": "la va cua cho toi o tai tu den ngay gio bao nhieu mot co khong nao hay",
         "id": "yang dan di ke dari untuk saya berapa apa bagaimana pada dengan ini itu tolong ada",
         "fi": "ja on mika missa miten minun minulle kuinka paljon klo olen haluan",
         "hu": "a az es hogy milyen mi hol nekem ban ben kerem egy van lesz holnap hany",
+    }.items()
+}
+_LETTERS = {
+    language: frozenset(letters)
+    for language, letters in {
+        "tr": "şğı",
+        "hu": "őű",
+        "pl": "łąężśćń",
+        "de": "ß",
+        "es": "ñ¿¡",
+        "pt": "ãõ",
+        "vi": "ạảấầậắằặẹẻẽếềểễệịọỏốồổộớờởợụủứừửữựỳỷỹđ",
     }.items()
 }
 ENGLISH = _CUES["en"]
@@ -224,9 +236,13 @@ _MOST = 100_000
 """Of a longer text only so much is put into English."""
 
 
-def languages_of(words: frozenset[str] | set[str]) -> frozenset[str]:
-    """The languages of the Latin script that the folded words of a text may be of; empty for English."""
+def languages_of(text: str) -> frozenset[str]:
+    """The languages of the Latin script that a plain text may be in, by its small words and letters; none for English."""
+    words = set(WORD.findall(folded(text)))
     counts = {language: len(words & cues) for language, cues in _CUES.items()}
+    if not text.isascii():
+        for language, letters in _LETTERS.items():
+            counts[language] += 2 * (not letters.isdisjoint(text))
     most = max(counts.values())
     if most < 2 or counts["en"] == most:
         return frozenset()
@@ -243,7 +259,8 @@ def in_english(text: str, languages: frozenset[str] = frozenset()) -> str:
     low = folded(text[:_MOST])
     scripts = scripts_in(low)
     if scripts <= {"latin"} and not languages:
-        changed = _months(low, "latin")
+        pattern, meaning = _month_table("")
+        changed = pattern.sub(lambda match: f"{match[1]}{meaning[match[2]]} ", low)
         return "" if changed == low else _days(changed)
     if "han" in scripts or "kana" in scripts:
         low = _from_han(low)
@@ -254,7 +271,7 @@ def in_english(text: str, languages: frozenset[str] = frozenset()) -> str:
         if script in _NON_LATIN:
             low = _exchanged(low, script)
     if "thai" in scripts:
-        low = _BUDDHIST.sub(lambda match: f"{match[1]} {int(match[1]) - 543}", low)
+        low = _BUDDHIST.sub(lambda match: str(int(match[1]) - 543), low)
     for language in sorted(languages):
         if language in _LATIN_NUMBERS:
             low = _exchanged(low, language)
@@ -388,8 +405,11 @@ def _months(low: str, script: str) -> str:
 
 @lru_cache(maxsize=16)
 def _month_table(script: str) -> tuple[re.Pattern[str], Mapping[str, str]]:
-    meaning = _names(_MONTH_NAMES, MONTHS, script)
+    """A pattern of what precedes a month's name and of the name; for Latin a number, and digits where `script` is ""."""
+    meaning = _names(_MONTH_NAMES, MONTHS, script or "latin")
     words = "|".join(re.escape(word).replace("_", " ") for word in sorted(meaning, key=len, reverse=True))
+    if not script:
+        return re.compile(rf"(\b\d{{1,2}}(?:\.|er|º)?\s+(?:de )?)({words})(?![a-z])"), meaning
     if script == "latin":
         number = rf"\b(?:\d{{1,2}}|{'|'.join(_ONES + _TENS)})(?:\.|er|º)?\s+(?:de )?"
         return re.compile(rf"({number})({words})(?![a-z])"), meaning

@@ -179,8 +179,8 @@ CALENDAR = MappingProxyType(
 
 
 WORD = re.compile(
-    r"(?:[^\W_]|[\u0300-\u036f\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0970-\u0df3\u0e31-\u0e3a"
-    r"\u0e47-\u0e4e\u0eb1-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u17b4-\u17d3])+"
+    r"[^\W_]+(?:[\u0300-\u036f\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0970-\u0df3\u0e31-\u0e3a"
+    r"\u0e47-\u0e4e\u0eb1-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u17b4-\u17d3][^\W_]*)*"
 )
 """Letters, digits and the marks on them, such as Indic and Thai vowel signs."""
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
