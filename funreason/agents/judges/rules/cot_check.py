@@ -166,8 +166,8 @@ class NamedValues:
             if self._may_translate(low):
                 return True
         if " " not in low and any(char.isdecimal() for char in low):  # an id or a number: only the whole of it will do
-            several = [part for part in low.split(",")[:MOST_PARTS] if part]
-            return len(several) > 1 and all(map(self._names_text, several))
+            several = {part for part in low.split(",", MOST_PARTS)[:MOST_PARTS] if part}
+            return "," in low and len(several) > 0 and all(map(self._names_text, several))
         parts = [part for part in map(str.casefold, WORD.findall(_apart(value))) if has_weight(part)][:MOST_PARTS]
         found = 0
         for word in parts or words:

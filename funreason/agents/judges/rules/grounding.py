@@ -66,7 +66,7 @@ _CACHED_CHARS = 20_000
 _MOST_OF_IT, _SOME = 0.6, 0.3
 """Shares of the words of a value that a text in another language than English must have: up to 60 characters, longer."""
 _CUES = 2
-_CODE = re.compile(r"[a-z_-]*\d[a-z_-]*\d[a-z_-]*\d")
+_CODE_DIGITS = 3
 _DIGITS = re.compile(r"\d+")
 _CLOCK = re.compile(r"\d:\d\d")
 
@@ -158,7 +158,7 @@ class Evidence:
         foreign = self.is_english and not any(char in self.text for char in low if not char.isascii() and char.isalpha())
         if not (foreign and _has_foreign(low)) and not self.folded.is_of_another_script(low):
             return False
-        if "@" in low or "://" in low or _CODE.search(low):
+        if "@" in low or "://" in low or any(map(_is_code, low.split()[:MOST_PARTS])):
             return False
         return all(number_of(digits) in self.numbers for digits in _DIGITS.findall(low)[:MOST_PARTS])
 
@@ -301,6 +301,10 @@ def undecided(evidence: Evidence, value: Any, depth: int = 0) -> bool:
         parts = value.values() if isinstance(value, dict) else value
         return any(undecided(evidence, part, depth + 1) for part in parts)
     return isinstance(value, str) and evidence.undecided(value) and not evidence.folded.holds(plain(value))
+
+
+def _is_code(word: str) -> bool:
+    return sum(map(str.isdecimal, word)) >= _CODE_DIGITS and any(char.isascii() and char.isalpha() for char in word)
 
 
 def _has_foreign(low: str) -> bool:

@@ -229,7 +229,7 @@ _DAY = re.compile(r"(?:(\d{4})\s*[年년]\s*)?(\d{1,2})\s*[月월]\s*(\d{1,2})\s
 _MONTH_ONLY = re.compile(r"(?:(\d{4})\s*[年년]\s*)(\d{1,2})\s*[月월](?!\s*\d)")
 _BUDDHIST = re.compile(r"\b(2[45]\d\d)\b")
 _PERCENT = re.compile(r"(?:百分之|퍼센트\s*)(\d+(?:\.\d+)?)")
-_ORDINAL_DAY = re.compile(r"\b(\d{1,2})\s*(?:\.|-?го|-?е|er|º|-?ого)?\s+(?:de\s+)?(?=[a-z]{3})")
+_ORDINAL_DAY = re.compile(r"\b(\d{1,2})\s{0,2}(?:\.|-?го|-?е|er|º|-?ого)?\s{1,3}(?:de\s{1,2})?(?=[a-z]{3})")
 _YEAR_AFTER = re.compile(r"(?<=[a-z]{3}) (?:de|del|года?)? ?(?=\d{4})")
 _SHORT_DAY = re.compile(r"(?<![\d./:])(\d{1,2})[./](\d{1,2})(?:\.(?!\d)|(?![\d./:]))")
 _MOST = 100_000
@@ -256,7 +256,7 @@ def inflects(languages: frozenset[str]) -> bool:
 
 def in_english(text: str, languages: frozenset[str] = frozenset()) -> str:
     """The plain text with its numbers, days and times in English; "" for an English text, which needs no other form."""
-    low = folded(text[:_MOST])
+    low = " ".join(folded(text[:_MOST]).split())
     scripts = scripts_in(low)
     if scripts <= {"latin"} and not languages:
         pattern, meaning = _month_table("")
@@ -497,7 +497,7 @@ _SPOKEN_HALF = re.compile(rf"\b(halb|half) ({'|'.join(_ONES[1:13])})\b")
 
 
 def _spoken_hours(low: str) -> str:
-    low = _SPOKEN_HALF.sub(lambda match: f"{match[1]} {_VALUES[match[2]]}", re.sub(r"  +", " ", low))
+    low = _SPOKEN_HALF.sub(lambda match: f"{match[1]} {_VALUES[match[2]]}", " ".join(low.split()))
     return _SPOKEN_HOUR.sub(lambda match: str(_VALUES[match[1]]), low)
 
 
