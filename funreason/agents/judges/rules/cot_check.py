@@ -28,7 +28,7 @@ from funreason.agents.judges.rules.numbers import (
 )
 from funreason.agents.judges.rules.numerals import in_english, inflects, languages_of
 from funreason.agents.judges.rules.scripts import Folded, has_blankless, plain
-from funreason.agents.judges.rules.words import CAMEL, CODES, MONTHS, MOST_PARTS, WEEKDAYS, WORD, has_weight
+from funreason.agents.judges.rules.words import CAMEL, CODES, MONTHS, MOST_PARTS, WEEKDAYS, WORD, distinct, has_weight
 from funreason.calls.compare import same_call
 from funreason.calls.lenient import parse_any
 from funreason.calls.parse import CallSyntaxError
@@ -44,6 +44,8 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _LAST_CALL = re.compile(r"\[?[A-Za-z_][\w.]*\([^\n]*\)\]?$")
 _LAST_BLOCK = re.compile(r"^[ \t]*(?:<tool_call>|[\[{])", re.MULTILINE)
 _TAIL_CHARS = 2000
+_MOST_STEPS = 200_000
+"""Places that are tried for the phrases of all values together; then phrases count as not there."""
 _BLOCKS = 8
 """How many lines that open a bracket are tried, from the last on, as the start of an ending over several lines."""
 
@@ -99,6 +101,7 @@ class NamedValues:
 
     def __init__(self, text: str) -> None:
         self.text = plain(text)
+        self._steps = _MOST_STEPS
         self.words = frozenset(WORD.findall(self.text)) | frozenset(map(plain, WORD.findall(_apart(text))))
 
     @cached_property
@@ -188,7 +191,8 @@ class NamedValues:
         if len(words) == 1 and not (words[0][0].isdecimal() or words[0][-1].isdecimal()):
             return True
         start = text.find(words[0])
-        while start >= 0:
+        while start >= 0 and self._steps > 0:
+            self._steps -= 1
             before = text[start - 1] if start else ""
             if text[start].isdecimal():  # a number has no sign, point or digit group before it
                 in_number = before == "," and start > 1 and text[start - 2].isdecimal()
@@ -259,8 +263,8 @@ def agrees_all(days: frozenset[Day], naming: NamedValues) -> bool:
 def unnamed(naming: NamedValues, value: Any, depth: int = 0) -> Any:
     """The first part of a value that is not named, or None. Dict keys are not asked."""
     if isinstance(value, list | tuple | dict) and depth < 8:
-        parts = value.values() if isinstance(value, dict) else value
-        return next((found for part in parts if (found := unnamed(naming, part, depth + 1)) is not None), None)
+        parts = (unnamed(naming, part, depth + 1) for part in distinct(value))
+        return next((found for found in parts if found is not None), None)
     return None if isinstance(value, list | tuple | dict) or naming.names(value) else value
 
 

@@ -36,6 +36,7 @@ from funreason.agents.judges.rules.words import (
     MONTHS,
     MOST_PARTS,
     WORD,
+    distinct,
     has_weight,
     is_initials,
     shortens,
@@ -286,8 +287,7 @@ _remembered = lru_cache(maxsize=512)(Evidence)
 def unsupported(evidence: Evidence, value: Any, depth: int = 0) -> Any:
     """The first part of a value without support, or None. Lists and dicts are taken apart, dict keys are not asked."""
     if isinstance(value, list | tuple | dict) and depth < 8:
-        parts = value.values() if isinstance(value, dict) else value
-        for part in parts:
+        for part in distinct(value):
             found = unsupported(evidence, part, depth + 1)
             if found is not None:
                 return found
@@ -298,8 +298,7 @@ def unsupported(evidence: Evidence, value: Any, depth: int = 0) -> Any:
 def undecided(evidence: Evidence, value: Any, depth: int = 0) -> bool:
     """Whether a value, or a part of it, is a name that only a model can compare with the text."""
     if isinstance(value, list | tuple | dict) and depth < 8:
-        parts = value.values() if isinstance(value, dict) else value
-        return any(undecided(evidence, part, depth + 1) for part in parts)
+        return any(undecided(evidence, part, depth + 1) for part in distinct(value))
     return isinstance(value, str) and evidence.undecided(value) and not evidence.folded.holds(plain(value))
 
 

@@ -8,8 +8,9 @@ are recognised by rule and need no entry.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -215,3 +216,14 @@ def is_initials(code: str, text: str) -> bool:
     """Whether the text holds words in a row that begin with the code's letters, small words between them left out."""
     pattern = r"\b" + r"\w*[\s-]+(?:of |the |and )?".join(map(re.escape, code)) + r"\w*"
     return re.search(pattern, text) is not None
+
+
+def distinct(value: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> Iterator[Any]:
+    """The parts of a container, a text that is there several times only once."""
+    seen: set[str] = set()
+    for part in value.values() if isinstance(value, dict) else value:
+        if not isinstance(part, str):
+            yield part
+        elif part not in seen:
+            seen.add(part)
+            yield part
