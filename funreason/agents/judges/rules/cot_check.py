@@ -142,7 +142,7 @@ class NamedValues:
             compact = COMPACT_DATES[0] <= value <= COMPACT_DATES[1]
             if value in self.numbers or (isinstance(value, float) and same_float(value, self.numbers)):
                 return True
-            return (compact and agrees_all(days_in(str(value)), self))
+            return compact and agrees_all(days_in(str(value)), self)
         if isinstance(value, str):
             return self._names_text(value.strip())
         return unnamed(self, value) is None
@@ -237,7 +237,6 @@ class NamedValues:
         if not days and not times:
             return False
         return (not days or agrees_all(days, self)) and times <= self.times | ({(0, 0)} if days else set())
-
 
     def _names_foreign_form(self, low: str) -> bool:
         """Whether a day or time that comes in another language is named."""

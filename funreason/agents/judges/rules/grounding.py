@@ -156,7 +156,9 @@ class Evidence:
         Its numbers are compared all the same; ids and addresses are the same in every language.
         """
         low = plain(value)
-        foreign = self.is_english and not any(char in self.text for char in low if not char.isascii() and char.isalpha())
+        foreign = self.is_english and not any(
+            char in self.text for char in low if not char.isascii() and char.isalpha()
+        )
         if not (foreign and _has_foreign(low)) and not self.folded.is_of_another_script(low):
             return False
         if "@" in low or "://" in low or any(map(_is_code, low.split()[:MOST_PARTS])):

@@ -216,7 +216,9 @@ _HAN_NUMBER = re.compile(
 _HAN_SCALED = re.compile(r"(\d+(?:\.\d+)?)\s*([万亿만억千])")
 _SINO_KOREAN = {char: value for value, char in enumerate("영일이삼사오육칠팔구")}
 _KOREAN_SCALES = {"십": 10, "백": 100, "천": 1_000, "만": 10_000}
-_KOREAN_NUMBER = re.compile("(?<![가-힣])[일이삼사오육칠팔구십백천만]+(?=(?:명|개|월|일|년|번|시|분|층|원|호)(?![가-힣]{2}))")
+_KOREAN_NUMBER = re.compile(
+    "(?<![가-힣])[일이삼사오육칠팔구십백천만]+(?=(?:명|개|월|일|년|번|시|분|층|원|호)(?![가-힣]{2}))"
+)
 _COUNTED = {
     "hangul": r"명|개|시|번|잔|장|분|살|권|대|마리|병|곳|사람|자리|박|층|그릇|달|주|\W*$",
     "thai": "คน|ท่าน|ที่|วัน|คืน|ใบ|ชิ้น|โมง|ทุ่ม|นาที|ชั่วโมง|บาท|เดือน|ปี|ตัว|อัน|ห้อง|แก้ว|เล่ม|คัน|จาน|ครั้ง|กล่อง|รายการ|$",
@@ -492,7 +494,9 @@ def _clocks(low: str) -> str:
 
 
 _HALF_TO = re.compile(r"\b(?:halb|half) (\d{1,2})\b")
-_SPOKEN_HOUR = re.compile(rf"\b({'|'.join(_ONES[1:13])})(?=\s*{_HOUR}|\s+(?:morgens|abends|nachmittags|صباحا|مساء|утра|вечера))")
+_SPOKEN_HOUR = re.compile(
+    rf"\b({'|'.join(_ONES[1:13])})(?=\s*{_HOUR}|\s+(?:morgens|abends|nachmittags|صباحا|مساء|утра|вечера))"
+)
 _SPOKEN_HALF = re.compile(rf"\b(halb|half) ({'|'.join(_ONES[1:13])})\b")
 
 

@@ -82,7 +82,9 @@ _NO_BLANKS = r"\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff
 _BLANKLESS = re.compile(f"[{_NO_BLANKS}]")
 _HANGUL = re.compile("[\uac00-\ud7a3]")
 _APART = re.compile(f"(?<=[{_NO_BLANKS}])(?=[a-z0-9])|(?<=[a-z0-9])(?=[{_NO_BLANKS}])")
-_MARKS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u200b-\u200f\u093c]")
+_MARKS = re.compile(
+    "[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u200b-\u200f\u093c]"
+)
 _SMALL_MARKS = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"))
 _TRADITIONAL = (
     "東東車車長長門門馬馬鳥鳥魚魚"
@@ -114,7 +116,11 @@ _ENDINGS = {
     "other": re.compile(r"\w{0,5}|[^\x00-\x7f]{0,8}"),
 }
 """What may follow a stem; a value's own ending must be one as well."""
-_STEM_CUTS = {"cyrillic": "аеиоуыэюяійьї", "greek": "αεηιουωσ", "devanagari": "\u093e\u093f\u0940\u0947\u094b\u0902\u0948"}
+_STEM_CUTS = {
+    "cyrillic": "аеиоуыэюяійьї",
+    "greek": "αεηιουωσ",
+    "devanagari": "\u093e\u093f\u0940\u0947\u094b\u0902\u0948",
+}
 _CLITICS = {
     "arabic": re.compile("(?:[وف]?(?:[بك]?ال|لل|[بلك])|[وف])"),
     "hebrew": re.compile("[ושכ]?[הבלמ]|[ושכ]"),
@@ -145,9 +151,7 @@ def plain(text: str) -> str:
     if text.isascii():
         return text.lower()
     low = unicodedata.normalize("NFKC", text.replace("№", "# ")).casefold().translate(_SMALL_MARKS)
-    low = "".join(
-        str(unicodedata.decimal(char)) if char > "\x7f" and char.isdecimal() else char for char in low
-    )
+    low = "".join(str(unicodedata.decimal(char)) if char > "\x7f" and char.isdecimal() else char for char in low)
     return apart(low)
 
 
@@ -318,7 +322,9 @@ class Folded:
         return False
 
 
-_PARTICLE = re.compile("(?:은|는|이|가|을|를|의|에|에서|에게|한테|로|으로|와|과|랑|도|만|까지|부터|께|씨|님|명|개|시|번|$)")
+_PARTICLE = re.compile(
+    "(?:은|는|이|가|을|를|의|에|에서|에게|한테|로|으로|와|과|랑|도|만|까지|부터|께|씨|님|명|개|시|번|$)"
+)
 
 
 def _is_particle(text: str, end: int) -> bool:
