@@ -12,7 +12,7 @@ a name's words, a number in words, percent for a fraction, a day or a time in an
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -43,6 +43,7 @@ _LONG = 60
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _LAST_CALL = re.compile(r"\[?[A-Za-z_][\w.]*\([^\n]*\)\]?$")
 _LAST_BLOCK = re.compile(r"^[ \t]*(?:<tool_call>|[\[{])", re.MULTILINE)
+_LATIN_NAME = re.compile(r"(?<![A-Za-z_])[A-Z][a-z]{2,}(?![A-Za-z_])")
 _TAIL_CHARS = 2000
 _MOST_STEPS = 200_000
 """Places that are tried for the phrases of all values together; then phrases count as not there."""
@@ -58,7 +59,7 @@ def thinking_problem(thinking: str, calls: Sequence[Call], tools: list[dict[str,
     for call in calls:
         if not names_function(thinking, call.name):
             return SchemaProblem("cot.function_not_named", f"the thinking does not name {call.name}")
-    naming = NamedValues(thinking)
+    naming = NamedValues(thinking, {name for call in calls for name in (call.name, *call.arguments)})
     for call in calls:
         tool = tool_named(tools, call.name)
         properties = tool["parameters"]["properties"] if tool else {}
@@ -99,7 +100,9 @@ def names_function(thinking: str, name: str) -> bool:
 class NamedValues:
     """A thinking prepared for questions of naming; costly parts are worked out when first asked for."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, identifiers: Collection[str] = ()) -> None:
+        """`identifiers` are Latin words that are no names of things: those of functions and parameters."""
+        self._original, self._identifiers = text, identifiers
         self.text = plain(text)
         self._steps = _MOST_STEPS
         self.words = frozenset(WORD.findall(self.text)) | frozenset(map(plain, WORD.findall(_apart(text))))
@@ -238,6 +241,11 @@ class NamedValues:
             return False
         return (not days or agrees_all(days, self)) and times <= self.times | ({(0, 0)} if days else set())
 
+    @cached_property
+    def _identifiers_only(self) -> bool:
+        """Whether no Latin word but an identifier begins with a capital."""
+        return set(_LATIN_NAME.findall(self._original)) <= set(self._identifiers)
+
     def _names_foreign_form(self, low: str) -> bool:
         """Whether a day or time that comes in another language is named."""
         spelled = in_english(low, self._languages)
@@ -245,8 +253,13 @@ class NamedValues:
         return bool(days or times) and (not days or agrees_all(days, self)) and times <= self.times
 
     def _may_translate(self, low: str) -> bool:
-        """Whether the value may be a transliteration or translation of what the thinking says, its numbers aside."""
+        """Whether the value may be a transliteration or translation of what the thinking says, its numbers aside.
+
+        A thinking in another script that writes a name in Latin letters would write this one so too.
+        """
         if not self.folded.is_of_another_script(low) or "@" in low or "://" in low:
+            return False
+        if low.isascii() and not self._identifiers_only:
             return False
         return all(number_of(part) in self.numbers for part in WORD.findall(low)[:MOST_PARTS] if part.isdecimal())
 

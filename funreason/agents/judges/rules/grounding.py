@@ -68,6 +68,7 @@ _MOST_OF_IT, _SOME = 0.6, 0.3
 """Shares of the words of a value that a text in another language than English must have: up to 60 characters, longer."""
 _CUES = 2
 _CODE_DIGITS = 3
+_ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _DIGITS = re.compile(r"\d+")
 _CLOCK = re.compile(r"\d:\d\d")
 
@@ -174,13 +175,17 @@ class Evidence:
             return True
         # The letters and digits in a row; a row that begins or ends in a digit, to the end of that number.
         squashed = "".join(words)
-        at = self.squashed.find(squashed) if len(squashed) > 3 else -1
+        # One word of a language with blanks and endings is looked for as a word: Omsk is not in Tomsk.
+        is_word = len(words) == 1 and not self.is_english and low.isalpha() and not has_blankless(low)
+        at = self.squashed.find(squashed) if len(squashed) > 3 and not is_word else -1
         while at >= 0:
             end = at + len(squashed)
             ends = (self.squashed[at - 1 : at] + squashed[0], squashed[-1] + self.squashed[end : end + 1])
             if not any(len(pair) == 2 and pair.isdecimal() for pair in ends):
                 return True
             at = self.squashed.find(squashed, at + 1)
+        if _ADDRESS.fullmatch(low):
+            return False  # an address is there as it is, or invented
         formed = self._supports_form(value, low)
         if formed is not None:
             return formed
@@ -275,7 +280,7 @@ class Evidence:
             return float(part[1:]) in self.numbers
         if part[:3] in self.words and any(name.startswith(part) or name == part for name in MONTHS):
             return True
-        return len(part) > 4 and part in self.squashed
+        return len(part) > 4 and self.is_english and part in self.squashed
 
 
 def evidence_of(text: str) -> Evidence:

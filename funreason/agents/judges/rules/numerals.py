@@ -209,15 +209,17 @@ _HALF_DAYS = {
 _HOUR = r"(?:点钟|点|時|时|시|часов|часа|час|बजे|โมง|นาฬิกา|น\.|(?:uhr|heures?|h|saat|ωρα)(?![a-z]))"
 _HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
 _HAN_SCALES = {"十": 10, "百": 100, "千": 1_000, "万": 10_000, "萬": 10_000, "亿": 10**8, "億": 10**8}
-_COUNTERS = "个個人位名张張点點時时号號月日年天间間晚杯次件份本台辆匹只頭头条枚泊冊歳岁岁元円块塊小分秒度楼階层層代番回週周等刻成折时"
+_COUNTERS = folded(
+    "个個人位名张張点點時时号號月日年天间間晚杯次件份本台辆匹只頭头条枚泊冊歳岁岁元円块塊小分秒度楼階层層代番回週周等刻成折时家座盘碗瓶款部口双套桌道顿趟则群句页站届句束盒袋斤里米公吨克升円圓歲"
+)
 _HAN_NUMBER = re.compile(
     f"(?:[〇零一二两三四五六七八九十百千万亿][〇零一二两三四五六七八九十百千万亿]+|(?<=第)[一二三四五六七八九十]|[一二两三四五六七八九十百千](?=[{_COUNTERS}]))"
 )
-_HAN_SCALED = re.compile(r"(\d+(?:\.\d+)?)\s*([万亿만억千])")
+_HAN_SCALED = re.compile(r"(\d+(?:\.\d+)?)\s*([万亿만억千천])(?![十百千万亿십백천])")
 _SINO_KOREAN = {char: value for value, char in enumerate("영일이삼사오육칠팔구")}
 _KOREAN_SCALES = {"십": 10, "백": 100, "천": 1_000, "만": 10_000}
 _KOREAN_NUMBER = re.compile(
-    "(?<![가-힣])[일이삼사오육칠팔구십백천만]+(?=(?:명|개|월|일|년|번|시|분|층|원|호)(?![가-힣]{2}))"
+    "(?<![가-힣])[일이삼사오육칠팔구십백천만]+(?=\\s?(?:명|개|월|일|년|번|시|분|층|원|호)(?![가-힣]{2}))"
 )
 _COUNTED = {
     "hangul": r"명|개|시|번|잔|장|분|살|권|대|마리|병|곳|사람|자리|박|층|그릇|달|주|\W*$",
@@ -234,6 +236,8 @@ _PERCENT = re.compile(r"(?:百分之|퍼센트\s*)(\d+(?:\.\d+)?)")
 _ORDINAL_DAY = re.compile(r"\b(\d{1,2})\s{0,2}(?:\.|-?го|-?е|er|º|-?ого)?\s{1,3}(?:de\s{1,2})?(?=[a-z]{3})")
 _YEAR_AFTER = re.compile(r"(?<=[a-z]{3}) (?:de|del|года?)? ?(?=\d{4})")
 _SHORT_DAY = re.compile(r"(?<![\d./:])(\d{1,2})[./](\d{1,2})(?:\.(?!\d)|(?![\d./:]))")
+_LONG = 5
+_ENGLISH_TOO = frozenset("million millions premier primo primero segundo seconds".split())
 _MOST = 100_000
 """Of a longer text only so much is put into English."""
 
@@ -246,9 +250,18 @@ def languages_of(text: str) -> frozenset[str]:
         for language, letters in _LETTERS.items():
             counts[language] += 2 * (not letters.isdisjoint(text))
     most = max(counts.values())
+    if most < 2 and (found := {language for language in _LATIN_NUMBERS if words & _long_numbers(language)}):
+        return frozenset(found)
     if most < 2 or counts["en"] == most:
         return frozenset()
     return frozenset(language for language, count in counts.items() if count >= 2 and count + 1 >= most) - {"en"}
+
+
+@lru_cache(maxsize=32)
+def _long_numbers(language: str) -> frozenset[str]:
+    """Number words that show a language without any other word of it."""
+    words = (folded(entry.partition(":")[0]) for entry in _LATIN_NUMBERS[language].split())
+    return frozenset(word for word in words if len(word) >= _LONG) - _ENGLISH_TOO
 
 
 def inflects(languages: frozenset[str]) -> bool:
@@ -301,6 +314,7 @@ def _exchanged(low: str, language: str) -> str:
 
     for pattern in patterns:
         low = pattern.sub(english, low)
+    low = _BARE_SCALE.sub(lambda match: match[0] if match[1] else f"one {match[2]}", low)
     if language == "arabic":  # five and twenty
         low = _ONES_FIRST.sub(r"\2 \1", low)
     return _months(low, language) if language in _NON_LATIN else low
@@ -344,6 +358,7 @@ def _table(language: str) -> tuple[list[re.Pattern[str]], Mapping[str, str]]:
                     stems.add(folded(word))
         meaning |= _names(_WEEKDAY_NAMES, WEEKDAYS, language)
     counters = _COUNTED.get(language)
+    numbers = "|".join(re.escape(word) for word in meaning if word not in stems and counters)
     whole, open_ended = [], []
     for word in sorted(meaning, key=len, reverse=True):
         spelled = re.escape(word).replace("_", " ")
@@ -351,7 +366,7 @@ def _table(language: str) -> tuple[list[re.Pattern[str]], Mapping[str, str]]:
             open_ended.append(spelled)
         elif counters and meaning[word] not in WEEKDAYS:
             # Thai and Korean write the next word on: a number is one only before what is counted.
-            whole.append(rf"{spelled}(?=\s*(?:{counters}))")
+            whole.append(rf"{spelled}(?=\s*(?:{counters}|{numbers}))")
         else:
             whole.append(spelled if counters else rf"{spelled}(?!\w)")
     start = {"thai": "", "arabic": rf"(?<!\w)[{_ARABIC_PREFIXES}]?"}.get(language, r"(?<!\w)")
@@ -386,6 +401,9 @@ _ONES = (
     "eighteen nineteen"
 ).split()
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_BARE_SCALE = re.compile(
+    rf"((?:\b(?:{'|'.join(_ONES + _TENS)}|hundred|thousand)|\d)\s+)?\b(hundred|thousand|million)\b"
+)
 _ONES_FIRST = re.compile(rf"\b({'|'.join(_ONES[1:10])})\s+({'|'.join(_TENS)})\b")
 _VALUES = {word: value for value, word in enumerate(_ONES)} | {word: 10 * i for i, word in enumerate(_TENS, start=2)}
 _SPOKEN_DAY = re.compile(
@@ -426,16 +444,16 @@ def _from_han(low: str) -> str:
     """Han numerals as digits, then days and clock times of Chinese and Japanese."""
     for line, english in _han_words():
         low = low.replace(line, f" {english} ")
-    low = _HAN_NUMBER.sub(lambda match: f"{_han_value(match[0])}", low)
     low = _HAN_SCALED.sub(_scaled, low)
+    low = _HAN_NUMBER.sub(lambda match: f"{_han_value(match[0])}", low)
     low = _ERA.sub(lambda match: f"{_ERAS[match[1]] + (1 if match[2] == '元' else int(match[2]))}年", low)
     low = _PERCENT.sub(r" \1 % ", low)
     return _dates(low)
 
 
 def _from_korean(low: str) -> str:
-    low = _KOREAN_NUMBER.sub(lambda match: str(_place_value(match[0], _SINO_KOREAN, _KOREAN_SCALES)), low)
-    return _dates(_HAN_SCALED.sub(_scaled, low))
+    low = _HAN_SCALED.sub(_scaled, low)
+    return _dates(_KOREAN_NUMBER.sub(lambda match: str(_place_value(match[0], _SINO_KOREAN, _KOREAN_SCALES)), low))
 
 
 def _dates(low: str) -> str:
@@ -463,7 +481,7 @@ def _han_words() -> list[tuple[str, str]]:
 
 
 def _scaled(match: re.Match[str]) -> str:
-    scale = {"万": 10_000, "만": 10_000, "亿": 10**8, "억": 10**8, "千": 1_000}[match[2]]
+    scale = {"万": 10_000, "만": 10_000, "亿": 10**8, "억": 10**8, "千": 1_000, "천": 1_000}[match[2]]
     value = float(match[1][:30]) * scale
     return f"{value:.0f}" if value == int(value) else f"{value:.6f}"
 
@@ -494,15 +512,22 @@ def _clocks(low: str) -> str:
 
 
 _HALF_TO = re.compile(r"\b(?:halb|half) (\d{1,2})\b")
-_SPOKEN_HOUR = re.compile(
-    rf"\b({'|'.join(_ONES[1:13])})(?=\s*{_HOUR}|\s+(?:morgens|abends|nachmittags|صباحا|مساء|утра|вечера))"
-)
 _SPOKEN_HALF = re.compile(rf"\b(halb|half) ({'|'.join(_ONES[1:13])})\b")
 
 
 def _spoken_hours(low: str) -> str:
     low = _SPOKEN_HALF.sub(lambda match: f"{match[1]} {_VALUES[match[2]]}", " ".join(low.split()))
-    return _SPOKEN_HOUR.sub(lambda match: str(_VALUES[match[1]]), low)
+    return _spoken_hour_pattern().sub(lambda match: str(_VALUES[match[1]]), low)
+
+
+@lru_cache(maxsize=1)
+def _spoken_hour_pattern() -> re.Pattern[str]:
+    after = "|".join(_half_day_words(name) for name in ("am2", "pm2"))
+    return re.compile(rf"\b({'|'.join(_ONES[1:13])})(?=\s*{_HOUR}|\s+(?:le |την? )?(?:{after}))")
+
+
+def _half_day_words(name: str) -> str:
+    return "|".join(re.escape(folded(word)).replace("_", " ") for word in _HALF_DAYS[name].split())
 
 
 def _half_to(match: re.Match[str]) -> str:
@@ -511,10 +536,7 @@ def _half_to(match: re.Match[str]) -> str:
 
 @lru_cache(maxsize=1)
 def _clock_pattern() -> re.Pattern[str]:
-    halves = {
-        name: f"(?P<{name}>{'|'.join(re.escape(folded(word)).replace('_', ' ') for word in words.split())})"
-        for name, words in _HALF_DAYS.items()
-    }
+    halves = {name: f"(?P<{name}>{_half_day_words(name)})" for name in _HALF_DAYS}
     return re.compile(
         rf"(?:(?:{halves['am1']}|{halves['pm1']})[\sのに]{{0,3}})?(?<![\d.])(?P<hour>\d{{1,2}})(?!\d)"
         rf"(?:\s?(?::|\.(?=\d\d(?!\d))|(?P<unit>{_HOUR}))"

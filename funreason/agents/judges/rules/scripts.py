@@ -81,7 +81,7 @@ _STARTS = [start for start, _ in _RANGES]
 _NO_BLANKS = r"\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff"
 _BLANKLESS = re.compile(f"[{_NO_BLANKS}]")
 _HANGUL = re.compile("[\uac00-\ud7a3]")
-_APART = re.compile(f"(?<=[{_NO_BLANKS}])(?=[a-z0-9])|(?<=[a-z0-9])(?=[{_NO_BLANKS}])")
+_APART = re.compile(f"(?<=[{_NO_BLANKS}])(?=[a-z0-9]|[-−+$€£¥][0-9])|(?<=[a-z0-9])(?=[{_NO_BLANKS}])")
 _MARKS = re.compile(
     "[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u200b-\u200f\u093c]"
 )
@@ -135,6 +135,7 @@ _SUFFIXES = re.compile(
 )
 _PREFIXES = re.compile("^(?:จังหวัด|เมือง|อำเภอ|กรุง|คุณ|นาย|นางสาว|นาง|ดร)(?=...)")
 _FEW = 2
+_LONG_STEM = 5
 _MOST_ALIKE = 400
 """Of the words that begin alike, so many are compared."""
 _PIECE, _NAME = 2, 3
@@ -294,6 +295,8 @@ class Folded:
         short = _NOT_ALIKE.sub(lambda match: match[0][0], word)
         near = self._alike.get(word[:_FEW], []) + (self._alike.get(short[:_FEW], []) if short != word else [])
         for other in near:
+            if len(word) >= _LONG_STEM and other.startswith(word) and self.inflects:  # a part of a compound
+                return True
             if other == short or _NOT_ALIKE.sub(lambda match: match[0][0], other) == short:
                 return True
             if {other, word} == {f"{min(other, word, key=len)}s", min(other, word, key=len)}:
@@ -371,6 +374,8 @@ def _stems(word: str, script: str, cuts: str) -> Iterable[str]:
             yield word[:-count]
     if script == "cyrillic" and len(word) >= 4 and word[-2] in "еоё" and word[-1] not in cuts:
         yield word[:-2] + word[-1]
+    if script == "cyrillic" and len(word) >= 4 and word[-2] == "і":  # Ukrainian Київ, Києва; Львів, Львова
+        yield from (f"{word[:-2]}{vowel}{word[-1]}" for vowel in "оеє")
     if script not in _STEM_CUTS and len(word) >= 4:
         yield word[:-1]
 
