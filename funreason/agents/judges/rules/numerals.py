@@ -228,7 +228,7 @@ _COUNTED = {
 """What is counted, where a number word may be part of another word."""
 _ARABIC_PREFIXES = "وبلفك"
 _ERAS = {"令和": 2018, "平成": 1988, "昭和": 1925, "民国": 1911}
-_ERA = re.compile(f"({'|'.join(_ERAS)})(\\d{{1,2}}|元)年")
+_ERA = re.compile(rf"({'|'.join(_ERAS)})\s*(\d{{1,2}}|元)\s*年")
 _DAY = re.compile(r"(?:(\d{4})\s*[年년]\s*)?(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日号號일]?")
 _MONTH_ONLY = re.compile(r"(?:(\d{4})\s*[年년]\s*)(\d{1,2})\s*[月월](?!\s*\d)")
 _BUDDHIST = re.compile(r"\b(2[45]\d\d)\b")

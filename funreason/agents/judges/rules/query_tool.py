@@ -3,19 +3,21 @@
 Two things can be decided by rule: that a called function is offered, and that a value has some support in the query.
 Exempt from the second: booleans, None, values of an enum, the default, and words that the tool's own description
 gives. An id, a date or coordinates that it gives as an example are not exempt: copied, they answer no query.
-Values that the schema cannot hold anyway are stage 4's business.
+Values that the schema cannot hold anyway are stage 4's business. A name in another script than the query's passes: no
+rule can compare it. Where both judge, `has_undecided_value` sends it to a model.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from funreason.agents.judges.rules.grounding import Evidence, evidence_of, unsupported
+from funreason.agents.judges.rules.grounding import Evidence, evidence_of, undecided, unsupported
 from funreason.agents.judges.rules.verdicts import calls_in, failed, passed
 from funreason.calls.schema import tool_named
-from funreason.types import Call, Outcome, Sample, Verdict
+from funreason.types import Call, Outcome, Sample, Task, Verdict
 
 STAGE = "query_tool"
+NO_TOOL: dict[str, Any] = {"parameters": {"properties": {}}}
 _CODE_CHARS = 6
 _ID_DIGITS = 3
 """A longer string with as many digits is an id or a date; `sha256`, `1080p` or `mp4` name a choice."""
@@ -31,12 +33,28 @@ async def judge_query_tool(sample: Sample) -> Verdict:
         if tool_named(tools, call.name) is None:
             names = ", ".join(tool["name"] for tool in tools)
             return failed(STAGE, Outcome.DROP, "tools.unknown_function", f"{call.name} is not among {names}")
-    evidence = evidence_of(sample.task.query)
+    evidence = evidence_of(grounding_text(sample.task))
     for call in calls:
         found = ungrounded(call, tool_named(tools, call.name) or {}, evidence)
         if found:
             return failed(STAGE, Outcome.DROP, "query.ungrounded_value", found)
     return passed(STAGE)
+
+
+def grounding_text(task: Task) -> str:
+    """The text that the values of a call must come from."""
+    return task.query
+
+
+def has_undecided_value(sample: Sample) -> bool:
+    """Whether a value passes only because it may be a transliteration or a translation: a question for a model."""
+    evidence = evidence_of(grounding_text(sample.task))
+    for call in calls_in(sample.answer) or ():
+        properties = (tool_named(sample.task.tools, call.name) or NO_TOOL)["parameters"]["properties"]
+        for name, value in call.arguments.items():
+            if undecided(evidence, value) and not _is_given(value, properties.get(name, {})):
+                return True
+    return False
 
 
 def ungrounded(call: Call, tool: dict[str, Any], evidence: Evidence) -> str:
