@@ -2,10 +2,10 @@
 
     python benchmarks/multilingual.py > set.jsonl
 
-Every item is made from the templates below with a fixed seed. An item of stage 2 is wrong when one value of its call was
-replaced by another of the same kind (a place, a person, a number, a date, a time, a subject, an id) that the request
-does not hold. An item of stage 3 is wrong when its thinking is about such another value. Right items name their values
-as people write them: with case endings, particles and articles, without blanks, in native digits, in number words.
+Every item is made from the templates below with a fixed seed. An item of stage 2 is wrong when one value of its call
+was replaced by another of the same kind (a place, a person, a number, a date, a time, a subject, an id) that the
+request does not hold. An item of stage 3 is wrong when its thinking is about such another value. Right items name their
+values as people write them: with case endings, particles and articles, without blanks, in native digits, in words.
 
 The first column of a line is the value of the call, the others are forms that a template picks by number. The templates
 were written before the rules that they measure; each template belongs to one of two halves, `dev` and `held-out`, and
@@ -26,7 +26,7 @@ from funreason.types import Call, Sample, Task
 
 SEED = 20
 PER_LANGUAGE = 96
-"""Items of a language: half of stage 2 and half of stage 3, of each half wrong, of each half held out."""
+"""Items of a language: half of them of stage 2, half of stage 3; of each half wrong; of each of these half held out."""
 
 TOOLS = normalise_tools(
     [

@@ -201,7 +201,7 @@ things = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                "type text content function name arguments tool_calls function_call reasoning thinking refusal input".split()
+                "type text content function name arguments tool_calls function_call thinking refusal input".split()
             ),
             inner,
             max_size=4,
@@ -257,7 +257,7 @@ def one_is(said, bad=3):
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_a_case_without_a_readable_answer_is_counted_and_the_others_are_answered(tmp_path, said, concurrency):
     with ScriptedServer(one_is(said)) as server:
-        answers, notes, pool = evaluated(server, tmp_path, concurrency=concurrency)
+        answers, notes, _ = evaluated(server, tmp_path, concurrency=concurrency)
     faulty = answers.pop("simple_python_3")
     assert {answer.output for answer in answers.values()} == {CALL}
     assert len(answers) == 7
@@ -291,9 +291,9 @@ def test_parts_that_could_not_be_read_are_counted_by_place(tmp_path):
 
 
 def test_an_address_where_no_api_answers_ends_with_the_sentence_about_the_address(tmp_path):
-    with ScriptedServer(lambda heard: Said(b"<html>welcome</html>")) as server:
-        with pytest.raises(EndpointGone, match=r"is the server running.*address"):
-            evaluated(server, tmp_path)
+    welcome = Said(b"<html>welcome</html>")
+    with ScriptedServer(lambda heard: welcome) as server, pytest.raises(EndpointGone, match=r"running.*address"):
+        evaluated(server, tmp_path)
 
 
 def test_many_answers_in_a_row_that_cannot_be_read_end_an_evaluation(tmp_path):

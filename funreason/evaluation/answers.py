@@ -127,8 +127,8 @@ def answer_notes(answers: Mapping[str, CaseAnswer], cases: Mapping[str, Case]) -
     if faults:
         credited = sum(cases[answer.id].category.endswith("irrelevance") for answer in faults)
         notes.append(
-            f"{len(faults)} cases got no answer that can be read: their outputs are empty, and {credited} of them count "
-            f'as right, because an empty output is "no call". The first, {faults[0].id}: {faults[0].fault}'
+            f"{len(faults)} cases got no answer that can be read: their outputs are empty, and {credited} of them "
+            f'count as right, because an empty output is "no call". The first, {faults[0].id}: {faults[0].fault}'
         )
     cut = sum(answer.truncated for answer in answers.values())
     return [*notes, f"{cut} answers were cut at the token limit"] if cut else notes
@@ -143,7 +143,7 @@ def cut_thinking(text: str, tags: Tags = THINK_TAGS) -> str:
 def _completions(
     sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Case]
 ) -> Iterator[list[tuple[Case, Completion | str | None]]]:
-    """Cases with their completions, as they come; None where the prompt does not fit, a fault of the server's as text."""
+    """Cases with their completions, as they come; None where the prompt does not fit, a server's fault as text."""
     if isinstance(sampler, Streaming):
         unfit, faults = set(range(len(cases))), dict[int, str]()
         requests = [_request(case, prompt_of) for case in cases]

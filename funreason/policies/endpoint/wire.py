@@ -269,7 +269,7 @@ def _call(raw: Any) -> ToolCall | None:
     name = inner.get("name")
     if not isinstance(name, str) or not name.strip():
         return None
-    arguments = next((inner[key] for key in _ARGUMENTS if inner.get(key) is not None), {})
+    arguments: Any = next((inner[key] for key in _ARGUMENTS if inner.get(key) is not None), {})
     if isinstance(arguments, str):
         return ToolCall(Function(name, {} if arguments.strip() in ("", "null") else arguments))
     return ToolCall(Function(name, arguments if isinstance(arguments, dict) else json.dumps(arguments)))

@@ -156,7 +156,7 @@ def _nothing_thought(sample: Sample) -> bool:
 
 BOTH: dict[str, Settled] = {
     "response": lambda sample, verdict: True,
-    # A reference that calls shows that the tools can answer the query; a name in another script is not compared by rule.
+    # A reference that calls shows that the tools can answer the query. No rule compares a name in another script.
     "query_tool": lambda sample, verdict: (
         verdict.outcome != Outcome.PASS or (bool(sample.task.reference) and not has_undecided_value(sample))
     ),

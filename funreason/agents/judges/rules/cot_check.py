@@ -114,7 +114,7 @@ class NamedValues:
 
     @cached_property
     def english(self) -> str:
-        """The thinking, and after it its numbers, days and times in English, where it is in another language."""
+        """The thinking; in another language, after it the same with its numbers, days and times in English."""
         english = in_english(self.text, self._languages)
         return f"{self.text}\n{english}" if english else self.text
 

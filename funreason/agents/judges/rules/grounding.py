@@ -65,7 +65,7 @@ _LONG = 60
 _FUZZY = 83.0
 _CACHED_CHARS = 20_000
 _MOST_OF_IT, _SOME = 0.6, 0.3
-"""Shares of the words of a value that a text in another language than English must have: up to 60 characters, longer."""
+"""Shares of a value's words that a text in another language must have: up to 60 characters, and longer."""
 _CUES = 2
 _CODE_DIGITS = 3
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
@@ -89,7 +89,7 @@ class Evidence:
 
     @cached_property
     def english(self) -> str:
-        """The text, and after it the text with its numbers, days and times in English, where it is in another language."""
+        """The text; in another language, after it the same with its numbers, days and times in English."""
         english = in_english(self.text, self._languages)
         return f"{self.text}\n{english}" if english else self.text
 

@@ -18,13 +18,17 @@ _CUES: Mapping[str, frozenset[str]] = {
     language: frozenset(words.split())
     for language, words in {
         "en": "the of and to in is for a me my what how on with please i you it that this from are be at can do show",
-        "de": "der die das und ist fur nach von mit im den bitte ein eine ich wie wo zu am um wir mir mein zeig dem des es auf also nutzer stadt fur",
-        "fr": "le la les des et est pour de du un une je quel quelle ou mon ma me moi dans avec sur au aux il que nous donc utilisateur ville cet cette",
-        "es": "el la los las de del y es para en un una que cual mi me por con donde quiero al se hay como usuario ciudad entonces",
+        "de": "der die das und ist fur nach von mit im den bitte ein eine ich wie wo zu am um wir mir mein "
+        "zeig dem des es auf also nutzer stadt fur",
+        "fr": "le la les des et est pour de du un une je quel quelle ou mon ma me moi dans avec sur au aux "
+        "il que nous donc utilisateur ville cet cette",
+        "es": "el la los las de del y es para en un una que cual mi me por con donde quiero al se hay como "
+        "usuario ciudad entonces",
         "it": "il lo la i gli di del della e per in un una che mi con dove voglio da al nel come sono mio",
         "pt": "o a os as de do da e para em um uma que qual meu me com onde quero no na ao por como nos",
         "nl": "de het een en is voor van met in naar ik mijn mij hoe waar op aan wat wij zijn dat te",
-        "tr": "ve bir icin ne nasil bana benim mi mu ile bu en kac nerede lutfen var olacak goster saat kisi tarihinde numarali kullanici sehir tarih",
+        "tr": "ve bir icin ne nasil bana benim mi mu ile bu en kac nerede lutfen var olacak goster saat kisi "
+        "tarihinde numarali kullanici sehir tarih",
         "pl": "i w na z do dla jest jak gdzie moj mi prosze sie co od po jaka czy o dnia mnie",
         "sv": "och att en ett ar for till fran med pa jag min mig hur var vad den det i av",
         "vi": "la va cua cho toi o tai tu den ngay gio bao nhieu mot co khong nao hay",
@@ -61,7 +65,8 @@ ocak subat mart nisan mayis haziran temmuz agustos eylul ekim kasim aralik
 stycznia lutego marca kwietnia maja czerwca lipca sierpnia wrzesnia pazdziernika listopada grudnia
 januari februari mars april maj juni juli augusti september oktober november december
 januari februari maret april mei juni juli agustus september oktober november desember
-tammikuuta helmikuuta maaliskuuta huhtikuuta toukokuuta kesakuuta heinakuuta elokuuta syyskuuta lokakuuta marraskuuta joulukuuta
+tammikuuta helmikuuta maaliskuuta huhtikuuta toukokuuta kesakuuta heinakuuta elokuuta syyskuuta lokakuuta \
+marraskuuta joulukuuta
 januar februar marcius aprilis majus junius julius augusztus szeptember oktober november december
 января февраля марта апреля мая июня июля августа сентября октября ноября декабря
 январь февраль март апрель май июнь июль август сентябрь октябрь ноябрь декабрь
@@ -96,11 +101,13 @@ pazartesi sali carsamba persembe cuma cumartesi pazar
 礼拜一 礼拜二 礼拜三 礼拜四 礼拜五 礼拜六 礼拜天
 """
 _RELATIVE = {
-    "tomorrow": "明天 明日 后天 明晚 明早 明後日 あした あす 내일 모레 завтра послезавтра αυριο μεθαυριο غدا بعد_غد מחר कल परसों พรุ่งนี้ มะรืนนี้",
+    "tomorrow": "明天 明日 后天 明晚 明早 明後日 あした あす 내일 모레 завтра послезавтра αυριο μεθαυριο غدا "
+    "بعد_غد מחר कल परसों พรุ่งนี้ มะรืนนี้",
     "today": "今天 今日 今晚 今早 今夜 きょう 오늘 сегодня σημερα اليوم الليله היום आज วันนี้ คืนนี้",
     "yesterday": "昨天 昨日 前天 きのう 어제 вчера χθεσ χτεσ امس אתמול เมื่อวาน",
     "now": "现在 目前 当前 此刻 刚才 지금 현재 сейчас τωρα الان עכשיו अभी ตอนนี้",
-    "next week": "下周 下星期 下个月 下月 下礼拜 来周 来月 来年 明年 次の 今度 다음_주 다음_달 다음주 다음달 내년 следующ επομεν القادم المقبل הבא अगले สัปดาห์หน้า เดือนหน้า อาทิตย์หน้า ปีหน้า",
+    "next week": "下周 下星期 下个月 下月 下礼拜 来周 来月 来年 明年 次の 今度 다음_주 다음_달 다음주 다음달 내년 "
+    "следующ επομεν القادم المقبل הבא अगले สัปดาห์หน้า เดือนหน้า อาทิตย์หน้า ปีหน้า",
     "last week": "上周 上星期 上个月 上月 去年 先周 先月 지난 작년 прошл περασμεν الماضي שעבר पिछले ที่แล้ว",
     "weekend": "周末 周末 週末 주말 выходн σαββατοκυριακο نهايه_الاسبوع סוף_שבוע सप्ताहांत สุดสัปดาห์",
 }
@@ -108,7 +115,8 @@ _LATIN_RELATIVE = {
     "tomorrow": "morgen ubermorgen demain manana domani amanha yarin jutro imorgon besok huomenna holnap",
     "today": "heute aujourd hoy oggi hoje bugun dzisiaj idag vandaag tanaan",
     "yesterday": "gestern hier ayer ieri ontem dun wczoraj igar gisteren eilen tegnap",
-    "next week": "nachste nachsten nachster nachstes kommende kommenden prochain prochaine proximo proxima prossimo prossima haftaya gelecek onumuzdeki",
+    "next week": "nachste nachsten nachster nachstes kommende kommenden prochain prochaine proximo proxima prossimo "
+    "prossima haftaya gelecek onumuzdeki",
     "last week": "letzte letzten letzter dernier derniere pasado pasada scorso scorsa gecen",
     "weekend": "wochenende fin_de_semana",
 }
@@ -163,57 +171,85 @@ _ORDINALS = """
 30 тридцатого||||
 """
 _LATIN_NUMBERS = {
-    "de": "null eins zwei drei vier funf sechs sieben acht neun zehn elf zwolf dreizehn vierzehn funfzehn sechzehn siebzehn "
-    "achtzehn neunzehn zwanzig:20 dreissig:30 vierzig:40 funfzig:50 sechzig:60 siebzig:70 achtzig:80 neunzig:90 hundert:100 "
-    "tausend:1000 zwo:2 million:1000000 millionen:1000000 dutzend:12 ersten:1 zweiten:2 dritten:3 vierten:4 funften:5 "
-    "sechsten:6 siebten:7 achten:8 neunten:9 zehnten:10 elften:11 zwolften:12 dreizehnten:13 vierzehnten:14 funfzehnten:15 "
+    "de": "null eins zwei drei vier funf sechs sieben acht neun zehn elf zwolf dreizehn vierzehn funfzehn "
+    "sechzehn siebzehn "
+    "achtzehn neunzehn zwanzig:20 dreissig:30 vierzig:40 funfzig:50 sechzig:60 siebzig:70 achtzig:80 "
+    "neunzig:90 hundert:100 "
+    "tausend:1000 zwo:2 million:1000000 millionen:1000000 dutzend:12 ersten:1 zweiten:2 dritten:3 "
+    "vierten:4 funften:5 "
+    "sechsten:6 siebten:7 achten:8 neunten:9 zehnten:10 elften:11 zwolften:12 dreizehnten:13 "
+    "vierzehnten:14 funfzehnten:15 "
     "zwanzigsten:20 dreissigsten:30",
-    "fr": "zero un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept dix-huit "
-    "dix-neuf vingt:20 trente:30 quarante:40 cinquante:50 soixante:60 quatre-vingt:80 quatre-vingts:80 cent:100 cents:100 "
+    "fr": "zero un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize "
+    "dix-sept dix-huit "
+    "dix-neuf vingt:20 trente:30 quarante:40 cinquante:50 soixante:60 quatre-vingt:80 quatre-vingts:80 "
+    "cent:100 cents:100 "
     "mille:1000 million:1000000 millions:1000000 premier:1 deuxieme:2 troisieme:3 douzaine:12 septante:70 nonante:90 "
     "soixante-dix:70 quatre-vingt-dix:90",
-    "es": "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciseis diecisiete "
-    "dieciocho diecinueve veinte:20 veintiuno:21 veintidos:22 veintitres:23 veinticuatro:24 veinticinco:25 veintiseis:26 "
-    "veintisiete:27 veintiocho:28 veintinueve:29 treinta:30 cuarenta:40 cincuenta:50 sesenta:60 setenta:70 ochenta:80 "
-    "noventa:90 cien:100 ciento:100 mil:1000 millon:1000000 millones:1000000 primer:1 primero:1 segundo:2 tercero:3 docena:12",
-    "it": "zero uno due tre quattro cinque sei sette otto nove dieci undici dodici tredici quattordici quindici sedici "
-    "diciassette diciotto diciannove venti:20 venticinque:25 trenta:30 quaranta:40 cinquanta:50 sessanta:60 settanta:70 "
+    "es": "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince "
+    "dieciseis diecisiete "
+    "dieciocho diecinueve veinte:20 veintiuno:21 veintidos:22 veintitres:23 veinticuatro:24 "
+    "veinticinco:25 veintiseis:26 "
+    "veintisiete:27 veintiocho:28 veintinueve:29 treinta:30 cuarenta:40 cincuenta:50 sesenta:60 "
+    "setenta:70 ochenta:80 "
+    "noventa:90 cien:100 ciento:100 mil:1000 millon:1000000 millones:1000000 primer:1 primero:1 "
+    "segundo:2 tercero:3 docena:12",
+    "it": "zero uno due tre quattro cinque sei sette otto nove dieci undici dodici tredici quattordici "
+    "quindici sedici "
+    "diciassette diciotto diciannove venti:20 venticinque:25 trenta:30 quaranta:40 cinquanta:50 "
+    "sessanta:60 settanta:70 "
     "ottanta:80 novanta:90 cento:100 mille:1000 mila:1000 primo:1 secondo:2 terzo:3",
-    "pt": "zero um dois tres quatro cinco seis sete oito nove dez onze doze treze catorze quinze dezesseis dezessete dezoito "
-    "dezenove vinte:20 trinta:30 quarenta:40 cinquenta:50 sessenta:60 setenta:70 oitenta:80 noventa:90 cem:100 cento:100 "
+    "pt": "zero um dois tres quatro cinco seis sete oito nove dez onze doze treze catorze quinze dezesseis "
+    "dezessete dezoito "
+    "dezenove vinte:20 trinta:30 quarenta:40 cinquenta:50 sessenta:60 setenta:70 oitenta:80 noventa:90 "
+    "cem:100 cento:100 "
     "mil:1000 milhao:1000000 milhoes:1000000 duas:2 primeiro:1 segundo:2 terceiro:3 duzia:12",
-    "nl": "nul een twee drie vier vijf zes zeven acht negen tien elf twaalf dertien veertien vijftien zestien zeventien "
-    "achttien negentien twintig:20 dertig:30 veertig:40 vijftig:50 zestig:60 zeventig:70 tachtig:80 negentig:90 honderd:100 "
+    "nl": "nul een twee drie vier vijf zes zeven acht negen tien elf twaalf dertien veertien vijftien "
+    "zestien zeventien "
+    "achttien negentien twintig:20 dertig:30 veertig:40 vijftig:50 zestig:60 zeventig:70 tachtig:80 "
+    "negentig:90 honderd:100 "
     "duizend:1000",
-    "tr": "sifir bir iki uc dort bes alti yedi sekiz dokuz on:10 yirmi:20 otuz:30 kirk:40 elli:50 altmis:60 yetmis:70 "
+    "tr": "sifir bir iki uc dort bes alti yedi sekiz dokuz on:10 yirmi:20 otuz:30 kirk:40 elli:50 altmis:60 "
+    "yetmis:70 "
     "seksen:80 doksan:90 yuz:100 bin:1000 milyon:1000000 birinci:1 ikinci:2 ucuncu:3 dorduncu:4 besinci:5 duzine:12",
-    "pl": "zero jeden dwa trzy cztery piec szesc siedem osiem dziewiec dziesiec jedenascie dwanascie trzynascie czternascie "
-    "pietnascie szesnascie siedemnascie osiemnascie dziewietnascie dwadziescia:20 trzydziesci:30 czterdziesci:40 sto:100 "
+    "pl": "zero jeden dwa trzy cztery piec szesc siedem osiem dziewiec dziesiec jedenascie dwanascie "
+    "trzynascie czternascie "
+    "pietnascie szesnascie siedemnascie osiemnascie dziewietnascie dwadziescia:20 trzydziesci:30 "
+    "czterdziesci:40 sto:100 "
     "tysiac:1000 dwie:2 dwoch:2 trzech:3 czterech:4",
-    "sv": "noll ett tva tre fyra fem sex sju atta nio tio elva tolv tretton fjorton femton sexton sjutton arton nitton tjugo:20 "
+    "sv": "noll ett tva tre fyra fem sex sju atta nio tio elva tolv tretton fjorton femton sexton sjutton "
+    "arton nitton tjugo:20 "
     "trettio:30 fyrtio:40 femtio:50 hundra:100 tusen:1000",
     "vi": "khong mot hai ba bon nam sau bay tam chin muoi:10 tram:100 nghin:1000 ngan:1000 trieu:1000000",
-    "id": "nol satu dua tiga empat lima enam tujuh delapan sembilan sepuluh sebelas belas:10 puluh:10 ratus:100 ribu:1000 juta:1000000",
-    "fi": "nolla yksi kaksi kolme nelja viisi kuusi seitseman kahdeksan yhdeksan kymmenen sata:100 tuhat:1000 kahdelle:2 "
+    "id": "nol satu dua tiga empat lima enam tujuh delapan sembilan sepuluh sebelas belas:10 puluh:10 "
+    "ratus:100 ribu:1000 juta:1000000",
+    "fi": "nolla yksi kaksi kolme nelja viisi kuusi seitseman kahdeksan yhdeksan kymmenen sata:100 "
+    "tuhat:1000 kahdelle:2 "
     "kolmelle:3 neljalle:4",
     "hu": "nulla egy ketto harom negy ot hat het nyolc kilenc tiz husz:20 harminc:30 szaz:100 ezer:1000 ket:2",
 }
 _HALF_DAYS = {
     "am1": "上午 早上 早晨 凌晨 清晨 午前 朝 오전 아침 새벽 सुबह ตอนเช้า sabah",
-    "pm1": "下午 中午 晚上 傍晚 晚间 夜里 午后 午後 夜 夕方 晩 오후 저녁 밤 दोपहर शाम रात ตอนบ่าย บ่าย ตอนเย็น aksam ogleden_sonra",
-    "am2": "утра ранку πμ π.μ. το_πρωι صباحا בבוקר เช้า morgens vormittags du_matin de_la_manana da_manha rano di_mattina",
-    "pm2": "дня вечера вечора μμ μ.μ. το_βραδυ το_απογευμα το_μεσημερι مساء ظهرا بعد_الظهر ليلا בערב אחר_הצהריים เย็น ทุ่ม abends "
+    "pm1": "下午 中午 晚上 傍晚 晚间 夜里 午后 午後 夜 夕方 晩 오후 저녁 밤 दोपहर शाम रात ตอนบ่าย บ่าย "
+    "ตอนเย็น aksam ogleden_sonra",
+    "am2": "утра ранку πμ π.μ. το_πρωι صباحا בבוקר เช้า morgens vormittags du_matin de_la_manana da_manha "
+    "rano di_mattina",
+    "pm2": "дня вечера вечора μμ μ.μ. το_βραδυ το_απογευμα το_μεσημερι مساء ظهرا بعد_الظهر ليلا בערב "
+    "אחר_הצהריים เย็น ทุ่ม abends "
     "nachmittags nachts du_soir de_l'apres-midi de_la_tarde de_la_noche da_tarde da_noite wieczorem di_sera",
 }
 """Words for the halves of a day: those before an hour (1) and those after it (2)."""
 _HOUR = r"(?:点钟|点|時|时|시|часов|часа|час|बजे|โมง|นาฬิกา|น\.|(?:uhr|heures?|h|saat|ωρα)(?![a-z]))"
 _HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
 _HAN_SCALES = {"十": 10, "百": 100, "千": 1_000, "万": 10_000, "萬": 10_000, "亿": 10**8, "億": 10**8}
-_COUNTERS = folded(
-    "个個人位名张張点點時时号號月日年天间間晚杯次件份本台辆匹只頭头条枚泊冊歳岁岁元円块塊小分秒度楼階层層代番回週周等刻成折时家座盘碗瓶款部口双套桌道顿趟则群句页站届句束盒袋斤里米公吨克升円圓歲"
+_COUNTERS = (
+    "个人位名张点时号月日年天间晚杯次件份本台辆匹只头条枚泊冊歳岁元圆块小分秒度楼阶"
+    "层代番回周等刻成折家座盘碗瓶款部口双套桌道顿趟则群句页站届束盒袋斤里米公吨克升"
 )
+"""What a single Han numeral counts, in folded spelling; elsewhere 一 or 三 may be part of a word."""
+_HAN_NUMERALS = "〇零一二两三四五六七八九十百千万亿"
 _HAN_NUMBER = re.compile(
-    f"(?:[〇零一二两三四五六七八九十百千万亿][〇零一二两三四五六七八九十百千万亿]+|(?<=第)[一二三四五六七八九十]|[一二两三四五六七八九十百千](?=[{_COUNTERS}]))"
+    f"[{_HAN_NUMERALS}]{{2,}}|(?<=第)[{_HAN_NUMERALS}]|[一二两三四五六七八九十百千](?=[{_COUNTERS}])"
 )
 _HAN_SCALED = re.compile(r"(\d+(?:\.\d+)?)\s*([万亿만억千천])(?![十百千万亿십백천])")
 _SINO_KOREAN = {char: value for value, char in enumerate("영일이삼사오육칠팔구")}
@@ -243,7 +279,8 @@ _MOST = 100_000
 
 
 def languages_of(text: str) -> frozenset[str]:
-    """The languages of the Latin script that a plain text may be in, by its small words and letters; none for English."""
+    """The languages of the Latin script that a plain text may be in, by its small words and letters; "
+    "none for English."""
     words = set(WORD.findall(folded(text)))
     counts = {language: len(words & cues) for language, cues in _CUES.items()}
     if not text.isascii():
@@ -270,7 +307,8 @@ def inflects(languages: frozenset[str]) -> bool:
 
 
 def in_english(text: str, languages: frozenset[str] = frozenset()) -> str:
-    """The plain text with its numbers, days and times in English; "" for an English text, which needs no other form."""
+    """The plain text with its numbers, days and times in English; "" for an English text, which needs "
+    "no other form."""
     low = " ".join(folded(text[:_MOST]).split())
     scripts = scripts_in(low)
     if scripts <= {"latin"} and not languages:
@@ -425,7 +463,8 @@ def _months(low: str, script: str) -> str:
 
 @lru_cache(maxsize=16)
 def _month_table(script: str) -> tuple[re.Pattern[str], Mapping[str, str]]:
-    """A pattern of what precedes a month's name and of the name; for Latin a number, and digits where `script` is ""."""
+    """A pattern of what precedes a month's name and of the name; for Latin a number, and digits where "
+    "`script` is ""."""
     meaning = _names(_MONTH_NAMES, MONTHS, script or "latin")
     words = "|".join(re.escape(word).replace("_", " ") for word in sorted(meaning, key=len, reverse=True))
     if not script:

@@ -356,10 +356,7 @@ def same_stem(one: str, other: str, script: str) -> bool:
 def _inflected(word: str, form: str, script: str) -> bool:
     endings = _ENDINGS.get(script, _ENDINGS["other"])
     cuts = _STEM_CUTS.get(script, "")
-    for stem in _stems(word, script, cuts):
-        if form.startswith(stem) and endings.fullmatch(form, len(stem)):
-            return True
-    return False
+    return any(form.startswith(stem) and endings.fullmatch(form, len(stem)) for stem in _stems(word, script, cuts))
 
 
 def _stems(word: str, script: str, cuts: str) -> Iterable[str]:
