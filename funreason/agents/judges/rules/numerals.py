@@ -18,7 +18,7 @@ _CUES: Mapping[str, frozenset[str]] = {
     language: frozenset(words.split())
     for language, words in {
         "en": "the of and to in is for a me my what how on with please i you it that this from are be at can do show",
-        "de": "der die das und ist fur nach von mit im den bitte ein eine ich wie wo zu am um wir mir mein "
+        "de": "sind viel der die das und ist fur nach von mit im den bitte ein eine ich wie wo zu am um wir mir mein "
         "zeig dem des es auf also nutzer stadt fur",
         "fr": "le la les des et est pour de du un une je quel quelle ou mon ma me moi dans avec sur au aux "
         "il que nous donc utilisateur ville cet cette",
@@ -27,7 +27,7 @@ _CUES: Mapping[str, frozenset[str]] = {
         "it": "il lo la i gli di del della e per in un una che mi con dove voglio da al nel come sono mio",
         "pt": "o a os as de do da e para em um uma que qual meu me com onde quero no na ao por como nos",
         "nl": "de het een en is voor van met in naar ik mijn mij hoe waar op aan wat wij zijn dat te",
-        "tr": "ve bir icin ne nasil bana benim mi mu ile bu en kac nerede lutfen var olacak goster saat kisi "
+        "tr": "kac lira dolar eder ve bir icin ne nasil bana benim mi mu ile bu en kac nerede lutfen var olacak goster saat kisi "
         "tarihinde numarali kullanici sehir tarih",
         "pl": "i w na z do dla jest jak gdzie moj mi prosze sie co od po jaka czy o dnia mnie",
         "sv": "och att en ett ar for till fran med pa jag min mig hur var vad den det i av",
@@ -244,12 +244,12 @@ _HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六�
 _HAN_SCALES = {"十": 10, "百": 100, "千": 1_000, "万": 10_000, "萬": 10_000, "亿": 10**8, "億": 10**8}
 _COUNTERS = (
     "个人位名张点时号月日年天间晚杯次件份本台辆匹只头条枚泊冊歳岁元圆块小分秒度楼阶"
-    "层代番回周等刻成折家座盘碗瓶款部口双套桌道顿趟则群句页站届束盒袋斤里米公吨克升"
+    "层代番回周等刻成折家座盘碗瓶款部口双套桌道顿趟则群句页站届束盒袋斤厘里米毫公吨克升"
 )
 """What a single Han numeral counts, in folded spelling; elsewhere 一 or 三 may be part of a word."""
 _HAN_NUMERALS = "〇零一二两三四五六七八九十百千万亿"
 _HAN_NUMBER = re.compile(
-    f"[{_HAN_NUMERALS}]{{2,}}|(?<=第)[{_HAN_NUMERALS}]|[一二两三四五六七八九十百千](?=[{_COUNTERS}])"
+    f"[{_HAN_NUMERALS}]{{2,}}|(?<=[第之])[{_HAN_NUMERALS}]|[一二两三四五六七八九十百千](?=[{_COUNTERS}])"
 )
 _HAN_SCALED = re.compile(r"(\d+(?:\.\d+)?)\s*([万亿만억千천])(?![十百千万亿십백천])")
 _SINO_KOREAN = {char: value for value, char in enumerate("영일이삼사오육칠팔구")}
@@ -268,12 +268,19 @@ _ERA = re.compile(rf"({'|'.join(_ERAS)})\s*(\d{{1,2}}|元)\s*年")
 _DAY = re.compile(r"(?:(\d{4})\s*[年년]\s*)?(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日号號일]?")
 _MONTH_ONLY = re.compile(r"(?:(\d{4})\s*[年년]\s*)(\d{1,2})\s*[月월](?!\s*\d)")
 _BUDDHIST = re.compile(r"\b(2[45]\d\d)\b")
-_PERCENT = re.compile(r"(?:百分之|퍼센트\s*)(\d+(?:\.\d+)?)")
+_PERCENT = re.compile(r"(?:%之|퍼센트)\s*(\d+(?:\.\d+)?)")
 _ORDINAL_DAY = re.compile(r"\b(\d{1,2})\s{0,2}(?:\.|-?го|-?е|er|º|-?ого)?\s{1,3}(?:de\s{1,2})?(?=[a-z]{3})")
 _YEAR_AFTER = re.compile(r"(?<=[a-z]{3}) (?:de|del|года?)? ?(?=\d{4})")
 _SHORT_DAY = re.compile(r"(?<![\d./:])(\d{1,2})[./](\d{1,2})(?:\.(?!\d)|(?![\d./:]))")
 _LONG = 5
 _ENGLISH_TOO = frozenset("million millions premier primo primero segundo seconds".split())
+_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:[. ]\d{3})+(?:,\d+)?(?![\d.,]*\d)")
+_COMMA_POINT = re.compile(r"(?<![\d.,])(\d+),(\d{1,2})(?![\d.,]*\d)")
+_RANGE = re.compile(
+    r"\b(\d{1,2})\.?\s?(?:bis(?: zum)?|al|au|a|do|по|до|-|–|εωσ|ωσ)\s?(?=\d{1,2}\.?\s+(?:de )?"
+    rf"({'|'.join(MONTHS)}))"
+)
+_HAN_RANGE = re.compile(r"(\d{1,2}\s?月\s?)(\d{1,2}\s?[日号])(\s?(?:から|到|至|~|-|–|和|、)\s?)(?=\d{1,2}\s?[日号])")
 _MOST = 100_000
 """Of a longer text only so much is put into English."""
 
@@ -328,6 +335,8 @@ def in_english(text: str, languages: frozenset[str] = frozenset()) -> str:
     for language in sorted(languages):
         if language in _LATIN_NUMBERS:
             low = _exchanged(low, language)
+    if languages or scripts & {"cyrillic", "greek"}:
+        low = _COMMA_POINT.sub(r"\1.\2", _GROUPS.sub(_without_groups, low))
     return apart(_clocks(_days(_months(low, "latin"))))
 
 
@@ -340,7 +349,12 @@ def _days(low: str) -> str:
         day, month = int(match[1]), int(match[2])
         return f"{match[0]} {day} {MONTHS[month - 1]} " if 1 <= day <= 31 and 1 <= month <= 12 else match[0]
 
-    return _SHORT_DAY.sub(named, _YEAR_AFTER.sub(" ", _ORDINAL_DAY.sub(r"\1 ", low)))
+    low = _YEAR_AFTER.sub(" ", _ORDINAL_DAY.sub(r"\1 ", _RANGE.sub(r"\1 \2 - ", low)))
+    return _SHORT_DAY.sub(named, low)
+
+
+def _without_groups(match: re.Match[str]) -> str:
+    return match[0].replace(".", "").replace(" ", "").replace(",", ".")
 
 
 def _exchanged(low: str, language: str) -> str:
@@ -483,7 +497,7 @@ def _from_han(low: str) -> str:
     """Han numerals as digits, then days and clock times of Chinese and Japanese."""
     for line, english in _han_words():
         low = low.replace(line, f" {english} ")
-    low = _HAN_SCALED.sub(_scaled, low)
+    low = _HAN_SCALED.sub(_scaled, low.replace("百分之", "%之"))
     low = _HAN_NUMBER.sub(lambda match: f"{_han_value(match[0])}", low)
     low = _ERA.sub(lambda match: f"{_ERAS[match[1]] + (1 if match[2] == '元' else int(match[2]))}年", low)
     low = _PERCENT.sub(r" \1 % ", low)
@@ -501,7 +515,7 @@ def _dates(low: str) -> str:
             return match[0]
         return f" {MONTHS[int(match[2]) - 1]} {int(match[3])} {match[1] or ''} "
 
-    low = _DAY.sub(day, low)
+    low = _DAY.sub(day, _HAN_RANGE.sub(r"\1\2\3\1", low))
     return _MONTH_ONLY.sub(
         lambda match: f" {MONTHS[int(match[2]) - 1]} {match[1]} " if 1 <= int(match[2]) <= 12 else match[0], low
     )

@@ -86,6 +86,8 @@ _MARKS = re.compile(
     "[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u200b-\u200f\u093c]"
 )
 _SMALL_MARKS = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"))
+_SIGNS = str.maketrans({"№": "# ", "٪": "%", "٫": ".", "٬": ","})
+"""What NFKC would join with a number, and the Arabic signs in numbers."""
 _TRADITIONAL = (
     "東東車車長長門門馬馬鳥鳥魚魚"
     "愛爱罷罢備备貝贝筆笔幣币邊边變变標标賓宾補补參参倉仓層层產产場场車车陳陈塵尘稱称遲迟衝冲醜丑處处觸触從从達达帶带單单擔担當当黨党導导燈灯鄧邓點点電电東东動动隊队對对頓顿奪夺兒儿爾尔發发飛飞費费風风馮冯鳳凤婦妇復复蓋盖趕赶岡冈剛刚鋼钢個个給给"
@@ -151,7 +153,7 @@ def plain(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
-    low = unicodedata.normalize("NFKC", text.replace("№", "# ")).casefold().translate(_SMALL_MARKS)
+    low = unicodedata.normalize("NFKC", text.translate(_SIGNS)).casefold().translate(_SMALL_MARKS)
     low = "".join(str(unicodedata.decimal(char)) if char > "\x7f" and char.isdecimal() else char for char in low)
     return apart(low)
 
