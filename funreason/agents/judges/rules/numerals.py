@@ -27,8 +27,8 @@ _CUES: Mapping[str, frozenset[str]] = {
         "it": "il lo la i gli di del della e per in un una che mi con dove voglio da al nel come sono mio",
         "pt": "o a os as de do da e para em um uma que qual meu me com onde quero no na ao por como nos",
         "nl": "de het een en is voor van met in naar ik mijn mij hoe waar op aan wat wij zijn dat te",
-        "tr": "kac lira dolar eder ve bir icin ne nasil bana benim mi mu ile bu en nerede lutfen var olacak goster saat "
-        "kisi tarihinde numarali kullanici sehir tarih",
+        "tr": "kac lira dolar eder ve bir icin ne nasil bana benim mi mu ile bu en nerede lutfen var olacak "
+        "goster saat kisi tarihinde numarali kullanici sehir tarih",
         "pl": "i w na z do dla jest jak gdzie moj mi prosze sie co od po jaka czy o dnia mnie",
         "sv": "och att en ett ar for till fran med pa jag min mig hur var vad den det i av",
         "vi": "la va cua cho toi o tai tu den ngay gio bao nhieu mot co khong nao hay",
