@@ -40,7 +40,7 @@ def callable_names(tools: Sequence[Tool]) -> tuple[list[Tool], dict[str, ToolNam
     out: list[Tool] = []
     names: dict[str, ToolNames] = {}
     for tool in tools:
-        name: str = given.get(tool["name"], tool["name"])
+        name = str(given.get(tool["name"], tool["name"]))
         parameters = tool["parameters"]
         changed = _assigned(parameters["properties"], "value")
         if changed or name != tool["name"]:

@@ -47,6 +47,8 @@ class CaseAnswer(msgspec.Struct, frozen=True):
     text: str = ""
     fits: bool = True
     truncated: bool = False
+    fault: str = ""
+    """Why the server gave no answer to this case alone."""
 
 
 def prompter(
@@ -96,6 +98,9 @@ def answer_cases(
                 if completion is None:
                     new.append(CaseAnswer(case.id, "", fits=False))
                     continue
+                if isinstance(completion, str):
+                    new.append(CaseAnswer(case.id, "", fault=completion))
+                    continue
                 text = completion.text
                 new.append(CaseAnswer(case.id, cut_thinking(text, tags), text, truncated=completion.truncated))
             file.write(b"".join(msgspec.json.encode(answer) + b"\n" for answer in new))
@@ -136,6 +141,13 @@ def answer_notes(answers: Mapping[str, CaseAnswer], cases: Mapping[str, Case]) -
             f"{len(unfit)} prompts left no room for an answer in the model's context: their outputs are empty, "
             f'and {credited} of them count as right, because an empty output is "no call"'
         )
+    faults = [answer for answer in answers.values() if answer.fault]
+    if faults:
+        credited = sum(cases[answer.id].category.endswith("irrelevance") for answer in faults)
+        notes.append(
+            f"{len(faults)} cases got no answer that can be read: their outputs are empty, and {credited} of them "
+            f'count as right, because an empty output is "no call". The first, {faults[0].id}: {faults[0].fault}'
+        )
     cut = sum(answer.truncated for answer in answers.values())
     return [*notes, f"{cut} answers were cut at the token limit"] if cut else notes
 
@@ -148,14 +160,17 @@ def cut_thinking(text: str, tags: Tags = THINK_TAGS) -> str:
 
 def _completions(
     sampler: Sampler, prompt_of: PromptOf, cases: Sequence[Question]
-) -> Iterator[list[tuple[Question, Completion | None]]]:
-    """Cases with their completions, as they come; None where the prompt does not fit."""
+) -> Iterator[list[tuple[Question, Completion | str | None]]]:
+    """Cases with their completions, as they come; None where the prompt does not fit, a server's fault as text."""
     if isinstance(sampler, Streaming):
-        unfit = set(range(len(cases)))
-        for place, (completion, *_) in sampler.answers([_request(case, prompt_of) for case in cases]):
+        unfit, faults = set(range(len(cases))), dict[int, str]()
+        requests = [_request(case, prompt_of) for case in cases]
+        for place, (completion, *_) in sampler.answers(
+            requests, lambda place, fault: faults.update({place: str(fault)})
+        ):
             unfit.remove(place)
             yield [(cases[place], completion)]
-        yield [(cases[place], None) for place in sorted(unfit)]
+        yield [(cases[place], faults.get(place)) for place in sorted(unfit)]
         return
     todo, size = iter(cases), getattr(sampler, "rows_at_once", None) or CHUNK
     while chunk := list(islice(todo, size)):

@@ -53,7 +53,10 @@ class LoadedModel(NamedTuple):
         spent: Spent = pool.meter.spent
         guess = f" ({spent.estimated:,} of them estimated)" if spent.estimated else ""
         again = f"; {spent.retries:,} sent again, {spent.failed:,} given up" if spent.retries or spent.failed else ""
-        return f"{spent.requests:,} requests, {spent.tokens:,} tokens{guess}{again}"
+        left = ", ".join(f"{code} {count}" for code, count in pool.unread.most_common())
+        return (
+            f"{spent.requests:,} requests, {spent.tokens:,} tokens{guess}{again}{f'; not read: {left}' if left else ''}"
+        )
 
 
 def load_model(choice: ModelChoice, max_new_tokens: int | None, settings: list[str]) -> LoadedModel:

@@ -7,7 +7,7 @@ through floating-point rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -121,8 +121,14 @@ class Sampler(Protocol):
 class Streaming(Protocol):
     """A sampler that yields completions as they arrive, so that an interruption costs only those in flight."""
 
-    def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, list[Completion]]]:
-        """Yield (index of the request, its completions) in order of arrival; skip requests that do not fit."""
+    def answers(
+        self, requests: Sequence[Request], on_fault: Callable[[int, ChatError], object] | None = None
+    ) -> Iterator[tuple[int, list[Completion]]]:
+        """Yield (index of the request, its completions) in order of arrival; skip requests that do not fit.
+
+        A request that fails alone is given to `on_fault` with its error, and skipped; without `on_fault` its error is
+        raised when all others are answered.
+        """
         ...
 
 

@@ -10,6 +10,7 @@ An open pool belongs to its event loop. It may be opened again and keeps what it
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -24,11 +25,15 @@ from tenacity.wait import wait_exponential, wait_random_exponential
 from funreason.config.models import Address
 from funreason.policies.endpoint.budget import SharedBudget, SpendMeter
 from funreason.policies.endpoint.server import Server
-from funreason.policies.endpoint.wire import ApiResponse, EndpointGone, RetryableError, estimated
+from funreason.policies.endpoint.wire import ApiResponse, EndpointGone, RetryableError, UnreadableAnswer, estimated
 from funreason.policies.protocol import ChatError
 
 LONGEST_WAIT_S = 300.0
 """When a server asks for a longer pause than this, the run stops; it can be resumed later."""
+MOST_UNREADABLE = 3
+"""How often one request is sent when an API's object comes back that has no answer in it."""
+MOST_UNREAD_IN_A_ROW = 20
+"""When so many requests in a row had no answer that can be read, it is not the requests."""
 T = TypeVar("T")
 
 
@@ -54,6 +59,9 @@ class EndpointPool:
         self.servers = [Server(address, self.retry_policy.first_cooldown_s) for address in addresses]
         self.meter = SpendMeter(budget or SharedBudget())
         self.answered = 0
+        self.unread: Counter[str] = Counter()
+        """Parts of answers, and whole answers (`answer.…`), that could not be read, by code."""
+        self._asking = self._unread_in_a_row = 0
         self.name = ""
         """Which model answers; names joined by "+" where the servers have different models."""
         self.supports_json_schema = False
@@ -101,11 +109,24 @@ class EndpointPool:
         is spent.
         """
         began = self.answered
+        self._asking += 1
         try:
             return await self._retried(partial(self._once, path, body), self.retry_policy.tries)
+        except UnreadableAnswer as last:
+            self.meter.note(failed=1)
+            self.unread[last.code] += 1
+            self._unread_in_a_row += 1
+            if (self.answered or last.speaks_api) and self._unread_in_a_row < MOST_UNREAD_IN_A_ROW:
+                meanwhile = ", while other requests were answered" if self.answered > began else ""
+                raise ChatError(f"{str(last).rstrip('.')}. It was sent again without success{meanwhile}.") from None
+            raise self._given_up(str(last), alone=self.answered > began) from None
         except RetryableError as last:
             self.meter.note(failed=1)
-            raise self._given_up(str(last), alone=self.answered > began) from None
+            # The last request of all has no others that could be answered meanwhile.
+            alone = self.answered > began or (last.replied and self.answered > 0 and self._asking == 1)
+            raise self._given_up(str(last), alone=alone) from None
+        finally:
+            self._asking -= 1
 
     async def _once(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
         server = await self._take()
@@ -113,16 +134,19 @@ class EndpointPool:
             if not server.known:
                 await self._discover(server)
             self.meter.take()
-            answer: ApiResponse = await server.post(self._session, path, body, ApiResponse)
+            answer = await server.post(self._session, path, body)
             server.record_success()
         except RetryableError as error:
-            server.record_failure(error, _now())
+            if not (isinstance(error, UnreadableAnswer) and error.speaks_api):  # which is one request's trouble
+                server.record_failure(error, _now())
             raise
         finally:
             server.in_flight -= 1
             self._slots.release()
             self._change.set()
         self.answered += 1
+        self._unread_in_a_row = 0
+        self.unread.update(code for choice in answer.choices for code in choice.unread)
         if answer.usage:
             self.meter.pay(answer.usage.prompt_tokens + answer.usage.completion_tokens)
         else:
@@ -199,8 +223,13 @@ class EndpointPool:
     def _given_up(self, last: str, *, alone: bool) -> ChatError:
         if alone:
             return ChatError(
-                f"{last.rstrip('.')}. Tried {self.retry_policy.tries} times, or for {LONGEST_WAIT_S:.0f} s, "
+                f"{last.rstrip('.')}. Tried up to {self.retry_policy.tries} times, or for {LONGEST_WAIT_S:.0f} s, "
                 "while other requests were answered."
+            )
+        if self.answered:
+            return EndpointGone(
+                f"{last.rstrip('.')}. {self._addresses} answered {self.answered} requests before, and none since: "
+                "continue when the server answers again."
             )
         return EndpointGone(
             f"{last.rstrip('.')}. Nothing was answered by {self._addresses}: is the server running, and is that its "
@@ -217,11 +246,13 @@ class _Enough(stop_base):
 
     def __init__(self, tries: int) -> None:
         self.left = tries
+        self.unread = MOST_UNREADABLE
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         fault = retry_state.outcome.exception() if retry_state.outcome else None
         self.left -= not (isinstance(fault, RetryableError) and fault.after_s)
-        return self.left <= 0 or (retry_state.seconds_since_start or 0) > LONGEST_WAIT_S
+        self.unread -= isinstance(fault, UnreadableAnswer) and fault.speaks_api
+        return self.left <= 0 or self.unread <= 0 or (retry_state.seconds_since_start or 0) > LONGEST_WAIT_S
 
 
 async def _failing(fault: RetryableError) -> Any:

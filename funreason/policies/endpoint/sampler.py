@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
 from pathlib import Path
@@ -97,20 +97,24 @@ class EndpointSampler:
         """The completions of `request` that a failed call had received; empty where it had received none."""
         return self._completed.get(_draw_key(request), [])
 
-    def answers(self, requests: Sequence[Request]) -> Iterator[tuple[Place, list[Completion]]]:
+    def answers(
+        self, requests: Sequence[Request], on_fault: Callable[[Place, ChatError], object] | None = None
+    ) -> Iterator[tuple[Place, list[Completion]]]:
         """Yield (index of the request, its completions) in order of arrival; skip prompts that do not fit.
 
-        Raises other errors as `sample` does.
+        A request that fails alone is given to `on_fault` and skipped. Raises other errors as `sample` does, and without
+        `on_fault` that of such a request too.
         """
         if not requests:
             return
         waiting, pending = iter(enumerate(requests)), set[Task]()
+        places: dict[Task, Place] = {}
         fault: ChatError | None = None
         with asyncio.Runner() as runner:
             runner.run(self.pool.__aenter__())
             try:
                 while True:
-                    done, pending = runner.run(self._some(waiting, pending))
+                    done, pending = runner.run(self._some(waiting, pending, places))
                     if not done:
                         break
                     for task in sorted(done, key=lambda task: task.exception() is not None):
@@ -119,7 +123,11 @@ class EndpointSampler:
                             yield task.result()
                         elif not isinstance(error, ChatError) or error.stops_run:
                             raise error
-                        elif not isinstance(error, PromptTooLong):
+                        elif isinstance(error, PromptTooLong):
+                            continue
+                        elif on_fault is not None:
+                            on_fault(places[task], error)
+                        else:
                             fault = fault or error
             finally:
                 runner.run(self._close(pending))
@@ -136,10 +144,15 @@ class EndpointSampler:
         await asyncio.gather(*pending, return_exceptions=True)
         await self.pool.__aexit__()
 
-    async def _some(self, waiting: Iterator[tuple[Place, Request]], pending: set[Task]) -> tuple[set[Task], set[Task]]:
+    async def _some(
+        self, waiting: Iterator[tuple[Place, Request]], pending: set[Task], places: dict[Task, Place]
+    ) -> tuple[set[Task], set[Task]]:
         """Requests that are done now; twice `max_concurrency` are started, so that no slot is idle."""
         room = 2 * self.pool.max_concurrency - len(pending)
-        pending |= {asyncio.create_task(self._one(*each)) for each in islice(waiting, room)}
+        for place, request in islice(waiting, room):
+            task = asyncio.create_task(self._one(place, request))
+            pending.add(task)
+            places[task] = place
         return await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED) if pending else (set(), set())
 
     async def _one(self, place: Place, request: Request) -> tuple[Place, list[Completion]]:

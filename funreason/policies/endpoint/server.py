@@ -15,12 +15,15 @@ import msgspec
 
 from funreason.config.models import Address
 from funreason.policies.endpoint.wire import (
+    ApiResponse,
     EndpointGone,
     HttpResponse,
-    Models,
     RetryableError,
     Scrubber,
+    UnreadableAnswer,
     quoted,
+    read_models,
+    read_response,
     refusal,
 )
 
@@ -77,7 +80,14 @@ class Server:
         if answer.status in UNLISTED and self.name:
             self.known = True
             return
-        listed = _decoded(Models, url, answer).data
+        if not 200 <= answer.status < 300:
+            raise refusal(url, answer)
+        try:
+            listed = read_models(url, answer.text)
+        except UnreadableAnswer:
+            if not self.name:
+                raise
+            listed = []  # the settings name the model
         if self.name is None:
             names = [each.id for each in listed]
             if len(names) != 1:
@@ -93,12 +103,15 @@ class Server:
                 self.supports_json_schema = self.is_vllm
         self.known = True
 
-    async def post(self, session: aiohttp.ClientSession, path: str, body: Mapping[str, Any], kind: type[Any]) -> Any:
-        """The answer to `body`, decoded as `kind`. Raises RetryableError, ChatError or EndpointGone."""
+    async def post(self, session: aiohttp.ClientSession, path: str, body: Mapping[str, Any]) -> ApiResponse:
+        """The answer to `body`. Raises RetryableError, ChatError or EndpointGone."""
         url = f"{self.address.base}{path}"
         own = _for_vllm(body) if self.is_vllm else {}
         sent = msgspec.json.encode({"model": self.name, **own, **body, **self.address.extra})
-        return _decoded(kind, url, await self._exchange(session, "POST", url, sent))
+        answer = await self._exchange(session, "POST", url, sent)
+        if not 200 <= answer.status < 300:
+            raise refusal(url, answer)
+        return read_response(url, answer.text)
 
     async def _exchange(
         self, session: aiohttp.ClientSession, method: str, url: str, sent: bytes | None
@@ -136,12 +149,3 @@ def _for_vllm(body: Mapping[str, Any]) -> dict[str, Any]:
     if body.get("tools"):
         more["tool_choice"] = "none"
     return more
-
-
-def _decoded(kind: type[Any], url: str, answer: HttpResponse) -> Any:
-    if not 200 <= answer.status < 300:
-        raise refusal(url, answer)
-    try:
-        return msgspec.json.decode(answer.text, type=kind)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
-        raise RetryableError(f"{url} answered what cannot be read ({error}): {quoted(answer.text)!r}") from None

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -21,7 +21,14 @@ import msgspec
 from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.names import NO_NAMES, Names, callable_answer, to_callable
 from funreason.calls.render import CallRenderError
-from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
+from funreason.calls.thinking import (
+    THINK_TAGS,
+    THINKING_PARTS,
+    Tags,
+    join_thinking,
+    split_thinking,
+    thinking_of,
+)
 from funreason.policies.protocol import ChatError
 from funreason.types import Call
 
@@ -55,10 +62,17 @@ def _spelled(char: str) -> str:
 
 
 # Servers split an answer in different ways; here it is joined again as the model is trained to write it: thinking in
-# its tags, calls as text. Fields that a server leaves out (`usage`, `finish_reason`) are never an error.
+# its tags, calls as text. Fields that a server leaves out (`usage`, `finish_reason`) are never an error. What a field
+# holds that is no text and no call is left, and its place is in `unread`.
 
 BYTES_PER_TOKEN = 4
 """For servers that do not report usage: about the average of English text."""
+MOST_TOKENS = 10**12
+"""A larger count of tokens is taken for none."""
+_TEXTS = frozenset({"text", "output_text", "input_text"})
+_CALLS = frozenset({"tool_use", "function_call", "tool_call", "function"})
+_ARGUMENTS = ("arguments", "input", "args", "parameters")
+"""Where a call has its arguments: OpenAI, Anthropic, others."""
 
 
 class Usage(msgspec.Struct):
@@ -69,7 +83,7 @@ class Usage(msgspec.Struct):
 
 
 class Function(msgspec.Struct):
-    """A call the server read out of the answer; `arguments` is JSON text."""
+    """A call the server read out of the answer; `arguments` is JSON text, or what it decodes to."""
 
     name: str
     arguments: str | dict[str, Any] = ""
@@ -82,12 +96,13 @@ class ToolCall(msgspec.Struct):
 
 
 class ApiMessage(msgspec.Struct):
-    """An answer in chat form; servers use two names for the thinking."""
+    """An answer in chat form."""
 
     content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
+    thinking: str | None = None
     tool_calls: list[ToolCall] | None = None
+    unread: tuple[str, ...] = ()
+    """The places of the message that could not be read, as dotted codes."""
 
 
 class Choice(msgspec.Struct):
@@ -104,19 +119,168 @@ class Choice(msgspec.Struct):
     @property
     def truncated(self) -> bool:
         """Whether the token limit ended it."""
-        return self.finish_reason == "length"
+        return self.finish_reason in ("length", "max_tokens")
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """What could not be read, as dotted codes; `finish.content_filter` where the server withheld the rest."""
+        left = self.message.unread if self.message else () if self.text is not None else ("choice.no_message",)
+        return (*left, "finish.content_filter") if self.finish_reason == "content_filter" else left
 
 
 class ApiResponse(msgspec.Struct):
-    """The body of a 200."""
+    """The body of a 200, with at least one choice."""
 
-    choices: Annotated[list[Choice], msgspec.Meta(min_length=1)]
+    choices: list[Choice]
     usage: Usage | None = None
 
     @property
     def written_tokens(self) -> int:
         """Tokens of all choices together; estimated where the server does not report them."""
         return self.usage.completion_tokens if self.usage else sum(estimated(c.written()) for c in self.choices)
+
+
+def read_response(url: str, text: str) -> ApiResponse:
+    """The choices in the body of a 200, whatever else it holds.
+
+    Besides the chat and completions form: one message without choices, as Ollama's and Anthropic's own interfaces send
+    it. Raises UnreadableAnswer for a body without any, PromptTooLong where it is an error that says so.
+    """
+    data = decoded(url, text)
+    if not isinstance(data, dict):
+        raise UnreadableAnswer("answer.no_object", f"{url} answered with no object: {quoted(text)!r}")
+    choices = data.get("choices")
+    if isinstance(choices, dict):
+        choices = [choices]
+    if not choices and isinstance(data.get("message"), dict):
+        choices = [data]
+    elif not choices and data.get("role") == "assistant":
+        choices = [{"message": data, "finish_reason": data.get("stop_reason")}]
+    if not isinstance(choices, list) or not choices:
+        if data.get("error"):
+            what = f"{url} answered 200 with an error: {quoted(server_message(text))}"
+            if any(word in text for word in TOO_LONG_WORDS):
+                raise PromptTooLong(what)
+            raise UnreadableAnswer("answer.error", what)
+        raise UnreadableAnswer("answer.no_choices", f"{url} answered without choices: {quoted(text)!r}")
+    return ApiResponse([_choice(each) for each in choices], _usage(data.get("usage")))
+
+
+def decoded(url: str, text: str) -> Any:
+    """What a body of JSON holds. Raises UnreadableAnswer for anything else, such as a page of HTML."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        pass
+    try:
+        return json.loads(text)  # it reads NaN and Infinity, which some servers write
+    except (ValueError, RecursionError) as error:
+        message = f"{url} answered what cannot be read ({error}): {quoted(text)!r}"
+        raise UnreadableAnswer("answer.not_json", message, speaks_api=False) from None
+
+
+def _choice(raw: Any) -> Choice:
+    if not isinstance(raw, dict):
+        return Choice(ApiMessage(unread=("choice.no_object",)))
+    why = raw.get("finish_reason", raw.get("done_reason"))
+    finish = why if isinstance(why, str) else None
+    message = next((raw[key] for key in ("message", "delta") if raw.get(key) is not None), None)
+    if message is None:
+        text = raw.get("text")
+        if text is None or isinstance(text, str):
+            return Choice(None, text, finish)
+        message = {"content": text}
+    if isinstance(message, str):
+        message = {"content": message}
+    if not isinstance(message, dict):
+        return Choice(ApiMessage(unread=("choice.no_message",)), None, finish)
+    return Choice(read_message(message), None, finish)
+
+
+def read_message(raw: dict[str, Any]) -> ApiMessage:
+    """The text, thinking and calls of a message in any of the forms that servers use."""
+    parts = raw.get("content")
+    thought = [_flat(part) for part in parts if _kind(part) in THINKING_PARTS] if isinstance(parts, list) else None
+    thinking, unread = thinking_of({**raw, "content": thought})  # without the text, which keeps its own tags
+    content, calls, left = _content(parts)
+    more = raw.get("tool_calls")
+    for each in more if isinstance(more, list) else [more] if more else []:
+        call = _call(each)
+        if call is None:
+            left.append("tool_calls.no_call")
+        else:
+            calls.append(call)
+    older = raw.get("function_call")
+    if older and not calls:
+        call = _call(older)
+        if call is None:
+            left.append("function_call.no_call")
+        else:
+            calls.append(call)
+    refusal_text = raw.get("refusal")
+    if isinstance(refusal_text, str) and refusal_text.strip():
+        content = content or refusal_text
+        left.append("refusal")
+    return ApiMessage(content or None, thinking, calls or None, (*unread, *left))
+
+
+def _content(raw: Any) -> tuple[str, list[ToolCall], list[str]]:
+    """The text of a content in parts, the calls in it, and the kinds of parts that are neither."""
+    texts: list[str] = []
+    calls: list[ToolCall] = []
+    left: list[str] = []
+    for part in raw if isinstance(raw, list) else [raw]:
+        if part is None:
+            continue
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        kind = _kind(part)
+        text = part.get("text", part.get("content")) if isinstance(part, dict) else None
+        if isinstance(text, dict):
+            text = text.get("value")
+        if kind in THINKING_PARTS:
+            continue
+        if kind in _CALLS and (call := _call(part)) is not None:
+            calls.append(call)
+        elif kind == "refusal" and isinstance(part.get("refusal"), str):
+            texts.append(part["refusal"])
+            left.append("refusal")
+        elif isinstance(text, str) and (kind in _TEXTS or kind is None):
+            texts.append(text)
+        else:
+            left.append(f"content.{kind or 'no_text'}")
+    return "".join(texts), calls, left
+
+
+def _flat(part: dict[str, Any]) -> dict[str, Any]:
+    """A part of thinking whose own parts are joined, as Mistral sends them."""
+    return {key: _content(value)[0] if isinstance(value, list) else value for key, value in part.items()}
+
+
+def _kind(part: Any) -> str | None:
+    kind = part.get("type") if isinstance(part, dict) else None
+    return kind if isinstance(kind, str) and kind.isidentifier() else None
+
+
+def _call(raw: Any) -> ToolCall | None:
+    """A call, with its function nested or not; arguments that are null, "null" or empty are none."""
+    if not isinstance(raw, dict):
+        return None
+    inner = next((raw[key] for key in ("function", "custom") if isinstance(raw.get(key), dict)), raw)
+    name = inner.get("name")
+    if not isinstance(name, str) or not name.strip():
+        return None
+    arguments: Any = next((inner[key] for key in _ARGUMENTS if inner.get(key) is not None), {})
+    if isinstance(arguments, str):
+        return ToolCall(Function(name, {} if arguments.strip() in ("", "null") else arguments))
+    return ToolCall(Function(name, arguments if isinstance(arguments, dict) else json.dumps(arguments)))
+
+
+def _usage(raw: Any) -> Usage | None:
+    counts = [raw.get(key) for key in ("prompt_tokens", "completion_tokens")] if isinstance(raw, dict) else []
+    whole = [count for count in counts if type(count) is int and 0 <= count < MOST_TOKENS]
+    return Usage(*whole) if len(whole) == 2 else None
 
 
 class Listed(msgspec.Struct):
@@ -127,24 +291,40 @@ class Listed(msgspec.Struct):
     max_model_len: int | None = None
 
 
-class Models(msgspec.Struct):
-    """The body of /models."""
-
-    data: list[Listed]
+def read_models(url: str, text: str) -> list[Listed]:
+    """The models that a server lists, under `data` or `models`. Raises UnreadableAnswer for what is no list."""
+    data = decoded(url, text)
+    listed = data.get("data", data.get("models")) if isinstance(data, dict) else data
+    if not isinstance(listed, list):
+        raise UnreadableAnswer("models.no_list", f"{url} answered what is no list of models: {quoted(text)!r}")
+    found = []
+    for each in listed:
+        name = each.get("id", each.get("name")) if isinstance(each, dict) else each
+        if isinstance(name, str):
+            more = each if isinstance(each, dict) else {}
+            owner, context = more.get("owned_by"), more.get("max_model_len")
+            found.append(
+                Listed(name, owner if isinstance(owner, str) else "", context if type(context) is int else None)
+            )
+    return found
 
 
 def message_text(
     message: ApiMessage, tags: Tags = THINK_TAGS, names: Names = NO_NAMES, form: CallFormat = PYTHONIC
 ) -> str:
-    """An answer in chat form as one text, its calls in `form`; the originals of `names` become callable names."""
-    answer = message.content or ""
+    """An answer in chat form as one text, its calls in `form`; the originals of `names` become callable names.
+
+    What it says before its calls is thinking: the calls are the answer.
+    """
+    answer, thinking = message.content or "", message.thinking
     if names:
         thought, closing, said = answer.rpartition(tags[1])
         answer = thought + closing + callable_answer(said, names)
     if message.tool_calls:
-        calls = calls_text([call.function for call in message.tool_calls], names, form)
-        answer = f"{answer.strip()}\n{calls}" if answer.strip() else calls
-    return join_thinking(message.reasoning_content or message.reasoning, answer, tags)
+        said_before = [part.strip() for part in (thinking, *split_thinking(answer, tags)[:2]) if part and part.strip()]
+        thinking = "\n\n".join(said_before) or None
+        answer = calls_text([call.function for call in message.tool_calls], names, form)
+    return join_thinking(thinking, answer, tags)
 
 
 def calls_text(functions: list[Function], names: Names = NO_NAMES, form: CallFormat = PYTHONIC) -> str:
@@ -163,7 +343,14 @@ def estimated(text: str) -> int:
 def _arguments(function: Function) -> dict[str, Any]:
     if isinstance(function.arguments, dict):
         return function.arguments
-    return msgspec.json.decode(function.arguments or "{}", type=dict[str, Any])
+    found = msgspec.json.decode(function.arguments or "{}")
+    if isinstance(found, str):  # encoded twice
+        found = msgspec.json.decode(found or "{}")
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise msgspec.DecodeError(f"arguments must be an object, found {type(found).__name__}")
+    return found
 
 
 # Errors, by what to do about them: a RetryableError is worth another try, a ChatError concerns one request,
@@ -180,9 +367,20 @@ MOST_QUOTED = 300
 class RetryableError(Exception):
     """A try that failed and may be repeated; `after_s` is the pause that the server asked for."""
 
-    def __init__(self, message: str, after_s: float | None = None) -> None:
+    def __init__(self, message: str, after_s: float | None = None, *, replied: bool = False) -> None:
         super().__init__(message)
         self.after_s = after_s
+        self.replied = replied
+        """Whether a server was reached."""
+
+
+class UnreadableAnswer(RetryableError):
+    """A 200 without an answer in it; `code` says what is wrong, `speaks_api` whether it was an API's object at all."""
+
+    def __init__(self, code: str, message: str, *, speaks_api: bool = True) -> None:
+        super().__init__(message, replied=True)
+        self.code = code
+        self.speaks_api = speaks_api
 
 
 class EndpointGone(ChatError):
@@ -208,7 +406,7 @@ def refusal(url: str, answer: HttpResponse) -> Exception:
     status, said = answer.status, quoted(server_message(answer.text))
     what = f"{url} answered {status} {_phrase(status)}{f': {said}' if said else ''}".rstrip(".")
     if status in PASSING or status >= 500:
-        return RetryableError(what, retry_after(answer.headers))
+        return RetryableError(what, retry_after(answer.headers), replied=True)
     if status in REFUSED_ALL:
         return EndpointGone(f"{what}. {_ADVICE.get(status, _ADVICE[404])}")
     if 300 <= status < 400:

@@ -18,6 +18,7 @@ from msgspec import structs
 
 from funreason.agents.judges.llm.panel import NoRuling, Panel, VoteRule
 from funreason.agents.judges.llm.prompt import Ruling, case_of
+from funreason.agents.judges.rules.query_tool import has_undecided_value
 from funreason.agents.judges.rules.verdicts import calls_in, failed
 from funreason.calls.names import callable_answer
 from funreason.types import Outcome, Sample, Verdict
@@ -158,8 +159,10 @@ def _nothing_thought(sample: Sample) -> bool:
 
 BOTH: dict[str, Settled] = {
     "response": lambda sample, verdict: True,
-    # A reference that calls shows that the tools can answer the query.
-    "query_tool": lambda sample, verdict: verdict.outcome != Outcome.PASS or bool(sample.task.reference),
+    # A reference that calls shows that the tools can answer the query. No rule compares a name in another script.
+    "query_tool": lambda sample, verdict: (
+        verdict.outcome != Outcome.PASS or (bool(sample.task.reference) and not has_undecided_value(sample))
+    ),
     "cot": lambda sample, verdict: verdict.outcome != Outcome.PASS or _nothing_thought(sample),
     # What cannot be read is stage 5's business; what was compared with the reference is known to be right.
     "parameters": lambda sample, verdict: (

@@ -12,21 +12,23 @@ a name's words, a number in words, percent for a fraction, a day or a time in an
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 
-from funreason.agents.judges.rules.numbers import COMPACT_DATES, Day, agrees, clocks_in, days_in, named_numbers
-from funreason.agents.judges.rules.words import (
-    CAMEL,
-    CODES,
-    MONTHS,
-    MOST_PARTS,
-    WEEKDAYS,
-    WORD,
-    has_weight,
-    of_another_script,
+from funreason.agents.judges.rules.numbers import (
+    COMPACT_DATES,
+    Day,
+    agrees,
+    clocks_in,
+    days_in,
+    named_numbers,
+    number_of,
+    same_float,
 )
+from funreason.agents.judges.rules.numerals import in_english, inflects, languages_of
+from funreason.agents.judges.rules.scripts import Folded, has_blankless, plain
+from funreason.agents.judges.rules.words import CAMEL, CODES, MONTHS, MOST_PARTS, WEEKDAYS, WORD, distinct, has_weight
 from funreason.calls.compare import same_call
 from funreason.calls.lenient import parse_any
 from funreason.calls.parse import CallSyntaxError
@@ -41,7 +43,10 @@ _LONG = 60
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _LAST_CALL = re.compile(r"\[?[A-Za-z_][\w.]*\([^\n]*\)\]?$")
 _LAST_BLOCK = re.compile(r"^[ \t]*(?:<tool_call>|[\[{])", re.MULTILINE)
+_LATIN_NAME = re.compile(r"(?<![A-Za-z_])[A-Z][a-z]{2,}(?![A-Za-z_])")
 _TAIL_CHARS = 2000
+_MOST_STEPS = 200_000
+"""Places that are tried for the phrases of all values together; then phrases count as not there."""
 _BLOCKS = 8
 """How many lines that open a bracket are tried, from the last on, as the start of an ending over several lines."""
 
@@ -54,7 +59,7 @@ def thinking_problem(thinking: str, calls: Sequence[Call], tools: list[dict[str,
     for call in calls:
         if not names_function(thinking, call.name):
             return SchemaProblem("cot.function_not_named", f"the thinking does not name {call.name}")
-    naming = NamedValues(thinking)
+    naming = NamedValues(thinking, {name for call in calls for name in (call.name, *call.arguments)})
     for call in calls:
         tool = tool_named(tools, call.name)
         properties = tool["parameters"]["properties"] if tool else {}
@@ -74,40 +79,63 @@ def thinking_problem(thinking: str, calls: Sequence[Call], tools: list[dict[str,
 
 
 def names_function(thinking: str, name: str) -> bool:
-    """Whether the thinking holds the name as a whole, in its own case, or taken apart into its words."""
+    """Whether the thinking holds the name as a whole, in its own case, or taken apart into its words.
+
+    Letters of a script without blanks may touch a Latin name, as Chinese writes it; a name in such a script may touch
+    others of its letters.
+    """
     at = thinking.find(name)
     while at >= 0:
-        before, after = thinking[at - 1 : at], thinking[at + len(name) : at + len(name) + 1]
-        if not _continues(before) and not _continues(after):
+        end = at + len(name)
+        before = thinking[at - 1 : at] if at else ""
+        if not _continues(before, name[:1]) and not _continues(thinking[end : end + 1], name[-1:]):
             return True
         at = thinking.find(name, at + 1)
     words = [word.lower() for word in _WORD.findall(name)]
     if len(words) < 2:
         return False
-    return re.search(r"\b" + r"[\W_]+".join(words) + r"\b", thinking.lower()) is not None
+    return re.search(r"\b" + r"[\W_]+".join(map(re.escape, words)) + r"\b", thinking.lower(), re.ASCII) is not None
 
 
 class NamedValues:
     """A thinking prepared for questions of naming; costly parts are worked out when first asked for."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text.casefold()
-        self.words = frozenset(WORD.findall(self.text)) | frozenset(map(str.casefold, WORD.findall(_apart(text))))
+    def __init__(self, text: str, identifiers: Collection[str] = ()) -> None:
+        """`identifiers` are Latin words that are no names of things: those of functions and parameters."""
+        self._original, self._identifiers = text, identifiers
+        self.text = plain(text)
+        self._steps = _MOST_STEPS
+        self.words = frozenset(WORD.findall(self.text)) | frozenset(map(plain, WORD.findall(_apart(text))))
+
+    @cached_property
+    def folded(self) -> Folded:
+        """The thinking for questions in its own language."""
+        return Folded(self.text, inflects=inflects(self._languages))
+
+    @cached_property
+    def english(self) -> str:
+        """The thinking; in another language, after it the same with its numbers, days and times in English."""
+        english = in_english(self.text, self._languages)
+        return f"{self.text}\n{english}" if english else self.text
 
     @cached_property
     def numbers(self) -> frozenset[float]:
         """The numbers it names, each as a whole."""
-        return named_numbers(self.text)
+        return named_numbers(self.english)
 
     @cached_property
     def days(self) -> frozenset[Day]:
         """The days it names."""
-        return days_in(self.text)
+        return days_in(self.english)
 
     @cached_property
     def times(self) -> frozenset[tuple[int, int]]:
         """The times of day it names."""
-        return clocks_in(self.text)
+        return clocks_in(self.english)
+
+    @cached_property
+    def _languages(self) -> frozenset[str]:
+        return languages_of(self.text)
 
     def names(self, value: Any) -> bool:
         """Whether the thinking names the value; None and booleans need no naming, containers are taken apart."""
@@ -115,13 +143,17 @@ class NamedValues:
             return True
         if isinstance(value, int | float):
             compact = COMPACT_DATES[0] <= value <= COMPACT_DATES[1]
-            return value in self.numbers or (compact and agrees_all(days_in(str(value)), self))
+            if value in self.numbers or (isinstance(value, float) and same_float(value, self.numbers)):
+                return True
+            return compact and agrees_all(days_in(str(value)), self)
         if isinstance(value, str):
             return self._names_text(value.strip())
         return unnamed(self, value) is None
 
     def _names_text(self, value: str) -> bool:
-        low = value.casefold()
+        low = plain(value)
+        if not value.isascii():
+            value = low
         words = WORD.findall(low)[:MOST_PARTS]
         if not words:
             return low in self.text
@@ -134,16 +166,19 @@ class NamedValues:
             return True
         if _SHORT_FORMS.get(low) in self.words or (low in _SHORT_FORMS.values() and low[:3] in self.words):
             return True
-        if of_another_script(low, self.text):
-            return True
+        if not (low.isascii() and self.text.isascii() and not self._languages):
+            if self.folded.holds(low) or self._names_foreign_form(low):
+                return True
+            if self._may_translate(low):
+                return True
         if " " not in low and any(char.isdecimal() for char in low):  # an id or a number: only the whole of it will do
-            several = [part for part in low.split(",")[:MOST_PARTS] if part]
-            return len(several) > 1 and all(map(self._names_text, several))
+            several = {part for part in low.split(",", MOST_PARTS)[:MOST_PARTS] if part}
+            return "," in low and len(several) > 0 and all(map(self._names_text, several))
         parts = [part for part in map(str.casefold, WORD.findall(_apart(value))) if has_weight(part)][:MOST_PARTS]
         found = 0
         for word in parts or words:
             if word.isdecimal():
-                found += float(word[:300]) in self.numbers
+                found += number_of(word) in self.numbers
             else:
                 found += word in self.words or f"{word}s" in self.words or (word[-1] == "s" and word[:-1] in self.words)
         return found >= len(parts or words) * (0.5 if len(value) > _LONG else 1.0)
@@ -159,7 +194,8 @@ class NamedValues:
         if len(words) == 1 and not (words[0][0].isdecimal() or words[0][-1].isdecimal()):
             return True
         start = text.find(words[0])
-        while start >= 0:
+        while start >= 0 and self._steps > 0:
+            self._steps -= 1
             before = text[start - 1] if start else ""
             if text[start].isdecimal():  # a number has no sign, point or digit group before it
                 in_number = before == "," and start > 1 and text[start - 2].isdecimal()
@@ -195,7 +231,7 @@ class NamedValues:
         """Whether a number, day or time that comes as a string is named."""
         number = _NUMBER.fullmatch(low)
         if number:
-            value = float(number[2].replace(",", "")[:300]) * (-1 if number[1] == "-" else 1)
+            value = number_of(number[2]) * (-1 if number[1] == "-" else 1)
             if value in self.numbers and (not number[3] or number[3] in self.text):
                 return True
         if not _DATE_OR_TIME.fullmatch(low):
@@ -204,6 +240,28 @@ class NamedValues:
         if not days and not times:
             return False
         return (not days or agrees_all(days, self)) and times <= self.times | ({(0, 0)} if days else set())
+
+    @cached_property
+    def _identifiers_only(self) -> bool:
+        """Whether no Latin word but an identifier begins with a capital."""
+        return set(_LATIN_NAME.findall(self._original)) <= set(self._identifiers)
+
+    def _names_foreign_form(self, low: str) -> bool:
+        """Whether a day or time that comes in another language is named."""
+        spelled = in_english(low, self._languages)
+        days, times = (days_in(spelled), clocks_in(spelled)) if spelled else (frozenset(), frozenset())
+        return bool(days or times) and (not days or agrees_all(days, self)) and times <= self.times
+
+    def _may_translate(self, low: str) -> bool:
+        """Whether the value may be a transliteration or translation of what the thinking says, its numbers aside.
+
+        A thinking in another script that writes a name in Latin letters would write this one so too.
+        """
+        if not self.folded.is_of_another_script(low) or "@" in low or "://" in low:
+            return False
+        if low.isascii() and not self._identifiers_only:
+            return False
+        return all(number_of(part) in self.numbers for part in WORD.findall(low)[:MOST_PARTS] if part.isdecimal())
 
 
 def agrees_all(days: frozenset[Day], naming: NamedValues) -> bool:
@@ -217,13 +275,14 @@ def agrees_all(days: frozenset[Day], naming: NamedValues) -> bool:
 def unnamed(naming: NamedValues, value: Any, depth: int = 0) -> Any:
     """The first part of a value that is not named, or None. Dict keys are not asked."""
     if isinstance(value, list | tuple | dict) and depth < 8:
-        parts = value.values() if isinstance(value, dict) else value
-        return next((found for part in parts if (found := unnamed(naming, part, depth + 1)) is not None), None)
+        parts = (unnamed(naming, part, depth + 1) for part in distinct(value))
+        return next((found for found in parts if found is not None), None)
     return None if isinstance(value, list | tuple | dict) or naming.names(value) else value
 
 
-def _continues(char: str) -> bool:
-    return bool(char) and (char.isalnum() or char == "_")
+def _continues(char: str, edge: str) -> bool:
+    """Whether a neighbour of a name belongs to the same word as the name's `edge`."""
+    return bool(char) and (char.isalnum() or char == "_") and not has_blankless(char) and not has_blankless(edge)
 
 
 def _apart(text: str) -> str:

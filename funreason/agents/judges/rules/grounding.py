@@ -3,27 +3,42 @@
 A value counts as supported when the text spells it in any of the ways people do: other case, quotes or plurals,
 numbers in words, percent for a fraction, another date or clock format, a code for a word (CN for China). Only a
 value with no support at all is reported. What a reader would need the world for (the coordinates of a city) has none.
+
+A value is looked for as the language of the text writes it: see `scripts` and `numerals`. A name in a script that the
+text is not written in may be a transliteration or a translation: `undecided` says so, and it counts as supported.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import isfinite
 from typing import Any
 
 from rapidfuzz import fuzz
 
-from funreason.agents.judges.rules.numbers import COMPACT_DATES, agrees, days_in, numbers_in, scaled, times_in
+from funreason.agents.judges.rules.numbers import (
+    COMPACT_DATES,
+    Day,
+    agrees,
+    days_in,
+    number_of,
+    numbers_in,
+    same_float,
+    scaled,
+    times_in,
+)
+from funreason.agents.judges.rules.numerals import ENGLISH, in_english, inflects, languages_of
+from funreason.agents.judges.rules.scripts import Folded, folded, has_blankless, plain
 from funreason.agents.judges.rules.words import (
     CAMEL,
     CODES,
     MONTHS,
     MOST_PARTS,
     WORD,
+    distinct,
     has_weight,
     is_initials,
-    of_another_script,
     shortens,
     stem,
 )
@@ -49,39 +64,67 @@ _FEW_EXEMPT = frozenset({0.0, 1.0, -1.0})
 _LONG = 60
 _FUZZY = 83.0
 _CACHED_CHARS = 20_000
+_MOST_OF_IT, _SOME = 0.6, 0.3
+"""Shares of a value's words that a text in another language must have: up to 60 characters, and longer."""
+_CUES = 2
+_CODE_DIGITS = 3
+_ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_DIGITS = re.compile(r"\d+")
+_CLOCK = re.compile(r"\d:\d\d")
 
 
 class Evidence:
     """A text prepared for questions of support; costly parts are worked out when first asked for."""
 
     def __init__(self, text: str) -> None:
-        self.text = text.casefold()
+        self.text = plain(text)
         self.words = frozenset(WORD.findall(self.text))
         self.squashed = "".join(WORD.findall(self.text))
-        self._stems: frozenset[str] | None = None
-        self._numbers: frozenset[float] | None = None
         self._scaled: frozenset[float] | None = None
 
-    @property
+    @cached_property
+    def folded(self) -> Folded:
+        """The text for questions in its own language."""
+        return Folded(self.text, inflects=inflects(self._languages))
+
+    @cached_property
+    def english(self) -> str:
+        """The text; in another language, after it the same with its numbers, days and times in English."""
+        english = in_english(self.text, self._languages)
+        return f"{self.text}\n{english}" if english else self.text
+
+    @cached_property
+    def is_english(self) -> bool:
+        """Whether nothing shows that the text is in another language."""
+        if self._languages:
+            return False
+        return self.text.isascii() or len(self.words & ENGLISH) >= _CUES
+
+    @cached_property
     def stems(self) -> frozenset[str]:
         """The words without their endings, camelCase taken apart."""
-        if self._stems is None:
-            self._stems = frozenset(map(stem, self.words))
-        return self._stems
+        return frozenset(map(stem, self.words))
 
-    @property
+    @cached_property
     def numbers(self) -> frozenset[float]:
         """Every number the text may name."""
-        if self._numbers is None:
-            self._numbers = numbers_in(self.text)
-        return self._numbers
+        return numbers_in(self.english)
+
+    @cached_property
+    def days(self) -> frozenset[Day]:
+        """Every day the text may name."""
+        return days_in(self.english)
+
+    @cached_property
+    def _languages(self) -> frozenset[str]:
+        return languages_of(self.text)
 
     def supports_number(self, value: float) -> bool:
         """Whether the text names the number, in words, digits or another unit."""
-        if value in self.numbers:
+        if value in self.numbers or (isinstance(value, float) and same_float(value, self.numbers)):
             return True
         if self._scaled is None:
-            self._scaled = scaled(self.numbers, self.text)
+            self._scaled = scaled(self.numbers, self.english)
         return round(value, 9) in self._scaled
 
     def supports(self, value: Any) -> bool:
@@ -106,21 +149,43 @@ class Evidence:
         return isinstance(value, float) and any(_rounds(value, near) or _rounds(near, value) for near in self.numbers)
 
     def _is_year_of_now(self, value: float) -> bool:
-        return 1990 <= value <= 2100 and bool(_RELATIVE.search(self.text))
+        return 1990 <= value <= 2100 and bool(_RELATIVE.search(self.english))
+
+    def undecided(self, value: str) -> bool:
+        """Whether a text value may be a transliteration or a translation, so that comparing it decides nothing.
+
+        Its numbers are compared all the same; ids and addresses are the same in every language.
+        """
+        low = plain(value)
+        foreign = self.is_english and not any(
+            char in self.text for char in low if not char.isascii() and char.isalpha()
+        )
+        if not (foreign and _has_foreign(low)) and not self.folded.is_of_another_script(low):
+            return False
+        if "@" in low or "://" in low or any(map(_is_code, low.split()[:MOST_PARTS])):
+            return False
+        return all(number_of(digits) in self.numbers for digits in _DIGITS.findall(low)[:MOST_PARTS])
 
     def _supports_text(self, value: str) -> bool:
-        low = value.casefold()
+        low = plain(value)
+        if not value.isascii():
+            value = low
         words = WORD.findall(low)
         if not words or low in self.words:
             return True
         # The letters and digits in a row; a row that begins or ends in a digit, to the end of that number.
         squashed = "".join(words)
-        at = self.squashed.find(squashed) if len(squashed) > 3 else -1
+        # One word of a language with blanks and endings is looked for as a word: Omsk is not in Tomsk.
+        is_word = len(words) == 1 and not self.is_english and low.isalpha() and not has_blankless(low)
+        at = self.squashed.find(squashed) if len(squashed) > 3 and not is_word else -1
         while at >= 0:
-            ends = (self.squashed[at - 1 : at] + squashed[0], squashed[-1] + self.squashed[at + len(squashed) :][:1])
+            end = at + len(squashed)
+            ends = (self.squashed[at - 1 : at] + squashed[0], squashed[-1] + self.squashed[end : end + 1])
             if not any(len(pair) == 2 and pair.isdecimal() for pair in ends):
                 return True
             at = self.squashed.find(squashed, at + 1)
+        if _ADDRESS.fullmatch(low):
+            return False  # an address is there as it is, or invented
         formed = self._supports_form(value, low)
         if formed is not None:
             return formed
@@ -129,10 +194,13 @@ class Evidence:
             return True
         if any(sign in self.text for sign in codes if not sign.isalnum()):
             return True
-        is_short = 2 <= len(low) <= 4 and low.isalpha()
+        is_code = self.is_english or value.isupper() or len(low) == 2
+        is_short = 2 <= len(low) <= 4 and low.isalpha() and low.isascii() and is_code
         if is_short and (any(shortens(low, word) for word in self.words) or is_initials(low, self.text)):
             return True
-        if of_another_script(low, self.text):
+        if not self.is_english or _has_foreign(low):
+            return self._supports_foreign(low, words)
+        if not self.text.isascii() and self.undecided(low):
             return True
         # An id such as 6Hk0q7 is one word; only a name without digits is taken apart at its capitals.
         apart = value if any(char.isdecimal() for char in value) else CAMEL.sub(" ", value)
@@ -144,24 +212,49 @@ class Evidence:
             return False
         return fuzz.partial_ratio(low, self.text[:_CACHED_CHARS], score_cutoff=_FUZZY) > 0
 
+    def _supports_foreign(self, low: str, words: list[str]) -> bool:
+        """The rest of `_supports_text` where text or value are not plain English."""
+        if self.folded.holds(low):
+            return True
+        spelled = in_english(low, self._languages)
+        if spelled:
+            days, times = days_in(spelled), times_in(spelled)
+            if days:
+                return _RELATIVE.search(self.english) is not None or any(agrees(day, self.days) for day in days)
+            if times and _CLOCK.search(spelled):
+                return times <= times_in(self.english)
+        if self.undecided(low):
+            return True
+        if any(char.isdecimal() for char in low) and " " not in low:
+            return False
+        if has_blankless(low):
+            return self.folded.covers(low)
+        parts = ([part for part in words if len(part) > 2 or part.isdecimal()] or words)[:MOST_PARTS]
+        found = sum(map(self._has_part, parts))
+        if found and found >= len(parts) * (_MOST_OF_IT if len(low) <= _LONG else _SOME):
+            return True
+        if not 6 <= len(low) <= _LONG or any(char.isdecimal() for char in low):
+            return False
+        return fuzz.partial_ratio(low, self.text[:_CACHED_CHARS], score_cutoff=_FUZZY) > 0
+
     def _supports_form(self, value: str, low: str) -> bool | None:
         """Numbers, dates and times that come as strings; None when the value is none of them."""
         if not (low[0].isdecimal() or low[0] in "-+$€£¥."):
             return None
         number = _NUMBER.match(value)
-        if number and (self._supports_count(_float(number[1])) or self._is_year_of_now(_float(number[1]))):
+        if number and (self._supports_count(number_of(number[1])) or self._is_year_of_now(number_of(number[1]))):
             return True
         date, time = _DATE.match(value), _TIME.search(value)
         if date and _ONLY_DATE.fullmatch(value):
             return self._supports_date(date)
-        return (int(time[1]) % 12, int(time[2] or 0)) in times_in(self.text) if time else None
+        return (int(time[1]) % 12, int(time[2] or 0)) in times_in(self.english) if time else None
 
     def _supports_date(self, match: re.Match[str]) -> bool:
-        if _RELATIVE.search(self.text):
+        if _RELATIVE.search(self.english):
             return True
-        said, days = days_in(self.text), days_in(match[0])
+        said, days = self.days, days_in(match[0])
         # "Three nights from July 15th" ends on a day that is not named: all but one part is enough.
-        if said and _DURATION.search(self.text):
+        if said and _DURATION.search(self.english):
             for day in days:
                 if sum(part is None or float(part) in self.numbers for part in day) >= 2:
                     return True
@@ -180,12 +273,14 @@ class Evidence:
         if part in self.words or stem(part) in self.stems:
             return True
         if part.isdecimal():
-            return float(part[:300]) in self.numbers
+            return number_of(part) in self.numbers
+        if not (self.is_english and part.isascii()) and self.folded.has_word(folded(part)):
+            return True
         if len(part) in (2, 3) and part[1:].isdecimal():  # Q3 for the third quarter
             return float(part[1:]) in self.numbers
         if part[:3] in self.words and any(name.startswith(part) or name == part for name in MONTHS):
             return True
-        return len(part) > 4 and part in self.squashed
+        return len(part) > 4 and self.is_english and part in self.squashed
 
 
 def evidence_of(text: str) -> Evidence:
@@ -199,8 +294,7 @@ _remembered = lru_cache(maxsize=512)(Evidence)
 def unsupported(evidence: Evidence, value: Any, depth: int = 0) -> Any:
     """The first part of a value without support, or None. Lists and dicts are taken apart, dict keys are not asked."""
     if isinstance(value, list | tuple | dict) and depth < 8:
-        parts = value.values() if isinstance(value, dict) else value
-        for part in parts:
+        for part in distinct(value):
             found = unsupported(evidence, part, depth + 1)
             if found is not None:
                 return found
@@ -208,11 +302,24 @@ def unsupported(evidence: Evidence, value: Any, depth: int = 0) -> Any:
     return None if evidence.supports(value) else value
 
 
+def undecided(evidence: Evidence, value: Any, depth: int = 0) -> bool:
+    """Whether a value, or a part of it, is a name that only a model can compare with the text."""
+    if isinstance(value, list | tuple | dict) and depth < 8:
+        return any(undecided(evidence, part, depth + 1) for part in distinct(value))
+    return isinstance(value, str) and evidence.undecided(value) and not evidence.folded.holds(plain(value))
+
+
+def _is_code(word: str) -> bool:
+    return sum(map(str.isdecimal, word)) >= _CODE_DIGITS and any(char.isascii() and char.isalpha() for char in word)
+
+
+def _has_foreign(low: str) -> bool:
+    return any(not char.isascii() and char.isalpha() for char in low)
+
+
 def _rounds(exact: float, short: float) -> bool:
     """Whether `short`, which has decimals, is `exact` rounded to as many."""
+    if isinstance(short, int) or isinstance(exact, int):
+        return False
     places = len(f"{short:.9f}".rstrip("0").partition(".")[2])
     return places > 0 and isfinite(exact) and round(exact, places) == short
-
-
-def _float(digits: str) -> float:
-    return float(digits.replace(",", "")[:300])

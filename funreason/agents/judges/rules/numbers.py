@@ -12,6 +12,7 @@ A text may leave the year of a day out, a value may leave the day of the month o
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -68,12 +69,35 @@ _CLOCK = re.compile(
 _LATE = re.compile(r"afternoon|evening|night")
 
 
+_EXACT_DIGITS = 15
+"""Longer numbers are compared as integers: a float would not tell their last digits apart."""
+_MOST_DIGITS = 4_300
+
+
 class Day(NamedTuple):
     """A calendar day as far as it is given."""
 
     year: int | None
     month: int
     day: int | None
+
+
+def number_of(digits: str) -> float:
+    """The number of a run of digits, which may have commas and a point; an int where a float would not hold all digits.
+
+    NaN, which equals nothing, for more digits than Python reads.
+    """
+    plain = digits.replace(",", "")
+    if len(plain) <= _EXACT_DIGITS or not plain.isdecimal():
+        return float(plain[:300])
+    return int(plain) if len(plain) <= _MOST_DIGITS else math.nan
+
+
+def same_float(value: float, numbers: Iterable[float]) -> bool:
+    """Whether one of the long integers is what `value`, a float, may have been before it lost its last digits."""
+    if abs(value) < 10**_EXACT_DIGITS:
+        return False
+    return any(isinstance(number, int) and abs(number) < 10**300 and float(number) == value for number in numbers)
 
 
 def numbers_in(text: str) -> frozenset[float]:
@@ -83,7 +107,7 @@ def numbers_in(text: str) -> frozenset[float]:
         if match[4]:
             found.add(float(match[4]))
             continue
-        value = float(match[2].replace(",", ""))
+        value = number_of(match[2])
         found.add(value)
         if match[1]:
             found.add(-value)
@@ -128,7 +152,8 @@ def named_numbers(text: str) -> frozenset[float]:
             numbers = [*numbers, numbers[-1] * SCALES[unit]]
         elif numbers and unit:
             factors = {factor for pattern, factors in _UNITS if pattern.fullmatch(unit) for factor in factors}
-            numbers = [*numbers, *[round(numbers[-1] * factor, 9) for factor in factors]]
+            last = numbers[-1] if abs(numbers[-1]) < 10**300 else math.nan
+            numbers = [*numbers, *[round(last * factor, 9) for factor in factors]]
         for number in numbers:
             found.add(-number if negative else number)
     _add_whole_words(text, found)
@@ -138,7 +163,7 @@ def named_numbers(text: str) -> frozenset[float]:
 def scaled(numbers: frozenset[float], text: str) -> frozenset[float]:
     """The same numbers in other units, for those units that `text` speaks of (4 % is 0.04, 2 hours are 120)."""
     factors = {factor for pattern, factors in _UNITS if pattern.search(text) for factor in factors}
-    return frozenset(round(number * factor, 9) for number in numbers for factor in factors)
+    return frozenset(round(number * factor, 9) for number in numbers if abs(number) < 10**300 for factor in factors)
 
 
 def times_in(text: str) -> frozenset[tuple[int, int]]:
@@ -192,10 +217,10 @@ def clocks_in(text: str) -> frozenset[tuple[int, int]]:
 def _apart(digits: str, *, listed: bool) -> list[float]:
     """The numbers of `1,250`, of `1,2,3` and, where a bracket opens before it, of both readings of `100,200`."""
     parts = digits.split(",")
-    grouped = [float(digits.replace(",", "")[:300])] if _GROUPED.fullmatch(digits) else []
+    grouped = [number_of(digits)] if _GROUPED.fullmatch(digits) else []
     if grouped and not listed:
         return grouped
-    return grouped + [float(part[:300]) for part in parts if _ONE_NUMBER.fullmatch(part)]
+    return grouped + [number_of(part) for part in parts if _ONE_NUMBER.fullmatch(part)]
 
 
 def _add_whole_words(text: str, found: set[float]) -> None:

@@ -3,19 +3,21 @@
 Two things can be decided by rule: that a called function is offered, and that a value has some support in the query.
 Exempt from the second: booleans, None, values of an enum, the default, and words that the tool's own description
 gives. An id, a date or coordinates that it gives as an example are not exempt: copied, they answer no query.
-Values that the schema cannot hold anyway are stage 4's business.
+Values that the schema cannot hold anyway are stage 4's business. A name in another script than the query's passes: no
+rule can compare it. Where both judge, `has_undecided_value` sends it to a model.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from funreason.agents.judges.rules.grounding import Evidence, evidence_of, unsupported
+from funreason.agents.judges.rules.grounding import Evidence, evidence_of, undecided, unsupported
 from funreason.agents.judges.rules.verdicts import calls_in, failed, passed
 from funreason.calls.schema import listed_values, parameter_schema, tool_named
 from funreason.types import Call, Outcome, Sample, Verdict
 
 STAGE = "query_tool"
+NO_TOOL: dict[str, Any] = {"parameters": {"properties": {}}}
 _CODE_CHARS = 6
 _ID_DIGITS = 3
 """A longer string with as many digits is an id or a date; `sha256`, `1080p` or `mp4` name a choice."""
@@ -39,6 +41,17 @@ async def judge_query_tool(sample: Sample) -> Verdict:
     return passed(STAGE)
 
 
+def has_undecided_value(sample: Sample) -> bool:
+    """Whether a value passes only because it may be a transliteration or a translation: a question for a model."""
+    evidence = evidence_of(sample.task.grounding_text)
+    for call in calls_in(sample.answer) or ():
+        tool = tool_named(sample.task.tools, call.name) or NO_TOOL
+        for name, value in call.arguments.items():
+            if undecided(evidence, value) and not _is_given(value, tool, name):
+                return True
+    return False
+
+
 def ungrounded(call: Call, tool: dict[str, Any], evidence: Evidence) -> str:
     """`f.x='value'` for the first value of a call that neither the query nor the tool supports; "" for none."""
     for name, value in call.arguments.items():
@@ -47,9 +60,9 @@ def ungrounded(call: Call, tool: dict[str, Any], evidence: Evidence) -> str:
         found = unsupported(evidence, value)
         if found is None:
             continue
-        schema, listed = parameter_schema(tool, name), listed_values(tool, name)
-        if value in listed or found in listed or _is_default(value, schema) or _is_default(found, schema):
+        if _is_given(value, tool, name) or _is_given(found, tool, name):
             continue
+        schema = parameter_schema(tool, name)
         texts = [str(schema[key]) for key in ("description", "example", "examples", "unit") if key in schema]
         described = evidence_of(f"{' '.join(texts)} {tool['description']}")
         words = str(found).casefold()
@@ -60,5 +73,9 @@ def ungrounded(call: Call, tool: dict[str, Any], evidence: Evidence) -> str:
     return ""
 
 
-def _is_default(value: Any, schema: dict[str, Any]) -> bool:
+def _is_given(value: Any, tool: dict[str, Any], name: str) -> bool:
+    """Whether the tool itself lists the value for its parameter, or has it as the default."""
+    if value in listed_values(tool, name):
+        return True
+    schema = parameter_schema(tool, name)
     return "default" in schema and str(schema["default"]).casefold() == str(value).casefold()

@@ -8,17 +8,18 @@ are recognised by rule and need no entry.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "de": ("german", "germany", "deutsch"),
-        "es": ("spanish", "spain", "español"),
+        "de": ("german", "germany", "deutsch", "allemand", "aleman", "alemán", "tedesco", "almanca"),
+        "es": ("spanish", "spain", "español", "spanisch", "spanische", "espagnol", "spagnolo", "ispanyolca"),
         "nl": ("dutch", "netherlands", "holland"),
-        "zh": ("chinese", "mandarin", "china"),
+        "zh": ("chinese", "mandarin", "china", "chinesisch", "chinois", "chino", "çince", "中文", "汉语"),
         "el": ("greek",),
-        "ja": ("japanese",),
+        "ja": ("japanese", "japanisch", "japonais", "japonés", "japonca"),
         "sv": ("swedish",),
         "hr": ("croatian", "croatia"),
         "ch": ("switzerland", "swiss"),
@@ -27,12 +28,21 @@ CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "kr": ("korea", "korean"),
         "gb": ("britain", "british", "england", "united kingdom", "uk"),
         "uk": ("britain", "british", "england", "united kingdom"),
-        "us": ("america", "american", "united states", "usa", "u.s."),
+        "us": (
+            "america",
+            "american",
+            "united states",
+            "usa",
+            "u.s.",
+            "vereinigte staaten",
+            "états-unis",
+            "estados unidos",
+        ),
         "usa": ("america", "american", "united states", "us", "u.s."),
         "uae": ("emirates",),
-        "en": ("english",),
-        "usd": ("dollar", "dollars", "$", "us"),
-        "eur": ("euro", "euros", "€"),
+        "en": ("english", "englisch", "englische", "anglais", "inglés", "inglese", "ingilizce"),
+        "usd": ("dollar", "dollars", "dolar", "dólar", "dolares", "dólares", "dollari", "$", "us"),
+        "eur": ("euro", "euros", "avro", "€"),
         "gbp": ("pound", "pounds", "£", "sterling"),
         "jpy": ("yen", "¥", "japanese"),
         "cny": ("yuan", "rmb", "renminbi", "chinese"),
@@ -178,21 +188,16 @@ CALENDAR = MappingProxyType(
 """Months and weekdays, whole or cut to three or four letters, by their place."""
 
 
-WORD = re.compile(r"[^\W_]+")
+WORD = re.compile(
+    r"[^\W_]+(?:[\u0300-\u036f\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0970-\u0df3\u0e31-\u0e3a"
+    r"\u0e47-\u0e4e\u0eb1-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u17b4-\u17d3][^\W_]*)*"
+)
+"""Letters, digits and the marks on them, such as Indic and Thai vowel signs."""
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 """Where a name written in camelCase is taken apart."""
 MOST_PARTS = 200
 """Of a text of thousands of words, enough are asked for to judge in bounded time."""
 _EMPTY_WORDS = frozenset("the and for with from into that this are was has have its all any http https www com".split())
-
-
-def of_another_script(value: str, text: str) -> bool:
-    """Whether value and text are written in different scripts, so that only a translator could compare them."""
-    foreign = [char for char in value if not char.isascii() and char.isalpha()]
-    if foreign:
-        return not any(char in text for char in foreign)
-    letters = [char for char in text if char.isalnum()]
-    return 3 * sum(not char.isascii() for char in letters) > len(letters)
 
 
 def stem(word: str) -> str:
@@ -220,3 +225,14 @@ def is_initials(code: str, text: str) -> bool:
     """Whether the text holds words in a row that begin with the code's letters, small words between them left out."""
     pattern = r"\b" + r"\w*[\s-]+(?:of |the |and )?".join(map(re.escape, code)) + r"\w*"
     return re.search(pattern, text) is not None
+
+
+def distinct(value: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> Iterator[Any]:
+    """The parts of a container, a text that is there several times only once."""
+    seen: set[str] = set()
+    for part in value.values() if isinstance(value, dict) else value:
+        if not isinstance(part, str):
+            yield part
+        elif part not in seen:
+            seen.add(part)
+            yield part
