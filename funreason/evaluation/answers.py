@@ -20,6 +20,7 @@ from funreason.bfcl.prompting import case_task, leaderboard_task
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.policies.prompts import NO_VARIABLES, prompt_text, task_dialogue
 from funreason.policies.protocol import Completion, Dialogue, Request, Sampler, Streaming
+from funreason.policies.template_check import check_prompts
 
 CHUNK = 32
 """Cases answered between two writes: what an interruption costs at most."""
@@ -48,6 +49,24 @@ def prompter(
     if tokenizer is None:
         return lambda case: task_dialogue(task_of(case), style=shown, tags=tags, variables=variables)
     return lambda case: prompt_text(task_of(case), tokenizer, style=shown, tags=tags, variables=variables)
+
+
+def check_cases(
+    style: str,
+    tokenizer: Any,
+    cases: Iterable[Case],
+    *,
+    tags: Tags = THINK_TAGS,
+    variables: Mapping[str, Any] = NO_VARIABLES,
+) -> list[str]:
+    """Check that the prompts of `cases` are whole, as `check_prompts` does for tasks; its notes.
+
+    Nothing is checked without a tokenizer: the server renders the prompts.
+    """
+    if tokenizer is None:
+        return []
+    task_of, shown = (leaderboard_task, "plain") if style == "bfcl" else (case_task, style)
+    return check_prompts(tokenizer, map(task_of, cases), style=shown, tags=tags, variables=variables)
 
 
 def answer_cases(

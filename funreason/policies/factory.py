@@ -162,7 +162,7 @@ def build_policy(config: Config) -> tuple[Policy, Weights]:
     from funreason.policies.model_files import load_model, load_tokenizer, weights_id_of
 
     use_threads(config.model.threads)
-    path = model_path(config.model.path)
+    path, notes = model_folder(config.model.path, config.model.dtype)
     model = load_model(path, config.model.device, config.model.dtype)
     tokenizer = load_tokenizer(path, model)
     base = Weights(weights_id_of(model), path)
@@ -176,6 +176,7 @@ def build_policy(config: Config) -> tuple[Policy, Weights]:
         variables=config.model.template,
         started=started,
     )
+    policy.notes = notes
     return policy, base
 
 
@@ -205,6 +206,22 @@ def wait_passively() -> None:
     """Let idle OpenMP threads sleep instead of spin, which slows a shared machine down. Call before importing torch."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
+
+
+def model_folder(name: str, dtype: str = "float32") -> tuple[Path, list[str]]:
+    """The folder with the model's safetensors, and what a reader should know of it.
+
+    A GGUF file is converted, as `dtype`, by the first call. Raises ModelError for what cannot be trained.
+    """
+    from funreason.policies.gguf_files import converted, gguf_of
+    from funreason.policies.weight_formats import require_model_folder, require_trainable
+
+    path = model_path(name)
+    file = gguf_of(path)
+    if file is None:
+        return path, require_trainable(require_model_folder(path))
+    folder = converted(file, dtype)
+    return folder, [f"weights read from {file.name}, as {dtype} in {folder}"]
 
 
 def model_path(name: str) -> Path:

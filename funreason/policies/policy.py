@@ -52,6 +52,8 @@ class Policy:
         self.seed = seed
         self.tags = tags
         self.variables = variables
+        self.notes: list[str] = []
+        """What a reader of the run should know of the model's folder."""
         self.answered = 0
         self._started = started
         self._write_sync: Callable[[str, Sync], None] | None = None
@@ -61,6 +63,11 @@ class Policy:
     def weights_id(self) -> str:
         """Which weights answer now."""
         return self.sampler.weights_id
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """How prompts are rendered, as arguments of `prompt_text` and `check_prompts`."""
+        return {"style": self.style, "tags": self.tags, "variables": self.variables}
 
     def on_sync(self, write: Callable[[str, Sync], None]) -> None:
         """Call `write` with the weights id of each sync from now on, and for the engine's start, if there was one."""
