@@ -7,6 +7,7 @@ them once spares every update and every worker process the reading, which takes 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 SUFFIX = ".gguf"
 MAGIC = b"GGUF"
+TOKENS = "tokenizer.ggml.tokens"
+NAMED_TEMPLATE = "tokenizer.chat_template."
 
 
 def gguf_of(path: Path) -> Path | None:
@@ -120,13 +123,34 @@ def _require_readable(file: Path) -> None:
 
 def _tokenizer(file: Path) -> PreTrainedTokenizerBase:
     """The tokenizer beside the file, which is the model's own; else the one that the file holds."""
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from gguf import GGUFReader
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
     if (file.parent / "tokenizer.json").is_file():
         return PreTrainedTokenizerFast.from_pretrained(file.parent, local_files_only=True)
-    found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        file.parent, gguf_file=file.name, local_files_only=True, trust_remote_code=False
-    )
+    read = PreTrainedTokenizerFast.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+    fields = GGUFReader(file).fields
+    # The reader builds a GPT-2 tokenizer for every byte-level one, and that adds its own end of text where the file has
+    # none (Llama 3): a token that the model has no embedding for.
+    known = len(fields[TOKENS].data)
+    core = json.loads(read.backend_tokenizer.to_str())
+    core["added_tokens"] = [token for token in core["added_tokens"] if token["id"] < known]
+    if "unk_token" in core["model"] and core["model"]["unk_token"] not in core["model"]["vocab"]:
+        core["model"]["unk_token"] = None
+    names = {kind: token for kind, token in read.special_tokens_map.items() if isinstance(token, str)}
+    special = {kind: token for kind, token in names.items() if read.convert_tokens_to_ids(token) < known}
+    found = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(core)), **special)
+    found.chat_template = read.chat_template
+    # Besides the default template a file may hold others by name, which transformers leaves out.
+    named = {
+        key.removeprefix(NAMED_TEMPLATE): str(field.contents())
+        for key, field in fields.items()
+        if key.startswith(NAMED_TEMPLATE)
+    }
+    if named:
+        default = {"default": found.chat_template} if isinstance(found.chat_template, str) else {}
+        found.chat_template = default | named
     return found
 
 
