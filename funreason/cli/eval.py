@@ -120,7 +120,7 @@ def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) ->
         "max_new_tokens": who.max_new_tokens,
     }
     policy, style = who.policy, str(facts["prompt"])
-    rendering = {"tags": policy.tags, "variables": policy.variables}
+    rendering: dict[str, Any] = {"tags": policy.tags, "variables": policy.variables}
     said = [*policy.notes, *check_cases(style, policy.tokenizer, chosen.values(), **rendering)]
     acquire(out, facts)
     console = terminal.console(soft_wrap=True)

@@ -18,6 +18,7 @@ from funreason.config import Config, Endpoint
 from funreason.config.models import Address
 from funreason.errors import ModelError
 from funreason.policies.endpoint.budget import SharedBudget, SpendMeter, Spent
+from funreason.policies.fetched_models import MODELS, fetched_folder
 from funreason.policies.policy import GenerateRequest, Policy
 from funreason.policies.protocol import Completion, Sampler, Sync
 from funreason.policies.vllm.engine import prepare
@@ -217,6 +218,8 @@ def model_folder(name: str, dtype: str = "float32") -> tuple[Path, list[str]]:
     from funreason.policies.weight_formats import require_model_folder, require_trainable
 
     path = model_path(name)
+    if name in MODELS and not path.exists():
+        raise ModelError(f"{name} is not fetched yet; run: funreason models fetch {name}")
     file = gguf_of(path)
     if file is None:
         return path, require_trainable(require_model_folder(path))
@@ -225,7 +228,8 @@ def model_folder(name: str, dtype: str = "float32") -> tuple[Path, list[str]]:
 
 
 def model_path(name: str) -> Path:
-    """The folder of a model: a path, or the embedded model's."""
+    """The folder of a model: a path, the embedded model's, or where a fetched model is."""
     if name == EMBEDDED_MODEL:
         return Path(str(files("funreason.data.toolbox") / "base"))
-    return Path(name)
+    fetched = fetched_folder(name) if name in MODELS else None
+    return Path(name) if fetched is None or Path(name).exists() else fetched

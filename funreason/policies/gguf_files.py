@@ -101,7 +101,9 @@ def write_converted(file: Path, folder: Path, dtype: str = "float32") -> None:
     # transformers takes the model it has read for a quantised one, and would not save it.
     read.config.__dict__.pop("quantization_config", None)
     with torch.device("meta"):
-        plain = AutoModelForCausalLM.from_config(read.config, dtype=getattr(torch, dtype))
+        plain = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            read.config, dtype=getattr(torch, dtype)
+        )
     plain.load_state_dict(read.state_dict(), assign=True)
     plain.tie_weights()
     plain.generation_config = read.generation_config
@@ -128,7 +130,8 @@ def _tokenizer(file: Path) -> PreTrainedTokenizerBase:
     from transformers import PreTrainedTokenizerFast
 
     if (file.parent / "tokenizer.json").is_file():
-        return PreTrainedTokenizerFast.from_pretrained(file.parent, local_files_only=True)
+        beside: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(file.parent, local_files_only=True)
+        return beside
     read = PreTrainedTokenizerFast.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
     fields = GGUFReader(file).fields
     # The reader builds a GPT-2 tokenizer for every byte-level one, and that adds its own end of text where the file has
@@ -140,7 +143,8 @@ def _tokenizer(file: Path) -> PreTrainedTokenizerBase:
         core["model"]["unk_token"] = None
     names = {kind: token for kind, token in read.special_tokens_map.items() if isinstance(token, str)}
     special = {kind: token for kind, token in names.items() if read.convert_tokens_to_ids(token) < known}
-    found = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(core)), **special)
+    backend = Tokenizer.from_str(json.dumps(core))
+    found = PreTrainedTokenizerFast(tokenizer_object=backend, **special)  # type: ignore[no-untyped-call]
     found.chat_template = read.chat_template
     # Besides the default template a file may hold others by name, which transformers leaves out.
     named = {
@@ -159,8 +163,8 @@ def _quiet() -> Iterator[None]:
     """Without the reader's bars and its report of tensors, which the caller checks itself."""
     from transformers.utils import logging
 
-    level = logging.get_verbosity()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
     try:
         with redirect_stderr(StringIO()):
             yield

@@ -176,7 +176,9 @@ def try_saving(
         raise ModelError(f"{folder} is a file, so the trained model could not be saved there. Choose another place.")
     with torch.device("meta"), no_progress_bars():
         config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=_dtype(dtype))
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=_dtype(dtype)
+        )
     if (source / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(source, local_files_only=True)
     fresh, probe = (folder.with_name(f".{folder.name}.new-{kind}-{os.getpid()}") for kind in ("try", "tried"))

@@ -179,10 +179,10 @@ def _other_form(folder: Path) -> str | None:
 
 def _code_note(folder: Path, config: dict[str, Any]) -> list[str]:
     """What to say of code that the folder brings along. ModelError where nothing else could build the model."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers import CONFIG_MAPPING
 
     kind, mapped = config.get("model_type"), config.get("auto_map")
-    if kind in CONFIG_MAPPING_NAMES or (kind is None and not mapped):
+    if kind in CONFIG_MAPPING or (kind is None and not mapped):
         if not mapped:
             return []
         return [f"config.json names code in the model's folder (auto_map), which is not run: transformers knows {kind}"]
