@@ -152,6 +152,23 @@ def test_code_in_a_model_folder_is_never_run_and_said_to_be_there(folder):
         load_model(folder)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+@pytest.mark.parametrize(
+    ("name", "load"),
+    [("tokenizer.json", load_tokenizer), ("tokenizer_config.json", load_tokenizer), ("model.safetensors", load_model)],
+)
+def test_a_broken_file_of_a_model_folder_is_refused_in_one_sentence(folder, name, load, text):
+    (folder / name).write_text(text)
+    with pytest.raises(ModelError, match=f"^{folder}: the (model|tokenizer) could not be"):
+        load(folder)
+
+
+def test_a_model_that_does_not_continue_text_is_refused(folder):
+    edit_config(folder, model_type="t5")
+    with pytest.raises(ModelError, match=r"'t5', which does not continue a text"):
+        model_folder(str(folder))
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "\udcff"])
 def test_a_config_that_is_no_json_object_is_refused_in_one_sentence(folder, text):
     (folder / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -420,9 +437,9 @@ def test_a_disk_without_room_for_all_the_weights_is_noticed_before_training(fold
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(free * 2, free, free))
     try_saving(folder, load_tokenizer(folder), tmp_path / "out", dtype="float32", copies=2)
     try_saving(folder, load_tokenizer(folder), tmp_path / "out", dtype="bfloat16", copies=5)
-    with pytest.raises(ModelError, match=r"are free, but 4 times the weights"):
+    with pytest.raises(ModelError, match=r"are free, but the weights of 4 trainings"):
         try_saving(folder, load_tokenizer(folder), tmp_path / "out", dtype="float32", copies=4)
-    with pytest.raises(ModelError, match="checkpoints"):
+    with pytest.raises(ModelError, match="are free, but the weights need"):
         try_saving(folder, load_tokenizer(folder), tmp_path / "out", dtype="float32", training_bytes=12)
     with pytest.raises(ModelError, match="GB are free"):
         require_room(tmp_path, free + 1, "it")

@@ -42,8 +42,8 @@ from funreason.stop import StopRequest
 from funreason.types import Decision, Sample, Task, Weights, refusal
 from funreason.weights import START, WeightStore
 
-CHECKPOINT_BYTES = 12
-"""Bytes of a checkpoint for each parameter: itself and two moments, in float32."""
+CHECKPOINT_BYTES = 24
+"""Bytes of checkpoints for each parameter: itself and two moments in float32, in the new one and in the last."""
 PHASES = {("trainer", START): "start", "trainer": "train", "evaluator": "gate"}
 """What the record calls the work of a node on a round's message; another node's phase has the node's name."""
 
@@ -287,7 +287,7 @@ def _try_saving(config: Config, policy: Policy, base: Weights, folder: RunFolder
 
     left = sum(not (k in past.rounds and past.rounds[k].ended) for k in range(1, config.rounds + 1))
     left += config.start.references is not None and not (START in past.rounds and past.rounds[START].ended)
-    # A checkpoint holds weights and two moments in float32; adapters' are small.
+    # The checkpoints of adapters are small.
     whole = any(
         update.lora is None and update.checkpoint_every for update in (config.train.update, config.start.update)
     )

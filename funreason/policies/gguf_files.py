@@ -66,12 +66,17 @@ def converted(file: Path, dtype: str = "float32") -> Path:
     Raises ModelError when the package `gguf` is missing, the file is broken or of an architecture that transformers
     does not read, or the cache has no room.
     """
-    facts = file.stat()
-    key = hashlib.sha256(f"{file.resolve()} {facts.st_size} {facts.st_mtime_ns} {dtype}".encode()).hexdigest()[:12]
-    folder = cache_folder() / f"{file.stem}-{key}"
+    folder = converted_folder(file, dtype)
     if not folder.is_dir():
         write_converted(file, folder, dtype)
     return folder
+
+
+def converted_folder(file: Path, dtype: str = "float32") -> Path:
+    """Where `converted` writes the model in a GGUF file, which may not be there yet."""
+    facts = file.stat()
+    key = hashlib.sha256(f"{file.resolve()} {facts.st_size} {facts.st_mtime_ns} {dtype}".encode()).hexdigest()[:12]
+    return cache_folder() / f"{file.stem}-{key}"
 
 
 def write_converted(file: Path, folder: Path, dtype: str = "float32") -> None:
@@ -164,7 +169,7 @@ def _quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     level = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         with redirect_stderr(StringIO()):
             yield

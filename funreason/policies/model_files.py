@@ -35,7 +35,6 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
     Raises ModelError when the folder is missing, has no config, no safetensors or not all weights, holds another form
     of model (see `weight_formats`), or the model cannot be built or put on the device.
     """
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     folder = require_model_folder(path)
@@ -50,7 +49,7 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # what a stranger's files hold can fail anywhere in the loader
         raise ModelError(f"{folder}: the model could not be built: {error}") from error
     model, found = loaded  # its stub knows only the model
     if missing := sorted(found["missing_keys"]):  # what is missing would be drawn at random
@@ -92,7 +91,7 @@ def load_tokenizer(path: str | Path, model: PreTrainedModel | None = None) -> Pr
         tokenizer: PreTrainedTokenizerBase = reader.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # the tokenizers library raises plain ones
         raise ModelError(f"{folder}: the tokenizer could not be read: {error}") from error
     if not tokenizer.chat_template and (folder / CHAT_TEMPLATE_JSON).is_file():
         tokenizer.chat_template = _template_of_processor(folder / CHAT_TEMPLATE_JSON)
@@ -172,6 +171,8 @@ def try_saving(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
+    if not tokenizer.is_fast:
+        raise ModelError(f"{tokenizer.name_or_path!r} has no fast tokenizer (tokenizer.json), so no token offsets.")
     if folder.exists() and not folder.is_dir():
         raise ModelError(f"{folder} is a file, so the trained model could not be saved there. Choose another place.")
     with torch.device("meta"), no_progress_bars():
@@ -190,7 +191,8 @@ def try_saving(
         parameters = list(model.parameters())
         each, count = sum(p.numel() * p.element_size() for p in parameters), sum(p.numel() for p in parameters)
         needed = each * copies + count * training_bytes
-        require_room(folder.parent, needed, f"{copies} times the weights, and checkpoints,")
+        kept = "the weights" if copies == 1 else f"the weights of {copies} trainings, all of which a run keeps,"
+        require_room(folder.parent, needed, kept)
     except Exception as error:
         raise ModelError(
             f"{folder}: the trained model could not be saved there: {error}. This was tried before the training, so "

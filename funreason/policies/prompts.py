@@ -212,7 +212,8 @@ def _template_errors() -> tuple[type[Exception], ...]:
     # jinja2 arrives with transformers; this module is free of both until a prompt is rendered.
     from jinja2 import TemplateError
 
-    return (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError, TemplateError)
+    faults = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
+    return (*faults, TemplateError)
 
 
 def opens_thinking(prompt: str, tags: Tags = THINK_TAGS) -> bool:

@@ -37,7 +37,7 @@ THINKING_VARIABLES: tuple[dict[str, bool], ...] = ({"enable_thinking": True}, {"
 """What the published templates call the switch: Qwen3, GLM and SmolLM3; DeepSeek and Granite."""
 
 
-class Form(NamedTuple):
+class DialogueForm(NamedTuple):
     """The form of a dialogue: its roles, which of its messages carry calls, whether tools are offered."""
 
     roles: tuple[str, ...]
@@ -45,7 +45,7 @@ class Form(NamedTuple):
     tools: bool
 
     @classmethod
-    def of(cls, task: Task) -> Form:
+    def of(cls, task: Task) -> DialogueForm:
         """The form of a task's messages."""
         shown = task.messages[:LONGEST_FORM]
         return cls(tuple(m.role for m in shown), tuple(bool(m.calls) for m in shown), bool(task.tools))
@@ -65,9 +65,9 @@ def check_prompts(
     out; the message says what is missing, from how many tasks, and which setting to change.
     """
     every = list(tasks)
-    forms: dict[Form, list[Task]] = {}
+    forms: dict[DialogueForm, list[Task]] = {}
     for task in every:
-        forms.setdefault(Form.of(task), []).append(task)
+        forms.setdefault(DialogueForm.of(task), []).append(task)
     for form, alike in forms.items():
         fault = _fault(tokenizer, form, style, tags, variables)
         if fault is not None:
@@ -98,7 +98,7 @@ def thinking_advice(
 
 
 def _fault(
-    tokenizer: PreTrainedTokenizerBase, form: Form, style: str, tags: Tags, variables: Mapping[str, Any]
+    tokenizer: PreTrainedTokenizerBase, form: DialogueForm, style: str, tags: Tags, variables: Mapping[str, Any]
 ) -> str | None:
     """What the template does wrong with a dialogue of this form; None when the prompt is whole."""
     probe = _probe(form)
@@ -118,7 +118,7 @@ def _fault(
     return None
 
 
-def _probe(form: Form) -> Task:
+def _probe(form: DialogueForm) -> Task:
     """A task of this form whose texts are marks that no template contains."""
     messages = tuple(
         Message(
@@ -135,7 +135,7 @@ def _probe(form: Form) -> Task:
 
 def _sentence(
     tokenizer: PreTrainedTokenizerBase,
-    form: Form,
+    form: DialogueForm,
     alike: Sequence[Task],
     style: str,
     tags: Tags,
@@ -158,7 +158,7 @@ def _sentence(
 
 
 def _notes(
-    tokenizer: PreTrainedTokenizerBase, forms: Iterable[Form], style: str, variables: Mapping[str, Any]
+    tokenizer: PreTrainedTokenizerBase, forms: Iterable[DialogueForm], style: str, variables: Mapping[str, Any]
 ) -> list[str]:
     notes = []
     if isinstance(tokenizer.chat_template, dict):

@@ -1,6 +1,6 @@
 """Forms that models come in, and what to do with each that cannot be trained here.
 
-Only safetensors are read (and GGUF, which is written anew as safetensors, see `gguf_files`). Every other form is named,
+Only safetensors are read (and GGUF, which is written once as safetensors, see `gguf_files`). Every other form is named,
 with the command that converts it or the place to get the right one: a loader's own error for these is a riddle. What a
 folder holds is data: code that its config.json names (`auto_map`) is never run, and a pickle is never opened.
 """
@@ -178,10 +178,16 @@ def _other_form(folder: Path) -> str | None:
 
 
 def _code_note(folder: Path, config: dict[str, Any]) -> list[str]:
-    """What to say of code that the folder brings along. ModelError where nothing else could build the model."""
+    """What to say of code that the folder brings along. ModelError where transformers cannot build the model itself."""
     from transformers import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     kind, mapped = config.get("model_type"), config.get("auto_map")
+    if kind in CONFIG_MAPPING and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise ModelError(
+            f"{folder}: config.json says model_type {kind!r}, which does not continue a text: transformers has no "
+            "causal language model of that kind. Use a chat model."
+        )
     if kind in CONFIG_MAPPING or (kind is None and not mapped):
         if not mapped:
             return []
