@@ -81,12 +81,19 @@ def converted_folder(file: Path, dtype: str = "float32") -> Path:
 
 def write_converted(file: Path, folder: Path, dtype: str = "float32") -> None:
     """Write the model in a GGUF file into `folder`, as `dtype`. Raises ModelError as `converted` does."""
+    if is_lfs_pointer(file):
+        raise ModelError(f"{file} is a Git LFS pointer, not the file itself. Fetch it: git lfs pull")
+    with file.open("rb") as handle:
+        if handle.read(len(MAGIC)) != MAGIC:
+            raise ModelError(f"{file} is no GGUF file: it does not begin with the letters GGUF. Download it again.")
+    for package, extra in (("gguf", "gguf"), ("accelerate", "train")):
+        if find_spec(package) is None:
+            raise ModelError(f"{file}: reading GGUF needs the package {package}: pip install 'funreason[{extra}]'.")
     import torch
     from transformers import AutoModelForCausalLM
 
     from funreason.policies.model_files import require_room, save_model
 
-    _require_readable(file)
     try:
         with _quiet():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -115,17 +122,6 @@ def write_converted(file: Path, folder: Path, dtype: str = "float32") -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     require_room(folder.parent, sum(p.numel() * p.element_size() for p in plain.parameters()), "the converted model")
     save_model(plain, tokenizer, folder)
-
-
-def _require_readable(file: Path) -> None:
-    if is_lfs_pointer(file):
-        raise ModelError(f"{file} is a Git LFS pointer, not the file itself. Fetch it: git lfs pull")
-    with file.open("rb") as handle:
-        if handle.read(len(MAGIC)) != MAGIC:
-            raise ModelError(f"{file} is no GGUF file: it does not begin with the letters GGUF. Download it again.")
-    for package, extra in (("gguf", "gguf"), ("accelerate", "train")):
-        if find_spec(package) is None:
-            raise ModelError(f"{file}: reading GGUF needs the package {package}: pip install 'funreason[{extra}]'.")
 
 
 def _tokenizer(file: Path) -> PreTrainedTokenizerBase:

@@ -94,7 +94,14 @@ def load_tokenizer(path: str | Path, model: PreTrainedModel | None = None) -> Pr
     except Exception as error:  # the tokenizers library raises plain ones
         raise ModelError(f"{folder}: the tokenizer could not be read: {error}") from error
     if not tokenizer.chat_template and (folder / CHAT_TEMPLATE_JSON).is_file():
-        tokenizer.chat_template = _template_of_processor(folder / CHAT_TEMPLATE_JSON)
+        try:
+            found = json.loads((folder / CHAT_TEMPLATE_JSON).read_text(encoding="utf-8"))["chat_template"]
+            by_name = {entry["name"]: entry["template"] for entry in found} if isinstance(found, list) else found
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{folder / CHAT_TEMPLATE_JSON}: expected an object with a chat_template: {error!r}. Copy it again."
+            ) from error
+        tokenizer.chat_template = by_name
     require_chat_template(tokenizer)
     if model is not None:
         require_same_vocabulary(model, tokenizer)
@@ -307,14 +314,6 @@ def weights_id_of(model: PreTrainedModel) -> str:
         digest.update(f"{name} {tuple(data.shape)} {data.dtype}\n".encode())
         digest.update(data.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:WEIGHTS_ID_LENGTH]
-
-
-def _template_of_processor(file: Path) -> Any:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))["chat_template"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{file}: expected an object with a chat_template: {error!r}. Copy it again.") from error
-    return {entry["name"]: entry["template"] for entry in found} if isinstance(found, list) else found
 
 
 def _dtype(name: str) -> torch.dtype:

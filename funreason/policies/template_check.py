@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from funreason.calls.thinking import THINK_TAGS, Tags
+from funreason.calls.thinking import THINK_TAGS
 from funreason.errors import ModelError
 from funreason.policies.prompts import (
     NO_VARIABLES,
@@ -38,57 +38,43 @@ THINKING_VARIABLES: tuple[dict[str, bool], ...] = ({"enable_thinking": True}, {"
 
 
 class DialogueForm(NamedTuple):
-    """The form of a dialogue: its roles, which of its messages carry calls, whether tools are offered."""
+    """The form of a dialogue: its roles, how many calls each message carries (2: several), whether it offers tools."""
 
     roles: tuple[str, ...]
-    calls: tuple[bool, ...]
+    calls: tuple[int, ...]
     tools: bool
 
     @classmethod
     def of(cls, task: Task) -> DialogueForm:
         """The form of a task's messages."""
         shown = task.messages[:LONGEST_FORM]
-        return cls(tuple(m.role for m in shown), tuple(bool(m.calls) for m in shown), bool(task.tools))
+        return cls(tuple(m.role for m in shown), tuple(min(len(m.calls), 2) for m in shown), bool(task.tools))
 
 
-def check_prompts(
-    tokenizer: PreTrainedTokenizerBase,
-    tasks: Iterable[Task],
-    *,
-    style: str = "native",
-    tags: Tags = THINK_TAGS,
-    variables: Mapping[str, Any] = NO_VARIABLES,
-) -> list[str]:
+def check_prompts(tokenizer: PreTrainedTokenizerBase, tasks: Iterable[Task], **how: Any) -> list[str]:
     """Check that prompts hold the tools and messages of `tasks`; notes on how the template is used, for the record.
 
-    The style is that of `prompt_text`. Raises ModelError when the template refuses a dialogue or leaves a part of it
-    out; the message says what is missing, from how many tasks, and which setting to change.
+    `how` is what `prompt_text` takes: style, tags, variables. Raises ModelError when the template refuses a dialogue or
+    leaves a part of it out; the message says what is missing, from how many tasks, and which setting to change.
     """
     every = list(tasks)
     forms: dict[DialogueForm, list[Task]] = {}
     for task in every:
         forms.setdefault(DialogueForm.of(task), []).append(task)
     for form, alike in forms.items():
-        fault = _fault(tokenizer, form, style, tags, variables)
+        fault = _fault(tokenizer, form, how)
         if fault is not None:
-            raise ModelError(_sentence(tokenizer, form, alike, style, tags, variables, fault))
+            raise ModelError(_sentence(tokenizer, form, alike, how, fault))
     for task in every[:: len(every) // MOST_RENDERED + 1]:
-        prompt_text(task, tokenizer, style=style, tags=tags, variables=variables)
-    return _notes(tokenizer, forms, style, variables)
+        prompt_text(task, tokenizer, **how)
+    return _notes(tokenizer, forms, how.get("style", "native"), how.get("variables", NO_VARIABLES))
 
 
-def thinking_advice(
-    tokenizer: PreTrainedTokenizerBase,
-    task: Task,
-    *,
-    style: str = "native",
-    tags: Tags = THINK_TAGS,
-    variables: Mapping[str, Any] = NO_VARIABLES,
-) -> str:
+def thinking_advice(tokenizer: PreTrainedTokenizerBase, task: Task, **how: Any) -> str:
     """What to set for a template that ends the thinking itself, as the end of a sentence about it."""
     for more in THINKING_VARIABLES:
-        tried = {**variables, **more}
-        if not closes_thinking(prompt_text(task, tokenizer, style=style, tags=tags, variables=tried), tags):
+        tried = how | {"variables": {**how.get("variables", NO_VARIABLES), **more}}
+        if not closes_thinking(prompt_text(task, tokenizer, **tried), how.get("tags", THINK_TAGS)):
             name = next(iter(more))
             return f"Let the model think: --set model.template={{{name}: true}}"
     return (
@@ -97,13 +83,11 @@ def thinking_advice(
     )
 
 
-def _fault(
-    tokenizer: PreTrainedTokenizerBase, form: DialogueForm, style: str, tags: Tags, variables: Mapping[str, Any]
-) -> str | None:
+def _fault(tokenizer: PreTrainedTokenizerBase, form: DialogueForm, how: dict[str, Any]) -> str | None:
     """What the template does wrong with a dialogue of this form; None when the prompt is whole."""
     probe = _probe(form)
     try:
-        prompt = prompt_text(probe, tokenizer, style=style, tags=tags, variables=variables)
+        prompt = prompt_text(probe, tokenizer, **how)
     except ModelError as error:
         return f"refuses a prompt ({error.__cause__ or error})"
     for place, message in enumerate(probe.messages):
@@ -113,7 +97,7 @@ def _fault(
         # Beside calls, several families' templates write no text: it is the calls that answer.
         if not message.calls and message.content not in prompt:
             return f"leaves out the text of messages with the role {message.role!r} (message {place + 1})"
-    if style != "plain" and form.tools and not all(tool["name"] in prompt for tool in probe.tools):
+    if how.get("style") != "plain" and form.tools and not all(tool["name"] in prompt for tool in probe.tools):
         return "does not show the tools that it is given, so a prompt would name no function to call"
     return None
 
@@ -124,7 +108,7 @@ def _probe(form: DialogueForm) -> Task:
         Message(
             role,
             "" if calls else f"mark{place}text",
-            calls=(Call(PROBE_TOOL["name"], {"value": f"mark{place}value"}),) if calls else (),
+            calls=tuple(Call(PROBE_TOOL["name"], {"value": f"mark{place}value{i}"}) for i in range(calls)),
             name=PROBE_TOOL["name"] if role == "tool" else "",
         )
         for place, (role, calls) in enumerate(zip(form.roles, form.calls, strict=True))
@@ -134,17 +118,12 @@ def _probe(form: DialogueForm) -> Task:
 
 
 def _sentence(
-    tokenizer: PreTrainedTokenizerBase,
-    form: DialogueForm,
-    alike: Sequence[Task],
-    style: str,
-    tags: Tags,
-    variables: Mapping[str, Any],
-    fault: str,
+    tokenizer: PreTrainedTokenizerBase, form: DialogueForm, alike: Sequence[Task], how: dict[str, Any], fault: str
 ) -> str:
+    style = how.get("style", "native")
     name, _ = chosen_template(tokenizer, style == "native" and form.tools)
     other = "text" if style == "native" else "native"
-    if style != "plain" and _fault(tokenizer, form, other, tags, variables) is None:
+    if style != "plain" and _fault(tokenizer, form, how | {"style": other}) is None:
         does = "writes the tools into the prompt itself" if other == "text" else "leaves the tools to the template"
         advice = f"Use the style `{other}`, which {does}: --set model.prompt={other} (in eval: --prompt {other})."
     elif {"assistant", "tool"} & set(form.roles):

@@ -44,7 +44,10 @@ def require_model_folder(path: str | Path) -> Path:
 
 def require_files(folder: Path) -> None:
     """ModelError when a file of the folder is only a Git LFS pointer to what it should hold."""
-    pointers = [file.relative_to(folder).as_posix() for file in _read_files(folder) if is_lfs_pointer(file)]
+    # What loading does not read may be a pointer: a fetch of the safetensors alone leaves some.
+    patterns = ("*.safetensors", "*.json", "*.jinja", "additional_chat_templates/*.jinja", "*.model", "*.txt")
+    read = [file for pattern in patterns for file in sorted(folder.glob(pattern)) if "consolidated" not in file.name]
+    pointers = [file.relative_to(folder).as_posix() for file in read if is_lfs_pointer(file)]
     if pointers:
         more = f" and {len(pointers) - 1} more" if len(pointers) > 1 else ""
         raise ModelError(
@@ -109,13 +112,6 @@ def is_lfs_pointer(file: Path) -> bool:
             return handle.read(len(LFS_HEAD)) == LFS_HEAD
     except OSError:
         return False
-
-
-def _read_files(folder: Path) -> list[Path]:
-    """The files of a model folder that loading it reads; a pointer in place of another one does no harm."""
-    patterns = ("*.safetensors", "*.json", "*.jinja", "additional_chat_templates/*.jinja", "*.model", "*.txt")
-    files = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
-    return [file for file in files if not file.name.startswith("consolidated")]
 
 
 def _read_object(file: Path) -> dict[str, Any]:
