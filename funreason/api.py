@@ -25,7 +25,7 @@ from funreason.bfcl.scores import SCORE_HEADS, Scores, markdown, score, score_ce
 from funreason.calls.call_format import PYTHONIC
 from funreason.config import Config, ConfigError, find_config, load_config
 from funreason.data.files import write_objects
-from funreason.evaluation.answers import answer_cases, answer_notes, prompter
+from funreason.evaluation.answers import answer_cases, answer_notes, check_cases, prompter
 from funreason.evaluation.models import ModelChoice, load_model
 from funreason.evaluation.suites import OFFICIAL, load_suite, select
 from funreason.loops.refine import ROUND, refine_file
@@ -359,15 +359,12 @@ def evaluate(
         selection = select(cases, categories, limit)
         loaded = load_model(ModelChoice(str(model), endpoint_model, key_env), max_new_tokens, [])
         policy = loaded.policy
+        style = "bfcl" if suite == OFFICIAL else policy.style
+        rendering = {key: value for key, value in policy.how.items() if key != "style"}
+        said = [*policy.notes, *check_cases(style, policy.tokenizer, selection.cases.values(), **rendering)]
         answers = answer_cases(
             policy.sampler,
-            prompter(
-                "bfcl" if suite == OFFICIAL else policy.style,
-                policy.tokenizer,
-                tags=policy.tags,
-                variables=policy.variables,
-                call_format=policy.call_format,
-            ),
+            prompter(style, policy.tokenizer, **rendering),
             list(selection.cases.values()),
             Path(folder) / "outputs.jsonl",
             tags=policy.tags,
@@ -375,7 +372,7 @@ def evaluate(
     outputs = {id: answer.output for id, answer in answers.items()}
     form = PYTHONIC if suite == OFFICIAL else policy.call_format
     valid = {id: check_in(selection.cases[id], output, form).valid for id, output in outputs.items()}
-    notes = [*selection.notes, *answer_notes(answers, selection.cases)]
+    notes = [*selection.notes, *said, *answer_notes(answers, selection.cases)]
     return Evaluation(suite, loaded.model, score(selection.cases, valid), outputs, valid, notes)
 
 

@@ -198,6 +198,30 @@ def test_a_template_that_forbids_thinking_is_refused_before_anything_starts(tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_a_template_that_shows_no_tools_is_refused_before_anything_starts(tmp_path):
+    rows = records(4)
+    model = save_family(tmp_path / "model", QWEN, said(rows), QWEN.template.replace("if tools", "if false"))
+    done = loop(tmp_path, model, rows)
+    assert done.returncode == 1
+    assert "does not show the tools" in done.stderr
+    assert "--set model.prompt=text" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_place_that_cannot_hold_the_weights_is_refused_before_anything_starts(tmp_path):
+    rows = records(4)
+    model = save_family(tmp_path / "model", QWEN, said(rows))
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "chat_template.jinja").unlink()
+    listed = [{"name": name, "template": QWEN.template} for name in ("default", "../../escape")]
+    (model / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": listed}))
+    done = loop(tmp_path, model, rows)
+    assert done.returncode == 1
+    assert "could not be saved there" in done.stderr
+    assert "nothing is lost" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_without_thinking_such_a_template_trains_answers_and_says_so(tmp_path):
     rows = records(12)

@@ -4,11 +4,12 @@ import asyncio
 import json
 
 import pytest
-from tiny import tiny_tokenizer
+from tiny import CHAT_TEMPLATE, tiny_tokenizer
 
 from funreason.bfcl import BfclError, load_cases
 from funreason.config import Suite
-from funreason.evaluation.answers import prompter
+from funreason.errors import ModelError
+from funreason.evaluation.answers import check_cases, prompter
 from funreason.gate.items import gate_suites
 from funreason.policies.policy import GenerateRequest, Policy
 
@@ -78,3 +79,27 @@ def test_a_gate_names_the_case_whose_messages_or_functions_cannot_be_read(folder
         (folder / "BFCL_v4_irrelevance.json").write_text(json.dumps(case) + "\n")
         with pytest.raises(BfclError, match="irrelevance_0"):
             gate_suites({"official": Suite(path=str(folder))}, [], tmp_path / "gate")
+
+
+def test_an_evaluation_checks_its_prompts_in_the_style_it_asks_in(folder):
+    cases, tokenizer = load_cases(folder).values(), tiny_tokenizer()
+    assert check_cases("native", tokenizer, cases) == check_cases("bfcl", tokenizer, cases) == []
+    tokenizer.chat_template = CHAT_TEMPLATE.replace("if tools", "if false")
+    with pytest.raises(ModelError, match=r"does not show the tools.*in eval: --prompt text"):
+        check_cases("native", tokenizer, cases)
+    assert check_cases("text", tokenizer, cases) == check_cases("bfcl", tokenizer, cases) == []
+    assert check_cases("native", None, cases) == []  # its server renders the prompts
+
+
+def test_a_model_without_system_messages_is_asked_the_same_by_gate_and_eval(folder, tmp_path):
+    tokenizer, sampler = tiny_tokenizer(), Recorder()
+    refuse = "{%- if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    tokenizer.chat_template = refuse + CHAT_TEMPLATE
+    cases = load_cases(folder)
+    (note,) = check_cases("bfcl", tokenizer, cases.values())
+    assert "begins the user's first message" in note
+    (suite,) = gate_suites({"official": Suite(path=str(folder))}, [], tmp_path / "gate")
+    policy, asks = Policy(sampler, tokenizer, style="text"), prompter("text", tokenizer)
+    asyncio.run(policy.generate([GenerateRequest(task.id, task) for task in suite.tasks], greedy=True))
+    assert [request.prompt for request in sampler.asked] == [asks(case) for case in suite.cases]
+    assert all("Functions, as JSON" in request.prompt for request in sampler.asked)

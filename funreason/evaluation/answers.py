@@ -21,6 +21,7 @@ from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.policies.prompts import NO_VARIABLES, prompt_text, task_dialogue
 from funreason.policies.protocol import Completion, Dialogue, Request, Sampler, Streaming
+from funreason.policies.template_check import check_prompts
 
 CHUNK = 32
 """Cases answered between two writes, where the sampler names no better number: what an interruption costs at most."""
@@ -68,6 +69,22 @@ def prompter(
     if tokenizer is None:
         return lambda case: task_dialogue(task_of(case), **how)
     return lambda case: prompt_text(task_of(case), tokenizer, **how)
+
+
+def check_cases(
+    style: str,
+    tokenizer: Any,
+    cases: Iterable[Case],
+    **how: Any,
+) -> list[str]:
+    """Check that the prompts of `cases` are whole, as `check_prompts` does for tasks; its notes.
+
+    `how` is what `prompter` takes. Nothing is checked without a tokenizer: the server renders the prompts.
+    """
+    if tokenizer is None:
+        return []
+    task_of, shown = (leaderboard_task, "plain") if style == "bfcl" else (case_task, style)
+    return check_prompts(tokenizer, map(task_of, cases), style=shown, **how)
 
 
 def answer_cases(

@@ -11,7 +11,14 @@ from urllib.parse import urlsplit
 
 from funreason.config import Config, ConfigError, find_config, load_config, parse_setting
 from funreason.policies.endpoint.budget import Spent
-from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, model_path, served_policy
+from funreason.policies.factory import (
+    budget_of,
+    build_policy,
+    endpoint_sampler,
+    model_folder,
+    model_path,
+    served_policy,
+)
 from funreason.policies.policy import Policy
 
 MOST_TOKENS, CONTEXT_SHARE = 4_096, 4
@@ -81,7 +88,8 @@ def slug(text: str) -> str:
 
 
 def _local(choice: ModelChoice, max_new_tokens: int | None, settings: list[str]) -> LoadedModel:
-    tokens = max_new_tokens or longest_answer(model_path(choice.model))
+    folder, _ = model_folder(choice.model, _config({}, settings).model.dtype)
+    tokens = max_new_tokens or longest_answer(folder)
     config = _config({"model.path": choice.model, "sample.max_new_tokens": tokens}, settings)
     policy, base = build_policy(config)
     return LoadedModel(policy, str(model_path(choice.model)), base.id, config.sample.max_new_tokens)

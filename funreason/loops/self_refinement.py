@@ -131,6 +131,8 @@ def _announce(session: Session, past: State, last_heartbeat_at: float) -> None:
     for problem in warn_if_it_will_not_fit(config):
         journal.write(LogMessage(level="warning", text=f"the plan says: {problem}"))
     if not past.tasks_read:
+        for note in session.notes:
+            journal.write(LogMessage(level="info", text=note))
         journal.read(session.source.refusals, session.source.summary, session.source.left)
     session.stop.check()
 

@@ -11,7 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ from funreason.gate.items import gate_suites
 from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, policy_for_round
 from funreason.policies.native_format import call_format_of
 from funreason.policies.policy import Policy
+from funreason.policies.template_check import check_prompts, thinking_advice
 from funreason.record.events import ContaminationChecked, LogMessage, RoundEnded, RoundMessage, WeightsRefused
 from funreason.record.folder import RunFolder
 from funreason.record.manifest import seal_run
@@ -41,9 +42,11 @@ from funreason.runtime.graph import loop_graph
 from funreason.runtime.journal import Journal
 from funreason.sources.tasks import Pool, hold_out, read_pool, references, start_tasks
 from funreason.stop import StopRequest
-from funreason.types import Decision, Sample, Task, refusal
+from funreason.types import Decision, Sample, Task, Weights, refusal
 from funreason.weights import START, WeightStore
 
+CHECKPOINT_BYTES = 24
+"""Bytes of checkpoints for each parameter: itself and two moments in float32, in the new one and in the last."""
 PHASES = {("trainer", START): "start", "trainer": "train", "evaluator": "gate"}
 """What the record calls the work of a node on a round's message; another node's phase has the node's name."""
 
@@ -55,6 +58,8 @@ class Session(Run):
     learner: Learner
     source: Pool
     screen: ContaminationCheck
+    notes: list[str] = field(default_factory=list)
+    """How the model's folder and chat template are used, for the record."""
 
     @property
     def weights(self) -> WeightStore:
@@ -211,12 +216,16 @@ def open_session(config: Config, folder: RunFolder, journal: Journal, stop: Stop
     held_out = [Refusal(0, task.id, "held_out", "held back for the gate") for task in [*held.gate, *held.siblings]]
     pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *held_out])
     screen = ContaminationCheck([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
-    pool = screened(pool, screen, _supervised(config))
+    supervised = _supervised(config)
+    pool = screened(pool, screen, supervised)
     require_something_to_learn(config, pool, screen)
     budget = budget_of(config, past)
     served = endpoint_sampler(config, budget)
     policy, base = build_policy(config)
     require_room_to_think(policy, pool, config)
+    asked = [*pool.tasks, *supervised, *(task for suite in suites for task in suite.tasks)]
+    notes = [*policy.notes, *check_prompts(policy.tokenizer, asked, **policy.how)]
+    _try_saving(config, policy, base, folder, past)
     weights = WeightStore(base, folder.weights, past)
     updating = Updating(policy, folder, journal.write, stop, config)
 
@@ -240,6 +249,7 @@ def open_session(config: Config, folder: RunFolder, journal: Journal, stop: Stop
         ),
         source=pool,
         screen=screen,
+        notes=notes,
     )
     return session
 
@@ -280,10 +290,31 @@ def require_something_to_learn(config: Config, pool: Pool, screen: Contamination
 def require_room_to_think(policy: Policy, pool: Pool, config: Config) -> None:
     """ConfigError when thinking is asked for, and the chat template ends it before the model can begin."""
     if config.fcdr.require_thinking and pool.tasks and policy.template_closes_thinking(pool.tasks[0]):
+        advice = thinking_advice(policy.tokenizer, pool.tasks[0], **policy.how)
         raise ConfigError(
             "the model's chat template puts an empty thinking into every prompt, and answers without thinking are "
-            "dropped. Let it think (such as --set model.template={enable_thinking: true}), or do without thinking: "
-            "--set fcdr.require_thinking=false."
+            f"dropped. {advice}, or do without thinking: --set fcdr.require_thinking=false."
+        )
+
+
+def _try_saving(config: Config, policy: Policy, base: Weights, folder: RunFolder, past: State) -> None:
+    """ModelError when the weights that this run will train could not be saved."""
+    from funreason.policies.model_files import try_saving
+
+    left = sum(not (k in past.rounds and past.rounds[k].ended) for k in range(1, config.rounds + 1))
+    left += config.start.references is not None and not (START in past.rounds and past.rounds[START].ended)
+    # The checkpoints of adapters are small.
+    whole = any(
+        update.lora is None and update.checkpoint_every for update in (config.train.update, config.start.update)
+    )
+    if left:
+        try_saving(
+            base.folder,
+            policy.tokenizer,
+            folder.weights / "fresh-round-0",
+            dtype=config.model.dtype,
+            copies=left,
+            training_bytes=CHECKPOINT_BYTES if whole else 0,
         )
 
 

@@ -27,6 +27,7 @@ from funreason.plan.cost_model import (
     update_seconds,
 )
 from funreason.policies.factory import model_path
+from funreason.policies.gguf_files import converted_folder, gguf_of
 from funreason.policies.protocol import MOST_ROWS
 from funreason.sources.tasks import HELD_OUT, HELD_OUT_MOST, TOOLBOX, TOOLBOX_PER_ROUND
 
@@ -167,7 +168,13 @@ SUITE_COUNT = 200  # cases of a suite whose size is not configured
 
 def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
     """The plan of a configuration; ModelError when its model's sizes cannot be known."""
-    model = read_architecture(model_path(config.model.path))
+    path = model_path(config.model.path)
+    file = gguf_of(path)
+    if file is not None:
+        path = converted_folder(file, config.model.dtype)
+        if not path.is_dir():
+            raise ModelError(f"{file}: the sizes in a GGUF file are known here once a run has converted it.")
+    model = read_architecture(path)
     found = Plan(model, hardware, assumed, [], [], [])
     if not config.sample.endpoints:
         each = config.sample.samples_per_task

@@ -18,6 +18,7 @@ from funreason.config import Config, Endpoint
 from funreason.config.models import Address
 from funreason.errors import ModelError
 from funreason.policies.endpoint.budget import SharedBudget, SpendMeter, Spent
+from funreason.policies.fetched_models import MODELS, fetched_folder
 from funreason.policies.native_format import call_format_of
 from funreason.policies.policy import GenerateRequest, Policy
 from funreason.policies.protocol import Completion, Sampler, Sync
@@ -171,7 +172,7 @@ def build_policy(config: Config) -> tuple[Policy, Weights]:
     from funreason.policies.model_files import load_model, load_tokenizer, weights_id_of
 
     use_threads(config.model.threads)
-    path = model_path(config.model.path)
+    path, notes = model_folder(config.model.path, config.model.dtype)
     model = load_model(path, config.model.device, config.model.dtype)
     tokenizer = load_tokenizer(path, model)
     base = Weights(weights_id_of(model), path)
@@ -186,6 +187,7 @@ def build_policy(config: Config) -> tuple[Policy, Weights]:
         started=started,
         call_format=call_format_of(config.model),
     )
+    policy.notes = notes
     return policy, base
 
 
@@ -217,8 +219,27 @@ def wait_passively() -> None:
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 
+def model_folder(name: str, dtype: str = "float32") -> tuple[Path, list[str]]:
+    """The folder with the model's safetensors, and what a reader should know of it.
+
+    A GGUF file is converted, as `dtype`, by the first call. Raises ModelError for what cannot be trained.
+    """
+    from funreason.policies.gguf_files import converted, gguf_of
+    from funreason.policies.weight_formats import require_model_folder, require_trainable
+
+    path = model_path(name)
+    if name in MODELS and not path.exists():
+        raise ModelError(f"{name} is not fetched yet; run: funreason models fetch {name}")
+    file = gguf_of(path)
+    if file is None:
+        return path, require_trainable(require_model_folder(path))
+    folder = converted(file, dtype)
+    return folder, [f"weights read from {file.name}, as {dtype} in {folder}"]
+
+
 def model_path(name: str) -> Path:
-    """The folder of a model: a path, or the embedded model's."""
+    """The folder of a model: a path, the embedded model's, or where a fetched model is."""
     if name == EMBEDDED_MODEL:
         return Path(str(files("funreason.data.toolbox") / "base"))
-    return Path(name)
+    fetched = fetched_folder(name) if name in MODELS else None
+    return Path(name) if fetched is None or Path(name).exists() else fetched

@@ -56,6 +56,8 @@ class Policy:
         self.variables = variables
         self.call_format = call_format
         """How the model is taught to write calls."""
+        self.notes: list[str] = []
+        """What a reader of the run should know of the model's folder."""
         self.answered = 0
         self._started = started
         self._write_sync: Callable[[str, Sync], None] | None = None
@@ -66,6 +68,16 @@ class Policy:
         """Which weights answer now."""
         return self.sampler.weights_id
 
+    @property
+    def how(self) -> dict[str, Any]:
+        """How prompts are rendered, as arguments of `prompt_text` and `check_prompts`."""
+        return {
+            "style": self.style,
+            "tags": self.tags,
+            "variables": self.variables,
+            "call_format": self.call_format,
+        }
+
     def on_sync(self, write: Callable[[str, Sync], None]) -> None:
         """Call `write` with the weights id of each sync from now on, and for the engine's start, if there was one."""
         self._write_sync = write
@@ -74,7 +86,7 @@ class Policy:
 
     def prompt(self, task: Task, turns: Sequence[Turn] = ()) -> str:
         """The text the model sees for a task and the turns that followed."""
-        return prompt_text(task, self.tokenizer, turns, **self._how())
+        return prompt_text(task, self.tokenizer, turns, **self.how)
 
     def template_closes_thinking(self, task: Task) -> bool:
         """Whether the chat template writes an empty thinking itself; False where a server renders the prompt."""
@@ -136,14 +148,11 @@ class Policy:
                 if sync is not None and self._write_sync is not None:
                     self._write_sync(weights.id, sync)
 
-    def _how(self) -> dict[str, Any]:
-        return {"style": self.style, "tags": self.tags, "variables": self.variables, "call_format": self.call_format}
-
     def _request(self, request: GenerateRequest, *, greedy: bool = False) -> Request:
         id, task, n, turns, logprobs = request
         prompt, dialogue = "", None
         if self.tokenizer is None:
-            dialogue = task_dialogue(task, turns, **self._how())
+            dialogue = task_dialogue(task, turns, **self.how)
         else:
             prompt = self.prompt(task, turns)
         return Request(id, prompt, n, self.seed, greedy, dialogue, logprobs)

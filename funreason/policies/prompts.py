@@ -5,6 +5,10 @@ was trained on; `text` puts the tools in a system message and works with any cha
 gate must use the same style. A template may begin the model's turn with an opening tag, or with a whole empty thinking:
 `opens_thinking` and `closes_thinking` detect that.
 
+A tokenizer may carry several chat templates by name: `tool_use` renders dialogues that offer tools, `default` all
+others. Where a template refuses or ignores a system message (Gemma's does), its text goes before the first message of
+the user; `place_of_system` finds that out by a probe.
+
 A turn ends with the token that the chat template writes, not with the tokenizer's own end token. The two differ where a
 family's tokenizer names the end of a text (`<|end_of_text|>`) and its template the end of a turn (`<|eot_id|>`). A
 model taught the wrong one never stops where its own prompts do.
@@ -17,6 +21,7 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -163,22 +168,18 @@ def dialogue_text(
     The style `plain` is for messages that say everything: the template is given no tools.
     Raises ModelError as `prompt_text` does.
     """
-    # jinja2 arrives with transformers; this module is free of both until a prompt is rendered.
-    from jinja2 import TemplateError
-
     require_chat_template(tokenizer)
     shown = dialogue_of(messages, tools, style=style, tags=tags, variables=variables, call_format=call_format)
-    offered: Any = shown.tools
+    said = shown.messages
+    if said and said[0]["role"] == "system" and place_of_system(tokenizer, bool(shown.tools), variables) != SHOWN:
+        said = _system_in_user_turn(said)
     try:
-        rendered = tokenizer.apply_chat_template(
-            shown.messages, tools=offered, add_generation_prompt=True, tokenize=False, **variables
-        )
-    except (TypeError, ValueError, TemplateError) as error:
+        return _render(tokenizer, said, shown.tools, variables)
+    except _template_errors() as error:
         raise ModelError(
             f"{where}: the chat template of {tokenizer.name_or_path!r} refused the {style} prompt: {error}. "
             "Use the other prompt style, or fix the template."
         ) from error
-    return str(rendered)
 
 
 def task_dialogue(
@@ -215,7 +216,8 @@ def dialogue_of(
     """A dialogue with normalised `tools` in one of the styles of `dialogue_text`."""
     shown, offered = list(messages), None
     if style == "native":
-        offered = [{"type": "function", "function": tool} for tool in tools]
+        # None where there are none, as servers do: a template may begin a list of tools for an empty one.
+        offered = [{"type": "function", "function": tool} for tool in tools] or None
     elif style == "text":
         said = TEXT_INSTRUCTION.replace("{open}", tags[0]).replace("{close}", tags[1])
         said = said.replace("{form}", call_format.instruction)
@@ -226,6 +228,87 @@ def dialogue_of(
     elif style != "plain":
         raise ModelError(f"prompt style is {style!r}; use 'native' (the template's own tools) or 'text'.")
     return Dialogue(shown, offered, dict(variables))
+
+
+SHOWN, REFUSED, IGNORED = "shown", "refused", "ignored"
+_SYSTEM_PROBE, _USER_PROBE = "systemprobe7", "userprobe7"
+PROBE_TOOL: dict[str, Any] = {
+    "name": "probe_function",
+    "description": "A function to try the chat template with.",
+    "parameters": {"type": "object", "properties": {"value": {"type": "string"}}, "required": ["value"]},
+}
+_places: WeakKeyDictionary[Any, dict[tuple[str, str], str]] = WeakKeyDictionary()
+
+
+def place_of_system(
+    tokenizer: PreTrainedTokenizerBase, tools: bool = False, variables: Mapping[str, Any] = NO_VARIABLES
+) -> str:
+    """What the template does with a system message: SHOWN, REFUSED (it raises) or IGNORED (its text is missing).
+
+    Unless it is shown, prompts have that text in the user's first message. Rendered once for each tokenizer, template
+    and set of variables; `tools` says whether the dialogue offers any.
+    """
+    offered: Any = [{"type": "function", "function": PROBE_TOOL}] if tools else None
+    known = _places.setdefault(tokenizer, {})
+    key = (chosen_template(tokenizer, tools)[1], f"{tools} {sorted(variables.items(), key=str)}")
+    if key not in known:
+        user = {"role": "user", "content": _USER_PROBE}
+        try:
+            text = _render(tokenizer, [{"role": "system", "content": _SYSTEM_PROBE}, user], offered, variables)
+            known[key] = SHOWN if _SYSTEM_PROBE in text else IGNORED
+        except _template_errors():
+            try:
+                _render(tokenizer, [user], offered, variables)
+                known[key] = REFUSED
+            except _template_errors():
+                known[key] = SHOWN  # it refuses everything: rendering the prompt itself will say why
+    return known[key]
+
+
+def chosen_template(tokenizer: PreTrainedTokenizerBase, tools: bool) -> tuple[str, str]:
+    """The name and text of the chat template for a dialogue with or without tools."""
+    found: Any = tokenizer.chat_template
+    if not isinstance(found, dict):
+        return "default", str(found)
+    name = next((name for name in (["tool_use"] if tools else []) + ["default"] if name in found), next(iter(found)))
+    return name, str(found[name])
+
+
+def _system_in_user_turn(messages: Messages) -> Messages:
+    """The messages with the text of the first, the system's, before the user's first one."""
+    system, rest = messages[0]["content"], list(messages[1:])
+    place = next((i for i, message in enumerate(rest) if message["role"] == "user"), None)
+    if place is None:
+        return [{"role": "user", "content": system}, *rest]
+    rest[place] = rest[place] | {
+        "content": f"{system}\n\n{rest[place]['content']}" if system else rest[place]["content"]
+    }
+    return rest
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Messages,
+    tools: list[dict[str, Any]] | None,
+    variables: Mapping[str, Any],
+    *,
+    prompt: bool = True,
+) -> str:
+    offered: Any = tools
+    template = chosen_template(tokenizer, bool(tools))[1]
+    rendered = tokenizer.apply_chat_template(
+        messages, tools=offered, chat_template=template, add_generation_prompt=prompt, tokenize=False, **variables
+    )
+    return str(rendered)
+
+
+def _template_errors() -> tuple[type[Exception], ...]:
+    """What a template raises for messages that it does not render, whatever they hold."""
+    # jinja2 arrives with transformers; this module is free of both until a prompt is rendered.
+    from jinja2 import TemplateError
+
+    faults = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
+    return (*faults, TemplateError)
 
 
 def opens_thinking(prompt: str, tags: Tags = THINK_TAGS) -> bool:
@@ -273,12 +356,10 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 def _after_a_message(tokenizer: PreTrainedTokenizerBase) -> str:
     """What the template writes after an assistant's message; empty where it cannot render one."""
-    from jinja2 import TemplateError
-
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": SAID}]
     try:
-        text = str(tokenizer.apply_chat_template(messages, tokenize=False))
-    except (TypeError, ValueError, TemplateError):
+        text = _render(tokenizer, messages, None, NO_VARIABLES, prompt=False)
+    except _template_errors():
         return ""  # a template for prompts alone: its model ends as the tokenizer says
     return text.rpartition(SAID)[2] if SAID in text else ""
 

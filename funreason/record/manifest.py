@@ -22,7 +22,16 @@ from funreason.record.folder import LOOP, RECORDS, REFINED, RunFolder, hash_file
 from funreason.record.log import EventLog, RecordError
 from funreason.record.sample_files import MANIFEST
 
-LASTING = (LOOP, REFINED, RECORDS, "refined-*.json", "refined-*.jsonl", "gate-items/**/*", "gate/**/*", "weights/*/*")
+LASTING = (
+    LOOP,
+    REFINED,
+    RECORDS,
+    "refined-*.json",
+    "refined-*.jsonl",
+    "gate-items/**/*",
+    "gate/**/*",
+    "weights/*/**/*",
+)
 LOG = ("events/*.jsonl",)
 """A log is listed when the run has ended: until then its last file grows."""
 WHOLE = ("finished", "refused")

@@ -65,7 +65,7 @@ def update(
     """
     if not job.in_process:
         return launch(job, examples, JobFolder(folder), on_step=on_step, stop=stop)
-    from funreason.policies.model_files import load_model, save_model
+    from funreason.policies.model_files import load_model, save_trained
     from funreason.training.engine import train
 
     model = load_model(job.model, job.device, job.dtype)
@@ -81,7 +81,7 @@ def update(
         checkpoint_dir=job.checkpoints,
         stop=None if stop is None else stop.asked_after_waiting,
     )
-    return UpdateOutcome(report, save_model(model, tokenizer, job.out) if report.finished else "")
+    return UpdateOutcome(report, save_trained(model, tokenizer, job.out) if report.finished else "")
 
 
 def launch(

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from funreason.policies.model_files import load_model, load_tokenizer, save_model
+from funreason.policies.model_files import load_model, load_tokenizer, save_trained
 from funreason.training.engine import train
 from funreason.training.job import Job, JobFolder, UpdateOutcome
 from funreason.training.lora import adapted
@@ -89,7 +89,7 @@ def _save(job: Job, tokenizer: PreTrainedTokenizerBase, parallel: Parallel) -> l
         parameters = trainable(plain)
         for name, value in parallel.weights():
             parameters[name].copy_(value)
-    return [save_model(plain, tokenizer, job.out)]
+    return [save_trained(plain, tokenizer, job.out)]
 
 
 if __name__ == "__main__":
