@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from funreason.config.gate import Gate
 from funreason.config.judges import AgentEntry, Fcdr
-from funreason.config.models import BudgetLimits, Model, Sampling, Tasks
+from funreason.config.models import BudgetLimits, Data, Model, Sampling, Tasks
 from funreason.config.section import TOOLBOX, Count, Section, strange_category
 from funreason.config.updates import SupervisedStart, Train
 
@@ -23,6 +23,7 @@ class Config(Section):
     """The run's folder under run_dir; by default made from the date."""
     model: Model = Model()
     tasks: Tasks = Tasks()
+    data: Data = Data()
     start: SupervisedStart = SupervisedStart()
     sample: Sampling = Sampling()
     fcdr: Fcdr = Fcdr()
@@ -35,9 +36,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _known_categories(self) -> Config:
         """Only the embedded domain's categories are known before its tasks are read."""
-        if self.tasks.path.startswith(TOOLBOX) and (wrong := strange_category(self.train.max_category_share)):
-            raise ValueError(
-                f"train.max_category_share is {self.train.max_category_share!r}, and tasks.path is "
-                f"{self.tasks.path!r}: {wrong}"
-            )
+        shares, path = self.train.max_category_share, self.tasks.path
+        if path.startswith(TOOLBOX) and (wrong := strange_category(shares, path)):
+            raise ValueError(f"train.max_category_share is {shares!r}, and tasks.path is {path!r}: {wrong}")
         return self

@@ -36,6 +36,7 @@ from funreason.record.state import State
 from funreason.runtime.agents import Learner, Run, build_bus
 from funreason.runtime.graph import loop_graph
 from funreason.runtime.journal import Journal
+from funreason.sources.augmenting import augmented
 from funreason.sources.tasks import Pool, hold_out, read_pool, references, start_tasks
 from funreason.stop import StopRequest
 from funreason.types import Decision, Sample, Task, refusal
@@ -196,7 +197,7 @@ def open_session(config: Config, folder: RunFolder, journal: Journal, stop: Stop
     held_out = [Refusal(0, task.id, "held_out", "held back for the gate") for task in held.gate]
     pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *held_out])
     screen = ContaminationCheck([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
-    pool = screened(pool, screen, _supervised(config))
+    pool = augmented(screened(pool, screen, _supervised(config)), config, screen.clean)
     require_something_to_learn(config, pool, screen)
     budget = budget_of(config, past)
     served = endpoint_sampler(config, budget)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from funreason.data.composed.kinds import VALUE, Spoken, distinct, draw, unmarked
+from funreason.data.composed.value_kinds import VALUE, Spoken, distinct, draw, unmarked
 from funreason.data.composed.noise import noisy
 from funreason.data.composed.operations import ComposedTool, all_tools, article, words_of
 from funreason.data.composed.wordings import (
@@ -139,7 +139,12 @@ class _Composer:
         return self._task(requests, [*used, *spare], [request.call for request in requests], None, _thinking(requests))
 
     def _task(
-        self, requests: Sequence[_Request], offered: list[ComposedTool], calls: list[Call], text: str | None, thinking: str
+        self,
+        requests: Sequence[_Request],
+        offered: list[ComposedTool],
+        calls: list[Call],
+        text: str | None,
+        thinking: str,
     ) -> Task:
         self.rng.shuffle(offered)
         query = self._query([request.text for request in requests if request.text], requests[0].tool)
@@ -190,7 +195,9 @@ class _Composer:
             keys = distinct(key.kind, count, rng)
             shared = drawn | {key.name: Spoken(None, listed([one.said for one in keys]))}
             text = self._text(tool, shared, several=key.role == "key")
-            return [_Request(tool, drawn | {key.name: one}, text if place == 0 else "") for place, one in enumerate(keys)]
+            return [
+                _Request(tool, drawn | {key.name: one}, text if place == 0 else "") for place, one in enumerate(keys)
+            ]
         requests = [_Request(tool, drawn, self._text(tool, drawn))]
         while len(requests) < count:
             again = {slot.name: draw(slot.kind, rng) for slot in tool.slots if slot.name in drawn}
@@ -199,7 +206,9 @@ class _Composer:
                     break
                 continue
             said = [self._clause(tool, name, one) for name, one in again.items()]
-            requests.append(_Request(tool, again, "\x00" + self._pick(AGAIN).format(clauses=listed(said) if said[1:] else said[0])))
+            requests.append(
+                _Request(tool, again, "\x00" + self._pick(AGAIN).format(clauses=listed(said) if said[1:] else said[0]))
+            )
         return requests
 
     def _text(self, tool: ComposedTool, drawn: dict[str, Spoken], *, several: bool = False) -> str:
@@ -210,13 +219,24 @@ class _Composer:
         for slot in tool.slots:
             if slot.name in drawn:
                 if slot.role:
-                    held[slot.role] = self._named(tool, drawn[slot.name].said, several) if slot.role == "key" else drawn[slot.name].said
+                    held[slot.role] = (
+                        self._named(tool, drawn[slot.name].said, several)
+                        if slot.role == "key"
+                        else drawn[slot.name].said
+                    )
                 else:
                     clauses.append(slot.name)
         if len(clauses) > 1 and rng.random() < 0.4:
             rng.shuffle(clauses)
         inside = min(len(clauses), rng.choice((0, 1, 2, 2, 3)))
-        if "search" in tool.operation or tool.operation in ("report", "compare", "statistics", "estimate", "rate", "alert"):
+        if "search" in tool.operation or tool.operation in (
+            "report",
+            "compare",
+            "statistics",
+            "estimate",
+            "rate",
+            "alert",
+        ):
             inside = max(inside, min(1, len(clauses)))
         said = [self._clause(tool, name, drawn[name]) for name in clauses[:inside]]
         more = f" {listed(said) if len(said) > 1 else said[0]}" if said else ""
@@ -245,9 +265,7 @@ class _Composer:
         return self._worded(SENTENCES.get(form) or SENTENCES["value"], slot.label, one)
 
     def _worded(self, phrases: Sequence[str], label: str, one: Spoken) -> str:
-        return self._pick(phrases).format(
-            label=label, Label=label[0].upper() + label[1:], a=article(label), v=one.said
-        )
+        return self._pick(phrases).format(label=label, Label=label[0].upper() + label[1:], a=article(label), v=one.said)
 
     def _others(self, wanted: list[ComposedTool], count: int, *, refused: bool = False) -> list[ComposedTool]:
         """Distractors, mostly alike; `refused` leaves out tools that could be taken to do what is wanted."""

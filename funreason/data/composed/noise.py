@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 
-from funreason.data.composed.kinds import VALUE
+from funreason.data.composed.value_kinds import VALUE
 
 SHORT_FORMS = {
     "please": "pls", "you": "u", "thanks": "thx", "because": "cos", "with": "w/", "and": "&", "are": "r",

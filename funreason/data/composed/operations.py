@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from funreason.data.composed.kinds import Kind, hint_of, kind_of, schema_of, styled
+from funreason.data.composed.value_kinds import Kind, hint_of, kind_of, schema_of, styled
 
 SPELLINGS = ("snake", "snake", "snake", "snake", "dotted", "dotted", "camel", "pascal")
 _ENTRY = re.compile(r"\s*([^:,]+?)\s*(?::([^,]+))?\s*(?:,|$)")
@@ -90,7 +90,14 @@ class _Draft:
         self.slots: list[Slot] = []
 
     def add(
-        self, label: str, kind: Kind | str, role: str = "", *, required: bool = True, default: Any = None, name: str = ""
+        self,
+        label: str,
+        kind: Kind | str,
+        role: str = "",
+        *,
+        required: bool = True,
+        default: Any = None,
+        name: str = "",
     ) -> None:
         """One more parameter; a second one of the same name is left out."""
         kind = styled(kind_of(kind) if isinstance(kind, str) else kind, self.rng)
@@ -105,7 +112,9 @@ class _Draft:
         number = f"{self.entity.name} id" if kind.name == "code" else own
         self.add(label, kind, "key", name=self.rng.choice((label, own, number)))
 
-    def attributes(self, least: int, most: int, *, optional: int = 0, only: Callable[[Kind], bool] | None = None) -> None:
+    def attributes(
+        self, least: int, most: int, *, optional: int = 0, only: Callable[[Kind], bool] | None = None
+    ) -> None:
         """Some of the entity's attributes as clauses; `optional` more may be left out."""
         able = [each for each in self.entity.attributes if only is None or only(each.kind)]
         chosen = self.rng.sample(able, min(len(able), self.rng.randint(least, most) + optional))
@@ -178,7 +187,9 @@ def _create(draft: _Draft) -> bool:
     draft.attributes(1, 3, optional=draft.rng.randint(0, 2))
     if draft.rng.random() < 0.3:
         way = draft.rng.choice((("email", Kind("email")), ("phone", Kind("phone"))))
-        draft.add("contact person", Kind("contact", parts=(("name", Kind("person")), way)), required=draft.rng.random() < 0.5)
+        draft.add(
+            "contact person", Kind("contact", parts=(("name", Kind("person")), way)), required=draft.rng.random() < 0.5
+        )
     draft.maybe(0.3, "tags", "tags")
     draft.maybe(0.25, "note", "phrase")
     return True
@@ -241,7 +252,12 @@ def _order(draft: _Draft) -> bool:
 def _batch(draft: _Draft) -> bool:
     columns = [each for each in draft.entity.attributes if each.kind.name not in ("flag", "is", "tags")][:2]
     parts = tuple((label, styled(kind, draft.rng)) for label, kind in (draft.entity.key, *columns))
-    draft.add(f"list of {draft.entity.plural}", Kind("records", parts=parts), "what", name=draft.rng.choice(("entries", "records", "rows")))
+    draft.add(
+        f"list of {draft.entity.plural}",
+        Kind("records", parts=parts),
+        "what",
+        name=draft.rng.choice(("entries", "records", "rows")),
+    )
     draft.maybe(0.5, "duplicates", "flag", False)
     draft.maybe(0.3, "source file", "host")
     return bool(columns)
@@ -269,7 +285,9 @@ def _compare(draft: _Draft) -> bool:
 
 def _alert(draft: _Draft) -> bool:
     draft.key()
-    draft.add("metric", f"choice({'|'.join(m.replace(' ', '_') for m in [*draft.entity.measures, 'activity', 'error_rate'])})")
+    draft.add(
+        "metric", f"choice({'|'.join(m.replace(' ', '_') for m in [*draft.entity.measures, 'activity', 'error_rate'])})"
+    )
     draft.add("threshold", "count")
     draft.maybe(0.6, "direction", "choice(above|below)", "above")
     draft.maybe(0.5, "alert channel", "choice(email|sms|push|pager)", "email")
@@ -294,7 +312,9 @@ def _rate(draft: _Draft) -> bool:
 
 
 def _statistics(draft: _Draft) -> bool:
-    draft.add("region", draft.rng.choice(("city", "country")), "where", name=draft.rng.choice(("region", "location", "area")))
+    draft.add(
+        "region", draft.rng.choice(("city", "country")), "where", name=draft.rng.choice(("region", "location", "area"))
+    )
     draft.add("reporting year", "year(1990)", name=draft.rng.choice(("year", "reporting_year")))
     draft.add("statistic", "choice(count|average|median|growth)", required=False, default="count")
     return True
@@ -462,7 +482,9 @@ def _described(slot: Slot, entity: Entity, rng: random.Random) -> dict[str, Any]
     hint = hint_of(slot.kind)
     subject = f"The {slot.label}" if slot.role != "key" else f"The {entity.name}'s {slot.label}"
     if slot.kind.name in ("flag", "is"):
-        subject = f"Whether the {entity.name} is {slot.label}" if slot.kind.name == "is" else f"Whether to have {slot.label}"
+        subject = (
+            f"Whether the {entity.name} is {slot.label}" if slot.kind.name == "is" else f"Whether to have {slot.label}"
+        )
     form = rng.choice(("{s}{h}.", "{s}{h}.", "{s} of this {e}{h}.", "{s}{h}. Given by the user."))
     if slot.role == "key" or slot.kind.name in ("flag", "is"):
         form = "{s}{h}."

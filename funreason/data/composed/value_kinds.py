@@ -23,10 +23,13 @@ FIRST_NAMES = (
     "Tomás Uchenna Véronique Wen Ximena Yusuf Zofia Anders Beatriz Callum Dalia Esra Finnur Gwen Henrik Ingrid Jorge "
     "Katya Lars Mina Noor Olga Pavel Rosalind Søren Teresa Umberto Viola Wiebke Yannick Zainab"
 ).split()
-FAMILY_NAMES = LAST_NAMES + (
-    "Álvarez Bianchi Çelik Dvořák Eriksen Fernández García Haddad Ibrahim Jovanović Kowalski Laurent Müller Nakamura "
-    "Okafor Petrov Quispe Rossi Şahin Takahashi Usman Vargas Wójcik Yamada Zhang Novák Lindqvist Moreau Adeyemi"
-).split()
+FAMILY_NAMES = (
+    LAST_NAMES
+    + (
+        "Álvarez Bianchi Çelik Dvořák Eriksen Fernández García Haddad Ibrahim Jovanović Kowalski Laurent Müller Nakamura "
+        "Okafor Petrov Quispe Rossi Şahin Takahashi Usman Vargas Wójcik Yamada Zhang Novák Lindqvist Moreau Adeyemi"
+    ).split()
+)
 CITIES = (
     "Aarhus|Bilbao|Cusco|Dakar|Eindhoven|Fukuoka|Gdańsk|Hobart|Izmir|Jaipur|Kraków|León|Malmö|Nantes|Oaxaca|Perth|"
     "Quebec City|Rosario|São Paulo|Tbilisi|Utrecht|Valparaíso|Windhoek|Xalapa|Yerevan|Zagreb|Addis Ababa|Buenos Aires|"
@@ -59,9 +62,7 @@ SUBJECTS = (
     "the packaging|the evening slot|the main entrance|the follow-up"
 ).split("|")
 TOPICS = "review planning kickoff budget handover training retrospective interview".split()
-MONTHS = (
-    "January February March April May June July August September October November December".split()
-)
+MONTHS = "January February March April May June July August September October November December".split()
 WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 NUMBER_WORDS = "two three four five six seven eight nine ten eleven twelve".split()
 LANGUAGES = {
@@ -240,7 +241,8 @@ def number_text(value: float) -> str:
 
 def _object(kind: Kind) -> dict[str, Any]:
     properties = {
-        label.replace(" ", "_"): schema_of(part) | {"description": _part_text(label, part)} for label, part in kind.parts
+        label.replace(" ", "_"): schema_of(part) | {"description": _part_text(label, part)}
+        for label, part in kind.parts
     }
     return {"type": "object", "properties": properties, "required": list(properties)}
 
@@ -266,7 +268,12 @@ def _title(_: Kind, rng: random.Random) -> Spoken:
 
 def _code(kind: Kind, rng: random.Random) -> Spoken:
     number, prefix = rng.randint(1000, 99_999), kind.detail
-    forms = (f"{prefix}-{number}", f"{prefix}{number}", f"{prefix}-{number % 1000:03}-{number % 9}", f"{prefix}/{number}")
+    forms = (
+        f"{prefix}-{number}",
+        f"{prefix}{number}",
+        f"{prefix}-{number % 1000:03}-{number % 9}",
+        f"{prefix}/{number}",
+    )
     return _same(forms[sum(map(ord, prefix)) % len(forms)])  # one form for all codes of a kind
 
 
@@ -373,7 +380,9 @@ def _email(_: Kind, rng: random.Random) -> Spoken:
 
 
 def _phone(_: Kind, rng: random.Random) -> Spoken:
-    return _same(rng.choice((f"555-{rng.randint(1000, 9999)}", f"+{rng.randint(20, 99)} 555 {rng.randint(10000, 99999)}")))
+    return _same(
+        rng.choice((f"555-{rng.randint(1000, 9999)}", f"+{rng.randint(20, 99)} 555 {rng.randint(10000, 99999)}"))
+    )
 
 
 def _job(_: Kind, rng: random.Random) -> Spoken:
