@@ -49,7 +49,7 @@ class Augment(Section):
         return all(getattr(self, kind) is None for kind in KINDS)
 
     def shares(self, no_call: float) -> dict[str, float]:
-        """The share of each kind for a pool of which `no_call` have no right call; kinds that make none are left out."""
+        """The share of each kind for a pool of which `no_call` have no right call; a kind without one is left out."""
         if self.automatic:
             return dict(AUTOMATIC) if no_call < NO_CALL_SHARE else {}
         return {kind: share for kind in KINDS if (share := getattr(self, kind))}

@@ -46,8 +46,8 @@ INDEXED = 60
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _UNIT = re.compile(r"[\s-]*(%|°[CF]?|[A-Za-zµ]+(?:²|/\w+)?)")
 _UNITS = frozenset(
-    "% ° °c °f percent kg g mg lb lbs m cm mm km mi ft in² m² km² l ml h hr hrs min mins s sec secs ms km/h mph m/s v w kw kwh "
-    "a gb mb tb ha usd eur gbp dollar euro pound minute hour second day night week month year meter metre kilometer "
+    "% ° °c °f percent kg g mg lb lbs m cm mm km mi ft in² m² km² l ml h hr hrs min mins s sec secs ms km/h mph m/s v "
+    "w kw kwh a gb mb tb ha usd eur gbp dollar euro pound minute hour second day night week month year meter metre kilometer "
     "kilometre centimeter mile inch foot feet kilogram gram milligram liter litre milliliter degree celsius fahrenheit "
     "watt volt ampere ohm hectare people person guest ticket".split()
 )
@@ -211,7 +211,9 @@ def label_of(name: str) -> str:
 def holds(text: str, value: Any) -> bool:
     """Whether a text holds a value word for word, its case aside; a number also in words up to twelve."""
     return any(True for _ in _places(text, value)) or (
-        type(value) is int and 0 <= value < len(_NUMBER_WORDS) and _NUMBER_WORDS[value] in text.lower().split()
+        type(value) is int
+        and 0 <= value < len(_NUMBER_WORDS)
+        and _NUMBER_WORDS[value] in re.findall(r"\w+", text.lower())
     )
 
 

@@ -45,7 +45,10 @@ def augmented(pool: Pool, config: Config, clean: Callable[[Sequence[Task]], list
         new = clean([task for kind in found.values() for task in kind])
         wanted.update(whole)
         made.update({kind: len(variants) for kind, variants in found.items()})
-        tasks += sorted([*block, *new], key=lambda task: _rank(str(config.seed), task.id))
+        # Among the tasks, so that every round and the supervised start take some; the tasks keep their order.
+        places = {task.id: random.Random(f"{config.seed}/{task.id}").uniform(0, len(block)) for task in new}
+        places |= {task.id: place for place, task in enumerate(block)}
+        tasks += sorted([*block, *new], key=lambda task: places[task.id])
     per_round = size + sum(each.values()) if embedded and pool.per_round else pool.per_round
     summary = f"{pool.summary}. " if pool.summary else ""
     summary += _sentence(made, wanted, len(pool.tasks), no_call)
@@ -61,7 +64,7 @@ def _variants(block: Sequence[Task], wanted: dict[str, int], seed: str, *, fill:
         count = wanted[kind]
         if kind == "other_tools" and fill:
             count += sum(wanted[other] - len(made[other]) for other in ("missing_value", "irrelevance"))
-        ranked = sorted(block, key=lambda task: (task.id in used, _rank(f"{seed}/{kind}", task.id)))  # noqa: B023
+        ranked = sorted(block, key=lambda task: (task.id in used, _rank(f"{seed}/{kind}", task.id)))
         made[kind] = []
         for task in ranked:
             if len(made[kind]) >= count:
