@@ -206,8 +206,8 @@ def test_masking_gives_each_name_one_new_name_and_keeps_everything_else(task, se
 
 
 def test_masking_reaches_into_objects_and_lists_and_keeps_undescribed_names():
-    inner = {"type": "object", "properties": {"street": {"type": "string", "description": "Where."}, "nr": {"type": "integer"}},
-             "required": ["street"]}  # fmt: skip
+    properties = {"street": {"type": "string", "description": "Where."}, "nr": {"type": "integer"}}
+    inner = {"type": "object", "properties": properties, "required": ["street"]}
     shape = tool(
         "send_it", "Sends it to all of these.", (), places={"type": "array", "description": "To.", "items": inner}
     )
@@ -299,8 +299,8 @@ def test_the_same_seeds_make_the_same_variants_and_other_seeds_make_others():
 
 
 def test_what_cannot_be_made_is_said():
-    lonely = Pool([Task.of(f"t{i}", f"Weather of Lima {i}", [tool("weather_now")], [Call("weather_now", {"city": "Lima"})])
-                   for i in range(20)])  # fmt: skip
+    calls = [Call("weather_now", {"city": "Lima"})]
+    lonely = Pool([Task.of(f"t{i}", f"Weather of Lima {i}", [tool("weather_now")], calls) for i in range(20)])
     pool = augmented(lonely, settings({"irrelevance": 0.2}), list)
     assert pool.tasks == lonely.tasks
     assert "0 irrelevance (of 4 asked for)" in pool.summary

@@ -33,9 +33,9 @@ QUESTIONS = (
     "What is the {label}?",
 )
 GENERIC = frozenset(
-    "get find search list set add create make update delete remove fetch retrieve calculate compute check by for of the "
-    "a an api v1 v2 v3 data info information details detail all new with from to and or in on is it this that given "
-    "function returns return provides specific based using user".split()
+    "get find search list set add create make update delete remove fetch retrieve calculate compute check by for of "
+    "the a an api v1 v2 v3 data info information details detail all new with from to and or in on is it this that "
+    "given function returns return provides specific based using user".split()
 )
 """Words in names and descriptions that say nothing about what a tool is for."""
 SAME_SHARE = 0.5
@@ -47,9 +47,9 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _UNIT = re.compile(r"[\s-]*(%|°[CF]?|[A-Za-zµ]+(?:²|/\w+)?)")
 _UNITS = frozenset(
     "% ° °c °f percent kg g mg lb lbs m cm mm km mi ft in² m² km² l ml h hr hrs min mins s sec secs ms km/h mph m/s v "
-    "w kw kwh a gb mb tb ha usd eur gbp dollar euro pound minute hour second day night week month year meter metre kilometer "
-    "kilometre centimeter mile inch foot feet kilogram gram milligram liter litre milliliter degree celsius fahrenheit "
-    "watt volt ampere ohm hectare people person guest ticket".split()
+    "w kw kwh a gb mb tb ha usd eur gbp dollar euro pound minute hour second day night week month year meter metre "
+    "kilometer kilometre centimeter mile inch foot feet kilogram gram milligram liter litre milliliter degree celsius "
+    "fahrenheit watt volt ampere ohm hectare people person guest ticket".split()
 )
 """What may follow a number as its unit; a plural's `s` aside."""
 _CONNECTING = frozenset(

@@ -1,9 +1,9 @@
 """Composed tasks: a query, the tools on offer, the exact calls, in BFCL's categories.
 
 `simple`, `multiple`, `parallel`, `parallel_multiple` and `irrelevance` are asked in whole sentences; their `live_`
-twins offer more tools and are typed as people type: chatty, with typos, without capitals. Distractors are alike: another
-operation on the same thing, the same operation on another thing of the theme. Train, dev and gate share neither a tool
-nor a phrase (`wordings.of_split`), and so no query.
+twins offer more tools and are typed as people type: chatty, with typos, without capitals. Distractors are alike:
+another operation on the same thing, the same operation on another thing of the theme. Train, dev and gate share neither
+a tool nor a phrase (`wordings.of_split`), and so no query.
 
 Where several calls are right, the schema says so: a parameter that the reference leaves out may be passed with its
 default, and one that it passes with the default may be left out.
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from funreason.data.composed.value_kinds import VALUE, Spoken, distinct, draw, unmarked
 from funreason.data.composed.noise import noisy
 from funreason.data.composed.operations import ComposedTool, all_tools, article, words_of
+from funreason.data.composed.value_kinds import VALUE, Spoken, distinct, draw, unmarked
 from funreason.data.composed.wordings import (
     AGAIN,
     CHATTY,
@@ -49,6 +49,8 @@ OFFERED = {
     "live_multiple": (3, 7), "live_irrelevance": (1, 4),
 }  # fmt: skip
 """The least and most tools on offer; a live category without an entry has those of its twin."""
+INCOMPLETE = frozenset({"search", "report", "compare", "statistics", "estimate", "rate", "alert", "recommend"})
+"""Operations whose phrases need a clause to be a sentence."""
 GIVEN_SHARE = 0.5
 """Of optional parameters: how many a query gives."""
 
@@ -77,8 +79,8 @@ class _Pool(NamedTuple):
 def compose(split: str, n: int, seed: int, *, shares: dict[str, float] | None = None) -> list[Task]:
     """`n` tasks of `split` (`train`, `dev` or `gate`), the same for the same seed, no query twice.
 
-    `shares` are shares of the categories (default: SHARES), met exactly up to rounding. Raises ValueError for an unknown
-    split or category, and for shares that add up to nothing.
+    `shares` are shares of the categories (default: SHARES), met exactly up to rounding. Raises ValueError for an
+    unknown split or category, and for shares that add up to nothing.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
@@ -199,11 +201,11 @@ class _Composer:
                 _Request(tool, drawn | {key.name: one}, text if place == 0 else "") for place, one in enumerate(keys)
             ]
         requests = [_Request(tool, drawn, self._text(tool, drawn))]
-        while len(requests) < count:
+        for _ in range(20):  # a tool of a few choices may run out of other calls
+            if len(requests) == count:
+                break
             again = {slot.name: draw(slot.kind, rng) for slot in tool.slots if slot.name in drawn}
             if any(request.call.arguments == {n: one.value for n, one in again.items()} for request in requests):
-                if not any(slot.kind.name not in ("flag", "is", "choice", "weekday") for slot in tool.slots):
-                    break
                 continue
             said = [self._clause(tool, name, one) for name, one in again.items()]
             requests.append(
@@ -216,30 +218,19 @@ class _Composer:
         rng, words = self.rng, words_of(tool.entity, tool.measure)
         phrase = self._pick(PHRASES[tool.operation])
         held, clauses = {"key": self._pick(KEYS["unnamed"]).format(**words)}, []
-        for slot in tool.slots:
-            if slot.name in drawn:
-                if slot.role:
-                    held[slot.role] = (
-                        self._named(tool, drawn[slot.name].said, several)
-                        if slot.role == "key"
-                        else drawn[slot.name].said
-                    )
-                else:
-                    clauses.append(slot.name)
+        for slot in (slot for slot in tool.slots if slot.name in drawn):
+            said = drawn[slot.name].said
+            if slot.role:
+                held[slot.role] = self._named(tool, said, several) if slot.role == "key" else said
+            else:
+                clauses.append(slot.name)
         if len(clauses) > 1 and rng.random() < 0.4:
             rng.shuffle(clauses)
         inside = min(len(clauses), rng.choice((0, 1, 2, 2, 3)))
-        if "search" in tool.operation or tool.operation in (
-            "report",
-            "compare",
-            "statistics",
-            "estimate",
-            "rate",
-            "alert",
-        ):
+        if tool.operation in INCOMPLETE:
             inside = max(inside, min(1, len(clauses)))
-        said = [self._clause(tool, name, drawn[name]) for name in clauses[:inside]]
-        more = f" {listed(said) if len(said) > 1 else said[0]}" if said else ""
+        parts = [self._clause(tool, name, drawn[name]) for name in clauses[:inside]]
+        more = f" {listed(parts) if len(parts) > 1 else parts[0]}" if parts else ""
         do = phrase.removeprefix("?").format(more=more, **(words | held))
         if phrase.startswith("?"):
             text = do

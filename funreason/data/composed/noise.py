@@ -38,9 +38,8 @@ def typo(word: str, rng: random.Random) -> str:
     if len(word) < 5:
         return word
     at = rng.randint(1, len(word) - 3)
-    return rng.choice((
-        word[:at] + word[at + 1] + word[at] + word[at + 2 :], word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:],
-    ))  # fmt: skip
+    swapped = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    return rng.choice((swapped, word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:]))
 
 
 def _shortened(word: str, rng: random.Random) -> str:

@@ -1,7 +1,7 @@
 """What can be done with a thing: every operation makes one tool for every entity that has what it needs.
 
-An `Operation` gives a tool its verb, its description and its parameters; `wordings.py` has the ways to ask for it. How a
-tool is spelled (snake case, dotted, camel case), which attributes it takes, what is required and how long its
+An `Operation` gives a tool its verb, its description and its parameters; `wordings.py` has the ways to ask for it. How
+a tool is spelled (snake case, dotted, camel case), which attributes it takes, what is required and how long its
 description is follow from a random generator seeded with theme, entity and operation, so a tool is always the same.
 """
 
@@ -336,61 +336,244 @@ def _move(draft: _Draft) -> bool:
     return True
 
 
+def _nearby(draft: _Draft) -> bool:
+    draft.add("city", "city", "where", name=draft.rng.choice(("city", "location", "near")))
+    draft.maybe(0.7, "search radius", "n(km)", 5)
+    draft.maybe(0.4, "minimum rating", "rating", 3)
+    draft.attributes(0, 0, optional=1, only=lambda kind: kind.name == "choice")
+    return True
+
+
+def _recommend(draft: _Draft) -> bool:
+    draft.add("audience", "choice(beginners|experts|families|students|professionals)")
+    if draft.rng.random() < 0.7:
+        draft.add("budget", "money", required=draft.rng.random() < 0.4)
+    draft.maybe(0.6, "number of suggestions", "count", 3)
+    draft.attributes(0, 0, optional=1, only=lambda kind: kind.name in ("choice", "flag", "is"))
+    return True
+
+
 OPERATIONS: dict[str, Operation] = {
-    "lookup": Operation("read", ("get", "fetch", "retrieve", "lookup"), "look up {a}", (
-        "Retrieves everything that is on file about one {e}.", "Returns the stored details of {a}, identified by its {key}.",
-        "Get the full {e} record for a given {key}."), _lookup),
-    "search": Operation("read", ("search", "find", "query", "list"), "search for {es}", (
-        "Searches the {theme} records for {es} that meet all of the given conditions.", "Find {es} by their properties.",
-        "Returns a list of matching {es}, best match first."), _search, several=True),
-    "create": Operation("write", ("add", "create", "register", "new"), "register {a}", (
-        "Creates a new {e} in the {theme} system.", "Registers {a} together with its properties and returns its record.",
-        "Adds one {e}. Fails if there is one with the same {key}."), _create),
-    "update": Operation("change", ("update", "modify", "edit", "change"), "change {a}", (
-        "Changes properties of an existing {e}. Only the given properties change.", "Update {a} that is identified by its {key}.",
-        "Modifies the stored data of one {e}."), _update),
-    "cancel": Operation("change", ("cancel", "delete", "remove", "close"), "cancel {a}", (
-        "Cancels {a} for good. This cannot be undone.", "Removes the {e} with the given {key} from the {theme} system.",
-        "Deletes one {e} and tells everybody concerned, if asked to."), _cancel),
-    "schedule": Operation("plan", ("schedule", "book", "plan", "reserve"), "book an appointment for {a}", (
-        "Books an appointment that concerns {a}.", "Schedules {a} on a given day.",
-        "Reserves a slot for one {e} in the {theme} calendar."), _schedule),
-    "assign": Operation("change", ("assign", "delegate", "handover"), "assign {a} to somebody", (
-        "Makes a person responsible for {a}.", "Assigns an existing {e} to a member of the team.",
-        "Hands {a} over to somebody else, with an optional deadline."), _assign),
-    "share": Operation("send", ("share", "send", "forward", "email"), "send {a} to somebody", (
-        "Sends the record of {a} to one recipient.", "Shares {a} with somebody outside the {theme} system.",
-        "Forwards a summary of one {e} as a file."), _share),
-    "order": Operation("buy", ("order", "buy", "request", "procure"), "order supplies for {a}", (
-        "Orders supplies that are booked on {a}.", "Places one order of several goods for a given {e}.",
-        "Requests material for {a} from the {theme} storehouse."), _order),
-    "batch": Operation("write", ("import", "batch_add", "bulk_create"), "import several {es}", (
-        "Adds several {es} at once.", "Imports a list of {es}; each entry is an object.",
-        "Creates many {es} in one step, in the order in which they are given."), _batch, several=True),
-    "estimate": Operation("compute", ("calculate", "estimate", "compute", "predict"), "calculate the {measure} of {a}", (
-        "Calculates the {measure} of {a} from its properties.", "Estimates the {measure} for the given {e}.",
-        "Computes the {measure} of one {e}. Nothing is stored."), _estimate),
-    "compare": Operation("read", ("compare", "rank", "benchmark"), "compare {es}", (
-        "Compares several {es} by one criterion.", "Ranks the given {es} against each other.",
-        "Returns a table that puts {es} side by side."), _compare, several=True),
-    "alert": Operation("watch", ("monitor", "watch", "set_alert_for", "track"), "set an alert for {a}", (
-        "Sets an alert on {a} that fires when a metric crosses a threshold.", "Watches one {e} and reports when a value is out of bounds.",
-        "Monitors {a}."), _alert),
-    "report": Operation("report", ("report", "generate_report_on", "export", "summarize"), "write a report about {es}", (
-        "Generates a report about all {es} in a period.", "Exports the {es} of a period as one document.",
-        "Summarizes what happened to the {es} between two dates."), _report, several=True),
-    "rate": Operation("review", ("rate", "review", "grade"), "rate {a}", (
-        "Stores a rating of {a}.", "Adds a review with a score for one {e}.", "Rates the {e} with the given {key}."), _rate),
-    "statistics": Operation("read", ("stats", "statistics", "count", "analyze"), "get statistics about {es}", (
-        "Returns one statistic of all {es} in a region and a year.", "Counts or averages {es} by region.",
-        "Statistics about {es} from the {theme} archive."), _statistics, several=True),
-    "check": Operation("plan", ("check_availability_of", "is_free", "availability"), "check whether {a} is available", (
-        "Tells whether {a} is available on a given day.", "Checks the availability of one {e}.",
-        "Availability of {a} by its {key}."), _check),
-    "move": Operation("change", ("move", "transfer", "relocate"), "move {a} to another place", (
-        "Moves {a} to another location.", "Transfers one {e} to a new place and updates the inventory.",
-        "Relocates the {e} with the given {key}."), _move),
-}  # fmt: skip
+    "lookup": Operation(
+        "read",
+        ("get", "fetch", "retrieve", "lookup"),
+        "look up {a}",
+        (
+            "Retrieves everything that is on file about one {e}.",
+            "Returns the stored details of {a}, identified by its {key}.",
+            "Get the full {e} record for a given {key}.",
+        ),
+        _lookup,
+    ),
+    "search": Operation(
+        "read",
+        ("search", "find", "query", "list"),
+        "search for {es}",
+        (
+            "Searches the {theme} records for {es} that meet all of the given conditions.",
+            "Find {es} by their properties.",
+            "Returns a list of matching {es}, best match first.",
+        ),
+        _search,
+        several=True,
+    ),
+    "create": Operation(
+        "write",
+        ("add", "create", "register", "new"),
+        "register {a}",
+        (
+            "Creates a new {e} in the {theme} system.",
+            "Registers {a} together with its properties and returns its record.",
+            "Adds one {e}. Fails if there is one with the same {key}.",
+        ),
+        _create,
+    ),
+    "update": Operation(
+        "change",
+        ("update", "modify", "edit", "change"),
+        "change {a}",
+        (
+            "Changes properties of an existing {e}. Only the given properties change.",
+            "Update {a} that is identified by its {key}.",
+            "Modifies the stored data of one {e}.",
+        ),
+        _update,
+    ),
+    "cancel": Operation(
+        "change",
+        ("cancel", "delete", "remove", "close"),
+        "cancel {a}",
+        (
+            "Cancels {a} for good. This cannot be undone.",
+            "Removes the {e} with the given {key} from the {theme} system.",
+            "Deletes one {e} and tells everybody concerned, if asked to.",
+        ),
+        _cancel,
+    ),
+    "schedule": Operation(
+        "plan",
+        ("schedule", "book", "plan", "reserve"),
+        "book an appointment for {a}",
+        (
+            "Books an appointment that concerns {a}.",
+            "Schedules {a} on a given day.",
+            "Reserves a slot for one {e} in the {theme} calendar.",
+        ),
+        _schedule,
+    ),
+    "assign": Operation(
+        "change",
+        ("assign", "delegate", "handover"),
+        "assign {a} to somebody",
+        (
+            "Makes a person responsible for {a}.",
+            "Assigns an existing {e} to a member of the team.",
+            "Hands {a} over to somebody else, with an optional deadline.",
+        ),
+        _assign,
+    ),
+    "share": Operation(
+        "send",
+        ("share", "send", "forward", "email"),
+        "send {a} to somebody",
+        (
+            "Sends the record of {a} to one recipient.",
+            "Shares {a} with somebody outside the {theme} system.",
+            "Forwards a summary of one {e} as a file.",
+        ),
+        _share,
+    ),
+    "order": Operation(
+        "buy",
+        ("order", "buy", "request", "procure"),
+        "order supplies for {a}",
+        (
+            "Orders supplies that are booked on {a}.",
+            "Places one order of several goods for a given {e}.",
+            "Requests material for {a} from the {theme} storehouse.",
+        ),
+        _order,
+    ),
+    "batch": Operation(
+        "write",
+        ("import", "batch_add", "bulk_create"),
+        "import several {es}",
+        (
+            "Adds several {es} at once.",
+            "Imports a list of {es}; each entry is an object.",
+            "Creates many {es} in one step, in the order in which they are given.",
+        ),
+        _batch,
+        several=True,
+    ),
+    "estimate": Operation(
+        "compute",
+        ("calculate", "estimate", "compute", "predict"),
+        "calculate the {measure} of {a}",
+        (
+            "Calculates the {measure} of {a} from its properties.",
+            "Estimates the {measure} for the given {e}.",
+            "Computes the {measure} of one {e}. Nothing is stored.",
+        ),
+        _estimate,
+    ),
+    "compare": Operation(
+        "read",
+        ("compare", "rank", "benchmark"),
+        "compare {es}",
+        (
+            "Compares several {es} by one criterion.",
+            "Ranks the given {es} against each other.",
+            "Returns a table that puts {es} side by side.",
+        ),
+        _compare,
+        several=True,
+    ),
+    "alert": Operation(
+        "watch",
+        ("monitor", "watch", "set_alert_for", "track"),
+        "set an alert for {a}",
+        (
+            "Sets an alert on {a} that fires when a metric crosses a threshold.",
+            "Watches one {e} and reports when a value is out of bounds.",
+            "Monitors {a}.",
+        ),
+        _alert,
+    ),
+    "report": Operation(
+        "report",
+        ("report", "generate_report_on", "export", "summarize"),
+        "write a report about {es}",
+        (
+            "Generates a report about all {es} in a period.",
+            "Exports the {es} of a period as one document.",
+            "Summarizes what happened to the {es} between two dates.",
+        ),
+        _report,
+        several=True,
+    ),
+    "rate": Operation(
+        "review",
+        ("rate", "review", "grade"),
+        "rate {a}",
+        ("Stores a rating of {a}.", "Adds a review with a score for one {e}.", "Rates the {e} with the given {key}."),
+        _rate,
+    ),
+    "statistics": Operation(
+        "read",
+        ("stats", "statistics", "count", "analyze"),
+        "get statistics about {es}",
+        (
+            "Returns one statistic of all {es} in a region and a year.",
+            "Counts or averages {es} by region.",
+            "Statistics about {es} from the {theme} archive.",
+        ),
+        _statistics,
+        several=True,
+    ),
+    "check": Operation(
+        "plan",
+        ("check_availability_of", "is_free", "availability"),
+        "check whether {a} is available",
+        (
+            "Tells whether {a} is available on a given day.",
+            "Checks the availability of one {e}.",
+            "Availability of {a} by its {key}.",
+        ),
+        _check,
+    ),
+    "move": Operation(
+        "change",
+        ("move", "transfer", "relocate"),
+        "move {a} to another place",
+        (
+            "Moves {a} to another location.",
+            "Transfers one {e} to a new place and updates the inventory.",
+            "Relocates the {e} with the given {key}.",
+        ),
+        _move,
+    ),
+    "nearby": Operation(
+        "read",
+        ("find_nearby", "locate", "nearest"),
+        "find {es} near a city",
+        ("Finds {es} near a city, nearest first.", "Locates {es} around a place.", "Lists the {es} close to a city."),
+        _nearby,
+        several=True,
+    ),
+    "recommend": Operation(
+        "advise",
+        ("recommend", "suggest", "propose"),
+        "recommend {es}",
+        (
+            "Recommends {es} for a kind of people.",
+            "Suggests a few {es} that suit an audience and a budget.",
+            "Proposes {es} from the {theme} catalogue.",
+        ),
+        _recommend,
+        several=True,
+    ),
+}
 
 DETAILS = (
     "Names are compared without regard to case.",
@@ -449,9 +632,13 @@ def article(words: str) -> str:
 def words_of(entity: Entity, measure: str = "") -> dict[str, str]:
     """What templates may say of an entity."""
     return {
-        "e": entity.name, "es": entity.plural, "a": article(entity.name), "theme": entity.theme, "measure": measure,
+        "e": entity.name,
+        "es": entity.plural,
+        "a": article(entity.name),
+        "theme": entity.theme,
+        "measure": measure,
         "key": entity.key.label.removeprefix(f"{entity.name} "),
-    }  # fmt: skip
+    }
 
 
 def _tool(entity: Entity, name: str, measure: str) -> ComposedTool | None:

@@ -19,15 +19,16 @@ VALUE = ("\x02", "\x03")
 """The marks before and after a value in a text under composition."""
 
 FIRST_NAMES = (
-    "Amara Bao Chiara Dmitri Eilidh Farah Gustavo Hana Imran Jürgen Kwame Leilani Mateus Niamh Océane Priya Rafaël Sanna "
-    "Tomás Uchenna Véronique Wen Ximena Yusuf Zofia Anders Beatriz Callum Dalia Esra Finnur Gwen Henrik Ingrid Jorge "
-    "Katya Lars Mina Noor Olga Pavel Rosalind Søren Teresa Umberto Viola Wiebke Yannick Zainab"
+    "Amara Bao Chiara Dmitri Eilidh Farah Gustavo Hana Imran Jürgen Kwame Leilani Mateus Niamh Océane Priya Rafaël "
+    "Sanna Tomás Uchenna Véronique Wen Ximena Yusuf Zofia Anders Beatriz Callum Dalia Esra Finnur Gwen Henrik Ingrid "
+    "Jorge Katya Lars Mina Noor Olga Pavel Rosalind Søren Teresa Umberto Viola Wiebke Yannick Zainab"
 ).split()
 FAMILY_NAMES = (
     LAST_NAMES
     + (
-        "Álvarez Bianchi Çelik Dvořák Eriksen Fernández García Haddad Ibrahim Jovanović Kowalski Laurent Müller Nakamura "
-        "Okafor Petrov Quispe Rossi Şahin Takahashi Usman Vargas Wójcik Yamada Zhang Novák Lindqvist Moreau Adeyemi"
+        "Álvarez Bianchi Çelik Dvořák Eriksen Fernández García Haddad Ibrahim Jovanović Kowalski Laurent Müller "
+        "Nakamura Okafor Petrov Quispe Rossi Şahin Takahashi Usman Vargas Wójcik Yamada Zhang Novák Lindqvist Moreau "
+        "Adeyemi"
     ).split()
 )
 CITIES = (
@@ -240,16 +241,12 @@ def number_text(value: float) -> str:
 
 
 def _object(kind: Kind) -> dict[str, Any]:
-    properties = {
-        label.replace(" ", "_"): schema_of(part) | {"description": _part_text(label, part)}
-        for label, part in kind.parts
-    }
+    properties = {}
+    for label, part in kind.parts:
+        hint = hint_of(part)
+        text = f"The {label}{f', {hint}' if hint else ''}."
+        properties[label.replace(" ", "_")] = schema_of(part) | {"description": text}
     return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _part_text(label: str, part: Kind) -> str:
-    hint = hint_of(part)
-    return f"The {label}{f', {hint}' if hint else ''}."
 
 
 def _same(text: str) -> Spoken:
