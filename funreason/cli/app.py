@@ -44,6 +44,7 @@ GROUPS = {
     "config": "Show or validate a configuration.",
     "bfcl": "Get the leaderboard's data; make and validate suites in its form.",
     "agents": "List installed judges; test your own.",
+    "toolbox": "Write embedded or composed tasks to a file; show what they are.",
 }
 GROUPED = {
     "dlq list": "Count dead letters by reason.",
@@ -59,6 +60,9 @@ GROUPED = {
     "bfcl make": "Turn records with reference answers into a suite in BFCL's form.",
     "bfcl validate": "Validate a suite: files that do not align, unknown types, cases that their own answer does not "
     "solve.",
+    "toolbox make": "Write tasks of the toolbox, or composed ones, to a file.",
+    "toolbox show": "Show what a split's tasks are: tools, categories, kinds of parameters, and how the rule judges "
+    "take the references.",
     "agents list": "List the judges of this package and of installed packages; broken ones with their error.",
     "agents test": "Test a judge on ordinary and adversarial samples: outcomes, determinism, event loop, speed. Exit "
     "code 1: failed.",

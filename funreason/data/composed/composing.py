@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from funreason.data.composed.noise import noisy
 from funreason.data.composed.operations import ComposedTool, all_tools, article, words_of
-from funreason.data.composed.value_kinds import VALUE, Spoken, distinct, draw, unmarked
+from funreason.data.composed.value_kinds import VALUE, Spoken, distinct, draw, listed_or_one, unmarked
 from funreason.data.composed.wordings import (
     AGAIN,
     CHATTY,
@@ -208,9 +208,7 @@ class _Composer:
             if any(request.call.arguments == {n: one.value for n, one in again.items()} for request in requests):
                 continue
             said = [self._clause(tool, name, one) for name, one in again.items()]
-            requests.append(
-                _Request(tool, again, "\x00" + self._pick(AGAIN).format(clauses=listed(said) if said[1:] else said[0]))
-            )
+            requests.append(_Request(tool, again, "\x00" + self._pick(AGAIN).format(clauses=listed_or_one(said))))
         return requests
 
     def _text(self, tool: ComposedTool, drawn: dict[str, Spoken], *, several: bool = False) -> str:
@@ -230,7 +228,7 @@ class _Composer:
         if tool.operation in INCOMPLETE:
             inside = max(inside, min(1, len(clauses)))
         parts = [self._clause(tool, name, drawn[name]) for name in clauses[:inside]]
-        more = f" {listed(parts) if len(parts) > 1 else parts[0]}" if parts else ""
+        more = f" {listed_or_one(parts)}" if parts else ""
         do = phrase.removeprefix("?").format(more=more, **(words | held))
         if phrase.startswith("?"):
             text = do
@@ -303,7 +301,7 @@ def _form(kind: str, label: str, value: Any) -> str:
             return "span"
         case "period" | "address":
             return kind
-        case "tags" | "fields":
+        case "tags" | "fields" | "changes":
             return "several"
     return "value"
 

@@ -197,7 +197,13 @@ def _create(draft: _Draft) -> bool:
 
 def _update(draft: _Draft) -> bool:
     draft.key()
-    draft.attributes(1, 1, optional=draft.rng.randint(1, 3))
+    able = [each for each in draft.entity.attributes if each.kind.name not in ("flag", "is")]
+    if len(able) > 1 and draft.rng.random() < 0.4:
+        draft.add(
+            "new values", Kind("changes", parts=tuple(able[:4])), name=draft.rng.choice(("changes", "new_values"))
+        )
+    else:
+        draft.attributes(1, 1, optional=draft.rng.randint(1, 3))
     draft.maybe(0.25, "audit comment", "phrase")
     return len(draft.slots) > 1
 
@@ -445,7 +451,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "order": Operation(
         "buy",
-        ("order", "buy", "request", "procure"),
+        ("order_supplies_for", "buy_goods_for", "request_material_for", "procure_for"),
         "order supplies for {a}",
         (
             "Orders supplies that are booked on {a}.",

@@ -246,7 +246,8 @@ def _object(kind: Kind) -> dict[str, Any]:
         hint = hint_of(part)
         text = f"The {label}{f', {hint}' if hint else ''}."
         properties[label.replace(" ", "_")] = schema_of(part) | {"description": text}
-    return {"type": "object", "properties": properties, "required": list(properties)}
+    required = [] if kind.name == "changes" else list(properties)
+    return {"type": "object", "properties": properties, "required": required}
 
 
 def _same(text: str) -> Spoken:
@@ -354,7 +355,7 @@ def _tags(_: Kind, rng: random.Random) -> Spoken:
 
 def _fields(kind: Kind, rng: random.Random) -> Spoken:
     some = rng.sample(kind.options, min(len(kind.options), 2))
-    return Spoken(some, listed([marked(field.replace("_", " ")) for field in some]) if len(some) > 1 else some[0])
+    return Spoken(some, listed_or_one([marked(field.replace("_", " ")) for field in some]))
 
 
 def _choice(kind: Kind, rng: random.Random) -> Spoken:
@@ -398,6 +399,18 @@ def _period(kind: Kind, rng: random.Random) -> Spoken:
     ends = [_dated(day, part, rng) for day, (_, part) in zip(days, kind.parts, strict=True)]
     value = {label.replace(" ", "_"): end.value for (label, _), end in zip(kind.parts, ends, strict=True)}
     return Spoken(value, f"from {marked(ends[0].said)} to {marked(ends[1].said)}")
+
+
+def _changes(kind: Kind, rng: random.Random) -> Spoken:
+    some = rng.sample(kind.parts, min(len(kind.parts), rng.choice((1, 2, 2))))
+    drawn = {label: draw(part, rng) for label, part in some}
+    value = {label.replace(" ", "_"): one.value for label, one in drawn.items()}
+    return Spoken(value, listed_or_one([f"{label} {one.said}" for label, one in drawn.items()]))
+
+
+def listed_or_one(words: list[str]) -> str:
+    """The words as a list, or the only one."""
+    return listed(words) if len(words) > 1 else words[0]
 
 
 def _contact(kind: Kind, rng: random.Random) -> Spoken:
@@ -463,6 +476,7 @@ _DRAWN: dict[str, Callable[[Kind, random.Random], Spoken]] = {
     "phone": _phone,
     "job": _job,
     "range": _range,
+    "changes": _changes,
     "period": _period,
     "contact": _contact,
     "address": _address,

@@ -514,7 +514,7 @@ CLOSERS = (
     "Much appreciated.",
     "Cheers!",
     "Let me know when it's done.",
-    "thx",
+    "Thanks a lot.",
     "Many thanks in advance.",
     "I'd appreciate it.",
     "Ta!",
