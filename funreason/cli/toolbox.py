@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import mean
 from typing import Any, Literal
@@ -106,7 +106,7 @@ def _facts(tasks: list[Task]) -> Iterator[tuple[str, str]]:
     yield "words in a query, mean", f"{mean(len(task.query.split()) for task in tasks):.1f}"
     yield "words in a tool's description, mean", f"{mean(len(t['description'].split()) for t in tools.values()):.1f}"
     yield "parameters of a tool, mean", f"{len(parameters) / len(tools):.1f}"
-    kinds = {
+    kinds: dict[str, Callable[[dict[str, Any], str, dict[str, Any]], bool]] = {
         "optional": lambda tool, name, shape: name not in tool["parameters"]["required"],
         "with a default": lambda tool, name, shape: "default" in shape,
         "with an enum": lambda tool, name, shape: "enum" in shape or "enum" in shape.get("items", {}),
