@@ -1,6 +1,7 @@
 """The loop from start to end: real model, real training, real gate, at a tenth of the default's size."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
