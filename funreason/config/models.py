@@ -181,9 +181,10 @@ class Tasks(Section):
 
 
 class Data(Section):
-    """How data files are read."""
+    """How data files are read, and what is made of their tasks."""
 
     augment: Augment = Augment()
+    """`auto`, `off`, or shares of the kinds of tasks that are made from others, such as `{irrelevance: 0.1}`."""
 
 
 class References(Section):

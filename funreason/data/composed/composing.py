@@ -289,7 +289,7 @@ def _form(kind: str, label: str, value: Any) -> str:
             return "is" if value else "is not"
         case "n" | "money" | "percent":
             return "measured"
-        case "count" if label.endswith("s") or " per " in label:
+        case "count" if (label.endswith("s") or " per " in label) and not label.startswith("number"):
             return "counted"
         case "date":
             return "when"

@@ -9,7 +9,7 @@ from funreason.data.composed.value_kinds import VALUE
 
 SHORT_FORMS = {
     "please": "pls", "you": "u", "thanks": "thx", "because": "cos", "with": "w/", "and": "&", "are": "r",
-    "for": "4", "to": "2", "number": "no", "don't": "dont", "it's": "its", "I'd": "id", "I'm": "im", "can't": "cant",
+    "number": "no", "don't": "dont", "it's": "its", "I'd": "id", "I'm": "im", "can't": "cant",
 }  # fmt: skip
 _KEPT = re.compile(f"({VALUE[0]}[^{VALUE[1]}]*{VALUE[1]})")
 _WORD = re.compile(r"[A-Za-z']+")

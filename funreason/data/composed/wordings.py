@@ -103,12 +103,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "?Can you tell the {measure} of {key}{more}?",
     ),
     "compare": (
-        "compare {what}{more}",
-        "rank {what}{more}",
-        "?How do {what} compare{more}?",
-        "put {what} side by side{more}",
-        "line up {what}{more}",
-        "?Which is ahead among {what}{more}?",
+        "compare the {es} {what}{more}",
+        "rank the {es} {what}{more}",
+        "?How do the {es} {what} compare{more}?",
+        "put the {es} {what} side by side{more}",
+        "line up the {es} {what}{more}",
+        "?Which is ahead among the {es} {what}{more}?",
     ),
     "alert": (
         "set an alert for {key}{more}",
