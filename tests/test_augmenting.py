@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import time
 from collections import Counter
 
 import pytest
@@ -232,6 +233,43 @@ def test_a_schema_with_conditions_keeps_its_names():
     variant = masked(asked("Weather of Lima", {"city": "Lima"}, needed=shape), rng())
     assert variant.tools[0]["parameters"] == shape["parameters"]
     assert variant.reference[0].arguments == {"city": "Lima"}
+
+
+values = st.recursive(st.text(max_size=6) | st.integers() | st.floats() | st.booleans() | st.none(), lambda inner: (
+    st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)), max_leaves=6)  # fmt: skip
+odd_schemas = st.recursive(
+    st.sampled_from([True, {}, {"type": "string", "description": "A text."}, {"description": 7}, {"enum": ["a"]}]),
+    lambda inner: st.fixed_dictionaries({}, optional={
+        "type": st.sampled_from(["object", "array", ["array", "object"]]), "description": st.just("What it is."),
+        "properties": st.dictionaries(st.sampled_from("abc"), inner, max_size=3), "items": inner,
+        "required": st.lists(st.sampled_from("abcd"), unique=True), "anyOf": st.lists(inner, max_size=2),
+    }),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(odd_schemas, values, st.text(alphabet="ab 7.-éß漢", max_size=30), seeds)
+def test_no_schema_value_or_query_breaks_a_kind_and_values_stay_as_they_are(schema, value, query, seed):
+    one = tool("weather_now", "Tells the weather of a city.", ())
+    one["parameters"] = {"type": "object", "properties": {"a": schema, "b": {"type": "string"}}, "required": ["a", "z"]}
+    task = Task.of("t", f"{query} {value} {query}", [one, tool("play_song")], [Call("weather_now", {"a": value})])
+    for variant in (
+        without_needed_tools(task, rng(seed)),
+        with_other_tools(task, INDEX, rng(seed)),
+        without_value(task, rng()),
+    ):
+        assert variant is None or variant.reference == []
+    variant = masked(task, rng(seed))
+    if variant is not None:
+        assert repr(plain_values(variant.reference[0].arguments)) == repr(plain_values({"a": value}))
+
+
+def test_a_query_of_a_million_letters_costs_nothing():
+    before = time.process_time()
+    assert without_value(asked("a" * 1_000_000 + " Lima", {"city": "Lima"}), rng()) is None
+    long = "weather " * 2000 + "of the city of Lima please"
+    assert "Lima" not in without_value(asked(long, {"city": "Lima"}), rng()).query
+    assert time.process_time() - before < 2
 
 
 # A pool

@@ -40,10 +40,13 @@ GENERIC = frozenset(
 """Words in names and descriptions that say nothing about what a tool is for."""
 SAME_SHARE = 0.5
 """Two tools that have this share of their words in common may do the same."""
+MAX_CHARS = 20_000
+"""Values are only removed from queries up to this length."""
 INDEXED = 60
 """Of the tools that share a word, how many are looked at."""
 
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_WORD = re.compile(r"[^\W\d_]*[^\W\d_A-Za-z][^\W\d_]*|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+"""A part of a name in camelCase or snake_case; a word with letters beyond ASCII is one part."""
 _UNIT = re.compile(r"[\s-]*(%|°[CF]?|[A-Za-zµ]+(?:²|/\w+)?)")
 _UNITS = frozenset(
     "% ° °c °f percent kg g mg lb lbs m cm mm km mi ft in² m² km² l ml h hr hrs min mins s sec secs ms km/h mph m/s v "
@@ -52,6 +55,7 @@ _UNITS = frozenset(
     "fahrenheit watt volt ampere ohm hectare people person guest ticket".split()
 )
 """What may follow a number as its unit; a plural's `s` aside."""
+_LAST_WORD = re.compile(r"([\w']+)[\s:,=]*\Z")
 _CONNECTING = frozenset(
     "a an the of is as to at in on for from by with and named called titled number no id its it's my our using set be "
     "should equal equals being around about than under into near value".split()
@@ -95,13 +99,15 @@ def without_value(task: Task, rng: random.Random) -> Task | None:
     if len(needed) != 1 or len(task.reference or ()) != 1 or len(task.messages) != 1:
         return None
     call, query = (task.reference or [])[0], task.query
-    if "respectively" in query.lower():
+    if len(query) > MAX_CHARS or "respectively" in query.lower():
         return None
-    properties = needed[0]["parameters"]["properties"]
+    properties = needed[0]["parameters"].get("properties") or {}
     names = [
         name
-        for name in needed[0]["parameters"]["required"]
-        if name in call.arguments and "default" not in properties[name] and "enum" not in properties[name]
+        for name in needed[0]["parameters"].get("required") or []
+        if name in call.arguments
+        and isinstance(properties.get(name), dict)
+        and not {"default", "enum", "const"} & properties[name].keys()
     ]
     rng.shuffle(names)
     for name in names:
@@ -249,7 +255,7 @@ def _places(text: str, value: Any) -> Iterator[re.Match[str]]:
     """Where a text holds a string or number as a whole."""
     if isinstance(value, str) and value.strip():
         pattern = rf"(?<!\w){re.escape(value.strip())}(?!\w)"
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
         digits = {repr(value), f"{value:,}", f"{value:g}"} | ({str(int(value))} if value == int(value) else set())
         pattern = rf"(?<![\w.,-])[$€£]?(?:{'|'.join(map(re.escape, digits))})(?![\w-]|[.,]\d)"
         pattern = rf"{pattern}|(?<![\w.,-])(?:{'|'.join(map(re.escape, digits))})(?=[a-zA-Z%°])"
@@ -270,7 +276,7 @@ def _query_without(query: str, value: Any, others: list[Any], name: str, functio
     if is_number and (unit := _UNIT.match(query, end)) and {unit[1].lower(), unit[1].lower()[:-1]} & _UNITS:
         end = unit.end()
     leading = _CONNECTING | (set(label_of(name).split()) - set(label_of(function).split()))
-    while (word := re.search(r"[\w']+[\s:,=]*$", query[:start])) and word[0].strip(" :,=\n").lower() in leading:
+    while (word := _LAST_WORD.search(query, max(0, start - 40), start)) and word[1].lower() in leading:
         start = word.start()
     left = _tidied(query[:start], query[end:])
     kept = [each for each in _scalars(others) if holds(query, each)]
@@ -323,7 +329,7 @@ class _Renaming(NamedTuple):
 
 def _masked_schema(schema: dict[str, Any], rng: random.Random) -> tuple[dict[str, Any], _Renaming]:
     """A schema whose described properties have meaningless names, at every depth; as it is where it has conditions."""
-    if not _CONDITIONS.isdisjoint(schema):
+    if not _CONDITIONS.isdisjoint(schema) or ("items" in schema and "properties" in schema):
         return schema, _Renaming({})
     if isinstance(schema.get("items"), dict):
         items, renaming = _masked_schema(schema["items"], rng)
@@ -338,7 +344,7 @@ def _masked_schema(schema: dict[str, Any], rng: random.Random) -> tuple[dict[str
         new = _meaningless((style,), taken, rng) if described else name
         renamed[new], inside = _masked_schema(inner, rng) if isinstance(inner, dict) else (inner, _Renaming({}))
         keys[name] = (new, inside)
-    required = [keys[name][0] for name in schema.get("required") or []]
+    required = [keys[name][0] if name in keys else name for name in schema.get("required") or []]
     return {**schema, "properties": renamed, "required": required}, _Renaming(keys)
 
 
