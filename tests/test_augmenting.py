@@ -235,8 +235,12 @@ def test_a_schema_with_conditions_keeps_its_names():
     assert variant.reference[0].arguments == {"city": "Lima"}
 
 
-values = st.recursive(st.text(max_size=6) | st.integers() | st.floats() | st.booleans() | st.none(), lambda inner: (
-    st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)), max_leaves=6)  # fmt: skip
+plain = st.text(max_size=6) | st.integers() | st.floats() | st.booleans() | st.none()
+values = st.recursive(
+    plain,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=6,
+)
 odd_schemas = st.recursive(
     st.sampled_from([True, {}, {"type": "string", "description": "A text."}, {"description": 7}, {"enum": ["a"]}]),
     lambda inner: st.fixed_dictionaries({}, optional={
