@@ -159,6 +159,39 @@ class Operation(NamedTuple):
     """Whether the name speaks of several entities."""
 
 
+class Want(NamedTuple):
+    """A parameter that an operation's tools may have besides the key.
+
+    `share` is the probability that a tool has it. Where that is below 1 the parameter is optional; `required` is the
+    probability that it is required all the same. Of several kinds or names a tool has one.
+    """
+
+    label: str
+    kind: str | tuple[str, ...]
+    role: str = ""
+    share: float = 1.0
+    required: float = 0.0
+    default: Any = None
+    names: tuple[str, ...] = ()
+
+
+def _named_with(*wants: Want) -> Callable[[_Draft], bool]:
+    """What builds a tool that takes the entity's key and these parameters."""
+
+    def build(draft: _Draft) -> bool:
+        draft.key()
+        for want in wants:
+            if want.share < 1 and draft.rng.random() >= want.share:
+                continue
+            required = want.share == 1 or (want.required > 0 and draft.rng.random() < want.required)
+            kind = want.kind if isinstance(want.kind, str) else draft.rng.choice(want.kind)
+            name = draft.rng.choice(want.names) if want.names else ""
+            draft.add(want.label, kind, want.role, required=required, default=want.default, name=name)
+        return True
+
+    return build
+
+
 def _lookup(draft: _Draft) -> bool:
     draft.key()
     draft.maybe(0.5, "change history", "flag", False)
@@ -206,41 +239,6 @@ def _update(draft: _Draft) -> bool:
         draft.attributes(1, 1, optional=draft.rng.randint(1, 3))
     draft.maybe(0.25, "audit comment", "phrase")
     return len(draft.slots) > 1
-
-
-def _cancel(draft: _Draft) -> bool:
-    draft.key()
-    draft.maybe(0.55, "reason", "phrase")
-    draft.maybe(0.4, "notification", "flag", True)
-    draft.maybe(0.3, "effective date", "date")
-    return True
-
-
-def _schedule(draft: _Draft) -> bool:
-    draft.key()
-    draft.add("appointment date", "date")
-    if draft.rng.random() < 0.7:
-        draft.add("starting time", "time", required=draft.rng.random() < 0.7)
-    draft.maybe(0.5, "planned length", "n(min)", 60)
-    draft.maybe(0.35, "location", "place")
-    return True
-
-
-def _assign(draft: _Draft) -> bool:
-    draft.key()
-    draft.add("assignee", "person", "who")
-    draft.maybe(0.5, "deadline", "date")
-    draft.maybe(0.5, "priority", "choice(low|medium|high|urgent)", "medium")
-    return True
-
-
-def _share(draft: _Draft) -> bool:
-    draft.key()
-    draft.add("recipient", draft.rng.choice(("email", "email", "person")), "who")
-    draft.maybe(0.5, "file format", "choice(pdf|csv|html|docx)", "pdf")
-    draft.maybe(0.4, "message", "phrase")
-    draft.maybe(0.25, "attachments", "flag", True)
-    return True
 
 
 def _order(draft: _Draft) -> bool:
@@ -309,36 +307,12 @@ def _report(draft: _Draft) -> bool:
     return True
 
 
-def _rate(draft: _Draft) -> bool:
-    draft.key()
-    draft.add("score", "rating", name=draft.rng.choice(("score", "stars", "rating")))
-    draft.maybe(0.5, "comment", "phrase")
-    draft.maybe(0.4, "reviewer name", "person")
-    return True
-
-
 def _statistics(draft: _Draft) -> bool:
     draft.add(
         "region", draft.rng.choice(("city", "country")), "where", name=draft.rng.choice(("region", "location", "area"))
     )
     draft.add("reporting year", "year(1990)", name=draft.rng.choice(("year", "reporting_year")))
     draft.add("statistic", "choice(count|average|median|growth)", required=False, default="count")
-    return True
-
-
-def _check(draft: _Draft) -> bool:
-    draft.key()
-    draft.add("requested date", "date")
-    draft.maybe(0.5, "number of people", "count", 2)
-    draft.maybe(0.3, "waiting list", "flag", False)
-    return True
-
-
-def _move(draft: _Draft) -> bool:
-    draft.key()
-    draft.add("new location", "place", "who")
-    draft.maybe(0.4, "moving date", "date")
-    draft.maybe(0.3, "handling", "choice(standard|careful|priority)", "standard")
     return True
 
 
@@ -414,7 +388,11 @@ OPERATIONS: dict[str, Operation] = {
             "Removes the {e} with the given {key} from the {theme} system.",
             "Deletes one {e} and tells everybody concerned, if asked to.",
         ),
-        _cancel,
+        _named_with(
+            Want("reason", "phrase", share=0.55),
+            Want("notification", "flag", share=0.4, default=True),
+            Want("effective date", "date", share=0.3),
+        ),
     ),
     "schedule": Operation(
         "plan",
@@ -425,7 +403,12 @@ OPERATIONS: dict[str, Operation] = {
             "Schedules {a} on a given day.",
             "Reserves a slot for one {e} in the {theme} calendar.",
         ),
-        _schedule,
+        _named_with(
+            Want("appointment date", "date"),
+            Want("starting time", "time", share=0.7, required=0.7),
+            Want("planned length", "n(min)", share=0.5, default=60),
+            Want("location", "place", share=0.35),
+        ),
     ),
     "assign": Operation(
         "change",
@@ -436,7 +419,11 @@ OPERATIONS: dict[str, Operation] = {
             "Assigns an existing {e} to a member of the team.",
             "Hands {a} over to somebody else, with an optional deadline.",
         ),
-        _assign,
+        _named_with(
+            Want("assignee", "person", role="who"),
+            Want("deadline", "date", share=0.5),
+            Want("priority", "choice(low|medium|high|urgent)", share=0.5, default="medium"),
+        ),
     ),
     "share": Operation(
         "send",
@@ -447,7 +434,12 @@ OPERATIONS: dict[str, Operation] = {
             "Shares {a} with somebody outside the {theme} system.",
             "Forwards a summary of one {e} as a file.",
         ),
-        _share,
+        _named_with(
+            Want("recipient", ("email", "email", "person"), role="who"),
+            Want("file format", "choice(pdf|csv|html|docx)", share=0.5, default="pdf"),
+            Want("message", "phrase", share=0.4),
+            Want("attachments", "flag", share=0.25, default=True),
+        ),
     ),
     "order": Operation(
         "buy",
@@ -523,7 +515,11 @@ OPERATIONS: dict[str, Operation] = {
         ("rate", "review", "grade"),
         "rate {a}",
         ("Stores a rating of {a}.", "Adds a review with a score for one {e}.", "Rates the {e} with the given {key}."),
-        _rate,
+        _named_with(
+            Want("score", "rating", names=("score", "stars", "rating")),
+            Want("comment", "phrase", share=0.5),
+            Want("reviewer name", "person", share=0.4),
+        ),
     ),
     "statistics": Operation(
         "read",
@@ -546,7 +542,11 @@ OPERATIONS: dict[str, Operation] = {
             "Checks the availability of one {e}.",
             "Availability of {a} by its {key}.",
         ),
-        _check,
+        _named_with(
+            Want("requested date", "date"),
+            Want("number of people", "count", share=0.5, default=2),
+            Want("waiting list", "flag", share=0.3, default=False),
+        ),
     ),
     "move": Operation(
         "change",
@@ -557,7 +557,11 @@ OPERATIONS: dict[str, Operation] = {
             "Transfers one {e} to a new place and updates the inventory.",
             "Relocates the {e} with the given {key}.",
         ),
-        _move,
+        _named_with(
+            Want("new location", "place", role="who"),
+            Want("moving date", "date", share=0.4),
+            Want("handling", "choice(standard|careful|priority)", share=0.3, default="standard"),
+        ),
     ),
     "nearby": Operation(
         "read",

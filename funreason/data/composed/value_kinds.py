@@ -254,10 +254,6 @@ def _same(text: str) -> Spoken:
     return Spoken(text, text)
 
 
-def _person(_: Kind, rng: random.Random) -> Spoken:
-    return _same(f"{rng.choice(FIRST_NAMES)} {rng.choice(FAMILY_NAMES)}")
-
-
 def _title(_: Kind, rng: random.Random) -> Spoken:
     adjective, noun, other = rng.choice(ADJECTIVES).title(), rng.choice(NOUNS).title(), rng.choice(NOUNS).title()
     forms = (f"The {adjective} {noun}", f"{noun} of the {other}", f"{adjective} {noun}", f"A {noun} in {other}land")
@@ -368,10 +364,6 @@ def _names(kind: Kind, rng: random.Random) -> Spoken:
     return Spoken([one.value for one in drawn], listed([one.said for one in drawn]))
 
 
-def _phrase(_: Kind, rng: random.Random) -> Spoken:
-    return _same(f"{rng.choice(SUBJECTS)} {rng.choice(('is', 'was', 'looks'))} {rng.choice(STATES)}".capitalize())
-
-
 def _email(_: Kind, rng: random.Random) -> Spoken:
     name = rng.choice([name for name in FIRST_NAMES if name.isascii()]).lower()
     return _same(f"{name}.{made_up(rng)}@{rng.choice(('example.org', 'example.com', 'mail.example'))}")
@@ -381,10 +373,6 @@ def _phone(_: Kind, rng: random.Random) -> Spoken:
     return _same(
         rng.choice((f"555-{rng.randint(1000, 9999)}", f"+{rng.randint(20, 99)} 555 {rng.randint(10000, 99999)}"))
     )
-
-
-def _job(_: Kind, rng: random.Random) -> Spoken:
-    return _same(f"{rng.choice(LEVELS)} {rng.choice(FIELDS)} {rng.choice(ROLES)}")
 
 
 def _range(kind: Kind, rng: random.Random) -> Spoken:
@@ -455,7 +443,7 @@ def distinct(kind: Kind, count: int, rng: random.Random) -> list[Spoken]:
 
 
 _DRAWN: dict[str, Callable[[Kind, random.Random], Spoken]] = {
-    "person": _person,
+    "person": lambda _, rng: _same(f"{rng.choice(FIRST_NAMES)} {rng.choice(FAMILY_NAMES)}"),
     "title": _title,
     "code": _code,
     "date": lambda kind, rng: _dated(_day(rng), kind, rng),
@@ -471,10 +459,12 @@ _DRAWN: dict[str, Callable[[Kind, random.Random], Spoken]] = {
     "tags": _tags,
     "fields": _fields,
     "names": _names,
-    "phrase": _phrase,
+    "phrase": lambda _, rng: _same(
+        f"{rng.choice(SUBJECTS)} {rng.choice(('is', 'was', 'looks'))} {rng.choice(STATES)}".capitalize()
+    ),
     "email": _email,
     "phone": _phone,
-    "job": _job,
+    "job": lambda _, rng: _same(f"{rng.choice(LEVELS)} {rng.choice(FIELDS)} {rng.choice(ROLES)}"),
     "range": _range,
     "changes": _changes,
     "period": _period,
