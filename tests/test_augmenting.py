@@ -156,6 +156,9 @@ def test_the_words_that_lead_to_a_value_go_with_it(query, arguments, left):
         ("How is it around San Marcos, the town of San Marcos hill?", {"city": "San Marcos"}),
         ("Give Lima and Oslo to 3 and 4 respectively.", {"city": "Lima"}),
         ("Weather Lima.", {"city": "Lima"}),
+        ("Tell me of Italy and what it is like in spring.", {"country": "it"}),
+        ("Tell me which cat and dog foods may be sold.", {"code": "MAY"}),
+        ("Show the vaccines for a 23-year-old dog please.", {"age": 23}),
     ],
 )
 def test_a_value_that_would_stay_or_leave_nothing_is_not_removed(query, arguments):

@@ -47,7 +47,7 @@ INDEXED = 60
 
 _WORD = re.compile(r"[^\W\d_]*[^\W\d_A-Za-z][^\W\d_]*|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 """A part of a name in camelCase or snake_case; a word with letters beyond ASCII is one part."""
-_UNIT = re.compile(r"[\s-]*(%|°[CF]?|[A-Za-zµ]+(?:²|/\w+)?)")
+_UNIT = re.compile(r"\s*(%|°[CF]?|[A-Za-zµ]+(?:²|/\w+)?)")
 _UNITS = frozenset(
     "% ° °c °f percent kg g mg lb lbs m cm mm km mi ft in² m² km² l ml h hr hrs min mins s sec secs ms km/h mph m/s v "
     "w kw kwh a gb mb tb ha usd eur gbp dollar euro pound minute hour second day night week month year meter metre "
@@ -270,9 +270,13 @@ def _query_without(query: str, value: Any, others: list[Any], name: str, functio
     if len(places) != 1:
         return None
     start, end = places[0].span()
+    is_number = not isinstance(value, str) or re.fullmatch(r"[\d.,]+", value) is not None
+    if not is_number and (len(value.strip()) < 3 or (len(value) < 5 and query[start:end] != value.strip())):
+        return None  # a country code such as "it" is found in a pronoun
+    if "-" in (query[start - 1 : start], query[end : end + 1]):
+        return None  # part of a compound, such as "23-year-old"
     while start and end < len(query) and query[start - 1] in "'\"“‘([" and query[end] in "'\"”’)]":
         start, end = start - 1, end + 1
-    is_number = not isinstance(value, str) or re.fullmatch(r"[\d.,]+", value) is not None
     if is_number and (unit := _UNIT.match(query, end)) and {unit[1].lower(), unit[1].lower()[:-1]} & _UNITS:
         end = unit.end()
     leading = _CONNECTING | (set(label_of(name).split()) - set(label_of(function).split()))
