@@ -141,10 +141,17 @@ def test_a_template_that_refuses_tools_is_refused_with_its_own_words():
 
 
 def test_a_template_that_drops_the_tools_results_is_refused_only_for_dialogues_with_some():
-    template = "{{ tools | tojson if tools else '' }}" + ONLY_USER
+    calls = "{% for m in messages if m.tool_calls %}{{ m.tool_calls[0].function | tojson }}{% endfor %}"
+    template = "{{ tools | tojson if tools else '' }}" + calls + ONLY_USER
     check_prompts(tokenizer_with(template), [task("user"), task("user", "assistant", "user")])
-    with pytest.raises(ModelError, match=r"role 'tool' \(message 3\).*1 tasks.*Leave such records out"):
+    with pytest.raises(ModelError, match=r"role 'tool' \(message 3\).*1 tasks.*model.prompt=text"):
         check_prompts(tokenizer_with(template), [task("user"), task("user", "assistant", "tool")])
+
+
+def test_a_template_that_knows_neither_calls_nor_results_is_given_both_as_text():
+    template = "{{ tools | tojson if tools else '' }}" + ONLY_USER
+    check_prompts(tokenizer_with(template), [task("user", "assistant", "tool")])
+    assert "tool says 2" in prompt(template, task("user", "assistant", "tool"))
 
 
 def test_a_template_that_drops_the_history_is_refused():

@@ -1,6 +1,7 @@
 """The loop from start to end: real model, real training, real gate, at a tenth of the default's size."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -161,9 +162,13 @@ def test_real_records_run_through_the_loop_and_all_are_accounted_for(shared_data
     done = funreason("loop", "--tasks", tasks, "--rounds", "1", "--run-dir", tmp_path, "--set", "name=own", *more)
     assert done.returncode in (0, 3), done.stderr
     assert "at line 61" in done.stdout
+    assert "data.augment added" in done.stdout
     state = RunFolder(tmp_path / "own").state()
     r = state.rounds[1]
-    assert r.fates.total() + state.refused.total() == 61
+    note = next(note.text for note in state.notes if "data.augment added" in note.text)
+    made = sum(map(int, re.findall(r"(\d+) (?:missing_value|irrelevance|masking|other_tools)", note)))
+    assert made > 0
+    assert r.fates.total() + state.refused.total() == 61 + made
     assert state.refused["held_out"] > 0
     assert state.rounds[0].chosen.trained > 0
 

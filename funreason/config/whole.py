@@ -36,9 +36,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _known_categories(self) -> Config:
         """Only the embedded domain's categories are known before its tasks are read."""
-        if self.tasks.path.startswith(TOOLBOX) and (wrong := strange_category(self.train.max_category_share)):
-            raise ValueError(
-                f"train.max_category_share is {self.train.max_category_share!r}, and tasks.path is "
-                f"{self.tasks.path!r}: {wrong}"
-            )
+        shares, path = self.train.max_category_share, self.tasks.path
+        if path.startswith(TOOLBOX) and (wrong := strange_category(shares, path)):
+            raise ValueError(f"train.max_category_share is {shares!r}, and tasks.path is {path!r}: {wrong}")
         return self

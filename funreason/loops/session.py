@@ -40,6 +40,7 @@ from funreason.record.state import State
 from funreason.runtime.agents import Learner, Run, build_bus
 from funreason.runtime.graph import loop_graph
 from funreason.runtime.journal import Journal
+from funreason.sources.augmenting import augmented
 from funreason.sources.tasks import Pool, hold_out, read_pool, references, start_tasks
 from funreason.stop import StopRequest
 from funreason.types import Decision, Sample, Task, Weights, refusal
@@ -217,7 +218,7 @@ def open_session(config: Config, folder: RunFolder, journal: Journal, stop: Stop
     pool = replace(pool, tasks=held.train, refusals=[*pool.refusals, *held_out])
     screen = ContaminationCheck([task.query for suite in suites for task in suite.tasks], config.gate.contamination)
     supervised = _supervised(config)
-    pool = screened(pool, screen, supervised)
+    pool = augmented(screened(pool, screen, supervised), config, screen.clean)
     require_something_to_learn(config, pool, screen)
     budget = budget_of(config, past)
     served = endpoint_sampler(config, budget)

@@ -1,4 +1,4 @@
-"""Where tasks come from: a data file, or the embedded toolbox domain as `toolbox:<split>`.
+"""Where tasks come from: a data file, or embedded tasks as `toolbox:<split>` (`toolbox:composed_train`: composed ones).
 
 The tasks of a round depend only on the seed and the round, so a resumed run takes the same ones.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from funreason.calls.schema import check_call
-from funreason.config import OWN_TASKS, ConfigError, References, Suite, Tasks
+from funreason.config import COMPOSED, OWN_TASKS, ConfigError, References, Suite, Tasks
 from funreason.config import TOOLBOX as TOOLBOX
 from funreason.data.reading import Turns, read_tasks
 from funreason.data.records import DataError, Refusal
@@ -121,13 +121,16 @@ def start_tasks(source: References, pool: Pool, seed: int, turns: Turns = "each"
 
 
 def toolbox_tasks(path: str, count: int, seed: int, mix: Mapping[str, float] | None = None) -> list[Task]:
-    """`count` tasks of a toolbox split. ConfigError lists the splits if there is no such one."""
-    from funreason.data.toolbox import SPLITS, generate
+    """`count` tasks of a toolbox split or of a composed one. ConfigError lists the splits if there is no such one."""
+    from funreason.data import composed, toolbox
 
     split = path.removeprefix(TOOLBOX)
-    if split not in SPLITS:
-        raise ConfigError(f"{path}: the toolbox has no split {split!r}; it has {', '.join(sorted(SPLITS))}")
-    return generate(split, count, seed, quotas=dict(mix) if mix else None)
+    if path.startswith(COMPOSED) and path.removeprefix(COMPOSED) in composed.SPLITS:
+        return composed.compose(path.removeprefix(COMPOSED), count, seed, shares=dict(mix) if mix else None)
+    if split not in toolbox.SPLITS:
+        known = sorted([*toolbox.SPLITS, *(f"composed_{name}" for name in composed.SPLITS)])
+        raise ConfigError(f"{path}: the toolbox has no split {split!r}; it has {', '.join(known)}")
+    return toolbox.generate(split, count, seed, quotas=dict(mix) if mix else None)
 
 
 def hold_out(pool: Pool, suites: Collection[Suite]) -> HeldOut:

@@ -1,0 +1,353 @@
+"""Composed tasks: a query, the tools on offer, the exact calls, in BFCL's categories.
+
+`simple`, `multiple`, `parallel`, `parallel_multiple` and `irrelevance` are asked in whole sentences; their `live_`
+twins offer more tools and are typed as people type: chatty, with typos, without capitals. Distractors are alike:
+another operation on the same thing, the same operation on another thing of the theme. Train, dev and gate share neither
+a tool nor a phrase (`wordings.of_split`), and so no query.
+
+Where several calls are right, the schema says so: a parameter that the reference leaves out may be passed with its
+default, and one that it passes with the default may be left out.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from funreason.data.composed.noise import noisy
+from funreason.data.composed.operations import ComposedTool, all_tools, article, words_of
+from funreason.data.composed.value_kinds import VALUE, Spoken, distinct, draw, listed_or_one, unmarked
+from funreason.data.composed.wordings import (
+    AGAIN,
+    CHATTY,
+    CLAUSES,
+    CLOSERS,
+    CONTEXTS,
+    KEYS,
+    LEADS,
+    LINKS,
+    PHRASES,
+    REFUSALS,
+    SENTENCES,
+    of_split,
+)
+from funreason.data.toolbox.values import listed
+from funreason.types import Call, Task
+
+SPLITS = ("train", "dev", "gate")
+SHARES = {
+    "simple": 0.16, "multiple": 0.16, "parallel": 0.1, "parallel_multiple": 0.1, "irrelevance": 0.12,
+    "live_simple": 0.08, "live_multiple": 0.14, "live_parallel": 0.03, "live_parallel_multiple": 0.03,
+    "live_irrelevance": 0.08,
+}  # fmt: skip
+"""The categories, with their shares where none are asked for."""
+OFFERED = {
+    "simple": (1, 1), "multiple": (2, 4), "parallel": (1, 1), "parallel_multiple": (2, 4), "irrelevance": (1, 2),
+    "live_multiple": (3, 7), "live_irrelevance": (1, 4),
+}  # fmt: skip
+"""The least and most tools on offer; a live category without an entry has those of its twin."""
+INCOMPLETE = frozenset({"search", "report", "compare", "statistics", "estimate", "rate", "alert", "recommend"})
+"""Operations whose phrases need a clause to be a sentence."""
+GIVEN_SHARE = 0.5
+"""Of optional parameters: how many a query gives."""
+
+
+class _Request(NamedTuple):
+    """One request: the tool, its arguments with the words for them, and the text that asks."""
+
+    tool: ComposedTool
+    drawn: dict[str, Spoken]
+    text: str
+
+    @property
+    def call(self) -> Call:
+        return Call(self.tool.name, {name: one.value for name, one in self.drawn.items()})
+
+
+class _Pool(NamedTuple):
+    """A split's tools, and which are alike."""
+
+    tools: tuple[ComposedTool, ...]
+    by_entity: dict[str, list[ComposedTool]]
+    by_theme: dict[str, list[ComposedTool]]
+    by_operation: dict[str, list[ComposedTool]]
+
+
+def compose(split: str, n: int, seed: int, *, shares: dict[str, float] | None = None) -> list[Task]:
+    """`n` tasks of `split` (`train`, `dev` or `gate`), the same for the same seed, no query twice.
+
+    `shares` are shares of the categories (default: SHARES), met exactly up to rounding. Raises ValueError for an
+    unknown split or category, and for shares that add up to nothing.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    rng, seen = random.Random(f"composed/{split}:{seed}"), set[str]()
+    tasks = []
+    for number, category in enumerate(_categories(n, shares or SHARES, rng)):
+        composer = _Composer(split, category, rng)
+        task = composer.task()
+        while task.query in seen:
+            task = composer.task()
+        seen.add(task.query)
+        name = f"composed_{split}_{category}_{seed}_{number}"
+        tasks.append(
+            Task(
+                name, task.messages, task.tools, task.reference, task.reference_text, task.reference_thinking, category,
+                f"toolbox/composed_{split}",
+            )
+        )  # fmt: skip
+    return tasks
+
+
+@cache
+def tools_of(split: str) -> tuple[ComposedTool, ...]:
+    """The tools that only this split uses: about two thirds for training, a sixth each for dev and gate."""
+    chosen = {0: "dev", 1: "gate"}
+    return tuple(tool for tool in all_tools() if chosen.get(zlib.crc32(tool.name.encode()) % 6, "train") == split)
+
+
+class _Composer:
+    """Makes tasks of one category for one split."""
+
+    def __init__(self, split: str, category: str, rng: random.Random) -> None:
+        self.split, self.category, self.rng, self.pool = split, category, rng, _pool(split)
+        self.live = category.startswith("live_")
+        self.plain = category.removeprefix("live_")
+
+    def task(self) -> Task:
+        """One task, its id, category and source left empty."""
+        rng, (least, most) = self.rng, OFFERED.get(self.category) or OFFERED[self.plain]
+        wanted = rng.choice(self.pool.tools)
+        if self.plain == "irrelevance":
+            request = self._ask(wanted)
+            offered = self._others([wanted], rng.randint(least, most), refused=True)
+            text = rng.choice(REFUSALS).format(do=wanted.does)
+            thinking = f"Need to {wanted.does}. No function on offer does that."
+            return self._task([request], offered, [], text, thinking)
+        used = [wanted]
+        if self.plain == "parallel":
+            requests = self._repeated(wanted)
+        elif self.plain == "parallel_multiple":
+            used += self._others(used, rng.choice((1, 1, 2)))
+            requests = [self._ask(tool) for tool in used]
+            if rng.random() < 0.25:
+                requests[-1:] = self._repeated(used[-1])
+        else:
+            requests = [self._ask(wanted)]
+        spare = self._others(used, max(0, rng.randint(least, most) - len(used)))
+        return self._task(requests, [*used, *spare], [request.call for request in requests], None, _thinking(requests))
+
+    def _task(
+        self,
+        requests: Sequence[_Request],
+        offered: list[ComposedTool],
+        calls: list[Call],
+        text: str | None,
+        thinking: str,
+    ) -> Task:
+        self.rng.shuffle(offered)
+        query = self._query([request.text for request in requests if request.text], requests[0].tool)
+        return Task.of(
+            "", query, [tool.schema for tool in offered], calls, reference_text=text, reference_thinking=thinking
+        )
+
+    def _query(self, texts: list[str], tool: ComposedTool) -> str:
+        rng, linked = self.rng, texts[:1]
+        for text in texts[1:]:
+            if text.startswith("\x00"):  # continues the request before it
+                linked.append(text[1:])
+                continue
+            keeps = text.startswith(("I ", "I'", VALUE[0]))
+            linked.append(self._pick(LINKS).format(s=text if keeps else text[0].lower() + text[1:]))
+        if rng.random() < (0.5 if self.live else 0.2):
+            linked.insert(0, self._pick(CONTEXTS).format(**words_of(tool.entity)))
+        if rng.random() < (0.25 if self.live else 0.08):
+            linked.append(self._pick(CLOSERS))
+        whole = " ".join(linked)
+        if self.live:
+            if rng.random() < 0.3:
+                whole = f"{self._pick(CHATTY)} {whole}"
+            whole = noisy(whole, rng)
+        return unmarked(whole)
+
+    def _pick(self, phrases: Sequence[str]) -> str:
+        return self.rng.choice(of_split(tuple(phrases), self.split))
+
+    def _ask(self, tool: ComposedTool) -> _Request:
+        drawn = self._draw(tool)
+        return _Request(tool, drawn, self._text(tool, drawn))
+
+    def _draw(self, tool: ComposedTool) -> dict[str, Spoken]:
+        rng = self.rng
+        given = [slot for slot in tool.slots if slot.required or rng.random() < GIVEN_SHARE]
+        if tool.operation == "update" and len(given) < 2:
+            given = [*given, rng.choice([slot for slot in tool.slots if slot not in given])]
+        names = {slot.name for slot in given}
+        return {slot.name: draw(slot.kind, rng) for slot in tool.slots if slot.name in names}
+
+    def _repeated(self, tool: ComposedTool) -> list[_Request]:
+        """Two to four calls of one tool: several things in one sentence, or one sentence after the other."""
+        rng, count = self.rng, self.rng.choice((2, 2, 2, 3, 3, 4))
+        key = next((slot for slot in tool.slots if slot.role in ("key", "where")), None)
+        drawn = self._draw(tool)
+        if key is not None and rng.random() < 0.65:
+            keys = distinct(key.kind, count, rng)
+            shared = drawn | {key.name: Spoken(None, listed([one.said for one in keys]))}
+            text = self._text(tool, shared, several=key.role == "key")
+            return [
+                _Request(tool, drawn | {key.name: one}, text if place == 0 else "") for place, one in enumerate(keys)
+            ]
+        requests = [_Request(tool, drawn, self._text(tool, drawn))]
+        for _ in range(20):  # a tool of a few choices may run out of other calls
+            if len(requests) == count:
+                break
+            again = {slot.name: draw(slot.kind, rng) for slot in tool.slots if slot.name in drawn}
+            if any(request.call.arguments == {n: one.value for n, one in again.items()} for request in requests):
+                continue
+            said = [self._clause(tool, name, one) for name, one in again.items()]
+            requests.append(_Request(tool, again, "\x00" + self._pick(AGAIN).format(clauses=listed_or_one(said))))
+        return requests
+
+    def _text(self, tool: ComposedTool, drawn: dict[str, Spoken], *, several: bool = False) -> str:
+        """The sentences of one request."""
+        rng, words = self.rng, words_of(tool.entity, tool.measure)
+        phrase = self._pick(PHRASES[tool.operation])
+        held, clauses = {"key": self._pick(KEYS["unnamed"]).format(**words)}, []
+        for slot in (slot for slot in tool.slots if slot.name in drawn):
+            said = drawn[slot.name].said
+            if slot.role:
+                held[slot.role] = self._named(tool, said, several) if slot.role == "key" else said
+            else:
+                clauses.append(slot.name)
+        if len(clauses) > 1 and rng.random() < 0.4:
+            rng.shuffle(clauses)
+        inside = min(len(clauses), rng.choice((0, 1, 2, 2, 3)))
+        if tool.operation in INCOMPLETE:
+            inside = max(inside, min(1, len(clauses)))
+        parts = [self._clause(tool, name, drawn[name]) for name in clauses[:inside]]
+        more = f" {listed_or_one(parts)}" if parts else ""
+        do = phrase.removeprefix("?").format(more=more, **(words | held))
+        if phrase.startswith("?"):
+            text = do
+        else:
+            text = self._pick(LEADS).format(do=do, Do=do[0].upper() + do[1:])
+        return " ".join([text, *(self._sentence(tool, name, drawn[name]) for name in clauses[inside:])])
+
+    def _named(self, tool: ComposedTool, said: str, several: bool) -> str:
+        form = "several" if several else "code" if tool.entity.key.kind.name == "code" else "named"
+        return self._pick(KEYS[form]).format(v=said, **words_of(tool.entity))
+
+    def _clause(self, tool: ComposedTool, name: str, one: Spoken) -> str:
+        slot = next(slot for slot in tool.slots if slot.name == name)
+        if slot.role == "key":
+            return self._named(tool, one.said, several=False)
+        if slot.role:
+            return one.said
+        return self._worded(CLAUSES[_form(slot.kind.name, slot.label, one.value)], slot.label, one)
+
+    def _sentence(self, tool: ComposedTool, name: str, one: Spoken) -> str:
+        slot = next(slot for slot in tool.slots if slot.name == name)
+        form = _form(slot.kind.name, slot.label, one.value)
+        return self._worded(SENTENCES.get(form) or SENTENCES["value"], slot.label, one)
+
+    def _worded(self, phrases: Sequence[str], label: str, one: Spoken) -> str:
+        return self._pick(phrases).format(label=label, Label=label[0].upper() + label[1:], a=article(label), v=one.said)
+
+    def _others(self, wanted: list[ComposedTool], count: int, *, refused: bool = False) -> list[ComposedTool]:
+        """Distractors, mostly alike; `refused` leaves out tools that could be taken to do what is wanted."""
+        rng, chosen = self.rng, list[ComposedTool]()
+        first = wanted[0]
+        near = [self.pool.by_entity[first.entity.name], self.pool.by_theme[first.entity.theme]]
+        near += [self.pool.by_operation[first.operation], list(self.pool.tools)]
+        tries = 0
+        while len(chosen) < count:
+            tries += 1
+            tool = rng.choice(rng.choices(near, weights=(5, 4, 3, 2))[0] if tries < 20 else self.pool.tools)
+            if tool in chosen or tool in wanted or any(_same_act(tool, other) for other in wanted):
+                continue
+            if refused and tool.entity == first.entity and tool.family == first.family:
+                continue
+            chosen.append(tool)
+        return chosen
+
+
+def _same_act(one: ComposedTool, other: ComposedTool) -> bool:
+    """Whether two tools do the same to things of one name."""
+    same = one.operation == other.operation and one.entity.name == other.entity.name
+    return same and one.measure == other.measure
+
+
+def _form(kind: str, label: str, value: Any) -> str:
+    """Which clauses and sentences fit a value."""
+    match kind:
+        case "flag":
+            return "yes" if value else "no"
+        case "is":
+            return "is" if value else "is not"
+        case "n" | "money" | "percent":
+            return "measured"
+        case "count" if (label.endswith("s") or " per " in label) and not label.startswith("number"):
+            return "counted"
+        case "date":
+            return "when"
+        case "time":
+            return "clock"
+        case "phrase":
+            return "text"
+        case "range":
+            return "span"
+        case "period" | "address":
+            return kind
+        case "tags" | "fields" | "changes":
+            return "several"
+    return "value"
+
+
+def _thinking(requests: Sequence[_Request]) -> str:
+    wanted = " and ".join(dict.fromkeys(request.tool.does for request in requests))
+    parts = []
+    for request in requests:
+        given = [f"{name} is {_shown(one)}" for name, one in request.drawn.items()]
+        parts.append(f"{request.tool.name} fits: {', '.join(given)}" if given else f"{request.tool.name} fits")
+    return f"Need to {wanted}. {'; '.join(parts)}."
+
+
+def _shown(one: Spoken) -> str:
+    """A value in the thinking: each part of it, and what the query says where that reads differently."""
+    value, said = one.value, unmarked(one.said)
+    if isinstance(value, dict):
+        return " and ".join(f"{key} {part}" for key, part in value.items())
+    if isinstance(value, list):
+        return " and ".join(_shown(Spoken(part, str(part))) for part in value)
+    text = str(value)
+    return text if not said or said.replace(",", "") == text else f"{said}, so {text}"
+
+
+@cache
+def _pool(split: str) -> _Pool:
+    tools = tools_of(split)
+    pool = _Pool(tools, {}, {}, {})
+    for tool in tools:
+        pool.by_entity.setdefault(tool.entity.name, []).append(tool)
+        pool.by_theme.setdefault(tool.entity.theme, []).append(tool)
+        pool.by_operation.setdefault(tool.operation, []).append(tool)
+    return pool
+
+
+def _categories(n: int, shares: dict[str, float], rng: random.Random) -> list[str]:
+    unknown = set(shares) - set(SHARES)
+    if unknown:
+        raise ValueError(f"category {sorted(unknown)[0]!r} is none of {', '.join(SHARES)}")
+    total = sum(shares.values())
+    if total <= 0:
+        raise ValueError(f"the shares {shares} add up to {total}, so no category could be drawn; give one more than 0")
+    drawn: list[str] = []
+    reached = 0.0
+    for category, share in shares.items():
+        reached += share / total * n
+        drawn += [category] * (round(reached) - len(drawn))
+    rng.shuffle(drawn)
+    return drawn
