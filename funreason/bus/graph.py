@@ -60,19 +60,17 @@ class Graph(Topology):
         Raises:
             GraphError: there is no such edge, or there is a node of that name already.
         """
-        return replace(self, nodes=(*self.nodes, node), edges=self._opened(node, between, on, passing, dead, edges))
-
-    def _opened(
-        self, node: Node, between: tuple[str, str], on: str, passing: str, dead: str, extra: Iterable[Edge]
-    ) -> tuple[Edge, ...]:
         cut = self._edge(between, on)
-        self._must_be_new(node.name)
-        own = {edge.outcome: edge for edge in extra}
+        if node.name in self.names:
+            raise GraphError(
+                [Problem("same_name", f"a node {node.name!r} is in the graph already; choose another name.")]
+            )
+        own = {edge.outcome: edge for edge in edges}
         own.setdefault(passing, Edge(node.name, passing, cut.target, per_round=cut.per_round))
         for outcome in node.outcomes:
             own.setdefault(outcome, Edge(node.name, outcome, dead))
         kept = tuple(replace(edge, target=node.name) if edge == cut else edge for edge in self.edges)
-        return kept + tuple(own.values())
+        return replace(self, nodes=(*self.nodes, node), edges=kept + tuple(own.values()))
 
     def without(self, name: str, passing: str = "pass") -> Graph:
         """A new graph without that node: what led to it leads to where its `passing` edge went.
@@ -80,7 +78,10 @@ class Graph(Topology):
         Raises:
             GraphError: there is no such node, or it has no such edge.
         """
-        onward = self._onward(name, passing)
+        onward = next((edge.target for edge in self.edges_from(name) if edge.outcome == passing), None)
+        if onward is None:
+            reason = f"cannot take out {name!r}: it has no edge for {passing!r}, so nothing says what follows."
+            raise GraphError([Problem("no_edge", reason)])
         kept = (edge for edge in self.edges if edge.source != name)
         edges = tuple(replace(edge, target=onward) if edge.target == name else edge for edge in kept)
         nodes = tuple(node for node in self.nodes if node.name != name)
@@ -102,21 +103,4 @@ class Graph(Topology):
         there = "; ".join(map(str, self.edges_from(between[0]))) or "none"
         raise GraphError(
             [Problem("no_edge", f"no edge `{between[0]} {on} {between[1]}`; edges from {between[0]!r}: {there}.")]
-        )
-
-    def _must_be_new(self, name: str) -> None:
-        if any(node.name == name for node in self.nodes):
-            raise GraphError([Problem("same_name", f"a node {name!r} is in the graph already; choose another name.")])
-
-    def _onward(self, name: str, passing: str) -> str:
-        for edge in self.edges_from(name):
-            if edge.outcome == passing:
-                return edge.target
-        raise GraphError(
-            [
-                Problem(
-                    "no_edge",
-                    f"cannot take out {name!r}: it has no edge for {passing!r}, so nothing says what follows.",
-                )
-            ]
         )

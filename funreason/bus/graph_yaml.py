@@ -56,11 +56,13 @@ def _node(name: str, given: object) -> Node:
     where = f"graph.nodes.{name}"
     fields = _mapping(where, {} if given is None else given)
     _only(NODE_KEYS, fields, where)
-    limit = fields.get("concurrency")
+    limit, outcomes = fields.get("concurrency"), fields.get("outcomes", [])
+    if not isinstance(outcomes, list | tuple) or not all(isinstance(item, str) for item in outcomes):
+        raise _wrong(f"{where}.outcomes", "a list of outcome names, such as [pass, drop, error]", outcomes)
     return Node(
         name,
         _text(f"{where}.agent", fields.get("agent", name)),
-        _names(f"{where}.outcomes", fields.get("outcomes", [])),
+        tuple(outcomes),
         _count(f"{where}.max_batch", fields.get("max_batch", 1), 1),
         None if limit is None else _count(f"{where}.concurrency", limit, 1),
         _count(f"{where}.retries", fields.get("retries", 1), 0),
@@ -94,12 +96,6 @@ def _text(where: str, value: object) -> str:
     if isinstance(value, str):
         return value
     raise _wrong(where, "a name", value)
-
-
-def _names(where: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    raise _wrong(where, "a list of outcome names, such as [pass, drop, error]", value)
 
 
 def _count(where: str, value: object, least: int) -> int:
