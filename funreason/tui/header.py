@@ -41,14 +41,12 @@ class HostStats:
         fields = stat.rpartition(")")[2].split()
         ticks = os.sysconf("SC_CLK_TCK")
         busy, pages = (int(fields[11]) + int(fields[12])) / ticks, int(fields[21])
-        parts = [self._cpu(busy, now), f"RSS {size(pages * os.sysconf('SC_PAGE_SIZE'))}", self.gpu]
-        return " · ".join(part for part in parts if part)
-
-    def _cpu(self, busy: float, now: float) -> str:
         last, self._last = self._last, (now, busy)
-        if last is None or now <= last[0]:
-            return ""
-        return f"CPU {100 * max(0.0, busy - last[1]) / (now - last[0]):.0f} %"
+        cpu = ""
+        if last is not None and now > last[0]:
+            cpu = f"CPU {100 * max(0.0, busy - last[1]) / (now - last[0]):.0f} %"
+        parts = [cpu, f"RSS {size(pages * os.sysconf('SC_PAGE_SIZE'))}", self.gpu]
+        return " · ".join(part for part in parts if part)
 
     async def read_gpu(self) -> None:
         """Read the first GPU, when there is one; a failing nvidia-smi is ignored."""
