@@ -60,7 +60,12 @@ class Graph(Topology):
         Raises:
             GraphError: there is no such edge, or there is a node of that name already.
         """
-        cut = self._edge(between, on)
+        wanted = between[0], on, between[1]
+        cut = next((edge for edge in self.edges if (edge.source, edge.outcome, edge.target) == wanted), None)
+        if cut is None:
+            there = "; ".join(map(str, self.edges_from(between[0]))) or "none"
+            reason = f"no edge `{between[0]} {on} {between[1]}`; edges from {between[0]!r}: {there}."
+            raise GraphError([Problem("no_edge", reason)])
         if node.name in self.names:
             raise GraphError(
                 [Problem("same_name", f"a node {node.name!r} is in the graph already; choose another name.")]
@@ -95,12 +100,3 @@ class Graph(Topology):
         """
         own = tuple(edge for edge in self.edges_from(name) if edge.outcome != passing)
         return self.without(name, passing).with_node(self.node(name), between, on, passing=passing, edges=own)
-
-    def _edge(self, between: tuple[str, str], on: str) -> Edge:
-        for edge in self.edges:
-            if (edge.source, edge.outcome, edge.target) == (between[0], on, between[1]):
-                return edge
-        there = "; ".join(map(str, self.edges_from(between[0]))) or "none"
-        raise GraphError(
-            [Problem("no_edge", f"no edge `{between[0]} {on} {between[1]}`; edges from {between[0]!r}: {there}.")]
-        )

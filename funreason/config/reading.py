@@ -159,9 +159,19 @@ def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Conf
 
 
 def _changed(data: dict[str, Any], changes: dict[str, Any], file: str) -> Config:
+    """A file's settings with `changes` applied. A ConfigError says whether the file or a change is wrong."""
     changed = deepcopy(data)
     for key, value in changes.items():
-        _set(changed, key, value)
+        group = changed
+        *path, last = key.split(".")
+        for part in path:
+            inner = group.setdefault(part, {})
+            if inner is None:
+                inner = group[part] = {}
+            if not isinstance(inner, dict):
+                raise ConfigError(f"--set {key}: {part} is {inner!r}, not a group of settings")
+            group = inner
+        group[last] = value
     try:
         return Config.model_validate(changed)
     except ValidationError as error:
@@ -241,18 +251,6 @@ def _faults(data: dict[str, Any]) -> set[tuple[tuple[Any, ...], str]]:
     except ConfigError:
         pass  # raised by a validator itself, so it has no place to compare
     return set()
-
-
-def _set(data: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
-    for part in path:
-        inner = data.setdefault(part, {})
-        if inner is None:
-            inner = data[part] = {}
-        if not isinstance(inner, dict):
-            raise ConfigError(f"--set {key}: {part} is {inner!r}, not a group of settings")
-        data = inner
-    data[last] = value
 
 
 def _sentences(error: Any) -> Iterator[str]:

@@ -58,8 +58,12 @@ class LoadedModel(NamedTuple):
 
 def load_model(choice: ModelChoice, max_new_tokens: int | None, settings: list[str]) -> LoadedModel:
     """The chosen model, ready to answer; by default with a quarter of its context per answer, at most 4,096 tokens."""
-    make = _served if choice.served else _local
-    return make(choice, max_new_tokens, settings)
+    if choice.served:
+        return _served(choice, max_new_tokens, settings)
+    tokens = max_new_tokens or longest_answer(model_path(choice.model))
+    config = _config({"model.path": choice.model, "sample.max_new_tokens": tokens}, settings)
+    policy, base = build_policy(config)
+    return LoadedModel(policy, str(model_path(choice.model)), base.id, config.sample.max_new_tokens)
 
 
 def longest_answer(folder: Path) -> int:
@@ -75,13 +79,6 @@ def longest_answer(folder: Path) -> int:
 def slug(text: str) -> str:
     """`text` as part of a folder's name."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-")
-
-
-def _local(choice: ModelChoice, max_new_tokens: int | None, settings: list[str]) -> LoadedModel:
-    tokens = max_new_tokens or longest_answer(model_path(choice.model))
-    config = _config({"model.path": choice.model, "sample.max_new_tokens": tokens}, settings)
-    policy, base = build_policy(config)
-    return LoadedModel(policy, str(model_path(choice.model)), base.id, config.sample.max_new_tokens)
 
 
 def _served(choice: ModelChoice, max_new_tokens: int | None, settings: list[str]) -> LoadedModel:

@@ -46,12 +46,18 @@ def model_card(state: State, about: About) -> str:
     for k, r in rounds:
         trained = r.chosen.trained if r.chosen else 0
         lines.append(f"| {k} | {trained} | {' | '.join(str(r.origins[o]) for o in origins)} |")
+    supervised = ""
+    if (start := state.rounds.get(0)) and start.chosen:
+        supervised = (
+            f"Before the rounds it was trained on {start.chosen.trained} reference answers, which is supervised "
+            "training."
+        )
     parts = [
         _front(head),
         f"# {_md(about.name)}",
         f"A function-calling model: {_code(about.base)}, trained by FunReason on its own judged answers to the queries "
         f"of {_code(about.tasks)}. Weights {_code(about.weights)}.",
-        _supervised_start(state),
+        supervised,
         f"## Gate\n\n{GATE}\n\n{_gate_table(state)}",
         "## Data\n\nAnswers of the model that passed five stages of judgement. *Repaired* and *reference* answers are "
         "supervised: they were written from known right answers.\n\n" + "\n".join(lines),
@@ -84,15 +90,6 @@ def dataset_card(state: State, about: About, rows: int, origins: Counter[str]) -
 
 def _front(head: dict[str, Any]) -> str:
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---"
-
-
-def _supervised_start(state: State) -> str:
-    start = state.rounds.get(0)
-    if start is None or start.chosen is None:
-        return ""
-    return (
-        f"Before the rounds it was trained on {start.chosen.trained} reference answers, which is supervised training."
-    )
 
 
 def _gate_table(state: State) -> str:

@@ -137,25 +137,20 @@ class SampleFiles:
 
     def _lines(self, kind: str, decoder: msgspec.json.Decoder[Any], mark: bytes = b"") -> Iterator[Any]:
         """What the lines that contain `mark` hold. RecordError names a line that cannot be decoded."""
-        for number, line in enumerate(self._raw(kind), start=1):
-            if mark not in line:
-                continue
-            try:
-                yield decoder.decode(line)
-            except msgspec.DecodeError as error:
-                raise RecordError(
-                    f"{self.folder / kind}.jsonl, line {number}: {error}. No run writes that, so the file was changed: "
-                    "`funreason runs verify` says which were. Without that line, all the others can be read."
-                ) from error
-
-    def _raw(self, kind: str) -> Iterator[bytes]:
         path = self.folder / f"{kind}.jsonl"
         if not path.exists():
             return
         with path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    yield line
+            for number, line in enumerate(file, start=1):
+                if mark not in line or not line.endswith(b"\n"):  # only the last line can be torn
+                    continue
+                try:
+                    yield decoder.decode(line)
+                except msgspec.DecodeError as error:
+                    raise RecordError(
+                        f"{path}, line {number}: {error}. No run writes that, so the file was changed: "
+                        "`funreason runs verify` says which were. Without that line, all the others can be read."
+                    ) from error
 
     def _sample(self, line: Line, tasks: dict[str, Task]) -> Sample:
         if line.task not in tasks:
