@@ -12,8 +12,7 @@ from typing import cast
 from funreason.agents.references import reference_sample
 from funreason.bus.agent import Emit
 from funreason.calls.render import CallRenderError
-from funreason.environments.rollout import Environment, Start, rollout
-from funreason.environments.single_turn import SingleTurn
+from funreason.environments.rollout import Environment, SingleTurn, Start, rollout
 from funreason.policies.policy import Policy
 from funreason.record.sample_files import SampleFiles
 from funreason.types import Decision, Sample, Verdict, changed

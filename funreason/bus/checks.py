@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from funreason.bus.agent import ENDED, ERROR, EXHAUSTED, Problem
-from funreason.bus.graph_yaml import nearest
+from funreason.bus.agent import ENDED, ERROR, EXHAUSTED, Problem, nearest
 from funreason.bus.topology import DEAD_LETTER, Topology, cycles, reachable
 
 

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from sys import maxsize
 from typing import Any
 
-from funreason.bus.agent import ENDED, ERROR, EXHAUSTED, Agent, AnswerError, Emit, Failed
-from funreason.bus.graph_yaml import nearest
+from funreason.bus.agent import ENDED, ERROR, EXHAUSTED, Agent, AnswerError, Emit, Failed, nearest
 from funreason.bus.topology import Node, Topology
 from funreason.types import Verdict
 

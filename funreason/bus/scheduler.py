@@ -13,9 +13,8 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
-from funreason.bus.agent import Agent, AnswerError, Observer, check_agent
+from funreason.bus.agent import Agent, AnswerError, Observer, check_agent, nearest
 from funreason.bus.graph import Graph
-from funreason.bus.graph_yaml import nearest
 from funreason.bus.routing import compile_table, read_round_answer
 from funreason.bus.source import open_source
 from funreason.bus.topology import reachable

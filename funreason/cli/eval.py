@@ -25,9 +25,17 @@ from funreason.cli.scores import (
     score_folder,
 )
 from funreason.config import ConfigError
-from funreason.evaluation.answers import answer_cases, answer_notes, prompter
+from funreason.evaluation.answers import (
+    OFFICIAL,
+    CaseSelection,
+    answer_cases,
+    answer_notes,
+    digest,
+    load_suite,
+    prompter,
+    select,
+)
 from funreason.evaluation.models import ModelChoice, load_model, slug
-from funreason.evaluation.suites import OFFICIAL, CaseSelection, digest, load_suite, select
 from funreason.policies.protocol import ChatError
 from funreason.record.folder import RecordError, write_json
 from funreason.sources.tasks import TOOLBOX

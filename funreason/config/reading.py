@@ -1,4 +1,4 @@
-"""Reads configurations: a YAML file or a name in configs/, with changes from the command line.
+"""A whole configuration, and how it is read: a YAML file or a name in configs/, with changes from the command line.
 
 Every wrong key or value is reported with its place, what was expected and the nearest known key, or its new name:
 RENAMED lists the keys and values of earlier configurations. A key written twice in one group is refused: YAML itself
@@ -14,12 +14,45 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from rapidfuzz import process
 
-from funreason.config.judges import AgentEntry
-from funreason.config.section import CONFIGS, ConfigError, Section
-from funreason.config.whole import Config
+from funreason.config.gate import Gate
+from funreason.config.judges import AgentEntry, Fcdr
+from funreason.config.models import BudgetLimits, Model, Sampling, Tasks
+from funreason.config.section import CONFIGS, TOOLBOX, ConfigError, Count, Section, strange_category
+from funreason.config.updates import SupervisedStart, Train
+
+
+class Config(Section):
+    """A whole run."""
+
+    rounds: Count = 3
+    seed: int = 0
+    run_dir: Path = Path("runs")
+    name: str | None = None
+    """The run's folder under run_dir; by default made from the date."""
+    model: Model = Model()
+    tasks: Tasks = Tasks()
+    start: SupervisedStart = SupervisedStart()
+    sample: Sampling = Sampling()
+    fcdr: Fcdr = Fcdr()
+    agents: list[AgentEntry] = []
+    """Custom agents, added to the graph in this order."""
+    train: Train = Train()
+    gate: Gate = Gate()
+    budget: BudgetLimits = BudgetLimits()
+
+    @model_validator(mode="after")
+    def _known_categories(self) -> Config:
+        """Only the embedded domain's categories are known before its tasks are read."""
+        if self.tasks.path.startswith(TOOLBOX) and (wrong := strange_category(self.train.max_category_share)):
+            raise ValueError(
+                f"train.max_category_share is {self.train.max_category_share!r}, and tasks.path is "
+                f"{self.tasks.path!r}: {wrong}"
+            )
+        return self
+
 
 _UPDATE = {
     "batch": "batch_size",

@@ -12,10 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from funreason.agents.judges.custom import USUAL
-from funreason.bus.agent import EXHAUSTED, GraphError, Problem
+from funreason.bus.agent import EXHAUSTED, GraphError, Problem, nearest
 from funreason.bus.checks import check_graph
 from funreason.bus.graph import Edge, Graph, Node
-from funreason.bus.graph_yaml import nearest
 from funreason.bus.topology import Topology, reachable
 from funreason.config import CONFIGS, AgentEntry, Config, ConfigError, read_yaml_file
 from funreason.types import Outcome

@@ -15,13 +15,12 @@ from textual.screen import Screen
 from funreason.display.spans import clean
 from funreason.record.control import Verb, can_control, send_request
 from funreason.record.folder import RecordError, RunFolder
-from funreason.tui.dialogs import ConfirmDialog, InputDialog, TextScreen
 from funreason.tui.feed import Feed, ReplayFeed
 from funreason.tui.keys import bindings, help_page
 from funreason.tui.pages import page_of
-from funreason.tui.panel import PanelWidget
 from funreason.tui.samples import story_page
 from funreason.tui.view_state import PANELS, ViewState
+from funreason.tui.widgets import ConfirmDialog, InputDialog, PanelWidget, TextScreen
 
 WIDEST = 400
 """Width in cells of an exported table, where nothing is cut."""

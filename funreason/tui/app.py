@@ -28,8 +28,8 @@ from funreason.tui.feed import Clock, Feed, ReplayFeed
 from funreason.tui.header import HeaderContext, HostStats, header
 from funreason.tui.keys import bindings
 from funreason.tui.pages import page_of
-from funreason.tui.panel import PanelWidget
 from funreason.tui.view_state import PANELS, ViewState
+from funreason.tui.widgets import PanelWidget
 
 REPAINT_S = 0.25
 BUDGET_S = 0.2
