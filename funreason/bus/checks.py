@@ -16,7 +16,7 @@ from funreason.bus.topology import DEAD_LETTER, Topology, cycles, reachable
 
 def check_graph(graph: Topology) -> list[Problem]:
     """Everything that is wrong with `graph`; empty when it can run."""
-    rules = (_nodes, _edge_ends, _edge_of_each_outcome, _retries, _reach, _cycles, _round_edges)
+    rules = (_nodes, _edge_ends, _edge_of_each_outcome, _retries, _walks, _round_edges)
     return [problem for rule in rules for problem in rule(graph)]
 
 
@@ -109,8 +109,8 @@ def _retries(graph: Topology) -> Iterator[Problem]:
             )
 
 
-def _reach(graph: Topology) -> Iterator[Problem]:
-    """Every node can be reached, and so can a sink."""
+def _walks(graph: Topology) -> Iterator[Problem]:
+    """Every node can be reached, and so can a sink; every cycle has a retry edge."""
     found = reachable(graph.names, graph.edges, graph.start)
     for name in dict.fromkeys(graph.names):
         if found and name not in found:
@@ -124,10 +124,6 @@ def _reach(graph: Topology) -> Iterator[Problem]:
             f"no message that starts at {graph.start!r} can end: no node without outcomes can be reached; "
             f"add a sink such as `{DEAD_LETTER}: {{}}` and an edge to it.",
         )
-
-
-def _cycles(graph: Topology) -> Iterator[Problem]:
-    """Every cycle has a retry edge."""
     depth = {name: i for i, name in enumerate(graph.order)}
     for cycle in cycles(graph.names, (edge for edge in graph.carrying if not edge.retry)):
         back = max(cycle, key=lambda edge: depth[edge.source] - depth[edge.target])

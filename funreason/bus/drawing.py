@@ -35,10 +35,18 @@ def to_text(graph: Topology, width: int = WIDTH) -> str:
     A name longer than half the width is still shown in full, on a line of its own.
     """
     column = min(max((len(name) for name in graph.order), default=0), width // 2) + 4
+    depth, sinks = {name: i for i, name in enumerate(graph.order)}, graph.sinks
     lines = []
     for name in graph.order:
-        head = f"{'▶' if name == graph.start else '■' if name in graph.sinks else '│'} {name}"
-        rows = _wrapped(_ways(graph, name) or ["ends here"], width - column)
+        head = f"{'▶' if name == graph.start else '■' if name in sinks else '│'} {name}"
+        groups: dict[str, list[str]] = {}
+        for edge in graph.edges_from(name):
+            groups.setdefault(edge.target, []).append(_label(edge))
+        ways = [
+            f"{', '.join(labels)} {'↺' if depth.get(target, len(depth)) <= depth[name] else '→'} {target}"
+            for target, labels in groups.items()
+        ]
+        rows = _wrapped(ways or ["ends here"], width - column)
         lines.append(head if len(head) >= column else head.ljust(column) + rows.pop(0))
         lines += [" " * column + row for row in rows]
     return "\n".join(lines) + "\n"
@@ -56,14 +64,3 @@ def _wrapped(ways: list[str], room: int) -> list[str]:
             else:
                 rows.append(piece)
     return rows
-
-
-def _ways(graph: Topology, name: str) -> list[str]:
-    groups: dict[str, list[str]] = {}
-    for edge in graph.edges_from(name):
-        groups.setdefault(edge.target, []).append(_label(edge))
-    depth = {known: i for i, known in enumerate(graph.order)}
-    return [
-        f"{', '.join(labels)} {'↺' if depth.get(target, len(depth)) <= depth[name] else '→'} {target}"
-        for target, labels in groups.items()
-    ]

@@ -234,7 +234,10 @@ class Drain:
                 if self._limits.only_errs(state.errors, state.entered, ended):
                     self._broken = self._broken or (state, self._last_error(state))
         if self._broken is not None:
-            raise self._broken_agent(*self._broken)
+            state, reason = self._broken
+            unfinished = [At(each.name, message) for each in self._states.values() for message in each.waiting]
+            answers = state.entered + state.errors * state.sink
+            raise BrokenAgent(state.name, state.errors, answers, reason, unfinished)
         for fault in (self._fault, self._reader.fault):
             if fault is not None:
                 raise fault
@@ -243,11 +246,6 @@ class Drain:
 
     def _ended(self) -> int:
         return sum(state.end.taken for state in self._states.values())
-
-    def _broken_agent(self, state: NodeState, reason: str) -> BrokenAgent:
-        unfinished = [At(each.name, message) for each in self._states.values() for message in each.waiting]
-        answers = state.entered + state.errors * state.sink
-        return BrokenAgent(state.name, state.errors, answers, reason, unfinished)
 
     # -- workers ----------------------------------------------------------------------------------------------
 

@@ -132,29 +132,29 @@ def viewed(folder: RunFolder, console: Console) -> Iterator[None]:
     terminal = os.dup(1), os.dup(2)
     redirect_output(folder.path / CONSOLE)
     done = threading.Event()
-    after = threading.Thread(target=_show_dashboard, args=(terminal, folder, console, done), name="viewer")
+
+    def show_dashboard() -> None:
+        while not (folder.path / "run.json").exists() and not done.wait(POLL_S):
+            pass  # the run claims its folder itself; there is nothing to read before
+        if not done.is_set():
+            command = [sys.executable, "-m", "funreason", "watch", str(folder.path)]
+            subprocess.run(command, stdout=terminal[0], stderr=terminal[1], check=False)
+        for own, kept in zip((1, 2), terminal, strict=True):
+            os.dup2(kept, own)
+            os.close(kept)
+        if done.is_set():
+            return
+        console.print(f"the dashboard was closed; the run continues. Again: funreason watch {folder.path}")
+        with LiveProgress(folder, console):
+            done.wait()
+
+    after = threading.Thread(target=show_dashboard, name="viewer")
     after.start()
     try:
         yield
     finally:
         done.set()
         after.join()
-
-
-def _show_dashboard(terminal: tuple[int, int], folder: RunFolder, console: Console, done: threading.Event) -> None:
-    while not (folder.path / "run.json").exists() and not done.wait(POLL_S):
-        pass  # the run claims its folder itself; there is nothing to read before
-    if not done.is_set():
-        command = [sys.executable, "-m", "funreason", "watch", str(folder.path)]
-        subprocess.run(command, stdout=terminal[0], stderr=terminal[1], check=False)
-    for is_owner, kept in zip((1, 2), terminal, strict=True):
-        os.dup2(kept, is_owner)
-        os.close(kept)
-    if done.is_set():
-        return
-    console.print(f"the dashboard was closed; the run continues. Again: funreason watch {folder.path}")
-    with LiveProgress(folder, console):
-        done.wait()
 
 
 _FONTS = re.compile(r"<link[^>]*fonts\.googleapis\.com[^>]*>", re.DOTALL)

@@ -95,9 +95,14 @@ class HeaderContext(NamedTuple):
 def header(state: State, name: str, v: HeaderContext) -> tuple[Line, Line]:
     """Two lines: state of the run, then speed, time and host."""
     where = f"round {state.round}/{state.rounds_planned}" if state.round else "start"
-    phases = [
-        phase_name(state, p) + _progress(state.rounds.get(p.round) or RoundState(), p.phase) for p in phases_now(state)
-    ]
+    phases = []
+    for p in phases_now(state):
+        r, progress = state.rounds.get(p.round) or RoundState(), ""
+        if p.phase == "sample" and r.todo:
+            progress = f" {min(r.fates.total(), r.todo)}/{r.todo}"
+        elif p.phase in ("train", "start") and r.steps:
+            progress = f" {r.steps[-1].step}/{r.steps[-1].steps}"
+        phases.append(phase_name(state, p) + progress)
     first: list[str | Span] = [(" FunReason ", "key"), (f" {state.run or name} ", "head"), f" {where}"]
     first += [f" · {' + '.join(phases)}"] if phases else []
     first += ["   ", status_of(state, v)]
@@ -136,14 +141,6 @@ def status_of(state: State, v: HeaderContext) -> Span:
 def running(state: State, v: HeaderContext) -> bool:
     """Whether the run (or its replay) is in progress."""
     return bool(v.replay) or (v.life is not None and v.life.status in ("running", "stale"))
-
-
-def _progress(r: RoundState, phase: str) -> str:
-    if phase == "sample" and r.todo:
-        return f" {min(r.fates.total(), r.todo)}/{r.todo}"
-    if phase in ("train", "start") and r.steps:
-        return f" {r.steps[-1].step}/{r.steps[-1].steps}"
-    return ""
 
 
 def remaining(state: State, now: float) -> float | None:
