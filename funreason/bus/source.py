@@ -86,8 +86,12 @@ class AsyncSourceReader:
 
     def _next(self) -> asyncio.Future[Any]:
         if self._next_message is None:
-            self._next_message = asyncio.ensure_future(anext(self._source, _END))
+            self._next_message = asyncio.ensure_future(self._step())
         return self._next_message
+
+    async def _step(self) -> Any:
+        # In a task of its own, so that a source whose `__anext__` raises before it awaits is a fault of the pull too.
+        return await anext(self._source, _END)
 
     async def _receive(self, got: list[Any]) -> None:
         pending = self._next()
