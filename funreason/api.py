@@ -25,9 +25,16 @@ from funreason.bfcl.scores import SCORE_HEADS, Scores, markdown, score, score_ce
 from funreason.calls.call_format import PYTHONIC
 from funreason.config import Config, ConfigError, find_config, load_config
 from funreason.data.files import write_objects
-from funreason.evaluation.answers import answer_cases, answer_notes, check_cases, prompter
+from funreason.evaluation.answers import (
+    OFFICIAL,
+    answer_cases,
+    answer_notes,
+    check_cases,
+    load_suite,
+    prompter,
+    select,
+)
 from funreason.evaluation.models import ModelChoice, load_model
-from funreason.evaluation.suites import OFFICIAL, load_suite, select
 from funreason.loops.refine import ROUND, refine_file
 from funreason.loops.self_refinement import config_of, new_run, play
 from funreason.record.folder import RecordError, RunFolder, open_run

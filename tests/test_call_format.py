@@ -24,12 +24,12 @@ from funreason.config.models import Model
 from funreason.data.reading import read_samples
 from funreason.data.toolbox import generate
 from funreason.errors import ModelError
-from funreason.export.bundle import export_run
+from funreason.export import export_run
 from funreason.policies.endpoint.wire import ApiMessage, Function, ToolCall, message_text
 from funreason.policies.native_format import call_format_of, native_format
 from funreason.policies.prompts import prompt_text
 from funreason.record.folder import RunFolder
-from funreason.replay.validity import VerdictValidity
+from funreason.replay import VerdictValidity
 from funreason.types import Call, Sample, Task, Verdict
 
 TOOLS = normalise_tools([{"name": "f", "parameters": {"a": {"type": "str"}, "n": {"type": "int", "required": False}}}])

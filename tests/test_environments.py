@@ -5,8 +5,7 @@ import asyncio
 import pytest
 from tiny import tiny_tokenizer
 
-from funreason.environments.rollout import Start, rollout
-from funreason.environments.single_turn import SingleTurn
+from funreason.environments.rollout import SingleTurn, Start, rollout
 from funreason.policies.policy import Policy
 from funreason.policies.protocol import ChatError, Completion
 from funreason.types import Message, Sample, Task, Turn

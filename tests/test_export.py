@@ -11,9 +11,7 @@ import yaml
 
 from funreason.calls.parse import parse_calls
 from funreason.data.reading import read_samples
-from funreason.export.bundle import export_run
-from funreason.export.cards import About, dataset_card, model_card
-from funreason.export.rows import COLUMNS, row
+from funreason.export import COLUMNS, About, dataset_card, export_run, model_card, row
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.state import State
 from funreason.types import Sample, Task

@@ -12,7 +12,7 @@ from funreason.data.converting import convert
 from funreason.data.forms.known import FORMS
 from funreason.data.reading import read_samples, read_tasks, read_whole
 from funreason.data.writers import as_sharegpt, as_xlam
-from funreason.export.rows import row
+from funreason.export import row
 from funreason.policies.endpoint.wire import ApiMessage, Choice, Function, ToolCall
 from funreason.policies.prompts import task_dialogue
 from funreason.types import Call, Sample, Task

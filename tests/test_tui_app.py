@@ -15,8 +15,8 @@ from textual.geometry import Size
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.tui.app import Dashboard
-from funreason.tui.dialogs import TextScreen
 from funreason.tui.feed import LiveFeed, ReplayFeed
+from funreason.tui.widgets import TextScreen
 
 
 def dashboard(folder: RunFolder, clock=time.time, **options) -> Dashboard:

@@ -15,7 +15,7 @@ import urllib.request
 import pytest
 from recorded import finished
 
-from funreason.cli.serve import allowed, without_fonts
+from funreason.cli.watch import allowed, without_fonts
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_server = pytest.mark.skipif(

@@ -15,8 +15,7 @@ from funreason.agents.judges.llm.judge import LlmJudge, recounted
 from funreason.agents.judges.llm.panel import Panel, VoteRule
 from funreason.config import LlmJudges, check_config
 from funreason.record.folder import RunFolder
-from funreason.replay.recorded import Regeneration
-from funreason.replay.validity import VerdictValidity
+from funreason.replay import Regeneration, VerdictValidity
 from funreason.runtime.graph import refine_graph
 from funreason.types import Sample, Task, Verdict
 

@@ -13,8 +13,7 @@ from funreason.agents.references import reference_sample
 from funreason.bus.agent import Emit
 from funreason.calls.call_format import CallFormat
 from funreason.calls.render import CallRenderError
-from funreason.environments.rollout import Environment, Start, rollout
-from funreason.environments.single_turn import SingleTurn
+from funreason.environments.rollout import Environment, SingleTurn, Start, rollout
 from funreason.policies.policy import Policy
 from funreason.record.sample_files import SampleFiles
 from funreason.types import Decision, Sample, Verdict, changed

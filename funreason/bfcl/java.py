@@ -79,7 +79,12 @@ def java_value(text: str, kind: str, inner: str | None = None) -> Any:
         return text
     if kind == "HashMap":
         return _hash_map(text)
-    items = _array_items(text) if kind == "Array" else _list_items(text)
+    items: list[str] | None
+    if kind == "Array":
+        found = _ARRAY.search(text)
+        items = None if found is None else [item for part in found[1].split(",") if (item := part.strip())]
+    else:
+        items = _list_items(text)
     if items is None:
         return text
     if kind == "ArrayList" and inner in {"char", "String"}:
@@ -113,11 +118,6 @@ def number_or_text(text: str) -> Any:
 def _without_suffix(text: str) -> str:
     # The patterns' "$" also stands before a last line break, so the suffix may be last but one.
     return text[:-2] if text.endswith("\n") else text[:-1]
-
-
-def _array_items(text: str) -> list[str] | None:
-    found = _ARRAY.search(text)
-    return None if found is None else [item for part in found[1].split(",") if (item := part.strip())]
 
 
 def _list_items(text: str) -> list[str] | None:

@@ -15,7 +15,8 @@ Agents hold no state that a restart would need, and know neither the bus nor eac
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from funreason.types import Verdict
@@ -123,3 +124,9 @@ class BrokenAgent(RuntimeError):
             f"agent {node!r} is broken: {errors} of {answers} answers were errors, so the run was stopped rather than "
             f"blaming the samples; {left} Its last error:\n{evidence}"
         )
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """A clause naming the known name that looks most like `name`, or all of them when none does."""
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(map(repr, known)) or 'none'}."

@@ -10,58 +10,39 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from funreason.bus.agent import ENDED, ERROR, EXHAUSTED, Problem
-from funreason.bus.graph_yaml import nearest
-from funreason.bus.topology import DEAD_LETTER, Node, Topology, cycles, reachable
+from funreason.bus.agent import ENDED, ERROR, EXHAUSTED, Problem, nearest
+from funreason.bus.topology import DEAD_LETTER, Topology, cycles, reachable
 
 
 def check_graph(graph: Topology) -> list[Problem]:
     """Everything that is wrong with `graph`; empty when it can run."""
-    rules = (
-        _start,
-        _nodes,
-        _sources,
-        _targets,
-        _outcomes,
-        _doubles,
-        _errors,
-        _exhausted,
-        _reach,
-        _ends,
-        _bounds,
-        _round_edges,
-    )
+    rules = (_nodes, _edge_ends, _edge_of_each_outcome, _retries, _walks, _round_edges)
     return [problem for rule in rules for problem in rule(graph)]
 
 
-def _start(graph: Topology) -> Iterator[Problem]:
+def _nodes(graph: Topology) -> Iterator[Problem]:
+    """The start is a node; names are used once; numbers and outcomes are in range."""
     if not graph.start:
         yield Problem("no_start", "the graph has no start: set `start` to the node that messages enter by.")
     elif graph.start not in graph.names:
         hint = nearest(graph.start, graph.names)
         yield Problem("unknown_start", f"the graph starts at {graph.start!r}, which is no node; {hint}")
-
-
-def _nodes(graph: Topology) -> Iterator[Problem]:
     for name, times in Counter(graph.names).items():
         if times > 1:
             yield Problem("same_name", f"{times} nodes are named {name!r}; rename all but one.")
     for node in graph.nodes:
-        yield from _numbers(node)
+        limits = (("max_batch", node.max_batch, 1), ("concurrency", node.concurrency, 1), ("retries", node.retries, 0))
+        for key, value, least in limits:
+            if value is not None and value < least:
+                yield Problem("number", f"node {node.name!r} has {key} {value}; it must be at least {least}.")
         if ENDED in node.outcomes:
             yield Problem(
                 "reserved", f"node {node.name!r} declares the outcome {ENDED!r}, which is reserved; rename it."
             )
 
 
-def _numbers(node: Node) -> Iterator[Problem]:
-    limits = (("max_batch", node.max_batch, 1), ("concurrency", node.concurrency, 1), ("retries", node.retries, 0))
-    for key, value, least in limits:
-        if value is not None and value < least:
-            yield Problem("number", f"node {node.name!r} has {key} {value}; it must be at least {least}.")
-
-
-def _sources(graph: Topology) -> Iterator[Problem]:
+def _edge_ends(graph: Topology) -> Iterator[Problem]:
+    """Every edge leaves a node by an outcome it declares, and leads to a node."""
     declared = {node.name: node.outcomes for node in graph.nodes}
     for edge in graph.edges:
         if edge.source not in declared:
@@ -74,9 +55,6 @@ def _sources(graph: Topology) -> Iterator[Problem]:
                 f"edge `{edge}` waits for {edge.outcome!r}, which {edge.source!r} does not declare; {hint} "
                 f"Add it to the outcomes of {edge.source!r} or take the edge out.",
             )
-
-
-def _targets(graph: Topology) -> Iterator[Problem]:
     for edge in graph.edges:
         if edge.target not in graph.names:
             hint = nearest(edge.target, graph.names)
@@ -87,7 +65,8 @@ def _targets(graph: Topology) -> Iterator[Problem]:
             )
 
 
-def _outcomes(graph: Topology) -> Iterator[Problem]:
+def _edge_of_each_outcome(graph: Topology) -> Iterator[Problem]:
+    """Every outcome has exactly one edge, and every node where an agent may raise has one for errors."""
     led = {(edge.source, edge.outcome) for edge in graph.edges}
     for node in graph.nodes:
         for outcome in node.outcomes:
@@ -98,19 +77,13 @@ def _outcomes(graph: Topology) -> Iterator[Problem]:
                     f"node {node.name!r} may answer {outcome!r}, but no edge takes it; "
                     f"add an edge such as `{node.name} {outcome} {target}`.",
                 )
-
-
-def _doubles(graph: Topology) -> Iterator[Problem]:
     for (source, outcome), times in Counter((e.source, e.outcome) for e in graph.edges).items():
         if times > 1:
             reason = "; ".join(f"`{e}`" for e in graph.edges if (e.source, e.outcome) == (source, outcome))
             yield Problem("two_edges", f"{times} edges take {outcome!r} from {source!r} ({reason}); keep one.")
-
-
-def _errors(graph: Topology) -> Iterator[Problem]:
-    ends = graph.sinks
+    without_errors = graph.sinks | graph.round_nodes
     for node in graph.nodes:
-        if node.name not in ends | graph.round_nodes and ERROR not in node.outcomes:
+        if node.name not in without_errors and ERROR not in node.outcomes:
             yield Problem(
                 "no_error",
                 f"node {node.name!r} has no outcome {ERROR!r}, so a message whose agent raises would have nowhere to "
@@ -118,7 +91,8 @@ def _errors(graph: Topology) -> Iterator[Problem]:
             )
 
 
-def _exhausted(graph: Topology) -> Iterator[Problem]:
+def _retries(graph: Topology) -> Iterator[Problem]:
+    """A retry edge costs an attempt, so its node needs an edge for a message with none left."""
     declared = {node.name: node.outcomes for node in graph.nodes}
     for edge in graph.edges:
         if not edge.retry:
@@ -135,26 +109,21 @@ def _exhausted(graph: Topology) -> Iterator[Problem]:
             )
 
 
-def _reach(graph: Topology) -> Iterator[Problem]:
+def _walks(graph: Topology) -> Iterator[Problem]:
+    """Every node can be reached, and so can a sink; every cycle has a retry edge."""
     found = reachable(graph.names, graph.edges, graph.start)
     for name in dict.fromkeys(graph.names):
         if found and name not in found:
             yield Problem(
                 "unreachable", f"no way leads from {graph.start!r} to node {name!r}; add an edge to it or take it out."
             )
-
-
-def _ends(graph: Topology) -> Iterator[Problem]:
-    found = reachable(graph.names, graph.carrying, graph.start)
-    if found and not found & graph.sinks:
+    reached = reachable(graph.names, graph.carrying, graph.start)
+    if reached and not reached & graph.sinks:
         yield Problem(
             "no_end",
             f"no message that starts at {graph.start!r} can end: no node without outcomes can be reached; "
             f"add a sink such as `{DEAD_LETTER}: {{}}` and an edge to it.",
         )
-
-
-def _bounds(graph: Topology) -> Iterator[Problem]:
     depth = {name: i for i, name in enumerate(graph.order)}
     for cycle in cycles(graph.names, (edge for edge in graph.carrying if not edge.retry)):
         back = max(cycle, key=lambda edge: depth[edge.source] - depth[edge.target])

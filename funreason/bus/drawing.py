@@ -10,21 +10,15 @@ WIDTH = 100
 def to_mermaid(graph: Topology) -> str:
     """A Mermaid flowchart: retry edges thick, edges taken once a round dotted, sinks round."""
     ids = {name: f"n{i}" for i, name in enumerate(graph.order)}
-    ends = graph.sinks
+    sinks = graph.sinks
     lines = ["flowchart TD"]
-    lines += [f"    {ids[name]}{_box(name, name in ends)}" for name in graph.order]
-    lines += [
-        f"    {ids[e.source]} {_arrow(e)}|{_quoted(_label(e))}| {ids[e.target]}" for e in _in_order(graph, graph.order)
-    ]
+    for name in graph.order:
+        box = f"([{_quoted(name)}])" if name in sinks else f"[{_quoted(name)}]"
+        lines.append(f"    {ids[name]}{box}")
+    for edge in (edge for name in graph.order for edge in graph.edges_from(name)):
+        arrow = "-.->" if edge.per_round else "==>" if edge.retry else "-->"
+        lines.append(f"    {ids[edge.source]} {arrow}|{_quoted(_label(edge))}| {ids[edge.target]}")
     return "\n".join(lines) + "\n"
-
-
-def _box(name: str, end: bool) -> str:
-    return f"([{_quoted(name)}])" if end else f"[{_quoted(name)}]"
-
-
-def _arrow(edge: Edge) -> str:
-    return "-.->" if edge.per_round else "==>" if edge.retry else "-->"
 
 
 def _quoted(text: str) -> str:
@@ -35,26 +29,27 @@ def _label(edge: Edge) -> str:
     return edge.outcome + " (retry)" * edge.retry + " (once a round)" * edge.per_round
 
 
-def _in_order(graph: Topology, order: tuple[str, ...]) -> list[Edge]:
-    return [edge for name in order for edge in graph.edges_from(name)]
-
-
 def to_text(graph: Topology, width: int = WIDTH) -> str:
     """One row per node in depth order, with its edges grouped by where they lead; no line passes `width` columns.
 
     A name longer than half the width is still shown in full, on a line of its own.
     """
     column = min(max((len(name) for name in graph.order), default=0), width // 2) + 4
-    return "\n".join(line for name in graph.order for line in _rows(graph, name, column, width)) + "\n"
-
-
-def _rows(graph: Topology, name: str, column: int, width: int) -> list[str]:
-    head = f"{'▶' if name == graph.start else '■' if name in graph.sinks else '│'} {name}"
-    ways = _ways(graph, name) or ["ends here"]
-    rows = _wrapped(ways, width - column)
-    if len(head) >= column:
-        return [head, *(" " * column + row for row in rows)]
-    return [head.ljust(column) + rows[0], *(" " * column + row for row in rows[1:])]
+    depth, sinks = {name: i for i, name in enumerate(graph.order)}, graph.sinks
+    lines = []
+    for name in graph.order:
+        head = f"{'▶' if name == graph.start else '■' if name in sinks else '│'} {name}"
+        groups: dict[str, list[str]] = {}
+        for edge in graph.edges_from(name):
+            groups.setdefault(edge.target, []).append(_label(edge))
+        ways = [
+            f"{', '.join(labels)} {'↺' if depth.get(target, len(depth)) <= depth[name] else '→'} {target}"
+            for target, labels in groups.items()
+        ]
+        rows = _wrapped(ways or ["ends here"], width - column)
+        lines.append(head if len(head) >= column else head.ljust(column) + rows.pop(0))
+        lines += [" " * column + row for row in rows]
+    return "\n".join(lines) + "\n"
 
 
 def _wrapped(ways: list[str], room: int) -> list[str]:
@@ -69,14 +64,3 @@ def _wrapped(ways: list[str], room: int) -> list[str]:
             else:
                 rows.append(piece)
     return rows
-
-
-def _ways(graph: Topology, name: str) -> list[str]:
-    groups: dict[str, list[str]] = {}
-    for edge in graph.edges_from(name):
-        groups.setdefault(edge.target, []).append(_label(edge))
-    depth = {known: i for i, known in enumerate(graph.order)}
-    return [
-        f"{', '.join(labels)} {'↺' if depth.get(target, len(depth)) <= depth[name] else '→'} {target}"
-        for target, labels in groups.items()
-    ]

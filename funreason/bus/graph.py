@@ -1,7 +1,17 @@
 """The graph: which nodes there are, and which edge each outcome takes.
 
-Declared in plain data, checked before anything runs (`checks`), drawn (`drawing`), and compiled to a table
-(`table`) that the scheduler walks. A judge of one's own is set in with `with_node`.
+Declared in plain data, as a YAML file gives it, checked before anything runs (`checks`), drawn (`drawing`), and
+compiled to a table (`routing`) that the scheduler walks. A custom judge is added with `with_node`.
+
+    start: generator
+    nodes:
+      generator: {outcomes: [sampled, error], max_batch: 64}
+      dead_letter: {}
+    edges:
+      - generator sampled response
+      - parameters regenerate regenerator retry
+
+Reading judges only the form; whether the graph can run is for `checks`.
 """
 
 from __future__ import annotations
@@ -10,9 +20,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from funreason.bus.agent import GraphError, Problem
+from funreason.bus.agent import GraphError, Problem, nearest
 from funreason.bus.checks import check_graph
-from funreason.bus.graph_yaml import read_plan
 from funreason.bus.topology import DEAD_LETTER, Edge, Node, Topology
 
 __all__ = ["DEAD_LETTER", "Edge", "Graph", "Node"]
@@ -60,19 +69,22 @@ class Graph(Topology):
         Raises:
             GraphError: there is no such edge, or there is a node of that name already.
         """
-        return replace(self, nodes=(*self.nodes, node), edges=self._opened(node, between, on, passing, dead, edges))
-
-    def _opened(
-        self, node: Node, between: tuple[str, str], on: str, passing: str, dead: str, extra: Iterable[Edge]
-    ) -> tuple[Edge, ...]:
-        cut = self._edge(between, on)
-        self._must_be_new(node.name)
-        own = {edge.outcome: edge for edge in extra}
+        wanted = between[0], on, between[1]
+        cut = next((edge for edge in self.edges if (edge.source, edge.outcome, edge.target) == wanted), None)
+        if cut is None:
+            there = "; ".join(map(str, self.edges_from(between[0]))) or "none"
+            reason = f"no edge `{between[0]} {on} {between[1]}`; edges from {between[0]!r}: {there}."
+            raise GraphError([Problem("no_edge", reason)])
+        if node.name in self.names:
+            raise GraphError(
+                [Problem("same_name", f"a node {node.name!r} is in the graph already; choose another name.")]
+            )
+        own = {edge.outcome: edge for edge in edges}
         own.setdefault(passing, Edge(node.name, passing, cut.target, per_round=cut.per_round))
         for outcome in node.outcomes:
             own.setdefault(outcome, Edge(node.name, outcome, dead))
         kept = tuple(replace(edge, target=node.name) if edge == cut else edge for edge in self.edges)
-        return kept + tuple(own.values())
+        return replace(self, nodes=(*self.nodes, node), edges=kept + tuple(own.values()))
 
     def without(self, name: str, passing: str = "pass") -> Graph:
         """A new graph without that node: what led to it leads to where its `passing` edge went.
@@ -80,7 +92,10 @@ class Graph(Topology):
         Raises:
             GraphError: there is no such node, or it has no such edge.
         """
-        onward = self._onward(name, passing)
+        onward = next((edge.target for edge in self.edges_from(name) if edge.outcome == passing), None)
+        if onward is None:
+            reason = f"cannot take out {name!r}: it has no edge for {passing!r}, so nothing says what follows."
+            raise GraphError([Problem("no_edge", reason)])
         kept = (edge for edge in self.edges if edge.source != name)
         edges = tuple(replace(edge, target=onward) if edge.target == name else edge for edge in kept)
         nodes = tuple(node for node in self.nodes if node.name != name)
@@ -95,28 +110,88 @@ class Graph(Topology):
         own = tuple(edge for edge in self.edges_from(name) if edge.outcome != passing)
         return self.without(name, passing).with_node(self.node(name), between, on, passing=passing, edges=own)
 
-    def _edge(self, between: tuple[str, str], on: str) -> Edge:
-        for edge in self.edges:
-            if (edge.source, edge.outcome, edge.target) == (between[0], on, between[1]):
-                return edge
-        there = "; ".join(map(str, self.edges_from(between[0]))) or "none"
-        raise GraphError(
-            [Problem("no_edge", f"no edge `{between[0]} {on} {between[1]}`; edges from {between[0]!r}: {there}.")]
-        )
 
-    def _must_be_new(self, name: str) -> None:
-        if any(node.name == name for node in self.nodes):
-            raise GraphError([Problem("same_name", f"a node {name!r} is in the graph already; choose another name.")])
+GRAPH_KEYS = ("start", "nodes", "edges")
+NODE_KEYS = ("agent", "outcomes", "max_batch", "concurrency", "retries")
+EDGE_FLAGS = ("retry", "round")
+RENAMED_FLAGS = {"counted": "retry", "signal": "round"}
+EDGE_FORM = '"source outcome target", then `retry` or `round` where wanted'
 
-    def _onward(self, name: str, passing: str) -> str:
-        for edge in self.edges_from(name):
-            if edge.outcome == passing:
-                return edge.target
-        raise GraphError(
-            [
-                Problem(
-                    "no_edge",
-                    f"cannot take out {name!r}: it has no edge for {passing!r}, so nothing says what follows.",
-                )
-            ]
-        )
+
+def read_plan(data: Mapping[str, Any]) -> Topology:
+    """The plan that `data` declares.
+
+    Raises:
+        GraphError: the form is wrong; says which key.
+    """
+    _mapping("graph", data)
+    _only(GRAPH_KEYS, data, "graph")
+    nodes = _mapping("graph.nodes", data.get("nodes", {}))
+    edges = data.get("edges", [])
+    if not isinstance(edges, list | tuple):
+        raise _wrong("graph.edges", "a list of edges", edges)
+    return Topology(
+        tuple(_node(str(name), given) for name, given in nodes.items()),
+        tuple(_edge(f"graph.edges[{i}]", given) for i, given in enumerate(edges)),
+        _text("graph.start", data.get("start", "")),
+    )
+
+
+def _node(name: str, given: object) -> Node:
+    where = f"graph.nodes.{name}"
+    fields = _mapping(where, {} if given is None else given)
+    _only(NODE_KEYS, fields, where)
+    limit, outcomes = fields.get("concurrency"), fields.get("outcomes", [])
+    if not isinstance(outcomes, list | tuple) or not all(isinstance(item, str) for item in outcomes):
+        raise _wrong(f"{where}.outcomes", "a list of outcome names, such as [pass, drop, error]", outcomes)
+    return Node(
+        name,
+        _text(f"{where}.agent", fields.get("agent", name)),
+        tuple(outcomes),
+        _count(f"{where}.max_batch", fields.get("max_batch", 1), 1),
+        None if limit is None else _count(f"{where}.concurrency", limit, 1),
+        _count(f"{where}.retries", fields.get("retries", 1), 0),
+    )
+
+
+def _edge(where: str, given: object) -> Edge:
+    words = given.split() if isinstance(given, str) else []
+    if len(words) < 3:
+        raise _wrong(where, EDGE_FORM, given)
+    for flag in words[3:]:
+        if flag not in EDGE_FLAGS:
+            hint = f"it is called {RENAMED_FLAGS[flag]!r} now." if flag in RENAMED_FLAGS else nearest(flag, EDGE_FLAGS)
+            raise _problem(f"{where} is {given!r}: unknown word {flag!r}; {hint}")
+    return Edge(words[0], words[1], words[2], retry="retry" in words[3:], per_round="round" in words[3:])
+
+
+def _mapping(where: str, value: object) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    raise _wrong(where, "a mapping", value)
+
+
+def _only(known: tuple[str, ...], given: Mapping[str, Any], where: str) -> None:
+    for key in given:
+        if key not in known:
+            raise _problem(f"{where} has an unknown key {key!r}; {nearest(str(key), known)}")
+
+
+def _text(where: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise _wrong(where, "a name", value)
+
+
+def _count(where: str, value: object, least: int) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
+    raise _wrong(where, f"a whole number of at least {least}", value)
+
+
+def _wrong(where: str, wanted: str, found: object) -> GraphError:
+    return _problem(f"{where} must be {wanted}; found {found!r}.")
+
+
+def _problem(message: str) -> GraphError:
+    return GraphError([Problem("form", message)])

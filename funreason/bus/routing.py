@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from sys import maxsize
 from typing import Any
 
-from funreason.bus.agent import ENDED, ERROR, EXHAUSTED, Agent, AnswerError, Emit, Failed
-from funreason.bus.graph_yaml import nearest
-from funreason.bus.topology import Edge, Node, Topology
+from funreason.bus.agent import ENDED, ERROR, EXHAUSTED, Agent, AnswerError, Emit, Failed, nearest
+from funreason.bus.topology import Node, Topology
 from funreason.types import Verdict
 
 
@@ -89,18 +88,15 @@ def compile_table(graph: Topology, agents: Mapping[str, Agent]) -> dict[str, Nod
         name: NodeState(graph.node(name), 1 << depth, agents[name], name in ends) for depth, name in enumerate(served)
     }
     for edge in graph.edges:
-        if not edge.per_round:
-            _add_route(states, edge)
+        if edge.per_round:
+            continue
+        state = states[edge.source]
+        route = state.routes[edge.outcome] = Route(edge.outcome, states[edge.target], edge.retry)
+        if not edge.retry and edge.outcome != ERROR:
+            state.plain[edge.outcome] = route
+        if edge.outcome == EXHAUSTED:
+            state.exhausted = route
     return states
-
-
-def _add_route(states: dict[str, NodeState], edge: Edge) -> None:
-    state = states[edge.source]
-    route = state.routes[edge.outcome] = Route(edge.outcome, states[edge.target], edge.retry)
-    if not edge.retry and edge.outcome != ERROR:
-        state.plain[edge.outcome] = route
-    if edge.outcome == EXHAUSTED:
-        state.exhausted = route
 
 
 # Reads what an agent answered into (outcome, message that travels on) pairs; refuses what has no route.
@@ -124,7 +120,13 @@ def read_answer(state: NodeState, message: Any, answer: object) -> list[Step]:
     if answer is None and state.sink:
         return [(state.end, None)]
     if isinstance(answer, Verdict):
-        return [(_route(state, answer.outcome, message), _judged(state, message, answer))]
+        route = _route(state, answer.outcome, message)
+        if not hasattr(message, "judged"):
+            raise AnswerError(
+                f"agent {state.name!r} answered a {type(message).__name__} with a Verdict, which only a message with a "
+                "method `judged` can carry; answer an outcome's name or an Emit."
+            )
+        return [(route, message.judged(answer))]
     if isinstance(answer, str):
         return [(_route(state, answer, message), message)]
     return [_read_emit(state, message, answer)]
@@ -224,15 +226,6 @@ def _route(state: NodeState, outcome: str, message: Any) -> Route:
     return route
 
 
-def _judged(state: NodeState, message: Any, verdict: Verdict) -> Any:
-    if hasattr(message, "judged"):
-        return message.judged(verdict)
-    raise AnswerError(
-        f"agent {state.name!r} answered a {type(message).__name__} with a Verdict, which only a message with a method "
-        "`judged` can carry; answer an outcome's name or an Emit."
-    )
-
-
 async def ask_batch(state: NodeState, load: list[Any]) -> list[list[Step]]:
     """The steps of each message of `load`, in its order. A batch that raised is asked one by one, so that only the
     message at fault fails.
@@ -242,7 +235,13 @@ async def ask_batch(state: NodeState, load: list[Any]) -> list[list[Step]]:
     except Exception as fault:
         _require_hope(fault)
         return [await ask_again(state, message, fault, max(1, state.retries)) for message in load]
-    return [await _read(state, message, answer) for message, answer in zip(load, answers, strict=True)]
+    steps = []
+    for message, answer in zip(load, answers, strict=True):
+        try:
+            steps.append(read_answer(state, message, answer))
+        except Exception as fault:
+            steps.append(await ask_again(state, message, fault, state.retries))
+    return steps
 
 
 async def ask_again(state: NodeState, message: Any, fault: Exception, tries: int) -> list[Step]:
@@ -254,7 +253,10 @@ async def ask_again(state: NodeState, message: Any, fault: Exception, tries: int
     for _ in range(tries):
         state.retried += 1
         try:
-            return await _ask(state, message)
+            if state.max_batch == 1:
+                return read_answer(state, message, await state.agent(message))
+            (answer,) = read_batch(state, [message], await state.agent([message]))
+            return read_answer(state, message, answer)
         except Exception as again:
             _require_hope(again)
             fault = again
@@ -265,17 +267,3 @@ async def ask_again(state: NodeState, message: Any, fault: Exception, tries: int
 def _require_hope(fault: Exception) -> None:
     if getattr(fault, "stops_run", False):
         raise fault
-
-
-async def _ask(state: NodeState, message: Any) -> list[Step]:
-    if state.max_batch == 1:
-        return read_answer(state, message, await state.agent(message))
-    (answer,) = read_batch(state, [message], await state.agent([message]))
-    return read_answer(state, message, answer)
-
-
-async def _read(state: NodeState, message: Any, answer: object) -> list[Step]:
-    try:
-        return read_answer(state, message, answer)
-    except Exception as fault:
-        return await ask_again(state, message, fault, state.retries)

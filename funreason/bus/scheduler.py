@@ -13,9 +13,8 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
-from funreason.bus.agent import Agent, AnswerError, Observer, check_agent
+from funreason.bus.agent import Agent, AnswerError, Observer, check_agent, nearest
 from funreason.bus.graph import Graph
-from funreason.bus.graph_yaml import nearest
 from funreason.bus.routing import compile_table, read_round_answer
 from funreason.bus.source import open_source
 from funreason.bus.topology import reachable
@@ -58,8 +57,14 @@ class Bus:
         """
         self.graph = graph.checked()
         self._limits = Limits(workers, max_attempts, error_limit, error_floor, check_at_end)
-        self._agents = _agent_of_each_node(graph, agents)
-        self._observe = observe or _ignore
+        served = reachable(graph.names, graph.edges, graph.start)
+        for name in graph.names:
+            if name not in agents:
+                raise KeyError(f"node {name!r} has no agent; agents were given for {', '.join(agents) or 'no node'}.")
+            if name in served:
+                check_agent(name, agents[name])
+        self._agents = {name: agents[name] for name in graph.names}
+        self._observe: Observer = observe or (lambda node, before, outcome, after, seconds, /: None)
         self._drain: Drain | None = None
         self._stopped = False
 
@@ -125,17 +130,3 @@ class Bus:
                     f"agent {node!r} answered a round's message with {outcome!r}, which no round edge takes; "
                     f"{nearest(outcome, known)}"
                 )
-
-
-def _agent_of_each_node(graph: Graph, agents: Mapping[str, Agent]) -> dict[str, Agent]:
-    served = reachable(graph.names, graph.edges, graph.start)
-    for node in graph.nodes:
-        if node.name not in agents:
-            raise KeyError(f"node {node.name!r} has no agent; agents were given for {', '.join(agents) or 'no node'}.")
-        if node.name in served:
-            check_agent(node.name, agents[node.name])
-    return {node.name: agents[node.name] for node in graph.nodes}
-
-
-def _ignore(node: str, before: Any, outcome: str, after: Any, seconds: float, /) -> None:
-    """The observer of a bus that has none."""

@@ -62,7 +62,12 @@ class AsyncSourceReader:
         self.busy = True
         got: list[Any] = []
         try:
-            while len(got) < most and not self.over and (not got or await self._is_ready()):
+            while len(got) < most and not self.over:
+                if got:
+                    pending = self._next()
+                    await asyncio.sleep(0)
+                    if not pending.done():
+                        break
                 await self._receive(got)
         finally:
             self.busy = False
@@ -79,17 +84,13 @@ class AsyncSourceReader:
         """What came from the source and was not pulled when it was closed."""
         return await self.pull(1) if self._next_message is not None else []
 
-    async def _is_ready(self) -> bool:
-        pending = self._next()
-        await asyncio.sleep(0)
-        return pending.done()
-
     def _next(self) -> asyncio.Future[Any]:
         if self._next_message is None:
             self._next_message = asyncio.ensure_future(self._step())
         return self._next_message
 
     async def _step(self) -> Any:
+        # In a task of its own, so that a source whose `__anext__` raises before it awaits is a fault of the pull too.
         return await anext(self._source, _END)
 
     async def _receive(self, got: list[Any]) -> None:

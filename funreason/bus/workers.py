@@ -91,12 +91,13 @@ class Flow:
 
 def node_flows(states: Iterable[NodeState]) -> dict[str, NodeFlow]:
     """The counts of each node."""
-    return {state.name: _node_flow(state) for state in states}
-
-
-def _node_flow(state: NodeState) -> NodeFlow:
-    answers = {outcome: route.taken for outcome, route in state.routes.items() if route.taken}
-    return NodeFlow(state.entered, answers, state.end.taken, state.errors, state.retried, state.seconds)
+    flows = {}
+    for state in states:
+        answers = {outcome: route.taken for outcome, route in state.routes.items() if route.taken}
+        flows[state.name] = NodeFlow(
+            state.entered, answers, state.end.taken, state.errors, state.retried, state.seconds
+        )
+    return flows
 
 
 class ReadyQueue:
@@ -228,47 +229,45 @@ class Drain:
         for message in await self._reader.leftover():
             self._place(message)
         if self._limits.check_at_end and not self._stopped:
-            self._check_all_agents()
-        self._raise_what_went_wrong()
+            ended = self._ended()
+            for state in self._states.values():
+                if self._limits.only_errs(state.errors, state.entered, ended):
+                    self._broken = self._broken or (state, self._last_error(state))
+        if self._broken is not None:
+            state, reason = self._broken
+            unfinished = [At(each.name, message) for each in self._states.values() for message in each.waiting]
+            answers = state.entered + state.errors * state.sink
+            raise BrokenAgent(state.name, state.errors, answers, reason, unfinished)
+        for fault in (self._fault, self._reader.fault):
+            if fault is not None:
+                raise fault
         flows = node_flows(self._states.values())
         return Flow(flows, self._pulled, self._forked, self._ended(), self._peak, stopped=self._stopped)
 
     def _ended(self) -> int:
         return sum(state.end.taken for state in self._states.values())
 
-    def _check_all_agents(self) -> None:
-        ended = self._ended()
-        for state in self._states.values():
-            if self._limits.only_errs(state.errors, state.entered, ended):
-                self._broken = self._broken or (state, self._last_error(state))
-
-    def _raise_what_went_wrong(self) -> None:
-        if self._broken is not None:
-            raise self._broken_agent(*self._broken)
-        if self._fault is not None:
-            raise self._fault
-        if self._reader.fault is not None:
-            raise self._reader.fault
-
-    def _broken_agent(self, state: NodeState, reason: str) -> BrokenAgent:
-        unfinished = [At(each.name, message) for each in self._states.values() for message in each.waiting]
-        answers = state.entered + state.errors * state.sink
-        return BrokenAgent(state.name, state.errors, answers, reason, unfinished)
-
     # -- workers ----------------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
         try:
-            while not self._over():
+            while not (self._halted or (self._reader.over and not self._reader.busy and not self._live)):
                 if (job := None if self._halted else self._ready.take()) is not None:
                     if self._idle:
                         self._wake_one()
                     state, load = job
                     await (self._batch(state, load) if state.max_batch > 1 else self._walk(state, load[0]))
                 elif self._may_pull():
-                    await self._pull()
+                    messages = await self._reader.pull(self._start.max_batch)
+                    for message in messages:
+                        self._place(message)
+                    self._pulled += len(messages)
+                    self._count_live(len(messages))
                 else:
-                    await self._park()
+                    waiter = asyncio.get_running_loop().create_future()
+                    self._idle.append(waiter)
+                    await waiter
+                    self._waking = False
         except Exception as fault:
             self._halt()
             self._fault = self._fault or fault
@@ -278,20 +277,10 @@ class Drain:
         finally:
             self._wake_all()
 
-    def _over(self) -> bool:
-        return self._halted or (self._reader.over and not self._reader.busy and not self._live)
-
     def _may_pull(self) -> bool:
         reader, start = self._reader, self._start
         free = start.running < start.limit and self._ready.queued < self._limits.workers
         return free and not (reader.over or reader.busy or self._halted)
-
-    async def _pull(self) -> None:
-        messages = await self._reader.pull(self._start.max_batch)
-        for message in messages:
-            self._place(message)
-        self._pulled += len(messages)
-        self._count_live(len(messages))
 
     def _place(self, message: Any) -> None:
         if not isinstance(message, At):
@@ -304,12 +293,6 @@ class Drain:
     def _count_live(self, by: int) -> None:
         self._live += by
         self._peak = max(self._peak, self._live)
-
-    async def _park(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._idle.append(waiter)
-        await waiter
-        self._waking = False
 
     def _wake_one(self) -> None:
         # One at a time: whoever wakes takes a job and then looks whether another worker is worth waking.
@@ -390,7 +373,10 @@ class Drain:
     def _deliver(self, state: NodeState, message: Any, steps: list[Step], seconds: float) -> None:
         """Send on everything that one message became."""
         if not steps:
-            self._keep_unfinished(state, message)
+            # A sink has no edge for errors: the message goes back to it, and is among the unfinished.
+            state.errors += 1
+            self._ready.put(state, message)
+            self._stop_for(state, evidence(state.last_fault))
             return
         state.forked += len(steps) - 1
         self._forked += len(steps) - 1
@@ -407,10 +393,8 @@ class Drain:
             self._live -= 1
         else:
             self._ready.put(route.target, after)
-        if route.outcome == ERROR:
-            self._note_error(state, after)
-
-    def _note_error(self, state: NodeState, after: Any) -> None:
+        if route.outcome != ERROR:
+            return
         state.errors += 1
         state.failed = after
         entered, limits = state.entered, self._limits
@@ -421,12 +405,6 @@ class Drain:
     def _last_error(state: NodeState) -> str:
         """The node's last error."""
         return error_reason(state.failed) or evidence(state.last_fault)
-
-    def _keep_unfinished(self, state: NodeState, message: Any) -> None:
-        # A sink has no edge for errors: the message goes back to it, and is among the unfinished.
-        state.errors += 1
-        self._ready.put(state, message)
-        self._stop_for(state, evidence(state.last_fault))
 
     def _stop_for(self, state: NodeState, reason: str) -> None:
         self._broken = self._broken or (state, reason)

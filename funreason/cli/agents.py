@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from funreason.agents.judges.contract import Clause, broken, clauses
-from funreason.agents.judges.custom import Offer, load_agent, offers
+from funreason.agents.judges.custom import load_agent, offers
 from funreason.cli import terminal
 from funreason.plugins import PluginError
 from funreason.record.plain import plain
@@ -26,8 +26,14 @@ def agents_list() -> int:
         table.add_column(head, overflow="fold")
     faults = []
     for offer in offers():
-        said, fault = _loaded(offer)
-        faults += [fault] if fault else []
+        try:
+            agent = load_agent(offer.name)
+        except PluginError as error:
+            said = Text("✗ cannot be used, see below", style="red")
+            faults.append(str(error))
+        else:
+            kind = agent if inspect.isroutine(agent) else type(agent)
+            said = Text(plain((inspect.getdoc(kind) or offer.spec).splitlines()[0]))
         table.add_row(Text(plain(offer.name)), Text(plain(f"{offer.distribution} {offer.version}")), said)
     console = terminal.console()
     console.print(table)
@@ -61,13 +67,3 @@ def agents_test(agent: str, /) -> int:
     console.print(table)
     console.print(f"{plain(agent)}: {'the contract is broken' if broken(found) else 'keeps the contract'}")
     return FAILED if broken(found) else OK
-
-
-def _loaded(offer: Offer) -> tuple[Text, str]:
-    """What the list says about an offer, and the error when it cannot be used."""
-    try:
-        agent = load_agent(offer.name)
-    except PluginError as error:
-        return Text("✗ cannot be used, see below", style="red"), str(error)
-    kind = agent if inspect.isroutine(agent) else type(agent)
-    return Text(plain((inspect.getdoc(kind) or offer.spec).splitlines()[0])), ""

@@ -26,9 +26,18 @@ from funreason.cli.scores import (
     score_folder,
 )
 from funreason.config import ConfigError
-from funreason.evaluation.answers import answer_cases, answer_notes, check_cases, prompter
+from funreason.evaluation.answers import (
+    OFFICIAL,
+    CaseSelection,
+    answer_cases,
+    answer_notes,
+    check_cases,
+    digest,
+    load_suite,
+    prompter,
+    select,
+)
 from funreason.evaluation.models import ModelChoice, load_model, slug
-from funreason.evaluation.suites import OFFICIAL, Cases, CaseSelection, digest, load_suite, select
 from funreason.policies.protocol import ChatError
 from funreason.record.folder import RecordError, write_json
 from funreason.sources.tasks import TOOLBOX
@@ -125,7 +134,15 @@ def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) ->
     out = options.out or EVALS / f"{slug(suite)}-{slug(choice.name)}"
     cases = load_suite(suite, out)
     chosen, notes = select(cases, options.categories, options.limit)
-    _check_export(options, cases, chosen)
+    if options.export is not None:  # refused now, and not after hours of sampling
+        if (options.export / "result").exists():
+            raise ConfigError(f"--export {options.export}: there are results already; give a fresh folder")
+        ran = {case.category for case in chosen.values()}
+        absent = sum(case.category in ran and case.id not in chosen for case in cases.values())
+        if absent and not options.partial:
+            raise ConfigError(
+                f"--export: {absent} cases would be missing, where the official command stops; add --partial"
+            )
     who = load_model(choice, options.max_new_tokens, settings)
     facts = {
         "suite": suite if suite == OFFICIAL or suite.startswith(TOOLBOX) else str(Path(suite).resolve()),
@@ -206,15 +223,3 @@ def acquire(out: Path, facts: dict[str, Any]) -> None:
         raise RecordError(f"{out / OUTPUTS} has no {FACTS} that says what made it; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / FACTS, facts)
-
-
-def _check_export(options: EvalOptions, cases: Cases, selected: Cases) -> None:
-    """Raise now what would otherwise only fail after hours of sampling."""
-    if options.export is None:
-        return
-    if (options.export / "result").exists():
-        raise ConfigError(f"--export {options.export}: there are results already; give a fresh folder")
-    ran = {case.category for case in selected.values()}
-    absent = sum(case.category in ran and case.id not in selected for case in cases.values())
-    if absent and not options.partial:
-        raise ConfigError(f"--export: {absent} cases would be missing, where the official command stops; add --partial")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from funreason.cli import terminal
 from funreason.cli.app import RUNS, RunDir, RunName
-from funreason.export.bundle import export_run
+from funreason.export import export_run
 from funreason.record.folder import open_run
 
 

@@ -15,7 +15,6 @@ from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import FormatError
 from funreason.record.manifest import prunable, prune, size_of, verify
 from funreason.record.plain import plain
-from funreason.record.state import State
 
 OK, FAILED = 0, 1
 
@@ -35,13 +34,12 @@ def runs_list(*, run_dir: RunDir = RUNS) -> int:
             continue
         status = life.status if life else state.status
         played = sum(1 for k, r in state.rounds.items() if k and r.ended)
-        cells = (
-            folder.name,
-            status,
-            f"{played}/{state.rounds_planned}",
-            _accuracy(state),
-            size,
-        )
+        gates = [r.gate for _, r in sorted(state.rounds.items()) if r.gate is not None]
+        accuracy = "–"
+        if gates and (score := gates[-1].overall).total:
+            right = score.new if gates[-1].decision == "promote" else score.old
+            accuracy = f"{100 * right / score.total:.1f} %"
+        cells = (folder.name, status, f"{played}/{state.rounds_planned}", accuracy, size)
         table.add_row(*(Text(plain(cell)) for cell in cells))
     terminal.console().print(table)
     return OK
@@ -110,14 +108,6 @@ def all_runs(runs: Path) -> list[RunFolder]:
 
 def _chosen(run: str | None, runs: Path) -> list[RunFolder]:
     return all_runs(runs) if run is None else [open_run(run, runs)]
-
-
-def _accuracy(state: State) -> str:
-    gates = [r.gate for _, r in sorted(state.rounds.items()) if r.gate is not None]
-    if not gates or not gates[-1].overall.total:
-        return "–"
-    score = gates[-1].overall
-    return f"{100 * (score.new if gates[-1].decision == 'promote' else score.old) / score.total:.1f} %"
 
 
 def _megabytes(count: int) -> str:

@@ -35,8 +35,18 @@ from funreason.bfcl.scores import (
 from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.dialects.catalogue import dialect_named
 from funreason.cli import terminal
-from funreason.evaluation.answers import CaseAnswer, answer_notes, known_only, read_answers
-from funreason.evaluation.suites import OFFICIAL, Cases, CaseSelection, digest, load_suite, select
+from funreason.evaluation.answers import (
+    OFFICIAL,
+    CaseAnswer,
+    Cases,
+    CaseSelection,
+    answer_notes,
+    digest,
+    known_only,
+    load_suite,
+    read_answers,
+    select,
+)
 from funreason.record.folder import RecordError, write_json
 
 FACTS, OUTPUTS = "eval.json", "outputs.jsonl"

@@ -33,7 +33,15 @@ def show(sample: str, /, *, run: RunName = None, run_dir: RunDir = RUNS) -> int:
         Its id, or the end of it.
     """
     folder = open_run(run, run_dir)
-    drawn, ended = _all_samples(folder)
+    # By id: every drawn attempt in the order of drawing, and the last end with its name.
+    drawn: dict[str, list[Sample]] = {}
+    ended: dict[str, tuple[Sample, str]] = {}
+    for path in sorted(folder.path.glob("round-*")):
+        texts = folder.texts(int(path.name.removeprefix("round-")))
+        for found in texts.get("sampled"):
+            drawn.setdefault(found.id, []).append(found)
+        for fate in ENDS:
+            ended.update((found.id, (found, fate)) for found in texts.get(fate))
     sample_id = _find(sample, drawn.keys() | ended.keys(), folder)
     last, end = ended.get(sample_id, (None, ""))
     out = console(soft_wrap=True)
@@ -53,19 +61,6 @@ def _find(wanted: str, ids: Set[str], folder: RunFolder) -> str:
         some = ", ".join(found[:8]) + (" …" if len(found) > 8 else "")
         raise RecordError(f"{len(found)} samples of {folder.path} end in {wanted}: {some}. Name one whole.")
     return found[0]
-
-
-def _all_samples(folder: RunFolder) -> tuple[dict[str, list[Sample]], dict[str, tuple[Sample, str]]]:
-    """By id: every drawn attempt in the order of drawing, and the last end with its name."""
-    drawn: dict[str, list[Sample]] = {}
-    ended: dict[str, tuple[Sample, str]] = {}
-    for path in sorted(folder.path.glob("round-*")):
-        texts = folder.texts(int(path.name.removeprefix("round-")))
-        for sample in texts.get("sampled"):
-            drawn.setdefault(sample.id, []).append(sample)
-        for end in ENDS:
-            ended.update((sample.id, (sample, end)) for sample in texts.get(end))
-    return drawn, ended
 
 
 def story(drawn: Sequence[Sample], ended: Sample | None, end: str) -> Iterator[Text]:

@@ -3,18 +3,26 @@
 That one is a child process of the run, with the terminal to itself: what the run prints goes to `console.log` in its
 folder while it is open, because two programs cannot write to one screen. Quitting or killing it leaves the run as it
 is: the plain live view takes over.
+
+`watch --serve` shows the dashboard in a browser, on this machine only. Binding to localhost does not keep out other web
+pages that the same browser has open. A request must therefore name this server as its host and, where it states its
+origin, come from this server's own page. Nothing is fetched from elsewhere.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -49,8 +57,6 @@ def watch(
     """
     folder = open_run(run, run_dir)
     if serve:
-        from funreason.cli.serve import serve_dashboard
-
         return serve_dashboard(folder, run_dir, port)
     _require_dashboard()
     from funreason.tui.app import show
@@ -126,7 +132,23 @@ def viewed(folder: RunFolder, console: Console) -> Iterator[None]:
     terminal = os.dup(1), os.dup(2)
     redirect_output(folder.path / CONSOLE)
     done = threading.Event()
-    after = threading.Thread(target=_show_dashboard, args=(terminal, folder, console, done), name="viewer")
+
+    def show_dashboard() -> None:
+        while not (folder.path / "run.json").exists() and not done.wait(POLL_S):
+            pass  # the run claims its folder itself; there is nothing to read before
+        if not done.is_set():
+            command = [sys.executable, "-m", "funreason", "watch", str(folder.path)]
+            subprocess.run(command, stdout=terminal[0], stderr=terminal[1], check=False)
+        for own, kept in zip((1, 2), terminal, strict=True):
+            os.dup2(kept, own)
+            os.close(kept)
+        if done.is_set():
+            return
+        console.print(f"the dashboard was closed; the run continues. Again: funreason watch {folder.path}")
+        with LiveProgress(folder, console):
+            done.wait()
+
+    after = threading.Thread(target=show_dashboard, name="viewer")
     after.start()
     try:
         yield
@@ -135,17 +157,47 @@ def viewed(folder: RunFolder, console: Console) -> Iterator[None]:
         after.join()
 
 
-def _show_dashboard(terminal: tuple[int, int], folder: RunFolder, console: Console, done: threading.Event) -> None:
-    while not (folder.path / "run.json").exists() and not done.wait(POLL_S):
-        pass  # the run claims its folder itself; there is nothing to read before
-    if not done.is_set():
-        command = [sys.executable, "-m", "funreason", "watch", str(folder.path)]
-        subprocess.run(command, stdout=terminal[0], stderr=terminal[1], check=False)
-    for is_owner, kept in zip((1, 2), terminal, strict=True):
-        os.dup2(kept, is_owner)
-        os.close(kept)
-    if done.is_set():
-        return
-    console.print(f"the dashboard was closed; the run continues. Again: funreason watch {folder.path}")
-    with LiveProgress(folder, console):
-        done.wait()
+_FONTS = re.compile(r"<link[^>]*fonts\.googleapis\.com[^>]*>", re.DOTALL)
+
+
+def serve_dashboard(folder: RunFolder, runs: Path, port: int) -> int:
+    """Serve a run's dashboard on localhost until Ctrl-C; each page has its own viewer process."""
+    try:
+        from textual_serve.server import Server
+    except ModuleNotFoundError as error:
+        raise RecordError("serving needs the extra `serve`: pip install 'funreason[serve]'") from error
+    command = [sys.executable, "-m", "funreason", "watch", str(folder.path.resolve()), "--run-dir", str(runs.resolve())]
+    with tempfile.TemporaryDirectory() as pages:
+        server: Any = Server(shlex.join(command), host="localhost", port=port, title=f"FunReason {folder.name}")
+        server.templates_path = without_fonts(Path(server.templates_path), Path(pages))
+
+        make_app = server._make_app
+
+        async def made() -> Any:
+            from aiohttp import web
+
+            async def guard(request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
+                if not allowed(request.headers.get("Host", ""), request.headers.get("Origin"), port):
+                    raise web.HTTPForbidden(text="this dashboard answers only its own page on this machine")
+                return await handler(request)
+
+            app = await make_app()
+            app.middlewares.append(web.middleware(guard))
+            return app
+
+        server._make_app = made
+        server.serve()
+    return 0
+
+
+def without_fonts(templates: Path, target: Path) -> Path:
+    """Copies the server's pages without the font that they would fetch from the network."""
+    for page in templates.glob("*.html"):
+        (target / page.name).write_text(_FONTS.sub("", page.read_text()))
+    return target
+
+
+def allowed(host: str, origin: str | None, port: int) -> bool:
+    """Whether a request with these headers comes from this server's own page."""
+    names = {f"localhost:{port}", f"127.0.0.1:{port}"}
+    return host in names and (origin is None or origin.removeprefix("http://") in names)

@@ -19,8 +19,7 @@ from funreason.cli.config import read_config
 from funreason.config import Config, ConfigError
 from funreason.record.folder import RunFolder, open_run, settings_file
 from funreason.record.plain import plain
-from funreason.replay.recorded import Recorded
-from funreason.replay.routing import UNKNOWN, Routing, StageCounts, WhatIf, what_if
+from funreason.replay import UNKNOWN, Recorded, Routing, StageCounts, WhatIf, what_if
 
 FATES = ("kept", "text", "dropped", "dead", UNKNOWN)
 DEFAULT = "own-data"

@@ -10,10 +10,17 @@ from funreason.config.augmentation import Augment
 from funreason.config.gate import Contamination, Gate, Suite
 from funreason.config.judges import AgentEntry, Canaries, Fcdr, JudgeKind, LlmJudges, Stages
 from funreason.config.models import BudgetLimits, Data, Endpoint, Model, References, Sampling, Tasks, Vllm
-from funreason.config.reading import check_config, dump_config, find_config, load_config, parse_setting, read_yaml_file
+from funreason.config.reading import (
+    Config,
+    check_config,
+    dump_config,
+    find_config,
+    load_config,
+    parse_setting,
+    read_yaml_file,
+)
 from funreason.config.section import COMPOSED, CONFIGS, OWN_TASKS, TOOLBOX, ConfigError, Section
 from funreason.config.updates import Launch, Lora, SupervisedStart, Train, Update
-from funreason.config.whole import Config
 
 __all__ = [
     "COMPOSED",

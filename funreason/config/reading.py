@@ -1,4 +1,4 @@
-"""Reads configurations: a YAML file or a name in configs/, with changes from the command line.
+"""A whole configuration, and how it is read: a YAML file or a name in configs/, with changes from the command line.
 
 Every wrong key or value is reported with its place, what was expected and the nearest known key, or its new name:
 RENAMED lists the keys and values of earlier configurations. A key written twice in one group is refused: YAML itself
@@ -14,12 +14,44 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from rapidfuzz import process
 
-from funreason.config.judges import AgentEntry
-from funreason.config.section import CONFIGS, ConfigError, Section
-from funreason.config.whole import Config
+from funreason.config.gate import Gate
+from funreason.config.judges import AgentEntry, Fcdr
+from funreason.config.models import BudgetLimits, Data, Model, Sampling, Tasks
+from funreason.config.section import CONFIGS, TOOLBOX, ConfigError, Count, Section, strange_category
+from funreason.config.updates import SupervisedStart, Train
+
+
+class Config(Section):
+    """A whole run."""
+
+    rounds: Count = 3
+    seed: int = 0
+    run_dir: Path = Path("runs")
+    name: str | None = None
+    """The run's folder under run_dir; by default made from the date."""
+    model: Model = Model()
+    tasks: Tasks = Tasks()
+    data: Data = Data()
+    start: SupervisedStart = SupervisedStart()
+    sample: Sampling = Sampling()
+    fcdr: Fcdr = Fcdr()
+    agents: list[AgentEntry] = []
+    """Custom agents, added to the graph in this order."""
+    train: Train = Train()
+    gate: Gate = Gate()
+    budget: BudgetLimits = BudgetLimits()
+
+    @model_validator(mode="after")
+    def _known_categories(self) -> Config:
+        """Only the embedded domain's categories are known before its tasks are read."""
+        shares, path = self.train.max_category_share, self.tasks.path
+        if path.startswith(TOOLBOX) and (wrong := strange_category(shares, path)):
+            raise ValueError(f"train.max_category_share is {shares!r}, and tasks.path is {path!r}: {wrong}")
+        return self
+
 
 _UPDATE = {
     "batch": "batch_size",
@@ -160,9 +192,19 @@ def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Conf
 
 
 def _changed(data: dict[str, Any], changes: dict[str, Any], file: str) -> Config:
+    """A file's settings with `changes` applied. A ConfigError says whether the file or a change is wrong."""
     changed = deepcopy(data)
     for key, value in changes.items():
-        _set(changed, key, value)
+        group = changed
+        *path, last = key.split(".")
+        for part in path:
+            inner = group.setdefault(part, {})
+            if inner is None:
+                inner = group[part] = {}
+            if not isinstance(inner, dict):
+                raise ConfigError(f"--set {key}: {part} is {inner!r}, not a group of settings")
+            group = inner
+        group[last] = value
     try:
         return Config.model_validate(changed)
     except ValidationError as error:
@@ -242,18 +284,6 @@ def _faults(data: dict[str, Any]) -> set[tuple[tuple[Any, ...], str]]:
     except ConfigError:
         pass  # raised by a validator itself, so it has no place to compare
     return set()
-
-
-def _set(data: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
-    for part in path:
-        inner = data.setdefault(part, {})
-        if inner is None:
-            inner = data[part] = {}
-        if not isinstance(inner, dict):
-            raise ConfigError(f"--set {key}: {part} is {inner!r}, not a group of settings")
-        data = inner
-    data[last] = value
 
 
 def _sentences(error: Any) -> Iterator[str]:

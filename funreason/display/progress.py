@@ -98,12 +98,25 @@ def view(state: State, now: float) -> RenderableType:
     ends = " · ".join(f"{name} {r.fates[name]}" for name in ("kept", "text", "dropped", "dead"))
     changed = f" · re-rendered {r.origins['rerendered']} · repaired {r.origins['repaired']}"
     changed += f" · rewritten {r.origins['rewritten']}" if r.origins["rewritten"] else ""
+    update = Text("update  not yet", style="dim")
+    if r.steps:
+        s = r.steps[-1]
+        shown = [*curves(s.metrics), *(name for name in ("alpha", "lr") if name in s.metrics), *others(s.metrics)]
+        parts = [f"{hint(name).label} {formatted(name, s.metrics[name])}" for name in shown]
+        update = Text(plain(" · ".join([f"update  step {s.step}/{s.steps}", *parts])))
+    gates = [
+        f"gate {k}  {100 * gate.overall.old / gate.overall.total:.1f} → "
+        f"{100 * gate.overall.new / gate.overall.total:.1f} "
+        f"({100 * gate.overall.low:.1f}–{100 * gate.overall.high:.1f})  {plain(gate.decision)}"
+        for k, gate in ((k, each.gate) for k, each in sorted(state.rounds.items()))
+        if gate
+    ]
     return Group(
         head,
         _stages(state, r),
         Text(f"samples {done}{f'/{r.todo}' if r.todo else ''} · {ends}{changed}"),
-        _update(r),
-        _gates(state),
+        update,
+        Text("\n".join(gates) or "gate    not yet", style="" if gates else "dim"),
     )
 
 
@@ -126,24 +139,3 @@ def _stages(state: State, r: RoundState) -> RenderableType:
             ProgressBar(total=1, completed=rate, width=24),
         )
     return table
-
-
-def _update(r: RoundState) -> RenderableType:
-    if not r.steps:
-        return Text("update  not yet", style="dim")
-    s = r.steps[-1]
-    shown = [*curves(s.metrics), *(name for name in ("alpha", "lr") if name in s.metrics), *others(s.metrics)]
-    parts = [f"{hint(name).label} {formatted(name, s.metrics[name])}" for name in shown]
-    return Text(plain(" · ".join([f"update  step {s.step}/{s.steps}", *parts])))
-
-
-def _gates(state: State) -> RenderableType:
-    lines = []
-    for k, r in sorted(state.rounds.items()):
-        if r.gate:
-            o = r.gate.overall
-            lines.append(
-                f"gate {k}  {100 * o.old / o.total:.1f} → {100 * o.new / o.total:.1f} "
-                f"({100 * o.low:.1f}–{100 * o.high:.1f})  {plain(r.gate.decision)}"
-            )
-    return Text("\n".join(lines) or "gate    not yet", style="" if lines else "dim")

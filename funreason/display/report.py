@@ -171,23 +171,33 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 def report_html(state: State, folder: RunFolder, status: str) -> str:
     """The report as one HTML document. `status` is that of the run's process."""
+    title, pictures = _safe(state.run or folder.name), _pictures(state)
+    parts = [f"<h1>{title}</h1><p>{_safe(summary(state, status))}</p>"]
+    for name, (columns, rows) in _tables(state):
+        table = ""
+        if rows:
+            head = "".join(f"<th>{_safe(column)}</th>" for column in columns)
+            cells = "".join("<tr>" + "".join(f"<td>{_safe(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+            table = f"<details><summary>the numbers</summary><table><tr>{head}</tr>{cells}</table></details>"
+        shown = pictures.get(name, "") + table
+        parts.append(f"<section><h2>{name}</h2>{shown or '<p>Nothing yet.</p>'}</section>")
     style = (Path(__file__).parent / "report.css").read_text()
-    body = "".join(_sections(state, folder, status))
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f'<meta name="viewport" content="width=device-width"><title>{_safe(state.run or folder.name)}</title>'
-        f"<style>{style}</style></head><body>{body}</body></html>\n"
+        f'<meta name="viewport" content="width=device-width"><title>{title}</title>'
+        f"<style>{style}</style></head><body>{''.join(parts)}{''.join(_examples(folder, state))}</body></html>\n"
     )
 
 
 def report_markdown(state: State, folder: RunFolder, status: str) -> str:
     """The same numbers as Markdown tables, with what is markup in them escaped."""
     parts = [f"# {_plain(state.run or folder.name)}", _plain(summary(state, status))]
-    for title, table in _tables(state):
-        parts.append(f"## {title}")
-        parts.append(_markdown_table(*table) if table[1] else "Nothing yet.")
+    for title, (columns, rows) in _tables(state):
+        lines = ["| " + " | ".join(map(_plain, columns)) + " |", "|" + " --- |" * len(columns)]
+        lines += ["| " + " | ".join(map(_plain, row)) + " |" for row in rows]
+        parts += [f"## {title}", "\n".join(lines) if rows else "Nothing yet."]
     return "\n\n".join(parts) + "\n"
 
 
@@ -198,23 +208,6 @@ def summary(state: State, status: str) -> str:
     took = duration(state.elapsed_s(state.last_at)) if state.started_at else "no time yet"
     done = f"{over} of {state.rounds_planned} rounds over in {took}, {promoted} promoted"
     return f"{status}: {done}; weights {state.weights or '–'}."
-
-
-def _sections(state: State, folder: RunFolder, status: str) -> Iterator[str]:
-    yield f"<h1>{_safe(state.run or folder.name)}</h1><p>{_safe(summary(state, status))}</p>"
-    rows = [(f"round {k}", [(fate, r.fates[fate]) for fate in FATES]) for k, r in played(state)]
-    pictures = {
-        "Flow": _flow(state),
-        "Stages": _stages(state),
-        "Samples": bars_svg(rows, "where samples ended, per round") if rows else "",
-        "Loss": _losses(state),
-        "Gate": _gates(state),
-    }
-    for title, table in _tables(state):
-        picture = pictures.get(title, "")
-        yield f"<section><h2>{title}</h2>{picture}{_html_table(*table) if table[1] else ''}"
-        yield "</section>" if picture or table[1] else "<p>Nothing yet.</p></section>"
-    yield "".join(_examples(folder, state))
 
 
 # -- pictures ---------------------------------------------------------------------------------------------------
@@ -230,47 +223,41 @@ def _judges(state: State) -> list[str]:
     return [n for n in names if any(pass_rate(r, n) is not None for _, r in played(state))]
 
 
-def _flow(state: State) -> str:
-    rounds = played(state)
-    if not rounds or not state.edges:
-        return ""
-    k, r = rounds[-1]
-    nodes = [n for n in state.nodes if n != "evaluator"]
-    flows = [(a, o, b, r.nodes[a].outcomes[o]) for a, o, b in state.edges if a in r.nodes]
-    note = f"<p>Round {k}; an arc is as wide as the number of samples that took it.</p>"
-    return f'{note}<div class="wide">{flow_svg(nodes, flows, f"flow of samples in round {k}")}</div>'
-
-
-def _stages(state: State) -> str:
-    rounds, judges = played(state), _judges(state)
-    if not rounds or not judges:
-        return ""
-    series = [(n, [None if (rate := pass_rate(r, n)) is None else 100 * rate for _, r in rounds]) for n in judges]
-    return lines_svg(series, [f"round {k}" for k, _ in rounds], "pass rate of each stage per round", low=0, high=100)
-
-
-def _losses(state: State) -> str:
-    steps = [(k, step) for k, r in sorted(state.rounds.items()) for step in r.steps]
-    if not steps:
-        return ""
-    thin = steps[:: max(1, len(steps) // 400)]
-    drawn = curves(name for _, step in steps for name in step.metrics)
-    series = [(hint(name).label, [s.metrics.get(name) for _, s in thin]) for name in drawn]
-    known = [v for _, values in series for v in values if v is not None]
-    names = [f"{k or 'w'}·{s.step}" for k, s in thin]
-    return lines_svg(series, names, "losses per step", low=0, high=max(known, default=1.0))
-
-
-def _gates(state: State) -> str:
-    gated = [(k, r.gate) for k, r in sorted(state.rounds.items()) if r.gate]
-    if not gated:
-        return ""
-    k, gate = gated[-1]
-    kinds = gate.balance.kinds if gate.balance and len(gate.balance.kinds) > 1 else {}
-    scores = [("all", gate.overall), *kinds.items(), *gate.by_slice.items(), *gate.by_category.items()]
-    rows = [(n, s.old / s.total, s.new / s.total, s.low, s.high) for n, s in scores if s.total]
-    note = f"<p>{_round_name(k)}, {_safe(gate.decision)}: ring old, dot new with its 95 % interval.</p>"
-    return note + intervals_svg(rows, f"accuracy by category in {_round_name(k)}")
+def _pictures(state: State) -> dict[str, str]:
+    """The picture of each section that has one and something to draw."""
+    pictures, rounds, judges = {}, played(state), _judges(state)
+    if rounds and state.edges:
+        k, r = rounds[-1]
+        nodes = [n for n in state.nodes if n != "evaluator"]
+        flows = [(a, o, b, r.nodes[a].outcomes[o]) for a, o, b in state.edges if a in r.nodes]
+        drawn = flow_svg(nodes, flows, f"flow of samples in round {k}")
+        note = f"<p>Round {k}; an arc is as wide as the number of samples that took it.</p>"
+        pictures["Flow"] = f'{note}<div class="wide">{drawn}</div>'
+    if rounds and judges:
+        rates: list[Series] = []
+        for name in judges:
+            shares = [pass_rate(r, name) for _, r in rounds]
+            rates.append((name, [None if share is None else 100 * share for share in shares]))
+        label = "pass rate of each stage per round"
+        pictures["Stages"] = lines_svg(rates, [f"round {k}" for k, _ in rounds], label, low=0, high=100)
+    if rounds:
+        bars = [(f"round {k}", [(fate, r.fates[fate]) for fate in FATES]) for k, r in rounds]
+        pictures["Samples"] = bars_svg(bars, "where samples ended, per round")
+    if steps := [(k, step) for k, r in sorted(state.rounds.items()) for step in r.steps]:
+        thin = steps[:: max(1, len(steps) // 400)]
+        losses = curves(name for _, step in steps for name in step.metrics)
+        series = [(hint(name).label, [s.metrics.get(name) for _, s in thin]) for name in losses]
+        highest = max((v for _, values in series for v in values if v is not None), default=1.0)
+        names = [f"{k or 'w'}·{s.step}" for k, s in thin]
+        pictures["Loss"] = lines_svg(series, names, "losses per step", low=0, high=highest)
+    if gated := [(k, r.gate) for k, r in sorted(state.rounds.items()) if r.gate]:
+        k, gate = gated[-1]
+        kinds = gate.balance.kinds if gate.balance and len(gate.balance.kinds) > 1 else {}
+        scores = [("all", gate.overall), *kinds.items(), *gate.by_slice.items(), *gate.by_category.items()]
+        shares_by_name = [(n, s.old / s.total, s.new / s.total, s.low, s.high) for n, s in scores if s.total]
+        note = f"<p>{_round_name(k)}, {_safe(gate.decision)}: ring old, dot new with its 95 % interval.</p>"
+        pictures["Gate"] = note + intervals_svg(shares_by_name, f"accuracy by category in {_round_name(k)}")
+    return pictures
 
 
 # -- tables -----------------------------------------------------------------------------------------------------
@@ -336,17 +323,6 @@ def _gate_rows(state: State) -> Iterator[Sequence[str]]:
                 f"{s.p:.3f}",
                 r.gate.decision if name == "all" else "",
             )
-
-
-def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{_safe(name)}</th>" for name in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_safe(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<details><summary>the numbers</summary><table><tr>{head}</tr>{body}</table></details>"
-
-
-def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(map(_plain, columns)) + " |", "|" + " --- |" * len(columns)]
-    return "\n".join([*lines, *("| " + " | ".join(map(_plain, row)) + " |" for row in rows)])
 
 
 # -- examples ---------------------------------------------------------------------------------------------------

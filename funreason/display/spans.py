@@ -104,7 +104,21 @@ def said(title: str, text: str, width: int) -> Page:
 
 def wrap(text: str, width: int) -> list[str]:
     """`text` in lines of at most `width` cells, broken at blanks where there are any; its own breaks are kept."""
-    return [part for one in text.splitlines() or [""] for part in _wrapped(clean(one), max(8, width))]
+    width = max(8, width)
+    lines: list[str] = []
+    for one in text.splitlines() or [""]:
+        current = ""
+        for word in clean(one).split(" "):
+            if cell_len(current) + 1 + cell_len(word) <= width or not current:
+                current = f"{current} {word}" if current else word
+            else:
+                lines.append(current)
+                current = word
+            if cell_len(current) > width:
+                *whole, current = chop_cells(current, width)
+                lines += whole
+        lines.append(current)
+    return lines
 
 
 def wrap_spans(spans: Sequence[Span], width: int) -> list[Line]:
@@ -123,17 +137,3 @@ def wrap_spans(spans: Sequence[Span], width: int) -> list[Line]:
             else:
                 here.append((char, role))
     return [tuple(each) for each in lines]
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    lines, current = [], ""
-    for word in text.split(" "):
-        if cell_len(current) + 1 + cell_len(word) <= width or not current:
-            current = f"{current} {word}" if current else word
-        else:
-            lines.append(current)
-            current = word
-        if cell_len(current) > width:
-            *whole, current = chop_cells(current, width)
-            lines += whole
-    return [*lines, current]

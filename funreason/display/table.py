@@ -17,7 +17,6 @@ from rich.text import Text
 from funreason.display.figures import curves, formatted, hint, others
 from funreason.record.events import Score
 from funreason.record.plain import plain
-from funreason.record.rounds import JudgeHealth
 from funreason.record.sample_files import KEPT
 from funreason.record.state import RoundState, State
 
@@ -71,7 +70,12 @@ def stage_table(state: State) -> Table:
     _columns(table, "round", *names, stacked=frozenset(names[len(STAGES) :]))
     between = " " if len(names) == len(STAGES) else "\n"
     for k, r in ((k, r) for k, r in _rounds(state) if r.nodes):
-        _row(table, str(k), *[_share(r, name, between) for name in names])
+        cells = []
+        for name in names:
+            node = r.nodes.get(name)
+            rate = None if node is None else node.pass_rate
+            cells.append("–" if node is None or rate is None else f"{100 * rate:.1f}{between}({node.answered})")
+        _row(table, str(k), *cells)
     return table
 
 
@@ -99,7 +103,10 @@ def health_table(state: State) -> Table:
     for k, r in sorted(state.rounds.items()):
         rows = [row for row in HEALTH if any(getattr(health, row[2]) for health in r.health.values())]
         for what, rate, asked in rows:
-            cells = [_health(r.health.get(name), rate, asked, between) for name in names]
+            cells = []
+            for health in (r.health.get(name) for name in names):
+                share = getattr(health, rate, None)
+                cells.append("–" if share is None else f"{100 * share:.1f}{between}({getattr(health, asked)})")
             _row(table, str(k) if what == rows[0][0] else "", what, *cells)
         if any(health.errors for health in r.health.values()):
             _row(table, "", "errors", *[str(r.health[name].errors) if name in r.health else "–" for name in names])
@@ -132,17 +139,22 @@ def update_table(state: State) -> Table:
     labels = [hint(name).label for name in shown]
     _columns(table, "round", "samples", *["stale"] * stale, "replay", "in gate", "steps", *labels)
     for k, r in _rounds(state):
-        if r.chosen:
-            _row(
-                table,
-                _round_name(k),
-                str(r.chosen.trained),
-                *[str(r.chosen.stale)] * stale,
-                str(r.chosen.replay),
-                _contamination(r),
-                str(len(r.steps)),
-                *[formatted(name, r.mean(name)) for name in shown],
-            )
+        if not r.chosen:
+            continue
+        in_gate = "–"
+        if r.screened is not None:
+            found = r.screened.exact + r.screened.near
+            in_gate = f"{found} trained on" if found and not r.screened.dropped else str(found)
+        _row(
+            table,
+            _round_name(k),
+            str(r.chosen.trained),
+            *[str(r.chosen.stale)] * stale,
+            str(r.chosen.replay),
+            in_gate,
+            str(len(r.steps)),
+            *[formatted(name, r.mean(name)) for name in shown],
+        )
     return table
 
 
@@ -266,31 +278,13 @@ def _row(table: Table, *cells: str | Text) -> None:
 
 def _judges(state: State) -> list[str]:
     """The five stages, then custom judges."""
-    return [*STAGES, *[n for n in state.nodes if n not in STAGES and _is_judge(state, n)]]
-
-
-def _is_judge(state: State, name: str) -> bool:
-    counts = [r.nodes[name].outcomes for r in state.rounds.values() if name in r.nodes]
-    return any("pass" in c or "drop" in c for c in counts) and name not in ("generator", "trainer", "regenerator")
-
-
-def _share(r: RoundState, name: str, between: str) -> str:
-    node = r.nodes.get(name)
-    if node is None or node.pass_rate is None:
-        return "–"
-    return f"{100 * node.pass_rate:.1f}{between}({node.answered})"
-
-
-def _health(health: JudgeHealth | None, rate: str, asked: str, between: str) -> str:
-    share = getattr(health, rate, None)
-    return "–" if share is None else f"{100 * share:.1f}{between}({getattr(health, asked)})"
-
-
-def _contamination(r: RoundState) -> str:
-    if r.screened is None:
-        return "–"
-    found = r.screened.exact + r.screened.near
-    return str(found) if r.screened.dropped or not found else f"{found} trained on"
+    custom = []
+    for name in state.nodes:
+        counts = [r.nodes[name].outcomes for r in state.rounds.values() if name in r.nodes]
+        others = (*STAGES, "generator", "trainer", "regenerator")
+        if name not in others and any("pass" in each or "drop" in each for each in counts):
+            custom.append(name)
+    return [*STAGES, *custom]
 
 
 def _percent(right: int, total: int) -> str:

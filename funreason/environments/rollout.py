@@ -1,7 +1,8 @@
 """Rollout: a policy takes turns in an environment until each sample is done.
 
 All samples that wait for a turn are generated in one batch. The first turns of a task's samples are drawn from one
-request; each later turn is a request of its own, since the conversations differ by then.
+request; each later turn is a request of its own, since the conversations differ by then. The one environment of the
+package, `SingleTurn`, needs no later turns.
 """
 
 from __future__ import annotations
@@ -93,3 +94,15 @@ def _answered(
         turn = Turn("assistant", answer, thinking, truncated, completion.weights_id, ids, completion.logprobs)
         answered.append(changed(sample, turns=(*sample.turns, turn)))
     return answered
+
+
+class SingleTurn:
+    """An environment that is done after the model's first turn."""
+
+    def reset(self, task: Task) -> tuple[Message, ...]:
+        """The task's own messages."""
+        return task.messages
+
+    def step(self, sample: Sample) -> tuple[Turn, ...]:
+        """Nothing: the sample is done."""
+        return ()

@@ -68,8 +68,22 @@ class LoadedModel(NamedTuple):
 
 def load_model(choice: ModelChoice, max_new_tokens: int | None, settings: list[str]) -> LoadedModel:
     """The chosen model, ready to answer; by default with a quarter of its context per answer, at most 4,096 tokens."""
-    make = _served if choice.served else _local
-    return make(choice, max_new_tokens, settings)
+    if not choice.served:
+        folder, _ = model_folder(choice.model, _config({}, settings).model.dtype)
+        tokens = max_new_tokens or longest_answer(folder)
+        config = _config({"model.path": choice.model, "sample.max_new_tokens": tokens}, settings)
+        policy, base = build_policy(config)
+        return LoadedModel(policy, str(model_path(choice.model)), base.id, config.sample.max_new_tokens)
+    here = {"url": choice.model, "model": choice.endpoint_model, "key_env": choice.key_env}
+    given = {"sample.endpoints": [here], "sample.max_new_tokens": max_new_tokens or MOST_TOKENS}
+    config = _config(given, settings)
+    sampler = endpoint_sampler(config, budget_of(config))
+    if sampler is None:
+        raise ConfigError(f"--model {choice.model} is an address, but sample.endpoints was set to nothing")
+    if max_new_tokens is None and sampler.pool.context:
+        sampler.max_new_tokens = min(sampler.max_new_tokens, sampler.pool.context // CONTEXT_SHARE)
+    policy = served_policy(config, sampler, None, lambda: None)
+    return LoadedModel(policy, choice.model, sampler.weights_id, sampler.max_new_tokens)
 
 
 def longest_answer(folder: Path) -> int:
@@ -85,27 +99,6 @@ def longest_answer(folder: Path) -> int:
 def slug(text: str) -> str:
     """`text` as part of a folder's name."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-")
-
-
-def _local(choice: ModelChoice, max_new_tokens: int | None, settings: list[str]) -> LoadedModel:
-    folder, _ = model_folder(choice.model, _config({}, settings).model.dtype)
-    tokens = max_new_tokens or longest_answer(folder)
-    config = _config({"model.path": choice.model, "sample.max_new_tokens": tokens}, settings)
-    policy, base = build_policy(config)
-    return LoadedModel(policy, str(model_path(choice.model)), base.id, config.sample.max_new_tokens)
-
-
-def _served(choice: ModelChoice, max_new_tokens: int | None, settings: list[str]) -> LoadedModel:
-    here = {"url": choice.model, "model": choice.endpoint_model, "key_env": choice.key_env}
-    given = {"sample.endpoints": [here], "sample.max_new_tokens": max_new_tokens or MOST_TOKENS}
-    config = _config(given, settings)
-    sampler = endpoint_sampler(config, budget_of(config))
-    if sampler is None:
-        raise ConfigError(f"--model {choice.model} is an address, but sample.endpoints was set to nothing")
-    if max_new_tokens is None and sampler.pool.context:
-        sampler.max_new_tokens = min(sampler.max_new_tokens, sampler.pool.context // CONTEXT_SHARE)
-    policy = served_policy(config, sampler, None, lambda: None)
-    return LoadedModel(policy, choice.model, sampler.weights_id, sampler.max_new_tokens)
 
 
 def _config(given: Mapping[str, Any], settings: list[str]) -> Config:

@@ -32,22 +32,19 @@ class GateSuite:
 
 def gate_suites(suites: Mapping[str, Suite], held: list[Task], folder: Path) -> list[GateSuite]:
     """The suites of a run with their items loaded."""
-    return [_suite(name, suite, held, folder / name) for name, suite in suites.items()]
-
-
-def _suite(name: str, suite: Suite, held: list[Task], folder: Path) -> GateSuite:
-    if suite.path == HELD_OUT:
-        source = _written(held, folder, name)
-    elif suite.path.startswith(TOOLBOX):
-        source = _written(toolbox_tasks(suite.path, suite.count or 400, suite.seed), folder, name)
-    else:
-        source = Path(suite.path)
-    cases = list(load_cases(source).values())
-    if suite.count is not None:
-        cases = cases[: suite.count]
-    if not cases:
-        raise ConfigError(f"gate.suites.{name}.path is {suite.path}, which has no items to measure on")
-    return GateSuite(name, cases, [case_task(case) for case in cases], role=suite.role)
+    loaded = []
+    for name, suite in suites.items():
+        if suite.path == HELD_OUT:
+            source = _written(held, folder / name, name)
+        elif suite.path.startswith(TOOLBOX):
+            source = _written(toolbox_tasks(suite.path, suite.count or 400, suite.seed), folder / name, name)
+        else:
+            source = Path(suite.path)
+        cases = list(load_cases(source).values())[: suite.count]
+        if not cases:
+            raise ConfigError(f"gate.suites.{name}.path is {suite.path}, which has no items to measure on")
+        loaded.append(GateSuite(name, cases, [case_task(case) for case in cases], role=suite.role))
+    return loaded
 
 
 def _written(tasks: list[Task], folder: Path, prefix: str) -> Path:

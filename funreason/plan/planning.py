@@ -213,7 +213,15 @@ def warn_if_it_will_not_fit(config: Config) -> list[str]:
 def _decoding(name: str, config: Config, found: Plan, *, prompts: int, k: int) -> Phase:
     """A phase that writes `k` answers to each of `prompts`: sampling, or a gate's measurement."""
     model, chip, assumed, item = found.model, found.hardware.chip, found.assumed, ITEM[config.model.dtype]
-    shape = _sampling_shape(config, assumed, item)
+    if engine_samples(config):  # pages hold what is there, not the longest there may be
+        rows = config.model.vllm.max_num_seqs
+        shape = SamplingShape(rows * (assumed.prompt_tokens + assumed.answer_tokens), rows, item)
+    else:
+        # A batch is filled up to its token budget, and every row counts with the longest completion there may be.
+        group, longest = config.sample.samples_per_task, config.sample.max_new_tokens
+        per_task = assumed.prompt_tokens + group * longest
+        tasks = max(1, min(config.sample.batch_tokens // per_task, MOST_ROWS // group))
+        shape = SamplingShape(tokens=tasks * per_task, rows=tasks * group, item=item)
     if name == "gate":
         shape = shape._replace(rows=max(1, min(prompts, shape.rows)))
     length = assumed.prompt_tokens + assumed.answer_tokens / 2
@@ -221,17 +229,6 @@ def _decoding(name: str, config: Config, found: Plan, *, prompts: int, k: int) -
     written, read = float(prompts * k * assumed.answer_tokens), float(prompts * assumed.prompt_tokens)
     seconds = written / rate + reading_seconds(model, chip, assumed.pace, tokens=read)
     return Phase(name, sampling_memory(model, shape), 1, written + read, seconds)
-
-
-def _sampling_shape(config: Config, assumed: Assumed, item: int) -> SamplingShape:
-    if engine_samples(config):  # pages hold what is there, not the longest there may be
-        rows = config.model.vllm.max_num_seqs
-        return SamplingShape(rows * (assumed.prompt_tokens + assumed.answer_tokens), rows, item)
-    # A batch is filled up to its token budget, and every row counts with the longest completion there may be.
-    k, longest = config.sample.samples_per_task, config.sample.max_new_tokens
-    per_task = assumed.prompt_tokens + k * longest
-    tasks = max(1, min(config.sample.batch_tokens // per_task, MOST_ROWS // k))
-    return SamplingShape(tokens=tasks * per_task, rows=tasks * k, item=item)
 
 
 def _update(name: str, config: Config, update: Update, samples: int, found: Plan) -> Phase:

@@ -12,11 +12,14 @@ import re
 import msgspec
 
 
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-
-
-class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=_snake_case, kw_only=True):
+class Event(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    tag_field="kind",
+    tag=lambda name: re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(),
+    kw_only=True,
+):
     """What every event has: `at`, seconds since the epoch."""
 
     at: float = 0.0

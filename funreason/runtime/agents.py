@@ -128,13 +128,6 @@ class RoundContext:
 Factory = Callable[[RoundContext, AgentSpec], Agent]
 
 
-def _regenerator(context: RoundContext, spec: AgentSpec) -> Agent:
-    fcdr = context.run.config.fcdr
-    resample = getattr(context.generator, "resample", None)
-    form = call_format_of(context.run.config.model)
-    return Regenerator(resample, order=tuple(fcdr.regenerate), max_attempts=fcdr.max_attempts, form=form)
-
-
 def _trainer(context: RoundContext, spec: AgentSpec) -> Agent:
     learner, run = context.run.learner, context.run
     if learner is None:
@@ -162,7 +155,12 @@ def _custom(context: RoundContext, spec: AgentSpec) -> Agent:
 FACTORIES: Mapping[str, Factory] = {
     "generator": lambda context, spec: context.generator,  # type: ignore[dict-item,return-value]
     "judge": lambda context, spec: context.judges[spec.node],
-    "regenerator": _regenerator,
+    "regenerator": lambda context, spec: Regenerator(
+        getattr(context.generator, "resample", None),
+        order=tuple(context.run.config.fcdr.regenerate),
+        max_attempts=context.run.config.fcdr.max_attempts,
+        form=call_format_of(context.run.config.model),
+    ),
     "trainer": _trainer,
     "evaluator": lambda context, spec: context.run.learner.evaluator,  # type: ignore[union-attr]
     "dead_letter": lambda context, spec: DeadLetterSink(context.end),

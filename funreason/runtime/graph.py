@@ -12,10 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from funreason.agents.judges.custom import USUAL
-from funreason.bus.agent import EXHAUSTED, GraphError, Problem
+from funreason.bus.agent import EXHAUSTED, GraphError, Problem, nearest
 from funreason.bus.checks import check_graph
 from funreason.bus.graph import Edge, Graph, Node
-from funreason.bus.graph_yaml import nearest
 from funreason.bus.topology import Topology, reachable
 from funreason.config import CONFIGS, AgentEntry, Config, ConfigError, read_yaml_file
 from funreason.types import Outcome
@@ -66,27 +65,23 @@ def check_required_nodes(graph: Topology, own: Collection[str], name: str, *, lo
     """What keeps a loop (or `refine`) from running the graph `name`, where `own` are the user's judges."""
     needed = (START, *ENDS, "evaluator") if loop else ENDS
     seats = [*STAGES, "regenerator", *ENDS, *(sorted(LOOP_ONLY) if loop else ()), *own]
-    problems = [_no_agent(node, seats, name) for node in graph.names if node not in seats]
-    problems += [_missing(node, name, "a loop" if loop else "`refine`") for node in needed if node not in graph.names]
-    if loop:
-        if START in graph.names and graph.start in graph.names and graph.start != START:
-            problems.append(_enters_late(graph.start, name))
-        else:
-            problems += _round_problems(graph, name)
-    return problems
-
-
-def _no_agent(node: str, seats: Collection[str], name: str) -> Problem:
-    return Problem(
-        "no_agent",
-        f"no agent answers at node {node!r} of the graph {name}; {nearest(node, seats)} A custom agent is added "
-        "by `agents:` in the configuration, not by the graph file.",
-    )
-
-
-def _missing(node: str, name: str, who: str) -> Problem:
-    text = f"the graph {name} has no node {node!r}, which {who} needs: add it as in configs/fcdr.yaml."
-    return Problem("no_node", text)
+    problems = []
+    for node in (node for node in graph.names if node not in seats):
+        text = (
+            f"no agent answers at node {node!r} of the graph {name}; {nearest(node, seats)} A custom agent is added "
+            "by `agents:` in the configuration, not by the graph file."
+        )
+        problems.append(Problem("no_agent", text))
+    for node in (node for node in needed if node not in graph.names):
+        who = "a loop" if loop else "`refine`"
+        text = f"the graph {name} has no node {node!r}, which {who} needs: add it as in configs/fcdr.yaml."
+        problems.append(Problem("no_node", text))
+    if not loop:
+        return problems
+    if START in graph.names and graph.start in graph.names and graph.start != START:
+        text = f"the graph {name} starts at {graph.start!r}, but samples are drawn at {START!r}: set `start: {START}`."
+        return [*problems, Problem("wrong_start", text)]
+    return problems + _round_problems(graph, name)
 
 
 def _round_problems(graph: Topology, name: str) -> list[Problem]:
@@ -109,11 +104,6 @@ def _round_problems(graph: Topology, name: str) -> list[Problem]:
                 )
             )
     return problems
-
-
-def _enters_late(start: str, name: str) -> Problem:
-    text = f"the graph {name} starts at {start!r}, but samples are drawn at {START!r}: set `start: {START}`."
-    return Problem("wrong_start", text)
 
 
 def read_graph_file(name: str) -> Graph:
@@ -169,11 +159,9 @@ def _whole(config: Config) -> Graph:
         graph = graph.moved(name, (after, onward))
     for name in fcdr.skip:
         graph = graph.without(name)
-    return _reachable(graph) if fcdr.skip else graph
-
-
-def _reachable(graph: Graph) -> Graph:
-    """Without what only a stage that was left out had led to, such as the regenerator."""
+    if not fcdr.skip:
+        return graph
+    # Without what only a stage that was left out had led to, such as the regenerator.
     found = reachable(graph.names, graph.edges, graph.start)
     nodes = tuple(node for node in graph.nodes if node.name in found)
     return Graph(nodes, tuple(edge for edge in graph.edges if edge.source in found), graph.start)
@@ -193,17 +181,15 @@ def _with_agent(graph: Graph, entry: AgentEntry) -> Graph:
         return graph.with_node(
             Node(entry.name, agent=entry.agent, outcomes=tuple(outcomes)), cut, entry.edge, edges=edges
         )
-    edges = [_edge(graph, entry, outcome, target) for outcome, target in entry.outcomes.items()]
+    # An edge that leads back is a retry, or a sample could circle forever.
+    free = [edge for edge in graph.carrying if not edge.retry]
+    edges = [
+        Edge(entry.name, outcome, target, retry=entry.after in reachable(graph.names, free, target))
+        for outcome, target in entry.outcomes.items()
+    ]
     exhausted = (EXHAUSTED,) if any(edge.retry for edge in edges) else ()
     outcomes = dict.fromkeys((*USUAL, *entry.outcomes, *exhausted))
     return graph.with_node(Node(entry.name, agent=entry.agent, outcomes=tuple(outcomes)), cut, entry.edge, edges=edges)
-
-
-def _edge(graph: Graph, entry: AgentEntry, outcome: str, target: str) -> Edge:
-    """An edge of a custom agent. One that leads back is a retry, or a sample could circle forever."""
-    free = [edge for edge in graph.carrying if not edge.retry]
-    back = entry.after in reachable(graph.names, free, target)
-    return Edge(entry.name, outcome, target, retry=back)
 
 
 def judging_order(graph: Graph, judges: Sequence[str]) -> list[str]:

@@ -86,7 +86,15 @@ class Journal:
     async def heartbeat(self) -> AsyncIterator[None]:
         """Say every few seconds that the run is alive: from a thread, since loading a model holds the loop up."""
         over = Event()
-        thread = Thread(target=self._beat_until, args=(over,), name="heartbeat", daemon=True)
+
+        def beat() -> None:
+            while not over.wait(HEARTBEAT_S):
+                with self._pulse:
+                    if self.ended:
+                        return
+                    self._beat()
+
+        thread = Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()
         try:
             yield
@@ -94,19 +102,14 @@ class Journal:
             over.set()
             thread.join()
 
-    def _beat_until(self, over: Event) -> None:
-        while not over.wait(HEARTBEAT_S):
-            with self._pulse:
-                if self.ended:
-                    return
-                self._beat()
-
     def _beat(self) -> None:
         """One heartbeat; leaves the process when the run is no longer its own."""
         try:
             if not self.folder.is_owner():  # after a long sleep, say: whatever is written now would be written twice
                 removed = self.folder.writer_status() is None  # maybe just now, with the folder still there
-                _leave(gone(self.folder) if removed else f"{self.folder.path} was taken over by another process")
+                lost = gone(self.folder) if removed else f"{self.folder.path} was taken over by another process"
+                print(f"funreason: {lost}", file=sys.stderr, flush=True)
+                os._exit(LOST)
             self.folder.heartbeat("running")
             self._missed = 0
         except RecordError as error:  # a full disk may have room again; the run's own next line decides
@@ -180,11 +183,6 @@ class Journal:
 def gone(folder: RunFolder) -> str:
     """What to tell of a run whose folder is no more, or nothing in it that says whose run it is."""
     return f"{folder.path} is gone: it was removed or moved while the run went on, and nothing more can be kept."
-
-
-def _leave(text: str) -> None:
-    print(f"funreason: {text}", file=sys.stderr, flush=True)
-    os._exit(LOST)
 
 
 def round_seconds(seconds: float) -> float:

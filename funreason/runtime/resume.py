@@ -40,7 +40,7 @@ class RecordedVerdicts:
         if self._logged and self._logged.pop((after.id, before.attempt, node), None) is not None:
             return
         verdict = after.verdicts[-1] if len(after.verdicts) > len(before.verdicts) else None
-        if verdict is not None and not _plain(verdict) and outcome != Outcome.ERROR:
+        if verdict is not None and verdict != passed(verdict.stage) and outcome != Outcome.ERROR:
             self._texts.append_verdict(PendingVerdict(after.id, before.attempt, node, verdict))
         self._journal.observe(node, before, outcome, after, seconds)
 
@@ -95,10 +95,6 @@ def _logged(journal: Journal, k: int, past: State) -> dict[Key, str]:
 def _verdicts(texts: SampleFiles, logged: Mapping[Key, str], ended: set[str]) -> dict[Key, Verdict]:
     plain = {key: passed(key[2]) for key, outcome in logged.items() if outcome == Outcome.PASS}
     return plain | {(s.id, s.attempt, s.node): s.verdict for s in texts.verdicts() if s.id not in ended}
-
-
-def _plain(verdict: Verdict) -> bool:
-    return verdict == passed(verdict.stage)
 
 
 __all__ = ["RecordedVerdicts", "backfill_end_events", "first_attempts"]

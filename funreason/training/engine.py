@@ -191,7 +191,18 @@ class Training:
             report, stats = self._step(step, batch)
             if on_step is not None:
                 on_step(report)
-            self._count(report, stats)
+            if report.refused:
+                self.refused_steps += 1
+                self.refused_in_a_row += 1
+            else:
+                self.refused_in_a_row = 0
+                self.stats.merge(stats)
+            if self.refused_in_a_row == REFUSED_IN_A_ROW:
+                raise NotFinite(
+                    f"steps {step - REFUSED_IN_A_ROW + 1} to {step}: loss or gradient not finite "
+                    f"(last batch: {', '.join(report.refused[:8])}). "
+                    f"Lower lr (now {self.update.lr}) or check the weights."
+                )
             stopped = step < self.steps and self.ranks.any_rank(stop is not None and stop())
             due = stopped or step == self.steps or (every > 0 and step % every == 0)
             if folder is not None and due:
@@ -229,20 +240,6 @@ class Training:
         )
         return report, stats
 
-    def _count(self, report: StepReport, stats: LossStats) -> None:
-        if not report.refused:
-            self.refused_in_a_row = 0
-            self.stats.merge(stats)
-            return
-        self.refused_steps += 1
-        self.refused_in_a_row += 1
-        if self.refused_in_a_row == REFUSED_IN_A_ROW:
-            raise NotFinite(
-                f"steps {report.step - REFUSED_IN_A_ROW + 1} to {report.step}: loss or gradient not finite "
-                f"(last batch: {', '.join(report.refused[:8])}). "
-                f"Lower lr (now {self.update.lr}) or check the weights."
-            )
-
     def _accumulate(self, examples: list[Example], encoded: list[Encoded]) -> BatchLoss:
         """Leave the gradient of one batch in the parameters. If memory runs out, try once more with half the tokens."""
         try:
@@ -269,7 +266,17 @@ class Training:
         rows = torch.zeros(len(examples), len(objective.sums), dtype=torch.float64, device=device)
 
         def forward(piece: Sequence[int]) -> LossShare:
-            return self._forward([examples[at] for at in piece], [encoded[at] for at in piece], denominators)
+            chosen, samples = [examples[at] for at in piece], [encoded[at] for at in piece]
+            packed = self.packed and len(samples) > 1
+            batch = pack(samples, device=device) if packed else collate(samples, pad_id=self.pad_id, device=device)
+            start = max(batch.first_trained - 1, 0)  # no logits for the prompt: nothing is learned there
+            targets = TokenTargets.of(
+                batch.labels[:, start:], batch.parts[:, start:], batch.owners[:, start:], len(samples)
+            )
+            weights = objective.token_weights(targets, chosen, denominators)
+            kept = batch.ids.shape[1] - start
+            losses = self.head.losses(lambda: self.parallel.logits(batch.ids, kept, batch.positions), targets, weights)
+            return objective.loss(losses, targets, chosen, denominators)
 
         for piece, share in self._passes([len(sample.ids) for sample in encoded], forward):
             terms += torch.cat([share.total.detach().view(1), share.terms])
@@ -313,19 +320,6 @@ class Training:
                 share = forward(pieces[number])
                 self.parallel.backward(share.total, last)
             yield pieces[number], share
-
-    def _forward(self, examples: Sequence[Example], encoded: Sequence[Encoded], denominators: object) -> LossShare:
-        device = self.ranks.device
-        packed = self.packed and len(encoded) > 1
-        batch = pack(encoded, device=device) if packed else collate(encoded, pad_id=self.pad_id, device=device)
-        start = max(batch.first_trained - 1, 0)  # no logits for the prompt: nothing is learned there
-        targets = TokenTargets.of(
-            batch.labels[:, start:], batch.parts[:, start:], batch.owners[:, start:], len(encoded)
-        )
-        weights = self.objective.token_weights(targets, examples, denominators)
-        kept = batch.ids.shape[1] - start
-        losses = self.head.losses(lambda: self.parallel.logits(batch.ids, kept, batch.positions), targets, weights)
-        return self.objective.loss(losses, targets, examples, denominators)
 
 
 @contextmanager

@@ -7,16 +7,23 @@
     rank-<n>.json    how a process failed
     outcome.json     the report and the id of the weights, written last
     pause, stop      exist while the update should wait, and once it should stop
-    alive            locked while the asking process lives (see `parent_lock`)
+    alive            locked while the asking process lives
 
 Steps are read while they are being written, so only complete lines count.
+
+A killed process runs no code, but the kernel releases its locks. So the asking process holds the lock on `alive`, each
+worker has a thread that waits for it, and getting it means that the asking process is gone.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,3 +151,26 @@ class JobFolder:
         fresh = self.path / f".{name}.new"
         fresh.write_bytes(content)
         fresh.replace(self.path / name)
+
+
+EXIT_ORPHANED = 70
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold the lock on `path` while the block runs and this process lives."""
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def exit_when_released(path: Path) -> None:
+    """From now on, exit this process as soon as no other one holds the lock on `path`."""
+
+    def wait() -> None:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+        # Not sys.exit: that ends this thread only, and the main one may be waiting for a process that is gone.
+        os._exit(EXIT_ORPHANED)
+
+    threading.Thread(target=wait, name="parent-lock", daemon=True).start()

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from funreason.objectives.protocol import Example
-from funreason.training.job import Job, JobFolder, UpdateOutcome
-from funreason.training.parent_lock import hold_lock
+from funreason.training.job import Job, JobFolder, UpdateOutcome, hold_lock
 from funreason.training.types import NotFinite, OtherTrainingError, StepReport, WorkersFailed
 
 if TYPE_CHECKING:

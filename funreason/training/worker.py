@@ -18,10 +18,9 @@ from transformers import PreTrainedTokenizerBase
 
 from funreason.policies.model_files import load_model, load_tokenizer, save_trained
 from funreason.training.engine import train
-from funreason.training.job import Job, JobFolder, UpdateOutcome
+from funreason.training.job import Job, JobFolder, UpdateOutcome, exit_when_released
 from funreason.training.lora import adapted
 from funreason.training.parallel import Parallel, Ranks, leave, own_device, require_world_size, trainable
-from funreason.training.parent_lock import exit_when_released
 
 POLL_S = 0.1
 """How often a paused update checks whether it may continue."""

@@ -15,13 +15,12 @@ from textual.screen import Screen
 from funreason.display.spans import clean
 from funreason.record.control import Verb, can_control, send_request
 from funreason.record.folder import RecordError, RunFolder
-from funreason.tui.dialogs import ConfirmDialog, InputDialog, TextScreen
 from funreason.tui.feed import Feed, ReplayFeed
 from funreason.tui.keys import bindings, help_page
 from funreason.tui.pages import page_of
-from funreason.tui.panel import PanelWidget
 from funreason.tui.samples import story_page
 from funreason.tui.view_state import PANELS, ViewState
+from funreason.tui.widgets import ConfirmDialog, InputDialog, PanelWidget, TextScreen
 
 WIDEST = 400
 """Width in cells of an exported table, where nothing is cut."""
@@ -51,7 +50,8 @@ class Actions(App[None]):
         """Repaint."""
         raise NotImplementedError
 
-    def _arrange(self) -> None:
+    def arrange(self) -> None:
+        """Give each panel its place."""
         raise NotImplementedError
 
     def say(self, text: str, *, warn: bool = False) -> None:
@@ -71,7 +71,7 @@ class Actions(App[None]):
 
     def _activate(self, name: str) -> None:
         self.active = name
-        self._arrange()
+        self.arrange()
         self.call_after_refresh(self.panel(name).focus)
 
     def action_next_panel(self, by: int) -> None:
@@ -150,17 +150,18 @@ class Actions(App[None]):
         """Type where to go."""
         replay = isinstance(self.feed, ReplayFeed)
         hint = "a round (r2), a time (1:30)" if replay else "a round (r2)"
-        self.push_screen(InputDialog(f"go to {hint}, or a row of this panel by its text"), self._go_to)
 
-    def _go_to(self, where: str | None) -> None:
-        text = (where or "").strip()
-        if text[:1] in ("r", "R") and text[1:].isdigit():
-            self.view.round = int(text[1:])
-        elif isinstance(self.feed, ReplayFeed) and (seconds := seconds_of(text)) is not None:
-            self.feed.seek(seconds)
-        elif text and not self.panel(self.active).go_to(text):
-            self.say(f"no row of this panel contains {text!r}", warn=True)
-        self.paint()
+        def go(where: str | None) -> None:
+            text = (where or "").strip()
+            if text[:1] in ("r", "R") and text[1:].isdigit():
+                self.view.round = int(text[1:])
+            elif isinstance(self.feed, ReplayFeed) and (seconds := seconds_of(text)) is not None:
+                self.feed.seek(seconds)
+            elif text and not self.panel(self.active).go_to(text):
+                self.say(f"no row of this panel contains {text!r}", warn=True)
+            self.paint()
+
+        self.push_screen(InputDialog(f"go to {hint}, or a row of this panel by its text"), go)
 
     def action_sort(self) -> None:
         """The next order of this panel."""
@@ -258,15 +259,15 @@ class Actions(App[None]):
             self.say("Read-only: the run has ended or runs on another host.", warn=True)
             return
 
+        async def send() -> None:
+            reply = await send_request(self.feed.folder.path, verb)
+            self.say(reply.text, warn=not reply.ok)
+
         def answer(sure: bool | None) -> None:
             if sure:
-                self.run_worker(self._send(verb), exclusive=True)
+                self.run_worker(send(), exclusive=True)
 
         self.push_screen(ConfirmDialog(question), answer)
-
-    async def _send(self, verb: Verb) -> None:
-        reply = await send_request(self.feed.folder.path, verb)
-        self.say(reply.text, warn=not reply.ok)
 
     def switch_run(self, folder: RunFolder) -> None:
         """Watch another run."""

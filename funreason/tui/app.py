@@ -28,8 +28,8 @@ from funreason.tui.feed import Clock, Feed, ReplayFeed
 from funreason.tui.header import HeaderContext, HostStats, header
 from funreason.tui.keys import bindings
 from funreason.tui.pages import page_of
-from funreason.tui.panel import PanelWidget
 from funreason.tui.view_state import PANELS, ViewState
+from funreason.tui.widgets import PanelWidget
 
 REPAINT_S = 0.25
 BUDGET_S = 0.2
@@ -86,7 +86,7 @@ class Dashboard(Actions, App[None]):
     def on_mount(self) -> None:
         """Start reading and repainting."""
         self.query_one("#head", PanelWidget).can_focus = False
-        self._arrange()
+        self.arrange()
         self.panel("flow").focus()
         self.set_interval(REPAINT_S, self.tick)
         self.set_interval(GPU_S, self._read_gpu)
@@ -164,7 +164,7 @@ class Dashboard(Actions, App[None]):
         """Whether one panel is shown at a time."""
         return self.zoomed or self.size.width < ALL_PANELS[0] or self.size.height < ALL_PANELS[1]
 
-    def _arrange(self) -> None:
+    def arrange(self) -> None:
         """Show one panel or all of them; does nothing while the dashboard is closing."""
         if not self.is_running:
             return
@@ -177,13 +177,13 @@ class Dashboard(Actions, App[None]):
     def on_resize(self, event: Resize) -> None:
         """Another size may fit more panels, or fewer."""
         if self.screen_stack and self.screen_stack[0].is_mounted:
-            self._arrange()
+            self.arrange()
 
     @on(DescendantFocus)
     def _panel_focused(self, event: DescendantFocus) -> None:
         if event.widget.id in PANELS:
             self.active = event.widget.id
-            self._arrange()
+            self.arrange()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """PanelWidget keys with priority do nothing while a dialog is open."""

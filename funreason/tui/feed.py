@@ -112,7 +112,12 @@ class LiveFeed:
             gc.enable()
         self._open = True
         self._rate.note(self._clock(), len(self.state.ended))
-        return self._look_for_life() or self.state.events != before
+        read, now = self.state.events != before, self._clock()
+        if now - self._life_at < LIFE_S:
+            return read
+        was, self._life_at = self.life, now
+        self.life = self.folder.writer_status()
+        return read or self.life != was
 
     def _fold(self, until: float) -> bool:
         """Fold until that time; whether everything written is folded."""
@@ -124,14 +129,6 @@ class LiveFeed:
                 return False
         self._events = None
         return True
-
-    def _look_for_life(self) -> bool:
-        now = self._clock()
-        if now - self._life_at < LIFE_S:
-            return False
-        before, self._life_at = self.life, now
-        self.life = self.folder.writer_status()
-        return self.life != before
 
 
 class ReplayFeed:

@@ -41,14 +41,12 @@ class HostStats:
         fields = stat.rpartition(")")[2].split()
         ticks = os.sysconf("SC_CLK_TCK")
         busy, pages = (int(fields[11]) + int(fields[12])) / ticks, int(fields[21])
-        parts = [self._cpu(busy, now), f"RSS {size(pages * os.sysconf('SC_PAGE_SIZE'))}", self.gpu]
-        return " · ".join(part for part in parts if part)
-
-    def _cpu(self, busy: float, now: float) -> str:
         last, self._last = self._last, (now, busy)
-        if last is None or now <= last[0]:
-            return ""
-        return f"CPU {100 * max(0.0, busy - last[1]) / (now - last[0]):.0f} %"
+        cpu = ""
+        if last is not None and now > last[0]:
+            cpu = f"CPU {100 * max(0.0, busy - last[1]) / (now - last[0]):.0f} %"
+        parts = [cpu, f"RSS {size(pages * os.sysconf('SC_PAGE_SIZE'))}", self.gpu]
+        return " · ".join(part for part in parts if part)
 
     async def read_gpu(self) -> None:
         """Read the first GPU, when there is one; a failing nvidia-smi is ignored."""
@@ -97,9 +95,14 @@ class HeaderContext(NamedTuple):
 def header(state: State, name: str, v: HeaderContext) -> tuple[Line, Line]:
     """Two lines: state of the run, then speed, time and host."""
     where = f"round {state.round}/{state.rounds_planned}" if state.round else "start"
-    phases = [
-        phase_name(state, p) + _progress(state.rounds.get(p.round) or RoundState(), p.phase) for p in phases_now(state)
-    ]
+    phases = []
+    for p in phases_now(state):
+        r, progress = state.rounds.get(p.round) or RoundState(), ""
+        if p.phase == "sample" and r.todo:
+            progress = f" {min(r.fates.total(), r.todo)}/{r.todo}"
+        elif p.phase in ("train", "start") and r.steps:
+            progress = f" {r.steps[-1].step}/{r.steps[-1].steps}"
+        phases.append(phase_name(state, p) + progress)
     first: list[str | Span] = [(" FunReason ", "key"), (f" {state.run or name} ", "head"), f" {where}"]
     first += [f" · {' + '.join(phases)}"] if phases else []
     first += ["   ", status_of(state, v)]
@@ -138,14 +141,6 @@ def status_of(state: State, v: HeaderContext) -> Span:
 def running(state: State, v: HeaderContext) -> bool:
     """Whether the run (or its replay) is in progress."""
     return bool(v.replay) or (v.life is not None and v.life.status in ("running", "stale"))
-
-
-def _progress(r: RoundState, phase: str) -> str:
-    if phase == "sample" and r.todo:
-        return f" {min(r.fates.total(), r.todo)}/{r.todo}"
-    if phase in ("train", "start") and r.steps:
-        return f" {r.steps[-1].step}/{r.steps[-1].steps}"
-    return ""
 
 
 def remaining(state: State, now: float) -> float | None:

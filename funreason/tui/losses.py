@@ -31,7 +31,11 @@ def loss_page(state: State, view: ViewState, width: int, height: int) -> Page:
         return said(title, f"No optimiser step in this round yet.{last}", width)
     metrics = r.metric_names()
     drawn = curves([*metrics, *(before.metric_names() if before else ())])
-    lines = [_sparkline(name, _values(r.steps, name), width) for name in ("alpha", *others(metrics)) if name in metrics]
+    lines = []
+    for name in (name for name in ("alpha", *others(metrics)) if name in metrics):
+        values, (label, _, role, _) = _values(r.steps, name), hint(name)
+        shown = f"{label} {formatted(name, values[-1])} "
+        lines.append(line((shown + sparkline(values, max(4, min(24, width - len(shown) - 3))), role)))
     if "alpha" not in metrics and "loss_think" in metrics:
         lines.insert(0, line(("alpha per sample", "accent")))
     s = r.steps[-1]
@@ -48,6 +52,7 @@ def loss_page(state: State, view: ViewState, width: int, height: int) -> Page:
 
 
 def _loss(r: RoundState, before: RoundState | None, name: str, width: int, height: int) -> list[Line]:
+    """The numbers of one loss and its curve, which reaches as far as the update has come."""
     now, old = _values(r.steps, name), _values(before.steps if before else (), name)
     label, _, role, _ = hint(name)
     was = f"   round before {number(before.mean(name))}" if before and old else ""
@@ -55,30 +60,17 @@ def _loss(r: RoundState, before: RoundState | None, name: str, width: int, heigh
     if not now:
         return [head, line(("no token of this part was trained on", "dim"))]
     low, high = min(now + old), max(now + old)
-    return [head, *_plot(now, old, role, width, height, (low, high), r.steps[-1].step / max(1, r.steps[-1].steps))]
-
-
-def _plot(
-    now: list[float], old: list[float], role: str, width: int, height: int, bounds: tuple[float, float], done: float
-) -> list[Line]:
-    """The curves; the new one reaches as far as the update has come, `done` from 0 to 1."""
     room = max(4, width - SCALE)
-    front = curve(now, max(1, round(room * done)), height, *bounds)
-    back = curve(old, room, height, *bounds) if old else [" " * room] * height
-    lines = []
-    for i, (new, before) in enumerate(zip(front, back, strict=True)):
-        scale = bounds[1] if i == 0 else bounds[0] if i == height - 1 else None
-        mark = "" if scale is None else f"{scale:.2f}"
+    done = r.steps[-1].step / max(1, r.steps[-1].steps)
+    front = curve(now, max(1, round(room * done)), height, low, high)
+    back = curve(old, room, height, low, high) if old else [" " * room] * height
+    lines = [head]
+    for i, (new, behind) in enumerate(zip(front, back, strict=True)):
+        mark = f"{high:.2f}" if i == 0 else f"{low:.2f}" if i == height - 1 else ""
         # Where both have dots the new curve is drawn.
-        cells = [(a, role) if a != " " else (b, "old") for a, b in zip(new.ljust(room), before, strict=True)]
+        cells = [(a, role) if a != " " else (b, "old") for a, b in zip(new.ljust(room), behind, strict=True)]
         lines.append(line((f"{mark:>{SCALE - 1}} ", "dim"), *cells))
     return lines
-
-
-def _sparkline(name: str, values: list[float], width: int) -> Line:
-    label, _, role, _ = hint(name)
-    shown = f"{label} {formatted(name, values[-1])} "
-    return line((shown + sparkline(values, max(4, min(24, width - len(shown) - 3))), role))
 
 
 def _values(steps: Sequence[OptimizerStep], name: str) -> list[float]:

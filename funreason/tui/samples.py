@@ -48,7 +48,7 @@ def samples_page(state: State, view: ViewState, width: int) -> Page:
     )
     if not r.recent:
         return said(title, "No sample of this round has been judged yet.", width)
-    found = list(_newest(_matching(reversed(r.recent), view)))
+    found = list(_newest(reversed(r.recent), view))
     if not found:
         return said(title, f"None of the newest {len(r.recent)} judgements matches the filter; esc clears it.", width)
     if order != "newest":
@@ -80,7 +80,9 @@ def matches(event: Judged | SampleEnded, pattern: str) -> bool:
     return pattern in event.sample or pattern in event.node or pattern in word or pattern in event.reason
 
 
-def _matching(events: Iterable[Judged | SampleEnded], view: ViewState) -> Iterator[Judged | SampleEnded]:
+def _newest(events: Iterable[Judged | SampleEnded], view: ViewState) -> Iterator[Judged | SampleEnded]:
+    """The newest event of each sample that matches the filters, `MOST` at most; `events` come newest first."""
+    seen: set[str] = set()
     kind, _, name = view.node.partition(":")
     for event in events:
         if kind == "node" and not (isinstance(event, Judged) and event.node == name):
@@ -89,20 +91,12 @@ def _matching(events: Iterable[Judged | SampleEnded], view: ViewState) -> Iterat
             continue
         if kind == "reason" and not (isinstance(event, SampleEnded) and event.reason == name):
             continue
-        if view.pattern and not matches(event, view.pattern):
+        if event.sample in seen or (view.pattern and not matches(event, view.pattern)):
             continue
+        seen.add(event.sample)
         yield event
-
-
-def _newest(events: Iterable[Judged | SampleEnded]) -> Iterator[Judged | SampleEnded]:
-    """The newest event of each sample, `MOST` at most."""
-    seen: set[str] = set()
-    for event in events:
-        if event.sample not in seen:
-            seen.add(event.sample)
-            yield event
-            if len(seen) >= MOST:
-                return
+        if len(seen) >= MOST:
+            return
 
 
 def _word(event: Judged | SampleEnded) -> str:
@@ -155,8 +149,12 @@ def _story(found: Sequence[tuple[str, Sample]], width: int) -> Iterator[Line]:
         names = ", ".join(str(name) for name in properties) if isinstance(properties, dict) else ""
         yield from _block("tool", f"{tool.get('name', '?')}({names})  {tool.get('description', '')}", "dim", width)
     if task.reference is not None:
-        calls = ", ".join(f"{call.name}({_arguments(call.arguments)})" for call in task.reference)
-        yield from _block("reference", f"[{calls}]" if calls else (task.reference_text or "no call"), "good", width)
+        calls = []
+        for call in task.reference:
+            values = {name: json.dumps(v, ensure_ascii=False, default=str) for name, v in call.arguments.items()}
+            calls.append(f"{call.name}({', '.join(f'{name}={value}' for name, value in values.items())})")
+        shown = f"[{', '.join(calls)}]" if calls else task.reference_text or "no call"
+        yield from _block("reference", shown, "good", width)
     before: Sample | None = None
     groups = verdicts_by_attempt(last.verdicts)
     for kind, sample in tried:
@@ -208,12 +206,6 @@ def difference(old: str, new: str) -> list[Span]:
         if x < y:
             spans.append(("{+" + "".join(b[x:y]) + "+}", "good"))
     return spans
-
-
-def _arguments(arguments: dict[str, object]) -> str:
-    return ", ".join(
-        f"{name}={json.dumps(value, ensure_ascii=False, default=str)}" for name, value in arguments.items()
-    )
 
 
 def _block(name: str, text: str, role: str, width: int, spans: Sequence[Span] = ()) -> Iterator[Line]:

@@ -1,1 +1,0 @@
-"""What `refine --replay` needs: routing recorded verdicts under another configuration."""
