@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -168,3 +171,25 @@ def test_a_dialogue_has_one_name_for_a_tool_in_all_its_turns_and_is_written_unde
         assert convert(read_whole(path).records, form, out) == (1, [])
         assert CALLABLE.name not in out.read_text()
         assert read_tasks(out).tasks[-1] == last
+
+
+def test_a_record_is_read_alike_by_every_process(tmp_path):
+    """Resuming compares what it reads with what was read before, so no set's order may show."""
+    answers = [{"name": name, "arguments": {"a b": 1, "c-d": 2}} for name in ("one two", "three-four", "five six")]
+    record = {"id": "x", "query": "Call them", "tools": [], "answers": answers}
+    (tmp_path / "r.jsonl").write_text(json.dumps(record) + "\n")
+    code = (
+        "import sys, msgspec\nfrom funreason.data.reading import read_samples\n"
+        "print(msgspec.json.encode(read_samples(sys.argv[1]).samples).decode())"
+    )
+    read = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "r.jsonl")],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(1, 5)
+    }
+    assert len(read) == 1

@@ -241,7 +241,10 @@ class _Reader:
         for key in _NAMED:
             if isinstance(raw.get(key), dict):
                 out[key] = self.named(raw[key], f"{where}.{key}", depth)
-        return out | self.properties(raw, where, depth, root)
+        out |= self.properties(raw, where, depth, root)
+        if root and "const" in out and out["const"] is None:
+            del out["const"]  # what a tool takes is an object, and Arrow fills in nulls
+        return out
 
     def properties(self, raw: Schema, where: str, depth: int, root: bool) -> Schema:
         found, required = raw.get("properties"), raw.get("required")

@@ -95,7 +95,8 @@ def names_with(calls: Iterable[Call], tools: Sequence[Tool], names: Names) -> di
     """
     out, offered = dict(names), {tool["name"]: tool for tool in tools}
     originals = {known.tool: name for name, known in names.items()}
-    unknown = {call.name for call in calls if call.name not in offered and call.name not in originals}
+    # A dict keeps their order, so that two processes read a record alike.
+    unknown = dict.fromkeys(call.name for call in calls if call.name not in offered and call.name not in originals)
     assigned = _assigned([*offered, *out, *unknown], "tool")
     out |= {assigned[name]: ToolNames(name) for name in unknown if name in assigned}
     for call in calls:

@@ -106,7 +106,7 @@ def decide(rule: Gate, pairs: Sequence[SuiteComparison], *, start: bool = False)
     old, new = pooled(deciding)
     scored = balance(old, new)
     if start and scored.old <= max(scored.trivial.values()):
-        return _first_skill(scored)
+        return _first_skill(rule, scored)
     harm = _harm(rule, pairs if not start else deciding)
     if harm:
         return "rollback", harm
@@ -121,7 +121,7 @@ def decide(rule: Gate, pairs: Sequence[SuiteComparison], *, start: bool = False)
     return "promote", f"{measured}, p {scored.p:.3f}"
 
 
-def _first_skill(scored: Balance) -> tuple[str, str]:
+def _first_skill(rule: Gate, scored: Balance) -> tuple[str, str]:
     """The word about a supervised start from weights that were no better than one of the trivial models."""
     refuse, call = (100 * scored.trivial[name] for name in ("always_refuse", "always_call"))
     trivial = (
@@ -129,9 +129,9 @@ def _first_skill(scored: Balance) -> tuple[str, str]:
     )
     kinds = [f"{kind} {100 * s.old / s.total:.1f} → {100 * s.new / s.total:.1f} %" for kind, s in scored.kinds.items()]
     learnt = scored.kinds["calls"].new - scored.kinds["calls"].old if "calls" in scored.kinds else 0
-    if 100 * scored.new < min(refuse, call) or (learnt <= 0 and scored.new < scored.old):
+    if 100 * scored.new < min(refuse, call) or (learnt <= 0 <= rule.min_gain and scored.new < scored.old):
         return "rollback", f"{', '.join(kinds)}: worse than both trivial models ({trivial})"
-    if learnt <= 0:
+    if learnt <= 0 and rule.min_gain >= 0:
         return "hold", f"{', '.join(kinds)}: no more right calls than before"
     return "promote", f"{', '.join(kinds)}; before, no better than a trivial model ({trivial})"
 
