@@ -34,8 +34,8 @@ def page() -> str:
         lines.append(f"| {form.name} | {cell(form.serves)} | {cell(form.keys)} | {cell(form.carries)} | {written} |")
     lines += ["", "## Spellings of calls", ""]
     lines += [
-        "Any of them is read, in a record's answer, in its history and in a model's own. `model.call_format` teaches one",
-        "that is written. A custom dialect is a plug-in: an entry point of the group `funreason.dialects`.",
+        "Any of them is read, in a record's answer, in its history and in a model's own. `model.call_format` teaches",
+        "one that is written. A custom dialect is a plug-in: an entry point of the group `funreason.dialects`.",
     ]
     lines += ["", "| dialect | serves | one call | written |", "|---|---|---|---|"]
     for dialect in OF_THE_PACKAGE:
