@@ -764,3 +764,11 @@ def test_what_a_call_or_a_part_has_beside_its_own_keys_is_counted(lines):
         "messages.reasoning_details": 1,
         "answers.result": 1,
     }
+
+
+def test_a_message_before_a_call_is_spoken_and_no_thinking(lines):
+    """Stage 3 would blame it for not naming the function."""
+    path = lines(talk(("human", "Oslo?"), ("gpt", "I look it up."), ("function_call", as_json(OSLO))))
+    reading = read_samples(path)
+    assert [sample.thinking for sample in reading.samples] == [None]
+    assert reading.left == {"answer.text_beside_calls": 1}

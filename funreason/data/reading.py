@@ -317,7 +317,8 @@ def _left_of(read: RecordRead, place: int | None, unknown: bool) -> list[str]:
     if place is None:
         return []
     turn = read.turns[place]
-    beside = turn.known and turn.message.calls and turn.message.content and turn.message.thinking
+    apart = turn.message.thinking or turn.said_before
+    beside = turn.known and turn.message.calls and turn.message.content and apart
     if beside:
         return ["answer.text_beside_calls"]
     if unknown:

@@ -70,6 +70,8 @@ class ReadTurn(NamedTuple):
     """False where the thinking was never closed, so that the message has no answer."""
     as_call: bool = False
     """Whether the source says that the content is a call."""
+    said_before: bool = False
+    """Whether the content is a message of its own before the calls: spoken to the user, and no thinking."""
 
     def resolved(self, tools: ToolsRead) -> ReadTurn:
         """This turn with the calls in its text read out of it. CallSyntaxError for a call that cannot be read."""
@@ -201,7 +203,7 @@ class RecordRead(msgspec.Struct, frozen=True, dict=True):
         except CallSyntaxError as error:
             reason = f"the answer is a call that cannot be read: {error.message}"
             raise RecordRefused(error.reason, reason) from error
-        message, apart = turn.message, self.turns[place].known
+        message, apart = turn.message, self.turns[place].known and not turn.said_before
         if not turn.known:  # an empty answer, or one that its thinking never came to
             return callable_task(replace(task, reference_thinking=message.thinking))
         answered = replace(
@@ -218,7 +220,7 @@ class RecordRead(msgspec.Struct, frozen=True, dict=True):
         answer, thinking = turn.message.content, turn.message.thinking
         task = callable_task(replace(self._asked(place), reference=list(calls)))  # with the names of its calls, too
         if turn.known and (calls or not answer):
-            thinking = thinking or answer or None
+            thinking = thinking or (None if turn.said_before else answer) or None
             try:
                 answer = render_calls(task.reference or [])
             except CallRenderError as error:

@@ -304,7 +304,8 @@ def _joined(before: ReadTurn, turn: ReadTurn, tools: ToolsRead) -> ReadTurn | No
     if not second.known or not (first.known or not old.content) or (first.message.calls and not _is_call(before)):
         return None
     text = "\n".join(turn.message.content for turn in (first, second) if turn.message.content)
-    return second._replace(message=Message("assistant", text, thinking, (*first.message.calls, *second.message.calls)))
+    message = Message("assistant", text, thinking, (*first.message.calls, *second.message.calls))
+    return second._replace(message=message, said_before=bool(text) and not _is_call(before))
 
 
 def spoken(turn: ReadTurn) -> str:
