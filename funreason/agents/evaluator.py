@@ -87,8 +87,7 @@ class Evaluator:
         """
         base = self.weights.base
         results = await self.measure(base)
-        text = without_skill(self._pairs(results, results, results))
-        if text and warn:
+        if warn and (text := without_skill(self._pairs(results, results, results))):
             self.write(LogMessage(level="warning", text=text, round=START))
         if as_start:
             said = ("start", "measured, nothing compared")

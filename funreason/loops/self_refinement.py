@@ -46,11 +46,13 @@ async def play_session(session: Session) -> None:
 async def supervised_start(session: Session) -> None:
     """Measure the weights of the start; where there are references to learn, train on them and let the gate decide."""
     done, trains = session.played(START), session.config.start.references is not None
-    with session.journal.phase(START, "base"):
-        await session.learner.evaluator.measure_base(as_start=not done and not trains, warn=not done)
-    session.stop.check()
-    if done:
+    if done:  # read from the earlier measurement, which is no phase of the run
+        await session.learner.evaluator.measure_base(as_start=False, warn=False)
+        session.stop.check()
         return
+    with session.journal.phase(START, "base"):
+        await session.learner.evaluator.measure_base(as_start=not trains)
+    session.stop.check()
     if trains:
         session.settle(await session.bus(START).send("drained", Drained(START), session.steps()))
     else:
