@@ -206,3 +206,15 @@ def test_a_transcript_names_who_speaks_and_a_single_query_stays_as_it_is():
     assert ADDED.transcript.splitlines()[3:5] == ["assistant: I add. add(n=1) add(n=2)", "tool add: 1"]
     assert ADDED.grounding_text.splitlines()[:2] == ["Be brief.", "You can add."]
     assert "Two numbers" not in ADDED.transcript + ADDED.grounding_text
+
+
+def test_whether_calls_are_shown_is_asked_of_the_template_that_renders_the_dialogue():
+    """A default template that writes text alone says nothing of the one for dialogues that offer tools."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = {
+        "default": "{% for m in messages %}{{ m.content }}{% endfor %}",
+        "tool_use": "{{ tools | tojson }}{% for m in messages %}{{ (m.tool_calls or m.content) | tojson }}{% endfor %}",
+    }
+    prompt = prompt_text(ADDED, tokenizer)
+    assert prompt.count('"arguments"') == 2
+    assert "returned: " not in prompt  # a result is a message of its own, not what the user says

@@ -67,8 +67,9 @@ def prompt_text(
     call at a time). Raises ModelError when the tokenizer has no chat template or its template fails on these messages.
     """
     how: dict[str, Any] = {"style": style, "tags": tags, "variables": variables, "call_format": call_format}
-    native = style == "native" and task.after_calls
-    shapes = [style] if not native else ["native", "text"] if _shows_calls(tokenizer) else ["text"]
+    shapes = [style]
+    if style == "native" and task.after_calls:
+        shapes = ["native", "text"] if _shows_calls(tokenizer, bool(task.tools), variables) else ["text"]
     for shape in shapes:
         messages, where = conversation(task, turns, tags, shape, call_format), f"task {task.id}"
         try:
@@ -131,17 +132,23 @@ def conversation(
 _PROBE = "a_call_that_is_shown"
 
 
-def _shows_calls(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the chat template writes the calls of earlier turns; some write the text of a message only."""
-    from jinja2 import TemplateError
+_shown: WeakKeyDictionary[Any, dict[tuple[str, str], bool]] = WeakKeyDictionary()
 
-    call = {"id": "call00000", "type": "function", "function": {"name": _PROBE, "arguments": {}}}
-    asked: Any = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
-    try:
-        shown = tokenizer.apply_chat_template(asked, tokenize=False)
-    except (TypeError, ValueError, TemplateError):
-        return False
-    return _PROBE in str(shown)
+
+def _shows_calls(tokenizer: PreTrainedTokenizerBase, tools: bool, variables: Mapping[str, Any]) -> bool:
+    """Whether the chat template writes the calls of earlier turns; some write the text of a message only.
+
+    Rendered once for each tokenizer, template and set of variables, as in `place_of_system`.
+    """
+    known, key = _shown.setdefault(tokenizer, {}), _probe_key(tokenizer, tools, variables)
+    if key not in known:
+        call = {"id": "call00000", "type": "function", "function": {"name": _PROBE, "arguments": {}}}
+        asked: Any = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+        try:
+            known[key] = _PROBE in _render(tokenizer, asked, [_PROBE_OFFER] if tools else None, variables, prompt=False)
+        except _template_errors():
+            known[key] = False
+    return known[key]
 
 
 def _written(calls: Sequence[Call], form: CallFormat) -> str:
@@ -237,6 +244,7 @@ PROBE_TOOL: dict[str, Any] = {
     "description": "A function to try the chat template with.",
     "parameters": {"type": "object", "properties": {"value": {"type": "string"}}, "required": ["value"]},
 }
+_PROBE_OFFER: dict[str, Any] = {"type": "function", "function": PROBE_TOOL}
 _places: WeakKeyDictionary[Any, dict[tuple[str, str], str]] = WeakKeyDictionary()
 
 
@@ -248,9 +256,8 @@ def place_of_system(
     Unless it is shown, prompts have that text in the user's first message. Rendered once for each tokenizer, template
     and set of variables; `tools` says whether the dialogue offers any.
     """
-    offered: Any = [{"type": "function", "function": PROBE_TOOL}] if tools else None
-    known = _places.setdefault(tokenizer, {})
-    key = (chosen_template(tokenizer, tools)[1], f"{tools} {sorted(variables.items(), key=str)}")
+    offered = [_PROBE_OFFER] if tools else None
+    known, key = _places.setdefault(tokenizer, {}), _probe_key(tokenizer, tools, variables)
     if key not in known:
         user = {"role": "user", "content": _USER_PROBE}
         try:
@@ -263,6 +270,10 @@ def place_of_system(
             except _template_errors():
                 known[key] = SHOWN  # it refuses everything: rendering the prompt itself will say why
     return known[key]
+
+
+def _probe_key(tokenizer: PreTrainedTokenizerBase, tools: bool, variables: Mapping[str, Any]) -> tuple[str, str]:
+    return chosen_template(tokenizer, tools)[1], f"{tools} {sorted(variables.items(), key=str)}"
 
 
 def chosen_template(tokenizer: PreTrainedTokenizerBase, tools: bool) -> tuple[str, str]:
