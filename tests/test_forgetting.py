@@ -203,3 +203,13 @@ def test_text_is_read_from_records_or_a_file_and_compared(tmp_path, model, capsy
     data.write_text('{"words": 1}\n')
     with pytest.raises(ConfigError, match=r'line 1: expected a record \{"text"'):
         load_documents(data)
+
+
+def test_a_broken_record_and_an_empty_choice_are_refused_in_a_sentence(tmp_path, capsys):
+    data = tmp_path / "held.jsonl"
+    data.write_text('{"text": "one"}\n{"text": \n')
+    with pytest.raises(ConfigError, match="line 2: not JSON"):
+        load_documents(data)
+    with pytest.raises(SystemExit):
+        main(["eval", "--suite", "text", "--data", str(data), "--limit", "0"])
+    assert "--limit is 0; it must be at least 1" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from rich.progress import Progress
 from funreason.bfcl.intervals import Interval, mcnemar_exact, wilson
 from funreason.cli.scores import OUTPUTS, read_facts, save
 from funreason.config import ConfigError
-from funreason.evaluation.answers import answer_cases
+from funreason.evaluation.answers import answer_cases, require_limit
 from funreason.evaluation.code_tasks import SUITES, CodeTask, load_code_tasks
 from funreason.evaluation.models import LoadedModel
 from funreason.evaluation.sandbox import CannotSandbox, run_program
@@ -57,6 +57,7 @@ def chosen_suite(name: str, data: Path | None, limit: int | None, allow: bool) -
         raise ConfigError(f"--suite {name} needs --data FILE ({where})")
     if not data.is_file():
         raise ConfigError(f"--data {data}: no such file")
+    require_limit(limit)
     return ForgettingSuite(name, data, limit, allow)
 
 

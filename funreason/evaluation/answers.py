@@ -64,13 +64,18 @@ def load_suite(name: str, folder: Path) -> Cases:
     return load_cases(name)
 
 
+def require_limit(limit: int | None) -> None:
+    """ConfigError for a limit under 1."""
+    if limit is not None and limit < 1:
+        raise ConfigError(f"--limit is {limit}; it must be at least 1")
+
+
 def select(cases: Mapping[str, Case], categories: Sequence[str] | None, limit: int | None) -> CaseSelection:
     """The cases of these categories (default all), at most `limit` of each, that can be scored here.
 
     ConfigError for a category that is unknown or that the suite does not have, and for a limit under 1.
     """
-    if limit is not None and limit < 1:
-        raise ConfigError(f"--limit is {limit}; it must be at least 1")
+    require_limit(limit)
     there = [name for name in CATEGORIES if any(case.category == name for case in cases.values())]
     wanted = there
     if categories is not None:

@@ -8,7 +8,6 @@ EvalPlus writes it (`MbppPlus`, its added inputs are not used).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 
 from funreason.config import ConfigError
 from funreason.data.files import raw_records
+from funreason.data.records import RecordRefused
 from funreason.types import Task
 
 SUITES = ("humaneval", "mbpp")
@@ -55,10 +55,10 @@ def load_code_tasks(suite: str, path: Path) -> list[CodeTask]:
     read = {"humaneval": _humaneval, "mbpp": _mbpp}[suite]
     tasks: list[CodeTask] = []
     for raw in raw_records(path):
-        if raw.refused is not None:
-            raise ConfigError(f"{path}, line {raw.line}: {raw.refused.message}")
         try:
-            tasks.append(read(json.loads(raw.text)))
+            tasks.append(read(raw.value()))
+        except RecordRefused as error:
+            raise ConfigError(f"{path}, line {raw.line}: {error.message}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"{path}, line {raw.line}: not a task of {suite}: {type(error).__name__} {error}"

@@ -7,7 +7,6 @@ per byte.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from funreason.config import ConfigError
 from funreason.data.files import raw_records
+from funreason.data.records import RecordRefused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -61,7 +61,10 @@ def load_documents(path: Path) -> list[str]:
     else:
         texts = []
         for raw in raw_records(path):
-            record = None if raw.refused is not None else json.loads(raw.text)
+            try:
+                record = raw.value()
+            except RecordRefused as error:
+                raise ConfigError(f"{path}, line {raw.line}: {error.message}") from error
             if not isinstance(record, dict) or not isinstance(record.get("text"), str):
                 raise ConfigError(f'{path}, line {raw.line}: expected a record {{"text": "…"}}, or a .txt file')
             texts.append(record["text"])
