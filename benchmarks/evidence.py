@@ -31,7 +31,13 @@ from funreason.record.folder import RunFolder
 from funreason.stop import StopRequest
 
 FRESH = {"path": "toolbox:new_gate", "count": 200, "seed": 1, "role": "report"}
-KEEP_ALL = {"gate.min_gain": -101, "gate.p_value": 0, "gate.max_category_loss": 100, "gate.max_guard_loss": 100}
+KEEP_ALL = {
+    "gate.min_gain": -101,
+    "gate.promote_p": 1,
+    "gate.p_value": 0,
+    "gate.max_category_loss": 100,
+    "gate.max_guard_loss": 100,
+}
 SUITES = ("new", "fresh", "old")
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from funreason.bfcl.intervals import balanced_exact
 from funreason.config import Gate
-from funreason.gate.rule import SuiteComparison, SuiteResult, decide
+from funreason.gate.rule import SuiteComparison, SuiteResult, by_kind, decide
 
 RIGHT, REFUSALS, ROUNDS, GAIN = 0.45, 0.2, 3, 0.03
 
@@ -58,16 +58,9 @@ class World:
         return decide(Gate(promote_p=level), [pair])[0] == "promote"
 
     def counts(self, old: list[bool], new: list[bool]) -> list[tuple[int, int, int]]:
-        """Gained, lost and items of the refusals and of the calls."""
-        cut = self.refusals
-        return [
-            (
-                sum(b and not a for a, b in zip(old[part], new[part], strict=True)),
-                sum(a and not b for a, b in zip(old[part], new[part], strict=True)),
-                len(old[part]),
-            )
-            for part in (slice(0, cut), slice(cut, None))
-        ]
+        """Gained, lost and items of the calls and of the refusals."""
+        scores = by_kind(self.result(old), self.result(new)).values()
+        return [(score.gained, score.lost, score.total) for score in scores]
 
 
 def level_rule(world: World, level: float, gain: float, rounds: int) -> bool:

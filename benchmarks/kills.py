@@ -43,7 +43,14 @@ SETTINGS = [
     f"agents=[{{name: slow, agent: '{JUDGE}:slow', after: query_tool}}]",
     *("sample.samples_per_task=3", "sample.temperature=1.3"),
     # Every update is accepted, so that each round is drawn by other weights than the one before.
-    *("gate.min_gain=-100", "gate.max_guard_loss=100", "gate.max_category_loss=100"),
+    *(
+        "gate.min_gain=-100",
+        "gate.promote_p=1",
+        "gate.max_calls_loss=100",
+        "gate.max_refusals_loss=100",
+        "gate.max_guard_loss=100",
+        "gate.max_category_loss=100",
+    ),
 ]
 IN_ORDER = ("base", "start", "gate of the start", "weight sync", "sample and judge", "train", "gate")
 """Phases that a run which has come further does not come to again (but for the second round)."""
