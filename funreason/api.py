@@ -367,11 +367,11 @@ def evaluate(
         loaded = load_model(ModelChoice(str(model), endpoint_model, key_env), max_new_tokens, [])
         policy = loaded.policy
         style = "bfcl" if suite == OFFICIAL else policy.style
-        rendering = {key: value for key, value in policy.how.items() if key != "style"}
-        said = [*policy.notes, *check_cases(style, policy.tokenizer, selection.cases.values(), **rendering)]
+        how = policy.how | {"style": style}
+        said = [*policy.notes, *check_cases(tokenizer=policy.tokenizer, cases=selection.cases.values(), **how)]
         answers = answer_cases(
             policy.sampler,
-            prompter(style, policy.tokenizer, **rendering),
+            prompter(tokenizer=policy.tokenizer, **how),
             list(selection.cases.values()),
             Path(folder) / "outputs.jsonl",
             tags=policy.tags,

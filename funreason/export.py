@@ -254,7 +254,7 @@ def _gate_table(state: State) -> str:
             score = f"{s.total} | {old} | {new} | {100 * s.low:.1f}–{100 * s.high:.1f} | {s.p:.3f}"
             lines.append(f"| {name} | {_md(suite)} | {score} | {r.gate.decision} |")
             both = r.gate.balance_by_slice.get(suite)
-            if both and len(both.kinds) > 1:
+            if both and both.has_both:
                 balanced = f" | {100 * both.old:.1f} | {100 * both.new:.1f} |  | {both.p:.3f} |  |"
                 lines.append(f"| {name} | {_md(suite)}, mean of calls and refusals |{balanced}")
     return "\n".join(lines)

@@ -157,8 +157,8 @@ def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) ->
         facts["call_format"] = form.name
         if options.export is not None:
             raise ConfigError(f"--export: the official command cannot read calls written as {form.name}")
-    rendering = {key: value for key, value in policy.how.items() if key != "style"}
-    said = [*policy.notes, *check_cases(style, policy.tokenizer, chosen.values(), **rendering)]
+    how = policy.how | {"style": style}
+    said = [*policy.notes, *check_cases(tokenizer=policy.tokenizer, cases=chosen.values(), **how)]
     acquire(out, facts)
     console = terminal.console(soft_wrap=True)
     for note in said:
@@ -169,7 +169,7 @@ def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) ->
             bar = progress.add_task("answering", total=len(chosen))
             answers = answer_cases(
                 policy.sampler,
-                prompter(style, policy.tokenizer, **rendering),
+                prompter(tokenizer=policy.tokenizer, **how),
                 list(chosen.values()),
                 out / OUTPUTS,
                 lambda count: progress.advance(bar, count),

@@ -252,8 +252,7 @@ def _pictures(state: State) -> dict[str, str]:
         pictures["Loss"] = lines_svg(series, names, "losses per step", low=0, high=highest)
     if gated := [(k, r.gate) for k, r in sorted(state.rounds.items()) if r.gate]:
         k, gate = gated[-1]
-        kinds = gate.balance.kinds if gate.balance and len(gate.balance.kinds) > 1 else {}
-        scores = [("all", gate.overall), *kinds.items(), *gate.by_slice.items(), *gate.by_category.items()]
+        scores = [("all", gate.overall), *gate.kinds.items(), *gate.by_slice.items(), *gate.by_category.items()]
         shares_by_name = [(n, s.old / s.total, s.new / s.total, s.low, s.high) for n, s in scores if s.total]
         note = f"<p>{_round_name(k)}, {_safe(gate.decision)}: ring old, dot new with its 95 % interval.</p>"
         pictures["Gate"] = note + intervals_svg(shares_by_name, f"accuracy by category in {_round_name(k)}")
@@ -307,7 +306,7 @@ def _gate_rows(state: State) -> Iterator[Sequence[str]]:
         if r.gate is None:
             continue
         both = r.gate.balance
-        kinds = both.kinds if both and len(both.kinds) > 1 else {}
+        kinds = r.gate.kinds
         if both and kinds:
             old, new = percent(both.old), percent(both.new)
             yield (_round_name(k), "", "balanced", old, new, "", "", f"{both.p:.3f}", "")

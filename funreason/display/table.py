@@ -53,7 +53,7 @@ def run_tables(state: State) -> RenderableType:
     """Everything about a run: stages, ends, losses, gate, seconds. A table with nothing to say is left out."""
     tables = [stage_table(state), asked_table(state), health_table(state), yield_table(state), update_table(state)]
     tables += [gate_table(state)]
-    if any(len(both.kinds) > 1 for r in state.rounds.values() if r.gate for both in r.gate.balance_by_slice.values()):
+    if any(both.has_both for r in state.rounds.values() if r.gate for both in r.gate.balance_by_slice.values()):
         tables.append(balance_table(state))
     tables.append(gate_reasons(state))
     last = max((k for k, r in state.rounds.items() if r.gate), default=None)

@@ -76,9 +76,14 @@ def by_category(old: SuiteResult, new: SuiteResult) -> dict[str, Score]:
     return {name: compare(old, new, name) for name in dict.fromkeys(old.categories)}
 
 
+def by_kind(old: SuiteResult, new: SuiteResult) -> dict[str, Score]:
+    """`compare` for calls and for refusals, those the items have."""
+    return {kind: score for kind in KINDS if (score := compare(old, new, kind=kind)).total}
+
+
 def balance(old: SuiteResult, new: SuiteResult) -> Balance:
     """Calls and refusals apart, their mean, and what the two models without skill reach."""
-    kinds = {kind: score for kind in KINDS if (score := compare(old, new, kind=kind)).total}
+    kinds = by_kind(old, new)
     any_call = sum(not has_answers(name) and not wants_refusal(name) for name in old.categories)
     refused, called = {"refusals": 1.0}, {"calls": any_call / kinds["calls"].total if "calls" in kinds else 0.0}
     return Balance(
@@ -111,7 +116,7 @@ def decide(rule: Gate, pairs: Sequence[SuiteComparison], *, start: bool = False)
     if harm:
         return "rollback", harm
     gain = round(100 * (scored.new - scored.old), 6)
-    measured = f"{gain:+.1f} points{' of balanced accuracy' if len(scored.kinds) == 2 else ''}"
+    measured = f"{gain:+.1f} points{' of balanced accuracy' if scored.has_both else ''}"
     if gain < 0 and scored.p <= rule.p_value:
         return "rollback", f"{measured}, p {scored.p:.3f}"
     if gain <= rule.min_gain:
@@ -146,7 +151,7 @@ def _harm(rule: Gate, pairs: Sequence[SuiteComparison]) -> str:
                 return f"guard {pair.name} is {loss:.1f} points below its start; {rule.max_guard_loss:g} are allowed"
         if pair.role in ("guard", "decision"):
             before, since = (pair.start, " since the start") if pair.role == "guard" else (pair.old, "")
-            parts = [(kind, score, allowed[kind]) for kind, score in balance(before, pair.new).kinds.items()]
+            parts = [(kind, score, allowed[kind]) for kind, score in by_kind(before, pair.new).items()]
             if pair.role == "decision":  # before its kind, which is less precise
                 named = by_category(before, pair.new).items()
                 parts = [*((f"category {c}", score, rule.max_category_loss) for c, score in named), *parts]
@@ -181,7 +186,7 @@ def pooled(pairs: Sequence[SuiteComparison]) -> tuple[SuiteResult, SuiteResult]:
 def without_skill(pairs: Sequence[SuiteComparison]) -> str:
     """A warning about a model that never calls or always calls; "" for any other."""
     base, _ = pooled([pair for pair in pairs if pair.role == "decision"] or pairs)
-    kinds = balance(base, base).kinds
+    kinds = by_kind(base, base)
     calls, refusals = kinds.get("calls"), kinds.get("refusals")
     if calls and calls.total and not calls.new_any and (refusals is None or refusals.new == refusals.total):
         missed = f"The model gets none of the gate's {calls.total} calls right in any form"

@@ -246,6 +246,11 @@ class Balance(msgspec.Struct, frozen=True):
     p: float
     trivial: dict[str, float]
 
+    @property
+    def has_both(self) -> bool:
+        """Whether there are items of both kinds; of one kind, the balanced accuracy is the plain one."""
+        return len(self.kinds) > 1
+
 
 class WeightsSynced(Event, frozen=True):
     """A sampling engine took the weights `weights` (at its start: `started`) in `seconds`.
@@ -275,6 +280,11 @@ class GateDecided(Event, frozen=True):
     balance: Balance | None = None
     """Of the items that decide."""
     balance_by_slice: dict[str, Balance] = {}
+
+    @property
+    def kinds(self) -> dict[str, Score]:
+        """The scores of calls and refusals, where the items that decide have both; else none."""
+        return self.balance.kinds if self.balance is not None and self.balance.has_both else {}
 
 
 class RoundMessage(Event, frozen=True):

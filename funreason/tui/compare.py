@@ -36,8 +36,8 @@ def gate_page(state: State, view: ViewState, width: int) -> Page:
     roomy = width >= WIDE
     rows = [(f"round:{k}", _gate_cells(_name(k), gate.overall, decision(gate.decision), roomy)) for k, gate in gated]
     gate = latest[1]
-    kinds = gate.balance.kinds if gate.balance and len(gate.balance.kinds) > 1 else {}
-    parts = [*kinds.items(), *gate.by_slice.items(), *((f" {name}", score) for name, score in gate.by_category.items())]
+    categories = ((f" {name}", score) for name, score in gate.by_category.items())
+    parts = [*gate.kinds.items(), *gate.by_slice.items(), *categories]
     for name, score in parts:
         won = f"+{score.gained} −{score.lost}"
         last = (f"{won} p {score.p:.3f}" if roomy else won, "dim")

@@ -34,6 +34,7 @@ from funreason.data.composed.wordings import (
     SENTENCES,
     of_split,
 )
+from funreason.data.toolbox.splits import drawn_categories
 from funreason.data.toolbox.values import listed
 from funreason.types import Call, Task
 
@@ -86,7 +87,7 @@ def compose(split: str, n: int, seed: int, *, shares: dict[str, float] | None = 
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
     rng, seen = random.Random(f"composed/{split}:{seed}"), set[str]()
     tasks = []
-    for number, category in enumerate(_categories(n, shares or SHARES, rng)):
+    for number, category in enumerate(drawn_categories(n, shares or SHARES, SHARES, rng)):
         composer = _Composer(split, category, rng)
         task = composer.task()
         while task.query in seen:
@@ -335,19 +336,3 @@ def _pool(split: str) -> _Pool:
         pool.by_theme.setdefault(tool.entity.theme, []).append(tool)
         pool.by_operation.setdefault(tool.operation, []).append(tool)
     return pool
-
-
-def _categories(n: int, shares: dict[str, float], rng: random.Random) -> list[str]:
-    unknown = set(shares) - set(SHARES)
-    if unknown:
-        raise ValueError(f"category {sorted(unknown)[0]!r} is none of {', '.join(SHARES)}")
-    total = sum(shares.values())
-    if total <= 0:
-        raise ValueError(f"the shares {shares} add up to {total}, so no category could be drawn; give one more than 0")
-    drawn: list[str] = []
-    reached = 0.0
-    for category, share in shares.items():
-        reached += share / total * n
-        drawn += [category] * (round(reached) - len(drawn))
-    rng.shuffle(drawn)
-    return drawn

@@ -51,7 +51,7 @@ def read_documents(
 
     DataError when the file has several lists and `split` names none of them.
     """
-    reader = _Reader(_Window(pieces, line), split, path)
+    reader = _DocumentReader(_Window(pieces, line), split, path)
     return reader.records()
 
 
@@ -151,7 +151,7 @@ def open_brackets(text: str) -> str:
     return balance.open
 
 
-class _Reader:
+class _DocumentReader:
     """Reads the records of a window one by one."""
 
     def __init__(self, window: _Window, split: str, path: str) -> None:

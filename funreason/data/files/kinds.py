@@ -25,7 +25,7 @@ HEAD_BYTES = 1_000_100
 """How much of a file is looked at to find its kind: a little more than the largest record."""
 
 
-class Kind(NamedTuple):
+class FileKind(NamedTuple):
     """A kind of file that is read: its name, the endings of such files, and what is read of it."""
 
     name: str
@@ -33,21 +33,21 @@ class Kind(NamedTuple):
     about: str
 
 
-LINES = Kind(
+LINES = FileKind(
     "JSON lines", (".jsonl", ".ndjson", ".json"), "one object a line; a comma after it, CR or CRLF are no fault"
 )
-DOCUMENT = Kind(
+DOCUMENT = FileKind(
     "JSON",
     (".json", ".jsonl"),
     "a list; objects over several lines; a list under a key such as `data`, `rows` or `train`; a table by column, by "
     "index or split, as pandas writes it; rows of the Hugging Face dataset server",
 )
-CSV = Kind(
+CSV = FileKind(
     "CSV", (".csv", ".tsv"), "a header and a record a row; cells that hold JSON lists or objects are read as JSON"
 )
-PARQUET = Kind("Parquet", (".parquet", ".pq"), "needs the extra `files`")
-ARROW = Kind("Arrow", (".arrow", ".feather", ".ipc"), "files, streams and Feather; needs the extra `files`")
-FOLDER = Kind(
+PARQUET = FileKind("Parquet", (".parquet", ".pq"), "needs the extra `files`")
+ARROW = FileKind("Arrow", (".arrow", ".feather", ".ipc"), "files, streams and Feather; needs the extra `files`")
+FOLDER = FileKind(
     "folder",
     (),
     "of `save_to_disk`, or of shards such as `train-00000-of-00004.parquet`; with several splits: `FOLDER:SPLIT`",
@@ -124,7 +124,7 @@ def what_is_read() -> str:
     return f"{kinds}, folders of them, and each packed as {', '.join(packing.suffix for packing in PACKINGS)}"
 
 
-def kind_of(path: Path, head: bytes) -> Kind:
+def kind_of(path: Path, head: bytes) -> FileKind:
     """The kind of the file `path`, whose content begins with `head`. DataError for a kind that is not read."""
     if head.startswith(b"PAR1"):
         return PARQUET
@@ -167,7 +167,7 @@ def _marked(path: Path, head: bytes) -> str:
     return found
 
 
-def _json_kind(path: Path, text: str, *, whole: bool) -> Kind:
+def _json_kind(path: Path, text: str, *, whole: bool) -> FileKind:
     """Whether JSON is one record a line or a document."""
     lines = (line for line in text.splitlines() if line.strip())
     first, second = next(lines, ""), next(lines, "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -62,7 +62,7 @@ def generate(split: str, n: int, seed: int, *, quotas: dict[str, float] | None =
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
     rng, seen, chosen = random.Random(f"{split}:{seed}"), set[str](), SPLITS[split]
     tasks = []
-    for number, category in enumerate(_categories(n, quotas or dict.fromkeys(CATEGORIES, 1.0), rng)):
+    for number, category in enumerate(drawn_categories(n, quotas or dict.fromkeys(CATEGORIES, 1.0), CATEGORIES, rng)):
         while True:
             tools = chosen.tools()
             # Refusing is learned on familiar tools only: the base is meant to fail on new ones, not to decline them.
@@ -88,10 +88,11 @@ def bucket(query: str) -> int:
     return zlib.crc32(" ".join(words).encode()) % BUCKETS
 
 
-def _categories(n: int, quotas: dict[str, float], rng: random.Random) -> list[str]:
-    unknown = set(quotas) - set(CATEGORIES)
+def drawn_categories(n: int, quotas: Mapping[str, float], known: Collection[str], rng: random.Random) -> list[str]:
+    """`n` categories in random order, each as often as its share says. ValueError for one that is not `known`."""
+    unknown = set(quotas) - set(known)
     if unknown:
-        raise ValueError(f"category {sorted(unknown)[0]!r} is none of {', '.join(CATEGORIES)}")
+        raise ValueError(f"category {sorted(unknown)[0]!r} is none of {', '.join(known)}")
     total = sum(quotas.values())
     if total <= 0:
         raise ValueError(f"the shares {quotas} add up to {total}, so no category could be drawn; give one more than 0")
