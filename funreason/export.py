@@ -257,6 +257,9 @@ def _gate_table(state: State) -> str:
             if both and both.has_both:
                 balanced = f" | {100 * both.old:.1f} | {100 * both.new:.1f} |  | {both.p:.3f} |  |"
                 lines.append(f"| {name} | {_md(suite)}, mean of calls and refusals |{balanced}")
+        for suite, t in r.gate.text.items():
+            bits = f"{t.tokens} tokens | {t.old:.4f} | {t.new:.4f} |  |  |  |"
+            lines.append(f"| {name} | {_md(suite)}, bits per byte | {bits}")
     return "\n".join(lines)
 
 

@@ -76,6 +76,9 @@ class Points:
                         100 * both.old,
                         100 * both.new,
                     )
+            for name, text in event.text.items():
+                values[f"gate/{name}/bits_per_byte_old"] = text.old
+                values[f"gate/{name}/bits_per_byte_new"] = text.new
             yield Point("round", event.round, event.at, values)
         elif isinstance(event, RoundEnded):
             r = self.state.at_round(event.round)

@@ -7,20 +7,27 @@ come back to the generator: an agent on its way may still refuse it.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from funreason.bfcl import check_any, check_in
 from funreason.bus.agent import Emit
-from funreason.config import Gate
+from funreason.config import ConfigError, Gate
 from funreason.errors import BrokenWeights
+from funreason.evaluation.sandbox import run_program
+from funreason.evaluation.text import DocumentLoss, TextLoss, text_loss
 from funreason.gate.items import GateSuite
 from funreason.gate.rule import (
     SuiteComparison,
     SuiteResult,
+    TextComparison,
     balance,
     by_category,
     compare,
@@ -29,17 +36,21 @@ from funreason.gate.rule import (
     without_skill,
 )
 from funreason.policies.policy import GenerateRequest, Policy
-from funreason.record.events import GateDecided, LogMessage
+from funreason.record.events import GateDecided, LogMessage, TextScore
 from funreason.record.folder import write_json, write_whole
 from funreason.types import Candidate, Decision, Weights, refusal
 from funreason.weights import START, WeightStore
 
-Results = Mapping[str, SuiteResult]
+Results = Mapping[str, SuiteResult | TextLoss]
 """What one set of weights reached, by suite."""
 
 
 class Evaluator:
-    """Answers a `Candidate` with a `Decision`."""
+    """Answers a `Candidate` with a `Decision`.
+
+    Args:
+        read_model: the model in a folder of weights, for suites of text where the sampler runs no model of its own.
+    """
 
     def __init__(
         self,
@@ -49,6 +60,7 @@ class Evaluator:
         folder: Path,
         weights: WeightStore,
         write: Callable[[GateDecided | LogMessage], None],
+        read_model: Callable[[Path], Any] | None = None,
     ) -> None:
         self.policy = policy
         self.suites = suites
@@ -56,6 +68,7 @@ class Evaluator:
         self.folder = folder
         self.weights = weights
         self.write = write
+        self.read_model = read_model
 
     async def __call__(self, candidate: Candidate) -> Emit:
         """Measure the candidate beside the accepted weights, compare, decide."""
@@ -93,39 +106,77 @@ class Evaluator:
             said = ("start", "measured, nothing compared")
             self.write(self._event(START, base.id, base.id, results, results, results, *said))
 
-    async def measure(self, weights: Weights) -> dict[str, SuiteResult]:
+    async def measure(self, weights: Weights) -> dict[str, SuiteResult | TextLoss]:
         """The results of every suite under `weights`, measured now or read from an earlier measurement."""
         path = self.folder / f"{weights.id}.json"
         found = json.loads(path.read_text()) if path.exists() else {}
         for suite in self.suites:
             if suite.name not in found:
                 await self.policy.load(weights)
-                found[suite.name] = list(await self._measure(suite))
+                found[suite.name] = list(await self._measure(suite, weights))
                 write_json(path, found)
-        return {suite.name: SuiteResult(*found[suite.name]) for suite in self.suites}
+        return {
+            suite.name: TextLoss([DocumentLoss(*each) for each in found[suite.name][0]])
+            if suite.kind == "text"
+            else SuiteResult(*found[suite.name])
+            for suite in self.suites
+        }
 
-    async def _measure(self, suite: GateSuite) -> SuiteResult:
-        asks = [GenerateRequest(case.id, task) for case, task in zip(suite.cases, suite.tasks, strict=True)]
+    async def _measure(self, suite: GateSuite, weights: Weights) -> SuiteResult | TextLoss:
+        if suite.kind == "text":
+            return await asyncio.to_thread(self._read, suite.texts, weights)
+        # Programs are asked for as `funreason eval` asks: without what a prompt for calls adds.
+        style = "plain" if suite.programs else ""
+        asks = [GenerateRequest(task.id, task, style=style) for task in suite.tasks]
         texts = [answers[0].text for answers in await self.policy.generate(asks, greedy=True)]
         # Outputs before results, and whole: where there are results, there is what they were given for.
-        lines = [{"id": case.id, "output": text} for case, text in zip(suite.cases, texts, strict=True)]
+        lines = [{"id": task.id, "output": text} for task, text in zip(suite.tasks, texts, strict=True)]
         path = self.folder / "outputs" / self.policy.weights_id / f"{suite.name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, "".join(msgspec.json.encode(line).decode() + "\n" for line in lines))
         outputs, form = [self.policy.split(text).answer for text in texts], self.policy.call_format
+        if suite.programs:
+            asked = zip(suite.programs, outputs, strict=True)
+            passed = await asyncio.to_thread(lambda: [run_program(p.program(o), p.test).passed for p, o in asked])
+            return SuiteResult([suite.kind] * len(passed), passed, passed)
         return SuiteResult(
             [case.category for case in suite.cases],
             [check_in(case, output, form).valid for case, output in zip(suite.cases, outputs, strict=True)],
             [check_any(case, output).valid for case, output in zip(suite.cases, outputs, strict=True)],
         )
 
+    def _read(self, texts: list[str], weights: Weights) -> TextLoss:
+        model: Any = getattr(self.policy.sampler, "model", None)
+        with nullcontext() if model is not None else self.policy.offloaded():
+            if model is None and self.read_model is not None:
+                model = self.read_model(weights.folder)
+            loss = TextLoss(list(text_loss(model, self.policy.tokenizer, texts)))
+        if not loss.tokens:
+            raise ConfigError("gate.suites: no document of a suite of text has two tokens, so nothing is predicted")
+        if not math.isfinite(loss.bits_per_byte):
+            raise BrokenWeights(f"the weights {weights.id} give held-out text a likelihood that is not finite")
+        return loss
+
     def _pairs(self, old: Results, new: Results, start: Results) -> list[SuiteComparison]:
-        return [SuiteComparison(s.name, s.role, old[s.name], new[s.name], start[s.name]) for s in self.suites]
+        found = [(s, old[s.name], new[s.name], start[s.name]) for s in self.suites]
+        return [
+            SuiteComparison(s.name, s.role, a, b, c, s.kind)
+            for s, a, b, c in found
+            if isinstance(a, SuiteResult) and isinstance(b, SuiteResult) and isinstance(c, SuiteResult)
+        ]
+
+    def _texts(self, old: Results, new: Results, start: Results) -> list[TextComparison]:
+        found = [(s, old[s.name], new[s.name], start[s.name]) for s in self.suites]
+        return [
+            TextComparison(s.name, s.role, a, b, c)
+            for s, a, b, c in found
+            if isinstance(a, TextLoss) and isinstance(b, TextLoss) and isinstance(c, TextLoss)
+        ]
 
     def _decide(self, round: int, same: bool, old: Results, new: Results, start: Results) -> tuple[str, str]:
         if same:
             return "hold", "the weights did not change"
-        return decide(self.rule, self._pairs(old, new, start), start=round == START)
+        return decide(self.rule, self._pairs(old, new, start), self._texts(old, new, start), start=round == START)
 
     def _event(
         self,
@@ -150,5 +201,9 @@ class Evaluator:
             by_category=by_category(old_all, new_all),
             by_slice={p.name: compare(p.old, p.new) for p in pairs},
             balance=balance(old_all, new_all),
-            balance_by_slice={p.name: balance(p.old, p.new) for p in pairs},
+            balance_by_slice={p.name: balance(p.old, p.new) for p in pairs if p.kind == "bfcl"},
+            text={
+                t.name: TextScore(t.new.tokens, *(x.bits_per_byte for x in (t.old, t.new, t.start)))
+                for t in self._texts(old, new, start)
+            },
         )

@@ -44,6 +44,7 @@ def loop(
     settings: AnySetting = None,
     resume: str | None = None,
     no_cache: NoCache = False,
+    allow_code_execution: Annotated[bool, Parameter(negative="")] = False,
     tui: Annotated[bool, Parameter(negative="")] = False,
     track: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
 ) -> int:
@@ -68,6 +69,9 @@ def loop(
     resume
         Resume an interrupted run, by name or folder. Can be combined with --rounds, --run-dir,
         --set budget.…, sample.endpoints=… and fcdr.llm.endpoints=….
+    allow_code_execution
+        Let gate suites of kind humaneval and mbpp run the programs that the model writes, in a sandbox. Say it again
+        with --resume.
     tui
         Show the run in the dashboard, as `funreason watch` does. Quitting it leaves the run going.
     track
@@ -79,7 +83,7 @@ def loop(
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
-    return run_loop(config, given, settings or [], resume, tui=tui, track=track or [])
+    return run_loop(config, given, settings or [], resume, tui=tui, track=track or [], run_code=allow_code_execution)
 
 
 def run_loop(
@@ -90,8 +94,12 @@ def run_loop(
     *,
     tui: bool = False,
     track: Sequence[str] = (),
+    run_code: bool = False,
 ) -> int:
-    """Start or resume a run, under the dashboard with `tui`, followed by the trackers `track`; the exit code."""
+    """Start or resume a run, under the dashboard with `tui`, followed by the trackers `track`; the exit code.
+
+    `run_code` lets the gate run programs of the model.
+    """
     require_known(track)
     if tui:
         require_terminal()
@@ -125,7 +133,7 @@ def run_loop(
     console.print(f"run {folder.path}")
     try:
         with tracked(folder, track, console), viewed(folder, console) if tui else LiveProgress(folder, console):
-            state = turns.run(play(config, folder, stop, resume=resume is not None))
+            state = turns.run(play(config, folder, stop, resume=resume is not None, allow_code_execution=run_code))
     except STOPPED:
         _say_interrupted(console, folder)
         return INTERRUPTED

@@ -13,13 +13,29 @@ class Suite(Section):
     """A set of test items."""
 
     path: str
-    """A folder of BFCL-format files, `toolbox:<split>`, or `tasks:held_out` to hold back part of the task file."""
+    """A folder of BFCL-format files, `toolbox:<split>`, or `tasks:held_out` to hold back part of the task file. For
+    the other kinds: the file that `funreason eval --suite KIND --data` reads."""
+    kind: Literal["bfcl", "humaneval", "mbpp", "text"] = "bfcl"
+    """`bfcl`: function calls. The others measure what training makes a model forget: `humaneval` and `mbpp` run the
+    programs it writes (only with `funreason loop --allow-code-execution`), `text` is the likelihood of held-out text.
+    """
     count: Count | None = None
     """Use only this many items. Default: all of a folder, 400 of the embedded domain, a tenth of the task file."""
     seed: int = 0
     """Seed of an embedded suite's items. Independent of the run's seed, so that runs are compared on the same items."""
     role: Literal["decision", "guard", "report"] = "decision"
-    """`decision`: a gain here promotes. `guard`: too large a loss here refuses. `report`: measured and shown only."""
+    """`decision`: a gain here promotes. `guard`: too large a loss here refuses. `report`: measured and shown only.
+    Suites of another kind than `bfcl` are guards by default, and never decide."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_calls_decide(cls, given: Any) -> Any:
+        kind = given.get("kind", "bfcl") if isinstance(given, dict) else "bfcl"
+        if kind == "bfcl":
+            return given
+        if given.get("role") == "decision":
+            raise ValueError(f"kind {kind} measures what a model forgets and cannot decide; use role: guard or report")
+        return {"role": "guard", **given}
 
 
 class Contamination(Section):
@@ -60,5 +76,8 @@ class Gate(Section):
     """Refuse when a category loses more points than this with p at most `p_value`."""
     max_guard_loss: float = 5.0
     """Refuse when a guard suite is more points than this below its accuracy before the first round."""
+    max_text_loss: float = 5.0
+    """Refuse when the bits per byte of a guard suite of kind `text` are more percent above those before the first
+    round."""
     contamination: Contamination = Contamination()
     """Checked for the rounds' tasks, the supervised start's and replayed ones."""

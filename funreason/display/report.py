@@ -322,6 +322,9 @@ def _gate_rows(state: State) -> Iterator[Sequence[str]]:
                 f"{s.p:.3f}",
                 r.gate.decision if name == "all" else "",
             )
+        for name, t in r.gate.text.items():
+            bits = (f"{t.old:.4f}", f"{t.new:.4f}")
+            yield (_round_name(k), f"{t.tokens:,} tokens", f"{name}, bits per byte", *bits, "", "", "", "")
 
 
 # -- examples ---------------------------------------------------------------------------------------------------

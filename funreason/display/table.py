@@ -55,7 +55,7 @@ def run_tables(state: State) -> RenderableType:
     tables += [gate_table(state)]
     if any(both.has_both for r in state.rounds.values() if r.gate for both in r.gate.balance_by_slice.values()):
         tables.append(balance_table(state))
-    tables.append(gate_reasons(state))
+    tables += [text_table(state), gate_reasons(state)]
     last = max((k for k, r in state.rounds.items() if r.gate), default=None)
     if last is not None:
         tables.append(category_table(state, last))
@@ -182,6 +182,18 @@ def balance_table(state: State) -> Table:
             mean = f"{100 * both.old:.1f} → {100 * both.new:.1f}"
             trivial = " · ".join(f"{100 * both.trivial[name]:.0f}" for name in ("always_refuse", "always_call"))
             _row(table, _round_name(k) if i == 0 else "", suite, *parts, mean, f"{both.p:.3f}", trivial)
+    return table
+
+
+def text_table(state: State) -> Table:
+    """Per round and suite of held-out text, the bits per byte: what a round forgets of anything but calls."""
+    table = _table("Gate: bits per byte of held-out text", tight=True)
+    _columns(table, "round", "suite", "tokens", "start", "old", "new", "since start")
+    for k, r in sorted(state.rounds.items()):
+        for i, (suite, s) in enumerate(r.gate.text.items() if r.gate else ()):
+            bits = [f"{value:.4f}" for value in (s.start, s.old, s.new)]
+            change = f"{100 * (s.new / s.start - 1):+.1f} %"
+            _row(table, _round_name(k) if i == 0 else "", suite, f"{s.tokens:,}", *bits, change)
     return table
 
 

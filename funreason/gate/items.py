@@ -1,7 +1,8 @@
 """The gate's items: suites of BFCL-form cases, from a folder, the embedded toolbox, or tasks held back from a file.
 
-Every suite is written into the run's folder in BFCL's file format and read back from there, so the items are
-kept beside the results and can be given to any other scorer.
+Every suite of cases is written into the run's folder in BFCL's file format and read back from there, so the items are
+kept beside the results and can be given to any other scorer. Suites of programs and of text, which show what training
+makes a model forget, are read from their files.
 """
 
 from __future__ import annotations
@@ -9,31 +10,64 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from funreason.bfcl import Case, load_cases
 from funreason.bfcl.prompting import case_task
 from funreason.bfcl.suites import write_suite
 from funreason.config import ConfigError, Suite
+from funreason.evaluation.code_tasks import SUITES as CODE_SUITES
+from funreason.evaluation.code_tasks import CodeTask, load_code_tasks
+from funreason.evaluation.sandbox import CannotSandbox, run_program
+from funreason.evaluation.text import load_documents
 from funreason.sources.tasks import HELD_OUT, TOOLBOX, toolbox_tasks
 from funreason.types import Task
 
 
 @dataclass(frozen=True, slots=True)
 class GateSuite:
-    """Items to measure on; `role` is `decision`, `guard` (only forbids) or `report` (only reported)."""
+    """Items to measure on; `role` is `decision`, `guard` (only forbids) or `report` (only reported).
+
+    A suite of another kind than `bfcl` has no cases: it has `programs`, one for each of its tasks, or `texts`.
+    """
 
     name: str
     cases: list[Case]
     tasks: list[Task]
     role: str = "decision"
+    kind: str = "bfcl"
+    programs: list[CodeTask] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
 
-def gate_suites(suites: Mapping[str, Suite], held: list[Task], folder: Path) -> list[GateSuite]:
-    """The suites of a run with their items loaded."""
+def gate_suites(
+    suites: Mapping[str, Suite], held: list[Task], folder: Path, *, allow_code_execution: bool = False
+) -> list[GateSuite]:
+    """The suites of a run with their items loaded.
+
+    Raises ConfigError for a suite without items, and for one that runs programs where that is not allowed or not safe.
+    """
     loaded = []
     for name, suite in suites.items():
+        if suite.kind == "text":
+            texts = load_documents(Path(suite.path))[: suite.count]
+            loaded.append(GateSuite(name, [], [], suite.role, suite.kind, texts=texts))
+            continue
+        if suite.kind in CODE_SUITES:
+            if not allow_code_execution:
+                raise ConfigError(
+                    f"gate.suites.{name} is of kind {suite.kind}: it runs programs that the model writes, in a "
+                    "sandbox. Allow it with --allow-code-execution, or leave the suite out."
+                )
+            programs = load_code_tasks(suite.kind, Path(suite.path))[: suite.count]
+            try:
+                run_program("", "")
+            except CannotSandbox as error:
+                raise ConfigError(f"gate.suites.{name} cannot be measured: {error}") from error
+            tasks = [program.task() for program in programs]
+            loaded.append(GateSuite(name, [], tasks, suite.role, suite.kind, programs))
+            continue
         if suite.path == HELD_OUT:
             source = _written(held, folder / name, name)
         elif suite.path.startswith(TOOLBOX):

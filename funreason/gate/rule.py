@@ -18,6 +18,7 @@ from typing import NamedTuple
 from funreason.bfcl.categories import has_answers, wants_refusal
 from funreason.bfcl.intervals import balanced_exact, mcnemar_exact, wilson
 from funreason.config import Gate
+from funreason.evaluation.text import TextLoss
 from funreason.record.events import Balance, Score
 
 KINDS = ("calls", "refusals")
@@ -37,13 +38,29 @@ class SuiteResult(NamedTuple):
 
 
 class SuiteComparison(NamedTuple):
-    """A suite under old and new weights, and under those of the run's start."""
+    """A suite under old and new weights, and under those of the run's start. `kind` is `config.Suite.kind`."""
 
     name: str
     role: str
     old: SuiteResult
     new: SuiteResult
     start: SuiteResult
+    kind: str = "bfcl"
+
+
+class TextComparison(NamedTuple):
+    """A suite of text under old and new weights, and under those of the run's start."""
+
+    name: str
+    role: str
+    old: TextLoss
+    new: TextLoss
+    start: TextLoss
+
+    @property
+    def percent_worse(self) -> float:
+        """How many percent the new weights' bits per byte are above those of the start."""
+        return 100 * (self.new.bits_per_byte / self.start.bits_per_byte - 1)
 
 
 def compare(old: SuiteResult, new: SuiteResult, category: str | None = None, kind: str | None = None) -> Score:
@@ -98,7 +115,9 @@ def balance(old: SuiteResult, new: SuiteResult) -> Balance:
     )
 
 
-def decide(rule: Gate, pairs: Sequence[SuiteComparison], *, start: bool = False) -> tuple[str, str]:
+def decide(
+    rule: Gate, pairs: Sequence[SuiteComparison], texts: Sequence[TextComparison] = (), *, start: bool = False
+) -> tuple[str, str]:
     """The word and its reason. Harm is asked for first: a gain elsewhere does not buy it off.
 
     `start` is for the supervised start, which was asked for: guards only report it. Where the weights before it have no
@@ -112,7 +131,7 @@ def decide(rule: Gate, pairs: Sequence[SuiteComparison], *, start: bool = False)
     scored = balance(old, new)
     if start and scored.old <= max(scored.trivial.values()):
         return _first_skill(rule, scored)
-    harm = _harm(rule, pairs if not start else deciding)
+    harm = _harm(rule, deciding) if start else _harm(rule, pairs) or _text_harm(rule, texts)
     if harm:
         return "rollback", harm
     gain = round(100 * (scored.new - scored.old), 6)
@@ -149,7 +168,7 @@ def _harm(rule: Gate, pairs: Sequence[SuiteComparison]) -> str:
             loss = round(-points(compare(pair.start, pair.new)), 6)  # 0.65 - 0.60 is not 0.05 in binary
             if loss > rule.max_guard_loss:
                 return f"guard {pair.name} is {loss:.1f} points below its start; {rule.max_guard_loss:g} are allowed"
-        if pair.role in ("guard", "decision"):
+        if pair.role in ("guard", "decision") and pair.kind == "bfcl":
             before, since = (pair.start, " since the start") if pair.role == "guard" else (pair.old, "")
             parts = [(kind, score, allowed[kind]) for kind, score in by_kind(before, pair.new).items()]
             if pair.role == "decision":  # before its kind, which is less precise
@@ -158,6 +177,16 @@ def _harm(rule: Gate, pairs: Sequence[SuiteComparison]) -> str:
             for name, score, limit in parts:
                 if -points(score) > limit and score.p <= rule.p_value:
                     return f"{name} fell {-points(score):.1f} points{since} on {pair.name}, p {score.p:.3f}"
+    return ""
+
+
+def _text_harm(rule: Gate, texts: Sequence[TextComparison]) -> str:
+    for text in texts:
+        if text.role == "guard" and text.percent_worse > rule.max_text_loss:
+            return (
+                f"guard {text.name} has {text.new.bits_per_byte:.4f} bits per byte, {text.percent_worse:.1f} % above "
+                f"its start; {rule.max_text_loss:g} % are allowed"
+            )
     return ""
 
 

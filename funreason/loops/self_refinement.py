@@ -78,10 +78,13 @@ async def play_round(session: Session, k: int) -> bool:
     return True
 
 
-async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: bool = False) -> State:
+async def play(
+    config: Config, folder: RunFolder, stop: StopRequest, *, resume: bool = False, allow_code_execution: bool = False
+) -> State:
     """Play a run from where its record ends to its own end; the final state.
 
     With `resume`, a writer that has been silent for long is taken to be dead. RecordError names one that is not.
+    `allow_code_execution` lets the gate run programs that the model writes, in a sandbox; no configuration can.
     """
     last_heartbeat_at = folder.last_heartbeat()
     dead = folder.acquire(take_over=resume)
@@ -93,7 +96,7 @@ async def play(config: Config, folder: RunFolder, stop: StopRequest, *, resume: 
         async with journal.heartbeat(), ControlServer(folder.path, stop, journal.write):
             if dead is not None:
                 journal.taken_over(dead)
-            session = open_session(config, folder, journal, stop, past)
+            session = open_session(config, folder, journal, stop, past, allow_code_execution=allow_code_execution)
             async with connected(session.panel, stop):
                 with recording_usage(session.panel, journal.write):
                     _announce(session, past, last_heartbeat_at)

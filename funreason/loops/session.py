@@ -30,6 +30,7 @@ from funreason.data.records import DataError, Refusal
 from funreason.gate.contamination import ContaminationCheck, Finding
 from funreason.gate.items import gate_suites
 from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, policy_for_round
+from funreason.policies.model_files import load_model
 from funreason.policies.native_format import call_format_of
 from funreason.policies.policy import Policy
 from funreason.policies.template_check import check_prompts, thinking_advice
@@ -204,14 +205,22 @@ class _RecordedSteps(RoundSteps):
             yield
 
 
-def open_session(config: Config, folder: RunFolder, journal: Journal, stop: StopRequest, past: State) -> Session:
+def open_session(
+    config: Config,
+    folder: RunFolder,
+    journal: Journal,
+    stop: StopRequest,
+    past: State,
+    *,
+    allow_code_execution: bool = False,
+) -> Session:
     """Build a session. ConfigError, DataError, GraphError, PluginError or ModelError say what is wrong."""
     graph = loop_graph(config)
     check_judges(config)
     require_learnable(config)
     pool = read_pool(config.tasks, config.rounds, config.seed, config.data.turns, config.data.input_map)
     held = hold_out(pool, config.gate.suites.values())
-    suites = gate_suites(config.gate.suites, held.gate, folder.gate_items)
+    suites = gate_suites(config.gate.suites, held.gate, folder.gate_items, allow_code_execution=allow_code_execution)
     if not any(suite.role == "decision" for suite in suites):
         raise ConfigError("gate.suites has none with the role `decision`: nothing could say whether new weights stay.")
     held_out = [Refusal(0, task.id, "held_out", "held back for the gate") for task in [*held.gate, *held.siblings]]
@@ -244,7 +253,15 @@ def open_session(config: Config, folder: RunFolder, journal: Journal, stop: Stop
         learner=Learner(
             policy,
             weights,
-            Evaluator(policy, suites, config.gate, folder.path / "gate", weights, journal.write),
+            Evaluator(
+                policy,
+                suites,
+                config.gate,
+                folder.path / "gate",
+                weights,
+                journal.write,
+                partial(load_model, device=config.model.device, dtype=config.model.dtype),
+            ),
             lambda round: session.training_set(round),
             update,
         ),

@@ -188,6 +188,8 @@ def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
     found.phases.append(_update("update", config, update, most, found))
     cases = 0
     for suite in config.gate.suites.values():
+        if suite.kind == "text":  # read, not answered
+            continue
         cases += suite.count or (HELD_OUT_MOST if suite.path == HELD_OUT else SUITE_COUNT)
     # Old weights are not asked again: a round measures one candidate.
     found.phases.append(_decoding("gate", config, found, prompts=cases, k=1))

@@ -30,6 +30,8 @@ class GenerateRequest(NamedTuple):
     turns: tuple[Turn, ...] = ()
     """The turns that follow the task's messages so far."""
     logprobs: bool = False
+    style: str = ""
+    """How the prompt is rendered, where not in the policy's own style."""
 
 
 class Policy:
@@ -149,10 +151,10 @@ class Policy:
                     self._write_sync(weights.id, sync)
 
     def _request(self, request: GenerateRequest, *, greedy: bool = False) -> Request:
-        id, task, n, turns, logprobs = request
-        prompt, dialogue = "", None
+        id, task, n, turns, logprobs, style = request
+        prompt, dialogue, how = "", None, self.how | ({"style": style} if style else {})
         if self.tokenizer is None:
-            dialogue = task_dialogue(task, turns, **self.how)
+            dialogue = task_dialogue(task, turns, **how)
         else:
-            prompt = self.prompt(task, turns)
+            prompt = prompt_text(task, self.tokenizer, turns, **how)
         return Request(id, prompt, n, self.seed, greedy, dialogue, logprobs)

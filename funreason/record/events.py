@@ -252,6 +252,15 @@ class Balance(msgspec.Struct, frozen=True):
         return len(self.kinds) > 1
 
 
+class TextScore(msgspec.Struct, frozen=True):
+    """Bits per byte of held-out text under old and new weights, and under those of the run's start."""
+
+    tokens: int
+    old: float
+    new: float
+    start: float
+
+
 class WeightsSynced(Event, frozen=True):
     """A sampling engine took the weights `weights` (at its start: `started`) in `seconds`.
 
@@ -280,6 +289,8 @@ class GateDecided(Event, frozen=True):
     balance: Balance | None = None
     """Of the items that decide."""
     balance_by_slice: dict[str, Balance] = {}
+    text: dict[str, TextScore] = {}
+    """Of the suites of held-out text, by name."""
 
     @property
     def kinds(self) -> dict[str, Score]:

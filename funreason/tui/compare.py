@@ -42,6 +42,9 @@ def gate_page(state: State, view: ViewState, width: int) -> Page:
         won = f"+{score.gained} −{score.lost}"
         last = (f"{won} p {score.p:.3f}" if roomy else won, "dim")
         rows.append((f"part:{name}", _gate_cells(name, score, last, roomy)))
+    for name, text in gate.text.items():
+        cells = (f"{text.old:.3f}", f"{text.new:.3f}", f"{text.new - text.old:+.3f}", "", ("bits per byte", "dim"))
+        rows.append((f"part:{name}", [name, *cells]))
     columns = (
         Column("", 0),
         Column("old", 5, right=True),
