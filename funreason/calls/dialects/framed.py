@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from funreason.calls.dialects.dialect import Dialect, Tools, Write
 from funreason.calls.dialects.json_shapes import (
@@ -162,21 +163,17 @@ def _frame(text: str, start: int, opening: str, closings: tuple[str, ...], tools
             raise CallSyntaxError("form.between_calls", f"{closings[0]} was expected, found {found}", end)
     for cut, end in _cuts(text, begin, closings or ("\n",)):
         inside = cut.strip().strip("`").strip()
+        if not inside:
+            problem = problem or CallSyntaxError("form.empty", "nothing between the marks")
+            continue
+        with suppress(CallSyntaxError):
+            return calls_from_json(literal(inside), tools), end
         try:
-            return _in_python(inside, tools), end
+            return loose_calls(inside), end
         except CallSyntaxError as error:
             problem = problem or error
     assert problem is not None  # there is always a cut
     raise problem
-
-
-def _in_python(text: str, tools: Tools) -> list[Call]:
-    if not text:
-        raise CallSyntaxError("form.empty", "nothing between the marks")
-    try:
-        return calls_from_json(literal(text), tools)
-    except CallSyntaxError:
-        return loose_calls(text)
 
 
 def _cuts(text: str, start: int, closings: tuple[str, ...]) -> list[tuple[str, int]]:
