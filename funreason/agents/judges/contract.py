@@ -44,39 +44,26 @@ class EventLoopGuard:
     def __init__(self, answer: Coroutine[Any, Any, Any], limit_s: float) -> None:
         self.longest_s = 0.0
         self.took_s = 0.0
-        self._began: float | None = None
         self._answer = answer
         self._limit_s = limit_s
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        fault: BaseException | None = None
+        began, fault = perf_counter(), None
         while True:
-            over, found = self._step(fault)
-            if over:
-                return found
+            started = _Moment.now()
+            try:
+                with _alarm(self._limit_s):
+                    found = self._answer.send(None) if fault is None else self._answer.throw(fault)
+            except StopIteration as end:
+                return end.value
+            finally:
+                self.took_s = perf_counter() - began
+                self.longest_s = max(self.longest_s, started.held_s())
             try:
                 fault = None
                 yield found
             except BaseException as thrown:  # passed on to the agent, as is a cancellation
                 fault = thrown
-
-    def _step(self, fault: BaseException | None) -> tuple[bool, Any]:
-        """Run one step. Returns whether the agent is done, and its answer or what it awaits."""
-        started = _Moment.now()
-        try:
-            with _alarm(self._limit_s):
-                return False, self._send(fault)
-        except StopIteration as end:
-            return True, end.value
-        finally:
-            self.longest_s = max(self.longest_s, started.held_s())
-
-    def _send(self, fault: BaseException | None) -> Any:
-        began = self._began = self._began if self._began is not None else perf_counter()
-        try:
-            return self._answer.send(None) if fault is None else self._answer.throw(fault)
-        finally:
-            self.took_s = perf_counter() - began
 
 
 class _Moment(NamedTuple):
