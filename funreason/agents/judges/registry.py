@@ -9,11 +9,13 @@ from funreason.agents.judges.custom import USUAL, CustomJudge, declared, load_ag
 from funreason.agents.judges.llm.factory import require_judges
 from funreason.agents.judges.llm.judge import BOTH, FACTS, LlmJudge, ModelUnlessTrivial, RulesThenModel
 from funreason.agents.judges.llm.panel import Panel
-from funreason.agents.judges.rules.cot import CotJudge
-from funreason.agents.judges.rules.format import FormatJudge
-from funreason.agents.judges.rules.parameters import judge_parameters
-from funreason.agents.judges.rules.query_tool import judge_query_tool
-from funreason.agents.judges.rules.response import judge_response
+from funreason.agents.judges.rules.stages import (
+    CotJudge,
+    FormatJudge,
+    judge_parameters,
+    judge_query_tool,
+    judge_response,
+)
 from funreason.config import AgentEntry, Config, ConfigError
 from funreason.policies.native_format import call_format_of
 
