@@ -286,8 +286,7 @@ _MOST = 100_000
 
 
 def languages_of(text: str) -> frozenset[str]:
-    """The languages of the Latin script that a plain text may be in, by its small words and letters; "
-    "none for English."""
+    """The languages of the Latin script that a plain text may be in, by its small words; none for English."""
     words = set(WORD.findall(folded(text)))
     counts = {language: len(words & cues) for language, cues in _CUES.items()}
     if not text.isascii():
@@ -314,15 +313,14 @@ def inflects(languages: frozenset[str]) -> bool:
 
 
 def in_english(text: str, languages: frozenset[str] = frozenset()) -> str:
-    """The plain text with its numbers, days and times in English; "" for an English text, which needs "
-    "no other form."""
+    """The plain text with its numbers, days and times in English; "" for an English text, which needs no other form."""
     low = " ".join(folded(text[:_MOST]).split())
     scripts = scripts_in(low)
     if scripts <= {"latin"} and not languages:
         pattern, meaning = _month_table("")
         changed = pattern.sub(lambda match: f"{match[1]}{meaning[match[2]]} ", low)
         return "" if changed == low else _days(changed)
-    if "han" in scripts or "kana" in scripts:
+    if "han" in scripts or "kana" in scripts:  # numerals as digits, then days and clock times
         for word, english in _han_words():
             low = low.replace(word, f" {english} ")
         low = _HAN_SCALED.sub(_scaled, low.replace("百分之", "%之"))
@@ -481,8 +479,7 @@ def _months(low: str, script: str) -> str:
 
 @lru_cache(maxsize=16)
 def _month_table(script: str) -> tuple[re.Pattern[str], Mapping[str, str]]:
-    """A pattern of what precedes a month's name and of the name; for Latin a number, and digits where "
-    "`script` is ""."""
+    """A pattern of what precedes a month's name, and of the name: for Latin a number, where `script` is "" digits."""
     meaning = _names(_MONTH_NAMES, MONTHS, script or "latin")
     words = "|".join(re.escape(word).replace("_", " ") for word in sorted(meaning, key=len, reverse=True))
     if not script:
