@@ -19,8 +19,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.multilingual import LANGUAGES, Item, items
-from funreason.agents.judges.rules.cot import CotJudge
-from funreason.agents.judges.rules.query_tool import judge_query_tool
+from funreason.agents.judges.rules.stages import CotJudge, judge_query_tool
 from funreason.types import Outcome
 
 STAGES = {"query_tool": judge_query_tool, "cot": CotJudge()}

@@ -23,12 +23,14 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from funreason.agents.judges.rules.cot import CotJudge
 from funreason.agents.judges.rules.cot_check import thinking_problem
-from funreason.agents.judges.rules.format import judge_format
-from funreason.agents.judges.rules.parameters import judge_parameters
-from funreason.agents.judges.rules.query_tool import judge_query_tool
-from funreason.agents.judges.rules.response import judge_response
+from funreason.agents.judges.rules.stages import (
+    CotJudge,
+    judge_format,
+    judge_parameters,
+    judge_query_tool,
+    judge_response,
+)
 from funreason.agents.judges.rules.verdicts import calls_in
 from funreason.calls.schema import check_call, tool_named
 from funreason.calls.tools import normalise_tools

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from funreason.agents.judges.adversarial_samples import adversarial_samples
-from funreason.agents.judges.contract import clauses
+from funreason.agents.judges.contract import adversarial_samples, clauses
 from funreason.agents.judges.custom import JUDGES, load_agent
 from funreason.record.folder import RunFolder
 from funreason.runtime.graph import read_graph_file

@@ -10,7 +10,7 @@ from tiny import CHAT_TEMPLATE, tiny_tokenizer
 
 from funreason.agents.judges.canaries import CanarySet
 from funreason.agents.judges.registry import check_judges, judges
-from funreason.agents.judges.rules.format import FormatJudge
+from funreason.agents.judges.rules.stages import FormatJudge
 from funreason.agents.references import reference_sample
 from funreason.agents.regenerator import Regenerator
 from funreason.bfcl import Case, check, check_in

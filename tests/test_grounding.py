@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.grounding import STAGES, rates
 from benchmarks.multilingual import LANGUAGES, items
 from funreason.agents.judges.llm.judge import BOTH
-from funreason.agents.judges.rules.cot import CotJudge
-from funreason.agents.judges.rules.query_tool import has_undecided_value, judge_query_tool
+from funreason.agents.judges.rules.stages import CotJudge, has_undecided_value, judge_query_tool
 from funreason.calls.render import render_calls
 from funreason.calls.tools import normalise_tools
 from funreason.types import Call, Sample, Task

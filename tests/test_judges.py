@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from funreason.agents.judges.rules.cot import CotJudge
-from funreason.agents.judges.rules.format import judge_format
-from funreason.agents.judges.rules.parameters import judge_parameters
-from funreason.agents.judges.rules.query_tool import judge_query_tool
-from funreason.agents.judges.rules.response import judge_response
+from funreason.agents.judges.rules.stages import (
+    CotJudge,
+    judge_format,
+    judge_parameters,
+    judge_query_tool,
+    judge_response,
+)
 from funreason.calls.render import render_calls
 from funreason.calls.tools import normalise_tools
 from funreason.data.toolbox import SPLITS, generate

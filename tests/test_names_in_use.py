@@ -9,8 +9,7 @@ import sys
 import pytest
 
 from funreason.agents.judges.llm.prompt import case_of
-from funreason.agents.judges.rules.parameters import judge_parameters
-from funreason.agents.judges.rules.query_tool import judge_query_tool
+from funreason.agents.judges.rules.stages import judge_parameters, judge_query_tool
 from funreason.data.converting import convert
 from funreason.data.forms.known import FORMS
 from funreason.data.reading import read_samples, read_tasks, read_whole

@@ -42,9 +42,9 @@ def test_a_function_and_a_class_are_both_agents(file, name, answers):
 
 
 def test_an_agent_can_be_named_by_module():
-    from funreason.agents.judges.rules.format import judge_format
+    from funreason.agents.judges.rules.stages import judge_format
 
-    assert load_agent("funreason.agents.judges.rules.format:judge_format") is judge_format
+    assert load_agent("funreason.agents.judges.rules.stages:judge_format") is judge_format
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_class_whose_making_raises_is_refused(tmp_path):
 
 
 def test_a_judge_of_the_package_can_be_named_by_its_stage():
-    from funreason.agents.judges.rules.cot import CotJudge
+    from funreason.agents.judges.rules.stages import CotJudge
 
     assert isinstance(load_agent("cot"), CotJudge)
 

@@ -4,9 +4,7 @@ import asyncio
 
 import pytest
 
-from funreason.agents.judges.rules.cot import CotJudge
-from funreason.agents.judges.rules.format import judge_format
-from funreason.agents.judges.rules.parameters import judge_parameters
+from funreason.agents.judges.rules.stages import CotJudge, judge_format, judge_parameters
 from funreason.agents.regenerator import Regenerator
 from funreason.calls.tools import normalise_tools
 from funreason.types import Call, Sample, Task, changed

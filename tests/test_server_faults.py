@@ -14,7 +14,7 @@ import pytest
 
 from funreason.agents.judges.llm.judge import LlmJudge
 from funreason.agents.judges.llm.panel import Panel
-from funreason.agents.judges.rules.response import judge_response
+from funreason.agents.judges.rules.stages import judge_response
 from funreason.calls.thinking import split_thinking
 from funreason.config import LlmJudges
 from funreason.config.models import Address

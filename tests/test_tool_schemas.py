@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from funreason.agents.judges.rules.grounding import evidence_of
-from funreason.agents.judges.rules.query_tool import ungrounded
+from funreason.agents.judges.rules.stages import ungrounded
 from funreason.bfcl.suites import validate_suite, write_suite
 from funreason.calls.compare import same_calls
 from funreason.calls.json_schema import ToolFormatError

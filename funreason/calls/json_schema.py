@@ -100,7 +100,11 @@ def read_parameters(raw: Any, where: str, left: list[str], outside: tuple[Schema
         raise ToolFormatError(f"{where}.parameters must be an object, found {type(raw).__name__}")
     flat = not _is_json_schema(raw)
     if flat:
-        beside = {key for key in ("$defs", "definitions") if _is_definitions(raw.get(key))}
+        beside = {
+            key
+            for key in ("$defs", "definitions")
+            if isinstance(raw.get(key), dict) and raw[key] and all(isinstance(each, dict) for each in raw[key].values())
+        }
         raw = {
             "properties": {name: raw[name] for name in raw if name not in beside},
             **{key: raw[key] for key in beside},
@@ -142,10 +146,6 @@ def _is_json_schema(raw: Schema) -> bool:
         or (isinstance(raw.get("$ref"), str) and not raw["$ref"].isidentifier())
         or (isinstance(raw.get("$schema"), str) and ":" in raw["$schema"])
     )
-
-
-def _is_definitions(found: Any) -> bool:
-    return isinstance(found, dict) and bool(found) and all(isinstance(each, dict) for each in found.values())
 
 
 def _listed(raw: list[Any], where: str) -> Schema:

@@ -191,8 +191,12 @@ def _assigned(originals: Iterable[str], kind: str) -> dict[str, str]:
     taken = given.difference(faulty)
     out = {}
     for name in faulty:
-        base = found = _cleaned(name, kind)
-        number = 1
+        plain = unicodedata.normalize("NFKC", name)
+        parts = plain.split(".") if kind == "tool" else [plain]
+        base = ".".join(filter(None, map(_identifier, parts)))[:MAX_NAME].rstrip(".") or kind
+        if not _is_fine(base, kind):  # cut in the middle of a name, or letters that change beside each other
+            base = _identifier(re.sub(r"[^0-9A-Za-z_]+", "_", base)[: MAX_NAME - 2]) or kind
+        found, number = base, 1
         while found in taken:
             number += 1
             found = f"{base.rstrip('_')[: MAX_NAME - 6] or kind}_{number}"
@@ -207,16 +211,8 @@ def _is_fine(name: str, kind: str) -> bool:
     return is_callable_name(name) and len(name) <= MAX_NAME and (kind == "tool" or "." not in name)
 
 
-def _cleaned(name: str, kind: str) -> str:
-    """The nearest callable name: other characters become `_`, or go at the ends; never empty."""
-    parts = unicodedata.normalize("NFKC", name).split(".") if kind == "tool" else [unicodedata.normalize("NFKC", name)]
-    joined = ".".join(filter(None, map(_identifier, parts)))[:MAX_NAME].rstrip(".") or kind
-    if not _is_fine(joined, kind):  # cut in the middle of a name, or letters that change beside each other
-        joined = _identifier(re.sub(r"[^0-9A-Za-z_]+", "_", joined)[: MAX_NAME - 2]) or kind
-    return joined
-
-
 def _identifier(part: str) -> str:
+    """The nearest identifier, "" without one: other characters become `_`, or are left out at the ends."""
     kept = "".join(char if f"a{char}".isidentifier() else " " for char in part).strip(" ")
     kept = unicodedata.normalize("NFKC", re.sub(" +", "_", kept))
     if kept and not f"{kept[0]}a".isidentifier():

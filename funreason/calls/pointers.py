@@ -67,7 +67,8 @@ def target(reference: str, root: Schema) -> Any:
         return None
     pointer = unquote(reference[1:])
     if pointer and not pointer.startswith("/"):
-        named = (each for _, each in _definitions(root) if isinstance(each, dict))
+        places = (root[key].values() for key in DEFINITIONS if isinstance(root.get(key), dict))
+        named = (each for place in places for each in place if isinstance(each, dict))
         return next((each for each in named if pointer in (each.get("$anchor"), str(each.get("$id"))[1:])), None)
     found: Any = root
     for token in pointer.split("/")[1:]:
@@ -77,12 +78,6 @@ def target(reference: str, root: Schema) -> Any:
         else:
             found = found.get(token) if isinstance(found, dict) else None
     return found if isinstance(found, dict | bool) else None
-
-
-def _definitions(root: Schema) -> Iterator[tuple[str, Any]]:
-    for key in DEFINITIONS:
-        if isinstance(root.get(key), dict):
-            yield from root[key].items()
 
 
 def _both(first: Schema, second: Schema) -> Schema:
@@ -102,7 +97,13 @@ def _both(first: Schema, second: Schema) -> Schema:
         elif key == "allOf" and isinstance(one, list) and isinstance(two, list):
             parts = [*one, *two]
         elif key == "type":
-            out[key] = _common(one, two)
+            ones, twos = words_of(one), words_of(two)
+            for words in (ones, twos):
+                if "number" in words:
+                    words.append("integer")
+            both = dict.fromkeys(word for word in ones if word in twos)
+            kinds = [word for word in both if word != "integer" or "number" not in both]
+            out[key] = kinds[0] if len(kinds) == 1 else kinds
         elif key == "additionalProperties":
             out[key] = False if False in (one, two) else one if two is True else two
         elif key not in _NOTES and not key.startswith(("x-", "$")):
@@ -110,17 +111,6 @@ def _both(first: Schema, second: Schema) -> Schema:
     if parts or unmerged:
         out["allOf"] = [*parts, *unmerged]
     return out
-
-
-def _common(one: Any, two: Any) -> Any:
-    ones, twos = words_of(one), words_of(two)
-    if "number" in twos:
-        twos.append("integer")
-    if "number" in ones:
-        ones.append("integer")
-    found = [word for word in ones if word in twos]
-    found = [word for word in dict.fromkeys(found) if word != "integer" or "number" not in found]
-    return found[0] if len(found) == 1 else found
 
 
 def with_definitions(root: Schema, outside: tuple[Schema, ...]) -> Schema:

@@ -29,7 +29,7 @@ def type_schema(spelling: str) -> dict[str, Any]:
     """The JSON Schema part (`type`, `items`, `anyOf`) of a type's spelling; empty when nothing is known."""
     if len(spelling) > _MAX_CHARS:
         return {}
-    return dict(_parsed(spelling))
+    return dict(_schema(_OPTIONAL.sub("", spelling), 0))
 
 
 def is_optional(spelling: str) -> bool:
@@ -38,10 +38,6 @@ def is_optional(spelling: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _parsed(spelling: str) -> tuple[tuple[str, Any], ...]:
-    return tuple(_schema(_OPTIONAL.sub("", spelling), 0).items())
-
-
 def _schema(spelling: str, depth: int) -> dict[str, Any]:
     word = spelling.strip().strip("\"'").lower()
     if word in _WORDS:

@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from funreason.agents.judges.rules.cot import CotJudge
-from funreason.agents.judges.rules.format import judge_format
-from funreason.agents.judges.rules.parameters import judge_parameters
-from funreason.agents.judges.rules.query_tool import judge_query_tool
-from funreason.agents.judges.rules.response import judge_response
+from funreason.agents.judges.rules.stages import (
+    CotJudge,
+    judge_format,
+    judge_parameters,
+    judge_query_tool,
+    judge_response,
+)
 from funreason.agents.references import reference_sample
 from funreason.bfcl.suites import write_suite
 from funreason.cli import terminal

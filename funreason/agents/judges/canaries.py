@@ -209,9 +209,17 @@ class CanarySet:
         def rank(task: Task) -> bytes:
             return hashlib.blake2b(f"canary/{seed}/{round}/{task.id}".encode(), digest_size=8).digest()
 
-        found = [good for task in sorted(tasks, key=rank) if (good := _good(task, round, form)) is not None]
-        self.calls = [sample for sample in found if sample.task.reference]
-        self.texts = [sample for sample in found if not sample.task.reference]
+        self.calls: list[Sample] = []
+        self.texts: list[Sample] = []
+        for task in sorted(tasks, key=rank):
+            try:
+                sample = reference_sample(task, f"{PREFIX}r{round}/{task.id}/good", round=round, form=form)
+                said = (f"The query asks for {render_call(call)}." for call in task.reference or ())
+                thinking = sample.thinking or " ".join(said) or None
+            except (ValueError, CallRenderError):
+                continue  # it has no reference that can be written
+            good = changed(sample, thinking=thinking, task=_apart(task, ""))
+            (self.calls if task.reference else self.texts).append(good)
 
     def good(self, stage: str, count: int) -> list[Canary]:
         """`count` good ones: calls, and for the stage that judges texts a quarter of those."""
@@ -224,7 +232,10 @@ class CanarySet:
         for place, sample in enumerate(self.calls):
             if len(found) >= count:
                 break
-            donor = _donor(sample, self.calls, place)
+            # The next sample that calls none of the functions that this one calls or is offered.
+            names = {call.name for call in _reference(sample)} | {tool["name"] for tool in sample.task.tools}
+            others = (*self.calls[place + 1 :], *self.calls[:place])
+            donor = next((each for each in others if names.isdisjoint(call.name for call in _reference(each))), None)
             for fault in tuple(faults):
                 faulty = fault(sample, donor, self.form)
                 if faulty is None:
@@ -238,25 +249,6 @@ class CanarySet:
         return found
 
 
-def _good(task: Task, round: int, form: CallFormat) -> Sample | None:
-    """The reference as a sample; None when it has none that can be written."""
-    try:
-        sample = reference_sample(task, f"{PREFIX}r{round}/{task.id}/good", round=round, form=form)
-    except (ValueError, CallRenderError):
-        return None
-    thinking = sample.thinking or " ".join(f"The query asks for {render_call(call)}." for call in task.reference or ())
-    return changed(sample, thinking=thinking or None, task=_apart(task, ""))
-
-
 def _apart(task: Task, suffix: str) -> Task:
     """The task under another id: a canary's must not be taken for the round's."""
     return msgspec.structs.replace(task, id=f"{PREFIX}{task.id.removeprefix(PREFIX)}{suffix}")
-
-
-def _donor(sample: Sample, among: Sequence[Sample], place: int) -> Sample | None:
-    """The next sample that calls none of the functions that this one calls or is offered."""
-    names = {call.name for call in sample.task.reference or ()} | {tool["name"] for tool in sample.task.tools}
-    for other in (*among[place + 1 :], *among[:place]):
-        if names.isdisjoint(call.name for call in other.task.reference or ()):
-            return other
-    return None

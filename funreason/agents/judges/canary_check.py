@@ -54,6 +54,8 @@ class SelfAgreement:
         name = f"{self.seed}/{self.node}/{sample.id}/{sample.attempt}"
         draw = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest())
         if draw < self.share * 2**32:
+            # A failure is recorded in the event; the first answer counts.
+            second = await _verdict(self.node, self.again, sample)
             self.write(
                 SelfAgreementChecked(
                     round=sample.round,
@@ -61,18 +63,10 @@ class SelfAgreement:
                     attempt=sample.attempt,
                     node=self.node,
                     first=word_of(answer),
-                    second=await self._second(sample),
+                    second=str(second.outcome),
                 )
             )
         return answer
-
-    async def _second(self, sample: Sample) -> str:
-        try:
-            return word_of(await self.again(sample))
-        except Exception as error:
-            if getattr(error, "stops_run", False):
-                raise
-            return ERROR  # recorded in the event; the first answer counts, so a failure here does not affect the sample
 
 
 CANARIES = "canaries"

@@ -27,11 +27,11 @@ from funreason.types import Outcome, Sample, Verdict
 
 GROUP = "funreason.agents"
 JUDGES = {
-    "response": "funreason.agents.judges.rules.response:judge_response",
-    "query_tool": "funreason.agents.judges.rules.query_tool:judge_query_tool",
-    "cot": "funreason.agents.judges.rules.cot:CotJudge",
-    "parameters": "funreason.agents.judges.rules.parameters:judge_parameters",
-    "format": "funreason.agents.judges.rules.format:judge_format",
+    "response": "funreason.agents.judges.rules.stages:judge_response",
+    "query_tool": "funreason.agents.judges.rules.stages:judge_query_tool",
+    "cot": "funreason.agents.judges.rules.stages:CotJudge",
+    "parameters": "funreason.agents.judges.rules.stages:judge_parameters",
+    "format": "funreason.agents.judges.rules.stages:judge_format",
 }
 """The five rule judges, by the name of their stage."""
 

@@ -9,11 +9,13 @@ from funreason.agents.judges.custom import USUAL, CustomJudge, declared, load_ag
 from funreason.agents.judges.llm.factory import require_judges
 from funreason.agents.judges.llm.judge import BOTH, FACTS, LlmJudge, ModelUnlessTrivial, RulesThenModel
 from funreason.agents.judges.llm.panel import Panel
-from funreason.agents.judges.rules.cot import CotJudge
-from funreason.agents.judges.rules.format import FormatJudge
-from funreason.agents.judges.rules.parameters import judge_parameters
-from funreason.agents.judges.rules.query_tool import judge_query_tool
-from funreason.agents.judges.rules.response import judge_response
+from funreason.agents.judges.rules.stages import (
+    CotJudge,
+    FormatJudge,
+    judge_parameters,
+    judge_query_tool,
+    judge_response,
+)
 from funreason.config import AgentEntry, Config, ConfigError
 from funreason.policies.native_format import call_format_of
 
@@ -44,8 +46,17 @@ def judges(config: Config, panel: Panel | None = None) -> dict[str, Judge]:
         "parameters": judge_parameters,
         "format": FormatJudge(call_format_of(config.model)),
     }
-    by = config.fcdr.stages.model_dump()
-    return {stage: _judge(stage, rule, by[stage], panel) for stage, rule in rules.items()} | own_judges(config)
+    found = dict(rules)
+    for stage, by in config.fcdr.stages.model_dump().items():
+        if by == "rules":
+            continue
+        assert panel is not None, f"{stage} is judged by {by}, so it takes a panel"
+        model = LlmJudge(stage, panel)
+        if by == "both":
+            found[stage] = RulesThenModel(rules[stage], model, BOTH[stage])
+        else:
+            found[stage] = ModelUnlessTrivial(rules[stage], model, FACTS[stage]) if stage in FACTS else model
+    return found | own_judges(config)
 
 
 def own_judges(config: Config) -> dict[str, Judge]:
@@ -63,13 +74,3 @@ def own_judge(entry: AgentEntry) -> CustomJudge:
             f"Name a node for each: `outcomes: {{{loose[0]}: regenerator}}`."
         )
     return CustomJudge(entry.name, agent, entry.timeout_s or JUDGE_TIMEOUT_S)
-
-
-def _judge(stage: str, rule: Judge, by: str, panel: Panel | None) -> Judge:
-    if by == "rules":
-        return rule
-    assert panel is not None, f"{stage} is judged by {by}, so it takes a panel"
-    model = LlmJudge(stage, panel)
-    if by == "both":
-        return RulesThenModel(rule, model, BOTH[stage])
-    return ModelUnlessTrivial(rule, model, FACTS[stage]) if stage in FACTS else model

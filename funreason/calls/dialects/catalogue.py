@@ -10,34 +10,50 @@ import warnings
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 
-from funreason.calls.dialects.anthropic import ANTHROPIC_XML, MINIMAX
-from funreason.calls.dialects.apertus import APERTUS
-from funreason.calls.dialects.cohere import COMMAND_A, COMMAND_R
-from funreason.calls.dialects.deepseek import DEEPSEEK, DEEPSEEK_V31, DEEPSEEK_V32
 from funreason.calls.dialects.dialect import Dialect
-from funreason.calls.dialects.functionary import FUNCTIONARY
-from funreason.calls.dialects.gemma import FUNCTION_GEMMA, GEMMA4, TOOL_CODE
-from funreason.calls.dialects.glm import CHATGLM, GLM
-from funreason.calls.dialects.granite import FUNCTOOLS, GRANITE, PHI
-from funreason.calls.dialects.harmony import HARMONY
-from funreason.calls.dialects.hermes import (
+from funreason.calls.dialects.framed import (
+    APERTUS,
+    COMMAND_A,
+    COMMAND_R,
     FUNCTION_CALL,
+    FUNCTOOLS,
     GLAIVE,
+    GRANITE,
     HERMES,
     INTERNLM,
     LONGCAT,
+    MISTRAL,
     NVIDIA,
+    PHI,
+    PYTHON_TAG,
     TOOL_CALLS,
     TOOL_REQUEST,
 )
+from funreason.calls.dialects.gemma import FUNCTION_GEMMA, GEMMA4
 from funreason.calls.dialects.json_text import ANTHROPIC, JSON, LLAMA_JSON, OPENAI
-from funreason.calls.dialects.kimi import KIMI
-from funreason.calls.dialects.llama import FUNCTION_TAG, PYTHON_TAG
-from funreason.calls.dialects.mistral import MISTRAL, MISTRAL_ARGS
-from funreason.calls.dialects.python_frames import FENCED, GORILLA, LFM, LLAMA4, NEXUS, OLMO
+from funreason.calls.dialects.named_json import (
+    DEEPSEEK,
+    DEEPSEEK_V31,
+    FUNCTION_TAG,
+    FUNCTIONARY,
+    HARMONY,
+    KIMI,
+    MISTRAL_ARGS,
+    QWEN_AGENT,
+    REACT,
+)
+from funreason.calls.dialects.python_frames import (
+    CHATGLM,
+    FENCED,
+    GORILLA,
+    LFM,
+    LLAMA4,
+    NEXUS,
+    OLMO,
+    TOOL_CODE,
+)
 from funreason.calls.dialects.pythonic import FREE_NAMES, PYTHONIC
-from funreason.calls.dialects.qwen import QWEN_AGENT, QWEN_CODER, SEED
-from funreason.calls.dialects.react import REACT
+from funreason.calls.dialects.tags import ANTHROPIC_XML, DEEPSEEK_V32, GLM, MINIMAX, QWEN_CODER, SEED
 from funreason.plugins import PluginError, load_object
 
 GROUP = "funreason.dialects"

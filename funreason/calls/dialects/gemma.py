@@ -1,17 +1,16 @@
-"""Google's: FunctionGemma's and Gemma 4's braces without quotes, and the code fence `tool_code` of Gemma 2 and 3."""
+"""FunctionGemma's and Gemma 4's braces without quotes. The code of Gemma 2 and 3 is in `python_frames`."""
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from funreason.calls.dialects.dialect import Dialect, Tools
-from funreason.calls.dialects.framed import as_python, some
-from funreason.calls.dialects.json_shapes import WORDS, after_blanks, nothing_skipped
-from funreason.calls.dialects.untyped import typed_value
-from funreason.calls.parse import MAX_DEPTH, CallSyntaxError, parse_expression, read_call
+from funreason.calls.dialects.dialect import Dialect
+from funreason.calls.dialects.framed import some
+from funreason.calls.dialects.json_shapes import after_blanks, nothing_skipped
+from funreason.calls.dialects.tags import typed_value
+from funreason.calls.parse import MAX_DEPTH, CallSyntaxError
 from funreason.types import Call
 
 _SCALAR_END = re.compile(r"[,}\]]")
@@ -58,25 +57,21 @@ class _Braces:
         if self.text.startswith("{", place):
             return self.object_at(place + 1, depth)
         if self.text.startswith("[", place):
-            return self._list_at(place + 1, depth)
+            out: list[Any] = []
+            place = after_blanks(self.text, place + 1)
+            while not self.text.startswith("]", place):
+                value, place = self._value_at(place, depth + 1)
+                out.append(value)
+                place = after_blanks(self.text, place)
+                if self.text.startswith(",", place):
+                    place = after_blanks(self.text, place + 1)
+                elif not self.text.startswith("]", place):
+                    raise self._broken(place)
+            return out, place + 1
         end = _SCALAR_END.search(self.text, place)
         if end is None:
             raise self._broken(place)
         return typed_value(self.text[place : end.start()].strip(), None), end.start()
-
-    def _list_at(self, place: int, depth: int) -> tuple[list[Any], int]:
-        out: list[Any] = []
-        while True:
-            place = after_blanks(self.text, place)
-            if self.text.startswith("]", place):
-                return out, place + 1
-            value, place = self._value_at(place, depth + 1)
-            out.append(value)
-            place = after_blanks(self.text, place)
-            if self.text.startswith(",", place):
-                place += 1
-            elif not self.text.startswith("]", place):
-                raise self._broken(place)
 
     def _string_at(self, place: int) -> tuple[str, int]:
         start = place + len(self.quote)
@@ -133,35 +128,4 @@ GEMMA4 = Dialect(
     marks=("<|tool_call>",),
     read=lambda text, tools: _read(text, _GEMMA4, "<|tool_call>", _GEMMA4_QUOTE),
     write=lambda calls, tools: _write(calls, "<|tool_call>", "<tool_call|>", _GEMMA4_QUOTE),
-)
-
-_CODE = re.compile(r"```tool_code[ \t]*\n?")
-
-
-def _read_code(text: str, tools: Tools) -> list[Call]:
-    calls, known = [], {tool["name"] for tool in tools}
-    for piece in _CODE.split(text)[1:]:
-        code = piece.rpartition("```")[0] or piece
-        for line in filter(None, map(str.strip, code.splitlines())):
-            node = parse_expression(line.rstrip(";"))
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
-                node = node.args[0] if len(node.args) == 1 and not node.keywords else node
-            nodes = node.elts if isinstance(node, ast.List) else [node]
-            calls += [read_call(each, WORDS) for each in nodes]
-    if not calls:
-        raise CallSyntaxError("form.empty", "no call in the code")
-    # Gemini's code calls the functions as methods of `default_api`.
-    return [
-        Call(call.name.removeprefix("default_api."), call.arguments) if call.name not in known else call
-        for call in calls
-    ]
-
-
-TOOL_CODE = Dialect(
-    name="gemma_tool_code",
-    serves="Gemma 2 and 3, Gemini's code",
-    example="```tool_code\nget_weather(city='Oslo')\n```",
-    marks=("```tool_code",),
-    read=_read_code,
-    write=lambda calls, tools: "```tool_code\n" + "\n".join(map(as_python, some(calls))) + "\n```",
 )

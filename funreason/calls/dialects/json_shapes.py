@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from funreason.calls.dialects.dialect import Tools
@@ -22,6 +23,7 @@ _BESIDE = frozenset({"id", "type", "index", "call_id", "tool_call_id", "toolUseI
 """What may be beside a name where no arguments are: anything else would be lost."""
 _NO_CALLS = frozenset({"text", "thinking", "redacted_thinking", "reasoning"})
 """Types of content blocks beside which calls are written."""
+_FENCE = re.compile(r"```[\w-]*[ \t]*\n?")
 _ENCODED = 3
 """How often arguments may have been encoded as a string: twice is a common mistake."""
 
@@ -104,6 +106,12 @@ def after_blanks(text: str, start: int, more: str = "") -> int:
     return start
 
 
+def after_fence(text: str, start: int) -> int:
+    """`start`, or where what is inside the code fence that opens there begins."""
+    fence = _FENCE.match(text, start)
+    return after_blanks(text, fence.end()) if fence else start
+
+
 def nothing_skipped(text: str, start: int, end: int, begins: tuple[str, ...]) -> None:
     """Raise CallSyntaxError where a call begins between two places, and so could not be read: none may be lost."""
     for mark in begins:
@@ -143,9 +151,16 @@ def _call(value: Any, tools: Tools) -> Call:
         raise CallSyntaxError("json.not_a_call", f"an object with a name was expected, found {type(value).__name__}")
     key = next((key for key in _NAMES if isinstance(value.get(key), str) and value[key]), None)
     if key is None:
-        return _named_by_key(value, tools)
+        if len(value) == 1:  # {"fn": {…}}
+            [(name, arguments)] = value.items()
+            known = not tools or any(tool["name"] == name for tool in tools)
+            if known and isinstance(name, str) and name.strip() and isinstance(arguments, dict):
+                return Call(name, read_arguments(arguments, name))
+        raise CallSyntaxError("json.not_a_call", f"the object has no name (its keys: {sorted(map(str, value))[:5]})")
     name = value[key]
-    if _is_description(value):
+    schema = value.get("parameters", value.get("input_schema", value.get("inputSchema")))
+    described = "description" in value and isinstance(schema, dict) and isinstance(schema.get("properties"), dict)
+    if described and "arguments" not in value:
         raise CallSyntaxError("json.not_a_call", f"{name}: this describes a function, and calls none")
     # A table of rows fills the keys that a row does not have with null.
     given = next((key for key in _ARGUMENTS if value.get(key) is not None), None)
@@ -155,23 +170,3 @@ def _call(value: Any, tools: Tools) -> Call:
             raise CallSyntaxError("json.not_a_call", f"{name}: the object has no arguments (its keys: {others[:5]})")
         return Call(name, {})
     return Call(name, read_arguments(value[given], name) if given is not None else {})
-
-
-def _named_by_key(value: Mapping[str, Any], tools: Tools) -> Call:
-    """`{"fn": {…}}`: the name is the only key."""
-    if len(value) == 1:
-        [(name, arguments)] = value.items()
-        known = not tools or any(tool["name"] == name for tool in tools)
-        if known and isinstance(name, str) and name.strip() and isinstance(arguments, dict):
-            return Call(name, read_arguments(arguments, name))
-    raise CallSyntaxError("json.not_a_call", f"the object has no name (its keys: {sorted(map(str, value))[:5]})")
-
-
-def _is_description(value: Mapping[str, Any]) -> bool:
-    parameters = value.get("parameters", value.get("input_schema", value.get("inputSchema")))
-    return (
-        "arguments" not in value
-        and "description" in value
-        and isinstance(parameters, dict)
-        and (isinstance(parameters.get("properties"), dict))
-    )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from funreason.calls.dialects.dialect import Dialect, Tools
-from funreason.calls.dialects.framed import listed, some, with_parameters
+from funreason.calls.dialects.framed import joined, listed, with_parameters
 from funreason.calls.dialects.json_shapes import after_blanks, calls_from_json, calls_of, json_text, literal, values_at
 from funreason.calls.parse import CallSyntaxError
 from funreason.types import Call
@@ -48,30 +47,6 @@ def json_calls(text: str, tools: Tools = ()) -> list[Call]:
         raise
 
 
-def _write_openai(calls: Sequence[Call], tools: Tools) -> str:
-    functions = (
-        f'{{"name": {json_text(call.name)}, "arguments": {json_text(json_text(call.arguments))}}}'
-        for call in some(calls)
-    )
-    return '{"tool_calls": [' + ", ".join(f'{{"type": "function", "function": {each}}}' for each in functions) + "]}"
-
-
-def _write_anthropic(calls: Sequence[Call], tools: Tools) -> str:
-    blocks = (
-        f'{{"type": "tool_use", "name": {json_text(call.name)}, "input": {json_text(call.arguments)}}}'
-        for call in some(calls)
-    )
-    return "[" + ", ".join(blocks) + "]"
-
-
-def _write_llama(calls: Sequence[Call], tools: Tools) -> str:
-    return "; ".join(map(with_parameters, some(calls)))
-
-
-def _write_list(calls: Sequence[Call], tools: Tools) -> str:
-    return listed("")(calls, tools) if calls else "[]"
-
-
 JSON = Dialect(
     name="json",
     serves="xLAM, Hammer, APIGen, Glaive in share-gpt form, and any prompt that asks for JSON",
@@ -79,7 +54,7 @@ JSON = Dialect(
     marks=("{", "["),
     whole=True,
     read=json_calls,
-    write=_write_list,
+    write=lambda calls, tools: listed()(calls, tools) if calls else "[]",
 )
 OPENAI = Dialect(
     name="openai",
@@ -91,7 +66,14 @@ OPENAI = Dialect(
     marks=(),
     whole=True,
     read=json_calls,
-    write=_write_openai,
+    write=listed(
+        '{"tool_calls": ',
+        "}",
+        lambda call: (
+            '{"type": "function", "function": '
+            f'{{"name": {json_text(call.name)}, "arguments": {json_text(json_text(call.arguments))}}}}}'
+        ),
+    ),
 )
 ANTHROPIC = Dialect(
     name="anthropic",
@@ -100,7 +82,11 @@ ANTHROPIC = Dialect(
     marks=(),
     whole=True,
     read=json_calls,
-    write=_write_anthropic,
+    write=listed(
+        inner=lambda call: (
+            f'{{"type": "tool_use", "name": {json_text(call.name)}, "input": {json_text(call.arguments)}}}'
+        )
+    ),
 )
 LLAMA_JSON = Dialect(
     name="llama_json",
@@ -109,5 +95,5 @@ LLAMA_JSON = Dialect(
     marks=(),
     whole=True,
     read=json_calls,
-    write=_write_llama,
+    write=joined(inner=with_parameters, between="; "),
 )

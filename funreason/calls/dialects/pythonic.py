@@ -24,6 +24,7 @@ _FREE_KEY = re.compile(r"\s*+([^\W\d][^\[\](){}=,\"'`\n<>|:;]{0,200}?)\s*=(?!=)"
 _FREE_OPENING = re.compile(
     r"\s*(?:`{1,3}[\w-]*\s*)?\[\s*[^\W_][^\[\](){}=,\"'`\n<>|:;]{0,200}\((?:\s*\)|\s*[^\W\d][^\[\](){}=,\"'`\n<>|:;]{0,200}=)"
 )
+_STRING_OR_BRACKET = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|[\[({\])},]", re.DOTALL)
 
 
 def attempts_pythonic(text: str) -> bool:
@@ -66,8 +67,20 @@ def free_calls(text: str) -> list[Call]:
         found = _FREE_NAME.match(text, _after_blanks(text, place))
         if found is None or text[found.end() : found.end() + 1] != "(":
             raise CallSyntaxError("form.not_a_call", "a name and its arguments in parentheses were expected", place)
-        end = _closing(text, found.end())
-        calls.append(Call(found.group().strip(), _free_arguments(text, found.end() + 1, end)))
+        place, end = found.end() + 1, _outside(text, ")]}", found.end() + 1, len(text))
+        if end == len(text):
+            raise CallSyntaxError("form.syntax", "a bracket is opened and never closed", found.end())
+        arguments: dict[str, Any] = {}
+        while _after_blanks(text, place) < end:
+            key = _FREE_KEY.match(text, place)
+            if key is None or key.end() > end:
+                raise CallSyntaxError("form.positional", "arguments must be named, as in f(a=1)", place)
+            if key[1] in arguments:
+                raise CallSyntaxError("form.repeated_keyword", f"{key[1]} is given twice", place)
+            stop = _outside(text, ",", key.end(), end)
+            arguments[key[1]] = read_literal(parse_expression(text[key.end() : stop].strip()), WORDS)
+            place = stop + 1
+        calls.append(Call(found.group().strip(), arguments))
         place = _after_blanks(text, end + 1)
         if text[place:] == "]":
             return calls
@@ -80,25 +93,10 @@ def render_free(calls: Sequence[Call], tools: Tools = ()) -> str:
     """Calls with any names, written as `free_calls` reads them."""
     if not calls:
         raise CallRenderError("no call has no form here")
-    return "[" + ", ".join(f"{call.name}({_arguments(call)})" for call in calls) + "]"
-
-
-def _arguments(call: Call) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
-
-
-def _free_arguments(text: str, start: int, end: int) -> dict[str, Any]:
-    arguments: dict[str, Any] = {}
-    while _after_blanks(text, start) < end:
-        found = _FREE_KEY.match(text, start)
-        if found is None or found.end() > end:
-            raise CallSyntaxError("form.positional", "arguments must be named, as in f(a=1)", start)
-        stop = _next_comma(text, found.end(), end)
-        if found[1] in arguments:
-            raise CallSyntaxError("form.repeated_keyword", f"{found[1]} is given twice", start)
-        arguments[found[1]] = read_literal(parse_expression(text[found.end() : stop].strip()), WORDS)
-        start = stop + 1
-    return arguments
+    written = [
+        f"{call.name}({', '.join(f'{name}={value!r}' for name, value in call.arguments.items())})" for call in calls
+    ]
+    return f"[{', '.join(written)}]"
 
 
 def _after_blanks(text: str, place: int) -> int:
@@ -107,31 +105,17 @@ def _after_blanks(text: str, place: int) -> int:
     return place
 
 
-_STRING_OR_BRACKET = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|[\[({\])},]", re.DOTALL)
-
-
-def _closing(text: str, start: int) -> int:
-    """Where the bracket that opens at `start` closes."""
-    depth = 0
-    for found in _STRING_OR_BRACKET.finditer(text, start):
-        if found.group() in "([{":
-            depth += 1
-        elif found.group() in ")]}":
-            depth -= 1
-            if depth == 0:
-                return found.start()
-    raise CallSyntaxError("form.syntax", "a bracket is opened and never closed", start)
-
-
-def _next_comma(text: str, start: int, end: int) -> int:
+def _outside(text: str, signs: str, start: int, end: int) -> int:
+    """The first of `signs` from `start` on that is in no string and in no bracket opened there; `end` without one."""
     depth = 0
     for found in _STRING_OR_BRACKET.finditer(text, start, end):
-        if found.group() in "([{":
-            depth += 1
-        elif found.group() in ")]}":
-            depth -= 1
-        elif found.group() == "," and depth == 0:
+        sign = found.group()
+        if depth == 0 and sign in signs:
             return found.start()
+        if sign in "([{":
+            depth += 1
+        elif sign in ")]}":
+            depth -= 1
     return end
 
 

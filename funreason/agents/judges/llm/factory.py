@@ -60,7 +60,25 @@ def build_panel(config: Config, policy: Policy | None, budget: SharedBudget) -> 
     if not uses_llm(config.fcdr):
         return None
     settings = config.fcdr.llm
-    models = [*_local(config, policy), *_served(settings, budget)]
+    models: list[ChatModel] = []
+    if settings.model == SELF and policy is not None:
+        models.append(LocalChat(policy, f"self ({config.model.path})"))
+    elif settings.model is not None:
+        from funreason.policies.factory import build_policy
+
+        path = config.model.path if settings.model == SELF else settings.model
+        # Two vLLM engines cannot run in one process, and the first belongs to the model in training.
+        own = config.model.model_copy(update={"path": path, "sampler": "huggingface"})
+        judge, _ = build_policy(config.model_copy(update={"model": own}))
+        models.append(LocalChat(judge, settings.model))
+    served: dict[str | None, list[Endpoint]] = {}
+    for endpoint in settings.endpoints:
+        served.setdefault(endpoint.model, []).append(endpoint)
+    pools = [endpoint_pool(each, budget) for each in served.values()]
+    if pools:
+        from funreason.policies.endpoint.sampler import EndpointChat
+
+        models += map(EndpointChat, pools)
     cache = VerdictCache(default_path(), settings.cache_entries) if settings.cache else None
     return Panel(models, settings, config.seed, cache)
 
@@ -122,30 +140,3 @@ def _names(settings: LlmJudges) -> list[str]:
 def _pools(panel: Panel | None) -> list[EndpointPool]:
     models = panel.models if panel is not None else ()
     return [model.pool for model in models if hasattr(model, "pool")]
-
-
-def _local(config: Config, policy: Policy | None) -> list[ChatModel]:
-    name = config.fcdr.llm.model
-    if name is None:
-        return []
-    if name == SELF and policy is not None:
-        return [LocalChat(policy, f"self ({config.model.path})")]
-    from funreason.policies.factory import build_policy
-
-    path = config.model.path if name == SELF else name
-    # Two vLLM engines cannot run in one process, and the first belongs to the model in training.
-    model = config.model.model_copy(update={"path": path, "sampler": "huggingface"})
-    policy, _ = build_policy(config.model_copy(update={"model": model}))
-    return [LocalChat(policy, name)]
-
-
-def _served(settings: LlmJudges, budget: SharedBudget) -> list[ChatModel]:
-    by_model: dict[str | None, list[Endpoint]] = {}
-    for endpoint in settings.endpoints:
-        by_model.setdefault(endpoint.model, []).append(endpoint)
-    pools = [endpoint_pool(each, budget) for each in by_model.values()]
-    if not pools:
-        return []
-    from funreason.policies.endpoint.sampler import EndpointChat
-
-    return [EndpointChat(pool) for pool in pools]

@@ -18,7 +18,7 @@ from msgspec import structs
 
 from funreason.agents.judges.llm.panel import NoRuling, Panel, VoteRule
 from funreason.agents.judges.llm.prompt import Ruling, case_of
-from funreason.agents.judges.rules.query_tool import has_undecided_value
+from funreason.agents.judges.rules.stages import has_undecided_value
 from funreason.agents.judges.rules.verdicts import calls_in, failed
 from funreason.calls.names import callable_answer
 from funreason.types import Outcome, Sample, Verdict

@@ -229,7 +229,13 @@ def read_tagged(text: str, case: JudgeInput) -> Ruling:
     split = split_thinking(text)
     if not split.closed:
         raise Unreadable("the thinking was never closed, so it holds no verdict")
-    body, answer = _without_call(split.answer, case)
+    body, answer = split.answer, None
+    # The last corrected answer is cut out. Not by regex: a lazy pattern would be quadratic.
+    opening, closing = f"<{case.call_tag}>", f"</{case.call_tag}>"
+    start, end = body.rfind(opening), body.rfind(closing)
+    if 0 <= start <= end:
+        answer = body[start + len(opening) : end]
+        body = body[:start] + body[end + len(closing) :]
     verdict = re.compile(rf"<{case.tag}>\s*(true|false)\s*</{case.tag}>", re.IGNORECASE)
     found = list(verdict.finditer(body))
     if not found:
@@ -281,12 +287,3 @@ def _ruling(true: bool, score: float | None, reasoning: str, answer: str | None)
     written = sendable(unfenced(answer)).strip() if answer and not true else None
     sure = float(true) if score is None else float(score)
     return Ruling(true, sure, sendable(reasoning[-_REASONING_CHARS:]).strip(), written or None)
-
-
-def _without_call(text: str, case: JudgeInput) -> tuple[str, str | None]:
-    """The text without its last corrected answer, and that answer. Not by regex: a lazy pattern would be quadratic."""
-    opening, closing = f"<{case.call_tag}>", f"</{case.call_tag}>"
-    start, end = text.rfind(opening), text.rfind(closing)
-    if start < 0 or end < start:
-        return text, None
-    return text[:start] + text[end + len(closing) :], text[start + len(opening) : end]

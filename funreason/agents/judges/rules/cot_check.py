@@ -27,7 +27,7 @@ from funreason.agents.judges.rules.numbers import (
     same_float,
 )
 from funreason.agents.judges.rules.numerals import in_english, inflects, languages_of
-from funreason.agents.judges.rules.scripts import Folded, has_blankless, plain
+from funreason.agents.judges.rules.scripts import Folded, has_blankless, plain, row_end
 from funreason.agents.judges.rules.words import CAMEL, CODES, MONTHS, MOST_PARTS, WEEKDAYS, WORD, distinct, has_weight
 from funreason.calls.compare import same_call
 from funreason.calls.lenient import parse_any
@@ -167,10 +167,19 @@ class NamedValues:
         if _SHORT_FORMS.get(low) in self.words or (low in _SHORT_FORMS.values() and low[:3] in self.words):
             return True
         if not (low.isascii() and self.text.isascii() and not self._languages):
-            if self.folded.holds(low) or self._names_foreign_form(low):
+            if self.folded.holds(low):
                 return True
-            if self._may_translate(low):
+            spelled = in_english(low, self._languages)
+            days, times = (days_in(spelled), clocks_in(spelled)) if spelled else (frozenset(), frozenset())
+            if (days or times) and (not days or agrees_all(days, self)) and times <= self.times:
                 return True
+            # A transliteration or a translation, its numbers aside. A thinking in another script that writes a name in
+            # Latin letters would write this one so too.
+            may_translate = self.folded.is_of_another_script(low) and "@" not in low and "://" not in low
+            if may_translate and (self._identifiers_only or not low.isascii()):
+                digits = filter(str.isdecimal, WORD.findall(low)[:MOST_PARTS])
+                if all(number_of(part) in self.numbers for part in digits):
+                    return True
         if " " not in low and any(char.isdecimal() for char in low):  # an id or a number: only the whole of it will do
             several = {part for part in low.split(",", MOST_PARTS)[:MOST_PARTS] if part}
             return "," in low and len(several) > 0 and all(map(self._names_text, several))
@@ -202,7 +211,7 @@ class NamedValues:
                 begins = not (before.isalnum() or (before and before in "_.−-") or in_number)
             else:
                 begins = not before.isalnum()
-            end = self._row_end(start, words) if begins else -1
+            end = row_end(text, start, words, _BETWEEN) if begins else -1
             if end >= 0:
                 after = text[end : end + 1]
                 if not text[end - 1].isdecimal():
@@ -214,18 +223,6 @@ class NamedValues:
                     return True
             start = text.find(words[0], start + 1)
         return False
-
-    def _row_end(self, at: int, words: list[str]) -> int:
-        """Where the words end that follow each other from `at` on, with few signs between; -1 if they do not."""
-        at += len(words[0])
-        for word in words[1:]:
-            most = at + _BETWEEN
-            while at < most and at < len(self.text) and not self.text[at].isalnum():
-                at += 1
-            if not self.text.startswith(word, at):
-                return -1
-            at += len(word)
-        return at
 
     def _names_form(self, low: str) -> bool:
         """Whether a number, day or time that comes as a string is named."""
@@ -245,23 +242,6 @@ class NamedValues:
     def _identifiers_only(self) -> bool:
         """Whether no Latin word but an identifier begins with a capital."""
         return set(_LATIN_NAME.findall(self._original)) <= set(self._identifiers)
-
-    def _names_foreign_form(self, low: str) -> bool:
-        """Whether a day or time that comes in another language is named."""
-        spelled = in_english(low, self._languages)
-        days, times = (days_in(spelled), clocks_in(spelled)) if spelled else (frozenset(), frozenset())
-        return bool(days or times) and (not days or agrees_all(days, self)) and times <= self.times
-
-    def _may_translate(self, low: str) -> bool:
-        """Whether the value may be a transliteration or translation of what the thinking says, its numbers aside.
-
-        A thinking in another script that writes a name in Latin letters would write this one so too.
-        """
-        if not self.folded.is_of_another_script(low) or "@" in low or "://" in low:
-            return False
-        if low.isascii() and not self._identifiers_only:
-            return False
-        return all(number_of(part) in self.numbers for part in WORD.findall(low)[:MOST_PARTS] if part.isdecimal())
 
 
 def agrees_all(days: frozenset[Day], naming: NamedValues) -> bool:

@@ -162,8 +162,11 @@ class Evidence:
         )
         if not (foreign and _has_foreign(low)) and not self.folded.is_of_another_script(low):
             return False
-        if "@" in low or "://" in low or any(map(_is_code, low.split()[:MOST_PARTS])):
+        if "@" in low or "://" in low:
             return False
+        for word in low.split()[:MOST_PARTS]:  # an id has letters and digits
+            if sum(map(str.isdecimal, word)) >= _CODE_DIGITS and any(c.isascii() and c.isalpha() for c in word):
+                return False
         return all(number_of(digits) in self.numbers for digits in _DIGITS.findall(low)[:MOST_PARTS])
 
     def _supports_text(self, value: str) -> bool:
@@ -307,10 +310,6 @@ def undecided(evidence: Evidence, value: Any, depth: int = 0) -> bool:
     if isinstance(value, list | tuple | dict) and depth < 8:
         return any(undecided(evidence, part, depth + 1) for part in distinct(value))
     return isinstance(value, str) and evidence.undecided(value) and not evidence.folded.holds(plain(value))
-
-
-def _is_code(word: str) -> bool:
-    return sum(map(str.isdecimal, word)) >= _CODE_DIGITS and any(char.isascii() and char.isalpha() for char in word)
 
 
 def _has_foreign(low: str) -> bool:

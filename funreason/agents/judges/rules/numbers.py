@@ -145,8 +145,11 @@ def named_numbers(text: str) -> frozenset[float]:
     found: set[float] = set()
     for match in _WHOLE.finditer(text):
         negative = match[1] or _MINUS.search(text[max(0, match.start() - 12) : match.start()])
-        listed = text[max(0, match.start() - 1) : match.start()] in ("[", "(")
-        numbers, unit = _apart(match[2], listed=listed), match[3] or match[4] or ""
+        # `1,250` is one number and `1,2,3` are three; `100,200` after a bracket may be either.
+        numbers = [number_of(match[2])] if _GROUPED.fullmatch(match[2]) else []
+        if not numbers or text[max(0, match.start() - 1) : match.start()] in ("[", "("):
+            numbers += [number_of(part) for part in match[2].split(",") if _ONE_NUMBER.fullmatch(part)]
+        unit = match[3] or match[4] or ""
         # What the unit after the last number makes of it: 4 % is 0.04, 50k is 50,000, 2 hours 120 minutes.
         if numbers and unit in SCALES:
             numbers = [*numbers, numbers[-1] * SCALES[unit]]
@@ -212,15 +215,6 @@ def clocks_in(text: str) -> frozenset[tuple[int, int]]:
         if (half or late) and hour <= 12:  # either half of the day
             found.add(((hour + 12) % 24, minute))
     return frozenset(found)
-
-
-def _apart(digits: str, *, listed: bool) -> list[float]:
-    """The numbers of `1,250`, of `1,2,3` and, where a bracket opens before it, of both readings of `100,200`."""
-    parts = digits.split(",")
-    grouped = [number_of(digits)] if _GROUPED.fullmatch(digits) else []
-    if grouped and not listed:
-        return grouped
-    return grouped + [number_of(part) for part in parts if _ONE_NUMBER.fullmatch(part)]
 
 
 def _add_whole_words(text: str, found: set[float]) -> None:

@@ -286,8 +286,7 @@ _MOST = 100_000
 
 
 def languages_of(text: str) -> frozenset[str]:
-    """The languages of the Latin script that a plain text may be in, by its small words and letters; "
-    "none for English."""
+    """The languages of the Latin script that a plain text may be in, by its small words; none for English."""
     words = set(WORD.findall(folded(text)))
     counts = {language: len(words & cues) for language, cues in _CUES.items()}
     if not text.isascii():
@@ -314,18 +313,24 @@ def inflects(languages: frozenset[str]) -> bool:
 
 
 def in_english(text: str, languages: frozenset[str] = frozenset()) -> str:
-    """The plain text with its numbers, days and times in English; "" for an English text, which needs "
-    "no other form."""
+    """The plain text with its numbers, days and times in English; "" for an English text, which needs no other form."""
     low = " ".join(folded(text[:_MOST]).split())
     scripts = scripts_in(low)
     if scripts <= {"latin"} and not languages:
         pattern, meaning = _month_table("")
         changed = pattern.sub(lambda match: f"{match[1]}{meaning[match[2]]} ", low)
         return "" if changed == low else _days(changed)
-    if "han" in scripts or "kana" in scripts:
-        low = _from_han(low)
+    if "han" in scripts or "kana" in scripts:  # numerals as digits, then days and clock times
+        for word, english in _han_words():
+            low = low.replace(word, f" {english} ")
+        low = _HAN_SCALED.sub(_scaled, low.replace("百分之", "%之"))
+        low = _HAN_NUMBER.sub(lambda match: str(_place_value(match[0], _HAN_DIGITS, _HAN_SCALES)), low)
+        low = _ERA.sub(lambda match: f"{_ERAS[match[1]] + (1 if match[2] == '元' else int(match[2]))}年", low)
+        low = _dates(_PERCENT.sub(r" \1 % ", low))
     if "hangul" in scripts:
-        low = _from_korean(low)
+        low = _HAN_SCALED.sub(_scaled, low)
+        low = _KOREAN_NUMBER.sub(lambda match: str(_place_value(match[0], _SINO_KOREAN, _KOREAN_SCALES)), low)
+        low = _dates(low)
     foreign = scripts - {"latin", "han", "kana", "hangul"}
     for script in sorted(foreign | ({"hangul"} & scripts)):
         if script in _NON_LATIN:
@@ -336,7 +341,8 @@ def in_english(text: str, languages: frozenset[str] = frozenset()) -> str:
         if language in _LATIN_NUMBERS:
             low = _exchanged(low, language)
     if languages or scripts & {"cyrillic", "greek"}:
-        low = _COMMA_POINT.sub(r"\1.\2", _GROUPS.sub(_without_groups, low))
+        low = _GROUPS.sub(lambda match: match[0].replace(".", "").replace(" ", "").replace(",", "."), low)
+        low = _COMMA_POINT.sub(r"\1.\2", low)
     return apart(_clocks(_days(_months(low, "latin"))))
 
 
@@ -351,10 +357,6 @@ def _days(low: str) -> str:
 
     low = _YEAR_AFTER.sub(" ", _ORDINAL_DAY.sub(r"\1 ", _RANGE.sub(r"\1 \2 - ", low)))
     return _SHORT_DAY.sub(named, low)
-
-
-def _without_groups(match: re.Match[str]) -> str:
-    return match[0].replace(".", "").replace(" ", "").replace(",", ".")
 
 
 def _exchanged(low: str, language: str) -> str:
@@ -477,8 +479,7 @@ def _months(low: str, script: str) -> str:
 
 @lru_cache(maxsize=16)
 def _month_table(script: str) -> tuple[re.Pattern[str], Mapping[str, str]]:
-    """A pattern of what precedes a month's name and of the name; for Latin a number, and digits where "
-    "`script` is ""."""
+    """A pattern of what precedes a month's name, and of the name: for Latin a number, where `script` is "" digits."""
     meaning = _names(_MONTH_NAMES, MONTHS, script or "latin")
     words = "|".join(re.escape(word).replace("_", " ") for word in sorted(meaning, key=len, reverse=True))
     if not script:
@@ -491,22 +492,6 @@ def _month_table(script: str) -> tuple[re.Pattern[str], Mapping[str, str]]:
     if not words:
         return re.compile("(?!)()()"), meaning
     return re.compile(rf"(\d\s*)?(?<!\w)({words})(?!\w)"), meaning
-
-
-def _from_han(low: str) -> str:
-    """Han numerals as digits, then days and clock times of Chinese and Japanese."""
-    for line, english in _han_words():
-        low = low.replace(line, f" {english} ")
-    low = _HAN_SCALED.sub(_scaled, low.replace("百分之", "%之"))
-    low = _HAN_NUMBER.sub(lambda match: f"{_han_value(match[0])}", low)
-    low = _ERA.sub(lambda match: f"{_ERAS[match[1]] + (1 if match[2] == '元' else int(match[2]))}年", low)
-    low = _PERCENT.sub(r" \1 % ", low)
-    return _dates(low)
-
-
-def _from_korean(low: str) -> str:
-    low = _HAN_SCALED.sub(_scaled, low)
-    return _dates(_KOREAN_NUMBER.sub(lambda match: str(_place_value(match[0], _SINO_KOREAN, _KOREAN_SCALES)), low))
 
 
 def _dates(low: str) -> str:
@@ -539,10 +524,6 @@ def _scaled(match: re.Match[str]) -> str:
     return f"{value:.0f}" if value == int(value) else f"{value:.6f}"
 
 
-def _han_value(numeral: str) -> int:
-    return _place_value(numeral, _HAN_DIGITS, _HAN_SCALES)
-
-
 def _place_value(numeral: str, digits: Mapping[str, int], scales: Mapping[str, int]) -> int:
     """The value of digits and scales in a row, or of digits alone (二〇二五)."""
     if not any(char in scales for char in numeral):
@@ -561,16 +542,14 @@ def _place_value(numeral: str, digits: Mapping[str, int], scales: Mapping[str, i
 
 def _clocks(low: str) -> str:
     """Clock times as `3:30 pm`, beside the hour's word or one of the half days."""
-    return _clock_pattern().sub(_clock, _HALF_TO.sub(_half_to, _spoken_hours(low)))
+    low = _SPOKEN_HALF.sub(lambda match: f"{match[1]} {_VALUES[match[2]]}", " ".join(low.split()))
+    low = _spoken_hour_pattern().sub(lambda match: str(_VALUES[match[1]]), low)
+    low = _HALF_TO.sub(lambda match: f"{(int(match[1]) - 2) % 12 + 1}:30", low)
+    return _clock_pattern().sub(_clock, low)
 
 
 _HALF_TO = re.compile(r"\b(?:halb|half) (\d{1,2})\b")
 _SPOKEN_HALF = re.compile(rf"\b(halb|half) ({'|'.join(_ONES[1:13])})\b")
-
-
-def _spoken_hours(low: str) -> str:
-    low = _SPOKEN_HALF.sub(lambda match: f"{match[1]} {_VALUES[match[2]]}", " ".join(low.split()))
-    return _spoken_hour_pattern().sub(lambda match: str(_VALUES[match[1]]), low)
 
 
 @lru_cache(maxsize=1)
@@ -581,10 +560,6 @@ def _spoken_hour_pattern() -> re.Pattern[str]:
 
 def _half_day_words(name: str) -> str:
     return "|".join(re.escape(folded(word)).replace("_", " ") for word in _HALF_DAYS[name].split())
-
-
-def _half_to(match: re.Match[str]) -> str:
-    return f"{(int(match[1]) - 2) % 12 + 1}:30"
 
 
 @lru_cache(maxsize=1)

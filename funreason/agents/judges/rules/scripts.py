@@ -314,10 +314,12 @@ class Folded:
         text = self.text if hangul else self.squashed
         start = text.find(words[0] if hangul else squashed)
         while start >= 0:
-            end = _row_end(text, start, words) if hangul else start + len(squashed)
+            end = row_end(text, start, words, _BETWEEN) if hangul else start + len(squashed)
             before, after = text[start - 1 : start], text[end : end + 1] if end >= 0 else ""
             if hangul:
-                whole = end >= 0 and not _HANGUL.match(before) and (len(squashed) > 1 or _is_particle(text, end))
+                whole = end >= 0 and not _HANGUL.match(before)
+                if len(squashed) == 1 and _HANGUL.match(after):
+                    whole = whole and _PARTICLE.match(text, end) is not None
             else:
                 whole = not (before.isdecimal() and squashed[0].isdecimal())
                 whole = whole and not (after.isdecimal() and squashed[-1].isdecimal())
@@ -332,16 +334,11 @@ _PARTICLE = re.compile(
 )
 
 
-def _is_particle(text: str, end: int) -> bool:
-    after = text[end : end + 1]
-    return not _HANGUL.match(after) or _PARTICLE.match(text, end) is not None
-
-
-def _row_end(text: str, at: int, words: list[str]) -> int:
-    """Where the words end that follow each other from `at` on; -1 if they do not."""
+def row_end(text: str, at: int, words: list[str], most_between: int) -> int:
+    """Where the words end that follow each other from `at` on, few other signs between them; -1 if they do not."""
     at += len(words[0])
     for word in words[1:]:
-        most = at + _BETWEEN
+        most = at + most_between
         while at < most and at < len(text) and not text[at].isalnum():
             at += 1
         if not text.startswith(word, at):
@@ -352,13 +349,12 @@ def _row_end(text: str, at: int, words: list[str]) -> int:
 
 def same_stem(one: str, other: str, script: str) -> bool:
     """Whether two folded words of a script differ only in what a language puts at a word's end."""
-    return any(_inflected(first, second, script) for first, second in ((one, other), (other, one)))
-
-
-def _inflected(word: str, form: str, script: str) -> bool:
-    endings = _ENDINGS.get(script, _ENDINGS["other"])
-    cuts = _STEM_CUTS.get(script, "")
-    return any(form.startswith(stem) and endings.fullmatch(form, len(stem)) for stem in _stems(word, script, cuts))
+    endings, cuts = _ENDINGS.get(script, _ENDINGS["other"]), _STEM_CUTS.get(script, "")
+    return any(
+        form.startswith(stem) and endings.fullmatch(form, len(stem))
+        for word, form in ((one, other), (other, one))
+        for stem in _stems(word, script, cuts)
+    )
 
 
 def _stems(word: str, script: str, cuts: str) -> Iterable[str]:
