@@ -34,7 +34,7 @@ from funreason.calls.tools import normalise_tools
 from funreason.cli.app import app
 from funreason.config import ConfigError, Contamination, check_config
 from funreason.data.composed import SHARES, SPLITS, compose, tools_of
-from funreason.data.composed.noise import noisy
+from funreason.data.composed.composing import noisy
 from funreason.data.composed.value_kinds import Kind, draw, marked, unmarked
 from funreason.data.composed.wordings import templates
 from funreason.data.reading import read_tasks
