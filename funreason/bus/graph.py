@@ -130,39 +130,34 @@ def read_plan(data: Mapping[str, Any]) -> Topology:
     edges = data.get("edges", [])
     if not isinstance(edges, list | tuple):
         raise _wrong("graph.edges", "a list of edges", edges)
-    return Topology(
-        tuple(_node(str(name), given) for name, given in nodes.items()),
-        tuple(_edge(f"graph.edges[{i}]", given) for i, given in enumerate(edges)),
-        _text("graph.start", data.get("start", "")),
-    )
-
-
-def _node(name: str, given: object) -> Node:
-    where = f"graph.nodes.{name}"
-    fields = _mapping(where, {} if given is None else given)
-    _only(NODE_KEYS, fields, where)
-    limit, outcomes = fields.get("concurrency"), fields.get("outcomes", [])
-    if not isinstance(outcomes, list | tuple) or not all(isinstance(item, str) for item in outcomes):
-        raise _wrong(f"{where}.outcomes", "a list of outcome names, such as [pass, drop, error]", outcomes)
-    return Node(
-        name,
-        _text(f"{where}.agent", fields.get("agent", name)),
-        tuple(outcomes),
-        _count(f"{where}.max_batch", fields.get("max_batch", 1), 1),
-        None if limit is None else _count(f"{where}.concurrency", limit, 1),
-        _count(f"{where}.retries", fields.get("retries", 1), 0),
-    )
-
-
-def _edge(where: str, given: object) -> Edge:
-    words = given.split() if isinstance(given, str) else []
-    if len(words) < 3:
-        raise _wrong(where, EDGE_FORM, given)
-    for flag in words[3:]:
-        if flag not in EDGE_FLAGS:
-            hint = f"it is called {RENAMED_FLAGS[flag]!r} now." if flag in RENAMED_FLAGS else nearest(flag, EDGE_FLAGS)
-            raise _problem(f"{where} is {given!r}: unknown word {flag!r}; {hint}")
-    return Edge(words[0], words[1], words[2], retry="retry" in words[3:], per_round="round" in words[3:])
+    read_nodes, read_edges = [], []
+    for name, given in nodes.items():
+        where = f"graph.nodes.{name}"
+        fields = _mapping(where, {} if given is None else given)
+        _only(NODE_KEYS, fields, where)
+        limit, outcomes = fields.get("concurrency"), fields.get("outcomes", [])
+        if not isinstance(outcomes, list | tuple) or not all(isinstance(item, str) for item in outcomes):
+            raise _wrong(f"{where}.outcomes", "a list of outcome names, such as [pass, drop, error]", outcomes)
+        node = Node(
+            str(name),
+            _text(f"{where}.agent", fields.get("agent", str(name))),
+            tuple(outcomes),
+            _count(f"{where}.max_batch", fields.get("max_batch", 1), 1),
+            None if limit is None else _count(f"{where}.concurrency", limit, 1),
+            _count(f"{where}.retries", fields.get("retries", 1), 0),
+        )
+        read_nodes.append(node)
+    for i, given in enumerate(edges):
+        words = given.split() if isinstance(given, str) else []
+        if len(words) < 3:
+            raise _wrong(f"graph.edges[{i}]", EDGE_FORM, given)
+        for word in words[3:]:
+            if word not in EDGE_FLAGS:
+                now = RENAMED_FLAGS.get(word)
+                hint = f"it is called {now!r} now." if now else nearest(word, EDGE_FLAGS)
+                raise _problem(f"graph.edges[{i}] is {given!r}: unknown word {word!r}; {hint}")
+        read_edges.append(Edge(*words[:3], retry="retry" in words[3:], per_round="round" in words[3:]))
+    return Topology(tuple(read_nodes), tuple(read_edges), _text("graph.start", data.get("start", "")))
 
 
 def _mapping(where: str, value: object) -> Mapping[str, Any]:
