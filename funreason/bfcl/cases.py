@@ -123,7 +123,19 @@ def fetch(wheel: Path | None = None, cache: Path | None = None) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
         made = Path(scratch) / "data"
-        _unpack(_download(Path(scratch)) if wheel is None else Path(wheel), made)
+        packed = _download(Path(scratch)) if wheel is None else Path(wheel)
+        if not packed.is_file():
+            raise BfclError(f"{packed}: there is no such wheel")
+        digest = hashlib.sha256(packed.read_bytes()).hexdigest()
+        if digest != SHA256:
+            raise BfclError(f"{packed}: expected sha256 {SHA256} ({REQUIREMENT}), found {digest}")
+        wanted = [f"{PREFIX}{category}.json" for category in CATEGORIES]
+        wanted += [f"{ANSWERS}/{PREFIX}{category}.json" for category in CATEGORIES if has_answers(category)]
+        with zipfile.ZipFile(packed) as archive:
+            for name in wanted:
+                target = made / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(archive.read(_INSIDE + name))
         try:
             made.rename(folder)
         except OSError:  # another process was faster: its folder passed the same checksum
@@ -206,18 +218,3 @@ def _download(folder: Path) -> Path:
         "Behind a proxy, set HTTPS_PROXY or pip's index settings. Offline, fetch the wheel on another machine with "
         f"`pip download --no-deps {REQUIREMENT}` and give it here: funreason bfcl fetch --wheel FILE"
     )
-
-
-def _unpack(wheel: Path, folder: Path) -> None:
-    if not wheel.is_file():
-        raise BfclError(f"{wheel}: there is no such wheel")
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if digest != SHA256:
-        raise BfclError(f"{wheel}: expected sha256 {SHA256} ({REQUIREMENT}), found {digest}")
-    wanted = [f"{PREFIX}{category}.json" for category in CATEGORIES]
-    wanted += [f"{ANSWERS}/{PREFIX}{category}.json" for category in CATEGORIES if has_answers(category)]
-    with zipfile.ZipFile(wheel) as archive:
-        for name in wanted:
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(archive.read(_INSIDE + name))

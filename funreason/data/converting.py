@@ -10,13 +10,12 @@ silently. BFCL's form keeps less than the others: question, tools and right call
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from funreason.calls.parse import CallSyntaxError
-from funreason.data.forms.form import Form
 from funreason.data.forms.known import FORMS
 from funreason.data.records import ReadTurn, RecordRead, RecordRefused, Refusal, record_of
 from funreason.data.writers import RecordsFile
@@ -31,33 +30,32 @@ def convert(records: Iterable[RecordRead | Task], form: str, path: Path) -> tupl
 
     KeyError for a form that is not known or only read. What `records` raises is raised, and no file is left then.
     """
-    if FORMS[form].write is None:
+    write, read = FORMS[form].write, FORMS[form].read
+    if write is None:
         raise KeyError(form)
+    rejected: list[Refusal] = []
     try:
         with RecordsFile(path) as file:
-            rejected = list(_written(records, FORMS[form], file))
+            for place, found in enumerate(records, 1):
+                original = record_of(found) if isinstance(found, Task) else found
+                try:
+                    original = _resolved(original)
+                    record = write(original)
+                    again = _resolved(read(json.loads(json.dumps(record)), 1))
+                    if changed := _changed(original, again):
+                        raise RecordRefused("convert.changed", f"{', '.join(changed)} would not come back the same")
+                    file.put(record)
+                except (RecordRefused, CallSyntaxError) as error:
+                    rejected.append(Refusal(place, original.id, error.reason, error.message))
     except BaseException:
         path.with_name(path.name + ".part").unlink(missing_ok=True)
         raise
     return file.count, rejected
 
 
-def _written(records: Iterable[RecordRead | Task], form: Form, file: RecordsFile) -> Iterator[Refusal]:
-    """Write what comes back the same; the others, with the reason."""
-    write, read = form.write, form.read
-    assert write is not None
-    for place, found in enumerate(records, 1):
-        original = record_of(found) if isinstance(found, Task) else found
-        try:
-            original = replace(original, turns=tuple(turn.resolved(original.offered) for turn in original.turns))
-            record = write(original)
-            again = read(json.loads(json.dumps(record)), 1)
-            again = replace(again, turns=tuple(turn.resolved(again.offered) for turn in again.turns))
-            if changed := _changed(original, again):
-                raise RecordRefused("convert.changed", f"{', '.join(changed)} would not come back the same")
-            file.put(record)
-        except (RecordRefused, CallSyntaxError) as error:
-            yield Refusal(place, original.id, error.reason, error.message)
+def _resolved(record: RecordRead) -> RecordRead:
+    """The record with the calls in its texts read; raises CallSyntaxError or RecordRefused."""
+    return replace(record, turns=tuple(turn.resolved(record.offered) for turn in record.turns))
 
 
 def _changed(original: RecordRead, again: RecordRead) -> list[str]:

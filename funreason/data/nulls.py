@@ -31,6 +31,8 @@ _UNCALLING = ("system", "developer", "user", "tool")
 """Roles that call nothing: only a table gives their messages a key for calls."""
 _ARGUMENTS = ("arguments", "args", "parameters", "input")
 _MAY_BE_NULL = frozenset({"default", "const", "example", "examples", "enum"})
+_OF_NAMES = ("properties", "$defs", "definitions", "patternProperties")
+"""Keys of a schema whose value has names, not keywords, as keys."""
 
 
 def without_filled_nulls(record: Any, *, filled: bool = False) -> Any:
@@ -38,12 +40,18 @@ def without_filled_nulls(record: Any, *, filled: bool = False) -> Any:
     if not isinstance(record, dict):
         return record
     for key in _DIALOGUES:
-        if isinstance(record.get(key), dict) and (turns := _turned_back(record[key])) is not None:
-            record = record | {key: turns}
+        columns = record.get(key)
+        lists = list(columns.values()) if isinstance(columns, dict) else []
+        if lists and all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists):
+            record = record | {key: [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]}
     if not _holds_null(record):
         return record
     known = _Tools(record)
-    filled = filled or _shows_filling(record, known)
+    filled = (
+        filled
+        or any(_null_property(record.get(key)) for key in _TOOLS)
+        or any(_foreign_null(value, known) for key, value in record.items() if key not in _TOOLS)
+    )
     cleaned: dict[str, Any] = {}
     for key, value in record.items():
         if key in _TOOLS and isinstance(value, list):
@@ -159,20 +167,10 @@ def _clean_tool(value: Any, filled: bool, *, names: bool = False) -> Any:
     return {
         key: item
         if item is None or (key in _MAY_BE_NULL and not names)
-        else _clean_tool(item, filled, names=_are_names(key))
+        else _clean_tool(item, filled, names=key in _OF_NAMES)
         for key, item in value.items()
         if item is not None or (key in _MAY_BE_NULL and not names and not filled)
     }
-
-
-def _are_names(key: str) -> bool:
-    return key in ("properties", "$defs", "definitions", "patternProperties")
-
-
-def _shows_filling(record: dict[str, Any], known: _Tools) -> bool:
-    """Whether the record holds a null that only a table could have filled in."""
-    tools = any(_null_property(record.get(key)) for key in _TOOLS)
-    return tools or any(_foreign_null(value, known) for key, value in record.items() if key not in _TOOLS)
 
 
 def _null_property(value: Any) -> bool:
@@ -202,11 +200,3 @@ def _holds_null(value: Any) -> bool:
     if isinstance(value, dict):
         return any(item is None or _holds_null(item) for item in value.values())
     return isinstance(value, list) and any(item is None or _holds_null(item) for item in value)
-
-
-def _turned_back(columns: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The objects of an object of lists; None for any other object."""
-    lists = list(columns.values())
-    if not lists or not all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists):
-        return None
-    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]

@@ -75,14 +75,10 @@ def _file_records(path: Path, split: str) -> Iterator[RawRecord]:
         elif kind is LINES and not (b"\n" not in head and b"}\r" in head):
             yield from read_lines(stream)
         else:
-            pieces = with_new_lines(stream) if b"\n" not in head and b"\r" in head else _pieces(stream)
+            # `read1` gives what can be unpacked before it raises.
+            plain = iter(lambda: stream.read1(1 << 16), b"")  # type: ignore[attr-defined]
+            pieces = with_new_lines(stream) if b"\n" not in head and b"\r" in head else plain
             yield from read_documents(pieces, split=split, path=str(path))
-
-
-def _pieces(stream: Any) -> Iterator[bytes]:
-    """What can be unpacked, piece by piece: `read1` gives that before it raises."""
-    while piece := stream.read1(1 << 16):
-        yield piece
 
 
 __all__ = ["LINES", "MAX_RECORD_BYTES", "PACKINGS", "RawRecord", "raw_records", "write_objects"]

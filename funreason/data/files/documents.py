@@ -137,13 +137,6 @@ class _Balance:
         return None
 
 
-def _list_end(text: str, at: int) -> int | None:
-    """The place of the bracket that closes the list around `at`; None when it is not in `text`."""
-    while (end := _Balance().end(text, at)) is not None and text[end : end + 1] != "]":
-        at = end + (text[end : end + 1] == "}")
-    return end
-
-
 def open_brackets(text: str) -> str:
     """The brackets that `text` leaves open, from the outermost on."""
     balance = _Balance()
@@ -200,7 +193,10 @@ class _DocumentReader:
             yield from self._skip(line, RecordRefused("json.too_deep", "nested too deep"))
             return
         except ValueError as error:
-            yield from self._skip(line, RecordRefused("json.broken", _why(error, at)))
+            why = str(error)
+            if isinstance(error, json.JSONDecodeError):
+                why = f"{error.msg} at character {error.pos - at} of the record"
+            yield from self._skip(line, RecordRefused("json.broken", f"not JSON: {why}"))
             return
         if not isinstance(value, dict) and not _AFTER_ITEM.match(text, end):
             yield self._skip_stray(line)
@@ -261,7 +257,9 @@ class _DocumentReader:
         window, at = self._window, self._window.at
         start = self._next_start(None)
         if start is None and self._listed:
-            start = _list_end(window.text, at)
+            place = at
+            while (start := _Balance().end(window.text, place)) is not None and window.text[start : start + 1] != "]":
+                place = start + (window.text[start : start + 1] == "}")
         elif start is None:
             found = _STRAY.search(window.text, at + 1)
             start = found.start() if found else None
@@ -286,14 +284,12 @@ class _DocumentReader:
                 value, _ = _DECODER.raw_decode(window.text, found.end())
             except (ValueError, RecursionError):
                 continue
-            if isinstance(value, dict) and self._is_like_the_others(value):
+            if not isinstance(value, dict):
+                continue
+            same_keys = 2 * len(self._keys & value.keys()) >= len(self._keys)
+            if same_keys if self._keys else RECORD_KEYS & value.keys():
                 return found.end()
         return same.end() if same is not None else None
-
-    def _is_like_the_others(self, value: dict[str, Any]) -> bool:
-        if self._keys:
-            return 2 * len(self._keys & value.keys()) >= len(self._keys)
-        return bool(RECORD_KEYS & value.keys())
 
     # -- a file that is one object ----------------------------------------------------------------------------
 
@@ -389,9 +385,3 @@ def _served_row(line: int, value: dict[str, Any]) -> RawRecord:
         return RawRecord(line, refused=RecordRefused("record.truncated_cells", f"the server cut these cells: {cells}"))
     row = value["row"]
     return table_row(line, row, filled=True) if isinstance(row, dict) else RawRecord(line, json.dumps(row))
-
-
-def _why(error: ValueError, at: int) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON: {error.msg} at character {error.pos - at} of the record"
-    return f"not JSON: {error}"

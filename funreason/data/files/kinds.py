@@ -176,23 +176,18 @@ def _json_kind(path: Path, text: str, *, whole: bool) -> FileKind:
         return LINES if nested else DOCUMENT
     if not second:
         return DOCUMENT if whole or len(text) >= HEAD_BYTES - 100 else LINES
-    if _is_json(first.rstrip().removesuffix(",")):
+    try:
+        json.loads(first.rstrip().removesuffix(","))
         return LINES
+    except RecursionError:
+        return LINES  # refused with its line
+    except ValueError:
+        pass
     # The first line is broken, or it only begins an object. Its end and the line after it say which.
     end, after = first.rstrip()[-1], second.lstrip()[:1]
     wrapped = (key := _FIRST_KEY.match(first)) is not None and key.group(1) in WRAPPERS
     wrapped = wrapped or (end == "," and open_brackets(first) == "{[")
     return DOCUMENT if wrapped or end == "[" or (end in "{," and after in ('"', "}", "]", "[")) else LINES
-
-
-def _is_json(line: str) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    except RecursionError:
-        return True
-    return True
 
 
 def _is_csv(text: str) -> bool:

@@ -9,7 +9,7 @@ Other programs' keys and roles in `conversations` are read as well, see `message
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from funreason.calls.names import original_answer
 from funreason.calls.render import CallRenderError, render_calls
@@ -17,7 +17,6 @@ from funreason.calls.thinking import join_thinking
 from funreason.data.forms.form import Record, empty, in_original, marks_of, offered_tools, record_read
 from funreason.data.forms.messages import Conversation, name_of_result, spoken
 from funreason.data.records import ReadTurn, RecordRead, RecordRefused
-from funreason.types import ToolNames
 
 _SPEAKERS = {"user": "human", "assistant": "gpt", "tool": "observation", "system": "system"}
 
@@ -46,7 +45,12 @@ def write(read: RecordRead) -> Record:
     strict = single and answer is not None and bool(answer.message.calls) and not answer.message.content
     said = written_turns(turns[:-1] if strict else turns)
     if strict and answer is not None:
-        said.append(_strict(answer, read.names))
+        try:
+            text = original_answer(render_calls(answer.message.calls), read.names)
+        except CallRenderError as error:
+            raise RecordRefused("convert.not_writable", str(error)) from error
+        mark = {} if answer.trained else {"weight": 0}
+        said.append({"from": "gpt", "value": join_thinking(answer.message.thinking, text)} | mark)
     tools = json.dumps(read.tools, ensure_ascii=False)
     return {"id": read.id, "conversations": said, "system": system, "tools": tools} | marks_of(read)
 
@@ -72,12 +76,3 @@ def written_turns(turns: Sequence[ReadTurn]) -> list[Record]:
             name = name_of_result(message, names) if message.role == "tool" else {}
             made.append({"from": _SPEAKERS[message.role], "value": message.content} | name)
     return made
-
-
-def _strict(turn: ReadTurn, names: Mapping[str, ToolNames]) -> Record:
-    message = turn.message
-    try:
-        text = original_answer(render_calls(message.calls), names)
-    except CallRenderError as error:
-        raise RecordRefused("convert.not_writable", str(error)) from error
-    return {"from": "gpt", "value": join_thinking(message.thinking, text)} | ({} if turn.trained else {"weight": 0})
