@@ -156,7 +156,8 @@ def read_plan(data: Mapping[str, Any]) -> Topology:
                 now = RENAMED_FLAGS.get(word)
                 hint = f"it is called {now!r} now." if now else nearest(word, EDGE_FLAGS)
                 raise _problem(f"graph.edges[{i}] is {given!r}: unknown word {word!r}; {hint}")
-        read_edges.append(Edge(*words[:3], retry="retry" in words[3:], per_round="round" in words[3:]))
+        source, outcome, target = words[:3]
+        read_edges.append(Edge(source, outcome, target, retry="retry" in words[3:], per_round="round" in words[3:]))
     return Topology(tuple(read_nodes), tuple(read_edges), _text("graph.start", data.get("start", "")))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,7 +26,6 @@ from funreason.policies.endpoint.budget import BudgetSpent
 from funreason.record.folder import REFINED, RecordError, RunFolder, command_to_resume, open_run
 from funreason.record.plain import plain
 from funreason.record.sample_files import MANIFEST
-from funreason.record.state import State
 from funreason.stop import STOPPED, StopRequest
 
 UNJUDGED = 1
@@ -149,20 +148,17 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
     console.print(yield_table(state))
     console.print(account(state))
     console.print(f"kept records: {out / SHAREGPT}, {out / XLAM}")
-    failed = list(_judges_that_only_failed(state, config.fcdr.max_error_rate))
-    for line in failed:
-        console.print(plain(line), soft_wrap=True)
-    return UNJUDGED if failed else 0
-
-
-def _judges_that_only_failed(state: State, limit: float) -> Iterator[str]:
-    """A sentence for each node that answered with nothing but errors, where these exceed `limit`."""
-    r, limits = state.rounds[ROUND], Limits(error_limit=limit)
+    code, r, limits = 0, state.rounds[ROUND], Limits(error_limit=config.fcdr.max_error_rate)
     for name, node in r.nodes.items():
         errors = node.outcomes["error"]
         if limits.only_errs(errors, node.answered, r.fates.total()):
             why = ", ".join(reason for reason, _ in node.reasons.most_common(3))
-            yield f"warning: nothing was judged by {name!r}: {errors} of {errors} answers were errors ({why})"
+            warning = (
+                f"warning: nothing was judged by {name!r}: {errors} of {node.answered} answers were errors ({why})"
+            )
+            console.print(plain(warning), soft_wrap=True)
+            code = UNJUDGED
+    return code
 
 
 def _say_interrupted(console: Console, folder: RunFolder) -> None:

@@ -41,7 +41,9 @@ def without_filled_nulls(record: Any, *, filled: bool = False) -> Any:
         return record
     for key in _DIALOGUES:
         columns = record.get(key)
-        lists = list(columns.values()) if isinstance(columns, dict) else []
+        if not isinstance(columns, dict):
+            continue
+        lists = list(columns.values())
         if lists and all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists):
             record = record | {key: [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]}
     if not _holds_null(record):
