@@ -1,8 +1,12 @@
-"""JSON that is no line for line: lists, objects over several lines, lists wrapped in an object, tables by column.
+"""Records out of JSON text: one object a line, or lists, objects over several lines, wrapped lists, tables by column.
 
-The text is read through a window of a few records, so memory does not grow with the file. Where a record is broken,
-reading resumes at the next one: at the bracket that closes the broken one, or earlier at an object that looks like the
-record before. What lies between is one refusal, which names the lines. Only a table by column has to be held whole.
+JSON lines are read by the line, so that a file larger than memory can be read and one bad byte costs one record. A
+comma after an object, a byte-order mark before it and old line ends (a lone CR) are no fault.
+
+Any other JSON is read through a window of a few records, so memory does not grow with the file. Where a record is
+broken, reading resumes at the next one: at the bracket that closes the broken one, or earlier at an object that looks
+like the record before. What lies between is one refusal, which names the lines. Only a table by column has to be held
+whole.
 """
 
 from __future__ import annotations
@@ -11,11 +15,11 @@ import codecs
 import json
 import re
 from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any
+from itertools import chain, islice
+from typing import Any, BinaryIO
 
 from funreason.data.files.packing import BROKEN, damage
-from funreason.data.files.raw import MAX_RECORD_BYTES, RawRecord, not_utf8, table_row, too_large
+from funreason.data.files.raw import MARK, MAX_RECORD_BYTES, RawRecord, not_utf8, table_row, too_large
 from funreason.data.files.tables import RECORD_KEYS, WRAPPERS, rows_of
 from funreason.data.records import DataError, RecordRefused
 
@@ -40,6 +44,9 @@ _OUTSIDE = re.compile(r'["\[\]{}]')
 _QUOTED = re.compile(r'["\n]|\\.')
 _SURROGATE = re.compile("[\udc80-\udcff]")
 _DECODER = json.JSONDecoder()
+_MARK = MARK.encode()
+_OPENS = {b"{": (b'"', b"}"), b"[": (b"{",)}
+"""A line that opens an object or a list of several lines → what the next line begins with then."""
 
 
 def read_documents(
@@ -385,3 +392,43 @@ def _served_row(line: int, value: dict[str, Any]) -> RawRecord:
         return RawRecord(line, refused=RecordRefused("record.truncated_cells", f"the server cut these cells: {cells}"))
     row = value["row"]
     return table_row(line, row, filled=True) if isinstance(row, dict) else RawRecord(line, json.dumps(row))
+
+
+def read_lines(stream: BinaryIO) -> Iterator[RawRecord]:
+    """The records of `stream` in order, blank lines skipped; also those written over several lines."""
+    number = 0
+    held: bytes | None = None
+    while True:
+        number += 1
+        try:
+            line = piece = held if held is not None else stream.readline(MAX_RECORD_BYTES + 1)
+            held = None
+            oversize = len(line) > MAX_RECORD_BYTES and not line.endswith(b"\n")
+            while oversize and piece and not piece.endswith(b"\n"):
+                piece = stream.readline(MAX_RECORD_BYTES)
+            if line.strip() in _OPENS:
+                held = stream.readline(MAX_RECORD_BYTES + 1)
+        except BROKEN as error:
+            yield RawRecord(number, refused=damage(error))
+            return
+        if not line:
+            return
+        if held is not None and held.lstrip()[:1] in _OPENS[line.strip()]:
+            yield from read_documents(chain([line, held], iter(lambda: stream.read1(1 << 16), b"")), number)  # type: ignore[attr-defined]
+            return
+        line = line.removeprefix(_MARK)
+        if oversize:
+            yield RawRecord(number, refused=too_large("bytes"))
+        elif line.strip():
+            try:
+                text = line.decode().strip()
+            except UnicodeDecodeError as error:
+                yield RawRecord(number, refused=not_utf8(error.start, "the line"))
+            else:
+                yield RawRecord(number, text[:-1].rstrip() if text.endswith("},") else text)
+
+
+def with_new_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """The pieces of a file whose lines end in a lone CR, with LF in place of it."""
+    while piece := stream.read(1 << 16):
+        yield piece.replace(b"\r", b"\n")
