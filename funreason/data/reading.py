@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple, TypeVar
 import msgspec
 
 from funreason.data.files import raw_records
-from funreason.data.forms import bfcl
+from funreason.data.forms.bfcl import possible_answers, read_bfcl
 from funreason.data.forms.known import FORMS, form_of
 from funreason.data.input_map import InputMap
 from funreason.data.nulls import without_filled_nulls
@@ -242,7 +242,7 @@ def read_entries(path: Path, format: str = "auto", input_map: Mapping[str, str] 
     """
     if format not in FORMATS:
         raise DataError(f"format {format!r} is not known; choose one of {', '.join(FORMATS)}")
-    answers = bfcl.possible_answers(path) if format in ("auto", "bfcl") else None
+    answers = possible_answers(path) if format in ("auto", "bfcl") else None
     renamed = InputMap(input_map) if input_map else None
     questions = 0
     taken: set[str] = set()
@@ -259,7 +259,7 @@ def read_entries(path: Path, format: str = "auto", input_map: Mapping[str, str] 
             form = form_of(record, format)
             if form.name == "bfcl":
                 questions += 1
-                read = bfcl.read(record, line, answers, questions - 1)
+                read = read_bfcl(record, line, answers, questions - 1)
             else:
                 read = form.read(record, line)
             earlier = copies.setdefault((read.id, hash(raw.text)), line)

@@ -17,8 +17,8 @@ from funreason.calls.names import original_answer, original_task, original_tools
 from funreason.calls.parse import CallSyntaxError
 from funreason.calls.thinking import join_thinking
 from funreason.calls.tools import ToolsRead
-from funreason.data.forms.sharegpt import written_turns
-from funreason.data.forms.xlam import question
+from funreason.data.forms.dialogues import written_turns
+from funreason.data.forms.questions import question
 from funreason.data.records import ReadTurn, read_calls
 from funreason.record.log import unwritable, whole_characters
 from funreason.types import Sample
