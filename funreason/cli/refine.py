@@ -17,7 +17,7 @@ from funreason.cli.config import OUTSIDE, read_config, require_same_judges
 from funreason.cli.watch import CONSOLE
 from funreason.cli.whatif import check_options, run_replay
 from funreason.config import Config, ConfigError
-from funreason.data.input_map import parse_input_map
+from funreason.data.normalising import parse_input_map
 from funreason.display.progress import LiveProgress
 from funreason.display.table import account, asked_table, health_table, stage_table, yield_table
 from funreason.loops.refine import ROUND, SHAREGPT, XLAM, records_file, refine_file

@@ -27,8 +27,7 @@ import msgspec
 from funreason.data.files import raw_records
 from funreason.data.forms.bfcl import possible_answers, read_bfcl
 from funreason.data.forms.known import FORMS, form_of
-from funreason.data.input_map import InputMap
-from funreason.data.nulls import without_filled_nulls
+from funreason.data.normalising import InputMap, without_filled_nulls
 from funreason.data.records import DataError, RecordRead, RecordRefused, Refusal
 from funreason.types import Sample, Task
 

@@ -34,7 +34,7 @@ from funreason.data.composed.wordings import (
     SENTENCES,
     of_split,
 )
-from funreason.data.toolbox.splits import drawn_categories
+from funreason.data.toolbox.tasks import drawn_categories
 from funreason.data.toolbox.values import listed
 from funreason.types import Call, Task
 

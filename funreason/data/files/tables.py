@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from funreason.data.files.raw import RawRecord, not_utf8, table_row
-from funreason.data.nulls import without_filled_nulls
+from funreason.data.normalising import without_filled_nulls
 from funreason.data.records import DataError, RecordRefused
 
 WRAPPERS = frozenset(
