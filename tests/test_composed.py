@@ -23,8 +23,7 @@ from funreason.agents.judges.rules.query_tool import judge_query_tool
 from funreason.agents.judges.rules.response import judge_response
 from funreason.agents.references import reference_sample
 from funreason.bfcl import load_cases
-from funreason.bfcl.cases import data_folder
-from funreason.bfcl.prompting import case_task
+from funreason.bfcl.cases import case_task, data_folder
 from funreason.bfcl.suites import validate_suite, write_suite
 from funreason.calls.compare import same_call
 from funreason.calls.parse import parse_calls

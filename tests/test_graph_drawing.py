@@ -1,7 +1,6 @@
 """The drawings: every node and edge is in them, and names come through exactly."""
 
-from funreason.bus.drawing import to_mermaid, to_text
-from funreason.bus.graph import Edge, Graph, Node
+from funreason.bus.graph import Edge, Graph, Node, to_mermaid, to_text
 
 LONG = "a_judge_with_a_very_long_name_that_nobody_should_have_to_read_twice"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from funreason.bfcl import Case, load_cases
-from funreason.bfcl.prompting import case_task
+from funreason.bfcl.cases import case_task
 from funreason.bfcl.suites import write_suite
 from funreason.config import ConfigError, Suite
 from funreason.sources.tasks import HELD_OUT, TOOLBOX, toolbox_tasks
