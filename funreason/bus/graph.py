@@ -197,16 +197,23 @@ def _problem(message: str) -> GraphError:
 
 def to_mermaid(graph: Topology) -> str:
     """A Mermaid flowchart: retry edges thick, edges taken once a round dotted, sinks round."""
-    ids = {name: f"n{i}" for i, name in enumerate(graph.order)}
+    names = _drawn_order(graph)
+    ids = {name: f"n{i}" for i, name in enumerate(names)}
     sinks = graph.sinks
     lines = ["flowchart TD"]
-    for name in graph.order:
+    for name in names:
         box = f"([{_quoted(name)}])" if name in sinks else f"[{_quoted(name)}]"
         lines.append(f"    {ids[name]}{box}")
-    for edge in (edge for name in graph.order for edge in graph.edges_from(name)):
+    for edge in (edge for name in names for edge in graph.edges_from(name)):
         arrow = "-.->" if edge.per_round else "==>" if edge.retry else "-->"
         lines.append(f"    {ids[edge.source]} {arrow}|{_quoted(_label(edge))}| {ids[edge.target]}")
     return "\n".join(lines) + "\n"
+
+
+def _drawn_order(graph: Topology) -> list[str]:
+    """The nodes by depth, those where messages only end last: so the way of the round's message is in one piece."""
+    last = graph.sinks - graph.round_nodes
+    return sorted(graph.order, key=lambda name: name in last)
 
 
 def _quoted(text: str) -> str:
@@ -218,14 +225,15 @@ def _label(edge: Edge) -> str:
 
 
 def to_text(graph: Topology, width: int = WIDTH) -> str:
-    """One row per node in depth order, with its edges grouped by where they lead; no line passes `width` columns.
+    """One row per node by depth, plain sinks last, with its edges by where they lead; no line passes `width` columns.
 
     A name longer than half the width is still shown in full, on a line of its own.
     """
-    column = min(max((len(name) for name in graph.order), default=0), width // 2) + 4
-    depth, sinks = {name: i for i, name in enumerate(graph.order)}, graph.sinks
+    names = _drawn_order(graph)
+    column = min(max((len(name) for name in names), default=0), width // 2) + 4
+    depth, sinks = {name: i for i, name in enumerate(names)}, graph.sinks
     lines = []
-    for name in graph.order:
+    for name in names:
         head = f"{'▶' if name == graph.start else '■' if name in sinks else '│'} {name}"
         groups: dict[str, list[str]] = {}
         for edge in graph.edges_from(name):
