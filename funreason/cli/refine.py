@@ -157,7 +157,7 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
     console.print(yield_table(state))
     console.print(account(state))
     console.print(f"kept records: {out / SHAREGPT}, {out / XLAM}")
-    code, r, limits = 0, state.rounds[ROUND], Limits(error_limit=config.fcdr.max_error_rate)
+    exit_code, r, limits = 0, state.rounds[ROUND], Limits(error_limit=config.fcdr.max_error_rate)
     for name, node in r.nodes.items():
         errors = node.outcomes["error"]
         if limits.only_errs(errors, node.answered, r.fates.total()):
@@ -166,8 +166,8 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
                 f"warning: nothing was judged by {name!r}: {errors} of {node.answered} answers were errors ({why})"
             )
             console.print(plain(warning), soft_wrap=True)
-            code = UNJUDGED
-    return code
+            exit_code = UNJUDGED
+    return exit_code
 
 
 def _say_interrupted(console: Console, folder: RunFolder) -> None:
