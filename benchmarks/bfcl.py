@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from funreason.bfcl import Case, check, fetch, load_cases
-from funreason.bfcl.files import export_results, score_outputs
-from funreason.bfcl.scores import percent
+from funreason.bfcl.scores import export_results, percent, score_outputs
 from funreason.bfcl.suites import solution
 
 Made = TypeVar("Made")

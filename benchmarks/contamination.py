@@ -17,8 +17,7 @@ from pathlib import Path
 from rapidfuzz import fuzz, process
 
 from funreason.bfcl import load_cases
-from funreason.bfcl.cases import data_folder
-from funreason.bfcl.prompting import case_task
+from funreason.bfcl.cases import case_task, data_folder
 from funreason.config import Contamination
 from funreason.data.reading import read_tasks
 from funreason.data.toolbox import generate

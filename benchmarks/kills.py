@@ -146,7 +146,7 @@ class Trial:
 
     def report(self, folder: Path, kills: int) -> list[Kill]:
         """Write the report, killed once on the way when a kill is left; a half report is no file at all."""
-        from funreason.cli.report import report as write_report
+        from funreason.cli.export import report as write_report
 
         hits: list[Kill] = []
         out = folder.parent / "report"

@@ -40,8 +40,8 @@ def load_libraries() -> None:
     import torch
     import transformers  # noqa: F401
 
+    import funreason.cli.export
     import funreason.cli.loop
-    import funreason.cli.report
     import funreason.policies.huggingface.sampler
     import funreason.training.engine  # noqa: F401
 

@@ -6,7 +6,6 @@ Each sample is one flat row, as it ended, with what one needs to trust or to lea
 (tools, verdicts) is JSON in a text column, so that every row of every run has the same columns.
 
 The cards of the model and of the data set are made from the run's record alone. A card claims nothing that is not in
-import json
 the record, and says what is unknown: a licence is only named when given.
 """
 

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from funreason.bfcl import BfclError, check, fetch, grammars, load_cases
-from funreason.bfcl.files import export_results, score_outputs
+from funreason.bfcl.scores import export_results, score_outputs
 from funreason.bfcl.suites import validate_suite, write_suite
 from funreason.types import Call, Task
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from funreason.bfcl import BfclError, check, fetch, load_cases
-from funreason.bfcl.files import export_results, score_outputs
+from funreason.bfcl.scores import export_results, score_outputs
 from funreason.bfcl.suites import solution, validate_suite
 
 UNSOLVABLE = {"live_simple_106-63-0", "live_simple_112-68-0", "live_multiple_862-181-3", "live_multiple_964-207-0"}

@@ -25,8 +25,7 @@ from funreason.agents.judges.rules.stages import (
 )
 from funreason.agents.references import reference_sample
 from funreason.bfcl import load_cases
-from funreason.bfcl.cases import data_folder
-from funreason.bfcl.prompting import case_task
+from funreason.bfcl.cases import case_task, data_folder
 from funreason.bfcl.suites import validate_suite, write_suite
 from funreason.calls.compare import same_call
 from funreason.calls.parse import parse_calls
@@ -36,7 +35,7 @@ from funreason.calls.tools import normalise_tools
 from funreason.cli.app import app
 from funreason.config import ConfigError, Contamination, check_config
 from funreason.data.composed import SHARES, SPLITS, compose, tools_of
-from funreason.data.composed.noise import noisy
+from funreason.data.composed.composing import noisy
 from funreason.data.composed.value_kinds import Kind, draw, marked, unmarked
 from funreason.data.composed.wordings import templates
 from funreason.data.reading import read_tasks

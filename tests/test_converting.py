@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from funreason.calls.names import callable_task
 from funreason.cli import main
-from funreason.data.converting import convert
 from funreason.data.forms.known import FORMS
 from funreason.data.reading import read_tasks
+from funreason.data.writers import convert
 from funreason.types import Call, Task
 
 WRITTEN = [form.name for form in FORMS.values() if form.write is not None]

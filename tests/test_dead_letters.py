@@ -2,7 +2,7 @@
 
 import pytest
 
-from funreason.cli.dlq import dead, dlq_list, dlq_show, put_back
+from funreason.cli.runs import dead, dlq_list, dlq_show, put_back
 from funreason.record import events as ev
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.log import EventLog

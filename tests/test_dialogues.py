@@ -12,11 +12,10 @@ from funreason.agents.judges.llm.prompt import case_of
 from funreason.calls.thinking import thinking_of
 from funreason.calls.tools import ToolsRead
 from funreason.cli import main
-from funreason.data.converting import convert
 from funreason.data.forms.known import FORMS
 from funreason.data.reading import DataError, read_entries, read_samples, read_tasks, read_whole
 from funreason.data.records import ReadTurn, RecordRead
-from funreason.data.writers import as_sharegpt, as_xlam, write_records
+from funreason.data.writers import as_sharegpt, as_xlam, convert, write_records
 from funreason.types import Call, Message
 
 CLOCK = {

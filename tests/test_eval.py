@@ -9,8 +9,7 @@ import pytest
 from tiny import tiny_model, tiny_tokenizer
 
 from funreason.bfcl import BfclError, grammars, load_cases
-from funreason.bfcl.cases import Case
-from funreason.bfcl.prompting import case_task, hinted, prompt_messages
+from funreason.bfcl.cases import Case, case_task, hinted, prompt_messages
 from funreason.bfcl.suites import solution
 from funreason.cli import main
 from funreason.evaluation import answers as evaluation

@@ -627,7 +627,7 @@ def test_a_default_of_null_stays_in_a_schema_that_no_table_filled(tmp_path):
     properties = TOOL["parameters"]["properties"] | {"hour": {"type": "string", "default": None, "enum": None}}
     tool = TOOL | {"parameters": TOOL["parameters"] | {"properties": properties}}
     [raw] = raw_records([record(4, tools=[tool])])
-    from funreason.data.nulls import without_filled_nulls
+    from funreason.data.normalising import without_filled_nulls
 
     def hour(filled):
         return without_filled_nulls(raw.value(), filled=filled)["tools"][0]["parameters"]["properties"]["hour"]
@@ -724,7 +724,7 @@ def test_a_key_that_some_records_lack_is_absent_there(tmp_path):
 
 @pytest.mark.parametrize("text", ["query", "=text", "query=", "query=a,query=b", " "])
 def test_a_map_that_cannot_be_read_is_refused_with_an_example(text):
-    from funreason.data.input_map import parse_input_map
+    from funreason.data.normalising import parse_input_map
 
     with pytest.raises(DataError, match="--input-map"):
         parse_input_map(text)
@@ -789,8 +789,8 @@ def test_memory_to_read_a_file_does_not_grow_with_its_records(tmp_path, layout):
 def test_memory_to_convert_a_file_does_not_grow_with_its_records(tmp_path):
     from collections import Counter
 
-    from funreason.data.converting import convert
     from funreason.data.reading import each_whole
+    from funreason.data.writers import convert
 
     files = [long_file(tmp_path / f"{count}.json", count, "lines") for count in (300, 1_000)]
 

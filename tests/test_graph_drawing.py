@@ -1,7 +1,6 @@
 """The drawings: every node and edge is in them, and names come through exactly."""
 
-from funreason.bus.drawing import to_mermaid, to_text
-from funreason.bus.graph import Edge, Graph, Node
+from funreason.bus.graph import Edge, Graph, Node, to_mermaid, to_text
 
 LONG = "a_judge_with_a_very_long_name_that_nobody_should_have_to_read_twice"
 
@@ -22,6 +21,33 @@ def small():
 def test_the_text_has_a_row_per_node_in_depth_order():
     rows = to_text(small()).splitlines()
     assert [row.split()[1] for row in rows] == ["first", "odd", "end"]
+
+
+def test_agents_on_the_rounds_edges_are_drawn_where_its_message_passes():
+    nodes = (
+        Node("generator", outcomes=("sampled", "drop", "error", "drained")),
+        Node("judge", outcomes=("pass", "drop", "error")),
+        Node("dead_letter"),
+        Node("trainer", outcomes=("candidate",)),
+        Node("evaluator", outcomes=("accepted",)),
+        Node("opinion", outcomes=("pass",)),
+        Node("approval", outcomes=("pass",)),
+    )
+    edges = (
+        Edge("generator", "sampled", "judge"),
+        Edge("judge", "pass", "trainer"),
+        *(Edge(name, outcome, "dead_letter") for name in ("generator", "judge") for outcome in ("drop", "error")),
+        Edge("generator", "drained", "trainer", per_round=True),
+        Edge("trainer", "candidate", "opinion", per_round=True),
+        Edge("opinion", "pass", "evaluator", per_round=True),
+        Edge("evaluator", "accepted", "approval", per_round=True),
+        Edge("approval", "pass", "generator", per_round=True),
+    )
+    graph = Graph(nodes, edges, "generator").checked()
+    way = ["generator", "judge", "trainer", "opinion", "evaluator", "approval", "dead_letter"]
+    assert [row.split()[1] for row in to_text(graph).splitlines()] == way
+    boxes = [line.split('"')[1] for line in to_mermaid(graph).splitlines() if "|" not in line and '"' in line]
+    assert boxes == way
 
 
 def test_the_text_groups_outcomes_that_lead_to_one_place_and_marks_what_leads_back():

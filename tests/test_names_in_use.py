@@ -10,10 +10,9 @@ import pytest
 
 from funreason.agents.judges.llm.prompt import case_of
 from funreason.agents.judges.rules.stages import judge_parameters, judge_query_tool
-from funreason.data.converting import convert
 from funreason.data.forms.known import FORMS
 from funreason.data.reading import read_samples, read_tasks, read_whole
-from funreason.data.writers import as_sharegpt, as_xlam
+from funreason.data.writers import as_sharegpt, as_xlam, convert
 from funreason.export import row
 from funreason.policies.endpoint.wire import ApiMessage, Choice, Function, ToolCall
 from funreason.policies.prompts import task_dialogue

@@ -14,7 +14,7 @@ from patience import PATIENCE_S
 from funreason.agents.references import usable_references
 from funreason.agents.trainer import UpdateRequest
 from funreason.agents.updating import Updating, update_job
-from funreason.cli.dlq import put_back
+from funreason.cli.runs import put_back
 from funreason.config import Config, Update
 from funreason.data.toolbox import BASE, generate
 from funreason.policies.policy import Policy

@@ -1,11 +1,14 @@
 """One round from inside: a scripted policy, a trainer that saves at once, the real bus, judges, gate and record."""
 
 import asyncio
+import io
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from funreason.agents.approval import Approval
 from funreason.agents.evaluator import Evaluator
@@ -13,15 +16,24 @@ from funreason.bfcl import load_cases
 from funreason.bfcl.suites import write_suite
 from funreason.calls.tools import normalise_tools
 from funreason.config import check_config
+from funreason.display.progress import LiveProgress
 from funreason.gate.contamination import ContaminationCheck
 from funreason.gate.items import GateSuite, case_task
 from funreason.loops.self_refinement import play_session
 from funreason.loops.session import Session
 from funreason.policies.policy import Policy
 from funreason.policies.protocol import Completion
-from funreason.record.events import GateDecided, Judged, LogMessage, RoundMessage, SampleEnded, WeightsTrained
+from funreason.record.events import (
+    GateDecided,
+    Judged,
+    LogMessage,
+    RoundMessage,
+    RunStarted,
+    SampleEnded,
+    WeightsTrained,
+)
 from funreason.record.folder import RunFolder
-from funreason.record.log import LogReader
+from funreason.record.log import EventLog, LogReader
 from funreason.runtime.agents import Learner
 from funreason.runtime.graph import loop_graph
 from funreason.runtime.journal import Journal
@@ -261,6 +273,38 @@ def test_a_person_at_the_terminal_is_asked_until_the_answer_is_yes_or_no(tmp_pat
     verdict = asyncio.run(approval(Decision(1, "promote", "+3.0 points", current, candidate)))
     assert verdict.outcome == outcome
     assert capsys.readouterr().err.count("Accept these weights? [y/n]") == typed.count("\n")
+    os.close(person)
+    stdin.close()
+
+
+def test_the_question_is_the_last_thing_on_the_terminal_until_it_is_answered(tmp_path, monkeypatch):
+    person, terminal = os.openpty()
+    stdin, screen = os.fdopen(terminal, "r"), io.StringIO()
+    monkeypatch.setattr("sys.stdin", stdin)
+    monkeypatch.setattr("sys.stderr", screen)
+    folder = RunFolder(tmp_path)
+    log = EventLog(folder.events, "test")
+    log.write(RunStarted(run="mine", nodes=["judge"], rounds=1))
+    approval = Approval("approval", tmp_path, log.write, StopRequest(), terminal=True)
+    current, candidate = Weights("w0", tmp_path), Weights("w1", tmp_path)
+
+    async def asked() -> str:
+        work = asyncio.ensure_future(approval(Decision(1, "promote", "+3.0 points", current, candidate)))
+        await asyncio.sleep(0.7)  # the view would repaint several times
+        before = screen.getvalue()
+        os.write(person, b"y\n")
+        await work
+        return before
+
+    with LiveProgress(folder, Console(file=screen, force_terminal=True, width=100)):
+        before = asyncio.run(asked())
+        answered = len(screen.getvalue())
+        deadline = time.monotonic() + 5
+        while "mine" not in screen.getvalue()[answered:] and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert before.endswith("Accept these weights? [y/n] ")
+    assert "create" in before, "the note on files is above the question"
+    assert "mine" in screen.getvalue()[answered:], "the view resumes"
     os.close(person)
     stdin.close()
 

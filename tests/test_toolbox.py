@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from funreason.calls.parse import parse_calls
 from funreason.calls.render import render_calls
 from funreason.data.toolbox import SPLITS, generate
-from funreason.data.toolbox.splits import bucket
+from funreason.data.toolbox.tasks import bucket
 from funreason.data.toolbox.tools import familiar_tools, unseen_tools
 from funreason.data.toolbox.values import held_out
 from funreason.types import Task

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from recorded import Recording, finished
 
-from funreason.cli.report import report
+from funreason.cli.export import report
 from funreason.display.report import report_html, report_markdown
 
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
+from funreason.display.progress import terminal_lent
 from funreason.record.events import Event, LogMessage
 from funreason.stop import StopRequest
 from funreason.types import Decision, Outcome, Verdict
@@ -57,8 +59,12 @@ class Approval:
         refuse = self.folder / f"refuse-round-{decision.round}"
         question = f"round {decision.round} would promote {decision.candidate.id} ({decision.reason})"
         self.write(LogMessage(level="info", text=f"{question}: create {approve} or {refuse}", round=decision.round))
-        typed = _Terminal(f"{question}. Accept these weights? [y/n] ") if self.terminal else None
-        try:
+        with ExitStack() as asking:
+            typed = None
+            if self.terminal:
+                asking.enter_context(terminal_lent())
+                typed = _Terminal(f"{question}. Accept these weights? [y/n] ")
+                asking.callback(typed.close)
             while True:
                 self.stop.check()
                 said = typed.answer if typed else ""
@@ -68,9 +74,6 @@ class Approval:
                     reason = f"{self.node}.refused"
                     return Verdict(self.node, Outcome.DROP, reason, _text(refuse) or said, judge="approval")
                 await asyncio.sleep(POLL_S)
-        finally:
-            if typed:
-                typed.close()
 
 
 class _Terminal:
@@ -81,6 +84,7 @@ class _Terminal:
         self._question = question
         print(question, end="", file=sys.stderr, flush=True)
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._read)
+        self._open = True
 
     def _read(self) -> None:
         line = sys.stdin.readline()
@@ -91,7 +95,10 @@ class _Terminal:
             print(self._question, end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Ask no longer."""
+        """Ask no longer; what is printed next begins a line."""
+        if self._open and self.answer not in (*YES, *NO):
+            print(file=sys.stderr, flush=True)
+        self._open = False
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
 
 

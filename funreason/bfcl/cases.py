@@ -1,4 +1,4 @@
-"""Cases: a question, the functions offered and the possible answers, by id; and the official data they come from.
+"""Cases: a question, the functions offered and the possible answers, by id; how they are asked; the official data.
 
 Question and answer files are aligned line by line, and the ids must agree: the official tools trust the position
 alone, and a shifted file would score every case against another's answer. Any folder of files in BFCL's form with
@@ -7,11 +7,18 @@ alone, and a shifted file would score every case against another's answer. Any f
 `fetch` gets the official files once, as a wheel of 2 MB through pip, of which only the single-turn files are kept. The
 checksum is pinned, because another release of the data is another benchmark; no benchmark file is part of this project.
 The unpacked folder appears by one rename, so if it exists it is whole.
+
+The prompt of the leaderboard's prompting mode has its role and its parts, in our own wording. One system message gives
+the task, how to answer, and the functions as indented JSON. A system message in the case follows it after a blank line,
+and the case's dialogue is kept as it is. Functions say which language their values are written in; for Java and
+JavaScript every value is announced as a string that holds source text of the real type. Scoring sees none of this: it
+reads the functions as they are.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -35,6 +42,8 @@ from funreason.bfcl.categories import (
     read_lines,
 )
 from funreason.bfcl.expected import FunctionRule, rules_for
+from funreason.calls.tools import ToolFormatError, normalise_tools
+from funreason.types import Message, Task
 
 REQUIREMENT = "bfcl-eval==2026.3.23"
 SHA256 = "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a"
@@ -43,6 +52,27 @@ ANSWERS = "possible_answer"
 DOWNLOAD_LIMIT_S = 300
 _INSIDE = "bfcl_eval/data/"
 _FOLDER = "bfcl-2026.3.23"
+INSTRUCTION = """\
+You are an expert in solving requests with functions. You are given a request and a set of functions. Decide which \
+calls, one or several, fulfil the request, and make them.
+If none of the functions can serve the request, say so. If the request lacks a value that a function requires, say \
+which one is missing.
+
+Answer with calls only, all of them in one pair of square brackets, every argument by its name:
+[first_function(name=value, other_name=value), second_function(name=value)]
+Write no other text beside the calls.
+
+The conversation may go on over several turns. In each turn, call whatever is needed until the request of that turn is \
+fulfilled as far as the functions allow.
+
+These are the functions, as JSON:
+"""
+
+LANGUAGE_HINTS: dict[Language, str] = {
+    "python": "The values follow the syntax of Python 3.",
+    "java": "The values follow the syntax of Java (SDK 8).",
+    "javascript": "The values follow the syntax of JavaScript.",
+}
 
 
 @dataclass(frozen=True)
@@ -123,7 +153,19 @@ def fetch(wheel: Path | None = None, cache: Path | None = None) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
         made = Path(scratch) / "data"
-        _unpack(_download(Path(scratch)) if wheel is None else Path(wheel), made)
+        packed = _download(Path(scratch)) if wheel is None else Path(wheel)
+        if not packed.is_file():
+            raise BfclError(f"{packed}: there is no such wheel")
+        digest = hashlib.sha256(packed.read_bytes()).hexdigest()
+        if digest != SHA256:
+            raise BfclError(f"{packed}: expected sha256 {SHA256} ({REQUIREMENT}), found {digest}")
+        wanted = [f"{PREFIX}{category}.json" for category in CATEGORIES]
+        wanted += [f"{ANSWERS}/{PREFIX}{category}.json" for category in CATEGORIES if has_answers(category)]
+        with zipfile.ZipFile(packed) as archive:
+            for name in wanted:
+                target = made / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(archive.read(_INSIDE + name))
         try:
             made.rename(folder)
         except OSError:  # another process was faster: its folder passed the same checksum
@@ -208,16 +250,77 @@ def _download(folder: Path) -> Path:
     )
 
 
-def _unpack(wheel: Path, folder: Path) -> None:
-    if not wheel.is_file():
-        raise BfclError(f"{wheel}: there is no such wheel")
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if digest != SHA256:
-        raise BfclError(f"{wheel}: expected sha256 {SHA256} ({REQUIREMENT}), found {digest}")
-    wanted = [f"{PREFIX}{category}.json" for category in CATEGORIES]
-    wanted += [f"{ANSWERS}/{PREFIX}{category}.json" for category in CATEGORIES if has_answers(category)]
-    with zipfile.ZipFile(wheel) as archive:
-        for name in wanted:
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(archive.read(_INSIDE + name))
+def case_task(case: Case) -> Task:
+    """A case as a task for the model's own prompt: all its messages, and its functions as tools.
+
+    Gate and `funreason eval` both ask this. BfclError when messages or functions cannot be read.
+    """
+    messages = tuple(Message(m["role"], m["content"]) for m in case_messages(case))
+    try:
+        return Task(case.id, messages, normalise_tools(case.functions), category=case.category)
+    except ToolFormatError as error:
+        raise BfclError(f"case {case.id!r}: {error}") from error
+
+
+def leaderboard_task(case: Case) -> Task:
+    """A case as the leaderboard's prompting mode asks it: functions in the system message, no tools."""
+    asked = tuple(Message(message["role"], message["content"]) for message in prompt_messages(case))
+    return Task(case.id, asked, [], category=case.category)
+
+
+def prompt_messages(case: Case) -> list[dict[str, str]]:
+    """The system message and the dialogue of a case. BfclError when its messages are not role and text."""
+    dialogue = case_messages(case)
+    system = INSTRUCTION + json.dumps(hinted(case), indent=4, ensure_ascii=False)
+    if dialogue and dialogue[0]["role"] == "system":
+        system, dialogue = f"{system}\n\n{dialogue[0]['content']}", dialogue[1:]
+    return [{"role": "system", "content": system}, *dialogue]
+
+
+def case_messages(case: Case) -> list[dict[str, str]]:
+    """The messages of a case's question, checked. BfclError names the case."""
+    messages = []
+    for turn in case.question:
+        if not isinstance(turn, list):
+            raise BfclError(
+                f"case {case.id!r}: each turn of its question must be a list of messages, found {turn!r:.80}"
+            )
+        for message in turn:
+            fits = isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
+            if not fits:
+                raise BfclError(
+                    f'case {case.id!r}: expected a message with "role" and "content" as texts, found {message!r:.80}'
+                )
+            messages.append({"role": message["role"], "content": message["content"]})
+    return messages
+
+
+def hinted(case: Case) -> list[dict[str, Any]]:
+    """The function docs as a model is shown them; the case's own are not changed. BfclError when one is no object."""
+    language = case.language
+    made = []
+    for doc in case.functions:
+        if not isinstance(doc, dict):
+            raise BfclError(f"case {case.id!r}: each function must be an object, found {doc!r:.80}")
+        shown = {**doc, "description": f"{doc.get('description', '')} {LANGUAGE_HINTS[language]}".strip()}
+        parameters = doc.get("parameters")
+        if language != "python" and isinstance(parameters, dict) and isinstance(parameters.get("properties"), dict):
+            properties = {name: _as_text(schema, language) for name, schema in parameters["properties"].items()}
+            shown["parameters"] = {**parameters, "properties": properties}
+        made.append(shown)
+    return made
+
+
+def _as_text(schema: Any, language: Language) -> Any:
+    """A parameter of Java or JavaScript as text, with its real type in the description."""
+    if not isinstance(schema, dict):
+        return schema
+    name = "Java" if language == "java" else "JavaScript"
+    hint = f"Give {name} source text of type {schema.get('type')}, as a string."
+    items = schema.get("items")
+    if isinstance(items, dict) and "type" in items:
+        hint += f" Its elements are of type {items['type']}."
+    if isinstance(schema.get("properties"), dict):
+        hint += f" Its properties: {json.dumps(schema['properties'], ensure_ascii=False)}"
+    kept = {key: value for key, value in schema.items() if key not in ("items", "properties", "required")}
+    return {**kept, "type": "string", "description": f"{schema.get('description', '')} {hint}".strip()}

@@ -143,11 +143,12 @@ class ParameterRule:
             return self.equals(value) if self.first is type(value) else "type_error:simple"
         if self.inner is not None:
             # All items have the inner type, or that of the first item of one and the same possible list.
+            given: Any = value
             for items in self.possible:
                 if type(items) is not list:
                     break
                 other = _first_type(items)
-                if _all_of(value, self.inner, other):
+                if all(type(item) is self.inner or type(item) is other for item in given):
                     break
             else:
                 return "type_error:nested" if self.first is type(value) else "type_error:simple"
@@ -231,7 +232,3 @@ def _plain_items(items: Sequence[Any]) -> list[Any]:
 
 def _first_type(possible: Sequence[Any]) -> type | None:
     return next((type(item) for item in possible if item != ""), None)
-
-
-def _all_of(items: Any, kind: type | None, other: type | None) -> bool:
-    return all(type(item) is kind or type(item) is other for item in items)

@@ -16,12 +16,14 @@ from funreason.bus.topology import DEAD_LETTER, Topology, cycles, reachable
 
 def check_graph(graph: Topology) -> list[Problem]:
     """Everything that is wrong with `graph`; empty when it can run."""
-    rules = (_nodes, _edge_ends, _edge_of_each_outcome, _retries, _walks, _round_edges)
-    return [problem for rule in rules for problem in rule(graph)]
+    return [problem for rule in (_names, _outcomes, _walks) for problem in rule(graph)]
 
 
-def _nodes(graph: Topology) -> Iterator[Problem]:
-    """The start is a node; names are used once; numbers and outcomes are in range."""
+def _names(graph: Topology) -> Iterator[Problem]:
+    """The start is a node; names are used once; numbers and outcomes are in range.
+
+    Every edge leaves a node by an outcome it declares, and leads to a node.
+    """
     if not graph.start:
         yield Problem("no_start", "the graph has no start: set `start` to the node that messages enter by.")
     elif graph.start not in graph.names:
@@ -39,10 +41,6 @@ def _nodes(graph: Topology) -> Iterator[Problem]:
             yield Problem(
                 "reserved", f"node {node.name!r} declares the outcome {ENDED!r}, which is reserved; rename it."
             )
-
-
-def _edge_ends(graph: Topology) -> Iterator[Problem]:
-    """Every edge leaves a node by an outcome it declares, and leads to a node."""
     declared = {node.name: node.outcomes for node in graph.nodes}
     for edge in graph.edges:
         if edge.source not in declared:
@@ -65,8 +63,11 @@ def _edge_ends(graph: Topology) -> Iterator[Problem]:
             )
 
 
-def _edge_of_each_outcome(graph: Topology) -> Iterator[Problem]:
-    """Every outcome has exactly one edge, and every node where an agent may raise has one for errors."""
+def _outcomes(graph: Topology) -> Iterator[Problem]:
+    """Every outcome has exactly one edge, and every node where an agent may raise has one for errors.
+
+    A retry edge costs an attempt, so its node needs an edge for a message with none left.
+    """
     led = {(edge.source, edge.outcome) for edge in graph.edges}
     for node in graph.nodes:
         for outcome in node.outcomes:
@@ -89,10 +90,6 @@ def _edge_of_each_outcome(graph: Topology) -> Iterator[Problem]:
                 f"node {node.name!r} has no outcome {ERROR!r}, so a message whose agent raises would have nowhere to "
                 f"go; declare it and add an edge such as `{node.name} {ERROR} {DEAD_LETTER}`.",
             )
-
-
-def _retries(graph: Topology) -> Iterator[Problem]:
-    """A retry edge costs an attempt, so its node needs an edge for a message with none left."""
     declared = {node.name: node.outcomes for node in graph.nodes}
     for edge in graph.edges:
         if not edge.retry:
@@ -110,7 +107,10 @@ def _retries(graph: Topology) -> Iterator[Problem]:
 
 
 def _walks(graph: Topology) -> Iterator[Problem]:
-    """Every node can be reached, and so can a sink; every cycle has a retry edge."""
+    """Every node can be reached, and so can a sink; every cycle has a retry edge.
+
+    The round's message must come back to the start, whatever each agent on its way answers.
+    """
     found = reachable(graph.names, graph.edges, graph.start)
     for name in dict.fromkeys(graph.names):
         if found and name not in found:
@@ -133,10 +133,6 @@ def _walks(graph: Topology) -> Iterator[Problem]:
             f"the cycle {way} can go round for ever; mark one of its edges `retry`, for instance "
             f"`{back} retry`, and give {back.source!r} an edge for {EXHAUSTED!r}.",
         )
-
-
-def _round_edges(graph: Topology) -> Iterator[Problem]:
-    """The round's message must come back to the start, whatever each agent on its way answers."""
     edges = [edge for edge in graph.edges if edge.per_round]
     begun = [edge for edge in edges if edge.source == graph.start]
     if edges and not begun:

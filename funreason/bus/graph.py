@@ -1,7 +1,8 @@
 """The graph: which nodes there are, and which edge each outcome takes.
 
-Declared in plain data, as a YAML file gives it, checked before anything runs (`checks`), drawn (`drawing`), and
-compiled to a table (`routing`) that the scheduler walks. A custom judge is added with `with_node`.
+Declared in plain data, as a YAML file gives it, checked before anything runs (`checks`), and compiled to a table
+(`routing`) that the scheduler walks. A custom judge is added with `with_node`. It is drawn as Mermaid for a page or as
+plain text for a terminal; names are shown exactly as declared.
 
     start: generator
     nodes:
@@ -25,6 +26,7 @@ from funreason.bus.checks import check_graph
 from funreason.bus.topology import DEAD_LETTER, Edge, Node, Topology
 
 __all__ = ["DEAD_LETTER", "Edge", "Graph", "Node"]
+WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -130,39 +132,35 @@ def read_plan(data: Mapping[str, Any]) -> Topology:
     edges = data.get("edges", [])
     if not isinstance(edges, list | tuple):
         raise _wrong("graph.edges", "a list of edges", edges)
-    return Topology(
-        tuple(_node(str(name), given) for name, given in nodes.items()),
-        tuple(_edge(f"graph.edges[{i}]", given) for i, given in enumerate(edges)),
-        _text("graph.start", data.get("start", "")),
-    )
-
-
-def _node(name: str, given: object) -> Node:
-    where = f"graph.nodes.{name}"
-    fields = _mapping(where, {} if given is None else given)
-    _only(NODE_KEYS, fields, where)
-    limit, outcomes = fields.get("concurrency"), fields.get("outcomes", [])
-    if not isinstance(outcomes, list | tuple) or not all(isinstance(item, str) for item in outcomes):
-        raise _wrong(f"{where}.outcomes", "a list of outcome names, such as [pass, drop, error]", outcomes)
-    return Node(
-        name,
-        _text(f"{where}.agent", fields.get("agent", name)),
-        tuple(outcomes),
-        _count(f"{where}.max_batch", fields.get("max_batch", 1), 1),
-        None if limit is None else _count(f"{where}.concurrency", limit, 1),
-        _count(f"{where}.retries", fields.get("retries", 1), 0),
-    )
-
-
-def _edge(where: str, given: object) -> Edge:
-    words = given.split() if isinstance(given, str) else []
-    if len(words) < 3:
-        raise _wrong(where, EDGE_FORM, given)
-    for flag in words[3:]:
-        if flag not in EDGE_FLAGS:
-            hint = f"it is called {RENAMED_FLAGS[flag]!r} now." if flag in RENAMED_FLAGS else nearest(flag, EDGE_FLAGS)
-            raise _problem(f"{where} is {given!r}: unknown word {flag!r}; {hint}")
-    return Edge(words[0], words[1], words[2], retry="retry" in words[3:], per_round="round" in words[3:])
+    read_nodes, read_edges = [], []
+    for name, given in nodes.items():
+        where = f"graph.nodes.{name}"
+        fields = _mapping(where, {} if given is None else given)
+        _only(NODE_KEYS, fields, where)
+        limit, outcomes = fields.get("concurrency"), fields.get("outcomes", [])
+        if not isinstance(outcomes, list | tuple) or not all(isinstance(item, str) for item in outcomes):
+            raise _wrong(f"{where}.outcomes", "a list of outcome names, such as [pass, drop, error]", outcomes)
+        node = Node(
+            str(name),
+            _text(f"{where}.agent", fields.get("agent", str(name))),
+            tuple(outcomes),
+            _count(f"{where}.max_batch", fields.get("max_batch", 1), 1),
+            None if limit is None else _count(f"{where}.concurrency", limit, 1),
+            _count(f"{where}.retries", fields.get("retries", 1), 0),
+        )
+        read_nodes.append(node)
+    for i, given in enumerate(edges):
+        words = given.split() if isinstance(given, str) else []
+        if len(words) < 3:
+            raise _wrong(f"graph.edges[{i}]", EDGE_FORM, given)
+        for word in words[3:]:
+            if word not in EDGE_FLAGS:
+                now = RENAMED_FLAGS.get(word)
+                hint = f"it is called {now!r} now." if now else nearest(word, EDGE_FLAGS)
+                raise _problem(f"graph.edges[{i}] is {given!r}: unknown word {word!r}; {hint}")
+        source, outcome, target = words[:3]
+        read_edges.append(Edge(source, outcome, target, retry="retry" in words[3:], per_round="round" in words[3:]))
+    return Topology(tuple(read_nodes), tuple(read_edges), _text("graph.start", data.get("start", "")))
 
 
 def _mapping(where: str, value: object) -> Mapping[str, Any]:
@@ -195,3 +193,70 @@ def _wrong(where: str, wanted: str, found: object) -> GraphError:
 
 def _problem(message: str) -> GraphError:
     return GraphError([Problem("form", message)])
+
+
+def to_mermaid(graph: Topology) -> str:
+    """A Mermaid flowchart: retry edges thick, edges taken once a round dotted, sinks round."""
+    names = _drawn_order(graph)
+    ids = {name: f"n{i}" for i, name in enumerate(names)}
+    sinks = graph.sinks
+    lines = ["flowchart TD"]
+    for name in names:
+        box = f"([{_quoted(name)}])" if name in sinks else f"[{_quoted(name)}]"
+        lines.append(f"    {ids[name]}{box}")
+    for edge in (edge for name in names for edge in graph.edges_from(name)):
+        arrow = "-.->" if edge.per_round else "==>" if edge.retry else "-->"
+        lines.append(f"    {ids[edge.source]} {arrow}|{_quoted(_label(edge))}| {ids[edge.target]}")
+    return "\n".join(lines) + "\n"
+
+
+def _drawn_order(graph: Topology) -> list[str]:
+    """The nodes by depth, those where messages only end last: so the way of the round's message is in one piece."""
+    last = graph.sinks - graph.round_nodes
+    return sorted(graph.order, key=lambda name: name in last)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;") + '"'
+
+
+def _label(edge: Edge) -> str:
+    return edge.outcome + " (retry)" * edge.retry + " (once a round)" * edge.per_round
+
+
+def to_text(graph: Topology, width: int = WIDTH) -> str:
+    """One row per node by depth, plain sinks last, with its edges by where they lead; no line passes `width` columns.
+
+    A name longer than half the width is still shown in full, on a line of its own.
+    """
+    names = _drawn_order(graph)
+    column = min(max((len(name) for name in names), default=0), width // 2) + 4
+    depth, sinks = {name: i for i, name in enumerate(names)}, graph.sinks
+    lines = []
+    for name in names:
+        head = f"{'▶' if name == graph.start else '■' if name in sinks else '│'} {name}"
+        groups: dict[str, list[str]] = {}
+        for edge in graph.edges_from(name):
+            groups.setdefault(edge.target, []).append(_label(edge))
+        ways = [
+            f"{', '.join(labels)} {'↺' if depth.get(target, len(depth)) <= depth[name] else '→'} {target}"
+            for target, labels in groups.items()
+        ]
+        rows = _wrapped(ways or ["ends here"], width - column)
+        lines.append(head if len(head) >= column else head.ljust(column) + rows.pop(0))
+        lines += [" " * column + row for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(ways: list[str], room: int) -> list[str]:
+    """`ways` joined by dots in rows of at most `room`: broken between ways, and inside one only if it must be."""
+    rows = [""]
+    parts = [way + " ·" * (i + 1 < len(ways)) for i, way in enumerate(ways)]
+    for part in parts:
+        for piece in [part] if len(part) <= room else part.split(" "):
+            joined = f"{rows[-1]} {piece}" if rows[-1] else piece
+            if len(joined) <= room or not rows[-1]:
+                rows[-1] = joined
+            else:
+                rows.append(piece)
+    return rows

@@ -76,17 +76,13 @@ def cycles(names: Iterable[str], edges: Iterable[Edge]) -> list[list[Edge]]:
     known = list(names)
     try:
         TopologicalSorter(_targets(known, kept)).prepare()
+        return []
     except CycleError:
-        return _named_cycles(known, kept)
-    return []
-
-
-def _named_cycles(names: Sequence[str], edges: Sequence[Edge]) -> list[list[Edge]]:
-    import networkx as nx  # type: ignore[import-untyped]
+        import networkx as nx  # type: ignore[import-untyped]  # only to name them: start-up does without it
 
     shape = nx.MultiDiGraph()
-    shape.add_nodes_from(names)
-    named = {(e.source, e.target, e.outcome): e for e in edges if {e.source, e.target} <= set(shape)}
+    shape.add_nodes_from(known)
+    named = {(e.source, e.target, e.outcome): e for e in kept if {e.source, e.target} <= set(shape)}
     shape.add_edges_from(named)
     found = []
     for knot in nx.strongly_connected_components(shape):

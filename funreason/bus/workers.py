@@ -18,7 +18,6 @@ from typing import Any
 from funreason.bus.agent import ERROR, At, BrokenAgent, Observer
 from funreason.bus.routing import (
     NodeState,
-    Route,
     Step,
     ask_again,
     ask_batch,
@@ -382,24 +381,20 @@ class Drain:
         self._forked += len(steps) - 1
         self._count_live(len(steps) - 1)
         for route, after in steps:
-            self._send(state, message, route, after, seconds / len(steps))
-
-    def _send(self, state: NodeState, before: Any, route: Route, after: Any, seconds: float) -> None:
-        if route.retry:
-            route, after = count_attempt(state, route, after, self._limits.max_attempts)
-        route.taken += 1
-        self._observe(state.name, before, route.outcome, after, seconds)
-        if route.ends:
-            self._live -= 1
-        else:
-            self._ready.put(route.target, after)
-        if route.outcome != ERROR:
-            return
-        state.errors += 1
-        state.failed = after
-        entered, limits = state.entered, self._limits
-        if entered >= limits.error_floor and state.errors > limits.error_limit * entered:
-            self._stop_for(state, self._last_error(state))
+            if route.retry:
+                route, after = count_attempt(state, route, after, self._limits.max_attempts)
+            route.taken += 1
+            self._observe(state.name, message, route.outcome, after, seconds / len(steps))
+            if route.ends:
+                self._live -= 1
+            else:
+                self._ready.put(route.target, after)
+            if route.outcome == ERROR:
+                state.errors += 1
+                state.failed = after
+                entered, limits = state.entered, self._limits
+                if entered >= limits.error_floor and state.errors > limits.error_limit * entered:
+                    self._stop_for(state, self._last_error(state))
 
     @staticmethod
     def _last_error(state: NodeState) -> str:

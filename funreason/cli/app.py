@@ -1,7 +1,8 @@
 """The table of commands, and the options that several of them take.
 
 A command is imported when it is called, not before: `funreason --help` prints the first paragraphs below and loads no
-command. Each file in this folder is one command; its docstring repeats the text, and a test keeps the two equal.
+command. A command is a function in the file of its name, or of its neighbour's (`ELSEWHERE`); its docstring repeats the
+text, and a test keeps the two equal.
 """
 
 from __future__ import annotations
@@ -70,8 +71,15 @@ GROUPED = {
     "agents test": "Test a judge on ordinary and adversarial samples: outcomes, determinism, event loop, speed. Exit "
     "code 1: failed.",
 }
-ELSEWHERE = {"eval": "eval:evaluate", "replay": "watch:replay"}
-"""Commands that are not the function of their name in the file of their name."""
+ELSEWHERE = {
+    "eval": "eval:evaluate",
+    "replay": "watch:replay",
+    "status": "show:status",
+    "report": "export:report",
+    "graph": "config:graph",
+    "dlq": "runs",
+}
+"""Commands that are not the function of their name in the file of their name; groups that are in another's file."""
 
 RunName = Annotated[str | None, Parameter(help="The run's name or folder. Default: the newest.")]
 AnyRun = Annotated[str | None, Parameter(help="The run's name or folder. Default: all.")]
@@ -113,7 +121,7 @@ def _application() -> App:
         made.command(App(name=name, help=text))
     for path, text in GROUPED.items():
         group, word = path.split()
-        made[group].command(f"funreason.cli.{group}:{group}_{word}", name=word, help=text)
+        made[group].command(f"funreason.cli.{ELSEWHERE.get(group, group)}:{group}_{word}", name=word, help=text)
     return made
 
 

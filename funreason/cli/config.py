@@ -1,10 +1,11 @@
-"""`funreason config`: print and validate a configuration. Also: which settings a resumed run may change."""
+"""`funreason config` and `graph`: print, validate and draw a configuration. Also: what a resumed run may change."""
 
 from __future__ import annotations
 
 from funreason.cli import terminal
 from funreason.cli.app import AnySetting, ConfigName
 from funreason.config import Config, ConfigError, dump_config, load_config, parse_setting
+from funreason.record.plain import plain
 
 OUTSIDE = ("budget.", "sample.endpoints=", "fcdr.llm.endpoints=")
 """Settings that a resumed run may change: what it may still spend, and where its servers are now."""
@@ -44,3 +45,23 @@ def require_same_judges(old: Config, new: Config) -> None:
             f"fcdr.llm.endpoints name the models {named[1]}, but the run's are {named[0]}: give each its model's name. "
             "Other judges are another run."
         )
+
+
+def graph(*, config: ConfigName = "default", mermaid: bool = False, settings: AnySetting = None) -> int:
+    """Check the graph of agents and draw it.
+
+    Parameters
+    ----------
+    mermaid
+        As Mermaid text instead of a drawing for the terminal.
+    """
+    from funreason.agents.judges.llm.factory import judged_by, uses_llm
+    from funreason.bus.graph import to_mermaid, to_text
+    from funreason.runtime.graph import loop_graph
+
+    read = read_config(config, {}, settings)
+    found, fcdr = loop_graph(read), read.fcdr
+    print(plain(to_mermaid(found) if mermaid else to_text(found), lines=True))
+    if uses_llm(fcdr) and not mermaid:
+        print("\n".join(plain(f"judge of {stage}: {who}") for stage, who in judged_by(fcdr).items()))
+    return 0

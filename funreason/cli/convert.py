@@ -11,10 +11,10 @@ from funreason.bfcl.suites import unwritable, write_suite
 from funreason.cli import terminal
 from funreason.cli.app import DataFile, InputMap, Strict
 from funreason.config import ConfigError
-from funreason.data.converting import convert as write_records
-from funreason.data.input_map import parse_input_map
+from funreason.data.normalising import parse_input_map
 from funreason.data.reading import each_whole, read_tasks, summary
 from funreason.data.records import RecordRead, Refusal
+from funreason.data.writers import convert as write_records
 
 
 def convert(

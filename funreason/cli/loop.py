@@ -15,7 +15,7 @@ from funreason.cli.config import OUTSIDE, read_config, require_same_judges
 from funreason.cli.track import require_known, tracked
 from funreason.cli.watch import CONSOLE, require_terminal, viewed
 from funreason.config import ConfigError, parse_setting
-from funreason.data.input_map import parse_input_map
+from funreason.data.normalising import parse_input_map
 from funreason.display.progress import LiveProgress
 from funreason.display.table import account, run_tables
 from funreason.loops.self_refinement import config_of, new_run, play

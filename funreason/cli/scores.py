@@ -18,7 +18,6 @@ from rich.table import Table
 
 from funreason.bfcl import BfclError, check_in
 from funreason.bfcl.categories import write_lines
-from funreason.bfcl.files import export_results, read_outputs
 from funreason.bfcl.scores import (
     COMPARISON_HEADS,
     SCORE_HEADS,
@@ -27,7 +26,9 @@ from funreason.bfcl.scores import (
     compare,
     comparison_cells,
     comparison_data,
+    export_results,
     markdown,
+    read_outputs,
     score,
     score_cells,
     score_data,

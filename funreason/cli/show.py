@@ -1,27 +1,65 @@
-"""`funreason show`: one sample, attempt by attempt: thinking, answer, each judge's verdict, what changed in between.
+"""`funreason status` and `show`: the state of a run, and one sample of it.
 
-The record keeps texts and verdicts apart: `sampled.jsonl` has each answer a model drew, without verdicts, and the file
-a sample ended in has its last answer with the verdicts of all attempts in order. A verdict `regenerate` ends an
-attempt. An answer that was re-rendered and sent back again was never drawn, so its text is not in the record.
+`status` prints tables, or JSON. `show` prints a sample attempt by attempt: thinking, answer, each judge's verdict, what
+changed in between. The record keeps texts and verdicts apart: `sampled.jsonl` has each answer a model drew, without
+verdicts, and the file a sample ended in has its last answer with the verdicts of all attempts in order. A verdict
+`regenerate` ends an attempt. An answer that was re-rendered and sent back again was never drawn, so its text is not in
+the record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from difflib import SequenceMatcher
+from json import dumps
 
 from rich.text import Text
 
 from funreason.cli.app import RUNS, RunDir, RunName
 from funreason.cli.terminal import console
+from funreason.display.figures import phases_now
+from funreason.display.table import account, run_tables
 from funreason.record.folder import RecordError, RunFolder, open_run
+from funreason.record.log import LogReader
 from funreason.record.plain import plain
 from funreason.record.sample_files import ENDS
+from funreason.record.state import State
 from funreason.types import Outcome, Sample, Verdict
 
 CHANGES_SHOWN = 8
 _COMPARED_WORDS = 2_000
 """Comparing is quadratic: of a longer text only the beginning is compared."""
+
+
+def status(run: RunName = None, /, *, json: bool = False, run_dir: RunDir = RUNS) -> int:
+    """Show the state of a run: the newest one, or one by name or folder.
+
+    Parameters
+    ----------
+    json
+        Print everything as JSON.
+    """
+    folder = open_run(run, run_dir)
+    reader = LogReader(folder.events)
+    state = State().fold(reader.events())
+    life = folder.writer_status()
+    if json:
+        extra = {"process": life._asdict() if life else None, "unknown_events": reader.unknown}
+        print(dumps(state.summary() | extra, indent=1))
+        return 0
+    out = console()
+    if life:
+        out.print(plain(f"run {folder.path} · {life.status.upper()} · process {life.pid} on {life.host}"))
+    phases = " + ".join(
+        p.phase if p.round == state.round else f"{p.phase} of round {p.round}" for p in phases_now(state)
+    )
+    where = [f"round {state.round}/{state.rounds_planned}", phases or state.status, state.reason]
+    out.print(plain(" · ".join(part for part in where if part)))
+    if reader.unknown:
+        out.print(f"{reader.unknown} lines of the log are of a kind this version does not know")
+    out.print(run_tables(state))
+    out.print(account(state))
+    return 0
 
 
 def show(sample: str, /, *, run: RunName = None, run_dir: RunDir = RUNS) -> int:

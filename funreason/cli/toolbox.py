@@ -23,7 +23,7 @@ from funreason.agents.references import reference_sample
 from funreason.bfcl.suites import write_suite
 from funreason.cli import terminal
 from funreason.config import TOOLBOX, ConfigError
-from funreason.data.converting import convert
+from funreason.data.writers import convert
 from funreason.sources.tasks import toolbox_tasks
 from funreason.types import Outcome, Task
 

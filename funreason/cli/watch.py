@@ -103,7 +103,7 @@ def key_map() -> dict[str, str]:
 
 
 def _put_back(folder: RunFolder, reason: str) -> str:
-    from funreason.cli.dlq import put_back
+    from funreason.cli.runs import put_back
 
     try:
         return f"{put_back(folder, reason)} samples put back. Resume with: {command_to_resume(folder)}"

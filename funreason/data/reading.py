@@ -18,16 +18,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from funreason.data.files import raw_records
-from funreason.data.forms import bfcl
+from funreason.data.forms.bfcl import possible_answers, read_bfcl
 from funreason.data.forms.known import FORMS, form_of
-from funreason.data.input_map import InputMap
-from funreason.data.nulls import without_filled_nulls
+from funreason.data.normalising import InputMap, without_filled_nulls
 from funreason.data.records import DataError, RecordRead, RecordRefused, Refusal
 from funreason.types import Sample, Task
 
@@ -98,9 +98,8 @@ def read_tasks(
 ) -> TaskReading:
     """The tasks of `path`. Raises DataError when nothing can be used, or, with `strict`, at the first refusal."""
     left = Counter[str]()
-    tasks, refusals = _apart(
-        _each(path, format, strict, input_map, lambda entry: _tasks_of(entry, turns, left)),
-    )
+    made = partial(_each_answer, turns=turns, left=left, made=RecordRead.task, open_end=True)
+    tasks, refusals = _apart(_each(path, format, strict, input_map, made))
     return TaskReading(str(path), tasks, refusals, dict(left.most_common()))
 
 
@@ -153,33 +152,34 @@ def each_sample(
     input_map: Mapping[str, str] | None = None,
 ) -> Iterator[Sample | Refusal]:
     """What `read_samples` reads, one sample at a time; `left` and errors as in `each_whole`."""
-    return _each(path, format, strict, input_map, lambda entry: _samples_of(entry, turns, left))
+
+    def judged(read: RecordRead, place: int | None) -> Sample:
+        assert place is not None  # no open end is asked for
+        return read.sample(place)
+
+    made = partial(_each_answer, turns=turns, left=left, made=judged, open_end=False)
+    return _each(path, format, strict, input_map, made)
 
 
-def _tasks_of(entry: Entry, turns: Turns, left: Counter[str]) -> Iterator[Task | Refusal]:
-    for place, refusal in _places(entry, turns, left, open_end=True):
+def _each_answer(
+    entry: Entry,
+    turns: Turns,
+    left: Counter[str],
+    made: Callable[[RecordRead, int | None], T],
+    *,
+    open_end: bool,
+) -> Iterator[T | Refusal]:
+    """What `made` makes of each answer of a record, and of its open end where that is wanted."""
+    for place, refusal in _places(entry, turns, left, open_end=open_end):
         if refusal is None and entry.read is not None:
             try:
-                task = entry.read.task(place)
+                thing = made(entry.read, place)
             except RecordRefused as error:
                 refusal = Refusal(entry.line, entry.read.id_at(place), error.reason, error.message)
             else:
-                yield task
-                left.update(_left_of(entry.read, place, task.reference is None))
-        if refusal is not None:
-            yield refusal
-
-
-def _samples_of(entry: Entry, turns: Turns, left: Counter[str]) -> Iterator[Sample | Refusal]:
-    for place, refusal in _places(entry, turns, left, open_end=False):
-        if refusal is None and entry.read is not None and place is not None:
-            try:
-                sample = entry.read.sample(place)
-            except RecordRefused as error:
-                refusal = Refusal(entry.line, entry.read.id_at(place), error.reason, error.message)
-            else:
-                yield sample
-                left.update(_left_of(entry.read, place, False))
+                yield thing
+                unknown = isinstance(thing, Task) and thing.reference is None
+                left.update(_left_of(entry.read, place, unknown))
         if refusal is not None:
             yield refusal
 
@@ -241,7 +241,7 @@ def read_entries(path: Path, format: str = "auto", input_map: Mapping[str, str] 
     """
     if format not in FORMATS:
         raise DataError(f"format {format!r} is not known; choose one of {', '.join(FORMATS)}")
-    answers = bfcl.possible_answers(path) if format in ("auto", "bfcl") else None
+    answers = possible_answers(path) if format in ("auto", "bfcl") else None
     renamed = InputMap(input_map) if input_map else None
     questions = 0
     taken: set[str] = set()
@@ -251,36 +251,31 @@ def read_entries(path: Path, format: str = "auto", input_map: Mapping[str, str] 
         try:
             record = raw.value()
             if not isinstance(record, dict):
-                found = type(record).__name__
-                raise RecordRefused("record.not_object", f"a record must be a JSON object, found {found}")
+                kind = type(record).__name__
+                raise RecordRefused("record.not_object", f"a record must be a JSON object, found {kind}")
             record = without_filled_nulls(renamed(record) if renamed else record, filled=raw.filled)
             name = str(record.get("id", ""))[:300]
             form = form_of(record, format)
             if form.name == "bfcl":
                 questions += 1
-                read = bfcl.read(record, line, answers, questions - 1)
+                read = read_bfcl(record, line, answers, questions - 1)
             else:
                 read = form.read(record, line)
             earlier = copies.setdefault((read.id, hash(raw.text)), line)
             if earlier != line:
                 raise RecordRefused("id.duplicate", f"the id {read.id!r} is on line {earlier} already, a copy of it")
-            read = _renamed(read, taken)
+            number, found = 1, read
+            while not taken.isdisjoint(ids := read.ids()):
+                number += 1
+                left = (*found.left, "id.repeated")
+                read = msgspec.structs.replace(found, id=f"{found.id}.r{number}", left=left)
+            taken.update(ids)
         except RecordRefused as error:
             yield Entry(line, None, Refusal(line, name, error.reason, error.message))
         else:
             yield Entry(line, read, None)
     if renamed is not None:
         renamed.require_seen(path)
-
-
-def _renamed(read: RecordRead, taken: set[str]) -> RecordRead:
-    """The record with ids that no record before it has taken."""
-    number, new = 1, read
-    while not taken.isdisjoint(ids := new.ids()):
-        number += 1
-        new = msgspec.structs.replace(read, id=f"{read.id}.r{number}", left=(*read.left, "id.repeated"))
-    taken.update(ids)
-    return new
 
 
 def _places(

@@ -1,14 +1,16 @@
 """The live view of a loop in a plain terminal: phase, samples through each stage, losses, gate.
 
 A reader like any other: it folds the log from the run folder and never touches the run. It polls the log every
-quarter of a second, so it costs the same however many events there are.
+quarter of a second, so it costs the same however many events there are. `terminal_lent` takes it off the terminal while
+a question is asked there.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
-from threading import Event, Thread
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from threading import Event, Lock, Thread
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -26,6 +28,32 @@ from funreason.record.state import RoundState, State
 REFRESH_S = 0.25
 JUDGING = {"pass", "drop", "regenerate", "keep_text"}
 """Outcomes that make a node a judge: only judges have a pass rate."""
+_SHOWN: list[LiveProgress] = []
+"""The views of this process, from the start of their blocks to the end."""
+_LENT = 0
+"""How many blocks of `terminal_lent` are open."""
+_TURN = Lock()
+"""Held while views are taken off the terminal or put back."""
+
+
+@contextmanager
+def terminal_lent() -> Iterator[None]:
+    """Keep every live view of this process off the terminal inside the block, so that a question stays readable.
+
+    What the views had to say until now is printed first; they resume, with what came meanwhile, after the block.
+    """
+    global _LENT
+    with _TURN:
+        _LENT += 1
+        for shown in _SHOWN:
+            shown.pause()
+    try:
+        yield
+    finally:
+        with _TURN:
+            _LENT -= 1
+            for shown in _SHOWN if not _LENT else ():
+                shown.resume()
 
 
 class LiveProgress(AbstractContextManager["LiveProgress"]):
@@ -36,14 +64,18 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         self.state = State()
         self._reader = LogReader(folder.events)
         self._stop = Event()
-        self._unread = False
+        self._unread = self._paused = False
+        self._polling = Lock()
         self._thread = Thread(target=self._follow, name="progress", daemon=True)
         self._said: tuple[int, str] = (-1, "")
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        self._live: Live | None = None
 
     def __enter__(self) -> LiveProgress:
-        if self._live:
-            self._live.start()
+        with _TURN:
+            _SHOWN.append(self)
+            self._paused = True
+            if not _LENT:
+                self.resume()
         self._thread.start()
         return self
 
@@ -52,9 +84,31 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
     ) -> None:
         self._stop.set()
         self._thread.join()
+        with _TURN:
+            _SHOWN.remove(self)
+            self.pause()
+
+    def pause(self) -> None:
+        """Print what is new, then leave the terminal alone."""
         self._poll()
-        if self._live and not self._unread:
-            self._live.stop()
+        with self._polling:
+            self._paused = True
+            if self._live and not self._unread:
+                with suppress(OSError):  # a terminal that was closed
+                    self._live.stop()
+            self._live = None
+
+    def resume(self) -> None:
+        """Show the run again."""
+        with self._polling:
+            if self._paused and self.console.is_terminal and not self._unread:
+                # A new one: the old one would paint over the lines that it had before the pause.
+                self._live = Live(console=self.console, refresh_per_second=4, transient=True)
+                try:
+                    self._live.start()
+                except OSError:
+                    self._unread = True
+            self._paused = False
 
     def whole(self) -> State:
         """The state of the whole log, after the block. OSError when it cannot be read."""
@@ -67,10 +121,14 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
 
     def _poll(self) -> None:
         """Read what is new, and show it until the terminal or pipe is closed, which must not stop the run."""
-        notes = len(self.state.notes)
-        try:
-            self.state.fold(self._reader.events())
-            if not self._unread:
+        with self._polling:
+            if self._paused:
+                return
+            notes = len(self.state.notes)
+            try:
+                self.state.fold(self._reader.events())
+                if self._unread:
+                    return
                 for note in self.state.notes[notes:]:
                     style = "yellow" if note.level == "warning" else ""
                     self.console.print(Text(plain(f"{note.level}: {note.text}"), style=style))
@@ -80,8 +138,8 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
                     self._said = (self.state.round, self.state.phase)
                     phase = PHASES.get(self.state.phase, self.state.phase)
                     self.console.print(Text(plain(f"round {self.state.round} · {phase}")))
-        except OSError:
-            self._unread = True
+            except OSError:
+                self._unread = True
 
 
 def view(state: State, now: float) -> RenderableType:

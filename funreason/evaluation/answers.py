@@ -23,8 +23,8 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from funreason.bfcl import BfclError, Case, check, load_cases
+from funreason.bfcl.cases import case_task, leaderboard_task
 from funreason.bfcl.categories import CATEGORIES, FORMER_NAMES
-from funreason.bfcl.prompting import case_task, leaderboard_task
 from funreason.bfcl.suites import write_suite
 from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.thinking import THINK_TAGS, Tags

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from funreason.bfcl import Case, load_cases
-from funreason.bfcl.prompting import case_task
+from funreason.bfcl.cases import case_task
 from funreason.bfcl.suites import write_suite
 from funreason.config import ConfigError, Suite
 from funreason.evaluation.code_tasks import SUITES as CODE_SUITES

@@ -50,60 +50,43 @@ def augmented(pool: Pool, config: Config, clean: Callable[[Sequence[Task]], list
         places |= {task.id: place for place, task in enumerate(block)}
         tasks += sorted([*block, *new], key=lambda task: places[task.id])
     per_round = size + sum(each.values()) if embedded and pool.per_round else pool.per_round
+    added = [
+        f"{made[kind]} {kind}" + (f" (of {wanted[kind]} asked for)" if made[kind] < wanted[kind] else "")
+        for kind in ORDER
+        if kind in wanted
+    ]
     summary = f"{pool.summary}. " if pool.summary else ""
-    summary += _sentence(made, wanted, len(pool.tasks), no_call)
-    return replace(pool, tasks=tasks, per_round=per_round, summary=summary, contaminated=_moved(pool, tasks))
+    summary += f"data.augment added {', '.join(added)} to {len(pool.tasks)} tasks, "
+    summary += f"of which {100 * no_call:.1f} % had no right call"
+    new_places = {id(task): place for place, task in enumerate(tasks)}
+    contaminated = [
+        (new_places[id(pool.tasks[place])] if place < len(pool.tasks) else len(tasks), kind)
+        for place, kind in pool.contaminated
+    ]
+    return replace(pool, tasks=tasks, per_round=per_round, summary=summary, contaminated=contaminated)
 
 
 def _variants(block: Sequence[Task], wanted: dict[str, int], seed: str, *, fill: bool) -> dict[str, list[Task]]:
     """The variants of each kind, made of tasks that no other kind used as long as there are any."""
-    tools = ToolIndex(block) if "other_tools" in wanted else None
+    makers = {"irrelevance": without_needed_tools, "missing_value": without_value, "masking": masked}
+    if "other_tools" in wanted:
+        tools = ToolIndex(block)
+        makers["other_tools"] = lambda task, rng: with_other_tools(task, tools, rng)
     made: dict[str, list[Task]] = {}
     used: set[str] = set()
     for kind in (kind for kind in ORDER if kind in wanted):
         count = wanted[kind]
         if kind == "other_tools" and fill:
             count += sum(wanted[other] - len(made[other]) for other in ("missing_value", "irrelevance"))
-        ranked = sorted(block, key=lambda task: (task.id in used, _rank(f"{seed}/{kind}", task.id)))
+        ranks = {
+            task.id: hashlib.blake2b(f"{seed}/{kind}/{task.id}".encode(), digest_size=8).digest() for task in block
+        }
         made[kind] = []
-        for task in ranked:
+        for task in sorted(block, key=lambda task: (task.id in used, ranks[task.id])):
             if len(made[kind]) >= count:
                 break
-            variant = _variant(kind, task, tools, random.Random(f"{seed}/{kind}/{task.id}"))
+            variant = makers[kind](task, random.Random(f"{seed}/{kind}/{task.id}"))
             if variant is not None:
                 made[kind].append(variant)
                 used.add(task.id)
     return made
-
-
-def _variant(kind: str, task: Task, tools: ToolIndex | None, rng: random.Random) -> Task | None:
-    if kind == "irrelevance":
-        return without_needed_tools(task, rng)
-    if kind == "missing_value":
-        return without_value(task, rng)
-    if kind == "masking":
-        return masked(task, rng)
-    assert tools is not None
-    return with_other_tools(task, tools, rng)
-
-
-def _sentence(made: Counter[str], wanted: Counter[str], size: int, no_call: float) -> str:
-    parts = [
-        f"{made[kind]} {kind}" + (f" (of {wanted[kind]} asked for)" if made[kind] < wanted[kind] else "")
-        for kind in ORDER
-        if kind in wanted
-    ]
-    return f"data.augment added {', '.join(parts)} to {size} tasks, of which {100 * no_call:.1f} % had no right call"
-
-
-def _moved(pool: Pool, tasks: list[Task]) -> list[tuple[int, str]]:
-    """Contaminated tasks by the number of `tasks` before each, as they were by that of the pool's."""
-    places = {id(task): place for place, task in enumerate(tasks)}
-    return [
-        (places[id(pool.tasks[place])] if place < len(pool.tasks) else len(tasks), kind)
-        for place, kind in pool.contaminated
-    ]
-
-
-def _rank(seed: str, task_id: str) -> bytes:
-    return hashlib.blake2b(f"{seed}/{task_id}".encode(), digest_size=8).digest()

@@ -18,7 +18,7 @@ from funreason.display.figures import (
 )
 from funreason.display.spans import Column, Page, Span, line, said, table
 from funreason.record.rounds import JudgeHealth
-from funreason.record.state import NodeCount, RoundState, State
+from funreason.record.state import NodeCount, State
 from funreason.tui.view_state import ViewState
 
 ENDS = (("kept", "good"), ("text", "good"), ("dropped", "bad"), ("dead", "bad"))
@@ -49,7 +49,22 @@ def flow_page(state: State, view: ViewState, width: int) -> Page:
             (str(sent_back), "warn") if sent_back else ("0", "dim"),
         ]
         rows.append((f"node:{name}", cells))
-    rows += [(f"end:{name}", _end_cells(name, role, r, before)) for name, role in ENDS]
+    for name, role in ENDS:
+        share = share_of(r.fates[name], r.fates.total())
+        was = share_of(before.fates[name], before.fates.total()) if before else None
+        others = ("repaired", "rerendered", "rewritten")
+        extra = sum(r.origins[origin] for origin in others) if name == "kept" else 0
+        ended: list[str | Span] = [
+            (f"{'✓' if role == 'good' else '✗'} {name}", role),
+            count(r.fates[name]),
+            percent(share),
+            (bar(share, BAR) if share is not None else "", role),
+            (points(share, was)[0], "dim"),
+            "",
+            "",
+            (f"+{extra}", "warn") if extra else "",
+        ]
+        rows.append((f"end:{name}", ended))
     columns = (
         Column("agent", 0),
         Column("in", 6, right=True),
@@ -62,25 +77,6 @@ def flow_page(state: State, view: ViewState, width: int) -> Page:
     )
     page = table(title, columns, rows, width)
     return page._replace(columns=("agent", "in", "pass %", "bar", "change", "p50 ms", "in flight", "regenerated"))
-
-
-def _end_cells(name: str, role: str, r: RoundState, before: RoundState | None) -> list[str | Span]:
-    share = share_of(r.fates[name], r.fates.total())
-    was = share_of(before.fates[name], before.fates.total()) if before else None
-    sign = "✓" if role == "good" else "✗"
-    others = ("repaired", "rerendered", "rewritten")
-    extra = sum(r.origins[origin] for origin in others) if name == "kept" else 0
-    moved = points(share, was)[0]
-    return [
-        (f"{sign} {name}", role),
-        count(r.fates[name]),
-        percent(share),
-        (bar(share, BAR) if share is not None else "", role),
-        (moved, "dim"),
-        "",
-        "",
-        (f"+{extra}", "warn") if extra else "",
-    ]
 
 
 def bar(share: float, width: int) -> str:

@@ -12,12 +12,12 @@ default, and one that it passes with the default may be left out.
 from __future__ import annotations
 
 import random
+import re
 import zlib
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from funreason.data.composed.noise import noisy
 from funreason.data.composed.operations import ComposedTool, all_tools, article, words_of
 from funreason.data.composed.value_kinds import VALUE, Spoken, distinct, draw, listed_or_one, unmarked
 from funreason.data.composed.wordings import (
@@ -34,7 +34,7 @@ from funreason.data.composed.wordings import (
     SENTENCES,
     of_split,
 )
-from funreason.data.toolbox.splits import drawn_categories
+from funreason.data.toolbox.tasks import drawn_categories
 from funreason.data.toolbox.values import listed
 from funreason.types import Call, Task
 
@@ -54,6 +54,12 @@ INCOMPLETE = frozenset({"search", "report", "compare", "statistics", "estimate",
 """Operations whose phrases need a clause to be a sentence."""
 GIVEN_SHARE = 0.5
 """Of optional parameters: how many a query gives."""
+SHORT_FORMS = {
+    "please": "pls", "you": "u", "thanks": "thx", "because": "cos", "with": "w/", "and": "&", "are": "r",
+    "number": "no", "don't": "dont", "it's": "its", "I'd": "id", "I'm": "im", "can't": "cant",
+}  # fmt: skip
+_KEPT = re.compile(f"({VALUE[0]}[^{VALUE[1]}]*{VALUE[1]})")
+_WORD = re.compile(r"[A-Za-z']+")
 
 
 class _Request(NamedTuple):
@@ -139,7 +145,13 @@ class _Composer:
         else:
             requests = [self._ask(wanted)]
         spare = self._others(used, max(0, rng.randint(least, most) - len(used)))
-        return self._task(requests, [*used, *spare], [request.call for request in requests], None, _thinking(requests))
+        wanted_acts = " and ".join(dict.fromkeys(request.tool.does for request in requests))
+        reasons = []
+        for request in requests:
+            given = [f"{name} is {_shown(one)}" for name, one in request.drawn.items()]
+            reasons.append(f"{request.tool.name} fits: {', '.join(given)}" if given else f"{request.tool.name} fits")
+        thinking = f"Need to {wanted_acts}. {'; '.join(reasons)}."
+        return self._task(requests, [*used, *spare], [request.call for request in requests], None, thinking)
 
     def _task(
         self,
@@ -150,29 +162,32 @@ class _Composer:
         thinking: str,
     ) -> Task:
         self.rng.shuffle(offered)
-        query = self._query([request.text for request in requests if request.text], requests[0].tool)
-        return Task.of(
-            "", query, [tool.schema for tool in offered], calls, reference_text=text, reference_thinking=thinking
-        )
-
-    def _query(self, texts: list[str], tool: ComposedTool) -> str:
-        rng, linked = self.rng, texts[:1]
-        for text in texts[1:]:
-            if text.startswith("\x00"):  # continues the request before it
-                linked.append(text[1:])
+        rng = self.rng
+        first, *others = [request.text for request in requests if request.text]
+        linked = [first]
+        for other in others:
+            if other.startswith("\x00"):  # continues the request before it
+                linked.append(other[1:])
                 continue
-            keeps = text.startswith(("I ", "I'", VALUE[0]))
-            linked.append(self._pick(LINKS).format(s=text if keeps else text[0].lower() + text[1:]))
+            keeps = other.startswith(("I ", "I'", VALUE[0]))
+            linked.append(self._pick(LINKS).format(s=other if keeps else other[0].lower() + other[1:]))
         if rng.random() < (0.5 if self.live else 0.2):
-            linked.insert(0, self._pick(CONTEXTS).format(**words_of(tool.entity)))
+            linked.insert(0, self._pick(CONTEXTS).format(**words_of(requests[0].tool.entity)))
         if rng.random() < (0.25 if self.live else 0.08):
             linked.append(self._pick(CLOSERS))
-        whole = " ".join(linked)
+        query = " ".join(linked)
         if self.live:
             if rng.random() < 0.3:
-                whole = f"{self._pick(CHATTY)} {whole}"
-            whole = noisy(whole, rng)
-        return unmarked(whole)
+                query = f"{self._pick(CHATTY)} {query}"
+            query = noisy(query, rng)
+        return Task.of(
+            "",
+            unmarked(query),
+            [tool.schema for tool in offered],
+            calls,
+            reference_text=text,
+            reference_thinking=thinking,
+        )
 
     def _pick(self, phrases: Sequence[str]) -> str:
         return self.rng.choice(of_split(tuple(phrases), self.split))
@@ -235,7 +250,12 @@ class _Composer:
             text = do
         else:
             text = self._pick(LEADS).format(do=do, Do=do[0].upper() + do[1:])
-        return " ".join([text, *(self._sentence(tool, name, drawn[name]) for name in clauses[inside:])])
+        sentences = [text]
+        for slot in (slot for name in clauses[inside:] for slot in tool.slots if slot.name == name):
+            one = drawn[slot.name]
+            forms = SENTENCES.get(_form(slot.kind.name, slot.label, one.value)) or SENTENCES["value"]
+            sentences.append(self._worded(forms, slot.label, one))
+        return " ".join(sentences)
 
     def _named(self, tool: ComposedTool, said: str, several: bool) -> str:
         form = "several" if several else "code" if tool.entity.key.kind.name == "code" else "named"
@@ -248,11 +268,6 @@ class _Composer:
         if slot.role:
             return one.said
         return self._worded(CLAUSES[_form(slot.kind.name, slot.label, one.value)], slot.label, one)
-
-    def _sentence(self, tool: ComposedTool, name: str, one: Spoken) -> str:
-        slot = next(slot for slot in tool.slots if slot.name == name)
-        form = _form(slot.kind.name, slot.label, one.value)
-        return self._worded(SENTENCES.get(form) or SENTENCES["value"], slot.label, one)
 
     def _worded(self, phrases: Sequence[str], label: str, one: Spoken) -> str:
         return self._pick(phrases).format(label=label, Label=label[0].upper() + label[1:], a=article(label), v=one.said)
@@ -267,18 +282,13 @@ class _Composer:
         while len(chosen) < count:
             tries += 1
             tool = rng.choice(rng.choices(near, weights=(5, 4, 3, 2))[0] if tries < 20 else self.pool.tools)
-            if tool in chosen or tool in wanted or any(_same_act(tool, other) for other in wanted):
+            act = tool.operation, tool.entity.name, tool.measure
+            if tool in chosen or tool in wanted or act in [(x.operation, x.entity.name, x.measure) for x in wanted]:
                 continue
             if refused and tool.entity == first.entity and tool.family == first.family:
                 continue
             chosen.append(tool)
         return chosen
-
-
-def _same_act(one: ComposedTool, other: ComposedTool) -> bool:
-    """Whether two tools do the same to things of one name."""
-    same = one.operation == other.operation and one.entity.name == other.entity.name
-    return same and one.measure == other.measure
 
 
 def _form(kind: str, label: str, value: Any) -> str:
@@ -307,15 +317,6 @@ def _form(kind: str, label: str, value: Any) -> str:
     return "value"
 
 
-def _thinking(requests: Sequence[_Request]) -> str:
-    wanted = " and ".join(dict.fromkeys(request.tool.does for request in requests))
-    parts = []
-    for request in requests:
-        given = [f"{name} is {_shown(one)}" for name, one in request.drawn.items()]
-        parts.append(f"{request.tool.name} fits: {', '.join(given)}" if given else f"{request.tool.name} fits")
-    return f"Need to {wanted}. {'; '.join(parts)}."
-
-
 def _shown(one: Spoken) -> str:
     """A value in the thinking: each part of it, and what the query says where that reads differently."""
     value, said = one.value, unmarked(one.said)
@@ -336,3 +337,32 @@ def _pool(split: str) -> _Pool:
         pool.by_theme.setdefault(tool.entity.theme, []).append(tool)
         pool.by_operation.setdefault(tool.operation, []).append(tool)
     return pool
+
+
+def noisy(text: str, rng: random.Random) -> str:
+    """The text with one to three kinds of noise outside the marked values."""
+    kinds = rng.sample(("lower", "typos", "short", "ending", "spaces"), rng.choice((1, 2, 2, 3)))
+    parts = _KEPT.split(text)
+    for place in range(0, len(parts), 2):
+        if "short" in kinds:
+            parts[place] = _WORD.sub(
+                lambda word: SHORT_FORMS.get(word[0], word[0]) if rng.random() < 0.5 else word[0], parts[place]
+            )
+        if "typos" in kinds:
+            parts[place] = _WORD.sub(lambda word: typo(word[0], rng) if rng.random() < 0.12 else word[0], parts[place])
+        if "lower" in kinds:
+            parts[place] = parts[place].lower()
+        if "spaces" in kinds and rng.random() < 0.3:
+            parts[place] = parts[place].replace(", ", rng.choice((" , ", ",", "  ")))
+    if "ending" in kinds:
+        parts[-1] = parts[-1].rstrip(".?!")
+    return "".join(parts)
+
+
+def typo(word: str, rng: random.Random) -> str:
+    """The word with two letters swapped, one left out or one doubled; short words stay."""
+    if len(word) < 5:
+        return word
+    at = rng.randint(1, len(word) - 3)
+    swapped = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    return rng.choice((swapped, word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:]))

@@ -101,7 +101,14 @@ class _Draft:
     ) -> None:
         """One more parameter; a second one of the same name is left out."""
         kind = styled(kind_of(kind) if isinstance(kind, str) else kind, self.rng)
-        name = self._spelled(name or label, kind)
+        words = re.findall(r"\w+", name or label)
+        if kind.name == "n" and kind.detail.isalpha() and kind.detail.isascii() and self.rng.random() < 0.25:
+            words.append(kind.detail)
+        name = "_".join(words)
+        if self.spelling in ("camel", "pascal"):
+            name = "".join([words[0], *(word[:1].upper() + word[1:] for word in words[1:])])
+        if keyword.iskeyword(name):
+            name = f"{self.entity.name.replace(' ', '_')}_{name}"
         if all(slot.name != name and slot.label != label for slot in self.slots):
             self.slots.append(Slot(name, label, kind, role, required, default))
 
@@ -136,27 +143,117 @@ class _Draft:
         """The names of the entity's attributes, as values of an enum."""
         return [label.replace(" ", "_") for label, kind in self.entity.attributes if able(kind)]
 
-    def _spelled(self, label: str, kind: Kind) -> str:
-        words = re.findall(r"\w+", label)
-        if kind.name == "n" and kind.detail.isalpha() and kind.detail.isascii() and self.rng.random() < 0.25:
-            words.append(kind.detail)
-        name = "_".join(words)
-        if self.spelling in ("camel", "pascal"):
-            name = "".join([words[0], *(word[:1].upper() + word[1:] for word in words[1:])])
-        return f"{self.entity.name.replace(' ', '_')}_{name}" if keyword.iskeyword(name) else name
-
-
-class Operation(NamedTuple):
-    """What a kind of tool does: verbs for its name, phrases for its description, and its parameters."""
-
-    family: str
-    verbs: tuple[str, ...]
-    does: str
-    texts: tuple[str, ...]
-    build: Callable[[_Draft], bool]
-    """Adds the parameters; False when the entity lacks what the operation needs."""
-    several: bool = False
-    """Whether the name speaks of several entities."""
+    def choose(self, operation: str) -> bool:
+        """Add the parameters of an operation of the table; False when the entity lacks what it needs."""
+        rng, entity = self.rng, self.entity
+        match operation:
+            case "lookup":
+                self.key()
+                self.maybe(0.5, "change history", "flag", False)
+                if len(self.labels()) > 2:
+                    self.maybe(0.35, "fields", Kind("fields", "|".join(self.labels())))
+                self.maybe(0.25, "answer language", "language")
+            case "search":
+                self.attributes(1, 2, optional=rng.randint(0, 2))
+                numbers = [each for each in entity.attributes if each.kind.name in ("n", "money")]
+                if numbers and rng.random() < 0.6:
+                    label, kind = rng.choice(numbers)
+                    own = styled(kind, rng)
+                    self.slots = [slot for slot in self.slots if slot.label != label]
+                    ends = Kind("range", parts=(("min", own), ("max", own)))
+                    self.add(label, ends, required=False, name=f"{label} range")
+                self.maybe(0.6, "result limit", "count", 10)
+                if len(self.labels()) > 1:
+                    self.maybe(0.3, "sort field", f"choice({'|'.join(self.labels())})", self.labels()[0])
+                return any(slot.required for slot in self.slots)
+            case "create":
+                self.key()
+                self.attributes(1, 3, optional=rng.randint(0, 2))
+                if rng.random() < 0.3:
+                    way = rng.choice((("email", Kind("email")), ("phone", Kind("phone"))))
+                    contact = Kind("contact", parts=(("name", Kind("person")), way))
+                    self.add("contact person", contact, required=rng.random() < 0.5)
+                self.maybe(0.3, "tags", "tags")
+                self.maybe(0.25, "note", "phrase")
+            case "update":
+                self.key()
+                able = [each for each in entity.attributes if each.kind.name not in ("flag", "is")]
+                if len(able) > 1 and rng.random() < 0.4:
+                    changes = Kind("changes", parts=tuple(able[:4]))
+                    self.add("new values", changes, name=rng.choice(("changes", "new_values")))
+                else:
+                    self.attributes(1, 1, optional=rng.randint(1, 3))
+                self.maybe(0.25, "audit comment", "phrase")
+                return len(self.slots) > 1
+            case "order":
+                item = (("item", Kind("word")), ("quantity", Kind("count")))
+                self.add("items", Kind("items", "|".join(entity.goods), parts=item), "what")
+                self.key()
+                if rng.random() < 0.6:
+                    parts = (("street", Kind("street")), ("postal code", Kind("word")), ("city", Kind("city")))
+                    self.add("delivery address", Kind("address", parts=parts), required=rng.random() < 0.6)
+                self.maybe(0.5, "express delivery", "flag", False)
+                self.maybe(0.4, "latest arrival", "date")
+            case "batch":
+                columns = [each for each in entity.attributes if each.kind.name not in ("flag", "is", "tags")][:2]
+                records = Kind(
+                    "records", parts=tuple((label, styled(kind, rng)) for label, kind in (entity.key, *columns))
+                )
+                self.add(f"list of {entity.plural}", records, "what", name=rng.choice(("entries", "records", "rows")))
+                self.maybe(0.5, "duplicates", "flag", False)
+                self.maybe(0.3, "source file", "host")
+                return bool(columns)
+            case "estimate":
+                if any(each.kind.is_number for each in entity.attributes):
+                    self.attributes(1, 3, only=lambda kind: kind.is_number)
+                else:
+                    self.key()
+                self.maybe(0.35, "decimal places", "count", 2)
+                self.maybe(0.25, "method", "choice(exact|approximate|conservative)", "exact")
+                self.attributes(0, 0, optional=1, only=lambda kind: kind.name in ("flag", "is", "choice"))
+            case "compare":
+                self.add(f"{entity.name} {plural(entity.key.label)}", Kind("names", parts=(entity.key,)), "what")
+                self.add("criterion", f"choice({'|'.join([*self.labels(), 'popularity', 'total_cost'])})")
+                self.maybe(0.4, "chart", "flag", False)
+            case "alert":
+                self.key()
+                metrics = [each.replace(" ", "_") for each in (*entity.measures, "activity", "error_rate")]
+                self.add("metric", f"choice({'|'.join(metrics)})")
+                self.add("threshold", "count")
+                self.maybe(0.6, "direction", "choice(above|below)", "above")
+                self.maybe(0.5, "alert channel", "choice(email|sms|push|pager)", "email")
+            case "report":
+                self.add("period", Kind("period", parts=(("start date", Kind("date")), ("end date", Kind("date")))))
+                self.maybe(0.5, "output format", "choice(pdf|xlsx|html)", "pdf")
+                if len(self.labels()) > 1:
+                    self.maybe(0.5, "grouping", f"choice({'|'.join(self.labels())})")
+                self.maybe(0.3, "report language", "language")
+            case "statistics":
+                place = rng.choice(("city", "country"))
+                self.add("region", place, "where", name=rng.choice(("region", "location", "area")))
+                self.add("reporting year", "year(1990)", name=rng.choice(("year", "reporting_year")))
+                self.add("statistic", "choice(count|average|median|growth)", required=False, default="count")
+            case "nearby":
+                self.add("city", "city", "where", name=rng.choice(("city", "location", "near")))
+                self.maybe(0.7, "search radius", "n(km)", 5)
+                self.maybe(0.4, "minimum rating", "rating", 3)
+                self.attributes(0, 0, optional=1, only=lambda kind: kind.name == "choice")
+            case "recommend":
+                self.add("audience", "choice(beginners|experts|families|students|professionals)")
+                if rng.random() < 0.7:
+                    self.add("budget", "money", required=rng.random() < 0.4)
+                self.maybe(0.6, "number of suggestions", "count", 3)
+                self.attributes(0, 0, optional=1, only=lambda kind: kind.name in ("choice", "flag", "is"))
+            case _:
+                self.key()
+                for want in OPERATIONS[operation].wants:
+                    if want.share < 1 and rng.random() >= want.share:
+                        continue
+                    required = want.share == 1 or (want.required > 0 and rng.random() < want.required)
+                    kind_name = want.kind if isinstance(want.kind, str) else rng.choice(want.kind)
+                    name = rng.choice(want.names) if want.names else ""
+                    self.add(want.label, kind_name, want.role, required=required, default=want.default, name=name)
+        return True
 
 
 class Want(NamedTuple):
@@ -175,162 +272,19 @@ class Want(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-def _named_with(*wants: Want) -> Callable[[_Draft], bool]:
-    """What builds a tool that takes the entity's key and these parameters."""
+class Operation(NamedTuple):
+    """What a kind of tool does: verbs for its name, phrases for its description, and its parameters.
 
-    def build(draft: _Draft) -> bool:
-        draft.key()
-        for want in wants:
-            if want.share < 1 and draft.rng.random() >= want.share:
-                continue
-            required = want.share == 1 or (want.required > 0 and draft.rng.random() < want.required)
-            kind = want.kind if isinstance(want.kind, str) else draft.rng.choice(want.kind)
-            name = draft.rng.choice(want.names) if want.names else ""
-            draft.add(want.label, kind, want.role, required=required, default=want.default, name=name)
-        return True
+    `wants` are the parameters besides the key; an operation without them has a case in `_Draft.choose`.
+    """
 
-    return build
-
-
-def _lookup(draft: _Draft) -> bool:
-    draft.key()
-    draft.maybe(0.5, "change history", "flag", False)
-    if len(draft.labels()) > 2:
-        draft.maybe(0.35, "fields", Kind("fields", "|".join(draft.labels())))
-    draft.maybe(0.25, "answer language", "language")
-    return True
-
-
-def _search(draft: _Draft) -> bool:
-    draft.attributes(1, 2, optional=draft.rng.randint(0, 2))
-    numbers = [each for each in draft.entity.attributes if each.kind.name in ("n", "money")]
-    if numbers and draft.rng.random() < 0.6:
-        label, kind = draft.rng.choice(numbers)
-        own = styled(kind, draft.rng)
-        draft.slots = [slot for slot in draft.slots if slot.label != label]
-        draft.add(label, Kind("range", parts=(("min", own), ("max", own))), required=False, name=f"{label} range")
-    draft.maybe(0.6, "result limit", "count", 10)
-    if len(draft.labels()) > 1:
-        draft.maybe(0.3, "sort field", f"choice({'|'.join(draft.labels())})", draft.labels()[0])
-    return any(slot.required for slot in draft.slots)
-
-
-def _create(draft: _Draft) -> bool:
-    draft.key()
-    draft.attributes(1, 3, optional=draft.rng.randint(0, 2))
-    if draft.rng.random() < 0.3:
-        way = draft.rng.choice((("email", Kind("email")), ("phone", Kind("phone"))))
-        draft.add(
-            "contact person", Kind("contact", parts=(("name", Kind("person")), way)), required=draft.rng.random() < 0.5
-        )
-    draft.maybe(0.3, "tags", "tags")
-    draft.maybe(0.25, "note", "phrase")
-    return True
-
-
-def _update(draft: _Draft) -> bool:
-    draft.key()
-    able = [each for each in draft.entity.attributes if each.kind.name not in ("flag", "is")]
-    if len(able) > 1 and draft.rng.random() < 0.4:
-        draft.add(
-            "new values", Kind("changes", parts=tuple(able[:4])), name=draft.rng.choice(("changes", "new_values"))
-        )
-    else:
-        draft.attributes(1, 1, optional=draft.rng.randint(1, 3))
-    draft.maybe(0.25, "audit comment", "phrase")
-    return len(draft.slots) > 1
-
-
-def _order(draft: _Draft) -> bool:
-    goods = Kind("items", "|".join(draft.entity.goods), parts=(("item", Kind("word")), ("quantity", Kind("count"))))
-    draft.add("items", goods, "what")
-    draft.key()
-    if draft.rng.random() < 0.6:
-        parts = (("street", Kind("street")), ("postal code", Kind("word")), ("city", Kind("city")))
-        draft.add("delivery address", Kind("address", parts=parts), required=draft.rng.random() < 0.6)
-    draft.maybe(0.5, "express delivery", "flag", False)
-    draft.maybe(0.4, "latest arrival", "date")
-    return True
-
-
-def _batch(draft: _Draft) -> bool:
-    columns = [each for each in draft.entity.attributes if each.kind.name not in ("flag", "is", "tags")][:2]
-    parts = tuple((label, styled(kind, draft.rng)) for label, kind in (draft.entity.key, *columns))
-    draft.add(
-        f"list of {draft.entity.plural}",
-        Kind("records", parts=parts),
-        "what",
-        name=draft.rng.choice(("entries", "records", "rows")),
-    )
-    draft.maybe(0.5, "duplicates", "flag", False)
-    draft.maybe(0.3, "source file", "host")
-    return bool(columns)
-
-
-def _estimate(draft: _Draft) -> bool:
-    numbers = sum(each.kind.is_number for each in draft.entity.attributes)
-    if numbers:
-        draft.attributes(1, 3, only=lambda kind: kind.is_number)
-    else:
-        draft.key()
-    draft.maybe(0.35, "decimal places", "count", 2)
-    draft.maybe(0.25, "method", "choice(exact|approximate|conservative)", "exact")
-    draft.attributes(0, 0, optional=1, only=lambda kind: kind.name in ("flag", "is", "choice"))
-    return True
-
-
-def _compare(draft: _Draft) -> bool:
-    label, kind = draft.entity.key
-    draft.add(f"{draft.entity.name} {plural(label)}", Kind("names", parts=((label, kind),)), "what")
-    draft.add("criterion", f"choice({'|'.join([*draft.labels(), 'popularity', 'total_cost'])})")
-    draft.maybe(0.4, "chart", "flag", False)
-    return True
-
-
-def _alert(draft: _Draft) -> bool:
-    draft.key()
-    draft.add(
-        "metric", f"choice({'|'.join(m.replace(' ', '_') for m in [*draft.entity.measures, 'activity', 'error_rate'])})"
-    )
-    draft.add("threshold", "count")
-    draft.maybe(0.6, "direction", "choice(above|below)", "above")
-    draft.maybe(0.5, "alert channel", "choice(email|sms|push|pager)", "email")
-    return True
-
-
-def _report(draft: _Draft) -> bool:
-    draft.add("period", Kind("period", parts=(("start date", Kind("date")), ("end date", Kind("date")))))
-    draft.maybe(0.5, "output format", "choice(pdf|xlsx|html)", "pdf")
-    if len(draft.labels()) > 1:
-        draft.maybe(0.5, "grouping", f"choice({'|'.join(draft.labels())})")
-    draft.maybe(0.3, "report language", "language")
-    return True
-
-
-def _statistics(draft: _Draft) -> bool:
-    draft.add(
-        "region", draft.rng.choice(("city", "country")), "where", name=draft.rng.choice(("region", "location", "area"))
-    )
-    draft.add("reporting year", "year(1990)", name=draft.rng.choice(("year", "reporting_year")))
-    draft.add("statistic", "choice(count|average|median|growth)", required=False, default="count")
-    return True
-
-
-def _nearby(draft: _Draft) -> bool:
-    draft.add("city", "city", "where", name=draft.rng.choice(("city", "location", "near")))
-    draft.maybe(0.7, "search radius", "n(km)", 5)
-    draft.maybe(0.4, "minimum rating", "rating", 3)
-    draft.attributes(0, 0, optional=1, only=lambda kind: kind.name == "choice")
-    return True
-
-
-def _recommend(draft: _Draft) -> bool:
-    draft.add("audience", "choice(beginners|experts|families|students|professionals)")
-    if draft.rng.random() < 0.7:
-        draft.add("budget", "money", required=draft.rng.random() < 0.4)
-    draft.maybe(0.6, "number of suggestions", "count", 3)
-    draft.attributes(0, 0, optional=1, only=lambda kind: kind.name in ("choice", "flag", "is"))
-    return True
+    family: str
+    verbs: tuple[str, ...]
+    does: str
+    texts: tuple[str, ...]
+    wants: tuple[Want, ...] = ()
+    several: bool = False
+    """Whether the name speaks of several entities."""
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -343,7 +297,6 @@ OPERATIONS: dict[str, Operation] = {
             "Returns the stored details of {a}, identified by its {key}.",
             "Get the full {e} record for a given {key}.",
         ),
-        _lookup,
     ),
     "search": Operation(
         "read",
@@ -354,7 +307,6 @@ OPERATIONS: dict[str, Operation] = {
             "Find {es} by their properties.",
             "Returns a list of matching {es}, best match first.",
         ),
-        _search,
         several=True,
     ),
     "create": Operation(
@@ -366,7 +318,6 @@ OPERATIONS: dict[str, Operation] = {
             "Registers {a} together with its properties and returns its record.",
             "Adds one {e}. Fails if there is one with the same {key}.",
         ),
-        _create,
     ),
     "update": Operation(
         "change",
@@ -377,7 +328,6 @@ OPERATIONS: dict[str, Operation] = {
             "Update {a} that is identified by its {key}.",
             "Modifies the stored data of one {e}.",
         ),
-        _update,
     ),
     "cancel": Operation(
         "change",
@@ -388,7 +338,7 @@ OPERATIONS: dict[str, Operation] = {
             "Removes the {e} with the given {key} from the {theme} system.",
             "Deletes one {e} and tells everybody concerned, if asked to.",
         ),
-        _named_with(
+        (
             Want("reason", "phrase", share=0.55),
             Want("notification", "flag", share=0.4, default=True),
             Want("effective date", "date", share=0.3),
@@ -403,7 +353,7 @@ OPERATIONS: dict[str, Operation] = {
             "Schedules {a} on a given day.",
             "Reserves a slot for one {e} in the {theme} calendar.",
         ),
-        _named_with(
+        (
             Want("appointment date", "date"),
             Want("starting time", "time", share=0.7, required=0.7),
             Want("planned length", "n(min)", share=0.5, default=60),
@@ -419,7 +369,7 @@ OPERATIONS: dict[str, Operation] = {
             "Assigns an existing {e} to a member of the team.",
             "Hands {a} over to somebody else, with an optional deadline.",
         ),
-        _named_with(
+        (
             Want("assignee", "person", role="who"),
             Want("deadline", "date", share=0.5),
             Want("priority", "choice(low|medium|high|urgent)", share=0.5, default="medium"),
@@ -434,7 +384,7 @@ OPERATIONS: dict[str, Operation] = {
             "Shares {a} with somebody outside the {theme} system.",
             "Forwards a summary of one {e} as a file.",
         ),
-        _named_with(
+        (
             Want("recipient", ("email", "email", "person"), role="who"),
             Want("file format", "choice(pdf|csv|html|docx)", share=0.5, default="pdf"),
             Want("message", "phrase", share=0.4),
@@ -450,7 +400,6 @@ OPERATIONS: dict[str, Operation] = {
             "Places one order of several goods for a given {e}.",
             "Requests material for {a} from the {theme} storehouse.",
         ),
-        _order,
     ),
     "batch": Operation(
         "write",
@@ -461,7 +410,6 @@ OPERATIONS: dict[str, Operation] = {
             "Imports a list of {es}; each entry is an object.",
             "Creates many {es} in one step, in the order in which they are given.",
         ),
-        _batch,
         several=True,
     ),
     "estimate": Operation(
@@ -473,7 +421,6 @@ OPERATIONS: dict[str, Operation] = {
             "Estimates the {measure} for the given {e}.",
             "Computes the {measure} of one {e}. Nothing is stored.",
         ),
-        _estimate,
     ),
     "compare": Operation(
         "read",
@@ -484,7 +431,6 @@ OPERATIONS: dict[str, Operation] = {
             "Ranks the given {es} against each other.",
             "Returns a table that puts {es} side by side.",
         ),
-        _compare,
         several=True,
     ),
     "alert": Operation(
@@ -496,7 +442,6 @@ OPERATIONS: dict[str, Operation] = {
             "Watches one {e} and reports when a value is out of bounds.",
             "Monitors {a}.",
         ),
-        _alert,
     ),
     "report": Operation(
         "report",
@@ -507,7 +452,6 @@ OPERATIONS: dict[str, Operation] = {
             "Exports the {es} of a period as one document.",
             "Summarizes what happened to the {es} between two dates.",
         ),
-        _report,
         several=True,
     ),
     "rate": Operation(
@@ -515,7 +459,7 @@ OPERATIONS: dict[str, Operation] = {
         ("rate", "review", "grade"),
         "rate {a}",
         ("Stores a rating of {a}.", "Adds a review with a score for one {e}.", "Rates the {e} with the given {key}."),
-        _named_with(
+        (
             Want("score", "rating", names=("score", "stars", "rating")),
             Want("comment", "phrase", share=0.5),
             Want("reviewer name", "person", share=0.4),
@@ -530,7 +474,6 @@ OPERATIONS: dict[str, Operation] = {
             "Counts or averages {es} by region.",
             "Statistics about {es} from the {theme} archive.",
         ),
-        _statistics,
         several=True,
     ),
     "check": Operation(
@@ -542,7 +485,7 @@ OPERATIONS: dict[str, Operation] = {
             "Checks the availability of one {e}.",
             "Availability of {a} by its {key}.",
         ),
-        _named_with(
+        (
             Want("requested date", "date"),
             Want("number of people", "count", share=0.5, default=2),
             Want("waiting list", "flag", share=0.3, default=False),
@@ -557,7 +500,7 @@ OPERATIONS: dict[str, Operation] = {
             "Transfers one {e} to a new place and updates the inventory.",
             "Relocates the {e} with the given {key}.",
         ),
-        _named_with(
+        (
             Want("new location", "place", role="who"),
             Want("moving date", "date", share=0.4),
             Want("handling", "choice(standard|careful|priority)", share=0.3, default="standard"),
@@ -568,7 +511,6 @@ OPERATIONS: dict[str, Operation] = {
         ("find_nearby", "locate", "nearest"),
         "find {es} near a city",
         ("Finds {es} near a city, nearest first.", "Locates {es} around a place.", "Lists the {es} close to a city."),
-        _nearby,
         several=True,
     ),
     "recommend": Operation(
@@ -580,7 +522,6 @@ OPERATIONS: dict[str, Operation] = {
             "Suggests a few {es} that suit an audience and a budget.",
             "Proposes {es} from the {theme} catalogue.",
         ),
-        _recommend,
         several=True,
     ),
 }
@@ -654,16 +595,25 @@ def words_of(entity: Entity, measure: str = "") -> dict[str, str]:
 def _tool(entity: Entity, name: str, measure: str) -> ComposedTool | None:
     operation, rng = OPERATIONS[name], random.Random(f"{entity.theme}/{entity.name}/{name}/{measure}")
     draft = _Draft(entity, rng)
-    if not operation.build(draft):
+    if not draft.choose(name):
         return None
     words = words_of(entity, measure)
     text = rng.choice(operation.texts).format(**words)
     details = [each.format(**words) for each in rng.sample(DETAILS, rng.choice((0, 0, 0, 1, 1, 2, 3)))]
-    verb = rng.choice(operation.verbs)
     subject = entity.plural if operation.several else entity.name
+    spelled = [*rng.choice(operation.verbs).split("_"), *subject.split(), *measure.split()]
+    match draft.spelling:
+        case "snake":
+            function = "_".join(spelled)
+        case "dotted":
+            function = f"{entity.theme.replace(' ', '_')}.{'_'.join(spelled)}"
+        case "camel":
+            function = spelled[0] + "".join(word.title() for word in spelled[1:])
+        case _:
+            function = "".join(word.title() for word in [*entity.theme.split(), *spelled])
     properties = {slot.name: _described(slot, entity, rng) for slot in draft.slots}
     schema = {
-        "name": _function_name(draft.spelling, verb, subject, measure, entity.theme),
+        "name": function,
         "description": " ".join([text, *details]),
         "parameters": {
             "type": "object",
@@ -694,15 +644,3 @@ def _described(slot: Slot, entity: Entity, rng: random.Random) -> dict[str, Any]
     elif not slot.required and rng.random() < 0.5:
         text = f"Optional. {text}"
     return schema | {"description": text}
-
-
-def _function_name(spelling: str, verb: str, subject: str, measure: str, theme: str) -> str:
-    words = [*verb.split("_"), *subject.split(), *measure.split()]
-    match spelling:
-        case "dotted":
-            return f"{theme.replace(' ', '_')}.{'_'.join(words)}"
-        case "camel":
-            return words[0] + "".join(word.title() for word in words[1:])
-        case "pascal":
-            return "".join(word.title() for word in [*theme.split(), *words])
-    return "_".join(words)

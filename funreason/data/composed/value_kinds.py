@@ -9,7 +9,6 @@ that noise never touches one.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -118,6 +117,16 @@ UNITS = {
 }
 DATE_FORMATS = ("YYYY-MM-DD", "YYYY-MM-DD", "YYYY-MM-DD", "DD/MM/YYYY", "MM/DD/YYYY", "DD.MM.YYYY")
 CURRENCIES = {"US dollars": ("$", "dollars"), "euros": ("€", "euros"), "pounds": ("£", "pounds")}
+TEXTS = frozenset(
+    "person title code phrase email phone job street city country company place team group topic product word ticker "
+    "version host color".split()
+)
+"""Kinds whose value is a text that the query gives word for word."""
+NUMBERS = frozenset("n money percent count rating year".split())
+COMPOUND = frozenset("tags fields names range changes period contact address items records".split())
+"""Kinds whose value is a list or an object."""
+REWORDED = frozenset("date time language weekday choice flag is".split())
+"""Kinds whose value is a text or a truth value that the query may give in other words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +146,7 @@ class Kind:
     @property
     def is_number(self) -> bool:
         """Whether it is a measured or counted quantity."""
-        return self.name in ("n", "money", "percent", "count", "rating", "year")
+        return self.name in NUMBERS
 
 
 class Spoken(NamedTuple):
@@ -150,7 +159,8 @@ class Spoken(NamedTuple):
 def kind_of(text: str, label: str = "") -> Kind:
     """The kind written as `name` or `name(detail)`; an empty text means the kind that the label names."""
     name, _, detail = (text or label).partition("(")
-    return Kind(name if name in _DRAWN or name in CLOSED else "word", detail.removesuffix(")"))
+    known = name in TEXTS or name in NUMBERS or name in COMPOUND or name in REWORDED
+    return Kind(name if known else "word", detail.removesuffix(")"))
 
 
 def styled(kind: Kind, rng: random.Random) -> Kind:
@@ -221,8 +231,47 @@ def hint_of(kind: Kind) -> str:
 
 def draw(kind: Kind, rng: random.Random) -> Spoken:
     """A value of the kind with the words for it."""
-    drawn = _DRAWN[kind.name](kind, rng)
+    match kind.name:
+        case "date":
+            drawn = _dated(_day(rng), kind, rng)
+        case "time":
+            hour, minute = rng.randint(7, 21), rng.choice((0, 0, 15, 30, 45))
+            exact, half = f"{hour:02}:{minute:02}", "am" if hour < 12 else "pm"
+            short = f"{(hour - 1) % 12 + 1}{f':{minute:02}' if minute else ''} {half}"
+            drawn = Spoken(exact, rng.choice((exact, short, short)))
+        case "language":
+            language = rng.choice(list(LANGUAGES))
+            drawn = Spoken(LANGUAGES[language] if kind.style == "code" else language, language)
+        case "weekday":
+            day = rng.choice(WEEKDAYS)
+            drawn = Spoken(day[:3] if kind.style == "short" else day, day)
+        case "choice":
+            option = rng.choice(kind.options)
+            drawn = Spoken(option, option.replace("_", " "))
+        case "flag" | "is":
+            drawn = Spoken(rng.random() < 0.75, "")
+        case name if name in NUMBERS:
+            drawn = _number(kind, rng)
+        case name if name in COMPOUND:
+            drawn = _compound(kind, rng)
+        case _:
+            text = _text(kind, rng)
+            drawn = Spoken(text, text)
     return drawn if VALUE[0] in drawn.said else Spoken(drawn.value, marked(drawn.said))
+
+
+def distinct(kind: Kind, count: int, rng: random.Random) -> list[Spoken]:
+    """`count` values of a kind, no two alike."""
+    drawn: dict[str, Spoken] = {}
+    while len(drawn) < count:
+        one = draw(kind, rng)
+        drawn[str(one.value).casefold()] = one
+    return list(drawn.values())
+
+
+def listed_or_one(words: list[str]) -> str:
+    """The words as a list, or the only one."""
+    return listed(words) if len(words) > 1 else words[0]
 
 
 def marked(text: str) -> str:
@@ -250,27 +299,6 @@ def _object(kind: Kind) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": required}
 
 
-def _same(text: str) -> Spoken:
-    return Spoken(text, text)
-
-
-def _title(_: Kind, rng: random.Random) -> Spoken:
-    adjective, noun, other = rng.choice(ADJECTIVES).title(), rng.choice(NOUNS).title(), rng.choice(NOUNS).title()
-    forms = (f"The {adjective} {noun}", f"{noun} of the {other}", f"{adjective} {noun}", f"A {noun} in {other}land")
-    return _same(rng.choice(forms))
-
-
-def _code(kind: Kind, rng: random.Random) -> Spoken:
-    number, prefix = rng.randint(1000, 99_999), kind.detail
-    forms = (
-        f"{prefix}-{number}",
-        f"{prefix}{number}",
-        f"{prefix}-{number % 1000:03}-{number % 9}",
-        f"{prefix}/{number}",
-    )
-    return _same(forms[sum(map(ord, prefix)) % len(forms)])  # one form for all codes of a kind
-
-
 def _day(rng: random.Random) -> tuple[int, int, int]:
     return rng.randint(2019, 2029), rng.randint(1, 12), rng.randint(1, 28)
 
@@ -289,210 +317,155 @@ def _dated(at: tuple[int, int, int], kind: Kind, rng: random.Random) -> Spoken:
     return Spoken(value, rng.choice(said))
 
 
-def _time(_: Kind, rng: random.Random) -> Spoken:
-    hour, minute = rng.randint(7, 21), rng.choice((0, 0, 15, 30, 45))
-    value, half = f"{hour:02}:{minute:02}", "am" if hour < 12 else "pm"
-    short = f"{(hour - 1) % 12 + 1}{f':{minute:02}' if minute else ''} {half}"
-    return Spoken(value, rng.choice((value, short, short)))
+def _text(kind: Kind, rng: random.Random) -> str:
+    """A text of one of TEXTS."""
+    match kind.name:
+        case "person":
+            return f"{rng.choice(FIRST_NAMES)} {rng.choice(FAMILY_NAMES)}"
+        case "title":
+            adjective, noun, other = (rng.choice(words).title() for words in (ADJECTIVES, NOUNS, NOUNS))
+            forms = (
+                f"The {adjective} {noun}",
+                f"{noun} of the {other}",
+                f"{adjective} {noun}",
+                f"A {noun} in {other}land",
+            )
+            return rng.choice(forms)
+        case "code":
+            number, prefix = rng.randint(1000, 99_999), kind.detail
+            short = f"{prefix}-{number % 1000:03}-{number % 9}"
+            codes = f"{prefix}-{number}", f"{prefix}{number}", short, f"{prefix}/{number}"
+            return codes[sum(map(ord, prefix)) % len(codes)]  # one form for all codes of a kind
+        case "phrase":
+            verb = ("is", "was", "looks")
+            return f"{rng.choice(SUBJECTS)} {rng.choice(verb)} {rng.choice(STATES)}".capitalize()
+        case "email":
+            name = rng.choice([name for name in FIRST_NAMES if name.isascii()]).lower()
+            return f"{name}.{made_up(rng)}@{rng.choice(('example.org', 'example.com', 'mail.example'))}"
+        case "phone":
+            numbers = f"555-{rng.randint(1000, 9999)}", f"+{rng.randint(20, 99)} 555 {rng.randint(10000, 99999)}"
+            return rng.choice(numbers)
+        case "job":
+            return f"{rng.choice(LEVELS)} {rng.choice(FIELDS)} {rng.choice(ROLES)}"
+        case "street":
+            return f"{rng.randint(2, 240)} {rng.choice(NOUNS).title()} {rng.choice(STREETS)}"
+        case "city":
+            return rng.choice(CITIES)
+        case "country":
+            return rng.choice(COUNTRIES)
+        case "company":
+            return f"{made_up(rng).title()} {rng.choice(SUFFIXES)}"
+        case "place":
+            return f"{rng.choice(ADJECTIVES)} {rng.choice(PLACES)}".title()
+        case "team":
+            return f"{rng.choice(NOUNS)} {rng.choice(NOUNS)}s".title()
+        case "group":
+            return f"{rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}s".title()
+        case "topic":
+            return f"{rng.choice(NOUNS)} {rng.choice(TOPICS)}".capitalize()
+        case "product":
+            return f"{rng.choice(MATERIALS)} {rng.choice(THINGS)}"
+        case "word":
+            return made_up(rng).capitalize()
+        case "ticker":
+            return "".join(rng.sample("BCDFGHKLMNPRSTVXZ", 4))
+        case "version":
+            return f"{rng.randint(1, 9)}.{rng.randint(0, 40)}.{rng.randint(1, 20)}"
+        case "host":
+            return f"{made_up(rng)}-{rng.randint(2, 99):02}.example.net"
+        case "color":
+            return rng.choice(COLORS)
+    raise KeyError(f"no values are known of the kind {kind.name!r}")
 
 
-def _count(_: Kind, rng: random.Random) -> Spoken:
-    number = rng.choice((rng.randint(2, 12), rng.randint(2, 60), rng.randint(2, 400)))
-    return Spoken(number, NUMBER_WORDS[number - 2] if number <= 12 and rng.random() < 0.4 else str(number))
+def _number(kind: Kind, rng: random.Random) -> Spoken:
+    """A number of one of NUMBERS, with its digits or words."""
+    value: float
+    match kind.name:
+        case "count":
+            value = rng.choice((rng.randint(2, 12), rng.randint(2, 60), rng.randint(2, 400)))
+            return Spoken(value, NUMBER_WORDS[value - 2] if value <= 12 and rng.random() < 0.4 else str(value))
+        case "money":
+            sign, words = CURRENCIES[kind.style or "US dollars"]
+            whole = rng.choice((rng.randint(5, 99), rng.randint(100, 999), rng.randint(10, 900) * 100))
+            value = whole + rng.choice((0, 0, 0, 0.5, 0.25, 0.75))
+            value = int(value) if value == int(value) else value
+            text = number_text(value) if value == int(value) else f"{value:,.2f}"
+            return Spoken(value, rng.choice((f"{sign}{text}", f"{text} {words}", f"{sign}{text}")))
+        case "percent":
+            value = rng.choice((rng.randint(2, 90), rng.randint(4, 190) / 2))
+            value = int(value) if value == int(value) else value
+            exact = round(value / 100, 6) if kind.style == "fraction" else value
+            return Spoken(exact, rng.choice((f"{value}%", f"{value} percent")))
+        case "n":
+            unit = UNITS[kind.detail]
+            if unit.larger and rng.random() < 0.3:
+                many = rng.randint(2, max(2, unit.high // unit.factor))
+                return Spoken(many * unit.factor, f"{many} {rng.choice((UNITS[unit.larger].words, unit.larger))}")
+            value = rng.randint(unit.low, unit.high)
+            if unit.decimals and rng.random() < 0.5:
+                value = round(value + rng.randint(1, 9) / 10, 1)
+            short = kind.detail if kind.detail not in ("day", "month", "year") else unit.words
+            gap = "" if short == "°" else " "
+            return Spoken(value, rng.choice((f"{value}{gap}{short}", f"{value} {unit.words}")))
+        case "rating":
+            value = rng.randint(2, 10)
+        case _:
+            value = rng.randint(int(kind.detail or 1905), 2024)  # a year
+    return Spoken(value, str(value))
 
 
-def _money(kind: Kind, rng: random.Random) -> Spoken:
-    sign, words = CURRENCIES[kind.style or "US dollars"]
-    whole = rng.choice((rng.randint(5, 99), rng.randint(100, 999), rng.randint(10, 900) * 100))
-    value = whole + rng.choice((0, 0, 0, 0.5, 0.25, 0.75))
-    value = int(value) if value == int(value) else value
-    text = number_text(value) if value == int(value) else f"{value:,.2f}"
-    return Spoken(value, rng.choice((f"{sign}{text}", f"{text} {words}", f"{sign}{text}")))
+def _compound(kind: Kind, rng: random.Random) -> Spoken:
+    """A list or an object of one of COMPOUND, with the words for each of its parts."""
+    match kind.name:
+        case "tags":
+            tags = rng.sample(ADJECTIVES, rng.choice((2, 2, 3)))
+            return Spoken(tags, listed([marked(tag) for tag in tags]))
+        case "fields":
+            fields = rng.sample(kind.options, min(len(kind.options), 2))
+            return Spoken(fields, listed_or_one([marked(field.replace("_", " ")) for field in fields]))
+        case "names":
+            names = distinct(kind.parts[0][1], rng.choice((2, 2, 3)), rng)
+            return Spoken([one.value for one in names], listed([one.said for one in names]))
+        case "range":
+            one = two = Spoken(0, "")
+            while one.value == two.value:
+                pair = (draw(kind.parts[0][1], rng) for _ in range(2))
+                one, two = sorted(pair, key=lambda each: float(each.value))
+            return Spoken({"min": one.value, "max": two.value}, f"between {one.said} and {two.said}")
+        case "period":
+            days = sorted(_day(rng) for _ in range(2))
+            ends = [_dated(day, part, rng) for day, (_, part) in zip(days, kind.parts, strict=True)]
+            value = {_key(label): end.value for (label, _), end in zip(kind.parts, ends, strict=True)}
+            return Spoken(value, f"from {marked(ends[0].said)} to {marked(ends[1].said)}")
+        case "address":
+            street, city = _text(Kind("street"), rng), rng.choice(CITIES)
+            code = str(rng.randint(10_000, 99_999))
+            return Spoken({"street": street, "postal_code": code, "city": city}, marked(f"{street}, {code} {city}"))
+        case "items":
+            goods = rng.sample(kind.options, rng.choice((2, 2, 3)))
+            counted = [(thing, _number(Kind("count"), rng)) for thing in goods]
+            items = [{"item": thing, "quantity": count.value} for thing, count in counted]
+            return Spoken(items, listed([f"{marked(count.said)} {marked(thing)}" for thing, count in counted]))
+        case "records":
+            rows, texts = [], []
+            for first in distinct(kind.parts[0][1], rng.choice((2, 2, 3)), rng):
+                drawn = {label: draw(part, rng) for label, part in kind.parts[1:]}
+                rows.append(
+                    {_key(kind.parts[0][0]): first.value} | {_key(label): one.value for label, one in drawn.items()}
+                )
+                texts.append(f"{first.said} ({', '.join(f'{label} {one.said}' for label, one in drawn.items())})")
+            return Spoken(rows, listed(texts))
+        case "changes":
+            some = rng.sample(kind.parts, min(len(kind.parts), rng.choice((1, 2, 2))))
+            drawn = {label: draw(part, rng) for label, part in some}
+            said = listed_or_one([f"{label} {one.said}" for label, one in drawn.items()])
+        case _:  # a contact: a name, and how to reach it
+            drawn = {label: draw(part, rng) for label, part in kind.parts}
+            name, way = (one.said for one in drawn.values())
+            said = f"{name} ({way})"
+    return Spoken({_key(label): one.value for label, one in drawn.items()}, said)
 
 
-def _percent(kind: Kind, rng: random.Random) -> Spoken:
-    number = rng.choice((rng.randint(2, 90), rng.randint(4, 190) / 2))
-    number = int(number) if number == int(number) else number
-    value = round(number / 100, 6) if kind.style == "fraction" else number
-    return Spoken(value, rng.choice((f"{number}%", f"{number} percent")))
-
-
-def _measured(kind: Kind, rng: random.Random) -> Spoken:
-    unit = UNITS[kind.detail]
-    if unit.larger and rng.random() < 0.3:
-        number = rng.randint(2, max(2, unit.high // unit.factor))
-        return Spoken(number * unit.factor, f"{number} {rng.choice((UNITS[unit.larger].words, unit.larger))}")
-    value: float = rng.randint(unit.low, unit.high)
-    if unit.decimals and rng.random() < 0.5:
-        value = round(value + rng.randint(1, 9) / 10, 1)
-    short = kind.detail if kind.detail not in ("day", "month", "year") else unit.words
-    gap = "" if short == "°" else " "
-    return Spoken(value, rng.choice((f"{value}{gap}{short}", f"{value} {unit.words}")))
-
-
-def _flag(kind: Kind, rng: random.Random) -> Spoken:
-    return Spoken(rng.random() < 0.75, "")
-
-
-def _weekday(kind: Kind, rng: random.Random) -> Spoken:
-    day = rng.choice(WEEKDAYS)
-    return Spoken(day[:3] if kind.style == "short" else day, day)
-
-
-def _language(kind: Kind, rng: random.Random) -> Spoken:
-    name = rng.choice(list(LANGUAGES))
-    return Spoken(LANGUAGES[name] if kind.style == "code" else name, name)
-
-
-def _tags(_: Kind, rng: random.Random) -> Spoken:
-    words = rng.sample(ADJECTIVES, rng.choice((2, 2, 3)))
-    return Spoken(words, listed([marked(word) for word in words]))
-
-
-def _fields(kind: Kind, rng: random.Random) -> Spoken:
-    some = rng.sample(kind.options, min(len(kind.options), 2))
-    return Spoken(some, listed_or_one([marked(field.replace("_", " ")) for field in some]))
-
-
-def _choice(kind: Kind, rng: random.Random) -> Spoken:
-    option = rng.choice(kind.options)
-    return Spoken(option, option.replace("_", " "))
-
-
-def _names(kind: Kind, rng: random.Random) -> Spoken:
-    drawn = distinct(kind.parts[0][1], rng.choice((2, 2, 3)), rng)
-    return Spoken([one.value for one in drawn], listed([one.said for one in drawn]))
-
-
-def _email(_: Kind, rng: random.Random) -> Spoken:
-    name = rng.choice([name for name in FIRST_NAMES if name.isascii()]).lower()
-    return _same(f"{name}.{made_up(rng)}@{rng.choice(('example.org', 'example.com', 'mail.example'))}")
-
-
-def _phone(_: Kind, rng: random.Random) -> Spoken:
-    return _same(
-        rng.choice((f"555-{rng.randint(1000, 9999)}", f"+{rng.randint(20, 99)} 555 {rng.randint(10000, 99999)}"))
-    )
-
-
-def _range(kind: Kind, rng: random.Random) -> Spoken:
-    one, two = sorted((draw(kind.parts[0][1], rng) for _ in range(2)), key=lambda each: float(each.value))
-    if one.value == two.value:
-        return _range(kind, rng)
-    return Spoken({"min": one.value, "max": two.value}, f"between {one.said} and {two.said}")
-
-
-def _period(kind: Kind, rng: random.Random) -> Spoken:
-    days = sorted(_day(rng) for _ in range(2))
-    ends = [_dated(day, part, rng) for day, (_, part) in zip(days, kind.parts, strict=True)]
-    value = {label.replace(" ", "_"): end.value for (label, _), end in zip(kind.parts, ends, strict=True)}
-    return Spoken(value, f"from {marked(ends[0].said)} to {marked(ends[1].said)}")
-
-
-def _changes(kind: Kind, rng: random.Random) -> Spoken:
-    some = rng.sample(kind.parts, min(len(kind.parts), rng.choice((1, 2, 2))))
-    drawn = {label: draw(part, rng) for label, part in some}
-    value = {label.replace(" ", "_"): one.value for label, one in drawn.items()}
-    return Spoken(value, listed_or_one([f"{label} {one.said}" for label, one in drawn.items()]))
-
-
-def listed_or_one(words: list[str]) -> str:
-    """The words as a list, or the only one."""
-    return listed(words) if len(words) > 1 else words[0]
-
-
-def _contact(kind: Kind, rng: random.Random) -> Spoken:
-    drawn = {label.replace(" ", "_"): draw(part, rng) for label, part in kind.parts}
-    first, second = (one.said for one in drawn.values())
-    return Spoken({key: one.value for key, one in drawn.items()}, f"{first} ({second})")
-
-
-def _address(kind: Kind, rng: random.Random) -> Spoken:
-    street, city, code = _street(kind, rng).value, rng.choice(CITIES), str(rng.randint(10_000, 99_999))
-    return Spoken({"street": street, "postal_code": code, "city": city}, marked(f"{street}, {code} {city}"))
-
-
-def _street(_: Kind, rng: random.Random) -> Spoken:
-    return _same(f"{rng.randint(2, 240)} {rng.choice(NOUNS).title()} {rng.choice(STREETS)}")
-
-
-def _items(kind: Kind, rng: random.Random) -> Spoken:
-    goods = rng.sample(kind.options, rng.choice((2, 2, 3)))
-    counted = [(thing, _count(kind, rng)) for thing in goods]
-    value = [{"item": thing, "quantity": count.value} for thing, count in counted]
-    return Spoken(value, listed([f"{marked(count.said)} {marked(thing)}" for thing, count in counted]))
-
-
-def _records(kind: Kind, rng: random.Random) -> Spoken:
-    rows, texts = [], []
-    for key in distinct(kind.parts[0][1], rng.choice((2, 2, 3)), rng):
-        drawn = {label: draw(part, rng) for label, part in kind.parts[1:]}
-        first = kind.parts[0][0].replace(" ", "_")
-        rows.append({first: key.value} | {label.replace(" ", "_"): one.value for label, one in drawn.items()})
-        texts.append(f"{key.said} ({', '.join(f'{label} {one.said}' for label, one in drawn.items())})")
-    return Spoken(rows, listed(texts))
-
-
-def distinct(kind: Kind, count: int, rng: random.Random) -> list[Spoken]:
-    """`count` values of a kind, no two alike."""
-    drawn: dict[str, Spoken] = {}
-    while len(drawn) < count:
-        one = draw(kind, rng)
-        drawn[str(one.value).casefold()] = one
-    return list(drawn.values())
-
-
-_DRAWN: dict[str, Callable[[Kind, random.Random], Spoken]] = {
-    "person": lambda _, rng: _same(f"{rng.choice(FIRST_NAMES)} {rng.choice(FAMILY_NAMES)}"),
-    "title": _title,
-    "code": _code,
-    "date": lambda kind, rng: _dated(_day(rng), kind, rng),
-    "time": _time,
-    "count": _count,
-    "money": _money,
-    "percent": _percent,
-    "n": _measured,
-    "flag": _flag,
-    "is": _flag,
-    "weekday": _weekday,
-    "language": _language,
-    "tags": _tags,
-    "fields": _fields,
-    "names": _names,
-    "phrase": lambda _, rng: _same(
-        f"{rng.choice(SUBJECTS)} {rng.choice(('is', 'was', 'looks'))} {rng.choice(STATES)}".capitalize()
-    ),
-    "email": _email,
-    "phone": _phone,
-    "job": lambda _, rng: _same(f"{rng.choice(LEVELS)} {rng.choice(FIELDS)} {rng.choice(ROLES)}"),
-    "range": _range,
-    "changes": _changes,
-    "period": _period,
-    "contact": _contact,
-    "address": _address,
-    "street": _street,
-    "items": _items,
-    "records": _records,
-    "city": lambda _, rng: _same(rng.choice(CITIES)),
-    "country": lambda _, rng: _same(rng.choice(COUNTRIES)),
-    "company": lambda _, rng: _same(f"{made_up(rng).title()} {rng.choice(SUFFIXES)}"),
-    "place": lambda _, rng: _same(f"{rng.choice(ADJECTIVES)} {rng.choice(PLACES)}".title()),
-    "team": lambda _, rng: _same(f"{rng.choice(NOUNS)} {rng.choice(NOUNS)}s".title()),
-    "group": lambda _, rng: _same(f"{rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}s".title()),
-    "topic": lambda _, rng: _same(f"{rng.choice(NOUNS)} {rng.choice(TOPICS)}".capitalize()),
-    "product": lambda _, rng: _same(f"{rng.choice(MATERIALS)} {rng.choice(THINGS)}"),
-    "word": lambda _, rng: _same(made_up(rng).capitalize()),
-    "ticker": lambda _, rng: _same("".join(rng.sample("BCDFGHKLMNPRSTVXZ", 4))),
-    "version": lambda _, rng: _same(f"{rng.randint(1, 9)}.{rng.randint(0, 40)}.{rng.randint(1, 20)}"),
-    "host": lambda _, rng: _same(f"{made_up(rng)}-{rng.randint(2, 99):02}.example.net"),
-    "color": lambda _, rng: _same(rng.choice(COLORS)),
-    "rating": lambda _, rng: _same_number(rng.randint(2, 10)),
-    "year": lambda kind, rng: _same_number(rng.randint(int(kind.detail or 1905), 2024)),
-    "choice": _choice,
-}
-CLOSED = ("flag", "is", "choice", "weekday", "fields")
-"""Kinds whose values are listed in the schema or need none in the query."""
-
-
-def _same_number(number: int) -> Spoken:
-    return Spoken(number, str(number))
+def _key(label: str) -> str:
+    return label.replace(" ", "_")

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from funreason.data.files.arrow import read_arrow, read_parquet
 from funreason.data.files.csv_rows import read_csv
-from funreason.data.files.documents import read_documents
-from funreason.data.files.folders import files_of, split_path
+from funreason.data.files.documents import read_documents, read_lines, with_new_lines
 from funreason.data.files.kinds import (
     ARROW,
     CSV,
@@ -22,13 +20,14 @@ from funreason.data.files.kinds import (
     LINES,
     PARQUET,
     READ,
+    files_of,
     kind_of,
+    split_path,
     what_is_read,
 )
-from funreason.data.files.lines import read_lines, with_new_lines
-from funreason.data.files.objects import read_objects, write_objects
 from funreason.data.files.packing import PACKINGS, head_of, open_bytes, packing_of
 from funreason.data.files.raw import MAX_RECORD_BYTES, RawRecord
+from funreason.data.files.tables import read_arrow, read_objects, read_parquet, write_objects
 from funreason.data.records import DataError
 
 _SUFFIXES = frozenset(suffix for kind in READ for suffix in kind.suffixes)
@@ -75,14 +74,10 @@ def _file_records(path: Path, split: str) -> Iterator[RawRecord]:
         elif kind is LINES and not (b"\n" not in head and b"}\r" in head):
             yield from read_lines(stream)
         else:
-            pieces = with_new_lines(stream) if b"\n" not in head and b"\r" in head else _pieces(stream)
+            # `read1` gives what can be unpacked before it raises.
+            plain = iter(lambda: stream.read1(1 << 16), b"")  # type: ignore[attr-defined]
+            pieces = with_new_lines(stream) if b"\n" not in head and b"\r" in head else plain
             yield from read_documents(pieces, split=split, path=str(path))
-
-
-def _pieces(stream: Any) -> Iterator[bytes]:
-    """What can be unpacked, piece by piece: `read1` gives that before it raises."""
-    while piece := stream.read1(1 << 16):
-        yield piece
 
 
 __all__ = ["LINES", "MAX_RECORD_BYTES", "PACKINGS", "RawRecord", "raw_records", "write_objects"]

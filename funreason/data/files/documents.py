@@ -1,8 +1,12 @@
-"""JSON that is no line for line: lists, objects over several lines, lists wrapped in an object, tables by column.
+"""Records out of JSON text: one object a line, or lists, objects over several lines, wrapped lists, tables by column.
 
-The text is read through a window of a few records, so memory does not grow with the file. Where a record is broken,
-reading resumes at the next one: at the bracket that closes the broken one, or earlier at an object that looks like the
-record before. What lies between is one refusal, which names the lines. Only a table by column has to be held whole.
+JSON lines are read by the line, so that a file larger than memory can be read and one bad byte costs one record. A
+comma after an object, a byte-order mark before it and old line ends (a lone CR) are no fault.
+
+Any other JSON is read through a window of a few records, so memory does not grow with the file. Where a record is
+broken, reading resumes at the next one: at the bracket that closes the broken one, or earlier at an object that looks
+like the record before. What lies between is one refusal, which names the lines. Only a table by column has to be held
+whole.
 """
 
 from __future__ import annotations
@@ -11,11 +15,11 @@ import codecs
 import json
 import re
 from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any
+from itertools import chain, islice
+from typing import Any, BinaryIO
 
 from funreason.data.files.packing import BROKEN, damage
-from funreason.data.files.raw import MAX_RECORD_BYTES, RawRecord, not_utf8, table_row, too_large
+from funreason.data.files.raw import MARK, MAX_RECORD_BYTES, RawRecord, not_utf8, table_row, too_large
 from funreason.data.files.tables import RECORD_KEYS, WRAPPERS, rows_of
 from funreason.data.records import DataError, RecordRefused
 
@@ -40,6 +44,9 @@ _OUTSIDE = re.compile(r'["\[\]{}]')
 _QUOTED = re.compile(r'["\n]|\\.')
 _SURROGATE = re.compile("[\udc80-\udcff]")
 _DECODER = json.JSONDecoder()
+_MARK = MARK.encode()
+_OPENS = {b"{": (b'"', b"}"), b"[": (b"{",)}
+"""A line that opens an object or a list of several lines → what the next line begins with then."""
 
 
 def read_documents(
@@ -137,13 +144,6 @@ class _Balance:
         return None
 
 
-def _list_end(text: str, at: int) -> int | None:
-    """The place of the bracket that closes the list around `at`; None when it is not in `text`."""
-    while (end := _Balance().end(text, at)) is not None and text[end : end + 1] != "]":
-        at = end + (text[end : end + 1] == "}")
-    return end
-
-
 def open_brackets(text: str) -> str:
     """The brackets that `text` leaves open, from the outermost on."""
     balance = _Balance()
@@ -200,7 +200,10 @@ class _DocumentReader:
             yield from self._skip(line, RecordRefused("json.too_deep", "nested too deep"))
             return
         except ValueError as error:
-            yield from self._skip(line, RecordRefused("json.broken", _why(error, at)))
+            why = str(error)
+            if isinstance(error, json.JSONDecodeError):
+                why = f"{error.msg} at character {error.pos - at} of the record"
+            yield from self._skip(line, RecordRefused("json.broken", f"not JSON: {why}"))
             return
         if not isinstance(value, dict) and not _AFTER_ITEM.match(text, end):
             yield self._skip_stray(line)
@@ -261,7 +264,9 @@ class _DocumentReader:
         window, at = self._window, self._window.at
         start = self._next_start(None)
         if start is None and self._listed:
-            start = _list_end(window.text, at)
+            place = at
+            while (start := _Balance().end(window.text, place)) is not None and window.text[start : start + 1] != "]":
+                place = start + (window.text[start : start + 1] == "}")
         elif start is None:
             found = _STRAY.search(window.text, at + 1)
             start = found.start() if found else None
@@ -286,14 +291,12 @@ class _DocumentReader:
                 value, _ = _DECODER.raw_decode(window.text, found.end())
             except (ValueError, RecursionError):
                 continue
-            if isinstance(value, dict) and self._is_like_the_others(value):
+            if not isinstance(value, dict):
+                continue
+            same_keys = 2 * len(self._keys & value.keys()) >= len(self._keys)
+            if same_keys if self._keys else RECORD_KEYS & value.keys():
                 return found.end()
         return same.end() if same is not None else None
-
-    def _is_like_the_others(self, value: dict[str, Any]) -> bool:
-        if self._keys:
-            return 2 * len(self._keys & value.keys()) >= len(self._keys)
-        return bool(RECORD_KEYS & value.keys())
 
     # -- a file that is one object ----------------------------------------------------------------------------
 
@@ -391,7 +394,41 @@ def _served_row(line: int, value: dict[str, Any]) -> RawRecord:
     return table_row(line, row, filled=True) if isinstance(row, dict) else RawRecord(line, json.dumps(row))
 
 
-def _why(error: ValueError, at: int) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON: {error.msg} at character {error.pos - at} of the record"
-    return f"not JSON: {error}"
+def read_lines(stream: BinaryIO) -> Iterator[RawRecord]:
+    """The records of `stream` in order, blank lines skipped; also those written over several lines."""
+    number = 0
+    held: bytes | None = None
+    while True:
+        number += 1
+        try:
+            line = piece = held if held is not None else stream.readline(MAX_RECORD_BYTES + 1)
+            held = None
+            oversize = len(line) > MAX_RECORD_BYTES and not line.endswith(b"\n")
+            while oversize and piece and not piece.endswith(b"\n"):
+                piece = stream.readline(MAX_RECORD_BYTES)
+            if line.strip() in _OPENS:
+                held = stream.readline(MAX_RECORD_BYTES + 1)
+        except BROKEN as error:
+            yield RawRecord(number, refused=damage(error))
+            return
+        if not line:
+            return
+        if held is not None and held.lstrip()[:1] in _OPENS[line.strip()]:
+            yield from read_documents(chain([line, held], iter(lambda: stream.read1(1 << 16), b"")), number)  # type: ignore[attr-defined]
+            return
+        line = line.removeprefix(_MARK)
+        if oversize:
+            yield RawRecord(number, refused=too_large("bytes"))
+        elif line.strip():
+            try:
+                text = line.decode().strip()
+            except UnicodeDecodeError as error:
+                yield RawRecord(number, refused=not_utf8(error.start, "the line"))
+            else:
+                yield RawRecord(number, text[:-1].rstrip() if text.endswith("},") else text)
+
+
+def with_new_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """The pieces of a file whose lines end in a lone CR, with LF in place of it."""
+    while piece := stream.read(1 << 16):
+        yield piece.replace(b"\r", b"\n")

@@ -1,1 +1,1 @@
-"""The forms of records that are read and written, one file each; `known` has the table of them."""
+"""The forms of records that are read and written, `known` has the table of them."""

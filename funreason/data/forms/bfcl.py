@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from funreason.calls.names import to_callable
 from funreason.data.files import raw_records
-from funreason.data.forms.form import Record, record_read
+from funreason.data.forms.form import Form, Record, record_read
 from funreason.data.forms.messages import Conversation
 from funreason.data.records import DataError, ReadTurn, RecordRead, RecordRefused, record_id, tools_field
 from funreason.types import Call, Message
@@ -29,12 +29,7 @@ class PossibleAnswers(NamedTuple):
     places: list[tuple[int, str]]
 
 
-def matches(record: Record) -> bool:
-    """Whether the record has BFCL's keys; those of several turns have `involved_classes` instead of functions."""
-    return "question" in record and ("function" in record or "involved_classes" in record)
-
-
-def read(record: Record, line: int, answers: PossibleAnswers | None = None, place: int = 0) -> RecordRead:
+def read_bfcl(record: Record, line: int, answers: PossibleAnswers | None = None, place: int = 0) -> RecordRead:
     """The record as it is, its reference from `answers`; raises RecordRefused.
 
     `place` counts the questions of the file from 0: it says which answer was meant where the ids differ.
@@ -113,3 +108,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         return [_plain(item) for item in value]
     return value
+
+
+BFCL = Form(
+    "bfcl",
+    "the Berkeley leaderboard",
+    "question, function",
+    "system text; the first possible answer of each parameter",
+    # Questions of several turns have `involved_classes` instead of functions.
+    lambda record: "question" in record and ("function" in record or "involved_classes" in record),
+    read_bfcl,
+)

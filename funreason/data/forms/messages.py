@@ -213,10 +213,23 @@ class Conversation:
         split = split_thinking(pieces.text)
         text = split.answer or str(message.get("refusal") or "")
         if calls and looks_like_calls(text):
-            text = self._only_once(text, calls, where)
+            try:
+                again = read_calls(text, self.tools)
+            except CallSyntaxError as error:
+                reason = f"{where}: a call in the text beside calls: {error.message}"
+                raise RecordRefused(error.reason, reason) from error
+            if again != calls:
+                raise RecordRefused("answer.two_calls", f"{where} has calls, and other calls in its text")
+            text = ""  # the same calls once more
+        trained = True
+        for key, no in UNTRAINED.items():
+            mark = message.get(key)
+            if isinstance(mark, str):
+                mark = mark.strip().lower() not in ("", "0", "0.0", "false", "no")
+            trained = trained and (mark is None or bool(mark) != no)
         turn = ReadTurn(
             Message("assistant", text, thinking, tuple(calls)),
-            trained=all(_truth(message[key]) != no for key, no in UNTRAINED.items() if message.get(key) is not None),
+            trained=trained,
             known=bool(calls),
             closed=split.closed or bool(calls),
             as_call=calling and not calls,
@@ -231,16 +244,6 @@ class Conversation:
             self.turns.append(turn)
             self._ids = ids
         self._results = []
-
-    def _only_once(self, text: str, calls: list[Call], where: str) -> str:
-        """The text beside calls without the same calls once more. RecordRefused where it holds others."""
-        try:
-            again = read_calls(text, self.tools)
-        except CallSyntaxError as error:
-            raise RecordRefused(error.reason, f"{where}: a call in the text beside calls: {error.message}") from error
-        if again != calls:
-            raise RecordRefused("answer.two_calls", f"{where} has calls, and other calls in its text")
-        return ""
 
     def _content(self, content: Any, where: str) -> _Pieces:
         """The text, calls and results in a message's content; raises RecordRefused for what is none of them."""
@@ -281,10 +284,6 @@ def left_of_calls(raw: Any, name: str) -> list[str]:
     parts = [one for one in raw if isinstance(one, dict)] if isinstance(raw, list) else []
     parts += [one["function"] for one in parts if isinstance(one.get("function"), dict)]
     return [f"{name}.{key}" for one in parts for key, value in one.items() if key not in _OF_CALLS and not empty(value)]
-
-
-def _truth(mark: Any) -> bool:
-    return mark.strip().lower() not in ("", "0", "0.0", "false", "no") if isinstance(mark, str) else bool(mark)
 
 
 def _is_call(turn: ReadTurn) -> bool:
@@ -344,15 +343,17 @@ def written_messages(turns: Sequence[ReadTurn]) -> list[Record]:
             total += len(ids)
             if message.calls:
                 entry["content"] = message.content or None
-                entry["tool_calls"] = [_asked(i, call) for i, call in zip(ids, message.calls, strict=True)]
+                entry["tool_calls"] = [
+                    {
+                        "id": id,
+                        "type": "function",
+                        "function": {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)},
+                    }
+                    for id, call in zip(ids, message.calls, strict=True)
+                ]
             if not turn.trained:
                 entry["weight"] = 0
         elif message.role == "tool":
             entry |= known_only(tool_call_id=ids.pop(0) if ids else "") | name_of_result(message, names)
         made.append(entry)
     return made
-
-
-def _asked(id: str, call: Call) -> Record:
-    arguments = json.dumps(call.arguments, ensure_ascii=False)
-    return {"id": id, "type": "function", "function": {"name": call.name, "arguments": arguments}}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from funreason.data.toolbox.splits import SPLITS, generate
+from funreason.data.toolbox.tasks import SPLITS, generate
 
 __all__ = ["BASE", "SPLITS", "generate"]
 

@@ -1,23 +1,31 @@
-"""Tasks: a query, the tools on offer, the right answer and the short reasoning that leads to it, in four categories.
+"""Tasks of the toolbox: a query, the tools on offer, the right answer and the reasoning that leads to it, in splits.
 
 simple: one tool on offer, one call. multiple: two to four on offer, one call. parallel: one to three on offer, two or
 three calls, mostly of one tool. irrelevance: one to three on offer, none of which fits. Distractors come as often from
-the wanted tool's own theme as from others, so a theme alone gives nothing away. The last way of asking in a tool's list
-belongs to the dev and gate splits; training splits never use it.
+the wanted tool's own theme as from others, so a theme alone gives nothing away.
 
 The reasoning first repeats what is wanted, in the words of a tool's description, then looks for a tool of that
 description and names it with each value of its call; or it finds none. A value that must be rewritten is first quoted,
 then rewritten (`seats seven is 7`). Naming comes before calling, so that the call is a copy of the reasoning, and so
 that a judge can compare the two.
+
+Splits are disjoint by construction. A query belongs to one bucket, by a hash of its words in sorted order, so that a
+query and its re-ordered or re-punctuated twin are never separated; each split owns its buckets. Beyond that, dev and
+gate splits use values that training never draws (`values.held_out`) and the last way of asking in a tool's list, which
+training never uses.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import re
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from funreason.data.toolbox.tools import Tool
+import msgspec
+
+from funreason.data.toolbox.tools import Tool, familiar_tools, invented, renamed, unseen_tools
 from funreason.data.toolbox.values import Drawn
 from funreason.types import Call, Task
 
@@ -26,6 +34,9 @@ SAME_TOOL_SHARE = 0.7
 """Of parallel tasks: how many call one tool again, as BFCL's parallel category does; the others call two tools."""
 OPTIONAL_SHARE = 0.5
 LINKS = ("Also", "And then", "After that", "Then")
+BUCKETS = 20
+RENAMED_SHARE, INVENTED_SHARE = 0.35, 0.35
+"""Of the pre-training tasks: how many have their tools renamed, and how many use invented tools only."""
 
 
 def build_task(
@@ -153,3 +164,83 @@ def _called(requests: list[ToolRequest], offered: list[Tool], category: str, rng
         reference_thinking=thinking(requests),
         category=category,
     )
+
+
+class ToolboxSplit(NamedTuple):
+    """Where a split's tools come from, which buckets of queries it owns, and whether its values are held out.
+
+    An augmented split renames and invents tools (`augment`); `made_up_names` is the share of their parameter names
+    that are made-up words.
+    """
+
+    tools: Callable[[], tuple[Tool, ...]]
+    buckets: range
+    unseen: bool
+    augmented: bool = False
+    made_up_names: float = 0.0
+
+
+SPLITS: dict[str, ToolboxSplit] = {
+    "pretrain": ToolboxSplit(familiar_tools, range(12), False, augmented=True),
+    "pretrain_harder": ToolboxSplit(familiar_tools, range(12), False, augmented=True, made_up_names=0.5),
+    "old_replay": ToolboxSplit(familiar_tools, range(12, 16), False),
+    "old_dev": ToolboxSplit(familiar_tools, range(16, 18), True),
+    "old_gate": ToolboxSplit(familiar_tools, range(18, 20), True),
+    "new_warmup": ToolboxSplit(unseen_tools, range(6), False),
+    "new_train": ToolboxSplit(unseen_tools, range(6, 16), False),
+    "new_dev": ToolboxSplit(unseen_tools, range(16, 18), True),
+    "new_gate": ToolboxSplit(unseen_tools, range(18, 20), True),
+}
+
+
+def generate(split: str, n: int, seed: int, *, quotas: dict[str, float] | None = None) -> list[Task]:
+    """`n` tasks of `split`, the same for the same seed, no query twice.
+
+    `quotas` are shares of the categories (default: equal); they are met exactly, up to rounding. Raises ValueError
+    for an unknown split or category, and for shares that add up to nothing.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    rng, seen, chosen = random.Random(f"{split}:{seed}"), set[str](), SPLITS[split]
+    tasks = []
+    for number, category in enumerate(drawn_categories(n, quotas or dict.fromkeys(CATEGORIES, 1.0), CATEGORIES, rng)):
+        while True:
+            tools = chosen.tools()
+            # Refusing is learned on familiar tools only: the base is meant to fail on new ones, not to decline them.
+            if chosen.augmented and category != "irrelevance":
+                luck = rng.random()
+                if luck < INVENTED_SHARE:
+                    tools = tuple(invented(rng, chosen.made_up_names) for _ in range(5))
+                else:
+                    tools = tuple(rng.sample(tools, 8))
+                    if luck < INVENTED_SHARE + RENAMED_SHARE:
+                        tools = tuple(renamed(tool, rng, chosen.made_up_names) for tool in tools)
+            task = build_task(category, tools, rng, unseen=chosen.unseen)
+            if task.query not in seen and bucket(task.query) in chosen.buckets:
+                break
+        seen.add(task.query)
+        tasks.append(msgspec.structs.replace(task, id=f"{split}_{category}_{seed}_{number}", source=f"toolbox/{split}"))
+    return tasks
+
+
+def bucket(query: str) -> int:
+    """Which of the buckets a query falls in; the order of its words, their case and the signs between do not matter."""
+    words = sorted(re.findall(r"\w+", query.lower()))
+    return zlib.crc32(" ".join(words).encode()) % BUCKETS
+
+
+def drawn_categories(n: int, quotas: Mapping[str, float], known: Collection[str], rng: random.Random) -> list[str]:
+    """`n` categories in random order, each as often as its share says. ValueError for one that is not `known`."""
+    unknown = set(quotas) - set(known)
+    if unknown:
+        raise ValueError(f"category {sorted(unknown)[0]!r} is none of {', '.join(known)}")
+    total = sum(quotas.values())
+    if total <= 0:
+        raise ValueError(f"the shares {quotas} add up to {total}, so no category could be drawn; give one more than 0")
+    drawn: list[str] = []
+    reached = 0.0
+    for category, share in quotas.items():
+        reached += share / total * n
+        drawn += [category] * (round(reached) - len(drawn))
+    rng.shuffle(drawn)
+    return drawn

@@ -82,7 +82,31 @@ def draw(kind: str, rng: random.Random, *, unseen: bool) -> Drawn:
     Lists hold only such items; closed kinds have nothing held out. Choices and flags are drawn by their parameter.
     """
     while True:
-        drawn = _draw(kind, rng)
+        match kind:
+            case "price":
+                price = rng.randint(11, 999) / 10
+                drawn = Drawn(price, repr(price))
+            case "count" | "amount":
+                number = rng.randint(2, 99) if kind == "count" else rng.randint(100, 9999)
+                drawn = Drawn(number, str(number))
+            case "few":
+                number = rng.randint(2, 9)
+                drawn = Drawn(number, NUMBER_WORDS[number - 2])
+            case "clock":
+                hour, half = rng.randint(1, 9), rng.choice(("am", "pm", "pm"))
+                drawn = Drawn(f"{hour + (12 if half == 'pm' else 0):02}:00", f"{hour} {half}")
+            case "weekday":
+                day = rng.choice(WEEKDAYS)
+                drawn = Drawn(day[:3], day)
+            case "words":
+                words = rng.sample([made_up(rng) for _ in range(3)] + rng.sample(THINGS, 4), rng.choice((2, 2, 3)))
+                drawn = Drawn(words, listed(words))
+            case "numbers":
+                numbers = [rng.randint(11, 199) for _ in range(rng.choice((2, 3)))]
+                drawn = Drawn(numbers, listed([str(number) for number in numbers]))
+            case _:
+                text = _text(kind, rng)
+                drawn = Drawn(text, text)
         items = drawn.value if isinstance(drawn.value, list) else [drawn.said]
         if kind in CLOSED or all(held_out(str(item)) == unseen for item in items):
             return drawn
@@ -102,32 +126,6 @@ def made_up(rng: random.Random) -> str:
 def listed(words: list[str]) -> str:
     """`a and b`, or `a, b and c`."""
     return ", ".join(words[:-1]) + " and " + words[-1]
-
-
-def _draw(kind: str, rng: random.Random) -> Drawn:
-    if kind == "price":
-        price = rng.randint(11, 999) / 10
-        return Drawn(price, repr(price))
-    if kind in ("count", "amount"):
-        number = rng.randint(2, 99) if kind == "count" else rng.randint(100, 9999)
-        return Drawn(number, str(number))
-    if kind == "few":
-        number = rng.randint(2, 9)
-        return Drawn(number, NUMBER_WORDS[number - 2])
-    if kind == "clock":
-        hour, half = rng.randint(1, 9), rng.choice(("am", "pm", "pm"))
-        return Drawn(f"{hour + (12 if half == 'pm' else 0):02}:00", f"{hour} {half}")
-    if kind == "weekday":
-        day = rng.choice(WEEKDAYS)
-        return Drawn(day[:3], day)
-    if kind == "words":
-        words = rng.sample([made_up(rng) for _ in range(3)] + rng.sample(THINGS, 4), rng.choice((2, 2, 3)))
-        return Drawn(words, listed(words))
-    if kind == "numbers":
-        numbers = [rng.randint(11, 199) for _ in range(rng.choice((2, 3)))]
-        return Drawn(numbers, listed([str(number) for number in numbers]))
-    text = _text(kind, rng)
-    return Drawn(text, text)
 
 
 def _text(kind: str, rng: random.Random) -> str:

@@ -1,6 +1,11 @@
-"""Nulls that a table filled in: in Arrow every object of a column has the keys of all, null where it lacks one.
+"""A record as a form should see it: a person's own keys renamed, and nulls that a table filled in taken out.
 
-`without_filled_nulls` takes such nulls out, before a form reads the record:
+`--input-map query=question,tools=functions`: the left side is the key that a form knows, the right side the key in the
+file, with dots for nested keys (`answers=output.calls`); a number picks an item of a list. A key that itself holds a
+dot is found first.
+
+In Arrow every object of a column has the keys of all, null where it lacks one. `without_filled_nulls` takes such nulls
+out:
 
 - a null column hides nothing: it is absent;
 - a null in a message, a call, a content part or a tool's description is an absent key, and so is a null property of a
@@ -19,9 +24,11 @@ turned back.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from funreason.calls.strict_json import JsonRefused, read_json
+from funreason.data.records import DataError
 
 _TOOLS = ("tools", "functions", "function")
 _DIALOGUES = ("messages", "conversations", "prompt", "chosen", "rejected")
@@ -31,6 +38,9 @@ _UNCALLING = ("system", "developer", "user", "tool")
 """Roles that call nothing: only a table gives their messages a key for calls."""
 _ARGUMENTS = ("arguments", "args", "parameters", "input")
 _MAY_BE_NULL = frozenset({"default", "const", "example", "examples", "enum"})
+_OF_NAMES = ("properties", "$defs", "definitions", "patternProperties")
+"""Keys of a schema whose value has names, not keywords, as keys."""
+_MISSING: Any = object()
 
 
 def without_filled_nulls(record: Any, *, filled: bool = False) -> Any:
@@ -38,12 +48,20 @@ def without_filled_nulls(record: Any, *, filled: bool = False) -> Any:
     if not isinstance(record, dict):
         return record
     for key in _DIALOGUES:
-        if isinstance(record.get(key), dict) and (turns := _turned_back(record[key])) is not None:
-            record = record | {key: turns}
+        columns = record.get(key)
+        if not isinstance(columns, dict):
+            continue
+        lists = list(columns.values())
+        if lists and all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists):
+            record = record | {key: [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]}
     if not _holds_null(record):
         return record
     known = _Tools(record)
-    filled = filled or _shows_filling(record, known)
+    filled = (
+        filled
+        or any(_null_property(record.get(key)) for key in _TOOLS)
+        or any(_foreign_null(value, known) for key, value in record.items() if key not in _TOOLS)
+    )
     cleaned: dict[str, Any] = {}
     for key, value in record.items():
         if key in _TOOLS and isinstance(value, list):
@@ -159,20 +177,10 @@ def _clean_tool(value: Any, filled: bool, *, names: bool = False) -> Any:
     return {
         key: item
         if item is None or (key in _MAY_BE_NULL and not names)
-        else _clean_tool(item, filled, names=_are_names(key))
+        else _clean_tool(item, filled, names=key in _OF_NAMES)
         for key, item in value.items()
         if item is not None or (key in _MAY_BE_NULL and not names and not filled)
     }
-
-
-def _are_names(key: str) -> bool:
-    return key in ("properties", "$defs", "definitions", "patternProperties")
-
-
-def _shows_filling(record: dict[str, Any], known: _Tools) -> bool:
-    """Whether the record holds a null that only a table could have filled in."""
-    tools = any(_null_property(record.get(key)) for key in _TOOLS)
-    return tools or any(_foreign_null(value, known) for key, value in record.items() if key not in _TOOLS)
 
 
 def _null_property(value: Any) -> bool:
@@ -204,9 +212,54 @@ def _holds_null(value: Any) -> bool:
     return isinstance(value, list) and any(item is None or _holds_null(item) for item in value)
 
 
-def _turned_back(columns: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The objects of an object of lists; None for any other object."""
-    lists = list(columns.values())
-    if not lists or not all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists):
-        return None
-    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+def parse_input_map(text: str) -> dict[str, str]:
+    """The map in `text`. Raises DataError when it cannot be read."""
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        key, sign, path = (word.strip() for word in part.partition("="))
+        if not sign or not key or not path:
+            raise DataError(f"--input-map: {part!r} must be KEY=KEY_IN_THE_FILE, as in query=question,tools=functions")
+        if key in found:
+            raise DataError(f"--input-map: {key} is given twice")
+        found[key] = path
+    if not found:
+        raise DataError("--input-map is empty; give KEY=KEY_IN_THE_FILE, as in query=question,tools=functions")
+    return found
+
+
+class InputMap:
+    """Renames the keys of records, and remembers which it found."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        self._keys = dict(keys)
+        self._unseen = set(self._keys.values())
+        self._first: list[str] = []
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record under its new keys. A key that was renamed is no longer there under its old one."""
+        self._first = self._first or list(record)
+        values = {key: _at(record, path) for key, path in self._keys.items()}
+        self._unseen -= {path for key, path in self._keys.items() if values[key] is not _MISSING}
+        renamed = {path for path in self._keys.values() if path in record}
+        rest = {key: value for key, value in record.items() if key not in renamed}
+        return rest | {key: value for key, value in values.items() if value is not _MISSING}
+
+    def require_seen(self, path: Any) -> None:
+        """Raise DataError naming the keys that no record of the file `path` has."""
+        missing = [f"{key}={name}" for key, name in self._keys.items() if name in self._unseen]
+        if missing and self._first:
+            keys = ", ".join(self._first[:12])
+            raise DataError(f"{path}: --input-map {', '.join(missing)}: no record has that key; the first has {keys}")
+
+
+def _at(value: Any, path: str) -> Any:
+    """The value at a dotted path; `_MISSING` where there is none."""
+    if isinstance(value, dict):
+        if path in value:
+            return value[path]
+        head, dot, rest = path.partition(".")
+        return _at(value[head], rest) if dot and head in value else _MISSING
+    head, dot, rest = path.partition(".")
+    if isinstance(value, list) and head.isdecimal() and int(head) < len(value):
+        return _at(value[int(head)], rest) if dot else value[int(head)]
+    return _MISSING
