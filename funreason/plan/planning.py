@@ -14,6 +14,8 @@ from funreason.errors import ModelError
 from funreason.plan.architecture import Architecture, read_architecture
 from funreason.plan.cost_model import (
     CHIPS,
+    CPU_PASS_TOKENS,
+    PASS_SHARE,
     Chip,
     LoraShape,
     Parts,
@@ -21,6 +23,7 @@ from funreason.plan.cost_model import (
     SamplingShape,
     UpdateShape,
     decoding_rate,
+    pass_tokens,
     reading_seconds,
     sampling_memory,
     update_memory,
@@ -127,7 +130,7 @@ def remedy(config: Config, phase: Phase) -> str:
         tries.append("use model.dtype=bfloat16")
     if not update.gradient_checkpointing:
         tries.append("set gradient_checkpointing")
-    if largest in ("activations", "backward", "head") and update.micro_tokens > update.max_length:
+    if largest in ("activations", "backward", "head") and (update.micro_tokens or 0) > update.max_length:
         tries.append("lower micro_tokens")
     elif largest in ("activations", "backward", "head"):
         tries.append("lower max_length")
@@ -236,7 +239,7 @@ def _update(name: str, config: Config, update: Update, samples: int, found: Plan
     # The chunk that the loss's head takes at a time on a GPU by default; asking it would load torch.
     chunk = update.lm_head_chunk or max(32, HEAD_CHUNK_BYTES // (4 * model.vocabulary) // 32 * 32)
     shape = UpdateShape(
-        tokens=max(update.micro_tokens, update.max_length),  # a sample longer than the budget is a batch of its own
+        tokens=0,
         item=ITEM[config.model.dtype],
         checkpointing=update.gradient_checkpointing,
         lora=None if update.lora is None else LoraShape(update.lora.rank, tuple(update.lora.targets)),
@@ -244,9 +247,13 @@ def _update(name: str, config: Config, update: Update, samples: int, found: Plan
         processes=update.launch.processes,
         head_chunk=None if update.lm_head == "naive" else chunk,
     )
-    memory = update_memory(model, shape)
-    if engine_samples(config):  # it keeps its share while others work
-        memory["engine"] = config.model.vllm.gpu_memory_utilization * hardware.chip.memory * 2**30
+    engine = config.model.vllm.gpu_memory_utilization if engine_samples(config) else 0.0
+    room = PASS_SHARE * (1 - engine) * hardware.chip.memory * 2**30
+    fitting = pass_tokens(model, shape, room) if config.model.device.startswith("cuda") else CPU_PASS_TOKENS
+    # A sample longer than a pass may be is a pass of its own.
+    memory = update_memory(model, shape._replace(tokens=max(update.micro_tokens or fitting, update.max_length)))
+    if engine:  # it keeps its share while others work
+        memory["engine"] = engine * hardware.chip.memory * 2**30
     length = assumed.prompt_tokens + assumed.answer_tokens
     tokens = float(samples * update.epochs * length)
     seconds = update_seconds(model, shape, hardware.chip, assumed.pace, tokens=tokens, length=length)

@@ -23,6 +23,7 @@ from funreason.policies.huggingface.prefill import attending_with_shared_prefix,
 from funreason.policies.model_files import load_model, require_same_vocabulary
 from funreason.policies.prompts import Context, end_ids, known_ids, require_distribution
 from funreason.policies.protocol import MOST_ROWS, Completion, Request
+from funreason.policies.tensor_cores import tensor_cores
 
 SHARED_ROWS = 16
 """The most rows that requests of one prompt share a prefix with: each prompt of a batch gets slots for as many."""
@@ -124,7 +125,8 @@ class HuggingFaceSampler:
         answers: list[list[Completion]] = [[] for _ in requests]
         encoded = zip(range(len(requests)), requests, self._context().encode(requests), strict=True)
         batches = self._batches([Prepared(*each) for each in encoded])
-        with self._one_at_a_time, _evaluating(self.model), attending_with_shared_prefix(self.model):
+        products = tensor_cores(self.model.device, self.model.dtype)
+        with self._one_at_a_time, products, _evaluating(self.model), attending_with_shared_prefix(self.model):
             for completed in side_by_side(self._complete, batches, self.model.device):
                 for place, completions in completed:
                     answers[place] = completions
