@@ -29,7 +29,7 @@ from funreason.plan.cost_model import (
     update_memory,
     update_seconds,
 )
-from funreason.policies.factory import model_path
+from funreason.policies.factory import choose_sampler, model_path
 from funreason.policies.gguf_files import converted_folder, gguf_of
 from funreason.policies.protocol import MOST_ROWS
 from funreason.sources.tasks import HELD_OUT, HELD_OUT_MOST, TOOLBOX, TOOLBOX_PER_ROUND
@@ -89,7 +89,7 @@ class Plan(NamedTuple):
 
 def engine_samples(config: Config) -> bool:
     """Whether a vLLM engine samples on the GPU."""
-    return config.model.sampler == "vllm" and config.model.device.startswith("cuda")
+    return choose_sampler(config.model).name == "vllm" and config.model.device.startswith("cuda")
 
 
 def problems(config: Config, found: Plan) -> list[str]:
@@ -153,6 +153,8 @@ def notes(config: Config, found: Plan) -> list[str]:
     ]
     if config.tasks.per_round is None and not config.tasks.path.startswith(TOOLBOX):
         lines.append(f"tasks.per_round is not set: counted with {TOOLBOX_PER_ROUND} tasks a round")
+    if config.model.device.startswith("cuda"):
+        lines.append(str(choose_sampler(config.model)))
     if engine_samples(config):
         share = config.model.vllm.gpu_memory_utilization
         lines.append(f"the engine keeps its {share:.0%} of the first GPU's memory while updates run")
