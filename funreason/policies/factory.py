@@ -178,7 +178,7 @@ def choose_sampler(model: Model) -> SamplerChoice:
     if model.device == "cuda":
         if find_spec("vllm") is not None:
             return SamplerChoice("vllm", "the default on a GPU where vLLM is installed")
-        return SamplerChoice("huggingface", "because vLLM is not installed; pip install 'funreason[vllm]' for more speed")
+        return SamplerChoice("huggingface", "because vLLM is not installed: pip install 'funreason[vllm]'")
     if model.device.startswith("cuda"):
         return SamplerChoice(
             "huggingface", f"because vLLM takes no device {model.device}; CUDA_VISIBLE_DEVICES with device cuda does"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -84,9 +84,7 @@ def fastest_that_fits(measured: HeadMeasurements, *, tokens: int, room: float) -
     return best.method, f"{reason}; of {ways[0].tokens:,} tokens measured: {numbers}{missing}"
 
 
-def measure_heads(
-    linear: nn.Linear, chunk: int, *, tokens: int = MEASURED_TOKENS, methods: Mapping[Method, Callable[[], str]] = METHODS
-) -> HeadMeasurements:
+def measure_heads(linear: nn.Linear, chunk: int, *, tokens: int = MEASURED_TOKENS) -> HeadMeasurements:
     """Time and memory of each way over `linear`. Leaves the head's gradient and torch's random state alone."""
     weight = linear.weight
     generator = torch.Generator(weight.device).manual_seed(0)
@@ -106,7 +104,7 @@ def measure_heads(
     measured = HeadMeasurements([], {})
     wanted: list[Tensor] = []
     with torch.enable_grad():
-        for method, missing in methods.items():
+        for method, missing in METHODS.items():
             if why := missing():
                 measured.failed[method] = why
                 continue

@@ -131,7 +131,9 @@ def _try(layers: Layers, first_batch: Callable[[], FirstBatch], steps: int, item
     if not layers.compiled:  # it failed, and said so
         return
     # Apart, because a loss is many times as large as a gradient and would hide it.
-    off = max(_difference(fused.gradient, plain.gradient), _difference(*map(torch.tensor, (fused.losses, plain.losses))))
+    off = max(
+        _difference(fused.gradient, plain.gradient), _difference(*map(torch.tensor, (fused.losses, plain.losses)))
+    )
     times = f"{fused.seconds * 1e3:.0f} ms against {plain.seconds * 1e3:.0f} ms for the first batch"
     if off > ALLOWED_DIFFERENCE.get(item, 1e-5):
         layers.restore(f"losses and gradients differ by {off:.1%}")
@@ -154,5 +156,5 @@ def _difference(found: Tensor, wanted: Tensor) -> float:
 
 
 def _line(error: Exception) -> str:
-    said = str(error).strip().partition("\n")[0]
+    said = " ".join(str(error).strip().partition("\n\n")[0].split())  # torch's advice follows after an empty line
     return f"{type(error).__name__}: {said[:160]}"

@@ -96,7 +96,7 @@ class VllmSampler:
 
     @property
     def model(self) -> PreTrainedModel:
-        """The engine's weights in transformers, read again from their folder: for likelihoods, which it gives none of."""
+        """The engine's weights in transformers, read again from their folder, for what an engine does not compute."""
         current = self._current
         return load_model(current, self.device, self.dtype) if isinstance(current, Path) else current
 
