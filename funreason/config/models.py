@@ -118,6 +118,8 @@ class Model(Section):
     sampler: Literal["auto", "huggingface", "vllm"] = "auto"
     """`huggingface`: transformers in this process. `vllm`: an engine that loads each round's weights while running.
     `auto`: vLLM with `device: cuda` where it is installed, else transformers."""
+    cuda_graphs: bool = True
+    """In this process on a GPU, replay each decoding step as one recorded graph, where a proof at the start passed."""
     vllm: Vllm = Vllm()
 
     @field_validator("think_tags")

@@ -220,7 +220,9 @@ def build_policy(config: Config) -> tuple[Policy, Weights]:
         started=started,
         call_format=call_format_of(config.model),
     )
-    policy.notes = [*notes, str(choice)] if config.model.device != "cpu" else notes
+    graphs = getattr(sampler, "graphs", None)
+    said = str(choice) if graphs is None else f"{choice}; {graphs.description}"
+    policy.notes = [*notes, said] if config.model.device != "cpu" else notes
     return policy, base
 
 
@@ -237,7 +239,9 @@ def _local_sampler(
     if choice.name == "huggingface":
         from funreason.policies.huggingface.sampler import HuggingFaceSampler
 
-        return HuggingFaceSampler(model, tokenizer, token_budget=sampling.batch_tokens, **given), None
+        return HuggingFaceSampler(
+            model, tokenizer, token_budget=sampling.batch_tokens, cuda_graphs=settings.cuda_graphs, **given
+        ), None
     from funreason.policies.vllm.engine import EngineSettings
     from funreason.policies.vllm.sampler import VllmSampler
 
