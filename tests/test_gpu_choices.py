@@ -236,6 +236,17 @@ def test_a_compiler_that_fails_leaves_the_layers_as_they_are_and_the_report_says
     assert all(torch.equal(value, plain[name]) for name, value in model.state_dict().items())
 
 
+@COMPILING
+def test_a_backward_pass_that_cannot_be_compiled_stops_no_training(monkeypatch):
+    from torch._dynamo.backends.common import aot_autograd
+
+    def broken(graph, inputs):
+        raise RuntimeError("no kernel for this gradient")
+
+    monkeypatch.setattr(layer_compile, "BACKEND", aot_autograd(fw_compiler=lambda graph, _: graph, bw_compiler=broken))
+    assert "layers not compiled: " in train(tiny_model(), TOKENIZER, examples(), changed(compile="always")).how
+
+
 def test_on_a_cpu_layers_are_compiled_only_when_asked():
     assert "layers not compiled: on a CPU" in train(tiny_model(), TOKENIZER, examples(), changed(epochs=1)).how
     never = train(tiny_model(), TOKENIZER, examples(), changed(epochs=1, compile="never")).how

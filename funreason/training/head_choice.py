@@ -88,17 +88,18 @@ def measure_heads(linear: nn.Linear, chunk: int, *, tokens: int = MEASURED_TOKEN
     """Time and memory of each way over `linear`. Leaves the head's gradient and torch's random state alone."""
     weight = linear.weight
     generator = torch.Generator(weight.device).manual_seed(0)
-    kind = {"device": weight.device, "generator": generator}
-    hidden = torch.randn(tokens, weight.shape[1], dtype=torch.float32, **kind).to(weight.dtype)
-    targets = torch.randint(weight.shape[0], (tokens,), **kind)
-    weights = torch.rand(tokens, **kind) / tokens  # uneven, as the objective's are: a way that averages them shows
+    size, device = (tokens, weight.shape[1]), weight.device
+    hidden = torch.randn(size, generator=generator, dtype=torch.float32, device=device).to(weight.dtype)
+    targets = torch.randint(weight.shape[0], (tokens,), generator=generator, device=device)
+    # Uneven, as the objective's are: a way that averages them shows.
+    weights = torch.rand((tokens,), generator=generator, device=device) / tokens
 
     def once(method: Method) -> list[Tensor]:
-        leaves = [hidden.clone().requires_grad_(), weight.detach().requires_grad_(weight.requires_grad)]
+        states, head = hidden.clone().requires_grad_(), weight.detach().requires_grad_(weight.requires_grad)
         bias = None if linear.bias is None else linear.bias.detach().requires_grad_(linear.bias.requires_grad)
-        losses = token_losses(*leaves, targets, bias=bias, weights=weights, method=method, chunk=chunk)
+        losses = token_losses(states, head, targets, bias=bias, weights=weights, method=method, chunk=chunk)
         (losses * weights).sum().backward()
-        gradients = [leaf.grad for leaf in (*leaves, bias) if leaf is not None and leaf.grad is not None]
+        gradients = [leaf.grad for leaf in (states, head, bias) if leaf is not None and leaf.grad is not None]
         return [losses.detach(), *gradients]
 
     measured = HeadMeasurements([], {})
@@ -127,7 +128,9 @@ def measure_heads(linear: nn.Linear, chunk: int, *, tokens: int = MEASURED_TOKEN
 
 
 def _difference(found: Tensor, wanted: Tensor) -> float:
-    off = float((found.float() - wanted.float()).norm() / wanted.float().norm().clamp(min=1e-30))
+    # Summed in float32 without a copy in it: the head's gradient can be gigabytes.
+    off, norm = (float(torch.linalg.vector_norm(each, dtype=torch.float32)) for each in (found - wanted, wanted))
+    off /= max(norm, 1e-30)
     return off if math.isfinite(off) else math.inf
 
 

@@ -60,14 +60,15 @@ class Layers:
     def _guarded(self, layer: nn.Module) -> Callable[..., Any]:
         from torch._dynamo.exc import TorchDynamoException
 
-        compiled = torch.compile(layer._call_impl, dynamic=True, backend=BACKEND)
+        plain: Callable[..., Any] = layer._call_impl
+        compiled = torch.compile(plain, dynamic=True, backend=BACKEND)
 
         def call(*given: Any, **named: Any) -> Any:
             try:
                 return compiled(*given, **named)
             except TorchDynamoException as error:
                 self.restore(f"torch.compile failed with {_line(error)}")
-            return layer._call_impl(*given, **named)
+            return plain(*given, **named)
 
         return call
 
@@ -98,8 +99,12 @@ def compiled_layers(
     elif not layers.modules:
         layers.restore(f"{type(model).__name__} has none that are known as such")
     elif mode == "always":
-        layers.compile()
         layers.description = "layers compiled"
+        layers.compile()
+        try:
+            first_batch()  # a backward pass that cannot be compiled fails here, not in a step
+        except Exception as error:
+            layers.restore(f"the first batch failed with {_line(error)}")
     elif not on_gpu:
         layers.restore(f"on a {model.device.type.upper()} it takes longer than it saves")
     else:

@@ -117,7 +117,7 @@ class RecordedStep:
             return self._compute()
         # Run once before recording, on another stream, so that libraries have their workspaces; recording computes
         # nothing, so this run's logits are the step's.
-        stream = torch.cuda.Stream(self.at.device)
+        stream = torch.cuda.Stream(self.at.device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self.at.device))
         with torch.cuda.stream(stream):
             first = self._compute()
