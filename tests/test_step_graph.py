@@ -6,8 +6,10 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny import tiny_model, tiny_tokenizer
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
-from funreason.policies.huggingface import step_graph
+from funreason.policies.huggingface import decoding, step_graph
 from funreason.policies.huggingface.sampler import HuggingFaceSampler
 from funreason.policies.huggingface.step_graph import RecordedStep, StepGraphs, difference
 from funreason.policies.protocol import Completion, Request
@@ -30,6 +32,8 @@ def sampled(*, fixed: bool, tokens: int = 150, kind: torch.dtype = torch.float64
 
 
 def test_steps_of_one_shape_give_what_eager_steps_give_while_rows_end_and_stores_grow(monkeypatch):
+    monkeypatch.setattr(step_graph, "FIRST_STORE", 64)
+    monkeypatch.setattr(decoding, "FEW_ROWS", 3)
     calls = []
     original = RecordedStep._record
     monkeypatch.setattr(RecordedStep, "_record", lambda self: calls.append(self.layers[0].keys.shape) or original(self))
@@ -93,3 +97,48 @@ def test_a_model_that_cannot_be_recorded_samples_in_eager_steps(monkeypatch):
     graphs = StepGraphs(tiny_model())
     graphs.prove(tiny_model())
     assert (graphs.on, graphs.description) == (False, "decoding steps are eager: recording failed with no capture")
+
+
+class NoValueRead(TorchDispatchMode):
+    """Fails where an operation hands a tensor's value to Python, which a CUDA graph cannot record."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        reading = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "_to_copy")
+        name = function.__name__.partition(".")[0]
+        moved = name == "_to_copy" and (kwargs or {}).get("device") is not None and kwargs["device"] != args[0].device
+        assert name not in reading or (name == "_to_copy" and not moved), f"{function} reads a value"
+        return function(*args, **(kwargs or {}))
+
+
+def test_reading_a_value_would_be_noticed():
+    with torch.inference_mode(), NoValueRead(), pytest.raises(AssertionError, match="reads a value"):
+        torch.ones(1).item()
+
+
+def test_stores_begin_with_room_for_the_longest_answer_so_that_one_recording_serves(monkeypatch):
+    calls, original = [], RecordedStep._record
+    monkeypatch.setattr(
+        RecordedStep, "_record", lambda self: calls.append(self.layers[0].keys.shape[2]) or original(self)
+    )
+    assert sampled(fixed=True)[0] == sampled(fixed=False)[0]
+    assert calls == [160]
+
+
+@pytest.mark.parametrize("config", [LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config])
+def test_a_recorded_step_reads_no_value_from_the_gpu(monkeypatch, config):
+    sizes = {
+        "vocab_size": 259, "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 12, "max_position_embeddings": 512,
+    }  # fmt: skip
+    more = {"sliding_window": None} if config is MistralConfig else {}
+    model = AutoModelForCausalLM.from_config(config(**sizes, **more)).eval()
+    original, calls = RecordedStep._compute, []
+
+    def watched(self):
+        calls.append(1)
+        with NoValueRead():
+            return original(self)
+
+    monkeypatch.setattr(RecordedStep, "_compute", watched)
+    assert difference(model) <= 1e-4
+    assert calls

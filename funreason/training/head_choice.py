@@ -98,7 +98,7 @@ def measure_heads(linear: nn.Linear, chunk: int, *, tokens: int = MEASURED_TOKEN
         states, head = hidden.clone().requires_grad_(), weight.detach().requires_grad_(weight.requires_grad)
         bias = None if linear.bias is None else linear.bias.detach().requires_grad_(linear.bias.requires_grad)
         losses = token_losses(states, head, targets, bias=bias, weights=weights, method=method, chunk=chunk)
-        (losses * weights).sum().backward()
+        (losses * weights).sum().backward()  # type: ignore[no-untyped-call]
         gradients = [leaf.grad for leaf in (states, head, bias) if leaf is not None and leaf.grad is not None]
         return [losses.detach(), *gradients]
 

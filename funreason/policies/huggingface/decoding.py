@@ -89,7 +89,9 @@ def _draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float, log
 # Copying the remaining rows costs about as much as one step of attention, so an eighth pays itself back in eight.
 DROP_SHARE = 1 / 8
 RECORDED_DROP_SHARE = 1 / 2
-"""Where the step is a recorded graph, which is recorded again for fewer rows."""
+"""Where the step is a recorded graph, which is recorded again for fewer rows; that takes as long as two eager steps."""
+FEW_ROWS = 32
+"""A recorded step of fewer rows takes as long: it reads all weights either way."""
 WORTH_RECORDING = 16
 """Tokens of an answer: shorter ones end before a recording pays."""
 
@@ -155,7 +157,8 @@ class Decoding:
         logits = self._step(torch.tensor(last_ids, device=device), torch.tensor(lengths, device=device) - 1)
         rows, logits = self._fan_out(logits, torch.tensor(lengths, device=device))
         if self.graphs.on and self.settings.max_new_tokens >= WORTH_RECORDING:
-            self.recorded = RecordedStep(self.model, self.prefix, self.cache, self.settings.known_ids)
+            longest = self.settings.max_new_tokens
+            self.recorded = RecordedStep(self.model, self.prefix, self.cache, self.settings.known_ids, longest)
         for step in range(self.settings.max_new_tokens):
             tokens = self._choose(logits, rows, step)
             self.tokens[rows.place, step] = tokens
@@ -254,6 +257,8 @@ class Decoding:
 
     def _drop_ended(self, rows: Rows, tokens: Tensor) -> Tensor:
         share = DROP_SHARE if self.recorded is None else RECORDED_DROP_SHARE
+        if self.recorded is not None and len(rows.ended) <= FEW_ROWS:
+            return tokens
         if int(rows.ended.sum()) < share * len(rows.ended):
             return tokens
         kept = (~rows.ended).nonzero().squeeze(-1)

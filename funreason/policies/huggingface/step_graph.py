@@ -2,7 +2,7 @@
 
 On an H200 a step of a 0.5B model over 256 rows took 42 ms, of which the GPU computed 6.5; Python launched kernels in
 the rest. A graph replays fixed addresses and shapes, so rows answer with whole stores, of which a mask hides what is
-not filled. The step is recorded again when rows leave and when the stores grow, to twice their size each time.
+not filled. The step is recorded again when rows leave, and when the stores of long answers grow to twice their size.
 
 Graphs are used where a proof passed: the same steps, eager and recorded, give logits that are alike. Without a GPU, and
 after any failure, steps are eager.
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from funreason.policies.huggingface.prefill import (
+    GROWTH,
     PROBE_TOLERANCE,
     OwnLayer,
     Prefix,
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.cache_utils import Cache
 
-FIRST_STORE = 64
+FIRST_STORE = 512
+"""Most positions that the rows' stores begin with; shorter answers get as many as they may have tokens."""
 PROOF_STEPS = 6
 PROOF_PROMPTS = ([3, 4, 5, 6, 7], [8, 9, 10])
 
@@ -70,7 +72,7 @@ class StepGraphs:
 class RecordedStep:
     """One decoding step over `cache`, which holds the rows' first token; call it for each token after that."""
 
-    def __init__(self, model: PreTrainedModel, prefix: Prefix, cache: Cache, known_ids: int) -> None:
+    def __init__(self, model: PreTrainedModel, prefix: Prefix, cache: Cache, known_ids: int, longest: int) -> None:
         self.model, self.prefix, self.cache, self.known_ids = model, prefix, cache, known_ids
         self.at = torch.zeros(1, dtype=torch.long, device=model.device)
         self.layers = [layer for layer in cache.layers if isinstance(layer, OwnLayer)]
@@ -78,7 +80,7 @@ class RecordedStep:
         self.inputs: tuple[Tensor, Tensor] | None = None
         self.logits = torch.empty(0)
         for layer in self.layers:
-            layer.growth = FIRST_STORE
+            layer.growth = min(FIRST_STORE, -(-longest // GROWTH) * GROWTH)
 
     def __call__(self, tokens: Tensor, position: Tensor) -> Tensor:
         """Logits [R, known_ids] after `tokens` [R] at `position` [R]; the next call overwrites them."""
@@ -176,7 +178,7 @@ def difference(model: PreTrainedModel) -> float:
 
         logits = step(0)
         step(1)
-        recorded = RecordedStep(model, prefixes[1], caches[1], vocabulary)
+        recorded = RecordedStep(model, prefixes[1], caches[1], vocabulary, PROOF_STEPS)
         for _ in range(PROOF_STEPS):
             tokens, position = logits.argmax(-1), position + 1
             logits = step(0)
