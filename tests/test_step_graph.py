@@ -103,10 +103,9 @@ class NoValueRead(TorchDispatchMode):
     """Fails where an operation hands a tensor's value to Python, which a CUDA graph cannot record."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        reading = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "_to_copy")
         name = function.__name__.partition(".")[0]
-        moved = name == "_to_copy" and (kwargs or {}).get("device") is not None and kwargs["device"] != args[0].device
-        assert name not in reading or (name == "_to_copy" and not moved), f"{function} reads a value"
+        reading = ("item", "_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "unique", "equal")
+        assert name not in reading, f"{function} reads a value"
         return function(*args, **(kwargs or {}))
 
 
