@@ -26,7 +26,7 @@ from funreason.plan.cost_model import (
     pass_tokens,
     update_memory,
 )
-from funreason.plan.planning import Assumed, Hardware, plan
+from funreason.plan.planning import Assumed, Hardware, fitting_sampler, plan
 from funreason.policies import factory
 from funreason.policies.factory import choose_sampler
 from funreason.training import head_choice, layer_compile, pass_size, train
@@ -339,6 +339,20 @@ def test_a_plan_says_which_sampler_it_counts_with(monkeypatch):
         assert ("engine" in found.phases[-2].memory) == installed
 
 
+def test_an_engine_beside_which_updates_do_not_fit_is_not_taken(monkeypatch):
+    monkeypatch.setattr(factory, "find_spec", lambda name: object())
+    config = load_config("default", {"model.device": "cuda"})
+    gpus = [Hardware("a GPU", CHIPS["l4"]._replace(memory=gib), 1) for gib in (24.0, 3.0)]
+    roomy, small_one = (plan(config, gpu, Assumed()) for gpu in gpus)
+    assert roomy.sampler.name == "vllm"
+    assert (small_one.sampler.name, small_one.problems) == ("huggingface", [])
+    assert [note for note in small_one.notes if note.startswith("sampler")] == [
+        "sampler: huggingface, because not everything fits beside a vLLM engine"
+    ]
+    asked = load_config("default", {"model.device": "cuda", "model.sampler": "vllm"})
+    assert plan(asked, gpus[1], Assumed()).problems
+
+
 def test_a_vllm_that_does_not_start_is_replaced_only_where_it_was_not_asked_for(monkeypatch):
     def fails(*given: object) -> None:
         if given[1].name == "vllm":
@@ -353,3 +367,9 @@ def test_a_vllm_that_does_not_start_is_replaced_only_where_it_was_not_asked_for(
     assert type(policy.sampler).__name__ == "HuggingFaceSampler"
     with pytest.raises(ModelError, match="no engine"):
         factory.build_policy(load_config("smoke", {"model.sampler": "vllm"}))
+
+
+def test_without_a_gpu_at_hand_the_choice_is_made_without_a_plan(monkeypatch):
+    monkeypatch.setattr(factory, "find_spec", lambda name: object())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert fitting_sampler(load_config("default", {"model.device": "cuda"})).name == "vllm"

@@ -29,7 +29,7 @@ from funreason.plan.cost_model import (
     update_memory,
     update_seconds,
 )
-from funreason.policies.factory import choose_sampler, model_path
+from funreason.policies.factory import SamplerChoice, choose_sampler, model_path
 from funreason.policies.gguf_files import converted_folder, gguf_of
 from funreason.policies.protocol import MOST_ROWS
 from funreason.sources.tasks import HELD_OUT, HELD_OUT_MOST, TOOLBOX, TOOLBOX_PER_ROUND
@@ -81,6 +81,7 @@ class Plan(NamedTuple):
     phases: list[Phase]
     problems: list[str]
     notes: list[str]
+    sampler: SamplerChoice
 
     def fits(self, phase: Phase) -> bool:
         """Whether a phase stays within one GPU's memory."""
@@ -172,7 +173,22 @@ SUITE_COUNT = 200  # cases of a suite whose size is not configured
 
 
 def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
-    """The plan of a configuration; ModelError when its model's sizes cannot be known."""
+    """The plan of a configuration; ModelError when its model's sizes cannot be known.
+
+    A vLLM engine that the settings leave open is counted only where everything fits beside it, or nothing does without.
+    """
+    found = _counted(config, hardware, assumed)
+    if config.model.sampler == "auto" and engine_samples(config) and found.problems:
+        model = config.model.model_copy(update={"sampler": "huggingface"})
+        alone = _counted(config.model_copy(update={"model": model}), hardware, assumed)
+        if not alone.problems:
+            alone.notes.remove(str(choose_sampler(model)))
+            choice = SamplerChoice("huggingface", "because not everything fits beside a vLLM engine")
+            return alone._replace(notes=[*alone.notes, str(choice)], sampler=choice)
+    return found
+
+
+def _counted(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
     path = model_path(config.model.path)
     file = gguf_of(path)
     if file is not None:
@@ -180,7 +196,7 @@ def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
         if not path.is_dir():
             raise ModelError(f"{file}: the sizes in a GGUF file are known here once a run has converted it.")
     model = read_architecture(path)
-    found = Plan(model, hardware, assumed, [], [], [])
+    found = Plan(model, hardware, assumed, [], [], [], choose_sampler(config.model))
     if not config.sample.endpoints:
         each = config.sample.samples_per_task
         found.phases.append(_decoding("sample", config, found, prompts=_tasks(config), k=each))
@@ -201,18 +217,33 @@ def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
     return found
 
 
+def fitting_sampler(config: Config) -> SamplerChoice:
+    """The sampler of a run that trains on the GPUs at hand: an engine must leave its updates enough memory."""
+    choice = choose_sampler(config.model)
+    found = plan_here(config) if config.model.sampler == "auto" and choice.name == "vllm" else None
+    return choice if found is None else found.sampler
+
+
 def warn_if_it_will_not_fit(config: Config) -> list[str]:
     """What will not fit on the GPUs that a run is about to use; nothing on a CPU, or where no sizes can be known."""
+    found = plan_here(config)
+    return [] if found is None else found.problems
+
+
+def plan_here(config: Config) -> Plan | None:
+    """The plan for the GPUs of this machine; None on a CPU, or where no sizes can be known."""
     if not config.model.device.startswith("cuda"):
-        return []
+        return None
     import torch
 
+    if not torch.cuda.is_available():  # loading the model says so
+        return None
     memory = torch.cuda.get_device_properties(config.model.device).total_memory / 2**30
     chip = CHIPS[ANY_CHIP]._replace(memory=memory)
     try:
-        return plan(config, Hardware("this GPU", chip, torch.cuda.device_count()), Assumed()).problems
+        return plan(config, Hardware("this GPU", chip, torch.cuda.device_count()), Assumed())
     except ModelError:  # a family whose sizes are not counted here may still fit
-        return []
+        return None
 
 
 def _decoding(name: str, config: Config, found: Plan, *, prompts: int, k: int) -> Phase:

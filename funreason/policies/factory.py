@@ -189,10 +189,10 @@ def choose_sampler(model: Model) -> SamplerChoice:
 EMBEDDED_MODEL = "toolbox"
 
 
-def build_policy(config: Config) -> tuple[Policy, Weights]:
-    """The policy of the trained model, and its base weights."""
+def build_policy(config: Config, choice: SamplerChoice | None = None) -> tuple[Policy, Weights]:
+    """The policy of the trained model, and its base weights. `choice` is `choose_sampler`'s by default."""
     wait_passively()
-    choice = choose_sampler(config.model)
+    choice = choice or choose_sampler(config.model)
     if choice.name == "vllm":
         prepare(config.model.device, compiled=config.model.vllm.enforce_eager is False)
     from funreason.policies.cpu_threads import use_threads
