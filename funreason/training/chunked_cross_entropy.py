@@ -57,9 +57,11 @@ def token_losses(
         found = ", ".join(str(list(t.shape)) for t in (hidden, weight, targets, weights) if t is not None)
         raise ValueError(f"hidden, weight, targets, weights are {found}; expected [N, H], [V, H], [N] and [N].")
     size = chunk or chunk_for(weight.shape[0], weight.device)
+    if method == "liger":
+        return _liger(hidden, weight, bias, targets, size)
     if method == "naive":
         return _cross_entropy(hidden, weight, bias, targets)
-    if method == "recomputed" or (method == "chunked" and weights is None):
+    if method == "recomputed" or weights is None:
         return _recomputed(hidden, weight, bias, targets, size)
     # In the precision that the plain product would have, which under autocast is none of its operands' own.
     device = hidden.device.type
@@ -67,8 +69,6 @@ def token_losses(
         lower = torch.get_autocast_dtype(device)
         hidden, weight, bias = hidden.to(lower), weight.to(lower), None if bias is None else bias.to(lower)
     with torch.autocast(device, enabled=False):
-        if method == "liger":
-            return _liger(hidden, weight, bias, targets, size)
         chunked: Tensor = _Chunked.apply(hidden, weight, bias, targets, weights, size)  # type: ignore[no-untyped-call]
     return chunked
 
@@ -103,6 +103,10 @@ def _recomputed(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Te
 def _liger(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int) -> Tensor:
     from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction as Fused
 
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):  # else it would cast the whole head again for each chunk
+        lower = torch.get_autocast_dtype(device)
+        hidden, weight, bias = hidden.to(lower), weight.to(lower), None if bias is None else bias.to(lower)
     given = {"_input": hidden, "weight": weight, "target": targets, "bias": bias}
     # It holds as many logits as the hidden states have elements, times this: by default 16 of 2,048 tokens at a width
     # of 896, and so 128 passes over the head's gradient.
@@ -110,7 +114,8 @@ def _liger(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,
     options = {"ignore_index": IGNORE, "reduction": "none", "accum_dtype": torch.float32, "chunk_mem_const": held}
     parameters = list(inspect.signature(Fused.forward).parameters.values())[1:]  # without the context
     values = given | options
-    losses: Tensor = Fused.apply(*(values.get(each.name, each.default) for each in parameters))[0]
+    with torch.autocast(device, enabled=False):
+        losses: Tensor = Fused.apply(*(values.get(each.name, each.default) for each in parameters))[0]
     return losses
 
 
