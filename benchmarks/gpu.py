@@ -1,13 +1,17 @@
-"""What one GPU does with this project: update tokens/s and MFU, the head's memory, sampling, seconds of a sync.
+"""What one GPU does with this project: updates, LM head, sampling, sync; each part of each model one after another.
 
-Two widths of Qwen2 with random weights, 0.5B and 7B, bf16, sequences of 4,096 tokens of which nearly all are learnt. An
-update runs through `funreason.training.train`, sampling through the project's samplers (vLLM where installed).
-What the card cannot hold is found by the plan before it is tried: then adapters learn instead, and the table says so.
-MFU counts the model's own arithmetic, not what checkpointing computes twice, over the data sheet's bf16 peak (over a
-measured matrix product where the card is unknown).
+    python benchmarks/gpu.py                                    # a CUDA machine, under five minutes
+    python benchmarks/gpu.py --device cpu --quick --out FILE    # any CPU, half a minute: every part, at no useful size
 
-    python benchmarks/gpu.py                       # a CUDA machine; writes benchmarks/results/gpu.md
-    python benchmarks/gpu.py --tiny --out FILE     # any CPU, seconds: the same path at no size worth a number
+Three models: `smollm2-135m` (its weights where `funreason models fetch` has them, else random ones of its sizes), and
+Qwen2 of 0.5B and 7B with random weights, all in bf16. Updates run through `funreason.training.train` as a run's do:
+passes sized to the free memory, the LM head measured, layers plain and compiled. Sampling runs through the project's
+samplers, with eager and with recorded steps, and through vLLM where it is installed. MFU counts the model's own
+arithmetic, not what checkpointing computes twice, over the data sheet's bf16 peak (over a measured matrix product where
+the card is unknown). What the card cannot hold is found by the plan before it is tried: then adapters learn instead.
+
+Each figure is appended to the file as soon as it is known, so a run that is cut keeps what it has. A part that would
+begin after `--seconds` is not run, and the file says so.
 """
 
 from __future__ import annotations
@@ -16,70 +20,93 @@ import argparse
 import gc
 import random
 import re
+import shlex
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from torch.nn import functional
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from funreason.config import Lora as LoraConfig
 from funreason.config import Update
 from funreason.objectives import Example
 from funreason.plan import cost_model as footprint
-from funreason.plan.architecture import Architecture
+from funreason.plan.architecture import Architecture, architecture_of
 from funreason.plan.cost_model import CHIPS, LoraShape, UpdateShape, flops_per_token
+from funreason.policies.fetched_models import fetched_folder
 from funreason.policies.huggingface.sampler import HuggingFaceSampler
-from funreason.policies.model_files import save_model
+from funreason.policies.model_files import load_model, save_model
 from funreason.policies.protocol import Request
 from funreason.policies.vllm.engine import prepare
-from funreason.training import StepReport, train
-from funreason.training.chunked_cross_entropy import best_method, token_losses
+from funreason.training import StepReport, layer_compile, train
+from funreason.training.chunked_cross_entropy import chunk_for
+from funreason.training.head_choice import fastest_that_fits, measure_heads
+from funreason.training.pass_size import EXPECTED_TOKENS, free_bytes
 
 GIB = 2**30
 RESULTS = Path(__file__).parent / "results" / "gpu.md"
 RANK = 16
 PEAK_SIZE = 8192  # of the matrix product that stands in for a data sheet
 TIME_FORMAT = "%Y-%m-%d"
+SECONDS = 230.0  # when the last part may begin, so that all of it stays under five minutes
+SYNC_PARAMETERS = 1e9  # larger models would spend the time on writing to disk
 
 
 class Width(NamedTuple):
-    """One size of model, and how much of each thing is measured with it."""
+    """One model, and how much of each thing is measured with it."""
 
     name: str
     sizes: dict[str, Any]
+    fetched: str = ""
     length: int = 4096
-    samples: int = 4
-    steps: int = 6
+    samples: int = 16
+    steps: int = 5
     rows: int = 256
     new_tokens: int = 128
     head_tokens: int = 2048
 
 
+SMOLLM2 = {
+    "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+    "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49_152, "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+}  # fmt: skip
 HALF = {
-    "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
-    "num_key_value_heads": 2, "vocab_size": 151_936, "max_position_embeddings": 32_768, "tie_word_embeddings": True,
+    "model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
+    "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 151_936, "max_position_embeddings": 32_768,
+    "tie_word_embeddings": True,
 }  # fmt: skip
 SEVEN = {
-    "hidden_size": 3584, "intermediate_size": 18_944, "num_hidden_layers": 28, "num_attention_heads": 28,
-    "num_key_value_heads": 4, "vocab_size": 152_064, "max_position_embeddings": 32_768, "tie_word_embeddings": False,
-}  # fmt: skip
-TINY = {
-    "hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "vocab_size": 512, "max_position_embeddings": 512, "tie_word_embeddings": True,
+    "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18_944, "num_hidden_layers": 28,
+    "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152_064, "max_position_embeddings": 32_768,
+    "tie_word_embeddings": False,
 }  # fmt: skip
 WIDTHS = {
+    "135m": Width("smollm2-135m", SMOLLM2, fetched="smollm2-135m", length=768, samples=64),
     "0.5b": Width("0.5B", HALF),
-    "7b": Width("7B", SEVEN),
-    "tiny": Width("tiny", TINY, length=128, samples=2, steps=3, rows=8, new_tokens=8, head_tokens=64),
+    "7b": Width("7B", SEVEN, samples=4, steps=4, rows=64),
 }
+TINY = {
+    "hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "vocab_size": 512, "max_position_embeddings": 512,
+}  # fmt: skip
+
+
+def quick(width: Width) -> Width:
+    """The same model at no size worth a number."""
+    return width._replace(
+        sizes=width.sizes | TINY, fetched="", length=64, samples=2, steps=3, rows=8, new_tokens=24, head_tokens=64
+    )
 
 
 class Machine(NamedTuple):
@@ -153,21 +180,20 @@ def resident(field: str) -> float:
 
 
 def architecture(width: Width) -> Architecture:
-    sizes = width.sizes
-    return Architecture(
-        name=width.name, source="", hidden=sizes["hidden_size"], layers=sizes["num_hidden_layers"],
-        heads=sizes["num_attention_heads"], key_heads=sizes["num_key_value_heads"],
-        head_size=sizes["hidden_size"] // sizes["num_attention_heads"], feed_forward=sizes["intermediate_size"],
-        vocabulary=sizes["vocab_size"], context=sizes["max_position_embeddings"], tied=sizes["tie_word_embeddings"],
-        attention_bias=True, output_bias=False, mlp_bias=False, qk_norm=False,
-    )  # fmt: skip
+    return architecture_of(width.sizes, width.name, Path("config.json"))
 
 
-def random_model(width: Width, here: Machine) -> Any:
+def build(width: Width, here: Machine, dtype: torch.dtype | None = None) -> Any:
+    """The fetched model where there is one, else random weights of its sizes."""
+    kind = dtype or here.dtype
+    folder = fetched_folder(width.fetched) if width.fetched else None
+    if folder is not None and folder.is_dir():
+        return load_model(folder, here.device, str(kind).removeprefix("torch."))
     torch.manual_seed(0)
-    config = Qwen2Config(**width.sizes, eos_token_id=1, pad_token_id=0, bos_token_id=None)
+    sizes = {name: value for name, value in width.sizes.items() if name != "model_type"}
+    config = AutoConfig.for_model(width.sizes["model_type"], **sizes, eos_token_id=1, pad_token_id=0, bos_token_id=None)
     with torch.device(here.device):
-        return AutoModelForCausalLM.from_config(config, dtype=here.dtype).eval()
+        return AutoModelForCausalLM.from_config(config, dtype=kind).eval()
 
 
 def word_tokenizer(width: Width) -> PreTrainedTokenizerFast:
@@ -185,17 +211,20 @@ def words(width: Width, count: int, seed: int) -> str:
     return " ".join(f"w{rng.randrange(3, width.sizes['vocab_size'])}" for _ in range(count))
 
 
-def update_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
-    """Tokens/s, MFU and memory of the update; the first step warms up and is not counted."""
-    model, tokenizer = random_model(width, here), word_tokenizer(width)
-    shape = fitting(width, here)
+def update_rows(
+    width: Width, here: Machine, *, compiled: str = "never", dtype: torch.dtype | None = None, name: str = "update"
+) -> Iterator[tuple[str, str]]:
+    """Tokens/s, MFU and memory of the update; the first two steps warm up and are not counted."""
+    model, tokenizer = build(width, here, dtype), word_tokenizer(width)
+    shape = fitting(width, here, model.dtype.itemsize)
     update = Update(
         epochs=width.steps,
         batch_size=width.samples,
-        micro_tokens=width.length,
         max_length=width.length,
+        lr=1e-5,
         lr_warmup_steps=1,
         gradient_checkpointing=shape.checkpointing,
+        compile=compiled,
         lora=None if shape.lora is None else LoraConfig(rank=RANK),
     )
     examples = [
@@ -208,18 +237,20 @@ def update_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
         steps.append((step, time.perf_counter()))
 
     with peak_memory(here.device) as peak:
-        train(model, tokenizer, examples, update, on_step=note)
-    first, last = steps[0][1], steps[-1][1]
-    read = sum(len(tokenizer(e.prompt)["input_ids"]) for e in examples) * (len(steps) - 1)
-    tokens = read + sum(step.metrics["think_tokens"] + step.metrics["result_tokens"] for step, _ in steps[1:])
+        report = train(model, tokenizer, examples, update, on_step=note)
+    warm = min(2, len(steps) - 1)
+    first, last = steps[warm - 1][1], steps[-1][1]
+    read = sum(len(tokenizer(e.prompt)["input_ids"]) for e in examples) * (len(steps) - warm)
+    tokens = read + sum(step.metrics["think_tokens"] + step.metrics["result_tokens"] for step, _ in steps[warm:])
     rate = tokens / (last - first)
-    yield "update: what learns", "all weights" if shape.lora is None else f"adapters of rank {RANK}"
-    yield "update: activations", "computed twice" if shape.checkpointing else "kept"
-    yield "update: tokens/s", f"{rate:,.0f}"
-    yield "update: MFU", f"{rate * arithmetic(width, shape) / here.peak:.1%}"
-    planned = sum(footprint.update_memory(architecture(width), shape).values())
-    yield "update: memory beside the weights, GiB", f"{peak[0] / GIB:.2f}"
-    yield "update: memory in all, as planned, GiB", f"{planned / GIB:.2f}"
+    yield f"{name}: tokens/s", f"{rate:,.0f}"
+    yield f"{name}: MFU", f"{rate * arithmetic(width, shape) / here.peak:.1%}"
+    yield f"{name}: seconds of the first step", f"{steps[0][0].metrics['seconds']:.1f}"
+    yield f"{name}: memory beside the weights, GiB", f"{peak[0] / GIB:.2f}"
+    learns = "all weights" if shape.lora is None else f"adapters of rank {RANK}"
+    yield f"{name}: how", f"{learns}, activations {'computed twice' if shape.checkpointing else 'kept'}; {report.how}"
+    if halved := [step.halved_to for step, _ in steps if step.halved_to]:
+        yield f"{name}: memory ran out", f"passes halved to {halved[0]:,} tokens"
 
 
 def arithmetic(width: Width, shape: UpdateShape) -> float:
@@ -227,62 +258,53 @@ def arithmetic(width: Width, shape: UpdateShape) -> float:
     return flops_per_token(architecture(width), width.length) * (1 if shape.lora is None else 2 / 3)
 
 
-def fitting(width: Width, here: Machine) -> UpdateShape:
-    """All weights if the plan says they fit, activations kept if they do; else the next smaller thing."""
-    plain = UpdateShape(width.length, here.dtype.itemsize)
+def fitting(width: Width, here: Machine, item: int) -> UpdateShape:
+    """All weights if the plan says one sample's pass fits, activations kept if they do; else the next smaller thing."""
+    plain = UpdateShape(width.length, item, head_chunk=512)
     tries = [plain, plain._replace(checkpointing=True), plain._replace(checkpointing=True, lora=LoraShape(RANK))]
     model = architecture(width)
     return next((s for s in tries if sum(footprint.update_memory(model, s).values()) < here.memory), tries[-1])
 
 
 def head_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
-    """Memory and seconds of loss and gradient from hidden states, with all the logits and in chunks."""
-    hidden_size, vocabulary, count = width.sizes["hidden_size"], width.sizes["vocab_size"], width.head_tokens
-    kind = {"device": here.device, "dtype": here.dtype}
-    weight = torch.randn(vocabulary, hidden_size, **kind).mul_(0.02).requires_grad_()
-    labels = torch.randint(vocabulary, (count,), device=here.device)
-
-    def naive() -> None:
-        hidden = torch.randn(count, hidden_size, **kind, requires_grad=True)
-        functional.cross_entropy((hidden @ weight.T).float(), labels).backward()
-        weight.grad = None
-
-    naive()
-    with peak_memory(here.device) as peak:
-        _, seconds = timed(naive, here.device)
-    yield f"head, all logits of {count:,} tokens: GiB", f"{peak[0] / GIB:.2f}"
-    yield f"head, all logits of {count:,} tokens: ms", f"{seconds * 1e3:.1f}"
-
-    def chunked() -> None:
-        hidden = torch.randn(count, hidden_size, **kind, requires_grad=True)
-        share = torch.full((count,), 1 / count, device=here.device)
-        (
-            token_losses(hidden, weight, labels, weights=share, method=best_method(labels.device)) * share
-        ).sum().backward()
-        weight.grad = None
-
-    chunked()
-    with peak_memory(here.device) as peak:
-        _, seconds = timed(chunked, here.device)
-    yield f"head, {best_method(labels.device)}: GiB", f"{peak[0] / GIB:.2f}"
-    yield f"head, {best_method(labels.device)}: ms", f"{seconds * 1e3:.1f}"
+    """Milliseconds and memory of each way to compute the LM head, and which is taken."""
+    torch.manual_seed(0)
+    sizes = (width.sizes["hidden_size"], width.sizes["vocab_size"])
+    head = nn.Linear(*sizes, bias=False, device=here.device, dtype=here.dtype)
+    measured = measure_heads(head, chunk_for(sizes[1], head.weight.device), tokens=width.head_tokens)
+    for way in measured.found:
+        memory = "" if here.device == "cpu" else f", {way.peak / GIB:.2f} GiB"
+        yield f"head, {width.head_tokens:,} tokens, {way.method}", f"{way.seconds * 1e3:.1f} ms{memory}"
+    for method, why in measured.failed.items():
+        yield f"head, {method}", f"left out: {why}"
+    room = free_bytes(head.weight.device) if here.device == "cuda" else here.memory
+    chosen, _ = fastest_that_fits(measured, tokens=EXPECTED_TOKENS, room=room)
+    yield f"head for passes of {EXPECTED_TOKENS:,} tokens on an empty card", chosen
 
 
 def sampling_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
-    """Tokens/s of a full batch, and the seconds that new weights take to reach the sampler."""
-    model, tokenizer = random_model(width, here), word_tokenizer(width)
-    sampler = HuggingFaceSampler(model, tokenizer, weights_id="random", max_new_tokens=width.new_tokens)
+    """Tokens/s of a full batch with eager and with recorded steps, and the seconds that new weights take to arrive."""
+    model, tokenizer = build(width, here), word_tokenizer(width)
     requests = [Request(f"r{i}", words(width, 100, i), 4, 0) for i in range(width.rows // 4)]
-    sampler.sample(requests[:1])
-    found, seconds = timed(lambda: sampler.sample(requests), here.device)
-    tokens = sum(completion.tokens for answer in found for completion in answer)
-    yield f"sampling, in process, {width.rows} rows: tokens/s", f"{tokens / seconds:,.0f}"
+    for graphs in (False, True):
+        sampler = HuggingFaceSampler(
+            model, tokenizer, weights_id="w", max_new_tokens=width.new_tokens, cuda_graphs=graphs
+        )
+        if here.device == "cpu" and graphs:
+            sampler.graphs.on = True  # the same fixed step, computed where it would be replayed
+        sampler.sample(requests[:1])
+        found, seconds = timed(partial(sampler.sample, requests), here.device)
+        tokens = sum(completion.tokens for answer in found for completion in answer)
+        name = f"sampling, {width.rows} rows, {'recorded' if graphs else 'eager'} steps"
+        yield f"{name}: tokens/s", f"{tokens / seconds:,.0f}"
+        if graphs:
+            yield f"{name}: how", sampler.graphs.description
+    if architecture(width).parameters > SYNC_PARAMETERS:
+        return
     with tempfile.TemporaryDirectory() as folder:
         _, saving = timed(lambda: save_model(model, tokenizer, Path(folder) / "m"), here.device)
         _, loading = timed(lambda: sampler.load_weights(Path(folder) / "m", "saved"), here.device)
     yield "sync by files: seconds to write, to read", f"{saving:.2f}, {loading:.2f}"
-    _, direct = timed(lambda: sampler.load_weights(model, "direct"), here.device)
-    yield "sync of the trainer's own model: seconds", f"{direct:.3f}"
 
 
 def engine_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
@@ -294,7 +316,7 @@ def engine_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
     from funreason.policies.vllm.engine import EngineSettings
     from funreason.policies.vllm.sampler import VllmSampler
 
-    model, tokenizer = random_model(width, here), word_tokenizer(width)
+    model, tokenizer = build(width, here), word_tokenizer(width)
     kind = str(here.dtype).removeprefix("torch.")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m"
@@ -317,54 +339,75 @@ def engine_rows(width: Width, here: Machine) -> Iterator[tuple[str, str]]:
     yield "vLLM: seconds of a sync, proof included", f"{syncing:.2f}"
 
 
-PARTS = (update_rows, head_rows, sampling_rows, engine_rows)
+class Part(NamedTuple):
+    """Something measured: of which model, under which name."""
+
+    width: Width
+    name: str
+    rows: Callable[[Width, Machine], Iterator[tuple[str, str]]]
 
 
-def measure(width: Width, here: Machine) -> dict[str, str]:
-    """All rows of one width; what runs out of memory says so and the rest goes on."""
-    rows: dict[str, str] = {}
-    for part in PARTS:
-        try:
-            for name, value in part(width, here):
-                rows[name] = value
-                print(f"{width.name:5} {name}: {value}", flush=True)
-        except torch.OutOfMemoryError:
-            rows[f"{part.__name__.removesuffix('_rows')}: ended"] = "out of memory"
-        gc.collect()
-        if here.device == "cuda":
-            torch.cuda.empty_cache()
-    return rows
-
-
-def table(here: Machine, found: dict[str, dict[str, str]], command: str) -> str:
-    """The results as Markdown."""
-    names = list(dict.fromkeys(name for rows in found.values() for name in rows))
-    head = f"| | {' | '.join(found)} |\n|---|{'---|' * len(found)}"
-    body = "\n".join(f"| {name} | {' | '.join(rows.get(name, '–') for rows in found.values())} |" for name in names)
-    facts = (
-        f"{here.name}, {here.memory / GIB:.0f} GiB, peak {here.peak / 1e12:,.1f} TFLOP/s ({here.peak_from}); "
-        f"torch {torch.__version__}; {time.strftime(TIME_FORMAT)}. Random weights. `{command}`"
-    )
-    return f"# One GPU\n\n{facts}\n\n{head}\n{body}\n"
+def parts(names: list[str], is_quick: bool) -> list[Part]:
+    """What is measured, the most telling first; compiling takes longest and comes after what is certain."""
+    widths = [quick(WIDTHS[name]) if is_quick else WIDTHS[name] for name in names]
+    in_float32 = partial(update_rows, dtype=torch.float32, name="update in float32 with TF32")
+    compiled = partial(update_rows, compiled="always", name="update, layers compiled")
+    found = [Part(width, name, rows) for width in widths for name, rows in (
+        ("update", update_rows), ("head", head_rows), ("sampling", sampling_rows),
+    )]  # fmt: skip
+    found += [Part(width, "float32", in_float32) for width in widths[:1]]
+    found += [Part(width, "compiled", compiled) for width in widths[:2]]
+    return found + [Part(width, "vLLM", engine_rows) for width in widths[:2]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="on the CPU, seconds: does the script work")
-    parser.add_argument("--widths", nargs="*", default=["0.5b", "7b"], choices=[*WIDTHS])
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--quick", action="store_true", help="seconds a part: does the script work")
+    parser.add_argument("--widths", nargs="*", default=list(WIDTHS), choices=[*WIDTHS])
+    parser.add_argument("--parts", nargs="*", help="only parts of these names: update, head, sampling, float32, …")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="when the last part may begin")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    if not options.tiny and not torch.cuda.is_available():
-        parser.error("no CUDA device here. --tiny tries the script on a CPU; its numbers mean nothing.")
-    if options.tiny and options.out == RESULTS:
-        parser.error("--tiny needs --out FILE: its numbers are no results.")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("no CUDA device here. --device cpu --quick tries the script on a CPU; its numbers mean nothing.")
+    if options.device == "cpu" and not options.quick:
+        parser.error("--device cpu needs --quick: these models take hours on a CPU.")
+    if options.quick and options.out == RESULTS:
+        parser.error("--quick needs --out FILE: its numbers are no results.")
     logging.disable_progress_bar()
-    here = machine("cpu" if options.tiny else "cuda")
-    widths = ["tiny"] if options.tiny else options.widths
-    found = {WIDTHS[name].name: measure(WIDTHS[name], here) for name in widths}
-    command = "python benchmarks/gpu.py" + (" --tiny" if options.tiny else f" --widths {' '.join(widths)}")
-    options.out.write_text(table(here, found, command))
-    print(f"written to {options.out}")
+    if options.device == "cpu":  # inductor takes a minute and a half on a CPU; the rest of the path is the same
+        layer_compile.BACKEND = "aot_eager"
+    begun, here = time.monotonic(), machine(options.device)
+    with options.out.open("w", encoding="utf-8") as file:
+
+        def write(line: str) -> None:
+            file.write(line + "\n")
+            file.flush()
+            print(line, flush=True)
+
+        facts = (
+            f"{here.name}, {here.memory / GIB:.0f} GiB, peak {here.peak / 1e12:,.1f} TFLOP/s ({here.peak_from}); "
+            f"torch {torch.__version__}; {time.strftime(TIME_FORMAT)}; `python benchmarks/gpu.py "
+            f"{shlex.join(sys.argv[1:])}`"
+        )
+        write(f"# One GPU\n\n{facts}\n\n| model | what | measured |\n|---|---|---|")
+        for width, name, rows in parts(options.widths, options.quick):
+            if options.parts and name not in options.parts:
+                continue
+            if time.monotonic() - begun > options.seconds:
+                write(f"| {width.name} | {name} | not run: {options.seconds:.0f} s were over |")
+                continue
+            try:
+                for what, value in rows(width, here):
+                    write(f"| {width.name} | {what} | {value.replace('|', '/')} |")
+            except Exception as error:  # the parts after it are worth having
+                said = " ".join(str(error).split())[:300].replace("|", "/")
+                write(f"| {width.name} | {name}: ended early | {type(error).__name__}: {said} |")
+            gc.collect()
+            if here.device == "cuda":
+                torch.cuda.empty_cache()
+        write(f"\n{time.monotonic() - begun:.0f} s in all.")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ def config_show(name: ConfigName = "default", /, *, settings: AnySetting = None)
 def config_check(name: ConfigName = "default", /, *, settings: AnySetting = None) -> int:
     """Validate a configuration, its graph and its judges, without starting anything."""
     from funreason.agents.judges.registry import check_judges
+    from funreason.policies.factory import choose_sampler
     from funreason.runtime.graph import loop_graph
 
     config = read_config(name, {}, settings)
@@ -28,6 +29,8 @@ def config_check(name: ConfigName = "default", /, *, settings: AnySetting = None
     terminal.console().print(
         f"{name}: fine. {len(graph.nodes)} nodes, {len(graph.edges)} edges, {config.rounds} rounds."
     )
+    if config.model.device != "cpu":
+        terminal.console().print(str(choose_sampler(config.model)), markup=False)
     return 0
 
 

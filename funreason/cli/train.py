@@ -15,7 +15,7 @@ from funreason.cli.terminal import console
 from funreason.config import Config, ConfigError
 from funreason.data.reading import read_tasks
 from funreason.objectives.protocol import Example
-from funreason.policies.factory import build_policy
+from funreason.policies.factory import SamplerChoice, build_policy
 from funreason.policies.native_format import call_format_of
 from funreason.policies.policy import Policy
 from funreason.policies.prompts import closes_thinking
@@ -63,7 +63,7 @@ def train(
     reading = read_tasks(file, strict=cfg.tasks.strict, turns=cfg.data.turns, input_map=cfg.data.input_map)
     samples, unusable = usable_references(reading.tasks, 0, prefix="train", form=call_format_of(cfg.model))
     screen.print(plain(f"{reading.summary()}; {unusable} without a reference that can be written"))
-    policy, base = build_policy(cfg)
+    policy, base = build_policy(cfg, SamplerChoice("huggingface", "because nothing is sampled"))
     for note in [*policy.notes, *check_prompts(policy.tokenizer, [s.task for s in samples], **policy.how)]:
         screen.print(plain(note))
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]

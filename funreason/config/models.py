@@ -79,7 +79,7 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class Vllm(Section):
-    """The vLLM engine. Used with `model.sampler: vllm` only."""
+    """The vLLM engine, where `model.sampler` is or becomes `vllm`."""
 
     max_model_len: Count | None = None
     """Longest prompt and completion together, in tokens. Default: the model's context length."""
@@ -115,8 +115,11 @@ class Model(Section):
     """Variables of the model's chat template, such as `enable_thinking: true` or a fixed `date_string`."""
     threads: int | None = None
     """CPU threads for sampling and training. Default: one per core."""
-    sampler: Literal["huggingface", "vllm"] = "huggingface"
-    """`huggingface`: transformers in this process. `vllm`: an engine that loads each round's weights while running."""
+    sampler: Literal["auto", "huggingface", "vllm"] = "auto"
+    """`huggingface`: transformers in this process. `vllm`: an engine that loads each round's weights while running.
+    `auto`: vLLM with `device: cuda` where it is installed, else transformers."""
+    cuda_graphs: bool = True
+    """In this process on a GPU, replay each decoding step as one recorded graph, where a proof at the start passed."""
     vllm: Vllm = Vllm()
 
     @field_validator("think_tags")

@@ -69,11 +69,12 @@ class Update(Section):
     """`sample`: mean over samples of each sample's loss; `token`: mean over all tokens of the batch."""
     max_length: Count = 2048
     """Longer samples are refused, not cut."""
-    micro_tokens: Count = 4096
-    """Tokens per forward pass, padding included: memory against speed, no influence on the result."""
+    micro_tokens: Count | None = None
+    """Tokens per forward pass, padding included: memory against speed, no influence on the result. Default: 4,096 on a
+    CPU; on a GPU as many as its free memory holds, 32,768 at most."""
     lm_head: Literal["auto", "naive", "chunked"] = "auto"
-    """`chunked` never holds all logits at once, `naive` does; `auto` is chunked where the model allows. No influence
-    on the result."""
+    """`chunked` never holds all logits at once, `naive` does; `auto` is chunked where the model allows, and on a GPU
+    the fastest that fits, measured at the start. No influence on the result."""
     lm_head_chunk: Count | None = None
     """Tokens whose logits are held at a time; by default as many as fill 80 MiB, on a GPU 512 MiB."""
     packing: Literal["auto", "never", "always"] = "auto"
@@ -81,6 +82,9 @@ class Update(Section):
     with flash and flex attention. No influence on the result."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: a third slower, a fraction of the memory."""
+    compile: Literal["auto", "never", "always"] = "auto"
+    """Fuse the operations of each decoder layer with `torch.compile`. `auto`: on a GPU, in an update long enough to
+    repay it, and only where the first batch shows that it is faster and computes the same."""
     lora: Lora | None = None
     """Train adapters instead of all weights; needs the extra `lora`."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 20

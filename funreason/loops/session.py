@@ -29,6 +29,7 @@ from funreason.data.rationales import FLAG, with_template_thinking
 from funreason.data.records import DataError, Refusal
 from funreason.gate.contamination import ContaminationCheck, Finding
 from funreason.gate.items import gate_suites
+from funreason.plan.planning import fitting_sampler
 from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, policy_for_round
 from funreason.policies.model_files import load_model
 from funreason.policies.native_format import call_format_of
@@ -231,7 +232,7 @@ def open_session(
     require_something_to_learn(config, pool, screen)
     budget = budget_of(config, past)
     served = endpoint_sampler(config, budget)
-    policy, base = build_policy(config)
+    policy, base = build_policy(config, fitting_sampler(config))
     require_room_to_think(policy, pool, config)
     asked = [*pool.tasks, *supervised, *(task for suite in suites for task in suite.tasks)]
     notes = [*policy.notes, *check_prompts(policy.tokenizer, asked, **policy.how)]

@@ -118,6 +118,11 @@ def read_architecture(path: str | Path) -> Architecture:
         raise ModelError(f"{file} is not readable JSON: {error}") from error
     if not isinstance(data, dict):
         raise ModelError(f"{file} must hold a mapping, found {type(data).__name__}")
+    return architecture_of(data, given.parent.name if given.name == "config.json" else given.name, file, source)
+
+
+def architecture_of(data: dict[str, Any], name: str, file: Path, source: str = "") -> Architecture:
+    """The architecture that the content of a config.json describes; `file` is what errors name. Raises ModelError."""
     family = FAMILIES.get(str(data.get("model_type")))
     if family is None:
         known = ", ".join(FAMILIES)
@@ -125,7 +130,7 @@ def read_architecture(path: str | Path) -> Architecture:
     hidden, heads = _size(file, data, "hidden_size"), _size(file, data, "num_attention_heads")
     bias = bool(data.get("attention_bias", False))
     return Architecture(
-        name=given.parent.name if given.name == "config.json" else given.name,
+        name=name,
         source=source,
         hidden=hidden,
         layers=_size(file, data, "num_hidden_layers"),

@@ -13,6 +13,7 @@ halved for the mask).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Literal, NamedTuple
 
 from funreason.plan.architecture import Architecture
@@ -21,8 +22,8 @@ Strategy = Literal["none", "ddp", "fsdp2", "zero2", "zero3"]
 Parts = dict[str, float]
 """Bytes by what they are for."""
 PARTS = (
-    "weights", "gradients", "optimiser", "gathered", "activations", "backward", "head", "keys and values", "logits",
-    "engine", "allowance",
+    "weights", "gradients", "optimiser", "gathered", "casts", "activations", "backward", "head", "keys and values",
+    "logits", "engine", "allowance",
 )  # fmt: skip
 
 ALLOWANCE = 1.5 * 2**30  # CUDA context, fragments and workspace: 1 to 2 GiB on the cards people report
@@ -30,6 +31,14 @@ BACKWARD = 0.5  # of a layer's activations: the gradients alive during that laye
 DRAWING = 16 * 2**24  # the block that drawing tokens works in: float32 twice and float64 once per element
 HEAD_ALIVE = 2  # copies of the logits in the model's own type: the logits and their trained rows, or their gradients
 HEAD_PRECISE = 8  # bytes beside them in float32: log-probabilities and their gradient; half of it in chunks
+
+CPU_PASS_TOKENS = 4096
+"""Tokens of a forward pass on a CPU: its caches are full long before its memory is."""
+MOST_PASS_TOKENS = 32_768
+"""A GPU is busy by then: a model of 0.5B trained 82,598 tokens/s with so many, 70,715 with half, on an H200."""
+PASS_STEP = 256
+PASS_SHARE = 0.9
+"""Of the free memory, what a pass may be sized to: fragments, and passes whose padding differs, need the rest."""
 
 
 class LoraShape(NamedTuple):
@@ -98,19 +107,25 @@ def adapter_parameters(model: Architecture, lora: LoraShape) -> int:
     return model.layers * sum(lora.rank * sum(linears[name]) for name in chosen)
 
 
-def layer_activations(model: Architecture, item: int) -> int:
-    """Bytes that one layer keeps per token for its backward pass."""
+def layer_activations(model: Architecture, item: int, *, mixed: bool = False) -> int:
+    """Bytes that one layer keeps per token for its backward pass.
+
+    `mixed`: it computes in numbers of `item` bytes over float32 weights, as autocast does.
+    """
     norm = model.hidden * (4 + 2 * item) + 4  # input in float32, normed, scaled; and its root mean square
+    if mixed:  # input and normed in float32; each of the five products that read them keeps a cast of its own
+        norm = model.hidden * 8 + 4 + 5 * item * model.hidden // 2
     attention = item * (2 * model.queries + 2 * model.keys) + 4 * model.heads
     if model.qk_norm:
         attention += (4 + item) * (model.queries + model.keys) + 4 * (model.heads + model.key_heads)
     return 2 * norm + attention + 4 * item * model.feed_forward
 
 
-def kept_activations(model: Architecture, item: int, *, checkpointing: bool) -> int:
+def kept_activations(model: Architecture, item: int, *, checkpointing: bool, mixed: bool = False) -> int:
     """Bytes that all layers and the last norm keep per token until the backward pass."""
-    per_layer = item * model.hidden if checkpointing else layer_activations(model, item)
-    return model.layers * per_layer + model.hidden * (4 + 2 * item) + 4
+    between = 4 if mixed else item  # bytes of a number in what one layer passes to the next
+    per_layer = between * model.hidden if checkpointing else layer_activations(model, item, mixed=mixed)
+    return model.layers * per_layer + model.hidden * (4 + between + item) + 4
 
 
 def key_value_bytes(model: Architecture, item: int) -> int:
@@ -129,6 +144,9 @@ def update_memory(model: Architecture, shape: UpdateShape) -> Parts:
         weight, gradient, state = shape.item, shape.item, 12
     else:
         weight, gradient, state = 4, 4, 8
+    # Half precision over float32 weights casts each weight where it is used, and keeps the cast for the backward pass.
+    mixed = shape.item < 4 and shape.lora is None and shape.strategy in ("none", "ddp")
+    casts = shape.item * (model.layer * (1 if shape.checkpointing else model.layers) + model.embedding) if mixed else 0
     # The layer at work and the next one are held whole, and so are embedding and head while they are used; replicas
     # that add up gradients hold a second copy of those in buckets.
     gathered = 0
@@ -143,17 +161,33 @@ def update_memory(model: Architecture, shape: UpdateShape) -> Parts:
         head += min(shape.tokens, shape.head_chunk) * model.vocabulary * (HEAD_ALIVE * shape.item + HEAD_PRECISE / 2)
         # The head's own gradient is summed in float32 over the chunks, unless it stays as it was loaded.
         head += 0 if shape.lora is not None else 4 * model.embedding
+    kept = kept_activations(model, shape.item, checkpointing=shape.checkpointing, mixed=mixed)
     parts = {
         "weights": (frozen + learning * weight) / weights_shards,
         "gradients": learning * gradient / shards,
         "optimiser": learning * state / shards,
         "gathered": float(gathered),
-        "activations": float(kept_activations(model, shape.item, checkpointing=shape.checkpointing) * shape.tokens),
-        "backward": layer_activations(model, shape.item) * (BACKWARD + shape.checkpointing) * shape.tokens,
+        "casts": float(casts),
+        "activations": float(kept * shape.tokens),
+        "backward": layer_activations(model, shape.item, mixed=mixed) * (BACKWARD + shape.checkpointing) * shape.tokens,
         "head": head,
         "allowance": ALLOWANCE,
     }
     return {name: size for name, size in parts.items() if size}
+
+
+def pass_tokens(model: Architecture, shape: UpdateShape, room: float, *, weights_placed: bool = False) -> int:
+    """The most tokens of a forward pass that `room` bytes hold, a multiple of PASS_STEP up to MOST_PASS_TOKENS.
+
+    `shape.tokens` is not read. `weights_placed`: the weights are in memory already, and `room` is what they left.
+    PASS_STEP where not even so many fit.
+    """
+
+    def needed(steps: int) -> float:
+        parts = update_memory(model, shape._replace(tokens=steps * PASS_STEP))
+        return sum(parts.values()) - (parts["weights"] if weights_placed else 0)
+
+    return PASS_STEP * max(1, bisect_right(range(1, MOST_PASS_TOKENS // PASS_STEP + 1), room, key=needed))
 
 
 def sampling_memory(model: Architecture, shape: SamplingShape) -> Parts:

@@ -14,6 +14,8 @@ from funreason.errors import ModelError
 from funreason.plan.architecture import Architecture, read_architecture
 from funreason.plan.cost_model import (
     CHIPS,
+    CPU_PASS_TOKENS,
+    PASS_SHARE,
     Chip,
     LoraShape,
     Parts,
@@ -21,12 +23,13 @@ from funreason.plan.cost_model import (
     SamplingShape,
     UpdateShape,
     decoding_rate,
+    pass_tokens,
     reading_seconds,
     sampling_memory,
     update_memory,
     update_seconds,
 )
-from funreason.policies.factory import model_path
+from funreason.policies.factory import SamplerChoice, choose_sampler, model_path
 from funreason.policies.gguf_files import converted_folder, gguf_of
 from funreason.policies.protocol import MOST_ROWS
 from funreason.sources.tasks import HELD_OUT, HELD_OUT_MOST, TOOLBOX, TOOLBOX_PER_ROUND
@@ -78,6 +81,7 @@ class Plan(NamedTuple):
     phases: list[Phase]
     problems: list[str]
     notes: list[str]
+    sampler: SamplerChoice
 
     def fits(self, phase: Phase) -> bool:
         """Whether a phase stays within one GPU's memory."""
@@ -86,7 +90,7 @@ class Plan(NamedTuple):
 
 def engine_samples(config: Config) -> bool:
     """Whether a vLLM engine samples on the GPU."""
-    return config.model.sampler == "vllm" and config.model.device.startswith("cuda")
+    return choose_sampler(config.model).name == "vllm" and config.model.device.startswith("cuda")
 
 
 def problems(config: Config, found: Plan) -> list[str]:
@@ -127,7 +131,7 @@ def remedy(config: Config, phase: Phase) -> str:
         tries.append("use model.dtype=bfloat16")
     if not update.gradient_checkpointing:
         tries.append("set gradient_checkpointing")
-    if largest in ("activations", "backward", "head") and update.micro_tokens > update.max_length:
+    if largest in ("activations", "backward", "head") and (update.micro_tokens or 0) > update.max_length:
         tries.append("lower micro_tokens")
     elif largest in ("activations", "backward", "head"):
         tries.append("lower max_length")
@@ -150,6 +154,8 @@ def notes(config: Config, found: Plan) -> list[str]:
     ]
     if config.tasks.per_round is None and not config.tasks.path.startswith(TOOLBOX):
         lines.append(f"tasks.per_round is not set: counted with {TOOLBOX_PER_ROUND} tasks a round")
+    if config.model.device.startswith("cuda"):
+        lines.append(str(choose_sampler(config.model)))
     if engine_samples(config):
         share = config.model.vllm.gpu_memory_utilization
         lines.append(f"the engine keeps its {share:.0%} of the first GPU's memory while updates run")
@@ -167,7 +173,22 @@ SUITE_COUNT = 200  # cases of a suite whose size is not configured
 
 
 def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
-    """The plan of a configuration; ModelError when its model's sizes cannot be known."""
+    """The plan of a configuration; ModelError when its model's sizes cannot be known.
+
+    A vLLM engine that the settings leave open is counted only where everything fits beside it, or nothing does without.
+    """
+    found = _counted(config, hardware, assumed)
+    if config.model.sampler == "auto" and engine_samples(config) and found.problems:
+        model = config.model.model_copy(update={"sampler": "huggingface"})
+        alone = _counted(config.model_copy(update={"model": model}), hardware, assumed)
+        if not alone.problems:
+            alone.notes.remove(str(choose_sampler(model)))
+            choice = SamplerChoice("huggingface", "because not everything fits beside a vLLM engine")
+            return alone._replace(notes=[*alone.notes, str(choice)], sampler=choice)
+    return found
+
+
+def _counted(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
     path = model_path(config.model.path)
     file = gguf_of(path)
     if file is not None:
@@ -175,7 +196,7 @@ def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
         if not path.is_dir():
             raise ModelError(f"{file}: the sizes in a GGUF file are known here once a run has converted it.")
     model = read_architecture(path)
-    found = Plan(model, hardware, assumed, [], [], [])
+    found = Plan(model, hardware, assumed, [], [], [], choose_sampler(config.model))
     if not config.sample.endpoints:
         each = config.sample.samples_per_task
         found.phases.append(_decoding("sample", config, found, prompts=_tasks(config), k=each))
@@ -198,18 +219,33 @@ def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
     return found
 
 
+def fitting_sampler(config: Config) -> SamplerChoice:
+    """The sampler of a run that trains on the GPUs at hand: an engine must leave its updates enough memory."""
+    choice = choose_sampler(config.model)
+    found = plan_here(config) if config.model.sampler == "auto" and choice.name == "vllm" else None
+    return choice if found is None else found.sampler
+
+
 def warn_if_it_will_not_fit(config: Config) -> list[str]:
     """What will not fit on the GPUs that a run is about to use; nothing on a CPU, or where no sizes can be known."""
+    found = plan_here(config)
+    return [] if found is None else found.problems
+
+
+def plan_here(config: Config) -> Plan | None:
+    """The plan for the GPUs of this machine; None on a CPU, or where no sizes can be known."""
     if not config.model.device.startswith("cuda"):
-        return []
+        return None
     import torch
 
+    if not torch.cuda.is_available():  # loading the model says so
+        return None
     memory = torch.cuda.get_device_properties(config.model.device).total_memory / 2**30
     chip = CHIPS[ANY_CHIP]._replace(memory=memory)
     try:
-        return plan(config, Hardware("this GPU", chip, torch.cuda.device_count()), Assumed()).problems
+        return plan(config, Hardware("this GPU", chip, torch.cuda.device_count()), Assumed())
     except ModelError:  # a family whose sizes are not counted here may still fit
-        return []
+        return None
 
 
 def _decoding(name: str, config: Config, found: Plan, *, prompts: int, k: int) -> Phase:
@@ -238,7 +274,7 @@ def _update(name: str, config: Config, update: Update, samples: int, found: Plan
     # The chunk that the loss's head takes at a time on a GPU by default; asking it would load torch.
     chunk = update.lm_head_chunk or max(32, HEAD_CHUNK_BYTES // (4 * model.vocabulary) // 32 * 32)
     shape = UpdateShape(
-        tokens=max(update.micro_tokens, update.max_length),  # a sample longer than the budget is a batch of its own
+        tokens=0,
         item=ITEM[config.model.dtype],
         checkpointing=update.gradient_checkpointing,
         lora=None if update.lora is None else LoraShape(update.lora.rank, tuple(update.lora.targets)),
@@ -246,9 +282,13 @@ def _update(name: str, config: Config, update: Update, samples: int, found: Plan
         processes=update.launch.processes,
         head_chunk=None if update.lm_head == "naive" else chunk,
     )
-    memory = update_memory(model, shape)
-    if engine_samples(config):  # it keeps its share while others work
-        memory["engine"] = config.model.vllm.gpu_memory_utilization * hardware.chip.memory * 2**30
+    engine = config.model.vllm.gpu_memory_utilization if engine_samples(config) else 0.0
+    room = PASS_SHARE * (1 - engine) * hardware.chip.memory * 2**30
+    fitting = pass_tokens(model, shape, room) if config.model.device.startswith("cuda") else CPU_PASS_TOKENS
+    # A sample longer than a pass may be is a pass of its own.
+    memory = update_memory(model, shape._replace(tokens=max(update.micro_tokens or fitting, update.max_length)))
+    if engine:  # it keeps its share while others work
+        memory["engine"] = engine * hardware.chip.memory * 2**30
     length = assumed.prompt_tokens + assumed.answer_tokens
     tokens = float(samples * update.epochs * length)
     seconds = update_seconds(model, shape, hardware.chip, assumed.pace, tokens=tokens, length=length)

@@ -8,14 +8,15 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
 from funreason.config import Config, Endpoint
-from funreason.config.models import Address
+from funreason.config.models import Address, Model
 from funreason.errors import ModelError
 from funreason.policies.endpoint.budget import SharedBudget, SpendMeter, Spent
 from funreason.policies.fetched_models import MODELS, fetched_folder
@@ -160,13 +161,39 @@ def policy_for_round(
     return lambda round: served_policy(config, sampler, learner.tokenizer, partial(account.report, round))
 
 
+class SamplerChoice(NamedTuple):
+    """The sampler that a configuration comes to on this machine, and why."""
+
+    name: Literal["huggingface", "vllm"]
+    why: str
+
+    def __str__(self) -> str:
+        return f"sampler: {self.name}, {self.why}"
+
+
+def choose_sampler(model: Model) -> SamplerChoice:
+    """The sampler for `model.sampler`; nothing is imported to find out."""
+    if model.sampler != "auto":
+        return SamplerChoice(model.sampler, "as configured")
+    if model.device == "cuda":
+        if find_spec("vllm") is not None:
+            return SamplerChoice("vllm", "the default on a GPU where vLLM is installed")
+        return SamplerChoice("huggingface", "because vLLM is not installed: pip install 'funreason[vllm]'")
+    if model.device.startswith("cuda"):
+        return SamplerChoice(
+            "huggingface", f"because vLLM takes no device {model.device}; CUDA_VISIBLE_DEVICES with device cuda does"
+        )
+    return SamplerChoice("huggingface", f"the default on device {model.device}")
+
+
 EMBEDDED_MODEL = "toolbox"
 
 
-def build_policy(config: Config) -> tuple[Policy, Weights]:
-    """The policy of the trained model, and its base weights."""
+def build_policy(config: Config, choice: SamplerChoice | None = None) -> tuple[Policy, Weights]:
+    """The policy of the trained model, and its base weights. `choice` is `choose_sampler`'s by default."""
     wait_passively()
-    if config.model.sampler == "vllm":
+    choice = choice or choose_sampler(config.model)
+    if choice.name == "vllm":
         prepare(config.model.device, compiled=config.model.vllm.enforce_eager is False)
     from funreason.policies.cpu_threads import use_threads
     from funreason.policies.model_files import load_model, load_tokenizer, weights_id_of
@@ -176,7 +203,13 @@ def build_policy(config: Config) -> tuple[Policy, Weights]:
     model = load_model(path, config.model.device, config.model.dtype)
     tokenizer = load_tokenizer(path, model)
     base = Weights(weights_id_of(model), path)
-    sampler, started = _local_sampler(config, base, model, tokenizer)
+    try:
+        sampler, started = _local_sampler(config, choice, base, model, tokenizer)
+    except ModelError as error:
+        if config.model.sampler != "auto" or choice.name != "vllm":
+            raise
+        choice = SamplerChoice("huggingface", f"because vLLM cannot be used: {error}")
+        sampler, started = _local_sampler(config, choice, base, model, tokenizer)
     policy = Policy(
         sampler,
         tokenizer,
@@ -187,11 +220,15 @@ def build_policy(config: Config) -> tuple[Policy, Weights]:
         started=started,
         call_format=call_format_of(config.model),
     )
-    policy.notes = notes
+    graphs = getattr(sampler, "graphs", None)
+    said = str(choice) if graphs is None else f"{choice}; {graphs.description}"
+    policy.notes = [*notes, said] if config.model.device != "cpu" else notes
     return policy, base
 
 
-def _local_sampler(config: Config, base: Weights, model: Any, tokenizer: Any) -> tuple[Sampler, Sync | None]:
+def _local_sampler(
+    config: Config, choice: SamplerChoice, base: Weights, model: Any, tokenizer: Any
+) -> tuple[Sampler, Sync | None]:
     settings, sampling = config.model, config.sample
     given: dict[str, Any] = {
         "weights_id": base.id,
@@ -199,10 +236,12 @@ def _local_sampler(config: Config, base: Weights, model: Any, tokenizer: Any) ->
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
     }
-    if settings.sampler == "huggingface":
+    if choice.name == "huggingface":
         from funreason.policies.huggingface.sampler import HuggingFaceSampler
 
-        return HuggingFaceSampler(model, tokenizer, token_budget=sampling.batch_tokens, **given), None
+        return HuggingFaceSampler(
+            model, tokenizer, token_budget=sampling.batch_tokens, cuda_graphs=settings.cuda_graphs, **given
+        ), None
     from funreason.policies.vllm.engine import EngineSettings
     from funreason.policies.vllm.sampler import VllmSampler
 

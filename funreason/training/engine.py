@@ -25,14 +25,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.config.updates import Update
 from funreason.objectives.protocol import Encoded, Example, LossShare, Objective, TokenTargets
+from funreason.policies.tensor_cores import tensor_cores, uses_tf32
 from funreason.training import checkpoint
 from funreason.training.batches import can_pack, collate, pack, plan_epoch, shard, split_microbatches
 from funreason.training.cpu_parallel import num_workers, run_parallel
 from funreason.training.encoding import encode_examples
+from funreason.training.layer_compile import FirstBatch, compiled_layers, sampled_gradient
 from funreason.training.lm_head import LossHead
 from funreason.training.lora import adapted
 from funreason.training.loss_stats import LossStats
 from funreason.training.parallel import Parallel, Ranks, parallelized, trainable
+from funreason.training.pass_size import choose_pass_size
 from funreason.training.types import NotFinite, StepReport, Strategy, TrainingError, TrainReport
 
 REFUSED_IN_A_ROW = 3  # one bad batch may be chance; three mean that the weights or the learning rate are broken
@@ -84,24 +87,32 @@ def train(
     ranks = Ranks.join(model.device)
     dtype, merge = model.dtype, strategy == "none"
     with torch_settings(model.device, dtype, threads), adapted(model, update.lora, seed, merge=merge):
-        head, packed = LossHead(model, update), can_pack(model, update.packing)
+        head, packed = LossHead(model, update, strategy), can_pack(model, update.packing)
         with (
             _train_mode(model, update.gradient_checkpointing),
             parallelized(model, update, ranks, strategy) as parallel,
         ):
+            size = choose_pass_size(model, update, ranks, strategy, item=dtype.itemsize, head_chunk=head.held)
             training = Training(
-                parallel, objective, head, usable, encoded, update,
+                parallel, objective, head, usable, encoded, update, micro_tokens=size.tokens,
                 pad_id=pad_id, packed=packed, seed=seed, folder=checkpoint_dir,
                 fingerprint=checkpoint.fingerprint(usable, update, seed, think_tags, str(dtype)),
             )  # fmt: skip
-            resumed_from, finished = training.run(on_step, resume, stop)
+            alone = ranks.size == 1 and strategy in ("none", "ddp")
+            with compiled_layers(
+                model, update.compile, training.try_first_batch, steps=training.steps, item=dtype.itemsize, alone=alone
+            ) as layers:
+                if layers.compiled:
+                    training.workers = 1  # threads would wait for each other's compilation
+                resumed_from, finished = training.run(on_step, resume, stop)
             if finished and on_finish is not None:
                 on_finish(parallel)
         at_a_time = f"{training.workers} micro-batch{'es' * (training.workers > 1)} at a time"
         how = (
             f"LM head: {head.description}; samples {'packed' if packed else 'padded to similar lengths'}, up to "
-            f"{update.micro_tokens:,} tokens a pass; {torch.get_num_threads()} threads, {at_a_time}, "
-            f"OMP_WAIT_POLICY {os.environ.get('OMP_WAIT_POLICY', 'not set')}"
+            f"{size.tokens:,} tokens a pass ({size.why}); {layers.description}; {torch.get_num_threads()} threads, "
+            f"{at_a_time}, OMP_WAIT_POLICY {os.environ.get('OMP_WAIT_POLICY', 'not set')}"
+            f"{'; TF32 products' if uses_tf32(model.device, dtype) else ''}"
         )
     stats = training.stats
     means = {name: sum(values) / len(values) for name, values in stats.means.items()}
@@ -151,6 +162,7 @@ class Training:
         encoded: list[Encoded],
         update: Update,
         *,
+        micro_tokens: int,
         pad_id: int,
         packed: bool,
         seed: int,
@@ -164,7 +176,7 @@ class Training:
         self.lengths = [len(sample.ids) for sample in encoded]
         self.steps = update.epochs * math.ceil(len(encoded) / update.batch_size)
         self.workers = num_workers(parallel.model) if self.ranks.size == 1 else 1
-        self.micro_tokens = update.micro_tokens
+        self.micro_tokens = micro_tokens
         self.halved_to: int | None = None
         self.stats = LossStats(objective)
         self.refused_steps = self.refused_in_a_row = 0
@@ -211,6 +223,21 @@ class Training:
             if stopped:
                 return begun, False
         return begun, True
+
+    def try_first_batch(self) -> FirstBatch:
+        """Forward and backward of the first batch. Nothing is learned from it, and no random number is used up."""
+        size, device = self.update.batch_size, self.ranks.device
+        batch = plan_epoch(self.lengths, batch_size=size, seed=self.seed, epoch=0)[0]
+        examples, encoded = [self.examples[index] for index in batch], [self.encoded[index] for index in batch]
+        started = time.perf_counter()
+        try:
+            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+                losses = list(self._accumulated(examples, encoded).terms.values())
+            seconds = time.perf_counter() - started
+            return FirstBatch(seconds, losses, sampled_gradient(trainable(self.parallel.model).values()))
+        finally:
+            self.parallel.step(0.0, False)
+            self.objective.step(False)
 
     def _step(self, step: int, batch: list[int]) -> tuple[StepReport, LossStats]:
         started = time.perf_counter()
@@ -339,13 +366,11 @@ def _train_mode(model: PreTrainedModel, gradient_checkpointing: bool) -> Iterato
 
 @contextmanager
 def torch_settings(device: torch.device, dtype: torch.dtype, threads: int | None) -> Iterator[None]:
-    """Threads, and TF32 for float32 on a GPU: off by default in torch, and a fraction of the card's speed."""
-    threads_before, precision_before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    """Threads, and TF32 for float32 on a GPU."""
+    threads_before = torch.get_num_threads()
     torch.set_num_threads(threads or threads_before)
-    if device.type == "cuda" and dtype == torch.float32:
-        torch.set_float32_matmul_precision("high")
     try:
-        yield
+        with tensor_cores(device, dtype):
+            yield
     finally:
         torch.set_num_threads(threads_before)
-        torch.set_float32_matmul_precision(precision_before)

@@ -19,33 +19,49 @@ from torch.nn import functional
 
 from funreason.config.updates import Update
 from funreason.objectives.protocol import TokenTargets
-from funreason.training.chunked_cross_entropy import best_method, chunk_for, token_losses
-from funreason.training.types import TrainingError
+from funreason.training.chunked_cross_entropy import Method, chunk_for, token_losses
+from funreason.training.head_choice import choose_head
+from funreason.training.pass_size import EXPECTED_TOKENS, room_for_passes
+from funreason.training.types import Strategy, TrainingError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PROBE_LOGITS = (-300.0, -20.0, 0.5, 20.0, 300.0)
 """A soft cap shows at the large ones, a scale or a shift at all of them."""
+DESCRIPTIONS: dict[Method, str] = {
+    "naive": "all logits at once",
+    "chunked": "{:,} tokens' logits at a time",
+    "recomputed": "{:,} tokens' logits at a time, computed twice",
+    "liger": "Liger's kernel, {:,} tokens' logits at a time",
+}
 
 
 class LossHead:
     """Losses of a model's tokens, computed as `update.lm_head` asks and the model allows.
 
+    With `auto`, a model on a GPU gets the method that is fastest there, unless it is sharded. `held` is how many
+    tokens' logits exist at a time; None: those of the whole pass.
+
     Raises TrainingError for `lm_head: chunked` with a model that changes its logits after the head.
     """
 
-    def __init__(self, model: PreTrainedModel, update: Update) -> None:
+    def __init__(self, model: PreTrainedModel, update: Update, strategy: Strategy = "none") -> None:
+        self.method: Method = "chunked"
+        self.held: int | None = None
         self.linear, why = (None, "as configured") if update.lm_head == "naive" else plain_head(model)
         if self.linear is None:
             if update.lm_head == "chunked":
                 raise TrainingError(f"lm_head: chunked cannot be used with this model, {why}; use auto or naive.")
             self.description = f"all logits at once ({why})"
             return
-        self.method = best_method(self.linear.weight.device)
         self.chunk = update.lm_head_chunk or chunk_for(self.linear.out_features, self.linear.weight.device)
-        liger = self.method == "liger"
-        self.description = "Liger's fused kernel" if liger else f"{self.chunk:,} tokens' logits at a time"
+        self.description = DESCRIPTIONS[self.method].format(self.chunk)
+        if update.lm_head == "auto" and self.linear.weight.is_cuda and strategy in ("none", "ddp"):
+            tokens = update.micro_tokens or EXPECTED_TOKENS
+            self.method, why = choose_head(self.linear, self.chunk, tokens=tokens, room=room_for_passes(model))
+            self.description = f"{DESCRIPTIONS[self.method].format(self.chunk)} ({why})"
+        self.held = None if self.method == "naive" else self.chunk
         self.replaced = _PatchedForward(self.linear)
 
     def losses(self, logits: Callable[[], Tensor], targets: TokenTargets, weights: Tensor | None) -> Tensor:

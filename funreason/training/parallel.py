@@ -76,6 +76,14 @@ class Ranks:
         distributed.all_reduce(total)
         return total.to(value.device)
 
+    def smallest(self, number: int) -> int:
+        """The smallest `number` of all ranks, on every rank."""
+        if self.size == 1:
+            return number
+        least = torch.tensor(number, device=self.device)
+        distributed.all_reduce(least, op=distributed.ReduceOp.MIN)
+        return int(least)
+
     def any_rank(self, flag: bool) -> bool:
         """Whether `flag` is True on any rank."""
         return flag if self.size == 1 else bool(self.all_reduce_sum(torch.tensor(float(flag))) > 0)

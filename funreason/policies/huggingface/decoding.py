@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.errors import BrokenWeights
 from funreason.policies.huggingface.prefill import OwnLayer, Prefix, own_cache
+from funreason.policies.huggingface.step_graph import RecordedStep, StepGraphs
 from funreason.policies.protocol import Completion, Request
 
 # splitmix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators").
@@ -87,6 +88,12 @@ def _draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float, log
 
 # Copying the remaining rows costs about as much as one step of attention, so an eighth pays itself back in eight.
 DROP_SHARE = 1 / 8
+RECORDED_DROP_SHARE = 1 / 2
+"""Where the step is a recorded graph, which is recorded again for fewer rows; that takes as long as two eager steps."""
+FEW_ROWS = 32
+"""A recorded step of fewer rows takes as long: it reads all weights either way."""
+WORTH_RECORDING = 16
+"""Tokens of an answer: shorter ones end before a recording pays."""
 
 
 class Settings(NamedTuple):
@@ -122,9 +129,16 @@ class Decoding:
     """Completes one batch of requests over their prefilled `prefix`; call `run` once, then `completions`."""
 
     def __init__(
-        self, model: PreTrainedModel, prefix: Prefix, requests: list[Request], prompts: list[int], settings: Settings
+        self,
+        model: PreTrainedModel,
+        prefix: Prefix,
+        requests: list[Request],
+        prompts: list[int],
+        settings: Settings,
+        graphs: StepGraphs,
     ) -> None:
         """`prompts` names each request's prompt by its place in `prefix`; several requests may share one."""
+        self.graphs = graphs
         self.model, self.prefix, self.requests, self.prompts, self.settings = model, prefix, requests, prompts, settings
         self.cache = own_cache(model.config.get_text_config().num_hidden_layers)
         total = sum(request.n for request in requests)
@@ -135,12 +149,16 @@ class Decoding:
         shape = (total, settings.max_new_tokens)
         self.logprobs = torch.zeros(shape, dtype=torch.float64, device=model.device) if asked else None
         self.ends = torch.tensor(settings.end_ids, device=model.device)
+        self.recorded: RecordedStep | None = None
 
     def run(self, last_ids: list[int], lengths: list[int]) -> None:
         """Decode to the end; `last_ids` are the prompts' last tokens, `lengths` their token counts."""
         device = self.model.device
         logits = self._step(torch.tensor(last_ids, device=device), torch.tensor(lengths, device=device) - 1)
         rows, logits = self._fan_out(logits, torch.tensor(lengths, device=device))
+        if self.graphs.on and self.settings.max_new_tokens >= WORTH_RECORDING:
+            longest = self.settings.max_new_tokens
+            self.recorded = RecordedStep(self.model, self.prefix, self.cache, self.settings.known_ids, longest)
         for step in range(self.settings.max_new_tokens):
             tokens = self._choose(logits, rows, step)
             self.tokens[rows.place, step] = tokens
@@ -152,7 +170,7 @@ class Decoding:
             if step + 1 == self.settings.max_new_tokens or bool(rows.ended.all()):
                 return
             tokens = self._drop_ended(rows, tokens)
-            logits = self._step(tokens, rows.position)
+            logits = self._next(tokens, rows.position)
             rows.position += 1
 
     def completions(self, tokenizer: PreTrainedTokenizerBase, weights_id: str) -> list[list[Completion]]:
@@ -175,6 +193,16 @@ class Decoding:
             ]
             for request in self.requests
         ]
+
+    def _next(self, tokens: Tensor, position: Tensor) -> Tensor:
+        if self.recorded is not None:
+            try:
+                return self.recorded(tokens, position)
+            except RuntimeError as error:  # torch's errors of capturing have no class of their own
+                self.recorded.give_up()
+                self.recorded = None
+                self.graphs.turn_off(error)
+        return self._step(tokens, position)
 
     def _step(self, tokens: Tensor, position: Tensor) -> Tensor:
         output = self.model(
@@ -228,7 +256,10 @@ class Decoding:
         return tokens
 
     def _drop_ended(self, rows: Rows, tokens: Tensor) -> Tensor:
-        if int(rows.ended.sum()) < DROP_SHARE * len(rows.ended):
+        share = DROP_SHARE if self.recorded is None else RECORDED_DROP_SHARE
+        if self.recorded is not None and len(rows.ended) <= FEW_ROWS:
+            return tokens
+        if int(rows.ended.sum()) < share * len(rows.ended):
             return tokens
         kept = (~rows.ended).nonzero().squeeze(-1)
         rows.select(kept)
@@ -243,3 +274,5 @@ class Decoding:
         for layer in self.cache.layers:
             assert isinstance(layer, OwnLayer)
             layer.select(rows)
+        if self.recorded is not None:
+            self.recorded.forget()

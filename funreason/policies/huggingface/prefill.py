@@ -41,6 +41,8 @@ class Prefix:
     """G: the most completions any one prompt has."""
     slot_of_row: Tensor
     """[R]: prompt * G + completion index, the place of row r's queries in the product with its prompt."""
+    own_mask: Tensor | None = None
+    """[1, 1, 1, capacity], -inf on what is not filled yet, where rows answer with whole stores (`OwnLayer.fixed`)."""
 
     @property
     def prompts(self) -> int:
@@ -59,14 +61,19 @@ class Prefix:
 
 
 class OwnLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
-    """One layer's keys and values of the rows' own tokens, [R, K, capacity, D], the first `length` filled."""
+    """One layer's keys and values of the rows' own tokens, [R, K, capacity, D], the first `length` filled.
+
+    With `fixed`, a tensor that holds one index, the store has one shape and address from step to step: states are
+    written at that index, the answer is the whole store, and `length` is left to whoever sets the index.
+    """
 
     keys: Tensor
     values: Tensor
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.length = 0
+        self.length, self.growth = 0, GROWTH
+        self.fixed: Tensor | None = None
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Make an empty store shaped like the first states."""
@@ -75,14 +82,31 @@ class OwnLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Add states [R, K, 1, D]; the answer is the filled part [R, K, T, D], a view."""
+        if self.fixed is not None:
+            self.keys.index_copy_(2, self.fixed, key_states)
+            self.values.index_copy_(2, self.fixed, value_states)
+            return self.keys, self.values
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        elif self.length == self.keys.shape[2]:
+        elif self.full:
             self._copy(None)
         self.keys[:, :, self.length] = key_states[:, :, 0]
         self.values[:, :, self.length] = value_states[:, :, 0]
         self.length += 1
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+    @property
+    def full(self) -> bool:
+        """Whether another token needs a larger store."""
+        return self.length == self.keys.shape[2]
+
+    def grow(self) -> None:
+        """Twice a store that is full; what is not filled is zero, because a masked nan would still be a nan."""
+        if self.full:
+            self.growth = self.length
+        self._copy(None)
+        self.keys[:, :, self.length :] = 0
+        self.values[:, :, self.length :] = 0
 
     def select(self, rows: Tensor) -> None:
         """Keep `rows`, in that order; an index may come more than once."""
@@ -101,7 +125,7 @@ class OwnLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         return -1
 
     def _copy(self, rows: Tensor | None) -> None:
-        capacity = (self.length // GROWTH + 1) * GROWTH
+        capacity = (self.length // self.growth + 1) * self.growth
         self.keys = _moved(self.keys, rows, self.length, capacity)
         self.values = _moved(self.values, rows, self.length, capacity)
 
@@ -133,6 +157,8 @@ def shared_prefix_attention(
     grouped = query.view(rows, key.shape[1], per_key, size) * scaling
     layer: int = module.layer_idx  # type: ignore[assignment]
     own = grouped @ key.transpose(-1, -2)
+    if shared_prefix.own_mask is not None:
+        own = own + shared_prefix.own_mask
     shared = _over_prompts(grouped, shared_prefix, shared_prefix.keys[layer], shared_prefix.mask)
     precise = torch.promote_types(query.dtype, torch.float32)
     weights = torch.softmax(torch.cat([shared, own], dim=-1), dim=-1, dtype=precise).to(query.dtype)

@@ -20,9 +20,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from funreason.policies.cpu_threads import num_workers, side_by_side
 from funreason.policies.huggingface.decoding import Decoding, Settings
 from funreason.policies.huggingface.prefill import attending_with_shared_prefix, prefill, require_plain_attention
+from funreason.policies.huggingface.step_graph import StepGraphs
 from funreason.policies.model_files import load_model, require_same_vocabulary
 from funreason.policies.prompts import Context, end_ids, known_ids, require_distribution
 from funreason.policies.protocol import MOST_ROWS, Completion, Request
+from funreason.policies.tensor_cores import tensor_cores
 
 SHARED_ROWS = 16
 """The most rows that requests of one prompt share a prefix with: each prompt of a batch gets slots for as many."""
@@ -52,7 +54,8 @@ class HuggingFaceSampler:
 
     `max_new_tokens` bounds a completion; `max_rows` and `token_budget` (prompt tokens plus rows times
     max_new_tokens) bound a batch. One request is never split, so a single one may exceed both. On a CPU
-    batches are decoded side by side (`cpu_threads.num_workers`), in shares of about the same work.
+    batches are decoded side by side (`cpu_threads.num_workers`), in shares of about the same work; on a GPU with
+    `cuda_graphs` the decoding step is recorded and replayed (see `step_graph`).
     """
 
     def __init__(
@@ -66,12 +69,14 @@ class HuggingFaceSampler:
         top_p: float = 1.0,
         max_rows: int = MOST_ROWS,
         token_budget: int = 131_072,
+        cuda_graphs: bool = True,
     ) -> None:
         require_same_vocabulary(model, tokenizer)
         require_plain_attention(model)
         require_distribution(temperature, top_p)
         self.model, self.tokenizer, self.weights_id = model, tokenizer, weights_id
-        self.max_rows, self.token_budget = max_rows, token_budget
+        self.max_rows, self.token_budget, self.cuda_graphs = max_rows, token_budget, cuda_graphs
+        self.graphs = StepGraphs(model, wanted=cuda_graphs)
         self.settings = Settings(max_new_tokens, temperature, top_p, end_ids(model, tokenizer), known_ids(tokenizer))
         self._one_at_a_time = threading.Lock()
 
@@ -85,6 +90,7 @@ class HuggingFaceSampler:
             temperature=temperature or 1.0,
             max_rows=self.max_rows,
             token_budget=self.token_budget,
+            cuda_graphs=self.graphs.on,
         )
 
     def too_long(self, request: Request) -> bool:
@@ -102,6 +108,7 @@ class HuggingFaceSampler:
         require_plain_attention(model)
         with self._one_at_a_time:
             self.model, self.weights_id = model, weights_id
+            self.graphs = StepGraphs(model, wanted=self.cuda_graphs)
 
     @contextmanager
     def offloaded(self) -> Iterator[None]:
@@ -124,7 +131,8 @@ class HuggingFaceSampler:
         answers: list[list[Completion]] = [[] for _ in requests]
         encoded = zip(range(len(requests)), requests, self._context().encode(requests), strict=True)
         batches = self._batches([Prepared(*each) for each in encoded])
-        with self._one_at_a_time, _evaluating(self.model), attending_with_shared_prefix(self.model):
+        products = tensor_cores(self.model.device, self.model.dtype)
+        with self._one_at_a_time, products, _evaluating(self.model), attending_with_shared_prefix(self.model):
             for completed in side_by_side(self._complete, batches, self.model.device):
                 for place, completions in completed:
                     answers[place] = completions
@@ -172,7 +180,12 @@ class HuggingFaceSampler:
         prefix = prefill(self.model, [group.ids for group in batch])
         members = [(i, member) for i, group in enumerate(batch) for member in group.members]
         decoding = Decoding(
-            self.model, prefix, [member.request for _, member in members], [i for i, _ in members], self.settings
+            self.model,
+            prefix,
+            [member.request for _, member in members],
+            [i for i, _ in members],
+            self.settings,
+            self.graphs,
         )
         decoding.run([group.ids[-1] for group in batch], [len(group.ids) for group in batch])
         completed = decoding.completions(self.tokenizer, self.weights_id)

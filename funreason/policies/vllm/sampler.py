@@ -34,6 +34,7 @@ from funreason.policies.weight_sync_check import (
 )
 
 HOTTEST = 2.0
+BATCHES_AT_ONCE = 4
 UNPROVED = ""
 """The weights id while the engine's weights are not checked."""
 
@@ -71,6 +72,8 @@ class VllmSampler:
         self._broken_cache = threading.Event()
         """Set when logits were not finite: the engine's keys and values may not be either."""
         before = time.perf_counter()
+        self._current: PreTrainedModel | Path = folder
+        self._most_rows = (settings or EngineSettings()).max_num_seqs
         rows = model.config.get_text_config().vocab_size
         padded = self.known_ids if rows > self.known_ids else None
         self._engine = start_engine(folder, device, dtype, settings or EngineSettings(), known_ids=padded)
@@ -86,6 +89,17 @@ class VllmSampler:
         other.context = self.context._replace(max_new_tokens=max_new_tokens)
         return other
 
+    @property
+    def rows_at_once(self) -> int | None:
+        """How many greedy answers to ask for in one call: several batches of the engine's, so that it stays full."""
+        return BATCHES_AT_ONCE * self._most_rows if self.device != "cpu" else None
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The engine's weights in transformers, read again from their folder, for what an engine does not compute."""
+        current = self._current
+        return load_model(current, self.device, self.dtype) if isinstance(current, Path) else current
+
     def too_long(self, request: Request) -> bool:
         """Whether the prompt leaves less than `max_new_tokens` of the engine's context."""
         return self.context.too_long(request)
@@ -96,6 +110,7 @@ class VllmSampler:
         Raises ModelError when the engine cannot load them or does not answer with them, BrokenWeights when their logits
         are not finite.
         """
+        self._current = model_or_path if isinstance(model_or_path, PreTrainedModel) else Path(model_or_path)
         if isinstance(model_or_path, PreTrainedModel):
             with TemporaryDirectory() as offloaded:
                 save_model(model_or_path, self.tokenizer, Path(offloaded) / "weights")
