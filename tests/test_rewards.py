@@ -406,10 +406,13 @@ def parses(sample):
 @pytest.mark.parametrize(
     ("reward", "hacks"),
     [
-        (subset, {"doubled calls", "hedged calls", "call in prose", "spurious call", "truncated", "empty thinking"}),
+        (
+            subset,
+            {"doubled calls", "hedged calls", "call in prose", "spurious call", "truncated answer", "empty thinking"},
+        ),
         (name_alone, {"wrong value", "wrong types", "broken call", "minimal answer"}),
         (lengthy, {"filler thinking"}),
-        (parses, {"plainly wrong", "minimal answer", "copied schema", "options filled"}),
+        (parses, {"plainly wrong call", "minimal answer", "copied schema", "options filled"}),
         (lambda sample: 1.0, {hack.name for hack in HACKS if not hack.is_right}),
         (lambda sample: 1.0 - sample.truncated, {"refusal", "praise", "no answer"}),
     ],
