@@ -24,6 +24,7 @@ from funreason.cli.config import OUTSIDE, read_config, require_same_judges
 from funreason.cli.watch import CONSOLE
 from funreason.config import Config, ConfigError
 from funreason.data.normalising import parse_input_map
+from funreason.display.funnel import funnel
 from funreason.display.progress import LiveProgress
 from funreason.display.table import account, asked_table, health_table, stage_table, yield_table
 from funreason.loops.refine import ROUND, SHAREGPT, XLAM, records_file, refine_file
@@ -156,6 +157,8 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
             console.print(table)
     console.print(yield_table(state))
     console.print(account(state))
+    if (counts := funnel(state.rounds[ROUND], folder.texts(ROUND))) is not None:
+        console.print(counts.text(), soft_wrap=True)
     console.print(f"kept records: {out / SHAREGPT}, {out / XLAM}")
     exit_code, r, limits = 0, state.rounds[ROUND], Limits(error_limit=config.fcdr.max_error_rate)
     for name, node in r.nodes.items():

@@ -20,18 +20,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from funreason.agents.judges.rules.cot_check import thinking_problem
 from funreason.agents.judges.rules.grounding import Evidence, evidence_of, undecided, unsupported
 from funreason.agents.judges.rules.verdicts import calls_in, failed, passed
 from funreason.calls.call_format import PYTHONIC, CallFormat
-from funreason.calls.compare import same_calls
+from funreason.calls.compare import call_problem
 from funreason.calls.lenient import looks_like_calls
 from funreason.calls.parse import CallSyntaxError
-from funreason.calls.schema import SchemaProblem, check_call, listed_values, parameter_schema, tool_named
-from funreason.types import Call, Outcome, Sample, Task, Verdict
+from funreason.calls.schema import listed_values, parameter_schema, tool_named
+from funreason.types import Call, Outcome, Sample, Verdict
 
 NO_TOOL: dict[str, Any] = {"parameters": {"properties": {}}}
 _CODE_CHARS = 6
@@ -151,20 +150,6 @@ async def judge_parameters(sample: Sample) -> Verdict:
     if problem is None:
         return passed("parameters")
     return failed("parameters", Outcome.REGENERATE, problem.code, problem.evidence)
-
-
-def call_problem(calls: Sequence[Call], task: Task) -> SchemaProblem | None:
-    """The first problem of `calls` against the task's tools and, where known, its reference; None without calls."""
-    for call in calls:
-        tool = tool_named(task.tools, call.name)
-        if tool is None:
-            return SchemaProblem("schema.unknown_function", f"{call.name} is not offered")
-        problems = check_call(call, tool)
-        if problems:
-            return problems[0]
-    if calls and task.reference is not None:
-        return same_calls(calls, task.reference, task.tools)
-    return None
 
 
 class FormatJudge:
