@@ -6,10 +6,10 @@ import time
 from fractions import Fraction
 
 import pytest
-from funreason.agents.judges.adversarial_samples import adversarial_samples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from funreason.agents.judges.contract import adversarial_samples
 from funreason.agents.references import reference_sample
 from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.dialects.catalogue import dialect_named
