@@ -13,9 +13,11 @@ class Suite(Section):
     """A set of test items."""
 
     path: str
-    """A folder of BFCL-format files, `toolbox:<split>`, or `tasks:held_out` to hold back part of the task file."""
+    """A folder of BFCL-format files, `bfcl-v4` (the official data, see `funreason bfcl fetch`), `toolbox:<split>`, or
+    `tasks:held_out` to hold back part of the task file."""
     count: Count | None = None
-    """Use only this many items. Default: all of a folder, 400 of the embedded domain, a tenth of the task file."""
+    """Use only this many items; of a folder and of the official data each category keeps its share. Default: all of
+    these, 400 of the embedded domain, a tenth of the task file."""
     seed: int = 0
     """Seed of an embedded suite's items. Independent of the run's seed, so that runs are compared on the same items."""
     role: Literal["decision", "guard", "report"] = "decision"
