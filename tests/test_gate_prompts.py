@@ -113,9 +113,7 @@ def test_a_report_on_the_official_data_is_left_out_with_a_sentence_where_it_was_
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     notes: list[str] = []
     assert gate_suites({"bfcl": Suite(path="bfcl-v4", role="report")}, [], tmp_path / "gate", notes) == []
-    assert notes == [
-        "gate.suites.bfcl is not measured: the official BFCL data is not here; run `funreason bfcl fetch`"
-    ]
+    assert notes == ["gate.suites.bfcl is not measured: the official BFCL data is not here; run `funreason bfcl fetch`"]
     for role in ("decision", "guard"):
         with pytest.raises(BfclError, match="run: funreason bfcl fetch"):
             gate_suites({"bfcl": Suite(path="bfcl-v4", role=role)}, [], tmp_path / "gate", notes)

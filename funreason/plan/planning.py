@@ -14,6 +14,7 @@ from funreason.errors import ModelError
 from funreason.plan.architecture import Architecture, read_architecture
 from funreason.plan.cost_model import (
     CHIPS,
+    LAYER_LAUNCH_S,
     Chip,
     LoraShape,
     Parts,
@@ -25,6 +26,7 @@ from funreason.plan.cost_model import (
     sampling_memory,
     update_memory,
     update_seconds,
+    usual_mfu,
 )
 from funreason.policies.factory import model_path
 from funreason.policies.gguf_files import converted_folder, gguf_of
@@ -38,12 +40,13 @@ ITEM = {"float32": 4, "bfloat16": 2}
 class Assumed(NamedTuple):
     """What is unknown before the run: mean lengths in tokens, and the speed that is reached.
 
-    The answer's length is the papers' mean, 350.74 tokens of thinking and 31.07 of result.
+    The answer's length is the papers' mean, 350.74 tokens of thinking and 31.07 of result. Without a `pace` an update
+    reaches what was measured for models of its size.
     """
 
     prompt_tokens: int = 400
     answer_tokens: int = 382
-    pace: ReachedSpeed = ReachedSpeed()
+    pace: ReachedSpeed | None = None
 
 
 class Hardware(NamedTuple):
@@ -78,6 +81,7 @@ class Plan(NamedTuple):
     phases: list[Phase]
     problems: list[str]
     notes: list[str]
+    pace: ReachedSpeed
 
     def fits(self, phase: Phase) -> bool:
         """Whether a phase stays within one GPU's memory."""
@@ -140,7 +144,7 @@ def remedy(config: Config, phase: Phase) -> str:
 
 def notes(config: Config, found: Plan) -> list[str]:
     """What the plan assumes."""
-    assumed, pace = found.assumed, found.assumed.pace
+    assumed, pace = found.assumed, found.pace
     chip = found.hardware.chip
     lines = [
         f"assumed: prompts of {assumed.prompt_tokens} and answers of {assumed.answer_tokens} tokens on average",
@@ -150,6 +154,9 @@ def notes(config: Config, found: Plan) -> list[str]:
     ]
     if config.tasks.per_round is None and not config.tasks.path.startswith(TOOLBOX):
         lines.append(f"tasks.per_round is not set: counted with {TOOLBOX_PER_ROUND} tasks a round")
+    if not engine_samples(config):
+        each = LAYER_LAUNCH_S * found.model.layers
+        lines.append(f"assumed: a decoding step in process takes {1000 * each:.0f} ms at least, as on an H200")
     if engine_samples(config):
         share = config.model.vllm.gpu_memory_utilization
         lines.append(f"the engine keeps its {share:.0%} of the first GPU's memory while updates run")
@@ -175,7 +182,7 @@ def plan(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
         if not path.is_dir():
             raise ModelError(f"{file}: the sizes in a GGUF file are known here once a run has converted it.")
     model = read_architecture(path)
-    found = Plan(model, hardware, assumed, [], [], [])
+    found = Plan(model, hardware, assumed, [], [], [], assumed.pace or ReachedSpeed(usual_mfu(model)))
     if not config.sample.endpoints:
         each = config.sample.samples_per_task
         found.phases.append(_decoding("sample", config, found, prompts=_tasks(config), k=each))
@@ -225,9 +232,10 @@ def _decoding(name: str, config: Config, found: Plan, *, prompts: int, k: int) -
     if name == "gate":
         shape = shape._replace(rows=max(1, min(prompts, shape.rows)))
     length = assumed.prompt_tokens + assumed.answer_tokens / 2
-    rate = decoding_rate(model, chip, assumed.pace, rows=shape.rows, length=length, item=item)
+    launched = not engine_samples(config)
+    rate = decoding_rate(model, chip, found.pace, rows=shape.rows, length=length, item=item, launched=launched)
     written, read = float(prompts * k * assumed.answer_tokens), float(prompts * assumed.prompt_tokens)
-    seconds = written / rate + reading_seconds(model, chip, assumed.pace, tokens=read)
+    seconds = written / rate + reading_seconds(model, chip, found.pace, tokens=read)
     return Phase(name, sampling_memory(model, shape), 1, written + read, seconds)
 
 
@@ -249,7 +257,7 @@ def _update(name: str, config: Config, update: Update, samples: int, found: Plan
         memory["engine"] = config.model.vllm.gpu_memory_utilization * hardware.chip.memory * 2**30
     length = assumed.prompt_tokens + assumed.answer_tokens
     tokens = float(samples * update.epochs * length)
-    seconds = update_seconds(model, shape, hardware.chip, assumed.pace, tokens=tokens, length=length)
+    seconds = update_seconds(model, shape, hardware.chip, found.pace, tokens=tokens, length=length)
     return Phase(name, memory, shape.processes, tokens, seconds)
 
 
