@@ -106,7 +106,15 @@ class Evaluator:
 
     async def _measure(self, suite: GateSuite) -> SuiteResult:
         asks = [GenerateRequest(case.id, task) for case, task in zip(suite.cases, suite.tasks, strict=True)]
-        texts = [answers[0].text for answers in await self.policy.generate(asks, greedy=True)]
+        fitting = [ask for ask in asks if self.policy.fits(ask.task)]
+        answers = dict(zip([ask.id for ask in fitting], await self.policy.generate(fitting, greedy=True), strict=True))
+        if len(fitting) < len(asks):
+            text = (
+                f"{len(asks) - len(fitting)} of {len(asks)} prompts of {suite.name} leave no room for an answer in the "
+                "context; they are not asked, which is wrong where a call is wanted and right where none is"
+            )
+            self.write(LogMessage(level="warning", text=text))
+        texts = [answers[ask.id][0].text if ask.id in answers else "" for ask in asks]
         # Outputs before results, and whole: where there are results, there is what they were given for.
         lines = [{"id": case.id, "output": text} for case, text in zip(suite.cases, texts, strict=True)]
         path = self.folder / "outputs" / self.policy.weights_id / f"{suite.name}.jsonl"
