@@ -29,7 +29,7 @@ from funreason.bfcl.suites import write_suite
 from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.config import ConfigError
-from funreason.gate.items import OFFICIAL
+from funreason.gate.items import OFFICIAL as OFFICIAL
 from funreason.policies.prompts import NO_VARIABLES, prompt_text, task_dialogue
 from funreason.policies.protocol import Completion, Dialogue, Request, Sampler, Streaming
 from funreason.policies.template_check import check_prompts
