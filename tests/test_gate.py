@@ -108,6 +108,47 @@ def test_a_supervised_start_is_measured_on_guards_but_not_refused_by_them(tmp_pa
     assert store.accepted.id == "w3"
 
 
+def test_a_prompt_without_room_for_an_answer_is_not_asked_and_counts_as_no_call(tmp_path):
+    from funreason.bfcl.prompting import case_task
+
+    from funreason.agents.evaluator import Evaluator
+    from funreason.bfcl import Case
+    from funreason.gate.items import GateSuite
+    from funreason.policies.policy import Policy
+    from funreason.policies.protocol import Completion
+    from funreason.types import Weights
+    from funreason.weights import WeightStore
+
+    doc = {"name": "f", "description": "", "parameters": {"type": "dict", "properties": {}, "required": []}}
+
+    class Small:
+        """Has room for short prompts, and calls f."""
+
+        weights_id = "w0"
+
+        def too_long(self, request):
+            return "long" in request.dialogue.messages[-1]["content"]
+
+        def sample(self, requests):
+            assert not any(map(self.too_long, requests))
+            return [[Completion("[f()]", 3, False, weights_id="w0")] for _ in requests]
+
+        def load_weights(self, folder, weights_id):
+            raise AssertionError("these weights are loaded")
+
+    def case(kind, text, answer):
+        return Case(f"{kind}_{text}", kind, [[{"role": "user", "content": text}]], [doc], answer)
+
+    cases = [case("simple_python", text, [{"f": {}}]) for text in ("short", "long")]
+    cases += [case("irrelevance", text, None) for text in ("short", "long")]
+    said, base = [], Weights("w0", tmp_path)
+    suite = GateSuite("new", cases, list(map(case_task, cases)))
+    evaluator = Evaluator(Policy(Small(), None), [suite], RULE, tmp_path, WeightStore(base, tmp_path), said.append)
+    found = asyncio.run(evaluator.measure(base))["new"]
+    assert found.strict == [True, False, False, True]
+    assert "2 of 4 prompts of new leave no room" in said[0].text
+
+
 def answers(calls: tuple[int, int], refusals: tuple[int, int]) -> SuiteResult:
     """Results with so many right of so many calls, and of so many items where calling nothing is right."""
     strict = [i < right for right, total in (calls, refusals) for i in range(total)]

@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+import shutil
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import CHAT_TEMPLATE, tiny_tokenizer
 
-from funreason.bfcl import BfclError, load_cases
+from funreason.bfcl import BfclError, Case, load_cases
+from funreason.bfcl.cases import data_folder
 from funreason.config import Suite
 from funreason.errors import ModelError
 from funreason.evaluation.answers import check_cases, prompter
-from funreason.gate.items import gate_suites
+from funreason.gate.items import gate_suites, spread
 from funreason.policies.policy import GenerateRequest, Policy
 
 DOC = {
@@ -103,3 +107,38 @@ def test_a_model_without_system_messages_is_asked_the_same_by_gate_and_eval(fold
     asyncio.run(policy.generate([GenerateRequest(task.id, task) for task in suite.tasks], greedy=True))
     assert [request.prompt for request in sampler.asked] == [asks(case) for case in suite.cases]
     assert all("Functions, as JSON" in request.prompt for request in sampler.asked)
+
+
+def test_a_report_on_the_official_data_is_left_out_with_a_sentence_where_it_was_not_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    notes: list[str] = []
+    assert gate_suites({"bfcl": Suite(path="bfcl-v4", role="report")}, [], tmp_path / "gate", notes) == []
+    assert notes == ["gate.suites.bfcl is not measured: the official BFCL data is not here; run `funreason bfcl fetch`"]
+    for role in ("decision", "guard"):
+        with pytest.raises(BfclError, match="run: funreason bfcl fetch"):
+            gate_suites({"bfcl": Suite(path="bfcl-v4", role=role)}, [], tmp_path / "gate", notes)
+
+
+def test_the_official_data_is_measured_where_it_was_fetched(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data_folder().parent.mkdir(parents=True)
+    shutil.copytree(folder, data_folder(), ignore=lambda *_: ["cache"])
+    (suite,) = gate_suites({"bfcl": Suite(path="bfcl-v4", role="report")}, [], tmp_path / "gate")
+    assert {case.category for case in suite.cases} == set(QUESTIONS)
+
+
+@given(
+    sizes=st.dictionaries(st.sampled_from(sorted(QUESTIONS)), st.integers(1, 30), min_size=1),
+    share=st.floats(0.01, 1),
+)
+def test_fewer_items_keep_the_share_of_each_category_to_within_one(sizes, share):
+    cases = [Case(f"{name}_{i}", name, [], [], None) for name, size in sizes.items() for i in range(size)]
+    count = max(1, round(share * len(cases)))
+    taken = spread(cases, count)
+    assert len(taken) == count
+    assert taken == [case for case in cases if case in taken]
+    for name, size in sizes.items():
+        found = [case.id for case in taken if case.category == name]
+        assert found == [f"{name}_{i}" for i in range(len(found))]
+        assert abs(len(found) - count * size / len(cases)) < 1 + 1e-9
+    assert spread(cases, None) == cases

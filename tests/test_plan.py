@@ -25,6 +25,7 @@ from funreason.plan.cost_model import (
     decoding_rate,
     flops_per_token,
     update_seconds,
+    usual_mfu,
 )
 from funreason.plan.planning import Assumed, Hardware, plan
 
@@ -38,6 +39,12 @@ LLAMA_3B = {
     "model_type": "llama", "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28,
     "num_attention_heads": 24, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128256,
     "max_position_embeddings": 131072, "tie_word_embeddings": True,
+}  # fmt: skip
+
+SMOLLM2 = {
+    "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+    "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152, "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
 }  # fmt: skip
 
 
@@ -92,13 +99,16 @@ def test_parameters_are_right_at_any_size(
     assert architecture(tmp_path_factory.mktemp("c"), config).parameters == built(config).num_parameters()
 
 
-@pytest.mark.parametrize(("config", "parameters"), [(QWEN_7B, 7_615_616_512), (LLAMA_3B, 3_212_749_824)])
+@pytest.mark.parametrize(
+    ("config", "parameters"), [(QWEN_7B, 7_615_616_512), (LLAMA_3B, 3_212_749_824), (SMOLLM2, 134_515_008)]
+)
 def test_known_models_have_their_known_sizes(tmp_path, config, parameters):
     assert architecture(tmp_path, config).parameters == parameters
 
 
 @pytest.mark.parametrize(
-    ("name", "config"), [("Qwen2.5-Coder-7B-Instruct", QWEN_7B), ("Llama-3.2-3B-Instruct", LLAMA_3B)]
+    ("name", "config"),
+    [("Qwen2.5-Coder-7B-Instruct", QWEN_7B), ("Llama-3.2-3B-Instruct", LLAMA_3B), ("smollm2-135m", SMOLLM2)],
 )
 def test_a_model_that_is_not_here_yet_is_planned_from_its_published_sizes(tmp_path, name, config):
     published = read_architecture(f"nowhere/{name}")
@@ -198,6 +208,27 @@ def test_twice_the_processes_take_half_the_time_and_checkpointing_a_third_more(t
     assert seconds(UpdateShape(4096, 2, checkpointing=True)) == pytest.approx(one * 4 / 3)
 
 
+@pytest.mark.parametrize(("config", "measured"), [(SMOLLM2, 0.115), (QWEN_7B, 0.458)])
+def test_an_update_is_planned_with_what_was_measured_for_a_model_of_its_size(tmp_path, config, measured):
+    assert usual_mfu(architecture(tmp_path, config)) == pytest.approx(measured)
+
+
+@given(layers=st.integers(1, 200))
+def test_a_larger_model_never_reaches_less_of_the_peak_and_none_more_than_was_measured(tmp_path_factory, layers):
+    folder = tmp_path_factory.mktemp("c")
+    smaller, larger = (architecture(folder, LLAMA_3B | {"num_hidden_layers": n}) for n in (layers, layers + 1))
+    assert 0.115 <= usual_mfu(smaller) <= usual_mfu(larger) <= 0.458
+
+
+def test_small_models_decode_in_process_no_faster_than_their_kernels_are_launched(tmp_path):
+    model, how = architecture(tmp_path, SMOLLM2), {"rows": 256, "length": 500, "item": 2}
+    captured, launched = (
+        decoding_rate(model, CHIPS["h200"], ReachedSpeed(), **how, launched=yes) for yes in (False, True)
+    )
+    assert launched == pytest.approx(256 / (30 * 0.042 / 24))
+    assert captured > 5 * launched
+
+
 def test_more_rows_decode_more_tokens_but_each_row_fewer(tmp_path):
     model = architecture(tmp_path, LLAMA_3B)
     rates = [decoding_rate(model, CHIPS["l4"], ReachedSpeed(), rows=n, length=600, item=2) for n in (1, 8, 64)]
@@ -284,7 +315,9 @@ def test_a_plan_loads_no_torch():
     assert done.stderr.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml") if "models/" in path.read_text()))
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in CONFIGS.glob("*.yaml") if "device: cuda" in path.read_text())
+)
 def test_a_configuration_for_gpus_fits_and_says_the_plans_own_numbers(name):
     said = re.search(r"`funreason plan (.*?)`: at most ([\d.]+) of (\d+) GiB \(([\w-]+)\), (.*?) a round",
                      find_config(name).read_text().replace("\n#", ""))  # fmt: skip

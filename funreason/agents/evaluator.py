@@ -128,7 +128,15 @@ class Evaluator:
         # Programs are asked for as `funreason eval` asks: without what a prompt for calls adds.
         style = "plain" if suite.programs else ""
         asks = [GenerateRequest(task.id, task, style=style) for task in suite.tasks]
-        texts = [answers[0].text for answers in await self.policy.generate(asks, greedy=True)]
+        fitting = [ask for ask in asks if self.policy.fits(ask.task, style=style)]
+        answers = dict(zip([ask.id for ask in fitting], await self.policy.generate(fitting, greedy=True), strict=True))
+        if len(fitting) < len(asks):
+            text = (
+                f"{len(asks) - len(fitting)} of {len(asks)} prompts of {suite.name} leave no room for an answer in the "
+                "context; they are not asked, which is wrong where an answer is wanted and right where none is"
+            )
+            self.write(LogMessage(level="warning", text=text))
+        texts = [answers[ask.id][0].text if ask.id in answers else "" for ask in asks]
         # Outputs before results, and whole: where there are results, there is what they were given for.
         lines = [{"id": task.id, "output": text} for task, text in zip(suite.tasks, texts, strict=True)]
         path = self.folder / "outputs" / self.policy.weights_id / f"{suite.name}.jsonl"

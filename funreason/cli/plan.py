@@ -29,7 +29,7 @@ class PlanOptions(NamedTuple):
     bandwidth: float | None
     prompt_tokens: int
     answer_tokens: int
-    mfu: float
+    mfu: float | None
 
 
 def plan(
@@ -43,7 +43,7 @@ def plan(
     bandwidth: float | None = None,
     prompt_tokens: int = 400,
     answer_tokens: int = 382,
-    mfu: float = 0.4,
+    mfu: float | None = None,
     json: bool = False,
     settings: Setting = None,
 ) -> int:
@@ -70,7 +70,7 @@ def plan(
     answer_tokens
         Mean length of answers, thinking included. Default: the paper's mean.
     mfu
-        The share of the peak that training reaches.
+        The share of the peak that training reaches. Default: as measured for models of this size.
     json
         Print everything as JSON: bytes, tokens, seconds.
     settings
@@ -78,12 +78,15 @@ def plan(
     """
     options = PlanOptions(gpu, gpus, gpu_memory, tflops, bandwidth, prompt_tokens, answer_tokens, mfu)
     cfg = read_config(config, {"model.path": model} if model else {}, settings)
-    if not 0 < options.mfu <= 1 or min(options.prompt_tokens, options.answer_tokens) < 1:
+    if (
+        not 0 < (1 if options.mfu is None else options.mfu) <= 1
+        or min(options.prompt_tokens, options.answer_tokens) < 1
+    ):
         raise ConfigError("--mfu must be in (0, 1], --prompt-tokens and --answer-tokens above 0")
     found = make_plan(
         cfg,
         _hardware(options, cfg),
-        Assumed(options.prompt_tokens, options.answer_tokens, ReachedSpeed(mfu=options.mfu)),
+        Assumed(options.prompt_tokens, options.answer_tokens, None if mfu is None else ReachedSpeed(mfu=mfu)),
     )
     if json:
         print(dumps(as_data(config, found), indent=2))
@@ -131,7 +134,7 @@ def as_data(name: str, found: Plan) -> dict[str, Any]:
             "context": model.context,
         },
         "hardware": {"gpu": found.hardware.name, "gpus": found.hardware.gpus, **found.hardware.chip._asdict()},
-        "assumed": found.assumed._asdict() | {"pace": found.assumed.pace._asdict()},
+        "assumed": found.assumed._asdict() | {"pace": found.pace._asdict()},
         "phases": [
             phase._asdict()
             | {"total": phase.total, "fits": found.fits(phase)}

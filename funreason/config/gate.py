@@ -13,14 +13,16 @@ class Suite(Section):
     """A set of test items."""
 
     path: str
-    """A folder of BFCL-format files, `toolbox:<split>`, or `tasks:held_out` to hold back part of the task file. For
-    the other kinds: the file that `funreason eval --suite KIND --data` reads."""
+    """A folder of BFCL-format files, `bfcl-v4` (the official data, see `funreason bfcl fetch`), `toolbox:<split>`, or
+    `tasks:held_out` to hold back part of the task file. For the other kinds: the file that
+    `funreason eval --suite KIND --data` reads."""
     kind: Literal["bfcl", "humaneval", "mbpp", "text"] = "bfcl"
     """`bfcl`: function calls. The others measure what training makes a model forget: `humaneval` and `mbpp` run the
     programs it writes (only with `funreason loop --allow-code-execution`), `text` is the likelihood of held-out text.
     """
     count: Count | None = None
-    """Use only this many items. Default: all of a folder, 400 of the embedded domain, a tenth of the task file."""
+    """Use only this many items; of a folder and of the official data each category keeps its share. Default: all of
+    these, 400 of the embedded domain, a tenth of the task file."""
     seed: int = 0
     """Seed of an embedded suite's items. Independent of the run's seed, so that runs are compared on the same items."""
     role: Literal["decision", "guard", "report"] = "decision"

@@ -29,12 +29,12 @@ from funreason.bfcl.suites import write_suite
 from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.config import ConfigError
+from funreason.gate.items import OFFICIAL as OFFICIAL
 from funreason.policies.prompts import NO_VARIABLES, prompt_text, task_dialogue
 from funreason.policies.protocol import Completion, Dialogue, Request, Sampler, Streaming
 from funreason.policies.template_check import check_prompts
 from funreason.sources.tasks import TOOLBOX, toolbox_tasks
 
-OFFICIAL = "bfcl-v4"
 TOOLBOX_ITEMS, TOOLBOX_SEED = 400, 0
 KEPT = "suite"
 """The folder inside a result folder that holds the suite, where it was made for it."""

@@ -1,4 +1,5 @@
-"""The gate's items: suites of BFCL-form cases, from a folder, the embedded toolbox, or tasks held back from a file.
+"""The gate's items: suites of BFCL-form cases, from a folder, the embedded toolbox, tasks held back from a file, or the
+official data.
 
 Every suite of cases is written into the run's folder in BFCL's file format and read back from there, so the items are
 kept beside the results and can be given to any other scorer. Suites of programs and of text, which show what training
@@ -7,14 +8,16 @@ makes a model forget, are read from their files.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from funreason.bfcl import Case, load_cases
-from funreason.bfcl.cases import case_task
+from funreason.bfcl import BfclError, Case, check, load_cases
+from funreason.bfcl.cases import case_task, data_folder
 from funreason.bfcl.suites import write_suite
 from funreason.config import ConfigError, Suite
 from funreason.evaluation.code_tasks import SUITES as CODE_SUITES
@@ -23,6 +26,9 @@ from funreason.evaluation.sandbox import CannotSandbox, run_program
 from funreason.evaluation.text import load_documents
 from funreason.sources.tasks import HELD_OUT, TOOLBOX, toolbox_tasks
 from funreason.types import Task
+
+OFFICIAL = "bfcl-v4"
+"""As a suite's path: the official data that `funreason bfcl fetch` gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +48,20 @@ class GateSuite:
 
 
 def gate_suites(
-    suites: Mapping[str, Suite], held: list[Task], folder: Path, *, allow_code_execution: bool = False
+    suites: Mapping[str, Suite],
+    held: list[Task],
+    folder: Path,
+    notes: list[str] | None = None,
+    *,
+    allow_code_execution: bool = False,
 ) -> list[GateSuite]:
-    """The suites of a run with their items loaded.
+    """The suites of a run with their items loaded; what is left out is said in `notes`.
 
-    Raises ConfigError for a suite without items, and for one that runs programs where that is not allowed or not safe.
+    A suite that decides nothing does not stop a run because the official data was not fetched: it is left out.
+    BfclError where one that decides or guards needs that data. ConfigError for a suite without items, and for one that
+    runs programs where that is not allowed or not safe.
     """
-    loaded = []
+    loaded, left = [], [] if notes is None else notes
     for name, suite in suites.items():
         if suite.kind == "text":
             texts = load_documents(Path(suite.path))[: suite.count]
@@ -68,17 +81,43 @@ def gate_suites(
             tasks = [program.task() for program in programs]
             loaded.append(GateSuite(name, [], tasks, suite.role, suite.kind, programs))
             continue
-        if suite.path == HELD_OUT:
-            source = _written(held, folder / name, name)
+        if suite.path == OFFICIAL and suite.role == "report" and not data_folder().is_dir():
+            left.append(
+                f"gate.suites.{name} is not measured: the official BFCL data is not here; run `funreason bfcl fetch`"
+            )
+            continue
+        if suite.path == OFFICIAL:
+            found = []
+            groups = itertools.groupby(load_cases().values(), key=lambda case: case.category)
+            for category, group in ((category, list(group)) for category, group in groups):
+                try:
+                    if group[0].language != "python":
+                        check(group[0], "[f()]")  # raises where the grammar is not installed
+                    found += group
+                except BfclError as error:
+                    left.append(f"gate.suites.{name} leaves {category} out: {error}")
+        elif suite.path == HELD_OUT:
+            found = list(load_cases(_written(held, folder / name, name)).values())
         elif suite.path.startswith(TOOLBOX):
-            source = _written(toolbox_tasks(suite.path, suite.count or 400, suite.seed), folder / name, name)
+            tasks = toolbox_tasks(suite.path, suite.count or 400, suite.seed)
+            found = list(load_cases(_written(tasks, folder / name, name)).values())
         else:
-            source = Path(suite.path)
-        cases = list(load_cases(source).values())[: suite.count]
+            found = list(load_cases(Path(suite.path)).values())
+        cases = spread(found, suite.count)
         if not cases:
             raise ConfigError(f"gate.suites.{name}.path is {suite.path}, which has no items to measure on")
         loaded.append(GateSuite(name, cases, [case_task(case) for case in cases], role=suite.role))
     return loaded
+
+
+def spread(cases: Sequence[Case], count: int | None) -> list[Case]:
+    """`count` cases, of each category as many as its share of all, the first ones; all of them for None."""
+    sizes, seen, places = Counter(case.category for case in cases), Counter[str](), dict[str, float]()
+    for case in cases:
+        places[case.id] = (seen[case.category] + 0.5) / sizes[case.category]
+        seen[case.category] += 1
+    taken = {case.id for case in sorted(cases, key=lambda case: places[case.id])[:count]}
+    return [case for case in cases if case.id in taken]
 
 
 def _written(tasks: list[Task], folder: Path, prefix: str) -> Path:

@@ -221,7 +221,10 @@ def open_session(
     require_learnable(config)
     pool = read_pool(config.tasks, config.rounds, config.seed, config.data.turns, config.data.input_map)
     held = hold_out(pool, config.gate.suites.values())
-    suites = gate_suites(config.gate.suites, held.gate, folder.gate_items, allow_code_execution=allow_code_execution)
+    left_out: list[str] = []
+    suites = gate_suites(
+        config.gate.suites, held.gate, folder.gate_items, left_out, allow_code_execution=allow_code_execution
+    )
     if not any(suite.role == "decision" for suite in suites):
         raise ConfigError("gate.suites has none with the role `decision`: nothing could say whether new weights stay.")
     held_out = [Refusal(0, task.id, "held_out", "held back for the gate") for task in [*held.gate, *held.siblings]]
@@ -235,7 +238,7 @@ def open_session(
     policy, base = build_policy(config, fitting_sampler(config))
     require_room_to_think(policy, pool, config)
     asked = [*pool.tasks, *supervised, *(task for suite in suites for task in suite.tasks)]
-    notes = [*policy.notes, *check_prompts(policy.tokenizer, asked, **policy.how)]
+    notes = [*left_out, *policy.notes, *check_prompts(policy.tokenizer, asked, **policy.how)]
     _try_saving(config, policy, base, folder, past)
     weights = WeightStore(base, folder.weights, past)
     updating = Updating(policy, folder, journal.write, stop, config)

@@ -4,9 +4,10 @@ Activations are counted tensor by tensor, as autograd keeps them for these famil
 the formula gives is what a hook over saved tensors counts, to the byte. What the formula cannot know (fragments, the
 CUDA context, kernels' own workspace) is a stated allowance.
 
-Times are estimates: arithmetic for updates, memory traffic for sampling. They follow from three numbers that are always
+Times are estimates: arithmetic for updates, memory traffic for sampling. They follow from numbers that are always
 reported beside them: the chip's bf16 peak, the share of it an update reaches (MFU: the model's own arithmetic over the
-peak; what checkpointing computes twice is extra), and the share of its memory bandwidth that decoding reaches.
+peak; what checkpointing computes twice is extra), and the share of its memory bandwidth that decoding reaches. Small
+models reach less of both, since a GPU waits for its next kernel: `usual_mfu` and `LAYER_LAUNCH_S` are measurements.
 Arithmetic per token: 6 per weight and 6 · layers · width · length for causal attention (arXiv 2204.02311, appendix B,
 halved for the mask).
 """
@@ -14,6 +15,7 @@ halved for the mask).
 from __future__ import annotations
 
 from bisect import bisect_right
+from math import log
 from typing import Literal, NamedTuple
 
 from funreason.plan.architecture import Architecture
@@ -95,6 +97,23 @@ class ReachedSpeed(NamedTuple):
 
     mfu: float = 0.4
     bandwidth_share: float = 0.5
+
+
+MEASURED_MFU = ((134_515_008, 0.115), (494_032_768, 0.25), (7_615_616_512, 0.458))
+"""The MFU of an update by parameters, in bf16 on one H200: small models are bound by launches, not by arithmetic."""
+LAYER_LAUNCH_S = 0.042 / 24
+"""Seconds that one layer takes at least in a decoding step of the in-process sampler: 42 ms a step were measured on an
+H200 for 24 layers and 256 rows, of which the GPU worked 6.5. An engine that captures its steps does not pay this."""
+
+
+def usual_mfu(model: Architecture) -> float:
+    """What an update of a model of this size reaches: between the measured ones on a log scale, never beyond them."""
+    sizes = [log(parameters) for parameters, _ in MEASURED_MFU]
+    reached = [mfu for _, mfu in MEASURED_MFU]
+    size = min(max(log(model.parameters), sizes[0]), sizes[-1])
+    place = max(i for i, known in enumerate(sizes[:-1]) if known <= size)
+    share = (size - sizes[place]) / (sizes[place + 1] - sizes[place])
+    return reached[place] + share * (reached[place + 1] - reached[place])
 
 
 def adapter_parameters(model: Architecture, lora: LoraShape) -> int:
@@ -215,15 +234,25 @@ def update_seconds(
     return work / (shape.processes * chip.tflops * 1e12 * pace.mfu)
 
 
-def decoding_rate(model: Architecture, chip: Chip, pace: ReachedSpeed, *, rows: int, length: float, item: int) -> float:
+def decoding_rate(
+    model: Architecture,
+    chip: Chip,
+    pace: ReachedSpeed,
+    *,
+    rows: int,
+    length: float,
+    item: int,
+    launched: bool = False,
+) -> float:
     """Tokens per second of one GPU that decodes `rows` at once, each with `length` tokens before it.
 
-    Every step reads all weights once and every row's keys and values; it also cannot beat its own arithmetic.
+    Every step reads all weights once and every row's keys and values; it also cannot beat its own arithmetic, nor,
+    where each kernel is `launched` from Python, the launches.
     """
     read = model.multiplied * item + rows * length * key_value_bytes(model, item)
     traffic = read / (chip.bandwidth * 1e12 * pace.bandwidth_share)
     arithmetic = 2.0 * model.multiplied * rows / (chip.tflops * 1e12 * pace.mfu)
-    return rows / max(traffic, arithmetic)
+    return rows / max(traffic, arithmetic, LAYER_LAUNCH_S * model.layers * launched)
 
 
 def reading_seconds(model: Architecture, chip: Chip, pace: ReachedSpeed, *, tokens: float) -> float:

@@ -15,6 +15,7 @@ from funreason.plan.architecture import Architecture, read_architecture
 from funreason.plan.cost_model import (
     CHIPS,
     CPU_PASS_TOKENS,
+    LAYER_LAUNCH_S,
     PASS_SHARE,
     Chip,
     LoraShape,
@@ -28,6 +29,7 @@ from funreason.plan.cost_model import (
     sampling_memory,
     update_memory,
     update_seconds,
+    usual_mfu,
 )
 from funreason.policies.factory import SamplerChoice, choose_sampler, model_path
 from funreason.policies.gguf_files import converted_folder, gguf_of
@@ -41,12 +43,13 @@ ITEM = {"float32": 4, "bfloat16": 2}
 class Assumed(NamedTuple):
     """What is unknown before the run: mean lengths in tokens, and the speed that is reached.
 
-    The answer's length is the papers' mean, 350.74 tokens of thinking and 31.07 of result.
+    The answer's length is the papers' mean, 350.74 tokens of thinking and 31.07 of result. Without a `pace` an update
+    reaches what was measured for models of its size.
     """
 
     prompt_tokens: int = 400
     answer_tokens: int = 382
-    pace: ReachedSpeed = ReachedSpeed()
+    pace: ReachedSpeed | None = None
 
 
 class Hardware(NamedTuple):
@@ -82,6 +85,7 @@ class Plan(NamedTuple):
     problems: list[str]
     notes: list[str]
     sampler: SamplerChoice
+    pace: ReachedSpeed
 
     def fits(self, phase: Phase) -> bool:
         """Whether a phase stays within one GPU's memory."""
@@ -144,7 +148,7 @@ def remedy(config: Config, phase: Phase) -> str:
 
 def notes(config: Config, found: Plan) -> list[str]:
     """What the plan assumes."""
-    assumed, pace = found.assumed, found.assumed.pace
+    assumed, pace = found.assumed, found.pace
     chip = found.hardware.chip
     lines = [
         f"assumed: prompts of {assumed.prompt_tokens} and answers of {assumed.answer_tokens} tokens on average",
@@ -156,6 +160,9 @@ def notes(config: Config, found: Plan) -> list[str]:
         lines.append(f"tasks.per_round is not set: counted with {TOOLBOX_PER_ROUND} tasks a round")
     if config.model.device.startswith("cuda"):
         lines.append(str(choose_sampler(config.model)))
+    if not engine_samples(config):
+        each = LAYER_LAUNCH_S * found.model.layers
+        lines.append(f"assumed: a decoding step in process takes {1000 * each:.0f} ms at least, as on an H200")
     if engine_samples(config):
         share = config.model.vllm.gpu_memory_utilization
         lines.append(f"the engine keeps its {share:.0%} of the first GPU's memory while updates run")
@@ -196,7 +203,16 @@ def _counted(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
         if not path.is_dir():
             raise ModelError(f"{file}: the sizes in a GGUF file are known here once a run has converted it.")
     model = read_architecture(path)
-    found = Plan(model, hardware, assumed, [], [], [], choose_sampler(config.model))
+    found = Plan(
+        model,
+        hardware,
+        assumed,
+        [],
+        [],
+        [],
+        choose_sampler(config.model),
+        assumed.pace or ReachedSpeed(usual_mfu(model)),
+    )
     if not config.sample.endpoints:
         each = config.sample.samples_per_task
         found.phases.append(_decoding("sample", config, found, prompts=_tasks(config), k=each))
@@ -263,9 +279,10 @@ def _decoding(name: str, config: Config, found: Plan, *, prompts: int, k: int) -
     if name == "gate":
         shape = shape._replace(rows=max(1, min(prompts, shape.rows)))
     length = assumed.prompt_tokens + assumed.answer_tokens / 2
-    rate = decoding_rate(model, chip, assumed.pace, rows=shape.rows, length=length, item=item)
+    launched = not engine_samples(config)
+    rate = decoding_rate(model, chip, found.pace, rows=shape.rows, length=length, item=item, launched=launched)
     written, read = float(prompts * k * assumed.answer_tokens), float(prompts * assumed.prompt_tokens)
-    seconds = written / rate + reading_seconds(model, chip, assumed.pace, tokens=read)
+    seconds = written / rate + reading_seconds(model, chip, found.pace, tokens=read)
     return Phase(name, sampling_memory(model, shape), 1, written + read, seconds)
 
 
@@ -291,7 +308,7 @@ def _update(name: str, config: Config, update: Update, samples: int, found: Plan
         memory["engine"] = engine * hardware.chip.memory * 2**30
     length = assumed.prompt_tokens + assumed.answer_tokens
     tokens = float(samples * update.epochs * length)
-    seconds = update_seconds(model, shape, hardware.chip, assumed.pace, tokens=tokens, length=length)
+    seconds = update_seconds(model, shape, hardware.chip, found.pace, tokens=tokens, length=length)
     return Phase(name, memory, shape.processes, tokens, seconds)
 
 

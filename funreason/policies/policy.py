@@ -102,9 +102,9 @@ class Policy:
         """Inside the block the accelerator's memory is free for an update, where the sampler can free it."""
         return self.sampler.offloaded() if isinstance(self.sampler, Offloadable) else nullcontext()
 
-    def fits(self, task: Task, turns: tuple[Turn, ...] = ()) -> bool:
+    def fits(self, task: Task, turns: tuple[Turn, ...] = (), style: str = "") -> bool:
         """Whether the prompt leaves room for an answer in the model's context."""
-        return not self.sampler.too_long(self._request(GenerateRequest("", task, turns=turns)))
+        return not self.sampler.too_long(self._request(GenerateRequest("", task, turns=turns, style=style)))
 
     def completed_before_failure(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
         """The completions of each request that a failed `generate` had received; empty where it had received none."""
