@@ -164,11 +164,13 @@ class Session(Run):
         if settings.thinking == "none":
             return clean
         if settings.thinking == "model":
-            written = with_teacher_thinking(clean, self.journal.folder.texts(START), settings.teacher.fallback)
+            taught = with_teacher_thinking(clean, self.journal.folder.texts(START), settings.teacher.fallback)
             spent = self.journal.folder.state().at_round(START).paid.get(TEACHER, Counter())
-            text = f"{written.account()}. {TEACHER}: {spent['requests']} requests, {spent['tokens']} tokens"
-            self.journal.write(LogMessage(level="warning" if written.left else "info", text=text, round=round))
-            return written.tasks
+            text = f"{taught.account()}. It cost {spent['requests']:,} requests and {spent['tokens']:,} tokens."
+            self.journal.write(LogMessage(level="warning" if taught.left else "info", text=text, round=round))
+            if not taught.tasks:
+                raise DataError(f"no reference is left to learn. {text} Set start.teacher.fallback=template.")
+            return taught.tasks
         thought = [with_template_thinking(task) for task in clean]
         written = sum(FLAG in task.flags for task in thought)
         text = f"{written} of {len(thought)} references learn a thinking written by template (start.thinking)"
