@@ -48,7 +48,7 @@ class Start(NamedTuple):
 
 def start_only(arm: str, seed: int, changes: dict[str, Any], *, config: str, runs: Path, tag: str) -> Start:
     """Play one run, or read it back when it is there already."""
-    name = f"{tag}-{arm.replace(' ', '-')}-{seed}"
+    name = f"{tag}-{arm.replace(', ', '-')}-{seed}"
     settings = load_config(
         config, NO_ROUNDS | KEEP_ALL | changes | {"name": name, "seed": seed, "run_dir": str(runs), "model.threads": 1}
     )
