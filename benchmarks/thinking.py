@@ -106,7 +106,8 @@ def record(task: Task, thinking: bool) -> dict[str, Any]:
 @contextmanager
 def served(model: Path, scratch: Path) -> Iterator[str]:
     """`transformers serve` with a copy of the model whose thinking tags are ordinary tokens: it drops special ones."""
-    copy = scratch / SERVED
+    home = scratch / "served"
+    copy = home / SERVED
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(model, copy)
     tokenizer = json.loads((copy / "tokenizer.json").read_text())
@@ -120,7 +121,7 @@ def served(model: Path, scratch: Path) -> Iterator[str]:
     command += ["--port", str(port), "--device", "cpu", "--dtype", "float32"]
     with (scratch / "serve.log").open("w") as log:
         environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=scratch)
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=home)
         try:
             until = time.monotonic() + 300
             while time.monotonic() < until and server.poll() is None:

@@ -12,6 +12,7 @@ from funreason.config import ConfigError, check_config
 from funreason.data import rationales
 from funreason.data.rationales import with_template_thinking
 from funreason.data.toolbox import generate
+from funreason.export import refined
 from funreason.record.folder import RunFolder
 from funreason.record.sample_files import SampleFiles
 from funreason.types import Sample, Turn, Verdict, changed
@@ -107,6 +108,7 @@ def test_a_teacher_thinks_for_the_references_and_the_learning_model_samples_the_
     assert "8 requests and 112 tokens" in account
     assert state.rounds[0].chosen.trained == 8
     assert not any(s.weights_id.startswith("endpoint") for s in folder.texts(1).get("sampled"))
+    assert not any(sample.round == 0 for _, sample in refined(folder, state))
 
 
 def test_an_interrupted_start_asks_for_no_answer_twice(loop):
