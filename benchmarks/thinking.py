@@ -5,7 +5,7 @@
 Every arm is a supervised start of the embedded model on the same 450 references over the toolbox's unseen tools,
 without the thinking that the toolbox gives them; `toolbox` is the control that keeps it. `model` asks the model in
 `--teacher`, which `transformers serve` serves beside the run, and learns a template where the teacher gives none;
-`model, drop` leaves such references out. The 600 old references replayed beside them keep their thinking in every arm.
+`model, drop` leaves such references out. The 300 old references replayed beside them keep their thinking in every arm.
 Measured on dev splits, never on the gate's. A run that is there already is read back.
 """
 
@@ -36,7 +36,6 @@ SERVED = "teacher"
 """The server's name for the teacher, and its folder."""
 SUITES = {
     "new": {"path": "toolbox:new_dev", "count": 400},
-    "old": {"path": "toolbox:old_dev", "count": 200, "role": "report"},
 }
 
 
@@ -62,6 +61,7 @@ def main() -> None:
             )
             for seed in options.seeds
             for arm, changes in arms.items()
+            if arm in options.arms
         ]
     options.out.write_text(text := report(starts, options))
     print(text)
@@ -74,6 +74,7 @@ def settings(
     start = {
         "start.references": {"path": str(written(seed, arm == "toolbox", options.runs)), "count": COUNT},
         "start.teacher": teacher if "model" in arm else {},
+        "start.update.replay": {"path": "toolbox:old_replay", "count": 300},
         "tasks.per_round": 1,
         "gate.suites": SUITES,
     }
@@ -140,9 +141,10 @@ def served(model: Path, scratch: Path) -> Iterator[str]:
 
 def report(starts: list[Start], options: argparse.Namespace) -> str:
     """The page: command, both tables, and what the runs' records say of the thinking."""
-    said = " ".join(["--seeds", *map(str, options.seeds)])
+    said = " ".join(["--seeds", *map(str, options.seeds), "--arms", *(f"'{arm}'" for arm in options.arms)])
     pairs = [("template", "none"), ("model", "none"), ("model", "template"), ("model, drop", "template")]
     pairs += [("toolbox", "model")]
+    pairs = [pair for pair in pairs if {*pair} <= {*options.arms}]
     made = [f"- {start.arm}, seed {start.seed}: {text}" for start in starts for text in start.messages]
     parts = [
         f"`OMP_NUM_THREADS=1 python benchmarks/thinking.py --teacher runs/teacher/model {said}`",
@@ -158,6 +160,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", type=Path, required=True, help="the folder of the teacher's weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--arms", nargs="+", default=["none", "template", "model", "model, drop", "toolbox"])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/thinking.md"))
     return parser.parse_args()
