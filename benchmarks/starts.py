@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import shutil
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,7 @@ def start_only(arm: str, seed: int, changes: dict[str, Any], *, config: str, run
     if not cost.exists():
         began = time.process_time()
         folder = new_run(settings)
+        reuse_base(folder, runs, tag)
         asyncio.run(play(settings, folder, StopRequest()))
         cost.write_text(json.dumps({"cpu_s": round(time.process_time() - began)}))
     state = folder.state()
@@ -91,6 +93,16 @@ def start_only(arm: str, seed: int, changes: dict[str, Any], *, config: str, run
     shares = {suite: f"{scores(mark)[2]:.1f}" for suite, mark in found.marks.items()}
     print(json.dumps({"arm": arm, "seed": seed, "trained": found.trained, "cpu_s": found.cpu_s} | shares), flush=True)
     return found
+
+
+def reuse_base(folder: RunFolder, runs: Path, tag: str) -> None:
+    """Copy the results of the base model from another run of these arms: the same weights on the same items."""
+    done = next(runs.glob(f"{tag}-*/cost.json"), None)
+    if done is not None:
+        gate = RunFolder(done.parent).state().rounds[0].gate
+        assert gate is not None
+        (folder.path / "gate").mkdir(exist_ok=True)
+        shutil.copy(done.parent / "gate" / f"{gate.old_weights}.json", folder.path / "gate")
 
 
 def in_words(marks: Marks, outputs: Path) -> Marks:

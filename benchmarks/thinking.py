@@ -1,11 +1,12 @@
 """What should references without thinking be learnt with: nothing, a rationale by rule, or a teacher's thinking?
 
-    OMP_NUM_THREADS=1 python benchmarks/thinking.py --teacher runs/teacher/model --seeds 0 1
+    OMP_NUM_THREADS=1 python benchmarks/thinking.py --teacher runs/augment-none-0/model --seeds 0 1
 
-Every arm is a supervised start of the embedded model on the same 450 references over the toolbox's unseen tools,
+Every arm is a supervised start of the embedded model on the same 300 references over the toolbox's unseen tools,
 without the thinking that the toolbox gives them; `toolbox` is the control that keeps it. `model` asks the model in
-`--teacher`, which `transformers serve` serves beside the run, and learns a template where the teacher gives none;
-`model, drop` leaves such references out. The 300 old references replayed beside them keep their thinking in every arm.
+`--teacher`, which `transformers serve` serves beside the run. Where it gives no usable thinking, a reference learns a
+template (`model`), none (`model, none`) or is left out (`model, drop`).
+The 150 old references replayed beside them keep their thinking in every arm.
 Measured on dev splits, never on the gate's. A run that is there already is read back.
 """
 
@@ -31,7 +32,7 @@ from funreason.data.toolbox import generate
 from funreason.types import Task
 
 MIX = {"simple": 0.25, "multiple": 0.35, "parallel": 0.25, "irrelevance": 0.15}
-COUNT = 450
+COUNT = 300
 SERVED = "teacher"
 """The server's name for the teacher, and its folder."""
 SUITES = {
@@ -45,6 +46,7 @@ def main() -> None:
         "none": {"start.thinking": "none"},
         "template": {"start.thinking": "template"},
         "model": {"start.thinking": "model", "start.teacher.fallback": "template"},
+        "model, none": {"start.thinking": "model", "start.teacher.fallback": "none"},
         "model, drop": {"start.thinking": "model", "start.teacher.fallback": "drop"},
         "toolbox": {"start.thinking": "none"},
     }
@@ -74,7 +76,7 @@ def settings(
     start = {
         "start.references": {"path": str(written(seed, arm == "toolbox", options.runs)), "count": COUNT},
         "start.teacher": teacher if "model" in arm else {},
-        "start.update.replay": {"path": "toolbox:old_replay", "count": 300},
+        "start.update.replay": {"path": "toolbox:old_replay", "count": 150},
         "tasks.per_round": 1,
         "gate.suites": SUITES,
     }
@@ -142,12 +144,12 @@ def served(model: Path, scratch: Path) -> Iterator[str]:
 def report(starts: list[Start], options: argparse.Namespace) -> str:
     """The page: command, both tables, and what the runs' records say of the thinking."""
     said = " ".join(["--seeds", *map(str, options.seeds), "--arms", *(f"'{arm}'" for arm in options.arms)])
-    pairs = [("template", "none"), ("model", "none"), ("model", "template"), ("model, drop", "template")]
-    pairs += [("toolbox", "model")]
+    pairs = [("template", "none"), ("model", "none"), ("model", "template"), ("model, none", "none")]
+    pairs += [("model, drop", "none"), ("toolbox", "none"), ("toolbox", "template")]
     pairs = [pair for pair in pairs if {*pair} <= {*options.arms}]
     made = [f"- {start.arm}, seed {start.seed}: {text}" for start in starts for text in start.messages]
     parts = [
-        f"`OMP_NUM_THREADS=1 python benchmarks/thinking.py --teacher runs/teacher/model {said}`",
+        f"`OMP_NUM_THREADS=1 python benchmarks/thinking.py --teacher runs/augment-none-0/model {said}`",
         table(starts, [*SUITES]),
         differences(starts, pairs, [*SUITES]),
         "What the records say:",
@@ -160,7 +162,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", type=Path, required=True, help="the folder of the teacher's weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--arms", nargs="+", default=["none", "template", "model", "model, drop", "toolbox"])
+    parser.add_argument(
+        "--arms", nargs="+", default=["none", "template", "model", "model, none", "model, drop", "toolbox"]
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/thinking.md"))
     return parser.parse_args()
