@@ -31,6 +31,7 @@ from funreason.record.plain import plain
 from funreason.record.sample_files import KEPT
 from funreason.record.state import State
 from funreason.types import Sample
+from funreason.weights import START
 
 DATASET = "funreason"
 
@@ -111,8 +112,11 @@ SLICE = 5_000
 
 
 def refined(run: RunFolder, state: State) -> Iterator[tuple[str, Sample]]:
-    """(kind, sample) for every sample that the run kept, in the order of rounds; each once."""
-    for k in sorted(state.rounds):
+    """(kind, sample) for every sample that the run kept, in the order of rounds; each once.
+
+    Without the start's: those are a teacher's answers, of which references took the thinking.
+    """
+    for k in sorted(state.rounds.keys() - {START}):
         for kind in KEPT:
             ended = {sample.id: sample for sample in run.texts(k).get(kind)}
             yield from ((kind, sample) for sample in ended.values())
@@ -190,18 +194,21 @@ def model_card(state: State, about: About) -> str:
         "pipeline_tag": "text-generation",
         "tags": ["function-calling", "tool-use", "funreason"],
     }
-    rounds = [(k, r) for k, r in sorted(state.rounds.items()) if r.nodes]
+    rounds = [(k, r) for k, r in sorted(state.rounds.items()) if r.nodes and k != START]
     origins = sorted({origin for _, r in rounds for origin in r.origins})
     lines = [f"| round | trained on | {' | '.join(origins)} |", f"|---|---|{'---|' * len(origins)}"]
     for k, r in rounds:
         trained = r.chosen.trained if r.chosen else 0
         lines.append(f"| {k} | {trained} | {' | '.join(str(r.origins[o]) for o in origins)} |")
     supervised = ""
-    if (start := state.rounds.get(0)) and start.chosen:
+    if (start := state.rounds.get(START)) and start.chosen:
         supervised = (
             f"Before the rounds it was trained on {start.chosen.trained} reference answers, which is supervised "
             "training."
         )
+        if start.fates:
+            kept = sum(start.fates[fate] for fate in KEPT)
+            supervised += f" Their thinking was taken from {kept} judged answers of another model."
     parts = [
         _front(head),
         f"# {_md(about.name)}",

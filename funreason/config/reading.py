@@ -52,6 +52,16 @@ class Config(Section):
             raise ValueError(f"train.max_category_share is {shares!r}, and tasks.path is {path!r}: {wrong}")
         return self
 
+    @model_validator(mode="after")
+    def _a_teacher_has_a_server(self) -> Config:
+        asked = self.start.references is not None and self.start.thinking == "model"
+        if asked and not (self.start.teacher.endpoints or self.sample.endpoints):
+            raise ValueError(
+                "start.thinking is model, and no server is named whose model writes the thinking: set "
+                "start.teacher.endpoints to [{url: http://localhost:8000/v1}], or start.thinking to template"
+            )
+        return self
+
 
 _UPDATE = {
     "batch": "batch_size",

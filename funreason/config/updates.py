@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from funreason.config.models import References
+from funreason.config.models import Endpoint, References
 from funreason.config.section import Count, Section, Share
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -101,14 +101,32 @@ class Update(Section):
         return self
 
 
+class Teacher(Section):
+    """The model that writes thinking for references, with `thinking: model` only: it answers their queries at servers.
+
+    Its answers are judged as every sample is. An answer that passes and makes the reference's calls gives its thinking.
+    """
+
+    endpoints: list[Endpoint] = []
+    """Servers with the teacher. Default: those of `sample.endpoints`."""
+    samples_per_reference: Count = 1
+    """Answers to each reference's query; the first usable one is taken."""
+    temperature: Annotated[float, Field(gt=0)] = 0.6
+    max_new_tokens: Count = 2048
+    """Longest answer in tokens, thinking included."""
+    fallback: Literal["template", "none", "drop"] = "template"
+    """What becomes of a reference without a usable answer: a rationale by rule, no thinking, or it is not learnt."""
+
+
 class SupervisedStart(Section):
     """Training on references before the first round, as in the paper."""
 
     references: References | None = None
     """Default: none, the rounds start from the model as it is."""
-    thinking: Literal["none", "template"] = "none"
-    """What references without thinking are learnt with: nothing, or a short rationale by rule (`template`) that names
-    the function and where each value comes from."""
+    thinking: Literal["none", "template", "model"] = "none"
+    """What references without thinking are learnt with: nothing, a short rationale by rule (`template`) that names the
+    function and where each value comes from, or the thinking of another model (`model`), see `teacher`."""
+    teacher: Teacher = Teacher()
     update: Update = Update()
 
 

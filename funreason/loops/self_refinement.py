@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from funreason.agents.judges.llm.factory import connected, recording_usage
+from funreason.bus.scheduler import Bus
 from funreason.config import Config, ConfigError, dump_config, load_config
 from funreason.loops.session import Session, open_session
 from funreason.plan.planning import warn_if_it_will_not_fit
@@ -26,7 +28,7 @@ from funreason.record.state import State
 from funreason.runtime.control_server import ControlServer
 from funreason.runtime.journal import Journal
 from funreason.stop import STOPPED, Interrupted, StopRequest, pausable
-from funreason.types import Drained, Weights
+from funreason.types import Drained, Sample, Weights
 from funreason.weights import START
 
 
@@ -54,7 +56,10 @@ async def supervised_start(session: Session) -> None:
         await session.learner.evaluator.measure_base(as_start=not trains)
     session.stop.check()
     if trains:
-        session.settle(await session.bus(START).send("drained", Drained(START), session.steps()))
+        bus, seeds = session.bus(START), session.teacher_seeds()
+        if seeds:
+            await sample(session, START, seeds, bus)
+        session.settle(await bus.send("drained", Drained(START), session.steps()))
     else:
         base = session.weights.base
         session.journal.write(RoundEnded(round=START, weights=base.id))
@@ -66,16 +71,22 @@ async def play_round(session: Session, k: int) -> bool:
     tasks = session.source.next(k, session.past)
     if tasks is None:
         return False
-    seeds, bus, journal = session.seeds(k, tasks), session.bus(k), session.journal
-    with journal.phase(k, "sample", todo=len(seeds) * session.samples_per_task):
+    seeds, bus = session.seeds(k, tasks), session.bus(k)
+    await sample(session, k, seeds, bus)
+    session.settle(await bus.send("drained", Drained(k), session.steps()))
+    return True
+
+
+async def sample(session: Session, k: int, seeds: Sequence[Sample], bus: Bus) -> None:
+    """Have the `seeds` answered, and carry every answer to its end."""
+    journal = session.journal
+    with journal.phase(k, "sample", todo=len(seeds) * session.samples_per_task(k)):
         await session.prepare(k, seeds)
         with session.stop.calling(bus.stop):
             flow = await bus.drain(pausable(seeds, session.stop))
         if flow.stopped:
             raise Interrupted
         journal.folder.texts(k).delete_verdicts()  # every sample has ended, and its end holds all its verdicts
-    session.settle(await bus.send("drained", Drained(k), session.steps()))
-    return True
 
 
 async def play(

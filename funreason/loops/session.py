@@ -21,6 +21,7 @@ from funreason.agents.judges.llm.factory import build_panel, shared_weights
 from funreason.agents.judges.registry import check_judges
 from funreason.agents.references import replay_samples, usable_references
 from funreason.agents.selection import KeptSamples, ReferenceSet
+from funreason.agents.teacher_thinking import asked_of_teacher, with_teacher_thinking
 from funreason.agents.updating import Updating
 from funreason.bus.scheduler import Bus, RoundSteps
 from funreason.calls.call_format import CallFormat
@@ -30,7 +31,7 @@ from funreason.data.records import DataError, Refusal
 from funreason.gate.contamination import ContaminationCheck, Finding
 from funreason.gate.items import gate_suites
 from funreason.plan.planning import fitting_sampler
-from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, policy_for_round
+from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, policy_for_round, teacher_config
 from funreason.policies.model_files import load_model
 from funreason.policies.native_format import call_format_of
 from funreason.policies.policy import Policy
@@ -52,6 +53,8 @@ CHECKPOINT_BYTES = 24
 """Bytes of checkpoints for each parameter: itself and two moments in float32, in the new one and in the last."""
 PHASES = {("trainer", START): "start", "trainer": "train", "evaluator": "gate"}
 """What the record calls the work of a node on a round's message; another node's phase has the node's name."""
+TEACHER = "teacher"
+"""Who pays for the thinking of references, in the record of what was asked of endpoints."""
 
 
 @dataclass(kw_only=True)
@@ -74,9 +77,10 @@ class Session(Run):
         """How the model is taught to write calls."""
         return self.learner.policy.call_format
 
-    @property
-    def samples_per_task(self) -> int:
-        """How many samples a task becomes."""
+    def samples_per_task(self, round: int) -> int:
+        """How many samples a task of a round becomes; in the supervised start, how many answers of a teacher."""
+        if round == START:
+            return self.config.start.teacher.samples_per_reference
         return 1 if self.config.train.data == "references" else self.config.sample.samples_per_task
 
     def played(self, round: int) -> bool:
@@ -92,6 +96,13 @@ class Session(Run):
         """A message for each task of a round: only the task, nothing answered yet."""
         self._note_contamination(round, self._replayed(round), self.source.contaminated_in(round))
         return [Sample.of(f"r{round}/{task.id}", task, round=round) for task in tasks]
+
+    def teacher_seeds(self) -> list[Sample]:
+        """A message for each reference of the supervised start whose thinking a teacher still has to write."""
+        if self.config.start.thinking != "model" or not _start_is_open(self.past):
+            return []
+        asked = asked_of_teacher(self.screen.clean(self._start_references()))
+        return [Sample.of(f"r{START}/{task.id}", task, round=START) for task in asked]
 
     async def prepare(self, round: int, seeds: Sequence[Sample]) -> None:
         """Before a round samples: load the accepted weights, and try the judges on canaries.
@@ -109,7 +120,7 @@ class Session(Run):
         if past is not None and "sample" in past.whole:
             return  # the judges have judged the whole round already
         check = CanaryCheck(self.config, self.journal.write, self.stop)
-        tasks, samples = [seed.task for seed in seeds], len(seeds) * self.samples_per_task
+        tasks, samples = [seed.task for seed in seeds], len(seeds) * self.samples_per_task(round)
         await check.examine(self.judges, tasks, samples, round, self.journal.folder.texts(round))
 
     def steps(self) -> RoundSteps:
@@ -124,7 +135,7 @@ class Session(Run):
             self.journal.write(WeightsRefused(round=round, node=refused.stage, reason=reason))
         accepted = self.weights.settle(decision)
         shutil.rmtree(self.journal.folder.checkpoint(round), ignore_errors=True)
-        if round != START:
+        if round != START or self.config.start.thinking == "model":
             if self.panel is not None:
                 self.panel.tally.flush()
             self.journal.folder.seal(round)
@@ -143,14 +154,25 @@ class Session(Run):
             self.weights.recent(self.config.sample.max_staleness),
         )
 
+    def _start_references(self) -> list[Task]:
+        source = self.config.start.references
+        assert source is not None
+        return start_tasks(source, self.source, self.config.seed, self.config.data.turns)
+
     def _start_tasks(self, round: int) -> list[Task]:
-        settings = self.config.start
-        assert settings.references is not None
-        found = start_tasks(settings.references, self.source, self.config.seed, self.config.data.turns)
+        settings, found = self.config.start, self._start_references()
         self._note_contamination(round, [*found, *self._start_replayed(round)])
         clean = self.screen.clean(found)
         if settings.thinking == "none":
             return clean
+        if settings.thinking == "model":
+            taught = with_teacher_thinking(clean, self.journal.folder.texts(START), settings.teacher.fallback)
+            spent = self.journal.folder.state().at_round(START).paid.get(TEACHER, Counter())
+            text = f"{taught.account()}. It cost {spent['requests']:,} requests and {spent['tokens']:,} tokens."
+            self.journal.write(LogMessage(level="warning" if taught.left else "info", text=text, round=round))
+            if not taught.tasks:
+                raise DataError(f"no reference is left to learn. {text} Set start.teacher.fallback=template.")
+            return taught.tasks
         thought = [with_template_thinking(task) for task in clean]
         written = sum(FLAG in task.flags for task in thought)
         text = f"{written} of {len(thought)} references learn a thinking written by template (start.thinking)"
@@ -235,6 +257,9 @@ def open_session(
     require_something_to_learn(config, pool, screen)
     budget = budget_of(config, past)
     served = endpoint_sampler(config, budget)
+    start, taught = config.start, teacher_config(config)
+    asks = start.references is not None and start.thinking == "model" and _start_is_open(past)
+    teacher = endpoint_sampler(taught, budget) if asks else None
     policy, base = build_policy(config, fitting_sampler(config))
     require_room_to_think(policy, pool, config)
     asked = [*pool.tasks, *supervised, *(task for suite in suites for task in suite.tasks)]
@@ -242,6 +267,9 @@ def open_session(
     _try_saving(config, policy, base, folder, past)
     weights = WeightStore(base, folder.weights, past)
     updating = Updating(policy, folder, journal.write, stop, config)
+
+    rounds = policy_for_round(config, policy, served, journal.write)
+    teaching = policy_for_round(taught, policy, teacher, journal.write, TEACHER) if teacher is not None else rounds
 
     def update(round: int) -> Any:
         return partial(updating, config.start.update if round == START else config.train.update)
@@ -253,7 +281,7 @@ def open_session(
         stop=stop,
         past=past,
         panel=build_panel(config, policy, budget),
-        sampler=policy_for_round(config, policy, served, journal.write),
+        sampler=lambda round: (teaching if round == START else rounds)(round),
         learner=Learner(
             policy,
             weights,
@@ -282,8 +310,18 @@ def require_learnable(config: Config) -> None:
         raise ConfigError(
             f"sample.endpoints answer in place of the model that learns, and sample.max_staleness is "
             f"{config.sample.max_staleness}: every sample would be refused as stale. To learn from another model's "
-            "samples: --set sample.max_staleness=null."
+            "samples: --set sample.max_staleness=null. To let it write thinking for the supervised start alone: name "
+            "its servers in start.teacher.endpoints, with start.thinking=model."
         )
+
+
+def _start_is_open(past: State) -> bool:
+    """Whether the supervised start has still to ask a teacher: not once all answered, unless some were put back."""
+    start = past.rounds.get(START)
+    if start is None:
+        return True
+    again = any(round == START for round, _ in past.requeued)
+    return not (start.ended or "start" in start.whole) and ("sample" not in start.whole or again)
 
 
 def require_something_to_learn(config: Config, pool: Pool, screen: ContaminationCheck) -> None:

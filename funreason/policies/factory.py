@@ -151,13 +151,36 @@ def served_policy(config: Config, sampler: EndpointSampler, tokenizer: Any, repo
     )
 
 
+def teacher_config(config: Config) -> Config:
+    """The configuration under which the teacher of the supervised start samples: `start.teacher` in place of `sample`.
+
+    A teacher with servers of its own has its own chat template there, so none of the learner's template variables.
+    """
+    teacher = config.start.teacher
+    changes: dict[str, Any] = {
+        "samples_per_task": teacher.samples_per_reference,
+        "temperature": teacher.temperature,
+        "max_new_tokens": teacher.max_new_tokens,
+        "top_p": 1.0,
+    }
+    model = config.model
+    if teacher.endpoints:
+        changes |= {"endpoints": teacher.endpoints, "render": "server"}
+        model = model.model_copy(update={"template": {}})
+    return config.model_copy(update={"model": model, "sample": config.sample.model_copy(update=changes)})
+
+
 def policy_for_round(
-    config: Config, learner: Policy, sampler: EndpointSampler | None, write: Callable[[EndpointUsage], None]
+    config: Config,
+    learner: Policy,
+    sampler: EndpointSampler | None,
+    write: Callable[[EndpointUsage], None],
+    node: str = "generator",
 ) -> PolicyForRound:
-    """The policy of each round: the trained model, or endpoints in its place."""
+    """The policy of each round: the trained model, or endpoints in its place, whose usage is recorded as `node`'s."""
     if sampler is None:
         return lambda round: learner
-    account = UsageReporter(sampler.pool.meter, "generator", write)
+    account = UsageReporter(sampler.pool.meter, node, write)
     return lambda round: served_policy(config, sampler, learner.tokenizer, partial(account.report, round))
 
 

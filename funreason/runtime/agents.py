@@ -112,13 +112,16 @@ class RoundContext:
         if run.sampler is None:
             return None
         ended = {sample for round, sample in run.past.ended if round == self.round}
-        if run.learner is not None and run.config.train.data == "references":
+        start, samples = run.config.start, run.config.sample.samples_per_task if run.learner is not None else 1
+        if self.round == START and start.thinking == "model":
+            samples = start.teacher.samples_per_reference
+        elif run.learner is not None and run.config.train.data == "references":
             return ReferenceGenerator(run.learner.policy, ended)
         drawn = {(sample.id, sample.attempt): sample for sample in self.files.get("sampled")}
         return Generator(
             run.sampler(self.round),
             self.files,
-            run.config.sample.samples_per_task if run.learner is not None else 1,
+            samples,
             drawn,
             ended=ended,
             requeued=run.first_attempts(self.round),
