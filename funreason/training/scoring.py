@@ -98,7 +98,7 @@ def score(
         assert found.entropies is not None  # the rule reads them
         counts = [int(count) for count in targets.counts.sum(0).tolist()]
         logprobs, entropies, think = (
-            [tuple(part.tolist()) for part in torch.split(column.cpu(), counts)]  # type: ignore[no-untyped-call]
+            [tuple(part.tolist()) for part in torch.split(column.cpu(), counts)]
             for column in (found.logprobs, found.entropies, targets.part == THINK)
         )
         return [TokenScores(*parts) for parts in zip(logprobs, entropies, think, strict=True)]
