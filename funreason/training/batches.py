@@ -269,7 +269,9 @@ def _shares_prompts(model: PreTrainedModel) -> bool:
         return False
     finally:
         model.train(training)
-    return torch.allclose(one.float(), other.float(), atol=1e-5, rtol=1e-3)
+    # As vectors: single logits near 0 differ by rounding that is large beside them.
+    within = 1e-4 if model.dtype == torch.float32 else 3e-2
+    return bool((one.double() - other.double()).norm() <= within * one.double().norm())
 
 
 def can_pack(model: PreTrainedModel, packing: str) -> bool:
