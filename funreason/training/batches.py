@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 POOL_BATCHES = 8
 """Batches whose samples are sorted by length together: enough to save padding, few enough to stay random."""
 PACKED_KERNELS = ("flash", "flex")
+WORTH_SHARING = 0.75
+"""Prompts are shared where that leaves at most this share of a batch's tokens: a dense mask costs more attention."""
 PROBE_TOKENS = 5
 """Tokens in each of the two samples of the packing probe."""
 
@@ -147,6 +149,14 @@ def by_prompt(samples: Sequence[Encoded]) -> list[list[int]]:
 def shared_length(samples: Sequence[Encoded]) -> int:
     """The length of a row that has the samples' common prompt once and each one's completion."""
     return samples[0].parts.count(NONE) + sum(len(sample.ids) - sample.parts.count(NONE) for sample in samples)
+
+
+def worth_sharing(samples: Sequence[Encoded], setting: str) -> bool:
+    """Whether a batch is run with shared prompts under `update.prefix_sharing`, by a model that may."""
+    if setting != "auto":
+        return setting == "always"
+    together = sum(shared_length([samples[index] for index in group]) for group in by_prompt(samples))
+    return together <= WORTH_SHARING * sum(len(sample.ids) for sample in samples)
 
 
 def share_prompts(samples: Sequence[Encoded], *, pad_id: int, device: torch.device) -> MicroBatch:

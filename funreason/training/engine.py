@@ -28,7 +28,6 @@ from funreason.objectives.protocol import NONE, Encoded, Example, LossShare, Obj
 from funreason.policies.prompts import known_ids
 from funreason.training import checkpoint
 from funreason.training.batches import (
-    by_prompt,
     can_pack,
     collate,
     pack,
@@ -36,7 +35,7 @@ from funreason.training.batches import (
     plan_passes,
     prompt_sharing,
     share_prompts,
-    shared_length,
+    worth_sharing,
 )
 from funreason.training.cpu_parallel import num_workers, run_parallel
 from funreason.training.encoding import encode_examples
@@ -46,8 +45,6 @@ from funreason.training.loss_stats import LossStats, Quantiles, quantiles
 from funreason.training.parallel import Parallel, Ranks, parallelized, trainable
 from funreason.training.types import NotFinite, StepReport, Strategy, TrainingError, TrainReport
 
-WORTH_SHARING = 0.75
-"""Prompts are shared where that leaves at most this share of a batch's tokens: a dense mask costs more attention."""
 REFUSED_IN_A_ROW = 3  # one bad batch may be chance; three mean that the weights or the learning rate are broken
 
 
@@ -304,10 +301,7 @@ class Training:
         ends = list(accumulate(counts))
         values = torch.zeros(sum(counts), len(objective.values), dtype=torch.float64, device=device)
 
-        shared = self.sharing == "always"
-        if self.sharing == "auto":
-            together = sum(shared_length([encoded[at] for at in group]) for group in by_prompt(encoded))
-            shared = together <= WORTH_SHARING * sum(len(sample.ids) for sample in encoded)
+        shared = worth_sharing(encoded, self.sharing)
         self.shared_batches += shared
 
         def forward(piece: Sequence[int]) -> LossShare:

@@ -19,7 +19,15 @@ from funreason.config.updates import Update
 from funreason.objectives.protocol import THINK, CrossEntropy, Example, TokenOutputs
 from funreason.policies.cpu_threads import num_workers, side_by_side
 from funreason.policies.prompts import known_ids
-from funreason.training.batches import can_pack, collate, pack, plan_passes
+from funreason.training.batches import (
+    can_pack,
+    collate,
+    pack,
+    plan_passes,
+    prompt_sharing,
+    share_prompts,
+    worth_sharing,
+)
 from funreason.training.encoding import encode_examples
 from funreason.training.engine import torch_settings
 from funreason.training.lm_head import LossHead
@@ -68,12 +76,17 @@ def score(
     half = [parameter for parameter in model.parameters() if parameter.dtype == torch.bfloat16]
     device, training = model.device, model.training
     head, packed = LossHead(model, update, known_ids(tokenizer)), can_pack(model, update.packing)
+    shared = prompt_sharing(model, update.prefix_sharing)[0] and worth_sharing(encoded, update.prefix_sharing)
     pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
 
     def scored(piece: Sequence[int]) -> list[TokenScores]:
         samples = [encoded[at] for at in piece]
-        together = packed and len(samples) > 1
-        batch = pack(samples, device=device) if together else collate(samples, pad_id=pad_id, device=device)
+        if shared:
+            batch = share_prompts(samples, pad_id=pad_id, device=device)
+        elif packed and len(samples) > 1:
+            batch = pack(samples, device=device)
+        else:
+            batch = collate(samples, pad_id=pad_id, device=device)
         targets, kept = batch.targets(len(samples))
         rollouts = [usable[at].rollout for at in piece]
         temperatures = [1.0 if rollout is None else rollout.temperature for rollout in rollouts]
@@ -82,7 +95,11 @@ def score(
 
         def logits() -> Tensor:
             found: Tensor = model(
-                input_ids=batch.ids, position_ids=batch.positions, use_cache=False, logits_to_keep=kept
+                input_ids=batch.ids,
+                attention_mask=batch.mask,
+                position_ids=batch.positions,
+                use_cache=False,
+                logits_to_keep=kept,
             ).logits
             return found
 
@@ -102,7 +119,7 @@ def score(
     with torch_settings(device, model.dtype, threads):
         workers = num_workers(device)
         micro_tokens = max(1, update.micro_tokens // workers)
-        shards = plan_passes(encoded, num_shards=workers, micro_tokens=micro_tokens, packed=packed, shared=False)
+        shards = plan_passes(encoded, num_shards=workers, micro_tokens=micro_tokens, packed=packed, shared=shared)
         pieces = list(chain.from_iterable(shards))
         model.train(False)
         for parameter in half:
