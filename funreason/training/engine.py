@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,16 +24,26 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.config.updates import Update
-from funreason.objectives.protocol import Encoded, Example, LossShare, Objective, TokenTargets
+from funreason.objectives.protocol import NONE, Encoded, Example, LossShare, Objective
+from funreason.policies.prompts import known_ids
 from funreason.policies.tensor_cores import tensor_cores, uses_tf32
 from funreason.training import checkpoint
-from funreason.training.batches import can_pack, collate, pack, plan_epoch, shard, split_microbatches
+from funreason.training.batches import (
+    can_pack,
+    collate,
+    pack,
+    plan_epoch,
+    plan_passes,
+    prompt_sharing,
+    share_prompts,
+    worth_sharing,
+)
 from funreason.training.cpu_parallel import num_workers, run_parallel
 from funreason.training.encoding import encode_examples
 from funreason.training.layer_compile import FirstBatch, compiled_layers, sampled_gradient
 from funreason.training.lm_head import LossHead
 from funreason.training.lora import adapted
-from funreason.training.loss_stats import LossStats
+from funreason.training.loss_stats import LossStats, Quantiles, quantiles
 from funreason.training.parallel import Parallel, Ranks, parallelized, trainable
 from funreason.training.pass_size import choose_pass_size
 from funreason.training.types import NotFinite, StepReport, Strategy, TrainingError, TrainReport
@@ -82,12 +92,21 @@ def train(
         from funreason.objectives.srml import Srml
 
         objective = Srml(update)
-    usable, encoded, refused = encode_examples(examples, tokenizer, update.max_length, think_tags)
+    learned = [example for example, kept in zip(examples, objective.with_signal(examples), strict=True) if kept]
+    if examples and not learned:
+        raise TrainingError(
+            f"nothing to train on: none of {len(examples)} samples carries a signal, because within each group all "
+            "rewards are equal."
+        )
+    usable, encoded, refused = encode_examples(learned, tokenizer, update.max_length, think_tags)
     pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
     ranks = Ranks.join(model.device)
     dtype, merge = model.dtype, strategy == "none"
     with torch_settings(model.device, dtype, threads), adapted(model, update.lora, seed, merge=merge):
-        head, packed = LossHead(model, update, strategy), can_pack(model, update.packing)
+        head = LossHead(model, update, known_ids(tokenizer), strategy=strategy)
+        packed = can_pack(model, update.packing)
+        may_share, why_not = prompt_sharing(model, update.prefix_sharing)
+        sharing = update.prefix_sharing if may_share else "never"
         with (
             _train_mode(model, update.gradient_checkpointing),
             parallelized(model, update, ranks, strategy) as parallel,
@@ -95,8 +114,10 @@ def train(
             size = choose_pass_size(model, update, ranks, strategy, item=dtype.itemsize, head_chunk=head.held)
             training = Training(
                 parallel, objective, head, usable, encoded, update, micro_tokens=size.tokens,
-                pad_id=pad_id, packed=packed, seed=seed, folder=checkpoint_dir,
-                fingerprint=checkpoint.fingerprint(usable, update, seed, think_tags, str(dtype)),
+                pad_id=pad_id, packed=packed, sharing=sharing, seed=seed, folder=checkpoint_dir,
+                fingerprint=checkpoint.fingerprint(
+                    usable, update, seed, think_tags, str(dtype), objective.fingerprint
+                ),
             )  # fmt: skip
             alone = ranks.size == 1 and strategy in ("none", "ddp")
             with compiled_layers(
@@ -108,8 +129,13 @@ def train(
             if finished and on_finish is not None:
                 on_finish(parallel)
         at_a_time = f"{training.workers} micro-batch{'es' * (training.workers > 1)} at a time"
+        layout = "packed" if packed else "padded to similar lengths"
+        if training.shared_batches:
+            layout += f", with shared prompts in {training.shared_batches} batches"
+        elif why_not:
+            layout += f", no shared prompts ({why_not})"
         how = (
-            f"LM head: {head.description}; samples {'packed' if packed else 'padded to similar lengths'}, up to "
+            f"LM head: {head.description}; samples {layout}, up to "
             f"{size.tokens:,} tokens a pass ({size.why}); {layers.description}; {torch.get_num_threads()} threads, "
             f"{at_a_time}, OMP_WAIT_POLICY {os.environ.get('OMP_WAIT_POLICY', 'not set')}"
             f"{'; TF32 products' if uses_tf32(model.device, dtype) else ''}"
@@ -121,7 +147,7 @@ def train(
         examples=len(usable),
         refused=refused,
         refused_steps=training.refused_steps,
-        metrics=stats.metrics(means) | objective.state_metrics(),
+        metrics=stats.metrics(means) | training.quantiles.metrics() | objective.state_metrics(),
         groups=stats.groups(),
         seconds=time.perf_counter() - started,
         resumed_from=resumed_from,
@@ -144,10 +170,14 @@ def learning_rate(step: int, steps: int, update: Update) -> float:
 
 
 class BatchLoss(NamedTuple):
-    """What a batch cost, the same on every rank: loss and `Objective.terms` by name, and a row of sums per sample."""
+    """What a batch cost, the same on every rank.
+
+    Loss and `Objective.terms` by name, a row of `Objective.sums` per sample, and quantiles of `Objective.values`.
+    """
 
     terms: dict[str, float]
     rows: list[list[float]]
+    quantiles: dict[str, float]
 
 
 class Training:
@@ -165,20 +195,22 @@ class Training:
         micro_tokens: int,
         pad_id: int,
         packed: bool,
+        sharing: str,
         seed: int,
         folder: Path | None,
         fingerprint: str,
     ) -> None:
         self.parallel, self.ranks, self.objective, self.head = parallel, parallel.ranks, objective, head
         self.examples, self.encoded, self.update = examples, encoded, update
-        self.pad_id, self.packed, self.seed = pad_id, packed, seed
+        self.pad_id, self.packed, self.sharing, self.seed = pad_id, packed, sharing, seed
+        self.shared_batches = 0
         self.folder, self.fingerprint = folder, fingerprint
         self.lengths = [len(sample.ids) for sample in encoded]
         self.steps = update.epochs * math.ceil(len(encoded) / update.batch_size)
         self.workers = num_workers(parallel.model) if self.ranks.size == 1 else 1
         self.micro_tokens = micro_tokens
         self.halved_to: int | None = None
-        self.stats = LossStats(objective)
+        self.stats, self.quantiles = LossStats(objective), Quantiles()
         self.refused_steps = self.refused_in_a_row = 0
 
     def run(
@@ -251,11 +283,12 @@ class Training:
         stats = LossStats(self.objective)
         stats.add(examples, loss.rows)
         if taken:
+            self.quantiles.add(loss.quantiles)
             for name, value in loss.terms.items():
                 stats.means[name].append(value)
         seconds = time.perf_counter() - started
         tokens = sum(len(sample.labels) - sample.labels.count(-100) for sample in encoded)
-        metrics = stats.metrics(loss.terms) | self.objective.state_metrics()
+        metrics = stats.metrics(loss.terms) | loss.quantiles | self.objective.state_metrics()
         metrics |= {"lr": lr, "grad_norm": grad_norm, "seconds": seconds, "tokens_per_s": tokens / max(seconds, 1e-9)}
         report = StepReport(
             step=step,
@@ -291,45 +324,57 @@ class Training:
         denominators = objective.denominators(examples, encoded)
         terms = torch.zeros(1 + len(objective.terms), dtype=torch.float64, device=device)
         rows = torch.zeros(len(examples), len(objective.sums), dtype=torch.float64, device=device)
+        # Quantiles do not add up over passes and ranks, but places do, one for each token, that all but one leave at 0.
+        counts = [len(sample.parts) - 1 - sample.parts[1:].count(NONE) for sample in encoded]
+        ends = list(accumulate(counts))
+        values = torch.zeros(sum(counts), len(objective.values), dtype=torch.float64, device=device)
+
+        shared = worth_sharing(encoded, self.sharing)
+        self.shared_batches += shared
 
         def forward(piece: Sequence[int]) -> LossShare:
             chosen, samples = [examples[at] for at in piece], [encoded[at] for at in piece]
-            packed = self.packed and len(samples) > 1
-            batch = pack(samples, device=device) if packed else collate(samples, pad_id=self.pad_id, device=device)
-            start = max(batch.first_trained - 1, 0)  # no logits for the prompt: nothing is learned there
-            targets = TokenTargets.of(
-                batch.labels[:, start:], batch.parts[:, start:], batch.owners[:, start:], len(samples)
+            if shared:
+                batch = share_prompts(samples, pad_id=self.pad_id, device=device)
+            elif self.packed and len(samples) > 1:
+                batch = pack(samples, device=device)
+            else:
+                batch = collate(samples, pad_id=self.pad_id, device=device)
+            targets, kept = batch.targets(len(samples))
+            rule = objective.rule(targets, chosen, denominators)
+            outputs = self.head.outputs(
+                lambda: self.parallel.logits(batch.ids, kept, batch.positions, batch.mask), targets, rule
             )
-            weights = objective.token_weights(targets, chosen, denominators)
-            kept = batch.ids.shape[1] - start
-            losses = self.head.losses(lambda: self.parallel.logits(batch.ids, kept, batch.positions), targets, weights)
-            return objective.loss(losses, targets, chosen, denominators)
+            return objective.loss(outputs, targets, chosen, denominators)
 
-        for piece, share in self._passes([len(sample.ids) for sample in encoded], forward):
+        for piece, share in self._passes(encoded, shared, forward):
             terms += torch.cat([share.total.detach().view(1), share.terms])
             rows[list(piece)] = share.sums
+            if share.values is not None:
+                places = chain.from_iterable(range(ends[at] - counts[at], ends[at]) for at in piece)
+                values[list(places)] = share.values
         for parameter in objective.parameters():
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             # Each rank's loss was multiplied by their number (see `parallel`).
             parameter.grad = self.ranks.all_reduce_sum(gradient) / self.ranks.size
-        together = self.ranks.all_reduce_sum(torch.cat([terms, rows.flatten()])).cpu()
-        values: list[float] = together[: len(terms)].tolist()
+        together = self.ranks.all_reduce_sum(torch.cat([terms, rows.flatten(), values.flatten()])).cpu()
+        terms, flat, all_values = torch.split(together, [len(terms), rows.numel(), values.numel()])
         return BatchLoss(
-            dict(zip(("loss", *objective.terms), values, strict=True)),
-            together[len(terms) :].view(rows.shape).tolist(),
+            dict(zip(("loss", *objective.terms), terms.tolist(), strict=True)),
+            flat.view(rows.shape).tolist(),
+            quantiles(objective.values, all_values.view(values.shape)),
         )
 
     def _passes(
-        self, lengths: Sequence[int], forward: Callable[[Sequence[int]], LossShare]
+        self, encoded: Sequence[Encoded], shared: bool, forward: Callable[[Sequence[int]], LossShare]
     ) -> Iterator[tuple[Sequence[int], LossShare]]:
         """Forward and backward of each of this rank's micro-batches: one by one, or one per worker thread at once."""
         num_shards = max(self.ranks.size, self.workers)
         # Worker threads share one memory, so together they hold no more than one pass may.
         micro_tokens = max(1, self.micro_tokens // self.workers)
-        shards = [
-            split_microbatches(part, lengths, micro_tokens=micro_tokens, packed=self.packed)
-            for part in shard(range(len(lengths)), lengths, num_shards=num_shards)
-        ]
+        shards = plan_passes(
+            encoded, num_shards=num_shards, micro_tokens=micro_tokens, packed=self.packed, shared=shared
+        )
         if self.workers > 1:
             learned = [*trainable(self.parallel.model).values(), *self.objective.parameters()]
             yield from run_parallel(shards, forward, learned, self.ranks.device)
