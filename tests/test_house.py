@@ -14,8 +14,8 @@ FLOORS = {
     "types": 0, "errors": 0, "stop": 0, "plugins": 0, "calls": 1, "record": 1, "weights": 2,
     "bus": 2, "bfcl": 2, "data": 2, "config": 3,
     "policies": 4, "environments": 5, "objectives": 4, "training": 5, "sources": 5,
-    "evaluation": 5, "gate": 5, "plan": 5,
-    "agents": 6, "runtime": 7, "replay": 7,
+    "plan": 5,
+    "agents": 6, "evaluation": 6, "gate": 6, "runtime": 7, "replay": 7,
     "loops": 8,
     "display": 2, "tui": 3, "trackers": 9, "export": 9, "api": 10, "cli": 11, "__main__": 12, "__init__": 13,
 }  # fmt: skip
