@@ -291,10 +291,10 @@ def chain(depth):
     ],
 )
 def test_no_schema_takes_long(parameters, value):
-    start = time.perf_counter()
+    start = time.process_time()
     made = one(parameters)
     check_call(Call("f", {"a": value}), made)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 PARAMETERS = {
