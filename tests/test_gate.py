@@ -109,10 +109,9 @@ def test_a_supervised_start_is_measured_on_guards_but_not_refused_by_them(tmp_pa
 
 
 def test_a_prompt_without_room_for_an_answer_is_not_asked_and_counts_as_no_call(tmp_path):
-    from funreason.bfcl.prompting import case_task
-
     from funreason.agents.evaluator import Evaluator
     from funreason.bfcl import Case
+    from funreason.bfcl.cases import case_task
     from funreason.gate.items import GateSuite
     from funreason.policies.policy import Policy
     from funreason.policies.protocol import Completion

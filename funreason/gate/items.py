@@ -112,12 +112,20 @@ def gate_suites(
 
 def spread(cases: Sequence[Case], count: int | None) -> list[Case]:
     """`count` cases, of each category as many as its share of all, the first ones; all of them for None."""
-    sizes, seen, places = Counter(case.category for case in cases), Counter[str](), dict[str, float]()
+    if count is None or count >= len(cases):
+        return list(cases)
+    sizes = Counter(case.category for case in cases)
+    quotas = {name: divmod(count * size, len(cases)) for name, size in sizes.items()}
+    left = {name: whole for name, (whole, _) in quotas.items()}
+    # The items that whole shares leave over go to the largest remainders.
+    for name in sorted(quotas, key=lambda name: -quotas[name][1])[: count - sum(left.values())]:
+        left[name] += 1
+    taken = []
     for case in cases:
-        places[case.id] = (seen[case.category] + 0.5) / sizes[case.category]
-        seen[case.category] += 1
-    taken = {case.id for case in sorted(cases, key=lambda case: places[case.id])[:count]}
-    return [case for case in cases if case.id in taken]
+        if left[case.category]:
+            left[case.category] -= 1
+            taken.append(case)
+    return taken
 
 
 def _written(tasks: list[Task], folder: Path, prefix: str) -> Path:
