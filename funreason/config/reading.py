@@ -19,6 +19,7 @@ from rapidfuzz import process
 
 from funreason.config.gate import Gate
 from funreason.config.judges import AgentEntry, Fcdr
+from funreason.config.method import Method, Reinforcement
 from funreason.config.models import BudgetLimits, Data, Model, Sampling, Tasks
 from funreason.config.section import CONFIGS, TOOLBOX, ConfigError, Count, Section, strange_category
 from funreason.config.updates import SupervisedStart, Train
@@ -27,6 +28,8 @@ from funreason.config.updates import SupervisedStart, Train
 class Config(Section):
     """A whole run."""
 
+    method: Method = "srml"
+    """How a round learns: `srml` from samples that passed all judges, `grpo` and `egpo` from rewards, step by step."""
     rounds: Count = 3
     seed: int = 0
     run_dir: Path = Path("runs")
@@ -41,8 +44,40 @@ class Config(Section):
     agents: list[AgentEntry] = []
     """Custom agents, added to the graph in this order."""
     train: Train = Train()
+    reinforcement: Reinforcement = Reinforcement()
+    """Used with `method: grpo` and `egpo`, in place of `train`."""
     gate: Gate = Gate()
     budget: BudgetLimits = BudgetLimits()
+
+    @property
+    def learns_from_rewards(self) -> bool:
+        """Whether the method is one of reinforcement learning."""
+        return self.method != "srml"
+
+    @property
+    def graph(self) -> str:
+        """The graph file: `fcdr.graph`, whose default is the one of the method."""
+        return "grpo" if self.learns_from_rewards and self.fcdr.graph == "fcdr" else self.fcdr.graph
+
+    @model_validator(mode="after")
+    def _samples_that_can_be_rewarded(self) -> Config:
+        """What a policy gradient samples from must be the distribution that it trains."""
+        if not self.learns_from_rewards:
+            return self
+        method, sample = f"method is {self.method}", self.sample
+        if self.method == "grpo" and self.reinforcement.loss.bonus is not None:
+            raise ValueError(f"{method}, and reinforcement.loss.bonus is given: the bonus is EGPO's, method: egpo")
+        if sample.top_p < 1:
+            raise ValueError(
+                f"{method}, and sample.top_p is {sample.top_p}: a truncated distribution is not the one that is "
+                "trained, so every ratio would be wrong. Set sample.top_p=1"
+            )
+        if sample.endpoints:
+            raise ValueError(
+                f"{method}, and sample.endpoints is given: servers answer with other weights than those that learn, and "
+                "may cut (top_p, top_k) or constrain what they draw. Sample with model.sampler: huggingface or vllm"
+            )
+        return self
 
     @model_validator(mode="after")
     def _known_categories(self) -> Config:
