@@ -12,11 +12,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from funreason.calls.schema import SchemaProblem, parameter_schema, tool_named, wants_number
-from funreason.types import Call
+from funreason.calls.schema import SchemaProblem, check_call, parameter_schema, tool_named, wants_number
+from funreason.types import Call, Task
 
 _DROPPED = str.maketrans("'", '"', " ,./-_*^")
 _NO_DEFAULT = object()
+
+
+def call_problem(calls: Sequence[Call], task: Task) -> SchemaProblem | None:
+    """The first problem of `calls` against the task's tools and, where known, its reference; None without calls."""
+    for call in calls:
+        tool = tool_named(task.tools, call.name)
+        if tool is None:
+            return SchemaProblem("schema.unknown_function", f"{call.name} is not offered")
+        problems = check_call(call, tool)
+        if problems:
+            return problems[0]
+    if calls and task.reference is not None:
+        return same_calls(calls, task.reference, task.tools)
+    return None
+
+
+def without_defaults(call: Call, tool: dict[str, Any] | None) -> Call:
+    """The call without the arguments that its tool's schema would fill in with the same value anyway.
+
+    A text is never taken for a default that is none: `"10"` stays where the default is 10.
+    """
+    arguments = {}
+    for name, value in call.arguments.items():
+        schema = parameter_schema(tool, name)
+        is_text = isinstance(value, str) and not isinstance(schema.get("default"), str)
+        if is_text or not _is_default(value, schema):
+            arguments[name] = value
+    return call if len(arguments) == len(call.arguments) else Call(call.name, arguments)
 
 
 def same_calls(calls: Sequence[Call], reference: Sequence[Call], tools: list[dict[str, Any]]) -> SchemaProblem | None:

@@ -23,6 +23,7 @@ KNOWN = {
     "GraphError": USAGE,
     "PluginError": USAGE,
     "DataError": FAILED,
+    "RewardError": FAILED,
     "ModelError": FAILED,
     "RecordError": FAILED,
     "BfclError": FAILED,
