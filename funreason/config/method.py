@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from funreason.config.reinforcement import Egpo, Grpo
+from funreason.config.reinforcement import EgpoSettings, GrpoSettings
 from funreason.config.section import Count, Section, Share
 from funreason.config.updates import Beta, Update
 
@@ -53,7 +53,7 @@ class Reinforcement(Section):
     """How often a step asks for new prompts in place of groups whose rewards are all equal. 0: never."""
     reward: str = "egpo"
     """`egpo`, `tool_n1`, `toolrl`, `module:function` or `path/to/file.py:function`."""
-    loss: Grpo = Grpo()
+    loss: GrpoSettings = GrpoSettings()
     update: PolicyUpdate = PolicyUpdate()
     kl_stop: Positive | None = 0.3
     """Roll the round back when the KL divergence from the accepted weights exceeds this, in nats per token."""
@@ -68,6 +68,6 @@ class Reinforcement(Section):
     max_idle_steps: Count = 10
     """Stop the run after so many steps in a row in which all groups had equal rewards."""
 
-    def loss_of(self, method: Method) -> Grpo:
+    def loss_of(self, method: Method) -> GrpoSettings:
         """The loss of a method: EGPO's has its bonus."""
-        return self.loss.model_copy(update={"bonus": self.loss.bonus or Egpo()}) if method == "egpo" else self.loss
+        return self.loss.model_copy(update={"bonus": self.loss.bonus or EgpoSettings()}) if method == "egpo" else self.loss
