@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from funreason.objectives import Example, Srml, TokenTargets
+from funreason.objectives import Example, Srml, TokenOutputs, TokenTargets
 from funreason.objectives.protocol import Encoded
 from funreason.training import TrainingError, train
 from funreason.training.batches import keeps_samples_apart
@@ -146,7 +146,7 @@ def test_weights_of_tokens_are_the_gradient_of_the_loss(reduction, mode):
     objective, targets = Srml(changed(alpha_mode=mode, loss_reduction=reduction)), TokenTargets.of(labels, parts)
     whole = objective.denominators(weighted, encoded)
     losses = torch.rand(len(targets.where), dtype=torch.float64, requires_grad=True)
-    share = objective.loss(losses, targets, weighted, whole)
-    weights = objective.token_weights(targets, weighted, whole)
+    share = objective.loss(TokenOutputs(losses, -losses.detach(), None), targets, weighted, whole)
+    weights = objective.rule(targets, weighted, whole).weights
     assert torch.allclose(weights, torch.autograd.grad(share.total, losses)[0], atol=1e-12)
     assert float((weights * losses).sum().detach()) == pytest.approx(float(share.total.detach()), abs=1e-9)

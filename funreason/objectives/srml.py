@@ -24,7 +24,17 @@ from torch.nn import functional
 
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.config.updates import Update
-from funreason.objectives.protocol import IGNORE, RESULT, THINK, Encoded, Example, LossShare, TokenTargets
+from funreason.objectives.protocol import (
+    IGNORE,
+    RESULT,
+    THINK,
+    CrossEntropy,
+    Encoded,
+    Example,
+    LossShare,
+    TokenOutputs,
+    TokenTargets,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -199,6 +209,7 @@ class Srml:
 
     terms: tuple[str, ...] = ("loss_think", "loss_result")
     sums: tuple[str, ...] = ("loss_think", "loss_result", "think_tokens", "result_tokens")
+    values: tuple[str, ...] = ()
 
     def __init__(self, update: Update) -> None:
         self.mode, self.alpha, self.lr = update.alpha_mode, update.alpha, update.alpha_lr
@@ -214,10 +225,8 @@ class Srml:
             total += LossDenominators.of_counts(predicted.count(THINK), predicted.count(RESULT), example.weight)
         return total
 
-    def token_weights(
-        self, targets: TokenTargets, examples: Sequence[Example], denominators: LossDenominators
-    ) -> Tensor:
-        """The total is linear in the tokens' losses, so its gradient can be taken at zero."""
+    def rule(self, targets: TokenTargets, examples: Sequence[Example], denominators: LossDenominators) -> CrossEntropy:
+        """The total is linear in the tokens' losses, so their weights are its gradient, taken at zero."""
         with torch.enable_grad():
             losses = torch.zeros(
                 len(targets.where), dtype=torch.float64, device=targets.where.device, requires_grad=True
@@ -225,18 +234,22 @@ class Srml:
             alpha = self._alpha()
             fixed = alpha.detach() if isinstance(alpha, Tensor) else alpha
             total = self._combine(sums_per_sample(losses, targets), examples, denominators, fixed).total
-            return torch.autograd.grad(total, losses)[0]
+            return CrossEntropy(torch.autograd.grad(total, losses)[0])
 
     def loss(
-        self, losses: Tensor, targets: TokenTargets, examples: Sequence[Example], denominators: LossDenominators
+        self, outputs: TokenOutputs, targets: TokenTargets, examples: Sequence[Example], denominators: LossDenominators
     ) -> LossShare:
         """See `Objective`."""
-        sums = sums_per_sample(losses, targets)
+        sums = sums_per_sample(outputs.losses, targets)
         loss = self._combine(sums, examples, denominators, self._alpha())
         columns = [sums.think, sums.result, sums.think_tokens, sums.result_tokens]
         return LossShare(
             loss.total, torch.stack([loss.think, loss.result]).detach(), torch.stack(columns, dim=1).detach()
         )
+
+    def with_signal(self, examples: Sequence[Example]) -> list[bool]:
+        """Every example is learned."""
+        return [True] * len(examples)
 
     def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Mean loss per token of each part that has tokens, and the token counts."""

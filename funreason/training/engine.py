@@ -273,10 +273,9 @@ class Training:
             targets = TokenTargets.of(
                 batch.labels[:, start:], batch.parts[:, start:], batch.owners[:, start:], len(samples)
             )
-            weights = objective.token_weights(targets, chosen, denominators)
-            kept = batch.ids.shape[1] - start
-            losses = self.head.losses(lambda: self.parallel.logits(batch.ids, kept, batch.positions), targets, weights)
-            return objective.loss(losses, targets, chosen, denominators)
+            rule, kept = objective.rule(targets, chosen, denominators), batch.ids.shape[1] - start
+            outputs = self.head.outputs(lambda: self.parallel.logits(batch.ids, kept, batch.positions), targets, rule)
+            return objective.loss(outputs, targets, chosen, denominators)
 
         for piece, share in self._passes([len(sample.ids) for sample in encoded], forward):
             terms += torch.cat([share.total.detach().view(1), share.terms])

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from funreason.config.updates import Update
-from funreason.objectives.protocol import TokenTargets
-from funreason.training.chunked_cross_entropy import best_method, chunk_for, token_losses
+from funreason.objectives.protocol import TokenOutputs, TokenRule, TokenTargets
+from funreason.training.chunked_cross_entropy import apply_rule, best_method, chunk_for, rule_of_logits
 from funreason.training.types import TrainingError
 
 if TYPE_CHECKING:
@@ -32,10 +31,12 @@ PROBE_LOGITS = (-300.0, -20.0, 0.5, 20.0, 300.0)
 class LossHead:
     """Losses of a model's tokens, computed as `update.lm_head` asks and the model allows.
 
-    Raises TrainingError for `lm_head: chunked` with a model that changes its logits after the head.
+    `known` is how many ids the tokenizer knows: under a rule with temperatures those beyond have no probability. Raises
+    TrainingError for `lm_head: chunked` with a model that changes its logits after the head.
     """
 
-    def __init__(self, model: PreTrainedModel, update: Update) -> None:
+    def __init__(self, model: PreTrainedModel, update: Update, known: int | None = None) -> None:
+        self.known = known
         self.linear, why = (None, "as configured") if update.lm_head == "naive" else plain_head(model)
         if self.linear is None:
             if update.lm_head == "chunked":
@@ -48,33 +49,28 @@ class LossHead:
         self.description = "Liger's fused kernel" if liger else f"{self.chunk:,} tokens' logits at a time"
         self.replaced = _PatchedForward(self.linear)
 
-    def losses(self, logits: Callable[[], Tensor], targets: TokenTargets, weights: Tensor | None) -> Tensor:
-        """Negative log-probability [N] of the targets; `logits` runs the model over the positions they index.
-
-        `weights` [N] are the losses' weights in the total that will be differentiated, or None where they are not
-        known before the losses are.
-        """
+    def outputs(self, logits: Callable[[], Tensor], targets: TokenTargets, rule: TokenRule) -> TokenOutputs:
+        """What `rule` makes of the targets [N]; `logits` runs the model over the positions they index."""
         if self.linear is None:
-            chosen = logits().flatten(0, 1)[targets.where]
-            wide = chosen.to(torch.promote_types(chosen.dtype, torch.float32))
-            return functional.cross_entropy(wide, targets.labels, reduction="none")
+            return rule_of_logits(logits().flatten(0, 1)[targets.where], targets.labels, rule, known=self.known)
         linear = self.linear
 
-        def losses_of(hidden: Tensor) -> Tensor:
-            chosen = hidden.flatten(0, 1)[targets.where]
-            losses = token_losses(
-                chosen,
+        def columns_of(hidden: Tensor) -> Tensor:
+            found = apply_rule(
+                hidden.flatten(0, 1)[targets.where],
                 linear.weight,
                 targets.labels,
+                rule,
                 bias=linear.bias,
-                weights=None if weights is None else weights.to(chosen.device),
+                known=self.known,
                 method=self.method,
                 chunk=self.chunk,
             )
-            return losses.view(1, -1, 1)
+            return torch.stack([column for column in found if column is not None], dim=1).unsqueeze(0)
 
-        with self.replaced.by(losses_of):
-            return logits().flatten()
+        with self.replaced.by(columns_of):
+            losses, logprobs, *more = logits().squeeze(0).unbind(1)
+        return TokenOutputs(losses, logprobs.detach(), more[0].detach() if more else None)
 
 
 def plain_head(model: PreTrainedModel) -> tuple[nn.Linear | None, str]:
