@@ -70,4 +70,6 @@ class Reinforcement(Section):
 
     def loss_of(self, method: Method) -> GrpoSettings:
         """The loss of a method: EGPO's has its bonus."""
-        return self.loss.model_copy(update={"bonus": self.loss.bonus or EgpoSettings()}) if method == "egpo" else self.loss
+        return (
+            self.loss.model_copy(update={"bonus": self.loss.bonus or EgpoSettings()}) if method == "egpo" else self.loss
+        )

@@ -74,8 +74,8 @@ class Config(Section):
             )
         if sample.endpoints:
             raise ValueError(
-                f"{method}, and sample.endpoints is given: servers answer with other weights than those that learn, and "
-                "may cut (top_p, top_k) or constrain what they draw. Sample with model.sampler: huggingface or vllm"
+                f"{method}, and sample.endpoints is given: servers answer with other weights than those that learn, "
+                "and may cut (top_p, top_k) or constrain what they draw. Sample with model.sampler: huggingface or vllm"
             )
         return self
 

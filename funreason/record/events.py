@@ -198,7 +198,8 @@ class PolicyUpdated(Event, frozen=True):
     """A step of reinforcement learning is over: `weights` sample from now on, unchanged where no group had a signal.
 
     `prompts` counts the prompts that the round has drawn so far, by whether a call is right: "call" or "none". `idle`
-    counts the steps in a row, this one included, in which no group had a signal.
+    counts the steps in a row, this one included, in which no group had a signal. `stop` says why the round ends here
+    and is rolled back, where it does.
     """
 
     round: int
@@ -206,6 +207,7 @@ class PolicyUpdated(Event, frozen=True):
     weights: str
     prompts: dict[str, int] = {}
     idle: int = 0
+    stop: str = ""
 
 
 class WeightsTrained(Event, frozen=True):

@@ -80,8 +80,8 @@ def check_required_nodes(
         )
         problems.append(Problem("no_agent", text))
     for node in (node for node in needed if node not in graph.names):
-        who = "a loop" if loop else "`refine`"
-        text = f"the graph {name} has no node {node!r}, which {who} needs: add it as in configs/{'grpo' if rewards else 'fcdr'}.yaml."
+        who, like = "a loop" if loop else "`refine`", "grpo" if rewards else "fcdr"
+        text = f"the graph {name} has no node {node!r}, which {who} needs: add it as in configs/{like}.yaml."
         problems.append(Problem("no_node", text))
     if not loop:
         return problems

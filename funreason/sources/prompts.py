@@ -47,9 +47,11 @@ class PromptStream:
         tasks = self.kinds[kind]
         epoch, within = divmod(place, len(tasks))
         if (kind, epoch) not in self._orders:
-            ranked = [(hashlib.blake2b(f"{self._key}/{epoch}/{t.id}".encode(), digest_size=8).digest(), t) for t in tasks]
-            self._orders[kind, epoch] = [task for _, task in sorted(ranked, key=lambda pair: pair[0])]
+            self._orders[kind, epoch] = sorted(tasks, key=lambda task: self._rank(epoch, task))
         return self._orders[kind, epoch][within]
+
+    def _rank(self, epoch: int, task: Task) -> bytes:
+        return hashlib.blake2b(f"{self._key}/{epoch}/{task.id}".encode(), digest_size=8).digest()
 
 
 def kind_of(task: Task) -> str:

@@ -50,6 +50,7 @@ def train(
     threads: int | None = None,
     on_step: Callable[[StepReport], None] | None = None,
     checkpoint_dir: Path | None = None,
+    continue_from: Path | None = None,
     resume: bool = True,
     stop: Callable[[], bool] | None = None,
     strategy: Strategy = "none",
@@ -66,6 +67,8 @@ def train(
         on_step: called with the report of every step.
         checkpoint_dir: an interrupted training is resumed from here and ends with the same weights (with one thread,
             to the bit). `resume=False` deletes what is there.
+        continue_from: a folder with the checkpoint of another training, on other examples: this one begins with its
+            weights, its optimizer's moments and its random state. Its step count and examples do not matter.
         stop: called after each step; if it returns True, a checkpoint is saved and the report has `finished` False.
         strategy: how the model is placed across the processes that a launcher started; all of them call this alike.
             `model` is of no use afterwards under a sharding strategy.
@@ -94,6 +97,8 @@ def train(
                 pad_id=pad_id, packed=packed, seed=seed, folder=checkpoint_dir,
                 fingerprint=checkpoint.fingerprint(usable, update, seed, think_tags, str(dtype)),
             )  # fmt: skip
+            if continue_from is not None and checkpoint.restore(continue_from, parallel, None) is None:
+                raise TrainingError(f"{continue_from} holds no checkpoint to continue from.")
             resumed_from, finished = training.run(on_step, resume, stop)
             if finished and on_finish is not None:
                 on_finish(parallel)
