@@ -32,6 +32,8 @@ class WeightStore:
         self.policy = base
         """The weights that sample: those accepted, or within a round of reinforcement learning those of its last step.
         """
+        self.idle_steps = 0
+        """Steps of reinforcement learning in a row, over rounds, that left the weights as they were."""
         self.start: Weights | None = None
         """The weights accepted at the start, before the first round; None until then. Guard suites are compared to
         them."""
@@ -41,7 +43,7 @@ class WeightStore:
             if state.update is not None:
                 self._trained[number] = state.update.weights
             if state.policy is not None:
-                self.stepped(self.get(state.policy.weights))
+                self.policy, self.idle_steps = self.get(state.policy.weights), state.policy.idle
             if state.ended:
                 self._accept(number, self.get(state.weights))
 
@@ -56,6 +58,7 @@ class WeightStore:
 
     def stepped(self, weights: Weights) -> None:
         """Sample from these weights of an optimizer step until the next one, or until the round is decided."""
+        self.idle_steps = self.idle_steps + 1 if weights.id == self.policy.id else 0
         self.policy = weights
 
     def settle(self, decision: Decision) -> Weights:

@@ -90,7 +90,6 @@ class PolicyTrainer:
         self.form = form
         self._samples: dict[str, Sample] | None = None
         """The kept samples of the step under way, by id; None until they have been read from the files."""
-        self._idle = past.policy.idle if past is not None and past.policy is not None else 0
         done = past.policy.step if past is not None and past.policy is not None else 0
         self._metrics = [step.metrics for step in past.steps if step.step <= done] if past is not None else []
         """Those of the round's steps so far."""
@@ -135,7 +134,6 @@ class PolicyTrainer:
                 outcome = await asyncio.to_thread(self.learn, request)
             except NotFinite as error:
                 stop = f"step {step} failed: {error}"
-        self._idle = 0 if useful else self._idle + 1
         metrics |= outcome.metrics
         self._metrics.append(metrics)
         self._warn(round, step, metrics)
@@ -150,10 +148,15 @@ class PolicyTrainer:
         self.weights.stepped(outcome.weights)
         self.write(
             PolicyUpdated(
-                round=round, step=step, weights=outcome.weights.id, prompts=message.prompts, idle=self._idle, stop=stop
+                round=round,
+                step=step,
+                weights=outcome.weights.id,
+                prompts=message.prompts,
+                idle=self.weights.idle_steps,
+                stop=stop,
             )
         )
-        if not stop and self._idle >= self.settings.max_idle_steps:
+        if not stop and self.weights.idle_steps >= self.settings.max_idle_steps:
             raise NothingToLearn(self._idle_reason())
         return stop
 
@@ -190,8 +193,8 @@ class PolicyTrainer:
         last = self._metrics[-1]
         counts = ", ".join(f"{int(last[f'groups_{fate}'])} {fate}" for fate in ("all_right", "all_wrong", "incomplete"))
         return (
-            f"{self._idle} steps in a row had no group whose answers were rewarded differently (the last one: {counts} "
-            f"of {self.settings.group_size} answers each), so nothing can be learned. All wrong: let the model learn "
+            f"{self.weights.idle_steps} steps in a row had no group whose answers were rewarded differently (the last "
+            f"one: {counts} of {self.settings.group_size} answers each), so nothing can be learned. All wrong: let the model learn "
             "to call first (`start:`), or give easier tasks. All right: give harder tasks. Both: check the reward with "
             f"`funreason reward audit {self.settings.reward}`."
         )

@@ -60,8 +60,8 @@ class Learner(NamedTuple):
     """For a round: what chooses its training set."""
     update: Callable[[int], Callable[[UpdateRequest], tuple[Weights, WeightsTrained, int]]]
     """For a round: what trains and saves."""
-    learn: Callable[[StepRequest], StepOutcome]
-    """One optimizer step of reinforcement learning."""
+    learn: Callable[[StepRequest], StepOutcome] | None = None
+    """One optimizer step of reinforcement learning; None where the method is none of those."""
 
 
 @dataclass(kw_only=True)
@@ -159,6 +159,7 @@ def _trainer(context: RoundContext, spec: AgentSpec) -> Agent:
         return KeptSink(context.end)
     if run.config.learns_from_rewards and context.round != START:
         settings = run.config.reinforcement
+        assert learner.learn is not None
         return PolicyTrainer(
             KeptSink(context.end),
             learner.learn,
