@@ -194,8 +194,9 @@ class PolicyTrainer:
         counts = ", ".join(f"{int(last[f'groups_{fate}'])} {fate}" for fate in ("all_right", "all_wrong", "incomplete"))
         return (
             f"{self.weights.idle_steps} steps in a row had no group whose answers were rewarded differently (the last "
-            f"one: {counts} of {self.settings.group_size} answers each), so nothing can be learned. All wrong: let the model learn "
-            "to call first (`start:`), or give easier tasks. All right: give harder tasks. Both: check the reward with "
+            f"one: {counts} of {self.settings.group_size} answers each), so nothing can be learned. All wrong: let the "
+            "model learn to call first (`start:`), or give easier tasks. All right: give harder tasks. Both: check the "
+            "reward with "
             f"`funreason reward audit {self.settings.reward}`."
         )
 
