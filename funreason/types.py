@@ -268,13 +268,14 @@ class Drained(msgspec.Struct, frozen=True):
     """Every sample that was asked for has ended. The generator's message to the trainer.
 
     In reinforcement learning `step` counts the round's optimizer steps from 1, `wave` how often the step asked for
-    more prompts, `prompts` those that the round has drawn by kind, and `seconds` the time that sampling took. `stop`
-    says why the round must end now and be rolled back, where it must.
+    more prompts, `asked` the step's prompts so far, `prompts` those of the round by kind, and `seconds` the time that
+    the step's sampling took. `stop` says why the round must end now and be rolled back, where it must.
     """
 
     round: int
     step: int = 0
     wave: int = 0
+    asked: int = 0
     prompts: dict[str, int] = {}
     seconds: float = 0.0
     stop: str = ""

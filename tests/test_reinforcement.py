@@ -282,6 +282,24 @@ def test_a_killed_round_is_resumed_and_ends_as_an_uninterrupted_one(tmp_path, ki
     assert broken.folder.texts(1).credits() == whole.folder.texts(1).credits()
 
 
+@pytest.mark.parametrize("killed_at", range(20, 100, 11))
+def test_a_round_that_was_killed_while_it_asked_for_more_prompts_asks_for_the_same_ones_again(tmp_path, killed_at):
+    settings = {"tasks": [*EASY, *HARD, *MIXED], "max_resample": 2}
+    whole, broken = World(tmp_path / "whole", **settings), World(tmp_path / "broken", **settings)
+    whole.play()
+    with pytest.raises(Killed):
+        broken.play(ScriptedSampler(killed_at))
+    broken.play()
+    assert {k: (p.prompts, p.weights) for k, p in policies(broken).items()} == {
+        k: (p.prompts, p.weights) for k, p in policies(whole).items()
+    }
+    assert [[g.id for g in r.groups] for r in broken.requests] == [[g.id for g in r.groups] for r in whole.requests]
+
+
+def policies(world):
+    return {event.step: event for event in world.events(PolicyUpdated)}
+
+
 def test_a_step_that_was_killed_before_it_was_logged_is_made_again_from_the_same_samples(tmp_path):
     world = World(tmp_path)
 

@@ -104,7 +104,7 @@ class PolicyTrainer:
             return None
         if message.stop or message.step > self.settings.steps_per_round or self.weights.trained(message.round):
             return Emit("candidate", self._candidate(message.round, message.stop))
-        groups = groups_of(self._of_step(message).values(), self.settings.group_size)
+        groups = groups_of(self._of_step(message).values(), self.settings.group_size, message.asked)
         useful = [group for group in groups if group.has_signal]
         missing = self.settings.prompts_per_step - len(useful)
         if missing > 0 and message.wave < self.settings.max_resample:

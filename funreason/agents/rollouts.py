@@ -44,13 +44,18 @@ def seed_id(round: int, step: int, place: int, task: Task) -> str:
     return f"{prefix(round, step)}{place}/{task.id}"
 
 
-def groups_of(samples: Iterable[Sample], size: int) -> list[Group]:
-    """The samples of one step as groups of `size`, in the order of their prompts."""
-    by_id: dict[str, dict[int, Sample]] = {}
+def groups_of(samples: Iterable[Sample], size: int, asked: int) -> list[Group]:
+    """The samples of one step as groups of `size`, in the order of their prompts, of which the first `asked` count.
+
+    A run that is resumed finds samples of prompts that it has not asked again yet: it must decide as it did before.
+    """
+    by_place: dict[int, tuple[str, dict[int, Sample]]] = {}
     for sample in samples:
         group, _, index = sample.id.rpartition("/")
-        by_id.setdefault(group, {})[int(index)] = sample
-    ordered = sorted(by_id.items(), key=lambda item: int(item[0].split("/", 3)[2]))
+        place = int(group.split("/", 3)[2])
+        if place < asked:
+            by_place.setdefault(place, (group, {}))[1][int(index)] = sample
+    ordered = [by_place[place] for place in sorted(by_place)]
     return [_group(id, [members[i] for i in sorted(members)], size) for id, members in ordered]
 
 

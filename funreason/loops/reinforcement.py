@@ -52,7 +52,7 @@ async def play_steps(session: Session, k: int) -> bool:
                 journal.folder.texts(k).delete_verdicts()  # every sample has ended, and its end holds all its verdicts
             asked += len(seeds)
             seconds = message.seconds + time.perf_counter() - started
-            message = Drained(k, message.step, message.wave, counts, seconds)
+            message = Drained(k, message.step, message.wave, asked, counts, seconds)
         reply = await bus.send("drained", message, session.steps())
         match reply:
             case Decision():
@@ -60,7 +60,7 @@ async def play_steps(session: Session, k: int) -> bool:
                 return True
             case MorePrompts():
                 wanted = reply.prompts
-                message = Drained(k, reply.step, reply.wave, message.prompts, message.seconds)
+                message = Drained(k, reply.step, reply.wave, asked, message.prompts, message.seconds)
             case Stepped():
                 refused = refusal(reply.verdicts)
                 stop = f"{refused.stage}: {refused.reason or 'refused'}" if refused is not None else ""

@@ -149,10 +149,13 @@ class Session(Run):
             self.journal.write(WeightsRefused(round=round, node=refused.stage, reason=reason))
         accepted = self.weights.settle(decision)
         # The optimizer's state lives on only with the weights that it led to.
-        kept = self.config.learns_from_rewards and round != START and decision.accepted == decision.candidate
+        steps = self.journal.folder.checkpoint(round).glob("step-*")
+        last = max(steps, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+        kept = last if round != START and decision.accepted == decision.candidate else None
         for path in self.journal.folder.weights.glob("checkpoint-round-*"):
-            if not kept or path != self.journal.folder.checkpoint(round):
-                shutil.rmtree(path, ignore_errors=True)
+            for part in path.iterdir() if kept is not None and path == kept.parent else [path]:
+                if part != kept:
+                    shutil.rmtree(part, ignore_errors=True)
         if round != START:
             if self.panel is not None:
                 self.panel.tally.flush()
