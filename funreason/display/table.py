@@ -71,7 +71,7 @@ def stage_table(state: State) -> Table:
     names = _judges(state)
     _columns(table, "round", *names, stacked=frozenset(names[len(STAGES) :]))
     between = " " if len(names) == len(STAGES) else "\n"
-    for k, r in ((k, r) for k, r in _rounds(state) if r.nodes):
+    for k, r in ((k, r) for k, r in _rounds(state) if not r.nodes.keys().isdisjoint(names)):
         cells = []
         for name in names:
             node = r.nodes.get(name)
