@@ -33,7 +33,7 @@ class WeightStore:
         """The weights that sample: those accepted, or within a round of reinforcement learning those of its last step.
         """
         self.idle_steps = 0
-        """Steps of reinforcement learning in a row, over rounds, that left the weights as they were."""
+        """Steps of reinforcement learning in a row, over rounds, that had nothing to learn from."""
         self.start: Weights | None = None
         """The weights accepted at the start, before the first round; None until then. Guard suites are compared to
         them."""
@@ -56,9 +56,12 @@ class WeightStore:
         id = self._trained.get(round)
         return self.get(id) if id is not None and self.get(id).folder.is_dir() else None
 
-    def stepped(self, weights: Weights) -> None:
-        """Sample from these weights of an optimizer step until the next one, or until the round is decided."""
-        self.idle_steps = self.idle_steps + 1 if weights.id == self.policy.id else 0
+    def stepped(self, weights: Weights, *, idle: bool = False) -> None:
+        """Sample from these weights of a step until the next one, or until the round is decided.
+
+        `idle`: no optimizer step was made. One that was may leave bfloat16 weights as they were.
+        """
+        self.idle_steps = self.idle_steps + 1 if idle else 0
         self.policy = weights
 
     def settle(self, decision: Decision) -> Weights:

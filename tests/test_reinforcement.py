@@ -244,6 +244,13 @@ def test_rewards_that_are_equal_for_ten_steps_stop_the_run_with_a_sentence(tmp_p
     assert len(world.steps()) <= 10
 
 
+def test_a_step_that_bfloat16_rounds_away_is_no_idle_step(tmp_path):
+    """Its weights have the same id, but the optimizer's float32 copy has moved."""
+    world = World(tmp_path, max_idle_steps=1)
+    world.play(learn=lambda request: StepOutcome(request.policy, {}, []))
+    assert [event.idle for event in world.events(PolicyUpdated)] == [0, 0, 0]
+
+
 def test_prompts_where_no_call_is_right_have_their_share(tmp_path):
     world = World(tmp_path, tasks=[*MIXED, *map(chat, range(2, 6))], prompts_per_step=5, no_call_share=0.2)
     world.play()

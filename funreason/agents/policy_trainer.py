@@ -145,7 +145,7 @@ class PolicyTrainer:
         steps = self.settings.steps_per_round
         finite = {name: value for name, value in metrics.items() if value - value == 0}
         self.write(OptimizerStep(round=round, step=step, steps=steps, metrics=finite))
-        self.weights.stepped(outcome.weights)
+        self.weights.stepped(outcome.weights, idle=not useful)
         self.write(
             PolicyUpdated(
                 round=round,

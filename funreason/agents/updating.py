@@ -163,6 +163,13 @@ class PolicyStep(Updating):
     weights accepted last, which are the reference policy.
     """
 
+    def __init__(
+        self, policy: Policy, folder: RunFolder, write: Callable[[Event], None], stop: StopRequest, config: Config
+    ) -> None:
+        super().__init__(policy, folder, write, stop, config)
+        self._made: dict[int, list[Weights]] = {}
+        """By round, the weights of its steps whose folders are still there."""
+
     def __call__(self, request: StepRequest) -> StepOutcome:  # type: ignore[override]
         """Make the step. NotFinite when its loss or gradient is not finite, Interrupted when a stop was asked for."""
         with self.policy.offloaded():
@@ -211,6 +218,7 @@ class PolicyStep(Updating):
         )
         reports: list[StepReport] = []
         weights, _ = self.train(job, examples, round, reports.append)
+        self._made[round].append(weights)
         for report in reports:
             self._note_halved(round, report)
             metrics |= report.metrics
@@ -295,10 +303,17 @@ class PolicyStep(Updating):
         return scores
 
     def _prune(self, request: StepRequest) -> Path | None:
-        """The optimizer's state that the step continues from, if there is one; those of earlier steps are removed.
+        """The optimizer's state that the step continues from, if there is one.
+
+        States and weights of earlier steps of the round are removed: the record continues from the last one.
 
         Adapters begin again with each round: those of the last one are merged into the weights that it starts from.
         """
+        made = self._made.setdefault(request.round, [])
+        for weights in made:
+            if weights.id not in (request.policy.id, request.start.id):
+                shutil.rmtree(weights.folder, ignore_errors=True)
+        self._made = {request.round: [weights for weights in made if weights.folder.exists()]}
         adapters = self.config.reinforcement.update.lora is not None
         folders = {}
         for k in (request.round - (not adapters), request.round):

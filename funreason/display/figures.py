@@ -139,6 +139,8 @@ HINTS = {
     "refusal_rate": MetricHint("refusal rate"),
     "entropy_think": MetricHint("E of thinking", role="think"),
     "entropy_group_sd": MetricHint("E sd in groups", role="think"),
+    "advantage_abs": MetricHint("mean |A|"),
+    "bonus_bound_share": MetricHint("bonus at bound"),
     "kl": MetricHint("KL to accepted", "{:.4f}"),
     "unreadable_rate": MetricHint("unreadable", listed=False),
     "truncated_rate": MetricHint("truncated", listed=False),
