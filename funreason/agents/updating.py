@@ -192,15 +192,7 @@ class PolicyStep(Updating):
         advantages = [advantage for group in found.advantages for advantage in group]
         before = [advantage for group in plain.advantages for advantage in group]
         examples = [
-            msgspec.structs.replace(
-                example,
-                rollout=msgspec.structs.replace(
-                    example.rollout,
-                    advantage=advantage,
-                    old_logprobs=score.logprobs if loss.updates > 1 else None,
-                    reference_logprobs=score.reference if loss.beta else None,
-                ),
-            )
+            with_advantage(example, advantage, score, loss)
             for example, advantage, score in zip(examples, advantages, scores, strict=True)
         ]
         scored = time.perf_counter()
@@ -331,6 +323,18 @@ class _Scores(NamedTuple):
     logprobs: tuple[float, ...] | None = None
     entropy: float | None = None
     reference: tuple[float, ...] | None = None
+
+
+def with_advantage(example: Example, advantage: float, score: _Scores, loss: GrpoSettings) -> Example:
+    """An example whose rollout knows what the loss needs."""
+    assert example.rollout is not None
+    rollout = msgspec.structs.replace(
+        example.rollout,
+        advantage=advantage,
+        old_logprobs=score.logprobs if loss.updates > 1 else None,
+        reference_logprobs=score.reference if loss.beta else None,
+    )
+    return msgspec.structs.replace(example, rollout=rollout)
 
 
 def k3(logprob: float, reference: float) -> float:
