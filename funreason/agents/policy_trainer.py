@@ -125,7 +125,8 @@ class PolicyTrainer:
         """Learn from the groups with a signal; why the round must end, "" where it need not."""
         round, step, policy = message.round, message.step, self.weights.policy
         metrics = step_metrics(groups, self.form)
-        metrics |= {"groups_resampled": float(max(0, len(groups) - self.settings.prompts_per_step))}
+        metrics["groups_incomplete"] += message.asked - len(groups)  # a prompt that does not fit has no sample at all
+        metrics |= {"groups_resampled": float(message.asked - self.settings.prompts_per_step)}
         metrics |= {"seconds_sample": round_to_ms(message.seconds)}
         stop, outcome = "", StepOutcome(policy, {}, [])
         if useful:
@@ -196,8 +197,7 @@ class PolicyTrainer:
             f"{self.weights.idle_steps} steps in a row had no group whose answers were rewarded differently (the last "
             f"one: {counts} of {self.settings.group_size} answers each), so nothing can be learned. All wrong: let the "
             "model learn to call first (`start:`), or give easier tasks. All right: give harder tasks. Both: check the "
-            "reward with "
-            f"`funreason reward audit {self.settings.reward}`."
+            f"reward with `funreason reward audit {self.settings.reward}`."
         )
 
     def _candidate(self, round: int, stop: str) -> Candidate:

@@ -31,7 +31,7 @@ class Group(NamedTuple):
     @property
     def has_signal(self) -> bool:
         """Whether something can be learned from it."""
-        return self.fate == MIXED and len(set(self.rewards)) > 1
+        return self.fate == MIXED
 
 
 def prefix(round: int, step: int) -> str:
@@ -65,6 +65,8 @@ def _group(id: str, samples: Sequence[Sample], size: int) -> Group:
     right = tuple(not verdict.reason for _, verdict in rewarded)
     if len(rewarded) < size:
         fate = INCOMPLETE
+    elif len(set(rewards)) == 1:
+        fate = ALL_RIGHT if right[0] else ALL_WRONG
     else:
         fate = ALL_RIGHT if all(right) else MIXED if any(right) else ALL_WRONG
     return Group(id, tuple(sample for sample, _ in rewarded), rewards, right, fate)

@@ -208,9 +208,13 @@ class PolicyStep(Updating):
         job = update_job(update, self.config, request.start.folder, out, checkpoints, round).model_copy(
             update={"loss": loss, "continue_from": continue_from}
         )
+        # What a kill left half known is made again: the checkpoint alone would not say what the step was like.
+        shutil.rmtree(checkpoints, ignore_errors=True)
         reports: list[StepReport] = []
         weights, _ = self.train(job, examples, round, reports.append)
         self._made[round].append(weights)
+        if any(report.refused for report in reports):
+            raise NotFinite("its loss or gradient is not finite")
         for report in reports:
             self._note_halved(round, report)
             metrics |= report.metrics

@@ -22,7 +22,7 @@ from funreason.config.judges import AgentEntry, Fcdr
 from funreason.config.method import Method, Reinforcement
 from funreason.config.models import BudgetLimits, Data, Model, Sampling, Tasks
 from funreason.config.section import CONFIGS, TOOLBOX, ConfigError, Count, Section, strange_category
-from funreason.config.updates import SupervisedStart, Train
+from funreason.config.updates import SupervisedStart, Train, Update
 
 
 class Config(Section):
@@ -55,6 +55,11 @@ class Config(Section):
         return self.method != "srml"
 
     @property
+    def round_update(self) -> Update:
+        """How a round trains."""
+        return self.reinforcement.update if self.learns_from_rewards else self.train.update
+
+    @property
     def graph(self) -> str:
         """The graph file: `fcdr.graph`, whose default is the one of the method."""
         return "grpo" if self.learns_from_rewards and self.fcdr.graph == "fcdr" else self.fcdr.graph
@@ -65,6 +70,8 @@ class Config(Section):
         if not self.learns_from_rewards:
             return self
         method, sample = f"method is {self.method}", self.sample
+        if self.train.data != "judged":
+            raise ValueError(f"{method}, and train.data is {self.train.data}: that is a control of method: srml")
         if self.method == "grpo" and self.reinforcement.loss.bonus is not None:
             raise ValueError(f"{method}, and reinforcement.loss.bonus is given: the bonus is EGPO's, method: egpo")
         if sample.top_p < 1:

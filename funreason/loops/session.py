@@ -349,7 +349,7 @@ def _try_saving(config: Config, policy: Policy, base: Weights, folder: RunFolder
     left += config.start.references is not None and not (START in past.rounds and past.rounds[START].ended)
     # The checkpoints of adapters are small.
     whole = any(
-        update.lora is None and update.checkpoint_every for update in (config.train.update, config.start.update)
+        update.lora is None and update.checkpoint_every for update in (config.round_update, config.start.update)
     )
     if left:
         try_saving(
@@ -391,7 +391,7 @@ def _places(before: list[Task], after: list[Task], found: list[Finding]) -> list
 
 def _supervised(config: Config) -> list[Task]:
     """The tasks behind supervised start and replay, except those that are the run's own."""
-    start, rounds = config.start, config.train.update.replay
+    start, rounds = config.start, config.round_update.replay
     sources = [(source, 0) for source in (start.references, start.update.replay) if start.references]
     sources += [(rounds, k) for k in range(1, config.rounds + 1)]
     return [
