@@ -8,15 +8,31 @@ their spread is a metric.
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from funreason.config.reinforcement import GrpoSettings
+from funreason.objectives.protocol import (
+    NONE,
+    THINK,
+    Encoded,
+    Example,
+    LossShare,
+    Rollout,
+    TokenOutputs,
+    TokenSlopes,
+    TokenTargets,
+)
 
+MOST_LOG_RATIO = 20.0
+"""Where logarithms of ratios are cut, so that no token's ratio overflows."""
 Baseline = Literal["group_mean", "leave_one_out"]
 Std = Literal["biased", "unbiased", "none"]
 Fate = Literal["all_right", "all_wrong", "mixed"]
@@ -149,12 +165,244 @@ def batch_advantages(
     return found
 
 
+class TokenTerms(NamedTuple):
+    """GRPO's loss of n tokens, taken apart; each [n], float64.
+
+    Attributes:
+        policy, slope: the clipped and corrected policy loss, and its derivative by the log-probability.
+        log_ratio: the policy's log-probability less the old one.
+        low, high, dual: whether the token is clipped below, above, or by the dual clip.
+        sampler_log_ratio: the trainer's old log-probability less the sampler's; NaN without the sampler's.
+        capped: whether the correction is at its cap.
+        k1, k2, k3: estimates of the KL divergence from the reference; NaN without one. k2's derivative is k1.
+    """
+
+    policy: Tensor
+    slope: Tensor
+    log_ratio: Tensor
+    low: Tensor
+    high: Tensor
+    dual: Tensor
+    sampler_log_ratio: Tensor
+    capped: Tensor
+    k1: Tensor
+    k2: Tensor
+    k3: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class GrpoRule:
+    """GRPO as a `TokenRule`. Per-token tensors [N], float64; NaN where a rollout has no such log-probability."""
+
+    settings: GrpoSettings
+    weights: Tensor
+    temperatures: Tensor
+    advantages: Tensor
+    sampler: Tensor
+    old: Tensor
+    reference: Tensor
+    reads_entropy: bool = True
+
+    def terms(self, logprobs: Tensor, rows: slice) -> TokenTerms:
+        """The parts of the loss of tokens `rows`."""
+        settings, now, advantages = self.settings, logprobs.double(), self.advantages[rows]
+        # Without old log-probabilities this is the first update: the old policy is this one, and the ratio is 1.
+        old = self.old[rows]
+        old = now.where(old.isnan(), old)
+        log_ratio = now - old
+        ratio = log_ratio.clamp(-MOST_LOG_RATIO, MOST_LOG_RATIO).exp()
+        low = (advantages < 0) & (ratio < 1 - settings.clip_low)
+        high = (advantages > 0) & (ratio > 1 + settings.clip_high)
+        gain = torch.minimum(
+            ratio * advantages, ratio.clamp(1 - settings.clip_low, 1 + settings.clip_high) * advantages
+        )
+        dual = torch.zeros_like(low)
+        if settings.dual_clip is not None:
+            dual = (advantages < 0) & (ratio > settings.dual_clip)
+            gain = torch.where(dual, settings.dual_clip * advantages, gain)
+        slope = (ratio * advantages).masked_fill(low | high | dual, 0.0)
+        sampler_log_ratio, cap = old - self.sampler[rows], settings.correction_cap
+        capped = torch.zeros_like(low)
+        if cap is not None:
+            correction = sampler_log_ratio.clamp(-MOST_LOG_RATIO, MOST_LOG_RATIO).exp()
+            capped = correction > cap
+            correction = correction.clamp(max=cap)
+            gain, slope = gain * correction, slope * correction
+        k1 = (now - self.reference[rows]).clamp(-MOST_LOG_RATIO, MOST_LOG_RATIO)
+        return TokenTerms(
+            -gain, -slope, log_ratio, low, high, dual, sampler_log_ratio, capped, k1, k1.square() / 2,
+            torch.expm1(-k1) + k1,
+        )  # fmt: skip
+
+    def __call__(self, logprobs: Tensor, entropies: Tensor | None, rows: slice) -> TokenSlopes:
+        """See `TokenRule`."""
+        terms, beta = self.terms(logprobs, rows), self.settings.beta
+        if beta == 0:
+            return TokenSlopes(terms.policy, terms.slope)
+        return TokenSlopes(terms.policy + beta * terms.k3, terms.slope + beta * terms.k1)
+
+
 class Grpo:
-    """GRPO as an `Objective` over examples with a `rollout`, whose advantages are known."""
+    """GRPO as an `Objective` over examples with a `rollout`, whose advantages are known.
+
+    A token's loss is `-min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) * c + beta * k3`, with r its probability over
+    that before the first update, and c the correction min(trainer's / sampler's, cap), which carries no gradient. The
+    KL divergence has k3 as value and the gradient of k2: k3's own gradient is that of another divergence.
+    """
 
     terms: tuple[str, ...] = ()
-    sums: tuple[str, ...] = ()
+    sums: tuple[str, ...] = (
+        "tokens", "think_tokens", "samples", "advantage", "policy", "entropy", "clip_low", "clip_high", "dual_clip",
+        "corrected", "capped", "sampler_k1", "referred", "k1", "k2", "k3",
+    )  # fmt: skip
     values: tuple[str, ...] = ("ratio", "sampler_ratio")
 
     def __init__(self, settings: GrpoSettings) -> None:
         self.settings = settings
+        self.fingerprint = settings.model_dump_json()
+        self.left_out = 0
+
+    def with_signal(self, examples: Sequence[Example]) -> list[bool]:
+        """False for rollouts of a group whose advantages are all 0; `state_metrics` has their number."""
+        groups = [example.rollout.group for example in examples if example.rollout is not None]
+        if len(groups) < len(examples):
+            odd = next(example.id for example in examples if example.rollout is None)
+            raise ValueError(f"sample {odd} has no rollout; GRPO learns from sampled tokens and their advantage.")
+        lively = {e.rollout.group for e in examples if e.rollout is not None and e.rollout.advantage != 0}
+        kept = [group in lively for group in groups]
+        self.left_out = kept.count(False)
+        return kept
+
+    def denominators(self, examples: Sequence[Example], encoded: Sequence[Encoded]) -> float:
+        """What the batch's weighted token losses (`sequence`: their means per rollout) are divided by.
+
+        ValueError for a rollout without the log-probabilities that the settings need.
+        """
+        for example in examples:
+            self._rollout(example)
+        weights = [example.weight for example in examples]
+        if self.settings.aggregation == "token":
+            lengths = [len(sample.parts) - 1 - sample.parts[1:].count(NONE) for sample in encoded]
+            return sum(weight * length for weight, length in zip(weights, lengths, strict=True))
+        return sum(weights) * (self.settings.constant_tokens if self.settings.aggregation == "constant" else 1)
+
+    def rule(self, targets: TokenTargets, examples: Sequence[Example], denominators: float) -> GrpoRule:
+        """See `Objective`."""
+        device, counts = targets.where.device, [int(count) for count in targets.counts.sum(0).tolist()]
+        rollouts = [self._rollout(example) for example in examples]
+
+        def per_token(values: Iterable[float]) -> Tensor:
+            return torch.tensor(list(values), dtype=torch.float64, device=device)[targets.sample]
+
+        def sampled(columns: Iterable[Sequence[float] | None]) -> Tensor:
+            # The last `count`: without a prompt, the first token is no target.
+            kept = [
+                [math.nan] * count if column is None else column[len(column) - count :]
+                for column, count in zip(columns, counts, strict=True)
+            ]
+            return torch.tensor(list(chain.from_iterable(kept)), dtype=torch.float64, device=device)
+
+        lengths = counts if self.settings.aggregation == "sequence" else [1] * len(counts)
+        return GrpoRule(
+            self.settings,
+            per_token(e.weight / max(n, 1) / denominators for e, n in zip(examples, lengths, strict=True)),
+            per_token(rollout.temperature for rollout in rollouts),
+            per_token(rollout.advantage for rollout in rollouts),
+            sampled(rollout.logprobs for rollout in rollouts),
+            sampled(rollout.old_logprobs for rollout in rollouts),
+            sampled(rollout.reference_logprobs for rollout in rollouts),
+        )
+
+    def loss(
+        self, outputs: TokenOutputs, targets: TokenTargets, examples: Sequence[Example], denominators: float
+    ) -> LossShare:
+        """See `Objective`."""
+        rule = self.rule(targets, examples, denominators)
+        terms = rule.terms(outputs.logprobs, slice(None))
+        total = (outputs.losses.double() * rule.weights).sum()
+        ones = torch.ones_like(rule.weights)
+        columns = {
+            "tokens": ones,
+            "think_tokens": targets.part == THINK,
+            "policy": terms.policy,
+            "entropy": torch.zeros_like(ones) if outputs.entropies is None else outputs.entropies,
+            "clip_low": terms.low,
+            "clip_high": terms.high,
+            "dual_clip": terms.dual,
+            "corrected": ~terms.sampler_log_ratio.isnan(),
+            "capped": terms.capped,
+            "sampler_k1": -terms.sampler_log_ratio.nan_to_num(0.0),
+            "referred": ~terms.k1.isnan(),
+            "k1": terms.k1.nan_to_num(0.0),
+            "k2": terms.k2.nan_to_num(0.0),
+            "k3": terms.k3.nan_to_num(0.0),
+        }
+        sums = ones.new_zeros(len(examples), len(self.sums))
+        for at, name in enumerate(self.sums):
+            if name in columns:
+                sums[:, at].index_add_(0, targets.sample, columns[name].detach().double())
+        sums[:, self.sums.index("samples")] = 1.0
+        sums[:, self.sums.index("advantage")] = sums.new_tensor([self._rollout(e).advantage for e in examples])
+        values = torch.stack([terms.log_ratio, terms.sampler_log_ratio], dim=1).exp()
+        return LossShare(total, sums.new_zeros(0), sums, values)
+
+    def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Means per token; advantage per rollout. KL and correction only where rollouts have what they need.
+
+        kl_k1, kl_k2, kl_k3: the policy from the reference; sampler_kl: the sampler from the trainer's old policy.
+        """
+        tokens, samples = sums["tokens"], sums["samples"]
+        found = {"tokens": tokens, "think_tokens": sums["think_tokens"]}
+        if tokens:
+            found |= {
+                "loss_policy": sums["policy"] / tokens,
+                "entropy": sums["entropy"] / tokens,
+                "clip_low_share": sums["clip_low"] / tokens,
+                "clip_high_share": sums["clip_high"] / tokens,
+            }
+            if self.settings.dual_clip is not None:
+                found["dual_clip_share"] = sums["dual_clip"] / tokens
+        if samples:
+            found["advantage"] = sums["advantage"] / samples
+        if sums["corrected"]:
+            found["sampler_kl"] = sums["sampler_k1"] / sums["corrected"]
+            if self.settings.correction_cap is not None:
+                found["correction_capped_share"] = sums["capped"] / sums["corrected"]
+        if sums["referred"]:
+            found |= {f"kl_{name}": sums[name] / sums["referred"] for name in ("k1", "k2", "k3")}
+        return found
+
+    def state_metrics(self) -> dict[str, float]:
+        """How many rollouts of the training carry no signal and were left out."""
+        return {"samples_without_signal": float(self.left_out)}
+
+    def parameters(self) -> list[Tensor]:
+        """None: only the model learns."""
+        return []
+
+    def step(self, taken: bool) -> None:
+        """Nothing to update."""
+
+    def state_dict(self) -> dict[str, float]:
+        """Nothing to keep."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Nothing to restore."""
+
+    def _rollout(self, example: Example) -> Rollout:
+        """The example's rollout, with all that the settings need. ValueError where something is missing."""
+        rollout, settings = example.rollout, self.settings
+        if rollout is None:
+            raise ValueError(
+                f"sample {example.id} has no rollout; GRPO learns from sampled tokens and their advantage."
+            )
+        missing = {
+            "logprobs": (settings.correction_cap is not None, "the sampler's; or set correction_cap: null"),
+            "old_logprobs": (settings.updates > 1, "those before the first of several updates; or set updates: 1"),
+            "reference_logprobs": (settings.beta > 0, "the reference policy's; or set beta: 0"),
+        }
+        for name, (needed, which) in missing.items():
+            if needed and getattr(rollout, name) is None:
+                raise ValueError(f"sample {example.id}: its rollout has no {name}, which the loss needs: {which}.")
+        return rollout

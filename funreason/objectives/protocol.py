@@ -195,11 +195,14 @@ class Objective(Protocol):
         sums: names of the per-sample values in `LossShare.sums`, such as think_tokens.
         values: names of the per-token values in `LossShare.values`; NaN where a token has none. Each is reported as
             <name>_p50, <name>_p99 and <name>_max of the batch.
+        fingerprint: whatever decides the loss and is not in the update's settings; a training that was interrupted is
+            resumed only with the same.
     """
 
     terms: tuple[str, ...]
     sums: tuple[str, ...]
     values: tuple[str, ...]
+    fingerprint: str
 
     def with_signal(self, examples: Sequence[Example]) -> list[bool]:
         """For each example of a whole training whether there is anything to learn from it.

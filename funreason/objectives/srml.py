@@ -210,6 +210,7 @@ class Srml:
     terms: tuple[str, ...] = ("loss_think", "loss_result")
     sums: tuple[str, ...] = ("loss_think", "loss_result", "think_tokens", "result_tokens")
     values: tuple[str, ...] = ()
+    fingerprint = ""
 
     def __init__(self, update: Update) -> None:
         self.mode, self.alpha, self.lr = update.alpha_mode, update.alpha, update.alpha_lr

@@ -12,20 +12,29 @@ if TYPE_CHECKING:
     from funreason.training.encoding import encode_sample
     from funreason.training.engine import train
     from funreason.training.launch import update
+    from funreason.training.scoring import TokenScores, score
     from funreason.training.types import NoTrainableTokens, SampleTooLong, StepReport, TrainingError, TrainReport
 
 __all__ = [
     "NoTrainableTokens",
     "SampleTooLong",
     "StepReport",
+    "TokenScores",
     "TrainReport",
     "TrainingError",
     "encode_sample",
+    "score",
     "train",
     "update",
 ]
 
-_MODULES = {"encode_sample": "encoding", "train": "engine", "update": "launch"}
+_MODULES = {
+    "TokenScores": "scoring",
+    "encode_sample": "encoding",
+    "score": "scoring",
+    "train": "engine",
+    "update": "launch",
+}
 
 
 def __getattr__(name: str) -> Any:

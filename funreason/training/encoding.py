@@ -4,17 +4,21 @@ Thinking includes its tags; the result starts with the blank line after the clos
 token. Prompt and completion are tokenized separately, as when sampling, so no token spans both. A token may span the
 end of the thinking (">\\n\\n" is one token in some vocabularies): it belongs to the result, because predicting it means
 deciding to start the answer. After a prompt that already closes the thinking only the answer is learned.
+
+A rollout's completion is not tokenized: its tokens are those that were sampled, and its text only says which of them
+are thinking.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
-from funreason.objectives.protocol import IGNORE, NONE, RESULT, THINK, Encoded, Example
-from funreason.policies.prompts import closes_thinking, end_of_turn, opens_thinking
+from funreason.objectives.protocol import IGNORE, NONE, RESULT, THINK, Encoded, Example, Rollout
+from funreason.policies.prompts import closes_thinking, end_of_turn, known_ids, opens_thinking
 from funreason.training.types import NoTrainableTokens, RefusedExample, SampleTooLong, TrainingError, UnusableSample
 
 if TYPE_CHECKING:
@@ -61,6 +65,70 @@ def encode_sample(
     return sample
 
 
+def encode_rollout(
+    prompt: str,
+    rollout: Rollout,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int = 2048,
+    *,
+    sample_id: str = "",
+    tags: Tags = THINK_TAGS,
+    end: int | None = None,
+    known: int | None = None,
+) -> Encoded:
+    """A sampled completion, token by token as it was drawn.
+
+    Its thinking ends with the last closing tag of its text. Without one it is thinking to the end if the text or the
+    prompt opens it (a truncated completion), and all result otherwise; the end-of-turn token (`end`) is result in any
+    case. `known` is how many ids the tokenizer knows. Raises NoTrainableTokens for a completion without tokens,
+    SampleTooLong above `max_length` tokens, TrainingError for a rollout that no sampler can have given.
+    """
+    ids = list(rollout.token_ids)
+    if not ids:
+        raise NoTrainableTokens(sample_id, "the rollout has no tokens; the sampler must return their ids.")
+    for name in ("logprobs", "old_logprobs", "reference_logprobs"):
+        values = getattr(rollout, name)
+        if values is not None and (len(values) != len(ids) or not all(map(math.isfinite, values))):
+            raise TrainingError(
+                f"sample {sample_id}: {name} are {len(values)} values for {len(ids)} tokens; expected as many finite "
+                "numbers as tokens."
+            )
+    most = known_ids(tokenizer) if known is None else known
+    if not 0 <= min(ids) <= max(ids) < most:
+        raise TrainingError(
+            f"sample {sample_id}: its token ids lie between {min(ids)} and {max(ids)}; this tokenizer knows 0 to "
+            f"{most - 1}. It was sampled with another one."
+        )
+    if not math.isfinite(rollout.advantage) or not 0 < rollout.temperature < math.inf:
+        raise TrainingError(
+            f"sample {sample_id}: advantage {rollout.advantage}, temperature {rollout.temperature}; expected finite "
+            "numbers, and a temperature above 0."
+        )
+
+    def text(count: int) -> str:
+        return str(tokenizer.decode(ids[:count], skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    end, whole = _end_of_turn(tokenizer) if end is None else end, text(len(ids))
+    closings, thinking = whole.count(tags[1]), 0
+    if closings:  # the shortest start of the completion that has all closing tags
+        thinking = bisect_left(range(len(ids)), closings, key=lambda count: text(count).count(tags[1]))
+        thinking -= not text(thinking).endswith(tags[1])
+    elif opens_thinking(prompt, tags) or whole.lstrip().startswith(tags[0]):
+        thinking = len(ids) - (ids[-1] == end)
+    before: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    if len(before) + len(ids) > max_length:
+        raise SampleTooLong(
+            sample_id,
+            f"{len(before)} prompt and {len(ids)} sampled tokens exceed max_length {max_length}; raise it, or lower "
+            "the sampler's max_new_tokens.",
+        )
+    parts = [THINK] * thinking + [RESULT] * (len(ids) - thinking)
+    sample = Encoded([*before, *ids], [IGNORE] * len(before) + ids, [NONE] * len(before) + parts)
+    if not any(sample.parts[1:]):
+        raise NoTrainableTokens(sample_id, "its only token has none before it; a rollout needs a prompt.")
+    return sample
+
+
 def encode_examples(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int, tags: Tags = THINK_TAGS
 ) -> tuple[list[Example], list[Encoded], list[RefusedExample]]:
@@ -70,14 +138,27 @@ def encode_examples(
     """
     usable, encoded, refused = [], [], []
     end = _end_of_turn(tokenizer)
+    known = known_ids(tokenizer) if any(example.rollout is not None for example in examples) else None
     for example in examples:
         if not 0 < example.weight < math.inf:
             raise TrainingError(f"sample {example.id}: weight is {example.weight}; it must be a finite number above 0.")
         prompt, thinking, answer = example.prompt, example.thinking, example.answer
         try:
-            sample = encode_sample(
-                prompt, thinking, answer, tokenizer, max_length, sample_id=example.id, tags=tags, end=end
-            )
+            if example.rollout is not None:
+                sample = encode_rollout(
+                    prompt,
+                    example.rollout,
+                    tokenizer,
+                    max_length,
+                    sample_id=example.id,
+                    tags=tags,
+                    end=end,
+                    known=known,
+                )
+            else:
+                sample = encode_sample(
+                    prompt, thinking, answer, tokenizer, max_length, sample_id=example.id, tags=tags, end=end
+                )
         except UnusableSample as error:
             refused.append(RefusedExample(example.id, error.reason, str(error)))
             continue

@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,14 +24,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.config.updates import Update
-from funreason.objectives.protocol import Encoded, Example, LossShare, Objective, TokenTargets
+from funreason.objectives.protocol import NONE, Encoded, Example, LossShare, Objective, TokenTargets
+from funreason.policies.prompts import known_ids
 from funreason.training import checkpoint
 from funreason.training.batches import can_pack, collate, pack, plan_epoch, shard, split_microbatches
 from funreason.training.cpu_parallel import num_workers, run_parallel
 from funreason.training.encoding import encode_examples
 from funreason.training.lm_head import LossHead
 from funreason.training.lora import adapted
-from funreason.training.loss_stats import LossStats
+from funreason.training.loss_stats import LossStats, Quantiles, quantiles
 from funreason.training.parallel import Parallel, Ranks, parallelized, trainable
 from funreason.training.types import NotFinite, StepReport, Strategy, TrainingError, TrainReport
 
@@ -82,12 +83,18 @@ def train(
         from funreason.objectives.srml import Srml
 
         objective = Srml(update)
-    usable, encoded, refused = encode_examples(examples, tokenizer, update.max_length, think_tags)
+    learned = [example for example, kept in zip(examples, objective.with_signal(examples), strict=True) if kept]
+    if examples and not learned:
+        raise TrainingError(
+            f"nothing to train on: none of {len(examples)} samples carries a signal, because within each group all "
+            "rewards are equal."
+        )
+    usable, encoded, refused = encode_examples(learned, tokenizer, update.max_length, think_tags)
     pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
     ranks = Ranks.join(model.device)
     dtype, merge = model.dtype, strategy == "none"
     with torch_settings(model.device, dtype, threads), adapted(model, update.lora, seed, merge=merge):
-        head, packed = LossHead(model, update), can_pack(model, update.packing)
+        head, packed = LossHead(model, update, known_ids(tokenizer)), can_pack(model, update.packing)
         with (
             _train_mode(model, update.gradient_checkpointing),
             parallelized(model, update, ranks, strategy) as parallel,
@@ -95,7 +102,9 @@ def train(
             training = Training(
                 parallel, objective, head, usable, encoded, update,
                 pad_id=pad_id, packed=packed, seed=seed, folder=checkpoint_dir,
-                fingerprint=checkpoint.fingerprint(usable, update, seed, think_tags, str(dtype)),
+                fingerprint=checkpoint.fingerprint(
+                    usable, update, seed, think_tags, str(dtype), objective.fingerprint
+                ),
             )  # fmt: skip
             if continue_from is not None and checkpoint.restore(continue_from, parallel, None) is None:
                 raise TrainingError(f"{continue_from} holds no checkpoint to continue from.")
@@ -115,7 +124,7 @@ def train(
         examples=len(usable),
         refused=refused,
         refused_steps=training.refused_steps,
-        metrics=stats.metrics(means) | objective.state_metrics(),
+        metrics=stats.metrics(means) | training.quantiles.metrics() | objective.state_metrics(),
         groups=stats.groups(),
         seconds=time.perf_counter() - started,
         resumed_from=resumed_from,
@@ -138,10 +147,14 @@ def learning_rate(step: int, steps: int, update: Update) -> float:
 
 
 class BatchLoss(NamedTuple):
-    """What a batch cost, the same on every rank: loss and `Objective.terms` by name, and a row of sums per sample."""
+    """What a batch cost, the same on every rank.
+
+    Loss and `Objective.terms` by name, a row of `Objective.sums` per sample, and quantiles of `Objective.values`.
+    """
 
     terms: dict[str, float]
     rows: list[list[float]]
+    quantiles: dict[str, float]
 
 
 class Training:
@@ -171,7 +184,7 @@ class Training:
         self.workers = num_workers(parallel.model) if self.ranks.size == 1 else 1
         self.micro_tokens = update.micro_tokens
         self.halved_to: int | None = None
-        self.stats = LossStats(objective)
+        self.stats, self.quantiles = LossStats(objective), Quantiles()
         self.refused_steps = self.refused_in_a_row = 0
 
     def run(
@@ -229,11 +242,12 @@ class Training:
         stats = LossStats(self.objective)
         stats.add(examples, loss.rows)
         if taken:
+            self.quantiles.add(loss.quantiles)
             for name, value in loss.terms.items():
                 stats.means[name].append(value)
         seconds = time.perf_counter() - started
         tokens = sum(len(sample.labels) - sample.labels.count(-100) for sample in encoded)
-        metrics = stats.metrics(loss.terms) | self.objective.state_metrics()
+        metrics = stats.metrics(loss.terms) | loss.quantiles | self.objective.state_metrics()
         metrics |= {"lr": lr, "grad_norm": grad_norm, "seconds": seconds, "tokens_per_s": tokens / max(seconds, 1e-9)}
         report = StepReport(
             step=step,
@@ -269,6 +283,10 @@ class Training:
         denominators = objective.denominators(examples, encoded)
         terms = torch.zeros(1 + len(objective.terms), dtype=torch.float64, device=device)
         rows = torch.zeros(len(examples), len(objective.sums), dtype=torch.float64, device=device)
+        # Quantiles do not add up over passes and ranks, but places do, one for each token, that all but one leave at 0.
+        counts = [len(sample.parts) - 1 - sample.parts[1:].count(NONE) for sample in encoded]
+        ends = list(accumulate(counts))
+        values = torch.zeros(sum(counts), len(objective.values), dtype=torch.float64, device=device)
 
         def forward(piece: Sequence[int]) -> LossShare:
             chosen, samples = [examples[at] for at in piece], [encoded[at] for at in piece]
@@ -285,15 +303,19 @@ class Training:
         for piece, share in self._passes([len(sample.ids) for sample in encoded], forward):
             terms += torch.cat([share.total.detach().view(1), share.terms])
             rows[list(piece)] = share.sums
+            if share.values is not None:
+                places = chain.from_iterable(range(ends[at] - counts[at], ends[at]) for at in piece)
+                values[list(places)] = share.values
         for parameter in objective.parameters():
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             # Each rank's loss was multiplied by their number (see `parallel`).
             parameter.grad = self.ranks.all_reduce_sum(gradient) / self.ranks.size
-        together = self.ranks.all_reduce_sum(torch.cat([terms, rows.flatten()])).cpu()
-        values: list[float] = together[: len(terms)].tolist()
+        together = self.ranks.all_reduce_sum(torch.cat([terms, rows.flatten(), values.flatten()])).cpu()
+        terms, flat, all_values = together.split([len(terms), rows.numel(), values.numel()])
         return BatchLoss(
-            dict(zip(("loss", *objective.terms), values, strict=True)),
-            together[len(terms) :].view(rows.shape).tolist(),
+            dict(zip(("loss", *objective.terms), terms.tolist(), strict=True)),
+            flat.view(rows.shape).tolist(),
+            quantiles(objective.values, all_values.view(values.shape)),
         )
 
     def _passes(

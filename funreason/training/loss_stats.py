@@ -8,9 +8,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from funreason.objectives.protocol import Example, Objective
 from funreason.training.types import Groups
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SPLITS = ("origin", "round", "attempt")
 
@@ -62,3 +66,30 @@ class LossStats:
 
     def _of(self, sums: Sequence[float]) -> dict[str, float]:
         return self.objective.metrics(dict(zip(self.objective.sums, sums, strict=True)))
+
+
+def quantiles(names: Sequence[str], values: Tensor) -> dict[str, float]:
+    """<name>_p50, _p99 and _max of each column of `values` [N, len(names)], without NaN; nothing for an empty one."""
+    found = {}
+    for name, column in zip(names, values.unbind(1), strict=True):
+        known = column[~column.isnan()].sort().values
+        if len(known):
+            found |= {f"{name}_p{share}": float(known[(len(known) - 1) * share // 100]) for share in (50, 99)}
+            found[f"{name}_max"] = float(known[-1])
+    return found
+
+
+class Quantiles:
+    """Quantiles of the steps of a training: their mean over the steps, the maximum of the maxima."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, step: Mapping[str, float]) -> None:
+        """Count one step's quantiles."""
+        for name, value in step.items():
+            self.steps[name].append(value)
+
+    def metrics(self) -> dict[str, float]:
+        """By name."""
+        return {n: max(v) if n.endswith("_max") else sum(v) / len(v) for n, v in self.steps.items()}

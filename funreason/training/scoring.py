@@ -7,11 +7,22 @@ log-probabilities, those of a reference policy, and EGPO's entropies of the thin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch import Tensor
 
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.config.updates import Update
-from funreason.objectives.protocol import Example
+from funreason.objectives.protocol import THINK, CrossEntropy, Example, TokenOutputs, TokenTargets
+from funreason.policies.cpu_threads import num_workers, side_by_side
+from funreason.policies.prompts import known_ids
+from funreason.training.batches import can_pack, collate, pack, shard, split_microbatches
+from funreason.training.encoding import encode_examples
+from funreason.training.engine import torch_settings
+from funreason.training.lm_head import LossHead
 from funreason.training.types import RefusedExample
 
 if TYPE_CHECKING:
@@ -33,7 +44,8 @@ class TokenScores(NamedTuple):
 
     def mean_entropy(self, span: Literal["think", "response"] = "think") -> float:
         """E: the mean entropy over the thinking or the whole completion; 0 where there is no thinking."""
-        raise NotImplementedError
+        chosen = [e for e, inside in zip(self.entropies, self.think, strict=True) if inside or span == "response"]
+        return sum(chosen) / len(chosen) if chosen else 0.0
 
 
 def score(
@@ -45,5 +57,70 @@ def score(
     think_tags: Tags = THINK_TAGS,
     threads: int | None = None,
 ) -> tuple[list[TokenScores | None], list[RefusedExample]]:
-    """Score the completions of `examples`, rollouts as they were sampled; one entry each, None where refused."""
-    raise NotImplementedError
+    """Score the completions of `examples`, rollouts as they were sampled, others at temperature 1.
+
+    One entry per example, None for those that `encode_examples` refuses; the refused are listed with their reason. The
+    first token of an example without a prompt has no score. `update` says how passes are cut, which does not show in
+    the scores. A bfloat16 model is run as a training runs it: products in bfloat16, what adds up in float32. Raises
+    TrainingError when no example can be scored.
+    """
+    usable, encoded, refused = encode_examples(examples, tokenizer, update.max_length, think_tags)
+    half = [parameter for parameter in model.parameters() if parameter.dtype == torch.bfloat16]
+    device, training, lengths = model.device, model.training, [len(sample.ids) for sample in encoded]
+    head, packed = LossHead(model, update, known_ids(tokenizer)), can_pack(model, update.packing)
+    pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
+
+    def scored(piece: Sequence[int]) -> list[TokenScores]:
+        samples = [encoded[at] for at in piece]
+        together = packed and len(samples) > 1
+        batch = pack(samples, device=device) if together else collate(samples, pad_id=pad_id, device=device)
+        start = max(batch.first_trained - 1, 0)
+        targets = TokenTargets.of(
+            batch.labels[:, start:], batch.parts[:, start:], batch.owners[:, start:], len(samples)
+        )
+        rollouts = [usable[at].rollout for at in piece]
+        temperatures = [1.0 if rollout is None else rollout.temperature for rollout in rollouts]
+        weights = torch.ones(len(targets.where), dtype=torch.float64, device=device)
+        rule = CrossEntropy(weights, weights.new_tensor(temperatures)[targets.sample], reads_entropy=True)
+
+        def logits() -> Tensor:
+            kept = batch.ids.shape[1] - start
+            found: Tensor = model(
+                input_ids=batch.ids, position_ids=batch.positions, use_cache=False, logits_to_keep=kept
+            ).logits
+            return found
+
+        with (
+            torch.no_grad(),
+            torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if half else nullcontext(),
+        ):
+            found: TokenOutputs = head.outputs(logits, targets, rule)
+        assert found.entropies is not None  # the rule reads them
+        counts = [int(count) for count in targets.counts.sum(0).tolist()]
+        columns = [found.logprobs.cpu(), found.entropies.cpu(), (targets.part == THINK).cpu()]
+        return [TokenScores(*(tuple(part.tolist()) for part in parts)) for parts in
+                zip(*(column.split(counts) for column in columns), strict=True)]  # fmt: skip
+
+    with torch_settings(device, model.dtype, threads):
+        workers = num_workers(device)
+        pieces = list(
+            chain.from_iterable(
+                split_microbatches(part, lengths, micro_tokens=max(1, update.micro_tokens // workers), packed=packed)
+                for part in shard(range(len(lengths)), lengths, num_shards=workers)
+            )
+        )
+        model.eval()
+        for parameter in half:
+            parameter.data = parameter.data.float()
+        try:
+            results = side_by_side(scored, pieces, device)
+        finally:
+            model.train(training)
+            for parameter in half:
+                parameter.data = parameter.data.bfloat16()
+    by_id = {
+        id(usable[at]): result
+        for piece, found in zip(pieces, results, strict=True)
+        for at, result in zip(piece, found, strict=True)
+    }
+    return [by_id.get(id(example)) for example in examples], refused
