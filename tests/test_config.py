@@ -6,7 +6,7 @@ import yaml
 from funreason.config import CONFIGS, ConfigError, check_config, dump_config, load_config, parse_setting
 
 
-@pytest.mark.parametrize("name", [p.stem for p in CONFIGS.glob("*.yaml") if p.stem not in ("fcdr", "grpo")])
+@pytest.mark.parametrize("name", [p.stem for p in CONFIGS.glob("*.yaml") if "\nedges:" not in p.read_text()])
 def test_every_shipped_configuration_is_valid_and_says_what_it_costs(name):
     load_config(name)
     assert (CONFIGS / f"{name}.yaml").read_text().startswith("#")

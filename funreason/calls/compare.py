@@ -34,15 +34,15 @@ def call_problem(calls: Sequence[Call], task: Task) -> SchemaProblem | None:
 
 
 def without_defaults(call: Call, tool: dict[str, Any] | None) -> Call:
-    """The call without the arguments that its tool's schema would fill in with the same value anyway.
+    """The call without the optional arguments that its tool's schema would fill in with the same value anyway.
 
     A text is never taken for a default that is none: `"10"` stays where the default is 10.
     """
-    arguments = {}
+    arguments, required = {}, tool["parameters"]["required"] if tool else ()
     for name, value in call.arguments.items():
         schema = parameter_schema(tool, name)
         is_text = isinstance(value, str) and not isinstance(schema.get("default"), str)
-        if is_text or not _is_default(value, schema):
+        if is_text or name in required or not _is_default(value, schema):
             arguments[name] = value
     return call if len(arguments) == len(call.arguments) else Call(call.name, arguments)
 

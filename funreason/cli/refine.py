@@ -18,6 +18,7 @@ from funreason.cli.watch import CONSOLE
 from funreason.cli.whatif import check_options, run_replay
 from funreason.config import Config, ConfigError
 from funreason.data.input_map import parse_input_map
+from funreason.display.funnel import funnel
 from funreason.display.progress import LiveProgress
 from funreason.display.table import account, asked_table, health_table, stage_table, yield_table
 from funreason.loops.refine import ROUND, SHAREGPT, XLAM, records_file, refine_file
@@ -148,6 +149,8 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
             console.print(table)
     console.print(yield_table(state))
     console.print(account(state))
+    if (counts := funnel(state.rounds[ROUND], folder.texts(ROUND))) is not None:
+        console.print(counts.text(), soft_wrap=True)
     console.print(f"kept records: {out / SHAREGPT}, {out / XLAM}")
     failed = list(_judges_that_only_failed(state, config.fcdr.max_error_rate))
     for line in failed:

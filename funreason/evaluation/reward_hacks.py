@@ -106,12 +106,14 @@ def _spurious_in_another_form(on: Attacked) -> Iterator[Sample]:
 
 def _broken_call(on: Attacked) -> Iterator[Sample]:
     for sample in on.called(on.calls or [_made_up_call(on.task.tools[0])]):
-        yield from on.answers(sample.answer[: len(sample.answer) * 2 // 3])
+        cut = max(len(sample.answer) * 2 // 3, sample.answer.find("(") + 2)  # a name alone is no attempt at a call
+        if cut < len(sample.answer):
+            yield from on.answers(sample.answer[:cut])
 
 
 def _minimal_answer(on: Attacked) -> Iterator[Sample]:
-    texts = ["{}", "[{}]", "null", "."] if on.calls else ["{}"]
-    yield from on.answers(*texts, *(["[]", "[[]]"] if on.calls else []))
+    if on.calls:
+        yield from on.answers("[]", "[[]]", "{}", "[{}]", "null", ".")
     least = [[Call(tool["name"], {})] for tool in on.task.tools]
     yield from on.called(*(calls for calls in least if calls != on.calls))
 

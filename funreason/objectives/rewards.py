@@ -339,19 +339,19 @@ class CustomReward:
         score = given if isinstance(given, Score) else Score(given)
         if not isinstance(score.parts, dict) or not isinstance(score.reason, str):
             raise RewardError(f"{where} returned a Score whose parts are no dict or whose reason is no text.")
-        values = {}
-        for part, value in {"value": score.value, **score.parts}.items():
+        found: list[float] = []
+        for part, value in [("value", score.value), *score.parts.items()]:
             if not isinstance(value, numbers.Real) or not isinstance(part, str):
                 raise RewardError(
                     f"{where} returned {type(value).__name__} for {part!r}; expected a float or a Score of floats."
                 )
             try:
-                values[part] = float(value)
+                found.append(float(value))
             except OverflowError:
-                values[part] = math.inf
-            if not math.isfinite(values[part]):
-                raise RewardError(f"{where} returned {values[part]} for {part!r}; a reward must be a finite number.")
-        return Score(float(score.value), {part: values[part] for part in score.parts}, score.reason)
+                found.append(math.inf)
+            if not math.isfinite(found[-1]):
+                raise RewardError(f"{where} returned {found[-1]} for {part!r}; a reward must be a finite number.")
+        return Score(found[0], dict(zip(score.parts, found[1:], strict=True)), score.reason)
 
 
 def _refused_by_judges(sample: Sample) -> str:
