@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from funreason.training.chunked_cross_entropy import chunk_for, token_losses
+from funreason.objectives.protocol import TokenSlopes
+from funreason.training.chunked_cross_entropy import apply_rule, chunk_for, rule_of_logits, token_losses
 
 Gradients = list[torch.Tensor | None]
 
@@ -159,3 +162,137 @@ def test_the_naive_way_is_plain_cross_entropy():
     hidden, weight, targets, bias, _ = world(20, 6, 30, bias=True)
     wanted = functional.cross_entropy(hidden @ weight.T + bias, targets, reduction="none")
     assert torch.allclose(token_losses(hidden, weight, targets, bias=bias, method="naive"), wanted, atol=1e-5)
+
+
+@dataclass
+class Curved:
+    """A loss that is not linear in anything: logprob² × factor + 0.3 entropy² where the factor is positive."""
+
+    weights: torch.Tensor
+    factors: torch.Tensor
+    temperatures: torch.Tensor | None = None
+    reads_entropy: bool = True
+
+    def __call__(self, logprobs, entropies, rows):  # type: ignore[no-untyped-def]
+        factors = self.factors[rows].to(logprobs)
+        by_entropy = 0.3 * (factors > 0).to(logprobs)
+        return TokenSlopes(
+            factors * logprobs**2 + by_entropy * entropies**2, 2 * factors * logprobs, 2 * by_entropy * entropies
+        )
+
+
+def ruled(given, rule, method, chunk=None, known=None):  # type: ignore[no-untyped-def]
+    """Losses, log-probabilities and entropies, and the gradients of the total."""
+    hidden, weight, targets, bias, _ = given
+    leaves = [None if leaf is None else leaf.clone().requires_grad_() for leaf in (hidden, weight, bias)]
+    found = apply_rule(leaves[0], leaves[1], targets, rule, bias=leaves[2], known=known, method=method, chunk=chunk)
+    (found.losses.double() * rule.weights).sum().backward()
+    columns = torch.stack([found.losses.detach(), found.logprobs, found.entropies])
+    return columns, [None if leaf is None else leaf.grad for leaf in leaves]
+
+
+def by_autograd(given, rule, known):  # type: ignore[no-untyped-def]
+    """The same in plain torch, differentiated through the whole softmax."""
+    hidden, weight, targets, bias, _ = given
+    leaves = [None if leaf is None else leaf.clone().requires_grad_() for leaf in (hidden, weight, bias)]
+    logits = functional.linear(*leaves)
+    if rule.temperatures is not None:
+        logits = logits[:, :known] / rule.temperatures.unsqueeze(1)
+    everything, counted = logits.log_softmax(1), targets != -100
+    logprobs = everything.gather(1, targets.clamp(min=0).unsqueeze(1)).squeeze(1)
+    entropies = -(everything.exp() * everything).sum(1)
+    losses = rule.factors * logprobs**2 + 0.3 * (rule.factors > 0).double() * entropies**2
+    columns = torch.stack([column.where(counted, 0.0) for column in (losses, logprobs, entropies)])
+    (columns[0] * rule.weights).sum().backward()
+    return columns.detach(), [None if leaf is None else leaf.grad for leaf in leaves]
+
+
+@given(
+    st.integers(1, 40), st.integers(1, 9), st.integers(2, 50), st.integers(1, 45), st.booleans(), st.booleans(),
+    st.sampled_from(["chunked", "naive"]), st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=80, deadline=None)
+def test_any_rule_has_the_gradient_of_its_loss_through_the_whole_softmax(
+    tokens, width, vocabulary, chunk, bias, sampled, method, seed
+):
+    given = world(tokens, width, vocabulary, bias=bias, seed=seed, kind=torch.float64)
+    known = max(1, vocabulary - 3)
+    given[2][given[2] >= known] = 0
+    temperatures = torch.rand(tokens, dtype=torch.float64) + 0.5 if sampled else None
+    rule = Curved(given[4].double(), torch.randn(tokens, dtype=torch.float64), temperatures)
+    agree(ruled(given, rule, method, chunk, known), by_autograd(given, rule, known), within=1e-9)
+
+
+def test_an_entropy_and_its_slope_do_not_depend_on_the_size_of_the_cache(monkeypatch):
+    monkeypatch.setattr("funreason.training.chunked_cross_entropy.CACHE_BYTES", 4 * 30 * 3)
+    given = world(40, 6, 30, kind=torch.float64)
+    rule = Curved(given[4].double(), torch.randn(40, dtype=torch.float64))
+    agree(ruled(given, rule, "chunked", 16), by_autograd(given, rule, None), within=1e-9)
+
+
+@pytest.mark.parametrize("method", ["chunked", "naive"])
+def test_ids_that_pad_the_vocabulary_have_no_probability_and_no_gradient(method):
+    given = world(20, 6, 30, bias=True, kind=torch.float64)
+    given[2].fill_(3)
+    given[3][25:] = 50.0  # the padding would take all probability
+    rule = Curved(given[4].double() + 0.1, torch.ones(20), torch.ones(20, dtype=torch.float64))
+    columns, gradients = ruled(given, rule, method, 7, 25)
+    assert columns[1].min() > -40
+    assert not gradients[1][25:].any()
+    assert not gradients[2][25:].any()
+    assert gradients[1][:25].any()
+
+
+def test_a_token_that_is_not_learned_has_no_gradient_even_where_its_logits_are_not_numbers():
+    given = world(20, 6, 30)
+    given[2][:] = 3
+    given[2][4] = -100
+    given[0][4] = float("nan")
+    columns, gradients = ruled(given, Curved(torch.ones(20, dtype=torch.float64), torch.ones(20)), "chunked", 7)
+    assert not columns[:, 4].any()
+    assert not gradients[0][4].any()
+    # The head's own gradient is a product with the hidden state, which is not a number here.
+    assert torch.isfinite(gradients[0]).all()
+
+
+@pytest.mark.parametrize("method", ["chunked", "naive"])
+def test_a_rule_cannot_hide_a_log_probability_that_is_not_finite(method):
+    class Hiding(Curved):
+        def __call__(self, logprobs, entropies, rows):  # type: ignore[no-untyped-def]
+            zeros = torch.zeros_like(logprobs)
+            return TokenSlopes(zeros, zeros)
+
+    given = world(5, 4, 10)
+    given[2][:] = 1
+    given[0][2] = float("nan")
+    rule = Hiding(torch.ones(5, dtype=torch.float64), torch.ones(5))
+    columns, _ = ruled(given, rule, method)
+    assert torch.isfinite(columns[0]).tolist() == [True, True, False, True, True]
+
+
+def test_a_clipped_token_gives_exactly_no_gradient():
+    given = world(20, 6, 30)
+    factors = torch.zeros(20)
+    _, gradients = ruled(given, Curved(torch.ones(20, dtype=torch.float64), factors), "chunked", 7)
+    assert not gradients[0].any()
+    assert not gradients[1].any()
+
+
+def test_logits_of_minus_infinity_leave_an_entropy_finite():
+    logits = torch.tensor([[1.0, 1.0, -torch.inf]], dtype=torch.float64, requires_grad=True)
+    rule = Curved(torch.ones(1, dtype=torch.float64), torch.ones(1))
+    found = rule_of_logits(logits, torch.tensor([0]), rule)
+    assert float(found.entropies) == pytest.approx(0.6931471805599453)
+    bias = torch.tensor([1.0, 1.0, -torch.inf])
+    chunked = apply_rule(torch.zeros(1, 2), torch.zeros(3, 2), torch.tensor([0]), rule, bias=bias)
+    assert float(chunked.entropies) == pytest.approx(0.6931471805599453, rel=1e-6)
+
+
+def test_without_a_gradient_nothing_of_the_heads_size_is_kept():
+    given = world(20, 6, 30)
+    hidden, weight = given[0].requires_grad_(), given[1].requires_grad_()
+    rule = Curved(torch.ones(20, dtype=torch.float64), torch.ones(20))
+    with torch.no_grad():
+        silent = apply_rule(hidden, weight, given[2], rule, chunk=7)
+    assert not silent.losses.requires_grad
+    assert torch.equal(silent.losses, apply_rule(hidden, weight, given[2], rule, chunk=7).losses.detach())

@@ -1,7 +1,8 @@
-"""Training in two processes gives the weights of training in one."""
+"""Training in two processes gives the weights of training in one, from references and from rewards."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,10 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from test_objectives_grpo import rollouts
 from test_training_engine import changed
 from tiny import examples, tiny_model, tiny_tokenizer
+from transformers import PreTrainedModel
 
 from funreason.config import Update
+from funreason.config.reinforcement import GrpoSettings
+from funreason.objectives import Grpo
 from funreason.training import train
 from funreason.training.parallel import leave
 
@@ -41,6 +46,24 @@ def test_two_processes_train_to_the_weights_of_one(tmp_path):
             assert torch.allclose(first[name], value, atol=2e-5)
         spoken = [int(count) for count in (tmp_path / f"{micro_tokens}-tokens").read_text().split()]
         assert spoken == [report.metrics["think_tokens"], report.metrics["result_tokens"]]
+        model, wanted = rewarded(micro_tokens)
+        first, second = (load_file(tmp_path / f"{micro_tokens}-grpo-{rank}.safetensors") for rank in (0, 1))
+        for name, value in model.named_parameters():
+            assert torch.equal(first[name], second[name])
+            assert torch.allclose(first[name], value, atol=2e-5)
+        found = json.loads((tmp_path / f"{micro_tokens}-grpo.json").read_text())
+        assert found.keys() == wanted.keys()
+        for name in wanted.keys() - {"seconds", "tokens_per_s"}:
+            assert found[name] == pytest.approx(wanted[name], rel=1e-4, abs=1e-6), name
+
+
+def rewarded(micro_tokens: int) -> tuple[PreTrainedModel, dict[str, float]]:
+    """A model after one step on rollouts, and the step's metrics."""
+    model, steps = tiny_model(), []
+    objective = Grpo(GrpoSettings(updates=2, beta=0.1))
+    chosen = changed(epochs=1, batch_size=8, micro_tokens=micro_tokens)
+    train(model, tiny_tokenizer(), rollouts(), chosen, objective=objective, on_step=steps.append)
+    return model, steps[0].metrics
 
 
 def update(micro_tokens: int) -> Update:
@@ -61,6 +84,10 @@ def main(folder: Path) -> None:
         (folder / f"{micro_tokens}-tokens").write_text(
             "{think_tokens:.0f} {result_tokens:.0f}".format(**report.metrics)
         )
+        model, metrics = rewarded(micro_tokens)
+        weights = {name: value.detach().clone() for name, value in model.named_parameters()}
+        save_file(weights, folder / f"{micro_tokens}-grpo-{torch.distributed.get_rank()}.safetensors")
+        (folder / f"{micro_tokens}-grpo.json").write_text(json.dumps(metrics))
     leave()  # threads of the group that outlive it would abort the process now and then
 
 

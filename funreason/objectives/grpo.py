@@ -12,6 +12,7 @@ import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Literal, NamedTuple
 
@@ -128,6 +129,7 @@ def batch_advantages(
     bonus = settings.bonus
     if bonus is not None and entropies is None:
         raise ValueError("an entropy bonus needs the entropies of the rollouts; score them first, or set bonus: null.")
+    advantages_of = partial(group_advantages, std=settings.std, eps=settings.eps, baseline=settings.baseline)
     rng = random.Random(seed)
     found = BatchAdvantages([], [], [], {})
     plain, added, bounds, spreads, levels = [], [], [], [], []
@@ -136,8 +138,7 @@ def batch_advantages(
         found.fates.append("mixed" if any(right) and not all(right) else "all_right" if all(right) else "all_wrong")
         signal = len(set(group)) > 1 and (outcomes is None or found.fates[-1] == "mixed")
         found.signal.append(signal)
-        options = {"std": settings.std, "eps": settings.eps, "baseline": settings.baseline}
-        advantages = group_advantages(group, **options)
+        advantages = advantages_of(group)
         if not signal:
             found.advantages.append([0.0] * len(group))
             continue
@@ -149,7 +150,7 @@ def batch_advantages(
             if bonus is not None:
                 if bonus.shuffle_entropy:
                     level = level[rng.sample(range(len(group)), len(group))]
-                raised = group_advantages(group, level, lam=bonus.lam, alpha=bonus.alpha, **options)
+                raised = advantages_of(group, level, lam=bonus.lam, alpha=bonus.alpha)
                 added.append(raised - advantages)
                 bounds.append((bonus.lam * level >= advantages.abs() / bonus.alpha) & (advantages != 0))
                 advantages = raised

@@ -117,18 +117,26 @@ class TokenTargets:
 
 
 class TokenRule(Protocol):
-    """How each of the N tokens of a micro-batch becomes a loss. The total is the sum of `weights * loss`.
+    """How each of the N tokens of a micro-batch becomes a loss. The total is the sum of `weights * loss`."""
 
-    Attributes:
-        weights: [N], float64, d(total)/d(loss).
-        temperatures: None for the softmax of the logits as they are. A tensor [N] for the distribution that a sampler
-            draws from: logits divided by the token's temperature, without the ids that pad the vocabulary.
-        reads_entropy: whether the rule is given entropies; computing them costs one more pass over a chunk's logits.
-    """
+    @property
+    def weights(self) -> Tensor:
+        """[N], float64: d(total)/d(loss)."""
+        ...
 
-    weights: Tensor
-    temperatures: Tensor | None
-    reads_entropy: bool
+    @property
+    def temperatures(self) -> Tensor | None:
+        """None for the softmax of the logits as they are.
+
+        A tensor [N] for the distribution that a sampler draws from: logits divided by the token's temperature, without
+        the ids that pad the vocabulary.
+        """
+        ...
+
+    @property
+    def reads_entropy(self) -> bool:
+        """Whether the rule is given entropies; computing them costs one more pass over a chunk's logits."""
+        ...
 
     def __call__(self, logprobs: Tensor, entropies: Tensor | None, rows: slice) -> TokenSlopes:
         """Loss and slopes of the tokens `rows` of the micro-batch; no token's result may depend on another token.

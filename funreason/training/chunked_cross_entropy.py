@@ -185,10 +185,8 @@ class _Chunked(torch.autograd.Function):
         learns: bool,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         kind = torch.promote_types(hidden.dtype, torch.float32)
-        found = TokenOutputs(
-            *(torch.empty(len(hidden), dtype=kind, device=hidden.device) for _ in range(2)),
-            torch.empty(len(hidden), dtype=kind, device=hidden.device) if rule.reads_entropy else None,
-        )
+        losses = torch.empty(len(hidden), dtype=kind, device=hidden.device)
+        found = TokenOutputs(losses, torch.empty_like(losses), torch.empty_like(losses) if rule.reads_entropy else None)
         needs = [need and learns for need in ctx.needs_input_grad]
         to_hidden = torch.empty_like(hidden) if needs[0] else None
         to_weight = torch.zeros_like(weight, dtype=kind) if needs[1] else None
@@ -214,7 +212,7 @@ class _Chunked(torch.autograd.Function):
         ctx.kinds = [hidden.dtype, weight.dtype, None if bias is None else bias.dtype]
         ctx.weights = rule.weights
         ctx.mark_non_differentiable(*(column for column in found[1:] if column is not None))
-        return tuple(found)
+        return found.losses, found.logprobs, found.entropies
 
     @staticmethod
     @once_differentiable

@@ -311,7 +311,7 @@ class Training:
             # Each rank's loss was multiplied by their number (see `parallel`).
             parameter.grad = self.ranks.all_reduce_sum(gradient) / self.ranks.size
         together = self.ranks.all_reduce_sum(torch.cat([terms, rows.flatten(), values.flatten()])).cpu()
-        terms, flat, all_values = together.split([len(terms), rows.numel(), values.numel()])
+        terms, flat, all_values = torch.split(together, [len(terms), rows.numel(), values.numel()])
         return BatchLoss(
             dict(zip(("loss", *objective.terms), terms.tolist(), strict=True)),
             flat.view(rows.shape).tolist(),

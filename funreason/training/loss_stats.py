@@ -70,7 +70,7 @@ class LossStats:
 
 def quantiles(names: Sequence[str], values: Tensor) -> dict[str, float]:
     """<name>_p50, _p99 and _max of each column of `values` [N, len(names)], without NaN; nothing for an empty one."""
-    found = {}
+    found: dict[str, float] = {}
     for name, column in zip(names, values.unbind(1), strict=True):
         known = column[~column.isnan()].sort().values
         if len(known):

@@ -97,9 +97,11 @@ def score(
             found: TokenOutputs = head.outputs(logits, targets, rule)
         assert found.entropies is not None  # the rule reads them
         counts = [int(count) for count in targets.counts.sum(0).tolist()]
-        columns = [found.logprobs.cpu(), found.entropies.cpu(), (targets.part == THINK).cpu()]
-        return [TokenScores(*(tuple(part.tolist()) for part in parts)) for parts in
-                zip(*(column.split(counts) for column in columns), strict=True)]  # fmt: skip
+        logprobs, entropies, think = (
+            [tuple(part.tolist()) for part in torch.split(column.cpu(), counts)]
+            for column in (found.logprobs, found.entropies, targets.part == THINK)
+        )
+        return [TokenScores(*parts) for parts in zip(logprobs, entropies, think, strict=True)]
 
     with torch_settings(device, model.dtype, threads):
         workers = num_workers(device)
@@ -109,7 +111,7 @@ def score(
                 for part in shard(range(len(lengths)), lengths, num_shards=workers)
             )
         )
-        model.eval()
+        model.train(False)
         for parameter in half:
             parameter.data = parameter.data.float()
         try:
