@@ -214,6 +214,7 @@ class PolicyStep(Updating):
         weights, _ = self.train(job, examples, round, reports.append)
         self._made[round].append(weights)
         if any(report.refused for report in reports):
+            shutil.rmtree(checkpoints)
             raise NotFinite("its loss or gradient is not finite")
         for report in reports:
             self._note_halved(round, report)
