@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from funreason.agents.rollouts import MIXED, Group, groups_of, prefix, refusals, step_metrics
+from funreason.agents.rollouts import MIXED, RolloutGroup, groups_of, prefix, refusals, step_metrics
 from funreason.bus.agent import Emit
 from funreason.calls.call_format import CallFormat
 from funreason.config import Reinforcement
@@ -44,7 +44,7 @@ class StepRequest(NamedTuple):
 
     round: int
     step: int
-    groups: list[Group]
+    groups: list[RolloutGroup]
     policy: Weights
     start: Weights
 
@@ -121,7 +121,7 @@ class PolicyTrainer:
             self._samples = {s.id: s for kind in KEPT for s in self.files.get(kind) if s.id.startswith(mine)}
         return self._samples
 
-    async def _step(self, message: Drained, groups: list[Group], useful: list[Group]) -> str:
+    async def _step(self, message: Drained, groups: list[RolloutGroup], useful: list[RolloutGroup]) -> str:
         """Learn from the groups with a signal; why the round must end, "" where it need not."""
         round, step, policy = message.round, message.step, self.weights.policy
         metrics = step_metrics(groups, self.form)
@@ -211,7 +211,7 @@ class PolicyTrainer:
         return Candidate(round, weights, failure=stop)
 
 
-def credits_of(groups: Sequence[Group], step: int) -> list[Credit]:
+def credits_of(groups: Sequence[RolloutGroup], step: int) -> list[Credit]:
     """What the rollouts of groups that were not learned from got: their rewards, and no advantage."""
     return [
         Credit(sample.id, step, group.fate, reward)

@@ -12,13 +12,13 @@ from typing import NamedTuple
 from funreason.agents.reward import reward_of
 from funreason.calls.call_format import CallFormat
 from funreason.objectives.rewards import read_answer
-from funreason.sources.prompts import CALL, NO_CALL, kind_of
+from funreason.sources.prompt_stream import CALL, NO_CALL, kind_of
 from funreason.types import Sample, Task
 
 MIXED, ALL_RIGHT, ALL_WRONG, INCOMPLETE = "mixed", "all_right", "all_wrong", "incomplete"
 
 
-class Group(NamedTuple):
+class RolloutGroup(NamedTuple):
     """The rollouts of one prompt, in the order they were drawn."""
 
     id: str
@@ -44,7 +44,7 @@ def seed_id(round: int, step: int, place: int, task: Task) -> str:
     return f"{prefix(round, step)}{place}/{task.id}"
 
 
-def groups_of(samples: Iterable[Sample], size: int, asked: int) -> list[Group]:
+def groups_of(samples: Iterable[Sample], size: int, asked: int) -> list[RolloutGroup]:
     """The samples of one step as groups of `size`, in the order of their prompts, of which the first `asked` count.
 
     A run that is resumed finds samples of prompts that it has not asked again yet: it must decide as it did before.
@@ -59,7 +59,7 @@ def groups_of(samples: Iterable[Sample], size: int, asked: int) -> list[Group]:
     return [_group(id, [members[i] for i in sorted(members)], size) for id, members in ordered]
 
 
-def _group(id: str, samples: Sequence[Sample], size: int) -> Group:
+def _group(id: str, samples: Sequence[Sample], size: int) -> RolloutGroup:
     rewarded = [(sample, verdict) for sample in samples if (verdict := reward_of(sample)) is not None]
     rewards = tuple(verdict.reward or 0.0 for _, verdict in rewarded)
     right = tuple(not verdict.reason for _, verdict in rewarded)
@@ -69,10 +69,10 @@ def _group(id: str, samples: Sequence[Sample], size: int) -> Group:
         fate = ALL_RIGHT if right[0] else ALL_WRONG
     else:
         fate = ALL_RIGHT if all(right) else MIXED if any(right) else ALL_WRONG
-    return Group(id, tuple(sample for sample, _ in rewarded), rewards, right, fate)
+    return RolloutGroup(id, tuple(sample for sample, _ in rewarded), rewards, right, fate)
 
 
-def step_metrics(groups: Sequence[Group], form: CallFormat) -> dict[str, float]:
+def step_metrics(groups: Sequence[RolloutGroup], form: CallFormat) -> dict[str, float]:
     """What a step's rollouts were like, by name; a metric without data is left out.
 
     `reward` is the mean over all, `reward_calls` and `reward_refusals` over prompts where a call or none is right;

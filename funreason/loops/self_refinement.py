@@ -17,7 +17,7 @@ from typing import Any
 
 from funreason.agents.judges.llm.factory import connected, recording_usage
 from funreason.config import Config, ConfigError, dump_config, load_config
-from funreason.loops.reinforcement import play_steps
+from funreason.loops.reward_round import play_steps
 from funreason.loops.session import Session, open_session
 from funreason.plan.planning import warn_if_it_will_not_fit
 from funreason.record.events import LogMessage, RoundEnded, RunStarted

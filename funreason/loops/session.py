@@ -43,7 +43,7 @@ from funreason.runtime.agents import Learner, Run, build_bus
 from funreason.runtime.graph import loop_graph
 from funreason.runtime.journal import Journal
 from funreason.sources.augmenting import augmented
-from funreason.sources.prompts import CALL, PromptStream
+from funreason.sources.prompt_stream import CALL, PromptStream
 from funreason.sources.tasks import Pool, hold_out, read_pool, references, start_tasks
 from funreason.stop import StopRequest
 from funreason.types import Decision, Sample, Stepped, Task, Weights, refusal

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 
 from funreason.loops.session import Session
-from funreason.sources.prompts import kind_of
+from funreason.sources.prompt_stream import kind_of
 from funreason.stop import Interrupted, pausable
 from funreason.types import Decision, Drained, MorePrompts, Stepped, refusal
 
