@@ -173,7 +173,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=12, help="optimizer steps a round, of the arms of rewards")
     parser.add_argument("--prompts", type=int, default=32, help="prompts a step")
     parser.add_argument("--group", type=int, default=8, help="answers to a prompt")
-    parser.add_argument("--lr", type=float, default=1e-4, help="of the arms of rewards")
+    parser.add_argument("--lr", type=float, default=3e-4, help="of the arms of rewards")
     parser.add_argument("--config", default="default")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/egpo.md"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
