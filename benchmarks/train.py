@@ -2,6 +2,9 @@
 
     sh benchmarks/trl.sh build/trl
     OMP_NUM_THREADS=1 python benchmarks/train.py --trl build/trl/bin/python [--out benchmarks/results/train.md]
+    OMP_NUM_THREADS=1 python benchmarks/train.py --groups [--out benchmarks/results/shared_prompts.md]
+
+`--groups` measures GRPO steps over groups of rollouts of one prompt, with shared prompts and with separate rows.
 
 Same weights (the embedded base), same samples, AdamW at the same constant rate, 32 samples a step, one epoch, float32,
 one thread. Each runs in a process of its own; only the training is timed, in CPU time, and tokens are those of the
@@ -140,6 +143,53 @@ def one(name: str, folder: Path, file: Path) -> None:
     print("seconds", seconds)
 
 
+def groups(prompts: int = 8, size: int = 8, prompt_tokens: int = 600, answer_tokens: int = 100) -> str:
+    """One GRPO step in separate rows and one with shared prompts, from the same weights: a table."""
+    import torch
+
+    from funreason.config import Update
+    from funreason.config.reinforcement import GrpoSettings
+    from funreason.objectives import Example, Grpo, Rollout
+    from funreason.policies.factory import model_path
+    from funreason.policies.model_files import load_model, load_tokenizer
+    from funreason.training import train
+
+    torch.set_num_threads(1)
+    folder = model_path("toolbox")
+    tokenizer = load_tokenizer(folder, load_model(folder, "cpu", "float32"))
+    ids = [token for row in samples(400) for token in row["ids"]]  # type: ignore[attr-defined]
+    draws, examples = random.Random(SEED), []
+    for at in range(prompts):
+        text = tokenizer.decode(ids[at * prompt_tokens : (at + 1) * prompt_tokens])
+        for number in range(size):
+            tokens = tuple(draws.choice(ids) for _ in range(answer_tokens))
+            rollout = Rollout(tokens, draws.choice([-1.0, 1.0]), 1.0, str(at), (-7.0,) * answer_tokens)
+            examples.append(Example(f"{at}/{number}", text, None, "", rollout=rollout))
+    lines = ["| rows | CPU-s of a step | tokens of separate rows per CPU-second | × separate | loss | gradient norm |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    tokens = sum(len(tokenizer(e.prompt, add_special_tokens=False)["input_ids"]) + answer_tokens for e in examples)
+    speeds: dict[str, float] = {}
+    for sharing, name in (("never", "separate"), ("always", "shared prompts")):
+        for _ in range(2):  # the second is measured: the first pays for what is loaded late
+            steps, model = [], load_model(folder, "cpu", "float32")
+            update = Update(batch_size=len(examples), lr=RATE, lr_warmup_steps=0, prefix_sharing=sharing)
+            start = time.process_time()
+            train(model, tokenizer, examples, update, objective=Grpo(GrpoSettings()), on_step=steps.append)
+            seconds = time.process_time() - start
+        speeds[name] = tokens / seconds
+        metrics = steps[0].metrics
+        lines.append(
+            f"| {name} | {seconds:.2f} | {speeds[name]:,.0f} | {speeds[name] / speeds['separate']:.2f} "
+            f"| {metrics['loss']:.7f} | {metrics['grad_norm']:.7f} |"
+        )
+    return (
+        f"# Shared prompts: {prompts} prompts of about {prompt_tokens} tokens, {size} answers of {answer_tokens} each, "
+        "the embedded model, float32, one thread\n\n`OMP_NUM_THREADS=1 python benchmarks/train.py --groups`\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+
+
 def table(speeds: dict[str, list[float]]) -> str:
     best = {name: max(values) for name, values in speeds.items()}
     lines = ["| training | tokens per CPU-second, best of its runs | all runs | ours over it |", "|---|---|---|---|"]
@@ -156,7 +206,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2, help="turns, each training once a turn")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", nargs=3, metavar=("TRAINING", "MODEL", "SAMPLES"), help="run one in this process")
+    parser.add_argument("--groups", action="store_true", help="measure shared prompts instead")
     options = parser.parse_args()
+    if options.groups:
+        text = groups()
+        print(text)
+        if options.out:
+            options.out.write_text(text)
+        return
     if options.one:
         one(options.one[0], Path(options.one[1]), Path(options.one[2]))
         return

@@ -458,7 +458,13 @@ def test_scores_are_the_log_probabilities_the_sampler_drew_with():
         Example(str(at), prompt, None, "", rollout=Rollout(each.token_ids, 0.0, 0.6))
         for at, each in enumerate(completions)
     ]
-    for fields in ({"lm_head_chunk": 5, "micro_tokens": 60}, {"lm_head": "naive"}, {"packing": "always"}):
+    for fields in (
+        {"lm_head_chunk": 5, "micro_tokens": 60},
+        {"lm_head": "naive"},
+        {"packing": "always"},
+        {"prefix_sharing": "always"},
+        {"prefix_sharing": "never"},
+    ):
         scores, refused = score(model, TOKENIZER, examples, changed(**fields))
         assert not refused
         for found, each in zip(scores, completions, strict=True):

@@ -95,21 +95,31 @@ class TokenTargets:
 
     @classmethod
     def of(
-        cls, labels: Tensor, parts: Tensor, owners: Tensor | None = None, samples: int | None = None
+        cls,
+        labels: Tensor,
+        parts: Tensor,
+        owners: Tensor | None = None,
+        samples: int | None = None,
+        before: Tensor | None = None,
     ) -> TokenTargets:
         """From unshifted labels and parts [B, T].
 
         `owners` [B, T] is the sample (of `samples`) that each position belongs to; by default each row is one sample.
-        The first token of a sample is never a target: no token of the sample precedes it.
+        The first token of a sample is never a target: no token of the sample precedes it. `before` [B, T] is the
+        position in its row that predicts each learned token, where that is not the one on its left.
         """
         import torch
 
         rows = torch.arange(len(labels), device=labels.device).unsqueeze(1).expand_as(labels)
         owners = rows if owners is None else owners
         learned = (parts != NONE) & (labels != IGNORE)
-        learned = learned[:, 1:] & (owners[:, 1:] == owners[:, :-1])
-        where = torch.nn.functional.pad(learned, (0, 1)).flatten().nonzero().squeeze(-1)
-        token = where + 1
+        if before is None:
+            learned = learned[:, 1:] & (owners[:, 1:] == owners[:, :-1])
+            where = torch.nn.functional.pad(learned, (0, 1)).flatten().nonzero().squeeze(-1)
+            token = where + 1
+        else:
+            token = (learned & (before >= 0)).flatten().nonzero().squeeze(-1)
+            where = (before + labels.shape[1] * rows).flatten()[token]
         part, sample = parts.flatten()[token], owners.flatten()[token]
         count = len(labels) if samples is None else samples
         counts = [torch.bincount(sample[part == kind], minlength=count).double() for kind in (THINK, RESULT)]

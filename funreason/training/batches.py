@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from funreason.objectives.protocol import IGNORE, NONE, Encoded
+from funreason.objectives.protocol import IGNORE, NONE, RESULT, Encoded, TokenTargets
 from funreason.training.types import TrainingError
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 POOL_BATCHES = 8
 """Batches whose samples are sorted by length together: enough to save padding, few enough to stay random."""
 PACKED_KERNELS = ("flash", "flex")
+WORTH_SHARING = 0.75
+"""Prompts are shared where that leaves at most this share of a batch's tokens: a dense mask costs more attention."""
 PROBE_TOKENS = 5
 """Tokens in each of the two samples of the packing probe."""
 
@@ -40,7 +42,10 @@ class MicroBatch:
     Attributes:
         ids, labels, parts: [B, T]; padded on the right with one sample per row, or packed into a single row.
         owners: [B, T], the index of the sample that each position belongs to.
-        positions: [1, T], restarting at 0 with each sample, if packed; None if padded.
+        positions: [1, T], restarting at 0 with each sample, if packed; None if padded. [B, T] with shared prompts,
+            restarting after the prompt with each completion.
+        mask: [B, 1, T, T], True where a query (third) may see a key (fourth); None: what is on its left.
+        before: [B, T], the position that predicts each token; None: the one on its left.
     """
 
     ids: Tensor
@@ -48,6 +53,15 @@ class MicroBatch:
     parts: Tensor
     owners: Tensor
     positions: Tensor | None = None
+    mask: Tensor | None = None
+    before: Tensor | None = None
+
+    def targets(self, samples: int) -> tuple[TokenTargets, int]:
+        """The learned tokens of the S samples, and how many last positions' logits they index."""
+        start = max(self.first_trained - 1, 0)  # no logits for the prompt: nothing is learned there
+        labels, parts, owners = (column[:, start:] for column in (self.labels, self.parts, self.owners))
+        before = None if self.before is None else self.before[:, start:] - start
+        return TokenTargets.of(labels, parts, owners, samples, before), self.ids.shape[1] - start
 
     @property
     def first_trained(self) -> int:
@@ -120,6 +134,154 @@ def collate(samples: Sequence[Encoded], *, pad_id: int, device: torch.device) ->
         padded(2, NONE),
         torch.arange(len(samples), device=device).unsqueeze(1).expand(-1, longest),
     )
+
+
+def by_prompt(samples: Sequence[Encoded]) -> list[list[int]]:
+    """Indices of `samples` in groups that have the same prompt, in the order of their first members."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, sample in enumerate(samples):
+        prompt = sample.parts.count(NONE)
+        # A sample without a prompt shares nothing; its first token has nothing before it.
+        groups.setdefault(tuple(sample.ids[:prompt]) or (-1, index), []).append(index)
+    return list(groups.values())
+
+
+def shared_length(samples: Sequence[Encoded]) -> int:
+    """The length of a row that has the samples' common prompt once and each one's completion."""
+    return samples[0].parts.count(NONE) + sum(len(sample.ids) - sample.parts.count(NONE) for sample in samples)
+
+
+def worth_sharing(samples: Sequence[Encoded], setting: str) -> bool:
+    """Whether a batch is run with shared prompts under `update.prefix_sharing`, by a model that may."""
+    if setting != "auto":
+        return setting == "always"
+    together = sum(shared_length([samples[index] for index in group]) for group in by_prompt(samples))
+    return together <= WORTH_SHARING * sum(len(sample.ids) for sample in samples)
+
+
+def share_prompts(samples: Sequence[Encoded], *, pad_id: int, device: torch.device) -> MicroBatch:
+    """A row for each prompt: the prompt, then the completion of each of its samples, which do not see each other.
+
+    Samples with the same prompt must follow each other, or targets would not be in the order of the samples.
+    """
+    groups = by_prompt(samples)
+    longest = max(shared_length([samples[index] for index in group]) for group in groups)
+    columns: dict[str, list[list[int]]] = {
+        name: [] for name in ("ids", "labels", "parts", "owners", "positions", "before", "segments")
+    }
+    for group in groups:
+        length = samples[group[0]].parts.count(NONE)
+        row = {
+            "ids": samples[group[0]].ids[:length], "labels": [IGNORE] * length, "parts": [NONE] * length,
+            "owners": [group[0]] * length, "positions": list(range(length)), "before": list(range(-1, length - 1)),
+            "segments": [0] * length,
+        }  # fmt: skip
+        for number, index in enumerate(group, start=1):
+            sample, at = samples[index], len(row["ids"])
+            count = len(sample.ids) - length
+            row["ids"] += sample.ids[length:]
+            row["labels"] += sample.labels[length:]
+            row["parts"] += sample.parts[length:]
+            row["owners"] += [index] * count
+            row["positions"] += range(length, length + count)
+            row["before"] += [length - 1, *range(at, at + count - 1)][:count]
+            row["segments"] += [number] * count
+        fills = {"ids": pad_id, "labels": IGNORE, "parts": NONE, "segments": -1}
+        for name, values in row.items():
+            columns[name].append([*values, *[fills.get(name, 0)] * (longest - len(values))])
+    rows = {name: torch.tensor(values, dtype=torch.long, device=device) for name, values in columns.items()}
+    segments, places = rows.pop("segments"), torch.arange(longest, device=device)
+    query, key = segments.unsqueeze(2), segments.unsqueeze(1)
+    mask = ((key == query) | ((key == 0) & (query > 0))) & (places.unsqueeze(1) >= places)
+    return MicroBatch(**rows, mask=mask.unsqueeze(1))
+
+
+def plan_passes(
+    encoded: Sequence[Encoded], *, num_shards: int, micro_tokens: int, packed: bool, shared: bool
+) -> list[list[list[int]]]:
+    """For each shard its micro-batches, as indices of `encoded`; with `shared`, those of a prompt follow each other."""
+    if not shared:
+        lengths = [len(sample.ids) for sample in encoded]
+        return [
+            split_microbatches(part, lengths, micro_tokens=micro_tokens, packed=packed)
+            for part in shard(range(len(lengths)), lengths, num_shards=num_shards)
+        ]
+    rows: list[list[int]] = []
+    for group in by_prompt(encoded):
+        row: list[int] = []
+        for index in group:
+            if row and shared_length([encoded[at] for at in (*row, index)]) > micro_tokens:
+                rows.append(row)
+                row = []
+            row.append(index)
+        rows.append(row)
+    lengths = [shared_length([encoded[index] for index in row]) for row in rows]
+    shards = []
+    for part in shard(range(len(rows)), lengths, num_shards=num_shards):
+        pieces = [
+            [index for at in piece for index in rows[at]]
+            for piece in split_microbatches(part, lengths, micro_tokens=micro_tokens)
+        ]
+        # Two rows of one prompt in one piece become one row.
+        shards.append(
+            [[piece[at] for group in by_prompt([encoded[i] for i in piece]) for at in group] for piece in pieces]
+        )
+    return shards
+
+
+def prompt_sharing(model: PreTrainedModel, setting: str) -> tuple[bool, str]:
+    """Whether prompts may be shared under `update.prefix_sharing`, and if not, why not.
+
+    A model must have full attention in every layer and take a mask of its own; two short passes prove that completions
+    after a shared prompt have the logits of separate rows. Raises TrainingError for "always" with another model.
+    """
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    sliding = not hasattr(config, "layer_types") and getattr(config, "sliding_window", None) is not None
+    kernel = str(getattr(model.config, "_attn_implementation", ""))
+    if setting == "never" or (setting == "auto" and model.device.type != "cpu"):
+        return False, ""
+    why = ""
+    if kernel != "sdpa":
+        why = f"its attention is {kernel or 'unnamed'}, not sdpa"
+    elif sliding or kinds != {"full_attention"}:
+        why = "not all of its layers have full attention"
+    elif not _shares_prompts(model):
+        why = "its logits differ from those of separate rows"
+    if why and setting == "always":
+        raise TrainingError(f"prefix_sharing: always cannot be used with this model: {why}. Use auto or never.")
+    return not why, why
+
+
+def _shares_prompts(model: PreTrainedModel) -> bool:
+    vocabulary = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
+    prompt = [token % vocabulary for token in range(3, 3 + PROBE_TOKENS)]
+    samples = []
+    for start in (11, 29):
+        completion = [token % vocabulary for token in range(start, start + PROBE_TOKENS)]
+        samples.append(
+            Encoded(prompt + completion, prompt + completion, [NONE] * PROBE_TOKENS + [RESULT] * PROBE_TOKENS)
+        )
+    training = model.training
+    model.train(False)
+    try:
+        with torch.no_grad():
+            one, other = (
+                model(
+                    input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
+                ).logits.flatten(0, 1)[TokenTargets.of(batch.labels, batch.parts, batch.owners, 2, batch.before).where]
+                for batch in (
+                    collate(samples, pad_id=0, device=model.device),
+                    share_prompts(samples, pad_id=0, device=model.device),
+                )
+            )
+    except (RuntimeError, ValueError, TypeError):  # it takes no such mask
+        return False
+    finally:
+        model.train(training)
+    # As vectors: single logits near 0 differ by rounding that is large beside them.
+    within = 1e-4 if model.dtype == torch.float32 else 3e-2
+    return bool((one.double() - other.double()).norm() <= within * one.double().norm())
 
 
 def can_pack(model: PreTrainedModel, packing: str) -> bool:

@@ -28,8 +28,8 @@ from funreason.training.parallel import Parallel, trainable
 from funreason.training.types import OtherTrainingError, TrainingError
 
 NO_EFFECT_ON_WEIGHTS = {
-    "micro_tokens", "lm_head", "lm_head_chunk", "packing", "gradient_checkpointing", "checkpoint_every", "launch",
-    "replay",
+    "micro_tokens", "lm_head", "lm_head_chunk", "packing", "prefix_sharing", "gradient_checkpointing",
+    "checkpoint_every", "launch", "replay",
 }  # fmt: skip
 """Settings that decide how the weights are computed, or (`replay`) what the examples are, not what is learned."""
 NAME = "checkpoint"

@@ -24,10 +24,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.config.updates import Update
-from funreason.objectives.protocol import NONE, Encoded, Example, LossShare, Objective, TokenTargets
+from funreason.objectives.protocol import NONE, Encoded, Example, LossShare, Objective
 from funreason.policies.prompts import known_ids
 from funreason.training import checkpoint
-from funreason.training.batches import can_pack, collate, pack, plan_epoch, shard, split_microbatches
+from funreason.training.batches import (
+    can_pack,
+    collate,
+    pack,
+    plan_epoch,
+    plan_passes,
+    prompt_sharing,
+    share_prompts,
+    worth_sharing,
+)
 from funreason.training.cpu_parallel import num_workers, run_parallel
 from funreason.training.encoding import encode_examples
 from funreason.training.lm_head import LossHead
@@ -95,13 +104,15 @@ def train(
     dtype, merge = model.dtype, strategy == "none"
     with torch_settings(model.device, dtype, threads), adapted(model, update.lora, seed, merge=merge):
         head, packed = LossHead(model, update, known_ids(tokenizer)), can_pack(model, update.packing)
+        may_share, why_not = prompt_sharing(model, update.prefix_sharing)
+        sharing = update.prefix_sharing if may_share else "never"
         with (
             _train_mode(model, update.gradient_checkpointing),
             parallelized(model, update, ranks, strategy) as parallel,
         ):
             training = Training(
                 parallel, objective, head, usable, encoded, update,
-                pad_id=pad_id, packed=packed, seed=seed, folder=checkpoint_dir,
+                pad_id=pad_id, packed=packed, sharing=sharing, seed=seed, folder=checkpoint_dir,
                 fingerprint=checkpoint.fingerprint(
                     usable, update, seed, think_tags, str(dtype), objective.fingerprint
                 ),
@@ -112,8 +123,13 @@ def train(
             if finished and on_finish is not None:
                 on_finish(parallel)
         at_a_time = f"{training.workers} micro-batch{'es' * (training.workers > 1)} at a time"
+        layout = "packed" if packed else "padded to similar lengths"
+        if training.shared_batches:
+            layout += f", with shared prompts in {training.shared_batches} batches"
+        elif why_not:
+            layout += f", no shared prompts ({why_not})"
         how = (
-            f"LM head: {head.description}; samples {'packed' if packed else 'padded to similar lengths'}, up to "
+            f"LM head: {head.description}; samples {layout}, up to "
             f"{update.micro_tokens:,} tokens a pass; {torch.get_num_threads()} threads, {at_a_time}, "
             f"OMP_WAIT_POLICY {os.environ.get('OMP_WAIT_POLICY', 'not set')}"
         )
@@ -171,13 +187,15 @@ class Training:
         *,
         pad_id: int,
         packed: bool,
+        sharing: str,
         seed: int,
         folder: Path | None,
         fingerprint: str,
     ) -> None:
         self.parallel, self.ranks, self.objective, self.head = parallel, parallel.ranks, objective, head
         self.examples, self.encoded, self.update = examples, encoded, update
-        self.pad_id, self.packed, self.seed = pad_id, packed, seed
+        self.pad_id, self.packed, self.sharing, self.seed = pad_id, packed, sharing, seed
+        self.shared_batches = 0
         self.folder, self.fingerprint = folder, fingerprint
         self.lengths = [len(sample.ids) for sample in encoded]
         self.steps = update.epochs * math.ceil(len(encoded) / update.batch_size)
@@ -288,19 +306,25 @@ class Training:
         ends = list(accumulate(counts))
         values = torch.zeros(sum(counts), len(objective.values), dtype=torch.float64, device=device)
 
+        shared = worth_sharing(encoded, self.sharing)
+        self.shared_batches += shared
+
         def forward(piece: Sequence[int]) -> LossShare:
             chosen, samples = [examples[at] for at in piece], [encoded[at] for at in piece]
-            packed = self.packed and len(samples) > 1
-            batch = pack(samples, device=device) if packed else collate(samples, pad_id=self.pad_id, device=device)
-            start = max(batch.first_trained - 1, 0)  # no logits for the prompt: nothing is learned there
-            targets = TokenTargets.of(
-                batch.labels[:, start:], batch.parts[:, start:], batch.owners[:, start:], len(samples)
+            if shared:
+                batch = share_prompts(samples, pad_id=self.pad_id, device=device)
+            elif self.packed and len(samples) > 1:
+                batch = pack(samples, device=device)
+            else:
+                batch = collate(samples, pad_id=self.pad_id, device=device)
+            targets, kept = batch.targets(len(samples))
+            rule = objective.rule(targets, chosen, denominators)
+            outputs = self.head.outputs(
+                lambda: self.parallel.logits(batch.ids, kept, batch.positions, batch.mask), targets, rule
             )
-            rule, kept = objective.rule(targets, chosen, denominators), batch.ids.shape[1] - start
-            outputs = self.head.outputs(lambda: self.parallel.logits(batch.ids, kept, batch.positions), targets, rule)
             return objective.loss(outputs, targets, chosen, denominators)
 
-        for piece, share in self._passes([len(sample.ids) for sample in encoded], forward):
+        for piece, share in self._passes(encoded, shared, forward):
             terms += torch.cat([share.total.detach().view(1), share.terms])
             rows[list(piece)] = share.sums
             if share.values is not None:
@@ -319,16 +343,15 @@ class Training:
         )
 
     def _passes(
-        self, lengths: Sequence[int], forward: Callable[[Sequence[int]], LossShare]
+        self, encoded: Sequence[Encoded], shared: bool, forward: Callable[[Sequence[int]], LossShare]
     ) -> Iterator[tuple[Sequence[int], LossShare]]:
         """Forward and backward of each of this rank's micro-batches: one by one, or one per worker thread at once."""
         num_shards = max(self.ranks.size, self.workers)
         # Worker threads share one memory, so together they hold no more than one pass may.
         micro_tokens = max(1, self.micro_tokens // self.workers)
-        shards = [
-            split_microbatches(part, lengths, micro_tokens=micro_tokens, packed=self.packed)
-            for part in shard(range(len(lengths)), lengths, num_shards=num_shards)
-        ]
+        shards = plan_passes(
+            encoded, num_shards=num_shards, micro_tokens=micro_tokens, packed=self.packed, shared=shared
+        )
         if self.workers > 1:
             learned = [*trainable(self.parallel.model).values(), *self.objective.parameters()]
             yield from run_parallel(shards, forward, learned, self.ranks.device)

@@ -210,9 +210,11 @@ class Parallel:
             unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]
         self.loss = torch.zeros((), dtype=torch.float64, device=model.device)
 
-    def logits(self, ids: Tensor, keep: int, positions: Tensor | None = None) -> Tensor:
-        """Logits [B, keep, V] of the last `keep` positions of `ids` [B, T]; `positions` [B, T] as in `MicroBatch`."""
-        output = self.wrapped(input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep)
+    def logits(self, ids: Tensor, keep: int, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Logits [B, keep, V] of the last `keep` positions of `ids` [B, T]; `positions`, `mask` as in `MicroBatch`."""
+        output = self.wrapped(
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=keep
+        )
         logits: Tensor = output.logits
         return logits
 

@@ -16,10 +16,18 @@ from torch import Tensor
 
 from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.config.updates import Update
-from funreason.objectives.protocol import THINK, CrossEntropy, Example, TokenOutputs, TokenTargets
+from funreason.objectives.protocol import THINK, CrossEntropy, Example, TokenOutputs
 from funreason.policies.cpu_threads import num_workers, side_by_side
 from funreason.policies.prompts import known_ids
-from funreason.training.batches import can_pack, collate, pack, shard, split_microbatches
+from funreason.training.batches import (
+    can_pack,
+    collate,
+    pack,
+    plan_passes,
+    prompt_sharing,
+    share_prompts,
+    worth_sharing,
+)
 from funreason.training.encoding import encode_examples
 from funreason.training.engine import torch_settings
 from funreason.training.lm_head import LossHead
@@ -66,27 +74,32 @@ def score(
     """
     usable, encoded, refused = encode_examples(examples, tokenizer, update.max_length, think_tags)
     half = [parameter for parameter in model.parameters() if parameter.dtype == torch.bfloat16]
-    device, training, lengths = model.device, model.training, [len(sample.ids) for sample in encoded]
+    device, training = model.device, model.training
     head, packed = LossHead(model, update, known_ids(tokenizer)), can_pack(model, update.packing)
+    shared = prompt_sharing(model, update.prefix_sharing)[0] and worth_sharing(encoded, update.prefix_sharing)
     pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
 
     def scored(piece: Sequence[int]) -> list[TokenScores]:
         samples = [encoded[at] for at in piece]
-        together = packed and len(samples) > 1
-        batch = pack(samples, device=device) if together else collate(samples, pad_id=pad_id, device=device)
-        start = max(batch.first_trained - 1, 0)
-        targets = TokenTargets.of(
-            batch.labels[:, start:], batch.parts[:, start:], batch.owners[:, start:], len(samples)
-        )
+        if shared:
+            batch = share_prompts(samples, pad_id=pad_id, device=device)
+        elif packed and len(samples) > 1:
+            batch = pack(samples, device=device)
+        else:
+            batch = collate(samples, pad_id=pad_id, device=device)
+        targets, kept = batch.targets(len(samples))
         rollouts = [usable[at].rollout for at in piece]
         temperatures = [1.0 if rollout is None else rollout.temperature for rollout in rollouts]
         weights = torch.ones(len(targets.where), dtype=torch.float64, device=device)
         rule = CrossEntropy(weights, weights.new_tensor(temperatures)[targets.sample], reads_entropy=True)
 
         def logits() -> Tensor:
-            kept = batch.ids.shape[1] - start
             found: Tensor = model(
-                input_ids=batch.ids, position_ids=batch.positions, use_cache=False, logits_to_keep=kept
+                input_ids=batch.ids,
+                attention_mask=batch.mask,
+                position_ids=batch.positions,
+                use_cache=False,
+                logits_to_keep=kept,
             ).logits
             return found
 
@@ -105,12 +118,9 @@ def score(
 
     with torch_settings(device, model.dtype, threads):
         workers = num_workers(device)
-        pieces = list(
-            chain.from_iterable(
-                split_microbatches(part, lengths, micro_tokens=max(1, update.micro_tokens // workers), packed=packed)
-                for part in shard(range(len(lengths)), lengths, num_shards=workers)
-            )
-        )
+        micro_tokens = max(1, update.micro_tokens // workers)
+        shards = plan_passes(encoded, num_shards=workers, micro_tokens=micro_tokens, packed=packed, shared=shared)
+        pieces = list(chain.from_iterable(shards))
         model.train(False)
         for parameter in half:
             parameter.data = parameter.data.float()
