@@ -286,6 +286,11 @@ def test_every_counted_task_is_in_exactly_one_bin(rights, anchors, seed):
     assert all(task.reference == [Call("book", {"place": "Adler"})] for group in bins.values() for task in group)
 
 
+def test_a_task_without_tools_is_counted_like_any_other():
+    without = msgspec.structs.replace(TASKS[3], tools=[])
+    assert [(count.right, count.bin) for count in counted([without])] == [(3, "solved")]
+
+
 def test_a_text_reference_stays_as_it_is():
     assert normalised_reference(TASKS[3]) == TASKS[3]
 

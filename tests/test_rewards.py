@@ -2,12 +2,14 @@
 
 import json
 import math
+import time
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from funreason.agents.judges.adversarial_samples import adversarial_samples
 from funreason.agents.references import reference_sample
 from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.dialects.catalogue import dialect_named
@@ -256,6 +258,20 @@ def test_tool_n1_pays_for_exactly_the_references_multiset(reference, random):
     assert reward(called(*reference, random.choice(reference), task=task)).value == 0
 
 
+@EVERY
+def test_no_answer_query_or_tool_makes_a_reward_fail_or_wait(name):
+    reward, most = load_reward(name), 4 if name == "toolrl" else 1
+    for sample in adversarial_samples():
+        if sample.task.reference is None:
+            continue
+        began = time.perf_counter()
+        score = reward(sample)
+        assert time.perf_counter() - began < 2, sample.id
+        assert score.value <= most
+        assert score.reason or score.value in (most, 1), sample.id
+        assert len(score.reason) < 500, sample.id
+
+
 REWARD_FILE = """
 from fractions import Fraction
 from funreason.objectives.rewards import Score
@@ -406,10 +422,13 @@ def parses(sample):
 @pytest.mark.parametrize(
     ("reward", "hacks"),
     [
-        (subset, {"doubled calls", "hedged calls", "call in prose", "spurious call", "truncated", "empty thinking"}),
+        (
+            subset,
+            {"doubled calls", "hedged calls", "call in prose", "spurious call", "truncated answer", "empty thinking"},
+        ),
         (name_alone, {"wrong value", "wrong types", "broken call", "minimal answer"}),
         (lengthy, {"filler thinking"}),
-        (parses, {"plainly wrong", "minimal answer", "copied schema", "options filled"}),
+        (parses, {"plainly wrong call", "minimal answer", "copied schema", "options filled"}),
         (lambda sample: 1.0, {hack.name for hack in HACKS if not hack.is_right}),
         (lambda sample: 1.0 - sample.truncated, {"refusal", "praise", "no answer"}),
     ],

@@ -36,7 +36,7 @@ def call_problem(calls: Sequence[Call], task: Task) -> SchemaProblem | None:
 def without_defaults(call: Call, tool: dict[str, Any] | None) -> Call:
     """The call without the optional arguments that its tool's schema would fill in with the same value anyway.
 
-    A text is never taken for a default that is none: `"10"` stays where the default is 10.
+    A text does not equal a default that is not a text: `"10"` stays where the default is 10.
     """
     arguments, required = {}, tool["parameters"]["required"] if tool else ()
     for name, value in call.arguments.items():

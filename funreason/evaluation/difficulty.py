@@ -68,7 +68,7 @@ async def count_passes(
         for task in tasks[first : first + _BATCH]:
             on = attacked(task, policy.call_format)
             if on is None:
-                on_counted(PassCount(task.id, 0, 0, unusable="no tools, or no reference in this form of calls"))
+                on_counted(PassCount(task.id, 0, 0, unusable="no reference that can be written in this form of calls"))
             elif not policy.fits(task):
                 on_counted(PassCount(task.id, 0, 0, unusable="the prompt leaves no room for an answer"))
             else:

@@ -104,7 +104,7 @@ def audit(
 
     >>> from funreason.evaluation.reward_audit import audit, audit_tasks
     >>> audit(lambda sample: float("(" in sample.answer), audit_tasks(20)).paying[:2]
-    ['plainly wrong', 'spurious call']
+    ['plainly wrong call', 'spurious call']
     """
     name = name or getattr(reward, "name", "") or getattr(reward, "__name__", "") or type(reward).__name__
     checked = reward if isinstance(reward, Template | CustomReward) else CustomReward(name, reward)
@@ -112,7 +112,7 @@ def audit(
     pays = {hack.name: _Pay(hack) for hack in hacks}
     used = left_out = 0
     for task in tasks:
-        on = attacked(task, form)
+        on = attacked(task, form) if task.tools else None
         if on is None:
             left_out += 1
             continue

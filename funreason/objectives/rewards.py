@@ -328,7 +328,7 @@ class CustomReward:
     function: Callable[[Sample], Any]
 
     def __call__(self, sample: Sample) -> Score:
-        """The function's score; RewardError names the sample and the function when there is none."""
+        """The function's score; RewardError, which names the sample and the function, when it gives no score."""
         where = f"reward {self.name} on sample {sample.id!r}"
         try:
             given = self.function(sample)

@@ -32,9 +32,9 @@ class Need(NamedTuple):
 def need_of(sample: Sample) -> Need:
     """Whether the sample's query needs a call. Where the seats disagree, the record decides."""
     votes = next((v.votes for v in reversed(sample.verdicts) if v.stage == "query_tool" and v.votes), ())
-    heard = [vote > _EVEN for vote in votes if vote is not None]
-    if len(heard) >= MIN_SEATS and len(set(heard)) == 1:
-        return Need("call" if heard[0] else "none", "seats")
+    given = [vote > _EVEN for vote in votes if vote is not None]
+    if len(given) >= MIN_SEATS and len(set(given)) == 1:
+        return Need("call" if given[0] else "none", "seats")
     if sample.task.reference is not None:
         by_record = bool(sample.task.reference)
     else:
@@ -44,7 +44,7 @@ def need_of(sample: Sample) -> Need:
             by_record = first.outcome == Outcome.PASS
         else:
             by_record = bool(calls_in(sample.answer, sample.task.tools)) or looks_like_calls(sample.answer)
-    return Need("call" if by_record else "none", "disputed" if len(heard) >= MIN_SEATS else "record")
+    return Need("call" if by_record else "none", "disputed" if len(given) >= MIN_SEATS else "record")
 
 
 async def judge_ast(sample: Sample) -> Verdict:
