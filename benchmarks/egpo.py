@@ -123,7 +123,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         counts = [", ".join(map(str, numbers)) for numbers in (row["drawn"], row["trained"][1:])]
         lines.append(
             f"| {row['arm']} | {row['seed']} | {counts[0]} | {counts[1]} | {new} | {fresh} | {old} "
-            f"| {row['irrelevance'][-1]:.0f} | {row['cpu_s']} |"
+            f"| {row['irrelevance'][-1]:.0f} | {row['cpu_s']}{' since it was resumed' * row['resumed']} |"
         )
     return "\n".join(lines)
 
