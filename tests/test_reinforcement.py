@@ -4,10 +4,12 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from funreason.agents.evaluator import Evaluator
 from funreason.agents.policy_trainer import NothingToLearn, StepOutcome
+from funreason.agents.selection import StaleError
 from funreason.bfcl import load_cases
 from funreason.bfcl.suites import write_suite
 from funreason.bus.agent import BrokenAgent
@@ -457,6 +459,24 @@ def test_an_agent_may_refuse_a_step_and_the_round_is_rolled_back(tmp_path):
     assert ("look", "drop", "generator") in world.route()
     assert world.folder.state().rounds[1].gate.reason.startswith("look")
     assert session.weights.accepted.id == "w0"
+
+
+def test_an_agent_may_refuse_more_prompts_and_the_round_is_rolled_back(tmp_path):
+    (tmp_path / "mine.py").write_text("async def look(message):\n    return 'drop'\n")
+    entry = {"name": "look", "agent": f"{tmp_path}/mine.py:look", "after": "trainer", "edge": "more"}
+    world = World(tmp_path, tasks=[*EASY, *HARD, *MIXED], agents=[entry], max_resample=1)
+    world.play()
+    assert world.route()[:3] == [STEP[0], ("trainer", "more", "look"), ("look", "drop", "generator")]
+    assert world.folder.state().rounds[1].gate.reason.startswith("look")
+
+
+def test_a_sample_of_other_weights_than_those_of_the_step_is_refused(tmp_path):
+    class Stale(ScriptedSampler):
+        def answers(self, request):
+            return [msgspec.structs.replace(one, weights_id="w7") for one in super().answers(request)]
+
+    with pytest.raises(StaleError, match="made by w7, and the step trains w0"):
+        World(tmp_path).play(Stale())
 
 
 def test_show_tells_a_rollouts_reward_part_by_part_and_what_was_learned_from_it(tmp_path):

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from funreason.agents.rollouts import MIXED, RolloutGroup, groups_of, prefix, refusals, step_metrics
+from funreason.agents.selection import StaleError
 from funreason.bus.agent import Emit
 from funreason.calls.call_format import CallFormat
 from funreason.config import Reinforcement
@@ -130,6 +131,7 @@ class PolicyTrainer:
         metrics |= {"seconds_sample": round_to_ms(message.seconds)}
         stop, outcome = "", StepOutcome(policy, {}, [])
         if useful:
+            require_fresh(useful, policy)
             request = StepRequest(round, step, useful, policy, self.weights.accepted)
             try:
                 outcome = await asyncio.to_thread(self.learn, request)
@@ -209,6 +211,17 @@ class PolicyTrainer:
             self.write(TrainingSetSelected(round=round, kept=len(credits), trained=len(learned)))
             self.write(WeightsTrained(round=round, weights=weights.id, examples=len(learned), steps=steps))
         return Candidate(round, weights, failure=stop)
+
+
+def require_fresh(groups: Sequence[RolloutGroup], policy: Weights) -> None:
+    """StaleError for a sample of other weights than those that are trained: its ratio would be another policy's."""
+    for sample in (sample for group in groups for sample in group.samples):
+        if sample.weights_id != policy.id:
+            raise StaleError(
+                f"sample {sample.id} was made by {sample.weights_id or 'no named weights'}, and the step trains "
+                f"{policy.id}: a step learns only from samples of its own weights. Remove what draws others from the "
+                "graph."
+            )
 
 
 def credits_of(groups: Sequence[RolloutGroup], step: int) -> list[Credit]:

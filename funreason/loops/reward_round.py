@@ -59,12 +59,17 @@ async def play_steps(session: Session, k: int) -> bool:
                 session.settle(reply)
                 return True
             case MorePrompts():
-                wanted = reply.prompts
-                message = Drained(k, reply.step, reply.wave, asked, message.prompts, message.seconds)
+                wanted, stop = reply.prompts, refused_by(reply)
+                message = Drained(k, reply.step, reply.wave, asked, message.prompts, message.seconds, stop)
             case Stepped():
-                refused = refusal(reply.verdicts)
-                stop = f"{refused.stage}: {refused.reason or 'refused'}" if refused is not None else ""
+                stop = refused_by(reply)
                 asked, wanted = 0, settings.prompts_per_step
                 message = Drained(k, reply.step + 1, prompts=message.prompts, stop=stop)
             case _:
                 raise TypeError(f"the round's message came back as a {type(reply).__name__}.")
+
+
+def refused_by(reply: MorePrompts | Stepped) -> str:
+    """Which agent on the message's way refused it, and why; "" where none did. The round is rolled back then."""
+    refused = refusal(reply.verdicts)
+    return f"{refused.stage}: {refused.reason or 'refused'}" if refused is not None else ""
