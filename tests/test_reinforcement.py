@@ -15,7 +15,7 @@ from funreason.bfcl.suites import write_suite
 from funreason.bus.agent import BrokenAgent
 from funreason.calls.tools import normalise_tools
 from funreason.cli.show import story
-from funreason.config import ConfigError, check_config
+from funreason.config import ConfigError, check_config, load_config
 from funreason.gate.contamination import ContaminationCheck
 from funreason.gate.items import GateSuite, case_task
 from funreason.loops.self_refinement import play_session
@@ -421,6 +421,13 @@ def test_a_reward_that_fails_stops_the_round_and_names_sample_and_function(tmp_p
     world = World(tmp_path, reward=f"{tmp_path}/mine.py:{name}")
     with pytest.raises(BrokenAgent, match=f"(?s)'reward' is broken.*mine.py:{name}.*r1/s1/.*{said}"):
         world.play()
+
+
+@pytest.mark.parametrize("name", ["mine.py", "mine.py:reward"])
+def test_a_rewards_file_is_found_beside_the_configuration_wherever_the_run_is_resumed(tmp_path, name):
+    (tmp_path / "mine.py").write_text("def reward(sample):\n    return 1.0\n")
+    (tmp_path / "config.yaml").write_text(f"method: grpo\nreinforcement: {{reward: '{name}'}}\n")
+    assert load_config(tmp_path / "config.yaml").reinforcement.reward == f"{tmp_path}/{name}"
 
 
 def test_a_custom_reward_without_reasons_is_right_where_it_is_positive(tmp_path):

@@ -174,6 +174,7 @@ def renamed_inside(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 MERGE = "tag:yaml.org,2002:merge"
 COMMAND_LINE = "the command line"
+REWARD = "reinforcement.reward"
 
 
 class _DuplicateKey(Exception):
@@ -230,7 +231,9 @@ def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Conf
             f"--set fcdr.graph={path}"
         )
     config = _changed(data, changes, str(file)) if changes else check_config(data, str(file))
-    return with_absolute_agents(config, Path.cwd() if "agents" in (changes or {}) else file.resolve().parent)
+    return with_absolute_agents(
+        config, Path.cwd() if {"agents", REWARD} & (changes or {}).keys() else file.resolve().parent
+    )
 
 
 def _changed(data: dict[str, Any], changes: dict[str, Any], file: str) -> Config:
@@ -292,20 +295,22 @@ def dump_config(config: Config) -> str:
 
 
 def with_absolute_agents(config: Config, folder: Path) -> Config:
-    """The same with absolute paths to the agents' files, so that a run can be resumed from another folder.
+    """The same with absolute paths to the files of agents and reward, so that a run can be resumed from another folder.
 
     A relative path is looked for in `folder`, then in the working directory.
     """
 
-    def absolute(entry: AgentEntry) -> AgentEntry:
-        file, _, name = entry.agent.rpartition(":")
+    def absolute(spec: str) -> str:
+        file, name = (spec, "") if spec.endswith(".py") else spec.rpartition(":")[::2]
         if not file.endswith(".py"):
-            return entry
+            return spec
         beside, here = (folder / file).resolve(), Path(file).resolve()
         found = here if here.is_file() and not beside.is_file() else beside
-        return entry.model_copy(update={"agent": f"{found}:{name}"})
+        return f"{found}:{name}" if name else str(found)
 
-    return config.model_copy(update={"agents": [absolute(entry) for entry in config.agents]})
+    agents = [entry.model_copy(update={"agent": absolute(entry.agent)}) for entry in config.agents]
+    rewards = config.reinforcement.model_copy(update={"reward": absolute(config.reinforcement.reward)})
+    return config.model_copy(update={"agents": agents, "reinforcement": rewards})
 
 
 def _names() -> list[str]:
