@@ -134,6 +134,10 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     """A regenerated answer, where the judge offers one."""
     votes: tuple[float | None, ...] = ()
     """What each vote of language models scored, 0 to 1; None for one that was not heard."""
+    reward: float | None = None
+    """What a reward gives the sample; None from any other judge."""
+    parts: dict[str, float] = {}
+    """What the reward is made of, by name."""
 
 
 class Turn(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -261,9 +265,50 @@ class Weights(NamedTuple):
 
 
 class Drained(msgspec.Struct, frozen=True):
-    """Every sample of the round has ended. The generator's message to the trainer."""
+    """Every sample that was asked for has ended. The generator's message to the trainer.
+
+    In reinforcement learning `step` counts the round's optimizer steps from 1, `wave` how often the step asked for
+    more prompts, `asked` the step's prompts so far, `prompts` those of the round by kind, and `seconds` the time that
+    the step's sampling took. `stop` says why the round must end now and be rolled back, where it must.
+    """
 
     round: int
+    step: int = 0
+    wave: int = 0
+    asked: int = 0
+    prompts: dict[str, int] = {}
+    seconds: float = 0.0
+    stop: str = ""
+
+
+class MorePrompts(msgspec.Struct, frozen=True):
+    """A step lacks groups with a signal: the trainer asks the generator for `prompts` more prompts, as wave `wave`."""
+
+    round: int
+    step: int
+    wave: int
+    prompts: int
+    verdicts: tuple[Verdict, ...] = ()
+
+    def judged(self, verdict: Verdict) -> MorePrompts:
+        """This message with one more verdict."""
+        return msgspec.structs.replace(self, verdicts=(*self.verdicts, verdict))
+
+
+class Stepped(msgspec.Struct, frozen=True):
+    """The weights after one optimizer step, on their way from the trainer to the generator, which samples from them.
+
+    A verdict with the outcome `drop` ends the round: it is rolled back.
+    """
+
+    round: int
+    step: int
+    weights: Weights
+    verdicts: tuple[Verdict, ...] = ()
+
+    def judged(self, verdict: Verdict) -> Stepped:
+        """This message with one more verdict."""
+        return msgspec.structs.replace(self, verdicts=(*self.verdicts, verdict))
 
 
 class Candidate(msgspec.Struct, frozen=True):

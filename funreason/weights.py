@@ -29,6 +29,11 @@ class WeightStore:
         self.folder = folder
         self.accepted = base
         """The weights the next round starts from."""
+        self.policy = base
+        """The weights that sample: those accepted, or within a round of reinforcement learning those of its last step.
+        """
+        self.idle_steps = 0
+        """Steps of reinforcement learning in a row, over rounds, that had nothing to learn from."""
         self.start: Weights | None = None
         """The weights accepted at the start, before the first round; None until then. Guard suites are compared to
         them."""
@@ -37,6 +42,8 @@ class WeightStore:
         for number, state in sorted(past.rounds.items()) if past is not None else ():
             if state.update is not None:
                 self._trained[number] = state.update.weights
+            if state.policy is not None:
+                self.policy, self.idle_steps = self.get(state.policy.weights), state.policy.idle
             if state.ended:
                 self._accept(number, self.get(state.weights))
 
@@ -49,6 +56,14 @@ class WeightStore:
         id = self._trained.get(round)
         return self.get(id) if id is not None and self.get(id).folder.is_dir() else None
 
+    def stepped(self, weights: Weights, *, idle: bool = False) -> None:
+        """Sample from these weights of a step until the next one, or until the round is decided.
+
+        `idle`: no optimizer step was made. One that was may leave bfloat16 weights as they were.
+        """
+        self.idle_steps = self.idle_steps + 1 if idle else 0
+        self.policy = weights
+
     def settle(self, decision: Decision) -> Weights:
         """Accept what a round's decision says, now that it is back at the generator. Returns the accepted weights."""
         self._accept(decision.round, decision.accepted)
@@ -59,7 +74,7 @@ class WeightStore:
         return None if max_staleness is None else frozenset(self._history[-1 - max_staleness :])
 
     def _accept(self, round: int, weights: Weights) -> None:
-        self.accepted = weights
+        self.accepted = self.policy = weights
         if round == START:
             self.start = weights
         if self._history[-1] != weights.id:

@@ -16,8 +16,10 @@ from funreason.calls.render import CallRenderError
 from funreason.environments.rollout import Environment, SingleTurn, Start, rollout
 from funreason.policies.policy import Policy
 from funreason.record.sample_files import SampleFiles
-from funreason.types import Decision, Sample, Verdict, changed
+from funreason.types import Decision, MorePrompts, Sample, Stepped, Verdict, changed
 
+RoundReply = Decision | Stepped | MorePrompts
+"""What comes back to the generator along the round edges."""
 Drawn = Mapping[tuple[str, int], Sample]
 """Samples drawn earlier, by id and attempt."""
 
@@ -34,6 +36,8 @@ class Generator:
         ended: Collection[str] = (),
         requeued: Mapping[str, int] | None = None,
         environment: Environment | None = None,
+        *,
+        rollouts: bool = False,
     ) -> None:
         self.policy = policy
         self.texts = texts
@@ -42,14 +46,16 @@ class Generator:
         self.ended = ended
         self.requeued = requeued or {}
         self.environment = environment or SingleTurn()
+        self.rollouts = rollouts
+        """Whether samples keep their token ids and log-probabilities, for a policy gradient."""
 
-    async def __call__(self, messages: list[Sample] | list[Decision]) -> list[list[Emit]]:
+    async def __call__(self, messages: list[Sample] | list[RoundReply]) -> list[list[Emit]]:
         """k samples for each seed, without those that have ended; a task that does not fit is dropped.
 
-        A `Decision` closes the round: the weights it accepts answer from then on.
+        A `Decision` closes the round, and `Stepped` a step of it: their weights answer from then on.
         """
-        if (decision := await accept(self.policy, messages)) is not None:
-            return decision
+        if (taken := await take_weights(self.policy, messages)) is not None:
+            return taken
         seeds = cast("list[Sample]", messages)
         pending = [seed for seed in seeds if seed.id not in self.ended and not self._all_drawn(seed)]
         starts = [
@@ -74,7 +80,7 @@ class Generator:
             if (sample.id, sample.attempt) not in self.drawn:  # an interrupted run has written that one
                 self.texts.append("sampled", sample)
 
-        return await rollout(self.policy, self.environment, starts, write)
+        return await rollout(self.policy, self.environment, starts, write, logprobs=self.rollouts)
 
     def _ids(self, seed: Sample) -> list[str]:
         return [f"{seed.id}/{i}" for i in range(self.k)]
@@ -104,20 +110,26 @@ class ReferenceGenerator:
         self.policy = policy
         self.ended = ended
 
-    async def __call__(self, messages: list[Sample] | list[Decision]) -> list[list[Emit]]:
+    async def __call__(self, messages: list[Sample] | list[RoundReply]) -> list[list[Emit]]:
         """One sample per seed that has not ended; a task without a usable reference is dropped with its reason."""
-        if (decision := await accept(self.policy, messages)) is not None:
-            return decision
+        if (taken := await take_weights(self.policy, messages)) is not None:
+            return taken
         seeds = cast("list[Sample]", messages)
         found = [_reference(seed, self.policy.call_format) for seed in seeds]
         return [[] if emit.message.id in self.ended else [emit] for emit in found]
 
 
-async def accept(policy: Policy, messages: list[Sample] | list[Decision]) -> list[list[Emit]] | None:
-    """Load the weights that a decision accepts; None where the messages are samples."""
-    if not isinstance(messages[0], Decision):
-        return None
-    await policy.load(messages[0].accepted)
+async def take_weights(policy: Policy, messages: list[Sample] | list[RoundReply]) -> list[list[Emit]] | None:
+    """Load the weights that came back with a round's message, if it has any; None where the messages are samples."""
+    match messages[0]:
+        case Decision() as decision:
+            await policy.load(decision.accepted)
+        case Stepped() as step:
+            await policy.load(step.weights)
+        case MorePrompts():
+            """The same weights answer them."""
+        case _:
+            return None
     return [[]]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -26,7 +26,13 @@ from funreason.stop import STOPPED, StopRequest
 from funreason.weights import START
 
 OK, REFUSED, INTERRUPTED = 0, 3, 130
-OPTIONS = {"tasks.path": "--tasks", "tasks.strict": "--strict", "model.path": "--model", "seed": "--seed"}
+OPTIONS = {
+    "method": "--method",
+    "tasks.path": "--tasks",
+    "tasks.strict": "--strict",
+    "model.path": "--model",
+    "seed": "--seed",
+}
 OPTIONS |= {"data.input_map": "--input-map", "fcdr.llm.cache": "--no-cache"}
 """Options that only a new run can have, by the setting they change."""
 
@@ -34,6 +40,7 @@ OPTIONS |= {"data.input_map": "--input-map", "fcdr.llm.cache": "--no-cache"}
 def loop(
     *,
     config: str | None = None,
+    method: Literal["srml", "grpo", "egpo"] | None = None,
     rounds: int | None = None,
     tasks: Path | None = None,
     model: str | None = None,
@@ -54,6 +61,8 @@ def loop(
     ----------
     config
         A YAML file, or a name in configs/. Default: `default`, or `own-data` with --tasks.
+    method
+        How a round learns: `srml` from samples that passed all judges, `grpo` and `egpo` from rewards. Default: srml.
     rounds
         Number of rounds.
     tasks
@@ -77,7 +86,12 @@ def loop(
     track
         Send the run to tensorboard, wandb or trackio, from a separate process. Can be given several times.
     """
-    changes: dict[str, object] = {"rounds": rounds, "tasks.path": tasks, "tasks.strict": strict or None}
+    changes: dict[str, object] = {
+        "method": method,
+        "rounds": rounds,
+        "tasks.path": tasks,
+        "tasks.strict": strict or None,
+    }
     changes |= {"model.path": model, "run_dir": run_dir, "seed": seed, "fcdr.llm.cache": False if no_cache else None}
     changes |= {"data.input_map": parse_input_map(input_map)} if input_map else {}
     given = {

@@ -156,7 +156,7 @@ def _hardware(options: PlanOptions, config: Config) -> Hardware:
     given = {key: value for key, value in numbers.items() if value is not None}
     if any(value <= 0 for value in given.values()) or (options.gpus is not None and options.gpus < 1):
         raise ConfigError("--gpus, --gpu-memory, --tflops and --bandwidth must be above 0")
-    wanted = max(config.train.update.launch.processes, config.start.update.launch.processes)
+    wanted = max(config.round_update.launch.processes, config.start.update.launch.processes)
     return Hardware(options.gpu, CHIPS[options.gpu]._replace(**given), options.gpus or wanted)
 
 

@@ -22,7 +22,7 @@ from funreason.display.table import account, run_tables
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import LogReader
 from funreason.record.plain import plain
-from funreason.record.sample_files import ENDS
+from funreason.record.sample_files import ENDS, Credit, SampleFiles
 from funreason.record.state import State
 from funreason.types import Outcome, Sample, Verdict
 
@@ -74,16 +74,19 @@ def show(sample: str, /, *, run: RunName = None, run_dir: RunDir = RUNS) -> int:
     # By id: every drawn attempt in the order of drawing, and the last end with its name.
     drawn: dict[str, list[Sample]] = {}
     ended: dict[str, tuple[Sample, str]] = {}
+    files: dict[str, SampleFiles] = {}
     for path in sorted(folder.path.glob("round-*")):
         texts = folder.texts(int(path.name.removeprefix("round-")))
         for found in texts.get("sampled"):
             drawn.setdefault(found.id, []).append(found)
+            files[found.id] = texts
         for fate in ENDS:
             ended.update((found.id, (found, fate)) for found in texts.get(fate))
     sample_id = _find(sample, drawn.keys() | ended.keys(), folder)
     last, end = ended.get(sample_id, (None, ""))
     out = console(soft_wrap=True)
-    for line in story(drawn.get(sample_id, []), last, end):
+    credit = files[sample_id].credits(sample_id).get(sample_id) if sample_id in files else None
+    for line in story(drawn.get(sample_id, []), last, end, credit):
         out.print(line)
     return 0
 
@@ -101,8 +104,11 @@ def _find(wanted: str, ids: Set[str], folder: RunFolder) -> str:
     return found[0]
 
 
-def story(drawn: Sequence[Sample], ended: Sample | None, end: str) -> Iterator[Text]:
-    """The lines to print for one sample: its `drawn` attempts in order, and how it `ended` (`end` names the file)."""
+def story(drawn: Sequence[Sample], ended: Sample | None, end: str, credit: Credit | None = None) -> Iterator[Text]:
+    """The lines to print for one sample: its `drawn` attempts in order, and how it `ended` (`end` names the file).
+
+    `credit` is what was learned from it, in reinforcement learning.
+    """
     first = ended or drawn[0]
     yield Text(plain(f"{first.id}  ({first.task.category or 'no category'})  {end or 'not ended yet'}"), style="bold")
     yield _said("query", first.task.transcript)
@@ -123,6 +129,18 @@ def story(drawn: Sequence[Sample], ended: Sample | None, end: str) -> Iterator[T
         before = sample or before
     if spent:
         yield Text("\nnothing more could be tried", style="bold")
+    if credit is not None:
+        yield Text(learned_from(credit), style="bold")
+
+
+def learned_from(credit: Credit) -> str:
+    """In a line, what a rollout weighed in its step: advantage, bonus, E, and the fate of its group."""
+    parts = [f"advantage {credit.advantage:+.3f}"]
+    if credit.entropy is not None:
+        parts[0] += f", of which bonus {credit.bonus:.3f}"
+        parts.append(f"E {credit.entropy:.3f} nats")
+    why = "" if credit.fate == "mixed" else " (nothing to learn: left out)"
+    return "  " + " · ".join([*parts, f"group {credit.fate}{why}", f"step {credit.step}"])
 
 
 def by_attempt(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
@@ -157,6 +175,11 @@ def _attempt(k: int, sample: Sample | None, before: Sample | None, verdicts: Seq
     for v in verdicts:
         style = "" if v.outcome == Outcome.PASS else "yellow"
         by = f" [{v.judge}]" if v.judge.startswith("llm:") else ""
+        if v.reward is not None:
+            parts = " · ".join(f"{name} {value:g}" for name, value in v.parts.items())
+            said = f"  {v.stage} {v.reward:g}{f' = {parts}' if parts else ''} [{v.judge}]  {v.reason}  {v.evidence}"
+            yield Text(plain(said).rstrip(), style="" if not v.reason else "yellow")
+            continue
         yield Text(plain(f"  {v.stage}: {v.outcome} {v.reason}{by}  {v.evidence}").rstrip(), style=style)
         if v.answer:
             yield Text(plain(f"    offered instead: {v.answer}"), style="dim")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from funreason.config.augmentation import Augment
 from funreason.config.gate import Contamination, Gate, Suite
 from funreason.config.judges import AgentEntry, Canaries, Fcdr, JudgeKind, LlmJudges, Stages
+from funreason.config.method import Method, PolicyUpdate, Reinforcement
 from funreason.config.models import BudgetLimits, Data, Endpoint, Model, References, Sampling, Tasks, Vllm
 from funreason.config.reading import (
     Config,
@@ -42,8 +43,11 @@ __all__ = [
     "Launch",
     "LlmJudges",
     "Lora",
+    "Method",
     "Model",
+    "PolicyUpdate",
     "References",
+    "Reinforcement",
     "Sampling",
     "Section",
     "Stages",

@@ -19,14 +19,17 @@ from rapidfuzz import process
 
 from funreason.config.gate import Gate
 from funreason.config.judges import AgentEntry, Fcdr
+from funreason.config.method import Method, Reinforcement
 from funreason.config.models import BudgetLimits, Data, Model, Sampling, Tasks
 from funreason.config.section import CONFIGS, TOOLBOX, ConfigError, Count, Section, strange_category
-from funreason.config.updates import SupervisedStart, Train
+from funreason.config.updates import SupervisedStart, Train, Update
 
 
 class Config(Section):
     """A whole run."""
 
+    method: Method = "srml"
+    """How a round learns: `srml` from samples that passed all judges, `grpo` and `egpo` from rewards, step by step."""
     rounds: Count = 3
     seed: int = 0
     run_dir: Path = Path("runs")
@@ -41,8 +44,47 @@ class Config(Section):
     agents: list[AgentEntry] = []
     """Custom agents, added to the graph in this order."""
     train: Train = Train()
+    reinforcement: Reinforcement = Reinforcement()
+    """Used with `method: grpo` and `egpo`, in place of `train`."""
     gate: Gate = Gate()
     budget: BudgetLimits = BudgetLimits()
+
+    @property
+    def learns_from_rewards(self) -> bool:
+        """Whether the method is one of reinforcement learning."""
+        return self.method != "srml"
+
+    @property
+    def round_update(self) -> Update:
+        """How a round trains."""
+        return self.reinforcement.update if self.learns_from_rewards else self.train.update
+
+    @property
+    def graph(self) -> str:
+        """The graph file: `fcdr.graph`, whose default is the one of the method."""
+        return "grpo" if self.learns_from_rewards and self.fcdr.graph == "fcdr" else self.fcdr.graph
+
+    @model_validator(mode="after")
+    def _samples_that_can_be_rewarded(self) -> Config:
+        """What a policy gradient samples from must be the distribution that it trains."""
+        if not self.learns_from_rewards:
+            return self
+        method, sample = f"method is {self.method}", self.sample
+        if self.train.data != "judged":
+            raise ValueError(f"{method}, and train.data is {self.train.data}: that is a control of method: srml")
+        if self.method == "grpo" and self.reinforcement.loss.bonus is not None:
+            raise ValueError(f"{method}, and reinforcement.loss.bonus is given: the bonus is EGPO's, method: egpo")
+        if sample.top_p < 1:
+            raise ValueError(
+                f"{method}, and sample.top_p is {sample.top_p}: a truncated distribution is not the one that is "
+                "trained, so every ratio would be wrong. Set sample.top_p=1"
+            )
+        if sample.endpoints:
+            raise ValueError(
+                f"{method}, and sample.endpoints is given: servers answer with other weights than those that learn, "
+                "and may cut (top_p, top_k) or constrain what they draw. Sample with model.sampler: huggingface or vllm"
+            )
+        return self
 
     @model_validator(mode="after")
     def _known_categories(self) -> Config:
@@ -142,6 +184,7 @@ def renamed_inside(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 MERGE = "tag:yaml.org,2002:merge"
 COMMAND_LINE = "the command line"
+REWARD = "reinforcement.reward"
 
 
 class _DuplicateKey(Exception):
@@ -198,7 +241,9 @@ def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Conf
             f"--set fcdr.graph={path}"
         )
     config = _changed(data, changes, str(file)) if changes else check_config(data, str(file))
-    return with_absolute_agents(config, Path.cwd() if "agents" in (changes or {}) else file.resolve().parent)
+    return with_absolute_agents(
+        config, Path.cwd() if {"agents", REWARD} & (changes or {}).keys() else file.resolve().parent
+    )
 
 
 def _changed(data: dict[str, Any], changes: dict[str, Any], file: str) -> Config:
@@ -260,20 +305,22 @@ def dump_config(config: Config) -> str:
 
 
 def with_absolute_agents(config: Config, folder: Path) -> Config:
-    """The same with absolute paths to the agents' files, so that a run can be resumed from another folder.
+    """The same with absolute paths to the files of agents and reward, so that a run can be resumed from another folder.
 
     A relative path is looked for in `folder`, then in the working directory.
     """
 
-    def absolute(entry: AgentEntry) -> AgentEntry:
-        file, _, name = entry.agent.rpartition(":")
+    def absolute(spec: str) -> str:
+        file, name = (spec, "") if spec.endswith(".py") else spec.rpartition(":")[::2]
         if not file.endswith(".py"):
-            return entry
+            return spec
         beside, here = (folder / file).resolve(), Path(file).resolve()
         found = here if here.is_file() and not beside.is_file() else beside
-        return entry.model_copy(update={"agent": f"{found}:{name}"})
+        return f"{found}:{name}" if name else str(found)
 
-    return config.model_copy(update={"agents": [absolute(entry) for entry in config.agents]})
+    agents = [entry.model_copy(update={"agent": absolute(entry.agent)}) for entry in config.agents]
+    rewards = config.reinforcement.model_copy(update={"reward": absolute(config.reinforcement.reward)})
+    return config.model_copy(update={"agents": agents, "reinforcement": rewards})
 
 
 def _names() -> list[str]:

@@ -184,7 +184,7 @@ def _stages(state: State, r: RoundState) -> RenderableType:
         table.add_column(name, justify="left" if name in ("agent", "") else "right")
     for name in state.nodes:
         node = r.nodes.get(name)
-        if node is None or node.pass_rate is None or name in ("trainer", "dead_letter"):
+        if node is None or node.pass_rate is None or name in ("reward", "trainer", "dead_letter"):
             continue
         if not node.outcomes.keys() & JUDGING:
             table.add_row(Text(plain(name)), str(node.answered), "", "")

@@ -26,8 +26,10 @@ MARKS = {"promote": ("▲", "green"), "hold": ("■", "yellow"), "rollback": ("�
 ORIGINS = ("sampled", "rerendered", "resampled", "rewritten", "repaired", "reference")
 RARE = ("rewritten", "reference")
 """Origins with a column only where there are any."""
-WORDS = frozenset({"judge", "suite", "stage", "decision", "category", "end", "reason", "the gate's reason"})
+WORDS = frozenset({"judge", "suite", "stage", "decision", "category", "end", "reason", "the gate's reason", "metric"})
 """Columns of words: aligned to the left, and folded where numbers need the room."""
+METRICS_BESIDE = 6
+"""Metrics that have a column each in the table of updates; more are rows of a table of their own."""
 ROUNDS_SHOWN = 5
 """Rounds with a column of their own in the account; the earlier ones share one."""
 SCORES = ("items", "old", "new", "CI 95", "any form", "won/lost", "p")
@@ -52,7 +54,7 @@ UNREADABLE = "Unparseable answers pass stages 2 to 4 (there is no call to check)
 def run_tables(state: State) -> RenderableType:
     """Everything about a run: stages, ends, losses, gate, seconds. A table with nothing to say is left out."""
     tables = [stage_table(state), asked_table(state), health_table(state), yield_table(state), update_table(state)]
-    tables += [gate_table(state)]
+    tables += [metrics_table(state), gate_table(state)]
     if any(both.has_both for r in state.rounds.values() if r.gate for both in r.gate.balance_by_slice.values()):
         tables.append(balance_table(state))
     tables += [text_table(state), gate_reasons(state)]
@@ -69,7 +71,7 @@ def stage_table(state: State) -> Table:
     names = _judges(state)
     _columns(table, "round", *names, stacked=frozenset(names[len(STAGES) :]))
     between = " " if len(names) == len(STAGES) else "\n"
-    for k, r in ((k, r) for k, r in _rounds(state) if r.nodes):
+    for k, r in ((k, r) for k, r in _rounds(state) if not r.nodes.keys().isdisjoint(names)):
         cells = []
         for name in names:
             node = r.nodes.get(name)
@@ -135,7 +137,7 @@ def update_table(state: State) -> Table:
     )
     table = _table("Update: mean loss in nats per token", note=note)
     names = [name for r in state.rounds.values() for name in r.metric_names()]
-    shown = [*curves(names), *others(names)]
+    shown = [*curves(names), *(others(names) if len(others(names)) <= METRICS_BESIDE else ())]
     labels = [hint(name).label for name in shown]
     _columns(table, "round", "samples", *["stale"] * stale, "replay", "in gate", "steps", *labels)
     for k, r in _rounds(state):
@@ -155,6 +157,18 @@ def update_table(state: State) -> Table:
             str(len(r.steps)),
             *[formatted(name, r.mean(name)) for name in shown],
         )
+    return table
+
+
+def metrics_table(state: State) -> Table:
+    """The mean of each metric in each of the last rounds, where there are too many for columns of their own."""
+    table = _table("Steps: mean of each metric over a round's steps")
+    rounds = _rounds(state)[-ROUNDS_SHOWN:]
+    names = others(name for _, r in rounds for name in r.metric_names())
+    _columns(table, "metric", *[_round_name(k) for k, _ in rounds])
+    if len(names) > METRICS_BESIDE:
+        for name in names:
+            _row(table, hint(name).label, *[formatted(name, r.mean(name)) for _, r in rounds])
     return table
 
 
@@ -293,7 +307,7 @@ def _judges(state: State) -> list[str]:
     custom = []
     for name in state.nodes:
         counts = [r.nodes[name].outcomes for r in state.rounds.values() if name in r.nodes]
-        others = (*STAGES, "generator", "trainer", "regenerator")
+        others = (*STAGES, "generator", "reward", "trainer", "regenerator")
         if name not in others and any("pass" in each or "drop" in each for each in counts):
             custom.append(name)
     return [*STAGES, *custom]

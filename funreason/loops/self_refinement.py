@@ -19,6 +19,7 @@ from typing import Any
 from funreason.agents.judges.llm.factory import connected, recording_usage
 from funreason.bus.scheduler import Bus
 from funreason.config import Config, ConfigError, dump_config, load_config
+from funreason.loops.reward_round import play_steps
 from funreason.loops.session import Session, open_session
 from funreason.plan.planning import warn_if_it_will_not_fit
 from funreason.record.events import LogMessage, RoundEnded, RunStarted
@@ -39,7 +40,8 @@ async def play_session(session: Session) -> None:
         session.stop.check()
         if session.played(k):
             continue
-        if not await play_round(session, k):
+        play_one = play_steps if session.config.learns_from_rewards else play_round
+        if not await play_one(session, k):
             break
         if session.stop.after_round and k < session.config.rounds:
             raise Interrupted

@@ -20,9 +20,10 @@ from funreason.agents.judges.canary_check import CanaryCheck
 from funreason.agents.judges.llm.factory import build_panel, shared_weights
 from funreason.agents.judges.registry import check_judges
 from funreason.agents.references import replay_samples, usable_references
+from funreason.agents.rollouts import seed_id
 from funreason.agents.selection import KeptSamples, ReferenceSet
 from funreason.agents.teacher_thinking import asked_of_teacher, with_teacher_thinking
-from funreason.agents.updating import Updating
+from funreason.agents.updating import PolicyStep, Updating
 from funreason.bus.scheduler import Bus, RoundSteps
 from funreason.calls.call_format import CallFormat
 from funreason.config import OWN_TASKS, Config, ConfigError
@@ -30,6 +31,7 @@ from funreason.data.rationales import FLAG, with_template_thinking
 from funreason.data.records import DataError, Refusal
 from funreason.gate.contamination import ContaminationCheck, Finding
 from funreason.gate.items import gate_suites
+from funreason.objectives.rewards import load_reward
 from funreason.plan.planning import fitting_sampler
 from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, policy_for_round, teacher_config
 from funreason.policies.model_files import load_model
@@ -44,14 +46,15 @@ from funreason.runtime.agents import Learner, Run, build_bus
 from funreason.runtime.graph import loop_graph
 from funreason.runtime.journal import Journal
 from funreason.sources.augmenting import augmented
+from funreason.sources.prompt_stream import CALL, PromptStream
 from funreason.sources.tasks import Pool, hold_out, read_pool, references, start_tasks
 from funreason.stop import StopRequest
-from funreason.types import Decision, Sample, Task, Weights, refusal
+from funreason.types import Decision, Sample, Stepped, Task, Weights, refusal
 from funreason.weights import START, WeightStore
 
 CHECKPOINT_BYTES = 24
 """Bytes of checkpoints for each parameter: itself and two moments in float32, in the new one and in the last."""
-PHASES = {("trainer", START): "start", "trainer": "train", "evaluator": "gate"}
+PHASES = {("trainer", START): "start", "trainer": "train", "evaluator": "gate", "generator": "sync"}
 """What the record calls the work of a node on a round's message; another node's phase has the node's name."""
 TEACHER = "teacher"
 """Who pays for the thinking of references, in the record of what was asked of endpoints."""
@@ -77,12 +80,6 @@ class Session(Run):
         """How the model is taught to write calls."""
         return self.learner.policy.call_format
 
-    def samples_per_task(self, round: int) -> int:
-        """How many samples a task of a round becomes; in the supervised start, how many answers of a teacher."""
-        if round == START:
-            return self.config.start.teacher.samples_per_reference
-        return 1 if self.config.train.data == "references" else self.config.sample.samples_per_task
-
     def played(self, round: int) -> bool:
         """Whether the record says that a round is over."""
         past = self.past.rounds.get(round)
@@ -104,13 +101,42 @@ class Session(Run):
         asked = asked_of_teacher(self.screen.clean(self._start_references()))
         return [Sample.of(f"r{START}/{task.id}", task, round=START) for task in asked]
 
+    def prompts(self, round: int, tasks: Sequence[Task]) -> PromptStream:
+        """The prompts of a round of reinforcement learning. DataError where no task can be rewarded."""
+        able = [task for task in tasks if task.reference is not None or self.judges]
+        if not able:
+            raise DataError(
+                f"round {round}: none of {len(tasks)} tasks has a reference answer, and no judge is in the graph, so "
+                "nothing says what an answer earns. Give tasks with references, or put judges before `reward`."
+            )
+        self._note_contamination(round, [], self.source.contaminated_in(round))
+        settings = self.config.reinforcement
+        stream = PromptStream(able, settings.no_call_share, self.config.seed, round)
+        said = [f"{len(tasks) - len(able)} of {len(tasks)} tasks have no reference and are not asked"]
+        said = said if len(able) < len(tasks) else []
+        if settings.no_call_share and len(stream.kinds) == 1:
+            kind = "a call" if CALL in stream.kinds else "no call"
+            said.append(
+                f"{kind} is right for all tasks, so reinforcement.no_call_share={settings.no_call_share:g} cannot be "
+                "kept: a model that learns from calls alone learns to call always"
+            )
+        for text in said:
+            self.journal.write(LogMessage(level="warning", text=text, round=round))
+        return stream
+
+    def step_seeds(self, round: int, step: int, first: int, tasks: Sequence[Task]) -> list[Sample]:
+        """A message for each prompt of a step; `first` is how many it had before."""
+        return [
+            Sample.of(seed_id(round, step, first + place, task), task, round=round) for place, task in enumerate(tasks)
+        ]
+
     async def prepare(self, round: int, seeds: Sequence[Sample]) -> None:
         """Before a round samples: load the accepted weights, and try the judges on canaries.
 
         JudgeFailedCanaries stops the round.
         """
         # A gate that held, or a run that was resumed, leaves other weights in the model than those accepted.
-        await self.learner.policy.load(self.weights.accepted)
+        await self.learner.policy.load(self.weights.policy)
         assert self.sampler is not None
         if self.panel is not None:
             warning = shared_weights(self.panel, self.sampler(round).weights_id, round)
@@ -134,7 +160,14 @@ class Session(Run):
             reason = refused.evidence or refused.reason
             self.journal.write(WeightsRefused(round=round, node=refused.stage, reason=reason))
         accepted = self.weights.settle(decision)
-        shutil.rmtree(self.journal.folder.checkpoint(round), ignore_errors=True)
+        # The optimizer's state lives on only with the weights that it led to.
+        steps = self.journal.folder.checkpoint(round).glob("step-*")
+        last = max(steps, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+        kept = last if round != START and decision.accepted == decision.candidate else None
+        for path in self.journal.folder.weights.glob("checkpoint-round-*"):
+            for part in path.iterdir() if kept is not None and path == kept.parent else [path]:
+                if part != kept:
+                    shutil.rmtree(part, ignore_errors=True)
         if round != START or self.config.start.thinking == "model":
             if self.panel is not None:
                 self.panel.tally.flush()
@@ -218,7 +251,7 @@ class _RecordedSteps(RoundSteps):
     async def working(self, node: str, message: Any) -> AsyncIterator[None]:
         """A phase of the round, named by what the node does."""
         session = self.session
-        if node == session.graph.start:  # the weights are loaded there; the round is over
+        if node == session.graph.start and not isinstance(message, Stepped):  # the round is over
             yield
             return
         await session.stop.wait()
@@ -240,7 +273,10 @@ def open_session(
     """Build a session. ConfigError, DataError, GraphError, PluginError or ModelError say what is wrong."""
     graph = loop_graph(config)
     check_judges(config)
-    require_learnable(config)
+    if config.learns_from_rewards:
+        require_reward(config)
+    else:
+        require_learnable(config)
     pool = read_pool(config.tasks, config.rounds, config.seed, config.data.turns, config.data.input_map)
     held = hold_out(pool, config.gate.suites.values())
     left_out: list[str] = []
@@ -296,12 +332,18 @@ def open_session(
             ),
             lambda round: session.training_set(round),
             update,
+            PolicyStep(policy, folder, journal.write, stop, config),
         ),
         source=pool,
         screen=screen,
         notes=notes,
     )
     return session
+
+
+def require_reward(config: Config) -> None:
+    """PluginError when the reward cannot be loaded, before anything slow is."""
+    load_reward(config.reinforcement.reward)
 
 
 def require_learnable(config: Config) -> None:
@@ -365,7 +407,7 @@ def _try_saving(config: Config, policy: Policy, base: Weights, folder: RunFolder
     left += config.start.references is not None and not (START in past.rounds and past.rounds[START].ended)
     # The checkpoints of adapters are small.
     whole = any(
-        update.lora is None and update.checkpoint_every for update in (config.train.update, config.start.update)
+        update.lora is None and update.checkpoint_every for update in (config.round_update, config.start.update)
     )
     if left:
         try_saving(
@@ -407,7 +449,7 @@ def _places(before: list[Task], after: list[Task], found: list[Finding]) -> list
 
 def _supervised(config: Config) -> list[Task]:
     """The tasks behind supervised start and replay, except those that are the run's own."""
-    start, rounds = config.start, config.train.update.replay
+    start, rounds = config.start, config.round_update.replay
     sources = [(source, 0) for source in (start.references, start.update.replay) if start.references]
     sources += [(rounds, k) for k in range(1, config.rounds + 1)]
     return [

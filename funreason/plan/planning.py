@@ -124,7 +124,7 @@ def problems(config: Config, found: Plan) -> list[str]:
 def remedy(config: Config, phase: Phase) -> str:
     """The settings to change when a phase does not fit, by the part of its memory that is largest."""
     largest = max(phase.memory, key=lambda part: phase.memory[part])
-    update = config.start.update if phase.name == "start" else config.train.update
+    update = config.start.update if phase.name == "start" else config.round_update
     if phase.name in ("sample", "gate") and engine_samples(config):
         return "lower model.vllm.max_num_seqs, or raise model.vllm.tensor_parallel."
     if phase.name in ("sample", "gate"):
@@ -213,15 +213,19 @@ def _counted(config: Config, hardware: Hardware, assumed: Assumed) -> Plan:
         choose_sampler(config.model),
         assumed.pace or ReachedSpeed(usual_mfu(model)),
     )
+    tasks, each, learned = _tasks(config), config.sample.samples_per_task, config.train.max_per_task
+    if config.learns_from_rewards:
+        rewards = config.reinforcement
+        tasks, each = rewards.steps_per_round * rewards.prompts_per_step, rewards.group_size
+        learned = each
     if not config.sample.endpoints:
-        each = config.sample.samples_per_task
-        found.phases.append(_decoding("sample", config, found, prompts=_tasks(config), k=each))
+        found.phases.append(_decoding("sample", config, found, prompts=tasks, k=each))
     if config.start.references is not None:
         update = config.start.update
         count = config.start.references.count + _replay(update)
         found.phases.append(_update("start", config, update, count, found))
-    update = config.train.update
-    most = _tasks(config) * min(config.sample.samples_per_task, config.train.max_per_task) + _replay(update)
+    update = config.round_update
+    most = tasks * min(each, learned) + _replay(update)
     found.phases.append(_update("update", config, update, most, found))
     cases = 0
     for suite in config.gate.suites.values():
@@ -272,7 +276,7 @@ def _decoding(name: str, config: Config, found: Plan, *, prompts: int, k: int) -
         shape = SamplingShape(rows * (assumed.prompt_tokens + assumed.answer_tokens), rows, item)
     else:
         # A batch is filled up to its token budget, and every row counts with the longest completion there may be.
-        group, longest = config.sample.samples_per_task, config.sample.max_new_tokens
+        group, longest = k if name == "sample" else config.sample.samples_per_task, config.sample.max_new_tokens
         per_task = assumed.prompt_tokens + group * longest
         tasks = max(1, min(config.sample.batch_tokens // per_task, MOST_ROWS // group))
         shape = SamplingShape(tokens=tasks * per_task, rows=tasks * group, item=item)

@@ -194,6 +194,22 @@ class OptimizerStep(Event, frozen=True):
     groups: dict[str, dict[str, dict[str, float]]] = {}
 
 
+class PolicyUpdated(Event, frozen=True):
+    """A step of reinforcement learning is over: `weights` sample from now on, unchanged where no group had a signal.
+
+    `prompts` counts the prompts that the round has drawn so far, by whether a call is right: "call" or "none". `idle`
+    counts the steps in a row, this one included, in which no group had a signal. `stop` says why the round ends here
+    and is rolled back, where it does.
+    """
+
+    round: int
+    step: int
+    weights: str
+    prompts: dict[str, int] = {}
+    idle: int = 0
+    stop: str = ""
+
+
 class WeightsTrained(Event, frozen=True):
     """The trainer made new weights; `metrics` are means over the steps, named as in `OptimizerStep`."""
 
@@ -384,6 +400,7 @@ AnyEvent = (
     | TrainingSetSelected
     | JudgeUsage
     | OptimizerStep
+    | PolicyUpdated
     | WeightsTrained
     | UpdateCrashed
     | WeightsSynced

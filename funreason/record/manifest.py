@@ -123,7 +123,7 @@ def prunable(run: RunFolder) -> list[Prunable]:
     """What `prune` would remove."""
     rounds = run.state().rounds
     accepted = {r.weights for r in rounds.values()} | {(run.path / "model").resolve().name}
-    untested = {r.update.weights for r in rounds.values() if r.update is not None and not r.ended}
+    untested = {u.weights for r in rounds.values() if not r.ended for u in (r.update, r.policy) if u is not None}
     over = {run.checkpoint(k) for k, r in rounds.items() if r.ended}
     found = []
     for path in sorted(p for p in run.weights.glob("*") if p.is_dir()):

@@ -150,6 +150,8 @@ class RoundState:
     chosen: ev.TrainingSetSelected | None = None
     screened: ev.ContaminationChecked | None = None
     steps: list[ev.OptimizerStep] = field(default_factory=list)
+    policy: ev.PolicyUpdated | None = None
+    """The last step of reinforcement learning."""
     update: ev.WeightsTrained | None = None
     syncs: list[ev.WeightsSynced] = field(default_factory=list)
     gate: ev.GateDecided | None = None
@@ -194,6 +196,8 @@ class RoundState:
                 self.screened = event
             case ev.TrainingSetSelected():
                 self.chosen = event
+            case ev.PolicyUpdated():
+                self.policy = event
             case ev.WeightsTrained():
                 self.update = event
             case ev.WeightsSynced():

@@ -24,6 +24,8 @@ KEPT = ("kept", "text")
 """Of these, the ones that hold what may be learnt."""
 JUDGED = "judged"
 """The verdicts of samples that have not ended; there only while the round samples."""
+CREDITS = "credits"
+"""What the rollouts of a round were learned from, in reinforcement learning."""
 MANIFEST = "manifest.json"
 
 
@@ -49,6 +51,22 @@ class PendingVerdict(msgspec.Struct, frozen=True):
     attempt: int
     node: str
     verdict: Verdict
+
+
+class Credit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one rollout was learned from: its reward against those of its group.
+
+    `fate` is the group's: "mixed" groups are learned from, "all_right", "all_wrong" and "incomplete" ones are not.
+    `advantage` includes the `bonus`; `entropy` is E, the mean entropy of the thinking in nats, where it was measured.
+    """
+
+    id: str
+    step: int
+    fate: str
+    reward: float
+    advantage: float = 0.0
+    bonus: float = 0.0
+    entropy: float | None = None
 
 
 RECENT_TASKS = 256
@@ -87,6 +105,16 @@ class SampleFiles:
     def verdicts(self) -> Iterator[PendingVerdict]:
         """The verdicts of `judged.jsonl`."""
         return self._lines(JUDGED, msgspec.json.Decoder(PendingVerdict))
+
+    def append_credit(self, credit: Credit) -> None:
+        """Append what a rollout was learned from. Where a step was made twice, after a kill, the last line counts."""
+        self._write(CREDITS, credit)
+
+    def credits(self, sample_id: str = "") -> dict[str, Credit]:
+        """What rollouts were learned from, by sample id; with `sample_id`, of that one alone."""
+        mark = msgspec.json.encode(sample_id) if sample_id else b""
+        found = {credit.id: credit for credit in self._lines(CREDITS, msgspec.json.Decoder(Credit), mark)}
+        return {id: credit for id, credit in found.items() if sample_id in ("", id)}
 
     def delete_verdicts(self) -> None:
         """Remove `judged.jsonl`: every sample has ended, and its end holds all its verdicts."""

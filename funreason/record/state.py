@@ -308,6 +308,6 @@ def run_ended(state: State, event: ev.RunEnded) -> None:
     state.status, state.reason, state.phase, state.paused = event.status, event.reason, "", False
 
 
-_COUNTED = frozenset((ev.SampleEnded, ev.OptimizerStep, ev.JudgeUsage, ev.SelfAgreementChecked))
+_COUNTED = frozenset((ev.SampleEnded, ev.OptimizerStep, ev.PolicyUpdated, ev.JudgeUsage, ev.SelfAgreementChecked))
 
 __all__ = ["FAILED", "AskCount", "EndState", "NodeCount", "OpenPhase", "RoundState", "State"]

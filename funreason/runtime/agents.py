@@ -19,7 +19,9 @@ from funreason.agents.judges.canary_check import with_self_agreement
 from funreason.agents.judges.custom import CustomJudge, load_agent
 from funreason.agents.judges.llm.panel import Panel
 from funreason.agents.judges.registry import judges
+from funreason.agents.policy_trainer import PolicyTrainer, StepOutcome, StepRequest
 from funreason.agents.regenerator import Regenerator
+from funreason.agents.reward import RewardAgent
 from funreason.agents.selection import TrainingSet
 from funreason.agents.sinks import DeadLetterSink, Ending, KeptSink, Sink
 from funreason.agents.trainer import Trainer, UpdateRequest
@@ -27,6 +29,7 @@ from funreason.bus.agent import Agent, Observer
 from funreason.bus.graph import Graph
 from funreason.bus.scheduler import Bus
 from funreason.config import AgentEntry, Config
+from funreason.objectives.rewards import Reward, load_reward
 from funreason.policies.native_format import call_format_of
 from funreason.policies.policy import Policy
 from funreason.record.events import WeightsTrained
@@ -57,6 +60,8 @@ class Learner(NamedTuple):
     """For a round: what chooses its training set."""
     update: Callable[[int], Callable[[UpdateRequest], tuple[Weights, WeightsTrained, int]]]
     """For a round: what trains and saves."""
+    learn: Callable[[StepRequest], StepOutcome] | None = None
+    """One optimizer step of reinforcement learning; None where the method is none of those."""
 
 
 @dataclass(kw_only=True)
@@ -74,6 +79,14 @@ class Run:
     """For a round: who answers queries, the model that learns or endpoints. None: no model samples."""
     learner: Learner | None = None
 
+    def samples_per_task(self, round: int) -> int:
+        """How many samples a task of a round becomes; in the supervised start, how many answers of a teacher."""
+        if round == START:
+            return self.config.start.teacher.samples_per_reference
+        if self.config.learns_from_rewards:
+            return self.config.reinforcement.group_size
+        return 1 if self.config.train.data == "references" else self.config.sample.samples_per_task
+
     @cached_property
     def judges(self) -> dict[str, Any]:
         """The judges in the graph, by node: the five stages and the custom agents that samples meet."""
@@ -89,6 +102,17 @@ class Run:
             for entry in self.config.agents
             if entry.name in self.graph.round_nodes and entry.agent not in FACTORIES
         }
+
+    @cached_property
+    def reward(self) -> Reward:
+        """What a sample earns. PluginError when it cannot be loaded."""
+        config = self.config
+        return load_reward(
+            config.reinforcement.reward,
+            form=call_format_of(config.model),
+            require_thinking=config.fcdr.require_thinking,
+            think_tags=config.model.think_tags,
+        )
 
     def first_attempts(self, round: int) -> dict[str, int]:
         """Of the samples of a round that were requeued, the attempt each begins at."""
@@ -112,19 +136,19 @@ class RoundContext:
         if run.sampler is None:
             return None
         ended = {sample for round, sample in run.past.ended if round == self.round}
-        start, samples = run.config.start, run.config.sample.samples_per_task if run.learner is not None else 1
-        if self.round == START and start.thinking == "model":
-            samples = start.teacher.samples_per_reference
-        elif run.learner is not None and run.config.train.data == "references":
+        taught = self.round == START and run.config.start.thinking == "model"
+        if run.learner is not None and run.config.train.data == "references" and not taught:
             return ReferenceGenerator(run.learner.policy, ended)
+        rewarded = run.learner is not None and run.config.learns_from_rewards and self.round != START
         drawn = {(sample.id, sample.attempt): sample for sample in self.files.get("sampled")}
         return Generator(
             run.sampler(self.round),
             self.files,
-            samples,
+            run.samples_per_task(self.round) if run.learner is not None else 1,
             drawn,
             ended=ended,
             requeued=run.first_attempts(self.round),
+            rollouts=rewarded,
         )
 
 
@@ -135,6 +159,20 @@ def _trainer(context: RoundContext, spec: AgentSpec) -> Agent:
     learner, run = context.run.learner, context.run
     if learner is None:
         return KeptSink(context.end)
+    if run.config.learns_from_rewards and context.round != START:
+        settings = run.config.reinforcement
+        assert learner.learn is not None
+        return PolicyTrainer(
+            KeptSink(context.end),
+            learner.learn,
+            context.files,
+            settings,
+            settings.loss_of(run.config.method),
+            learner.weights,
+            run.journal.write,
+            run.past.rounds.get(context.round),
+            call_format_of(run.config.model),
+        )
     return Trainer(
         KeptSink(context.end),
         learner.training_set(context.round),
@@ -158,6 +196,7 @@ def _custom(context: RoundContext, spec: AgentSpec) -> Agent:
 FACTORIES: Mapping[str, Factory] = {
     "generator": lambda context, spec: context.generator,  # type: ignore[dict-item,return-value]
     "judge": lambda context, spec: context.judges[spec.node],
+    "reward": lambda context, spec: RewardAgent(context.run.config.reinforcement.reward, context.run.reward),
     "regenerator": lambda context, spec: Regenerator(
         getattr(context.generator, "resample", None),
         order=tuple(context.run.config.fcdr.regenerate),

@@ -22,6 +22,8 @@ from funreason.types import Outcome
 STAGES = ("response", "query_tool", "cot", "parameters", "format")
 """The paper's five stages, in its order."""
 START, END = "generator", "dead_letter"
+REWARD = "reward"
+"""The node where a sample gets its reward."""
 LOOP_ONLY = frozenset({START, "evaluator"})
 """Nodes of a loop that `refine` does without."""
 ENDS = ("trainer", END)
@@ -61,10 +63,15 @@ def check_agents(graph: Topology, name: str) -> list[Problem]:
     ]
 
 
-def check_required_nodes(graph: Topology, own: Collection[str], name: str, *, loop: bool) -> list[Problem]:
-    """What keeps a loop (or `refine`) from running the graph `name`, where `own` are the user's judges."""
-    needed = (START, *ENDS, "evaluator") if loop else ENDS
-    seats = [*STAGES, "regenerator", *ENDS, *(sorted(LOOP_ONLY) if loop else ()), *own]
+def check_required_nodes(
+    graph: Topology, own: Collection[str], name: str, *, loop: bool, rewards: bool = False
+) -> list[Problem]:
+    """What keeps a loop (with `rewards`: one that learns from them) or `refine` from running the graph `name`.
+
+    `own` are the user's judges.
+    """
+    needed = (START, *[REWARD] * rewards, *ENDS, "evaluator") if loop else ENDS
+    seats = [*STAGES, "regenerator", *ENDS, *((REWARD, *sorted(LOOP_ONLY)) if loop else ()), *own]
     problems = []
     for node in (node for node in graph.names if node not in seats):
         text = (
@@ -73,24 +80,25 @@ def check_required_nodes(graph: Topology, own: Collection[str], name: str, *, lo
         )
         problems.append(Problem("no_agent", text))
     for node in (node for node in needed if node not in graph.names):
-        who = "a loop" if loop else "`refine`"
-        text = f"the graph {name} has no node {node!r}, which {who} needs: add it as in configs/fcdr.yaml."
+        who, like = "a loop" if loop else "`refine`", "grpo" if rewards else "fcdr"
+        text = f"the graph {name} has no node {node!r}, which {who} needs: add it as in configs/{like}.yaml."
         problems.append(Problem("no_node", text))
     if not loop:
         return problems
     if START in graph.names and graph.start in graph.names and graph.start != START:
         text = f"the graph {name} starts at {graph.start!r}, but samples are drawn at {START!r}: set `start: {START}`."
         return [*problems, Problem("wrong_start", text)]
-    return problems + _round_problems(graph, name)
+    return problems + _round_problems(graph, name, rewards)
 
 
-def _round_problems(graph: Topology, name: str) -> list[Problem]:
-    """What keeps the round's message from its way: generator, trainer, evaluator, generator."""
+def _round_problems(graph: Topology, name: str, rewards: bool) -> list[Problem]:
+    """What keeps the round's message from its way: generator, trainer, evaluator, generator, and that of a step."""
     edges = [edge for edge in graph.edges if edge.per_round]
     wanted = (
         (START, "drained", "trainer"),
         ("trainer", "candidate", "evaluator"),
         ("evaluator", "accepted", START),
+        *([("trainer", "more", START), ("trainer", "stepped", START)] if rewards else []),
     )
     problems = []
     for source, outcome, target in wanted:
@@ -124,7 +132,7 @@ def read_graph_file(name: str) -> Graph:
 
 def loop_graph(config: Config) -> Graph:
     """The graph of a loop; GraphError says everything that would keep a loop from running it."""
-    return _checked(_whole(config), config, loop=True)
+    return _checked(_whole(config, config.graph), config, config.graph, loop=True)
 
 
 def refine_graph(config: Config) -> Graph:
@@ -132,25 +140,25 @@ def refine_graph(config: Config) -> Graph:
 
     A graph without generator, evaluator and round edges serves as well.
     """
-    whole = _whole(config)
+    whole = _whole(config, config.fcdr.graph)
     entry = next((e.target for e in whole.edges if e.source == "generator" and e.outcome == "sampled"), whole.start)
     left_out = LOOP_ONLY | (whole.round_nodes - {"trainer"})
     nodes = tuple(replace(n, outcomes=()) if n.name == "trainer" else n for n in whole.nodes if n.name not in left_out)
     edges = tuple(e for e in whole.edges if not e.per_round and not {e.source, e.target} & left_out)
-    return _checked(Graph(nodes, edges, entry), config, loop=False)
+    return _checked(Graph(nodes, edges, entry), config, config.fcdr.graph, loop=False)
 
 
-def _checked(graph: Graph, config: Config, *, loop: bool) -> Graph:
-    own = [entry.name for entry in config.agents]
-    if problems := [*check_graph(graph), *check_required_nodes(graph, own, config.fcdr.graph, loop=loop)]:
+def _checked(graph: Graph, config: Config, name: str, *, loop: bool) -> Graph:
+    own, rewards = [entry.name for entry in config.agents], config.learns_from_rewards
+    if problems := [*check_graph(graph), *check_required_nodes(graph, own, name, loop=loop, rewards=rewards)]:
         raise GraphError(problems)
     return graph
 
 
-def _whole(config: Config) -> Graph:
+def _whole(config: Config, name: str) -> Graph:
     fcdr = config.fcdr
-    graph = read_graph_file(fcdr.graph)
-    if problems := [*check_agents(graph, fcdr.graph), *check_outcomes(graph, fcdr.graph)]:
+    graph = read_graph_file(name)
+    if problems := [*check_agents(graph, name), *check_outcomes(graph, name)]:
         raise GraphError(problems)
     for entry in config.agents:
         graph = _with_agent(graph, entry)
@@ -197,4 +205,4 @@ def judging_order(graph: Graph, judges: Sequence[str]) -> list[str]:
     return [name for name in graph.order if name in judges]
 
 
-__all__ = ["END", "STAGES", "judging_order", "loop_graph", "read_graph_file", "refine_graph"]
+__all__ = ["END", "REWARD", "STAGES", "judging_order", "loop_graph", "read_graph_file", "refine_graph"]

@@ -76,10 +76,11 @@ def save(folder: Path, parallel: Parallel, position: Position, fingerprint: str)
         ) from error
 
 
-def restore(folder: Path, parallel: Parallel, fingerprint: str) -> Position | None:
+def restore(folder: Path, parallel: Parallel, fingerprint: str | None) -> Position | None:
     """Load the checkpoint in `folder` into `parallel` and torch's random state; None if there is none.
 
-    Raises OtherTrainingError when it belongs to another training, TrainingError when it cannot be read.
+    Raises OtherTrainingError when it belongs to another training than that of `fingerprint` (None: any may be loaded),
+    TrainingError when it cannot be read.
     """
     path = folder / NAME
     if not path.is_dir():
@@ -89,7 +90,7 @@ def restore(folder: Path, parallel: Parallel, fingerprint: str) -> Position | No
         weights, moments = load_file(path / "model.safetensors"), load_file(path / "optimizer.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise TrainingError(f"{path}: the checkpoint cannot be read ({error}); delete it to start over.") from error
-    if state.get("fingerprint") != fingerprint:
+    if fingerprint is not None and state.get("fingerprint") != fingerprint:
         raise OtherTrainingError(f"{path}: the checkpoint was made with other examples or settings; delete it.")
     if weights.keys() != trainable(parallel.model).keys():
         raise TrainingError(f"{path}: the checkpoint is of another architecture; delete it to start over.")

@@ -63,6 +63,7 @@ def train(
     threads: int | None = None,
     on_step: Callable[[StepReport], None] | None = None,
     checkpoint_dir: Path | None = None,
+    continue_from: Path | None = None,
     resume: bool = True,
     stop: Callable[[], bool] | None = None,
     strategy: Strategy = "none",
@@ -79,6 +80,8 @@ def train(
         on_step: called with the report of every step.
         checkpoint_dir: an interrupted training is resumed from here and ends with the same weights (with one thread,
             to the bit). `resume=False` deletes what is there.
+        continue_from: a folder with the checkpoint of another training, on other examples: this one begins with its
+            weights, its optimizer's moments and its random state. Its step count and examples do not matter.
         stop: called after each step; if it returns True, a checkpoint is saved and the report has `finished` False.
         strategy: how the model is placed across the processes that a launcher started; all of them call this alike.
             `model` is of no use afterwards under a sharding strategy.
@@ -119,6 +122,8 @@ def train(
                     usable, update, seed, think_tags, str(dtype), objective.fingerprint
                 ),
             )  # fmt: skip
+            if continue_from is not None and checkpoint.restore(continue_from, parallel, None) is None:
+                raise TrainingError(f"{continue_from} holds no checkpoint to continue from.")
             alone = ranks.size == 1 and strategy in ("none", "ddp")
             with compiled_layers(
                 model, update.compile, training.try_first_batch, steps=training.steps, item=dtype.itemsize, alone=alone

@@ -31,6 +31,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from funreason.calls.thinking import THINK_TAGS, Tags
+from funreason.config.reinforcement import GrpoSettings
 from funreason.config.updates import Update
 from funreason.objectives.protocol import Example
 from funreason.training.types import StepReport, TrainReport
@@ -54,6 +55,10 @@ class Job(BaseModel):
     threads: int | None = None
     device: str = "cpu"
     dtype: str = "float32"
+    loss: GrpoSettings | None = None
+    """How rollouts are learned from; None for SRML."""
+    continue_from: Path | None = None
+    """A folder with the checkpoint of another training, whose weights and optimizer state this one begins with."""
 
     @property
     def in_process(self) -> bool:

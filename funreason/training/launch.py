@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from funreason.objectives.protocol import Example
+from funreason.objectives.protocol import Example, Objective
 from funreason.training.job import Job, JobFolder, UpdateOutcome, hold_lock
 from funreason.training.types import NotFinite, OtherTrainingError, StepReport, WorkersFailed
 
@@ -73,6 +73,8 @@ def update(
         tokenizer,
         examples,
         job.update,
+        objective=objective_of(job),
+        continue_from=job.continue_from,
         seed=job.seed,
         think_tags=job.think_tags,
         threads=job.threads,
@@ -81,6 +83,17 @@ def update(
         stop=None if stop is None else stop.asked_after_waiting,
     )
     return UpdateOutcome(report, save_trained(model, tokenizer, job.out) if report.finished else "")
+
+
+def objective_of(job: Job) -> Objective:
+    """What a job learns: GRPO's loss where it has one, else SRML."""
+    if job.loss is not None:
+        from funreason.objectives.grpo import Grpo
+
+        return Grpo(job.loss)
+    from funreason.objectives.srml import Srml
+
+    return Srml(job.update)
 
 
 def launch(

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from funreason.policies.model_files import load_model, load_tokenizer, save_trained
 from funreason.training.engine import train
 from funreason.training.job import Job, JobFolder, UpdateOutcome, exit_when_released
+from funreason.training.launch import objective_of
 from funreason.training.lora import adapted
 from funreason.training.parallel import Parallel, Ranks, leave, own_device, require_world_size, trainable
 
@@ -64,6 +65,8 @@ def work(folder: JobFolder) -> None:
         tokenizer,
         folder.examples(),
         job.update,
+        objective=objective_of(job),
+        continue_from=job.continue_from,
         seed=job.seed,
         think_tags=job.think_tags,
         on_step=lambda step: folder.report(step) if ranks.is_main else None,

@@ -30,7 +30,9 @@ def loss_page(state: State, view: ViewState, width: int, height: int) -> Page:
             last = f" The round before ended at {', '.join(parts)}." if parts else ""
         return said(title, f"No optimiser step in this round yet.{last}", width)
     metrics = r.metric_names()
-    drawn = curves([*metrics, *(before.metric_names() if before else ())])
+    drawn, earlier = curves(metrics), curves(before.metric_names() if before else ())
+    if not set(drawn).isdisjoint(earlier):  # what another objective learned is no curve of this one
+        drawn = list(dict.fromkeys((*drawn, *earlier)))
     lines = []
     for name in (name for name in ("alpha", *others(metrics)) if name in metrics):
         values, (label, _, role, _) = _values(r.steps, name), hint(name)
