@@ -25,7 +25,7 @@ from funreason.config import check_config
 from funreason.data.toolbox import generate
 from funreason.environments.rollout import SingleTurn, Start, rollout
 from funreason.objectives.protocol import Example
-from funreason.objectives.rewards import Score
+from funreason.objectives.rewards import RewardScore
 from funreason.policies.factory import build_policy
 from funreason.record.folder import RunFolder
 from funreason.stop import StopRequest
@@ -60,7 +60,7 @@ def measure(method: str, options: argparse.Namespace, folder: Path) -> list[Any]
     done, sampling = timed(
         lambda: asyncio.run(rollout(policy, SingleTurn(), starts, lambda sample: None, logprobs=True))
     )
-    reward = RewardAgent("even", lambda sample: Score(float(int(sample.id[-1]) % 2)))
+    reward = RewardAgent("even", lambda sample: RewardScore(float(int(sample.id[-1]) % 2)))
 
     async def rewarded() -> list[Sample]:
         return [sample.judged(await reward(sample)) for sample in done.values()]

@@ -14,7 +14,7 @@ from funreason.config import Config, check_config
 from funreason.data.toolbox import generate
 from funreason.environments.rollout import SingleTurn, Start, rollout
 from funreason.errors import ModelError
-from funreason.objectives.rewards import Score
+from funreason.objectives.rewards import RewardScore
 from funreason.policies.factory import build_policy
 from funreason.policies.model_files import load_model
 from funreason.record.folder import RunFolder
@@ -47,7 +47,7 @@ class World:
             starts.append(Start(id, [Sample.of(f"{id}/{i}", task, round=1) for i in range(4)]))
         done = asyncio.run(rollout(self.policy, SingleTurn(), starts, lambda sample: None, logprobs=True))
         # Half of each group is right, whatever it says: what is tested is the step.
-        agent = RewardAgent("test", lambda sample: Score(float(int(sample.id[-1]) % 2)))
+        agent = RewardAgent("test", lambda sample: RewardScore(float(int(sample.id[-1]) % 2)))
         judged = [sample.judged(asyncio.run(agent(sample))) for sample in done.values()]
         return groups_of(judged, 4, 4)
 

@@ -17,7 +17,7 @@ from funreason.calls.render import render_calls
 from funreason.cli import app
 from funreason.evaluation.reward_audit import audit, audit_tasks
 from funreason.evaluation.reward_hacks import HACKS
-from funreason.objectives.rewards import REWARDS, RewardError, Score, load_reward
+from funreason.objectives.rewards import REWARDS, RewardError, RewardScore, load_reward
 from funreason.plugins import PluginError
 from funreason.types import Call, Sample, Task, Verdict, changed
 
@@ -160,7 +160,7 @@ def test_egpo_checks_the_schema_and_compares_text_as_bfcl_does_tool_n1_compares_
 
 def test_egpo_says_its_parts_and_the_first_fault():
     score = load_reward("egpo")(called(BOOK, Call("call_taxi", {"to": "Kassel"}), thinking=None))
-    assert score == Score(
+    assert score == RewardScore(
         0.0, {"template": 0.0, "answer": 0.0}, "template.no_thinking: the answer comes without thinking"
     )
     score = load_reward("egpo")(called(BOOK, Call("call_taxi", {"to": "Kassel"})))
@@ -171,7 +171,9 @@ def test_egpo_says_its_parts_and_the_first_fault():
 def test_egpo_reuses_the_rule_judges_verdict_on_this_answer_and_no_other():
     reward, right = load_reward("egpo"), called(BOOK, TAXI)
     refused = Verdict("parameters", "regenerate", "reference.value", "said before", judge="rules")
-    assert reward(right.judged(refused)) == Score(0.0, {"template": 1.0, "answer": 0.0}, "reference.value: said before")
+    assert reward(right.judged(refused)) == RewardScore(
+        0.0, {"template": 1.0, "answer": 0.0}, "reference.value: said before"
+    )
     by_model = Verdict("parameters", "regenerate", "llm.parameters", judge="model")
     assert reward(right.judged(by_model)).value == 1
     assert reward(right.judged(refused).next_attempt()).value == 1
@@ -185,7 +187,9 @@ def test_without_a_reference_the_judges_decide_and_without_judges_nothing_is_gue
         reward(sample)
     passes, drops = Verdict("parameters", "pass", judge="model"), Verdict("cot", "drop", "cot.wrong", judge="model")
     assert reward(sample.judged(passes)).value == 1
-    assert reward(sample.judged(passes).judged(drops)) == Score(0.0, reward(sample.judged(drops)).parts, "cot.wrong: ")
+    assert reward(sample.judged(passes).judged(drops)) == RewardScore(
+        0.0, reward(sample.judged(drops)).parts, "cot.wrong: "
+    )
 
 
 def test_toolrl_refuses_a_task_without_reference():
@@ -274,17 +278,17 @@ def test_no_answer_query_or_tool_makes_a_reward_fail_or_wait(name):
 
 REWARD_FILE = """
 from fractions import Fraction
-from funreason.objectives.rewards import Score
+from funreason.objectives.rewards import RewardScore
 
 half = lambda sample: 0.5
 right = lambda sample: True
-scored = lambda sample: Score(2, {"a": 1, "b": Fraction(1)}, "why")
+scored = lambda sample: RewardScore(2, {"a": 1, "b": Fraction(1)}, "why")
 nan = lambda sample: float("nan")
 huge = lambda sample: 10**400
 text = lambda sample: "1.0"
 nothing = lambda sample: None
-part = lambda sample: Score(1.0, {"speed": float("inf")})
-odd = lambda sample: Score(1.0, [1.0])
+part = lambda sample: RewardScore(1.0, {"speed": float("inf")})
+odd = lambda sample: RewardScore(1.0, [1.0])
 
 def raises(sample):
     return sample.no_such_field
@@ -318,10 +322,10 @@ def rewards(tmp_path):
 @pytest.mark.parametrize(
     ("name", "score"),
     [
-        ("half", Score(0.5)),
-        ("right", Score(1.0)),
-        ("scored", Score(2.0, {"a": 1.0, "b": 1.0}, "why")),
-        ("Configured", Score(1.0)),
+        ("half", RewardScore(0.5)),
+        ("right", RewardScore(1.0)),
+        ("scored", RewardScore(2.0, {"a": 1.0, "b": 1.0}, "why")),
+        ("Configured", RewardScore(1.0)),
     ],
 )
 def test_a_custom_reward_returns_a_number_or_a_score(rewards, name, score):
@@ -340,7 +344,7 @@ def test_a_file_alone_names_its_function_reward_and_a_class_takes_settings(rewar
     [
         ("nan", "returned nan for 'value'; a reward must be a finite number"),
         ("huge", "returned inf for 'value'"),
-        ("text", "returned str for 'value'; expected a float or a Score"),
+        ("text", "returned str for 'value'; expected a float or a RewardScore"),
         ("nothing", "returned NoneType for 'value'"),
         ("part", "returned inf for 'speed'"),
         ("odd", "parts are no dict"),

@@ -16,7 +16,7 @@ from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.data.composed import compose
 from funreason.data.toolbox import generate
 from funreason.evaluation.reward_hacks import HACKS, Attacked, Hack, attacked, plainly_wrong
-from funreason.objectives.rewards import CustomReward, Reward, RewardError, Score, Template
+from funreason.objectives.rewards import CustomReward, Reward, RewardError, RewardScore, Template
 from funreason.types import Sample, Task
 
 PAYS, DOES_NOT = "pays", "does not pay"
@@ -96,7 +96,7 @@ def audit(
     require_thinking: bool = True,
     name: str = "",
 ) -> RewardAudit:
-    """Attack `reward` on `tasks` that have references. A plain function may return a number, or a `Score`.
+    """Attack `reward` on `tasks` that have references. A plain function may return a number, or a `RewardScore`.
 
     `form` is the one that answers are written in. Without `require_thinking`, an answer without thinking is no hack.
     A reward that raises on an attack fails there: `RewardAudit.failing`. RewardError when it cannot score a right
@@ -140,7 +140,7 @@ class _Pay:
 
     def add(self, reward: Reward, on: Attacked, right: float, wrong: float) -> None:
         """Count the best-paid sample of the hack on one task."""
-        best: tuple[Score, Sample] | None = None
+        best: tuple[RewardScore, Sample] | None = None
         failure, tried = "", False
         for sample in self.hack.make(on):
             tried = True

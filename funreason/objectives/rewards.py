@@ -1,6 +1,6 @@
 """What a rollout earns: the rewards of the package, and how a custom one is loaded and called.
 
-A reward takes a sample and returns a `Score`. `load_reward` knows three by name and loads any other from a module or a
+A reward takes a sample and returns a `RewardScore`. `load_reward` knows three by name and loads any other from a module or a
 file:
 
 - `egpo`: 1 or 0, by template and AST (arXiv 2508.05118v4, Eq. 3);
@@ -40,7 +40,7 @@ class RewardError(Exception):
     """A reward that failed on a sample: it raised, returned no finite number, or has nothing to judge by."""
 
 
-class Score(NamedTuple):
+class RewardScore(NamedTuple):
     """What a sample earns: the sum, its parts by name, and why it is not more.
 
     `reason` begins with a dotted code, such as `reference.value`, and is empty for a right answer.
@@ -54,7 +54,7 @@ class Score(NamedTuple):
 class Reward(Protocol):
     """Scores one sample. The same sample always earns the same; nothing is remembered between samples."""
 
-    def __call__(self, sample: Sample) -> Score:
+    def __call__(self, sample: Sample) -> RewardScore:
         """The score of `sample`. RewardError when it cannot be scored."""
         ...
 
@@ -125,12 +125,12 @@ class EgpoReward(Template):
     The verdict of the rule judge of stage 4 is reused where the sample has one.
     """
 
-    def __call__(self, sample: Sample) -> Score:
+    def __call__(self, sample: Sample) -> RewardScore:
         """0 or 1, with the parts `template` and `answer`. RewardError for a task without reference and verdicts."""
         template = self.fault(sample)
         answer = self.answer_fault(sample)
         value = float(not template and not answer)
-        return Score(value, {"template": float(not template), "answer": float(not answer)}, template or answer)
+        return RewardScore(value, {"template": float(not template), "answer": float(not answer)}, template or answer)
 
     def answer_fault(self, sample: Sample) -> str:
         """What is wrong with the answer, thinking aside; "" when it is right."""
@@ -162,11 +162,11 @@ class ToolN1Reward(Template):
     published code, an omitted default equals the default, and 5 equals 5.0 where a number is wanted.
     """
 
-    def __call__(self, sample: Sample) -> Score:
+    def __call__(self, sample: Sample) -> RewardScore:
         """0 or 1, with the parts `thinking` and `calls`. RewardError for a task without reference and verdicts."""
         template, fault = self.fault(sample), self._calls_fault(sample)
         value = float(not template and not fault)
-        return Score(value, {"thinking": float(not template), "calls": float(not fault)}, template or fault)
+        return RewardScore(value, {"thinking": float(not template), "calls": float(not fault)}, template or fault)
 
     def _calls_fault(self, sample: Sample) -> str:
         task = sample.task
@@ -200,7 +200,7 @@ class ToolRlReward(Template):
 
     score_refusals: bool = False
 
-    def __call__(self, sample: Sample) -> Score:
+    def __call__(self, sample: Sample) -> RewardScore:
         """-3 to 4, with the parts `format` and `correctness`. RewardError for a task without reference."""
         task = sample.task
         if task.reference is None:
@@ -214,13 +214,13 @@ class ToolRlReward(Template):
             if self.score_refusals:
                 fault = template if sample.truncated else read.problem or _spurious(read.calls or ())
                 correct = -3.0 if fault else 3.0
-            return Score(float(not template) + correct, _graded(not template, correct), template or fault)
+            return RewardScore(float(not template) + correct, _graded(not template, correct), template or fault)
         if not read.calls or sample.truncated:
             fault = template or read.problem or f"answer.text: the reference calls {_names(task.reference)}"
-            return Score(-3.0, _graded(False, -3.0), fault)
+            return RewardScore(-3.0, _graded(False, -3.0), fault)
         correct = graded_correctness(read.calls, task.reference, task.tools)
         fault = template or ("" if correct == 3.0 else f"reference.calls: {correct:.2f} of 3 for the calls")
-        return Score(float(not template) + correct, _graded(not template, correct), fault)
+        return RewardScore(float(not template) + correct, _graded(not template, correct), fault)
 
 
 def graded_correctness(calls: Sequence[Call], reference: Sequence[Call], tools: list[dict[str, Any]]) -> float:
@@ -322,12 +322,12 @@ def load_reward(
 
 @dataclass(frozen=True, slots=True)
 class CustomReward:
-    """Calls a function that returns a number or a `Score`, and refuses what is neither."""
+    """Calls a function that returns a number or a `RewardScore`, and refuses what is neither."""
 
     name: str
     function: Callable[[Sample], Any]
 
-    def __call__(self, sample: Sample) -> Score:
+    def __call__(self, sample: Sample) -> RewardScore:
         """The function's score; RewardError, which names the sample and the function, when it gives no score."""
         where = f"reward {self.name} on sample {sample.id!r}"
         try:
@@ -336,14 +336,14 @@ class CustomReward:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             line = f"{Path(frame.filename).name}, line {frame.lineno}"
             raise RewardError(f"{where} raised {type(error).__name__}: {error} ({line}).") from error
-        score = given if isinstance(given, Score) else Score(given)
+        score = given if isinstance(given, RewardScore) else RewardScore(given)
         if not isinstance(score.parts, dict) or not isinstance(score.reason, str):
-            raise RewardError(f"{where} returned a Score whose parts are no dict or whose reason is no text.")
+            raise RewardError(f"{where} returned a RewardScore whose parts are no dict or whose reason is no text.")
         found: list[float] = []
         for part, value in [("value", score.value), *score.parts.items()]:
             if not isinstance(value, numbers.Real) or not isinstance(part, str):
                 raise RewardError(
-                    f"{where} returned {type(value).__name__} for {part!r}; expected a float or a Score of floats."
+                    f"{where} returned {type(value).__name__} for {part!r}; expected a float or a RewardScore of floats."
                 )
             try:
                 found.append(float(value))
@@ -351,7 +351,7 @@ class CustomReward:
                 found.append(math.inf)
             if not math.isfinite(found[-1]):
                 raise RewardError(f"{where} returned {found[-1]} for {part!r}; a reward must be a finite number.")
-        return Score(found[0], dict(zip(score.parts, found[1:], strict=True)), score.reason)
+        return RewardScore(found[0], dict(zip(score.parts, found[1:], strict=True)), score.reason)
 
 
 def _refused_by_judges(sample: Sample) -> str:
