@@ -1,7 +1,7 @@
 """What a rollout earns: the rewards of the package, and how a custom one is loaded and called.
 
-A reward takes a sample and returns a `RewardScore`. `load_reward` knows three by name and loads any other from a module or a
-file:
+A reward takes a sample and returns a `RewardScore`. `load_reward` knows three by name and loads any other from a module
+or a file:
 
 - `egpo`: 1 or 0, by template and AST (arXiv 2508.05118v4, Eq. 3);
 - `tool_n1`: 1 or 0, by thinking and the exact multiset of calls (arXiv 2505.00024);
@@ -343,7 +343,7 @@ class CustomReward:
         for part, value in [("value", score.value), *score.parts.items()]:
             if not isinstance(value, numbers.Real) or not isinstance(part, str):
                 raise RewardError(
-                    f"{where} returned {type(value).__name__} for {part!r}; expected a float or a RewardScore of floats."
+                    f"{where} returned {type(value).__name__} for {part!r}; expected a float or RewardScore of floats."
                 )
             try:
                 found.append(float(value))
