@@ -344,7 +344,7 @@ def test_a_file_alone_names_its_function_reward_and_a_class_takes_settings(rewar
     [
         ("nan", "returned nan for 'value'; a reward must be a finite number"),
         ("huge", "returned inf for 'value'"),
-        ("text", "returned str for 'value'; expected a float or a RewardScore"),
+        ("text", "returned str for 'value'; expected a float or RewardScore"),
         ("nothing", "returned NoneType for 'value'"),
         ("part", "returned inf for 'speed'"),
         ("odd", "parts are no dict"),
