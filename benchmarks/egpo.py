@@ -157,7 +157,8 @@ def differences(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
 
 def said(options: argparse.Namespace) -> str:
     """The command, with everything that a reader needs to run it again."""
-    given = ["--seeds", *map(str, options.seeds), "--rounds", options.rounds, "--steps", options.steps]
+    given = ["--seeds", *map(str, options.seeds), "--arms", *options.arms]
+    given += ["--rounds", options.rounds, "--steps", options.steps]
     given += ["--prompts", options.prompts, "--group", options.group, "--lr", options.lr]
     given += [f"--set {key}={value}" for key, value in options.set]
     return f"`python benchmarks/egpo.py {' '.join(map(str, given))}`, configuration `{options.config}`"
