@@ -1,5 +1,6 @@
 """What a round trains on."""
 
+import asyncio
 from collections import Counter
 
 from hypothesis import given
@@ -83,3 +84,26 @@ def test_no_category_exceeds_its_share_when_the_shares_can_be_kept(categories, q
     if sum(quotas.get(c, 1.0) for c in present) >= 1 and len(chosen) > 1:
         assert all(n <= quotas.get(c, 1.0) * len(chosen) + 1e-6 for c, n in counts.items())
     assert bool(chosen) == bool(samples)
+
+
+def test_a_replayed_sample_that_is_too_long_is_not_counted_as_one_of_the_round(tmp_path):
+    from funreason.agents.selection import TrainingSet
+    from funreason.agents.trainer import Trainer
+    from funreason.record.events import TrainingSetSelected, WeightsTrained
+    from funreason.types import Drained, Weights
+    from funreason.weights import WeightStore
+
+    def one(id):
+        return Sample.of(id, Task.of("t", "do f", []), "[f()]")
+
+    def update(request):  # one of the two replayed samples could not be encoded
+        assert (len(request.samples), len(request.replay)) == (1, 2)
+        return Weights("w1", tmp_path), WeightsTrained(round=1, weights="w1", examples=2, steps=1), 0
+
+    def chosen(round):
+        return TrainingSet(round, [one("a")], [one("replay/b"), one("replay/c")], {"kept": 1})
+
+    events, store = [], WeightStore(Weights("w0", tmp_path), tmp_path)
+    asyncio.run(Trainer(None, chosen, update, store, events.append)(Drained(1)))
+    (event,) = [event for event in events if isinstance(event, TrainingSetSelected)]
+    assert (event.trained, event.replay, event.refused) == (1, 1, 0)

@@ -35,7 +35,11 @@ def drained(tmp_path):
 
         def update(lesson):
             learnt.extend(lesson.samples)
-            return Weights("w2", tmp_path), WeightsTrained(round=1, weights="w2", examples=1, steps=1), 0
+            return (
+                Weights("w2", tmp_path),
+                WeightsTrained(round=1, weights="w2", examples=len(lesson.samples), steps=1),
+                0,
+            )
 
         chosen = KeptSamples(Train(max_per_task=9), texts, [], 0, allowed)
         store = WeightStore(Weights("w1", tmp_path), tmp_path)

@@ -28,7 +28,7 @@ class UpdateRequest(NamedTuple):
 
 
 Update = Callable[[UpdateRequest], tuple[Weights, WeightsTrained, int]]
-"""Trains and saves: the new weights, what to log, and how many samples could not be encoded."""
+"""Trains and saves: the new weights, what to log, and how many samples could not be encoded, not counting replay."""
 
 
 class Trainer:
@@ -87,6 +87,6 @@ class Trainer:
             if round == START:  # wrong settings or weights: no later round would repair them
                 raise
             return Candidate(round, accepted, failure=f"the update failed: {error}")
-        self.write(chosen.event(refused=refused, replay=len(chosen.replay)))
+        self.write(chosen.event(refused=refused, replay=trained.examples - (len(chosen.samples) - refused)))
         self.write(trained)
         return Candidate(round, weights)

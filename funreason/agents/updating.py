@@ -66,7 +66,8 @@ class Updating:
         updated = WeightsTrained(
             round=round, weights=weights.id, examples=report.examples, steps=report.steps, metrics=report.metrics
         )
-        return weights, updated, len(report.refused)
+        replayed = {sample.id for sample in request.replay}
+        return weights, updated, sum(refusal.id not in replayed for refusal in report.refused)
 
     def checkpoint(self, round: int) -> Path:
         """The folder for the checkpoints of a round."""
@@ -123,7 +124,7 @@ class Updating:
         reasons = Counter(refusal.reason for refusal in report.refused)
         for reason, count in reasons.most_common():
             first = next(r.message for r in report.refused if r.reason == reason)
-            text = f"{count} samples not trained on, {reason}: {first}"
+            text = f"{count} sample{'s' * (count > 1)} not trained on, {reason}: {first}"
             self.write(LogMessage(level="warning", text=text, round=round))
 
     def _example(self, sample: Sample, round: int) -> Example:

@@ -219,7 +219,7 @@ def without_skill(pairs: Sequence[SuiteComparison]) -> str:
     calls, refusals = kinds.get("calls"), kinds.get("refusals")
     if calls and calls.total and not calls.new_any and (refusals is None or refusals.new == refusals.total):
         missed = f"The model gets none of the gate's {calls.total} calls right in any form"
-        refused = f" and all {refusals.total} refusals: it seems never to call" if refusals else ""
+        refused = f", and every refusal right ({refusals.total}): it seems never to call" if refusals else ""
         return (
             f"{missed}{refused}. Its own samples can teach it nothing yet: let it learn to call first, from references "
             "(`start:` in the configuration)."

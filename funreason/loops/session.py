@@ -208,7 +208,8 @@ class Session(Run):
             return taught.tasks
         thought = [with_template_thinking(task) for task in clean]
         written = sum(FLAG in task.flags for task in thought)
-        text = f"{written} of {len(thought)} references learn a thinking written by template (start.thinking)"
+        own = sum(task.reference_thinking is not None for task in clean)
+        text = f"start.thinking: of {len(thought)} references {own} have thinking, {written} get one by template"
         self.journal.write(LogMessage(level="info", text=text, round=round))
         return thought
 
