@@ -642,6 +642,14 @@ values = st.recursive(
 )
 
 
+def test_required_names_inside_an_object_that_are_no_text_are_left_out():
+    held = {"type": "object", "properties": {"a": {"type": "string"}}, "required": [[], 3, None, "a"]}
+    parameters = {"type": "object", "properties": {"box": held}, "required": ["box"]}
+    tool = {"name": "f", "description": "", "parameters": parameters}
+    assert check_call(Call("f", {"box": {"a": "x"}}), tool) == []
+    assert [problem.code for problem in check_call(Call("f", {"box": {}}), tool)] == ["schema.missing_required"]
+
+
 @given(schemas, schemas, values)
 @settings(max_examples=500, deadline=None)
 def test_no_schema_and_no_definition_makes_the_reader_or_a_check_raise(schema, held, value):

@@ -236,7 +236,7 @@ def _renamed(schema: dict[str, Any], changed: Mapping[str, str]) -> dict[str, An
     if isinstance(schema.get("properties"), dict):
         out["properties"] = {changed.get(name, name): each for name, each in schema["properties"].items()}
     if isinstance(schema.get("required"), list):
-        out["required"] = [changed.get(name, name) for name in schema["required"]]
+        out["required"] = [changed.get(name, name) for name in schema["required"] if isinstance(name, str)]
     for key in _SAME_PLACE:
         if isinstance(schema.get(key), list):
             out[key] = [_renamed(each, changed) if isinstance(each, dict) else each for each in schema[key]]

@@ -236,7 +236,7 @@ class _Check:
 
     def members(self, value: dict[str, Any], schema: Schema, where: str, depth: int) -> SchemaProblem | None:
         properties, needed = schema.get("properties"), schema.get("required")
-        needed = needed if isinstance(needed, list) else []
+        needed = [name for name in needed if isinstance(name, str)] if isinstance(needed, list) else []
         missing = next((name for name in needed if name not in value), None)
         if missing is not None:
             return SchemaProblem("schema.missing_required", f"{where} needs {missing}")

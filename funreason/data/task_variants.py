@@ -348,7 +348,9 @@ def _masked_schema(schema: dict[str, Any], rng: random.Random) -> tuple[dict[str
         new = _meaningless((style,), taken, rng) if described else name
         renamed[new], inside = _masked_schema(inner, rng) if isinstance(inner, dict) else (inner, _Renaming({}))
         keys[name] = (new, inside)
-    required = [keys[name][0] if name in keys else name for name in schema.get("required") or []]
+    needed = schema.get("required")
+    needed = [name for name in needed if isinstance(name, str)] if isinstance(needed, list) else []
+    required = [keys[name][0] if name in keys else name for name in needed]
     return {**schema, "properties": renamed, "required": required}, _Renaming(keys)
 
 
