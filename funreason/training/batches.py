@@ -200,9 +200,11 @@ def share_prompts(samples: Sequence[Encoded], *, pad_id: int, device: torch.devi
         [len(samples[at].ids) - prompt for at in group] for group, prompt in zip(groups, prompts, strict=True)
     ]
     layout = Layout.of(prompts, completions, longest, device)
-    if dense:
-        return MicroBatch(**rows, mask=layout.mask())
-    return MicroBatch(**rows, mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device), layout=layout)
+    mask = layout.mask() if dense else torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
+    return MicroBatch(
+        rows["ids"], rows["labels"], rows["parts"], rows["owners"], rows["positions"], mask, rows["before"],
+        None if dense else layout,
+    )  # fmt: skip
 
 
 def plan_passes(

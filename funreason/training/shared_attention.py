@@ -7,17 +7,18 @@ those of the prompt and its own in one call, under a small mask.
 
 transformers' models reach this code through the attention interface. Without a layout it is `sdpa`.
 
-Shapes: B rows of T tokens, N completions of R tokens at most, M tokens of completions, H query heads, K key heads, D
+Shapes: B rows of T tokens, N completions of R tokens at most, H query heads, K key heads, D
 head size, and in a row P tokens of its prompt and S of its completions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,21 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 """Relative norm of the difference from dense attention; half precision may differ by 2e-2."""
 
 
+class Bucket(NamedTuple):
+    """N completions of similar lengths, R tokens at most.
+
+    Attributes:
+        rows: the row of each, ascending.
+        places: [N, R], indices of their tokens in the flattened rows [B * T]. A shorter completion repeats its last
+            token: under causal attention that changes nothing before it.
+        real: [N, R], False where a token is such a repetition.
+    """
+
+    rows: tuple[int, ...]
+    places: Tensor
+    real: Tensor
+
+
 @dataclass(slots=True, eq=False)
 class Layout:
     """Where prompts and completions are in B rows of `width` tokens, padding at the end.
@@ -43,17 +59,14 @@ class Layout:
     Attributes:
         prompts: P of each row.
         completions: the lengths of each row's completions, in their order; at least one, none of them 0.
-        places: [N, R], indices of the completions' tokens in the flattened rows [B * T]. A shorter completion repeats
-            its last token: under causal attention that changes nothing before it.
-        real: [N, R], False where a token is such a repetition.
+        buckets: the completions again, each in one of them.
         fallback: why attention under this layout is computed with a dense mask; empty if it is not.
     """
 
     prompts: tuple[int, ...]
     completions: tuple[tuple[int, ...], ...]
     width: int
-    places: Tensor
-    real: Tensor
+    buckets: list[Bucket]
     fallback: str = ""
 
     @classmethod
@@ -61,20 +74,20 @@ class Layout:
         cls, prompts: Sequence[int], completions: Sequence[Sequence[int]], width: int, device: torch.device
     ) -> Layout:
         """The layout of rows with these lengths."""
-        longest = max(max(lengths) for lengths in completions)
-        places, real = [], []
+        found: dict[int, list[tuple[int, int, int]]] = {}  # row, first place, length; by the length's power of two
         for row, (prompt, lengths) in enumerate(zip(prompts, completions, strict=True)):
             for length, end in zip(lengths, accumulate(lengths), strict=True):
-                last = row * width + prompt + end - 1
-                places.append([*range(last - length + 1, last + 1), *[last] * (longest - length)])
-                real.append([True] * length + [False] * (longest - length))
-        return cls(
-            tuple(prompts),
-            tuple(map(tuple, completions)),
-            width,
-            torch.tensor(places, device=device),
-            torch.tensor(real, device=device),
-        )
+                start = row * width + prompt + end - length
+                found.setdefault((length - 1).bit_length(), []).append((row, start, length))
+        buckets = []
+        for members in found.values():
+            rows = tuple(row for row, _, _ in members)
+            starts, counts = torch.tensor([member[1:] for member in members], device=device).unbind(1)
+            steps = torch.arange(int(counts.max()), device=device)
+            last = (counts - 1).unsqueeze(1)
+            places = starts.unsqueeze(1) + torch.minimum(steps, last)
+            buckets.append(Bucket(rows, places, steps <= last))
+        return cls(tuple(prompts), tuple(map(tuple, completions)), width, buckets)
 
     def mask(self) -> Tensor:
         """[B, 1, T, T], True where a query (third) may see a key (fourth)."""
@@ -83,10 +96,15 @@ class Layout:
             segments[row, :prompt] = 0
             ids = torch.arange(1, len(lengths) + 1).repeat_interleave(torch.tensor(lengths))
             segments[row, prompt : prompt + len(ids)] = ids
-        segments = segments.to(self.places.device)
+        segments = segments.to(self.device)
         query, key = segments.unsqueeze(2), segments.unsqueeze(1)
         causal = torch.ones(self.width, self.width, dtype=torch.bool, device=segments.device).tril()
         return (((key == query) | ((key == 0) & (query > 0))) & causal).unsqueeze(1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the indices are."""
+        return self.buckets[0].places.device
 
     @property
     def shape_class(self) -> tuple[object, ...]:
@@ -107,10 +125,10 @@ class Layout:
         """The layout of the first `rows` rows alone."""
         prompts, completions = self.prompts[:rows], self.completions[:rows]
         width = max(prompt + sum(lengths) for prompt, lengths in zip(prompts, completions, strict=True))
-        return Layout.of(prompts, completions, width, self.places.device)
+        return Layout.of(prompts, completions, width, self.device)
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def shared_prompts_attention(
     module: nn.Module,
     query: Tensor,
@@ -164,15 +182,18 @@ def _differs(layout: Layout, heads: int, key_heads: int, size: int, like: Tensor
         shape = (len(layout.prompts), count, layout.width, size)
         return torch.randn(shape, generator=draws, dtype=like.dtype, device=like.device)
 
+    ways: tuple[Callable[[Tensor, Tensor, Tensor, Layout, float], Tensor], ...] = (_attend, _dense)
     query, key, value, weights = states(heads), states(key_heads), states(key_heads), states(heads).transpose(1, 2)
     for row, (prompt, lengths) in enumerate(zip(layout.prompts, layout.completions, strict=True)):
         weights[row, prompt + sum(lengths) :] = 0
     found = []
-    with torch.enable_grad(), torch.autocast(like.device.type, enabled=False):
-        for way in (_attend, _dense):
+    # Hooks of its own: gradient checkpointing counts what a layer saves, and the second time there is no proof.
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
+    with torch.enable_grad(), torch.autocast(like.device.type, enabled=False), hooks:
+        for way in ways:
             inputs = [tensor.clone().requires_grad_() for tensor in (query, key, value)]
             try:
-                output = way(*inputs, layout, 1.0 / size**0.5)
+                output = way(inputs[0], inputs[1], inputs[2], layout, size**-0.5)
                 found.append(
                     [(output * (weights != 0)).detach(), *torch.autograd.grad((output * weights).sum(), inputs)]
                 )
@@ -213,11 +234,12 @@ class _MergedAttention(torch.autograd.Function):
         precise = torch.promote_types(query.dtype, torch.float32)
         sums = torch.zeros(batch, width, heads, dtype=precise, device=query.device)
         # Own tokens first, in place; then each row adds what its completions see of the prompt.
-        own = [_gathered(states, layout) for states in (query, key, value)]
-        own_out, own_sums = _flash(own[0], *(_for_each_head(states, query) for states in own[1:]), scale, causal=True)
-        places = layout.places[layout.real]
-        out.view(-1, heads, size)[places] = own_out.transpose(1, 2)[layout.real]
-        sums.view(-1, heads)[places] = own_sums.transpose(1, 2)[layout.real]
+        for bucket in layout.buckets:
+            asked, keys, values = (_gathered(states, bucket.places) for states in (query, key, value))
+            found, logs = _flash(asked, _for_each_head(keys, query), _for_each_head(values, query), scale, causal=True)
+            places = bucket.places[bucket.real]
+            out.view(-1, heads, size)[places] = found.transpose(1, 2)[bucket.real]
+            sums.view(-1, heads)[places] = logs.transpose(1, 2)[bucket.real]
         for row, prompt, end in _rows(layout):
             if not prompt:  # its completions see only themselves
                 continue
@@ -237,24 +259,26 @@ class _MergedAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, sums = ctx.saved_tensors
         layout, scale = ctx.layout, ctx.scale
         gradient = gradient.to(query.dtype)
         out, sums, gradient = (tensor.transpose(1, 2) for tensor in (out, sums, gradient))
         slopes = [torch.zeros_like(states, memory_format=torch.contiguous_format) for states in (query, key, value)]
-        own = [_gathered(states, layout) for states in (query, key, value)]
-        # A repeated token asks nothing.
-        asked = _gathered(gradient, layout) * layout.real[:, None, :, None]
-        found = _flash_backward(
-            asked, own[0], *(_for_each_head(states, query) for states in own[1:]), _gathered(out, layout),
-            _gathered(sums.unsqueeze(-1), layout).squeeze(-1), scale, causal=True,
-        )  # fmt: skip
-        places = layout.places[layout.real]
-        rows, columns = places // layout.width, places % layout.width
-        for slope, mine in zip(slopes, found, strict=True):
-            slope[rows, :, columns] = _for_each_key(mine, slope).transpose(1, 2)[layout.real]
+        for bucket in layout.buckets:
+            asked, keys, values, given, mixed, logs = (
+                _gathered(states, bucket.places) for states in (query, key, value, gradient, out, sums.unsqueeze(-1))
+            )
+            given = given * bucket.real[:, None, :, None]  # a repeated token gives no gradient
+            found = _flash_backward(
+                given, asked, _for_each_head(keys, query), _for_each_head(values, query), mixed, logs.squeeze(-1),
+                scale, causal=True,
+            )  # fmt: skip
+            places = bucket.places[bucket.real]
+            rows, columns = places // layout.width, places % layout.width
+            for slope, mine in zip(slopes, found, strict=True):
+                slope[rows, :, columns] = _for_each_key(mine, slope).transpose(1, 2)[bucket.real]
         for row, prompt, end in _rows(layout):
             if not prompt:
                 continue
@@ -279,31 +303,30 @@ def joined_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, 
     """The same with torch's public attention only: each completion's keys are its prompt's and its own, in one call."""
     attend = nn.functional.scaled_dot_product_attention
     batch, heads, width, size = query.shape
-    own = [_gathered(states, layout) for states in (query, key, value)]
-    longest = layout.places.shape[1]
-    causal = torch.ones(longest, longest, dtype=torch.bool, device=query.device).tril()
     flat = query.new_zeros(batch * width, heads, size)
-    at = 0
     for row, prompt, _ in _rows(layout):
-        count = len(layout.completions[row])
         keys, values = (states[row : row + 1, :, :prompt] for states in (key, value))
         if prompt:
             alone = attend(
                 query[row : row + 1, :, :prompt], _for_each_head(keys, query), _for_each_head(values, query),
                 is_causal=True, scale=scale,
             )  # fmt: skip
-            here = torch.arange(row * width, row * width + prompt, device=query.device)
-            flat = flat.index_copy(0, here, alone[0].transpose(0, 1))
-        mine = slice(at, at + count)
-        joined = [
-            _for_each_head(torch.cat([shared.expand(count, -1, -1, -1), states[mine]], dim=2), query)
-            for shared, states in zip((keys, values), own[1:], strict=True)
-        ]
-        mask = torch.cat([causal.new_ones(longest, prompt), causal], dim=1)
-        found = attend(own[0][mine], *joined, attn_mask=mask, scale=scale).transpose(1, 2)
-        real = layout.real[mine]
-        flat = flat.index_copy(0, layout.places[mine][real], found[real])
-        at += count
+            begins = torch.arange(row * width, row * width + prompt, device=query.device)
+            flat = flat.index_copy(0, begins, alone[0].transpose(0, 1))
+        for bucket in layout.buckets:
+            here = slice(bisect_left(bucket.rows, row), bisect_right(bucket.rows, row))
+            places, real = bucket.places[here], bucket.real[here]
+            count, longest = places.shape
+            if not count:
+                continue
+            asked, own_keys, own_values = (_gathered(states, places) for states in (query, key, value))
+            joined_keys, joined_values = (
+                _for_each_head(torch.cat([shared.expand(count, -1, -1, -1), own], dim=2), query)
+                for shared, own in ((keys, own_keys), (values, own_values))
+            )
+            mask = torch.ones(longest, prompt + longest, dtype=torch.bool, device=query.device).tril(prompt)
+            found = attend(asked, joined_keys, joined_values, attn_mask=mask, scale=scale).transpose(1, 2)
+            flat = flat.index_copy(0, places[real], found[real])
     return flat.view(batch, width, heads, size)
 
 
@@ -326,9 +349,9 @@ def _rows(layout: Layout) -> Iterator[tuple[int, int, int]]:
         yield row, prompt, prompt + sum(lengths)
 
 
-def _gathered(states: Tensor, layout: Layout) -> Tensor:
+def _gathered(states: Tensor, places: Tensor) -> Tensor:
     # [B, X, T, Y] -> [N, X, R, Y], the completions' own states.
-    return states.transpose(1, 2).flatten(0, 1)[layout.places].transpose(1, 2)
+    return states.transpose(1, 2).flatten(0, 1)[places].transpose(1, 2)
 
 
 def _for_each_head(states: Tensor, query: Tensor) -> Tensor:
@@ -338,7 +361,7 @@ def _for_each_head(states: Tensor, query: Tensor) -> Tensor:
 
 def _for_each_key(slopes: Tensor, like: Tensor) -> Tensor:
     # [X, H, T, D] -> [X, K, T, D], the sum over the query heads of each key head.
-    return slopes.unflatten(1, (like.shape[1], -1)).sum(2)
+    return slopes.reshape(slopes.shape[0], like.shape[1], -1, *slopes.shape[2:]).sum(2)
 
 
 def _stacked(states: Tensor, key: Tensor) -> Tensor:
