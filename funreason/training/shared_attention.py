@@ -34,7 +34,7 @@ ATTENTION_NAME = "funreason_shared_prompts"
 PROOF_ROWS = 2
 """Rows of a layout that its proof computes: two show whether rows are kept apart."""
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
-"""Relative norm of the difference from dense attention; half precision may differ by 2e-2."""
+"""Relative norm of the difference from separate rows; half precision may differ by 2e-2."""
 
 
 class Bucket(NamedTuple):
@@ -165,7 +165,7 @@ _PROVED: dict[tuple[object, ...], str] = {}
 def why_not(layout: Layout, query: Tensor, key: Tensor) -> str:
     """Why states like these may not use this attention under layouts like this one; empty if they may.
 
-    Output and gradients of random states are compared with those of a dense mask, once in a process for each shape
+    Output and gradients of random states are compared with those of separate rows, once in a process for each shape
     class, number of heads, head size, precision and device.
     """
     heads, key_heads, size = query.shape[1], key.shape[1], query.shape[3]
@@ -182,7 +182,7 @@ def _differs(layout: Layout, heads: int, key_heads: int, size: int, like: Tensor
         shape = (len(layout.prompts), count, layout.width, size)
         return torch.randn(shape, generator=draws, dtype=like.dtype, device=like.device)
 
-    ways: tuple[Callable[[Tensor, Tensor, Tensor, Layout, float], Tensor], ...] = (_attend, _dense)
+    ways: tuple[Callable[[Tensor, Tensor, Tensor, Layout, float], Tensor], ...] = (_attend, _apart)
     query, key, value, weights = states(heads), states(key_heads), states(key_heads), states(heads).transpose(1, 2)
     for row, (prompt, lengths) in enumerate(zip(layout.prompts, layout.completions, strict=True)):
         weights[row, prompt + sum(lengths) :] = 0
@@ -204,8 +204,27 @@ def _differs(layout: Layout, heads: int, key_heads: int, size: int, like: Tensor
     for name, one, other in zip(names, *found, strict=True):
         apart = float((one.double() - other.double()).norm() / other.double().norm().clamp_min(1e-30))
         if not apart <= within:
-            return f"its {name} differs by {apart:.1e} from that of a dense mask"
+            return f"its {name} differs by {apart:.1e} from that of separate rows"
     return ""
+
+
+def _apart(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
+    # Each completion after its prompt in a row of its own; a prompt's own output is that of its first row.
+    key, value = (_for_each_head(states, query) for states in (key, value))
+    out = []
+    for row, prompt, _ in _rows(layout):
+        parts, at = [], prompt
+        for length in layout.completions[row]:
+            asked, keys, values = (
+                torch.cat([states[row, :, :prompt], states[row, :, at : at + length]], dim=1).unsqueeze(0)
+                for states in (query, key, value)
+            )
+            found = nn.functional.scaled_dot_product_attention(asked, keys, values, is_causal=True, scale=scale)[0]
+            parts.append(found[:, prompt:] if parts else found)
+            at += length
+        parts.append(query.new_zeros(query.shape[1], layout.width - at, query.shape[3]))
+        out.append(torch.cat(parts, dim=1).transpose(0, 1))
+    return torch.stack(out)
 
 
 def _dense(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, dropout: float = 0.0) -> Tensor:
