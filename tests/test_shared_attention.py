@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +18,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from funreason.objectives import Example, Grpo, Srml
-from funreason.training import score, train
+from funreason.training import batches, score, train
+from funreason.training.batches import shared_length
+from funreason.training.encoding import encode_examples
 from funreason.training.shared_attention import (
     TOLERANCE,
     Layout,
@@ -35,6 +39,13 @@ SHAPES = {
     "without a prompt": [(0, [5]), (4, [3, 2])],
     "longer than a kernel's block": [(300, [70, 130]), (5, [260])],
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def layouts_for_short_rows() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "SHORT_ROW", 0)
+        yield
 
 
 def layout_of(rows: list[tuple[int, list[int]]]) -> Layout:
@@ -203,3 +214,18 @@ def test_batches_that_share_nothing_are_computed_as_ever():
         assert torch.equal(model(input_ids=ids).logits, wanted)
         assert torch.equal(model(input_ids=ids, position_ids=packed, use_cache=False).logits, wanted_packed)
     assert "shared" not in train(model, TOKENIZER, apart_examples, changed(epochs=1)).how
+
+
+def test_short_rows_take_a_dense_mask_where_either_would_do(monkeypatch):
+    _, encoded, _ = encode_examples(rollouts(), TOKENIZER, 500)
+
+    def layout(dense: bool | None) -> Layout | None:
+        return batches.share_prompts(encoded, pad_id=0, device=CPU, dense=dense).layout
+
+    width = max(shared_length(encoded[:4]), shared_length(encoded[4:]))
+    monkeypatch.setattr(batches, "SHORT_ROW", width)
+    assert layout(None) is None
+    assert layout(False) is not None
+    monkeypatch.setattr(batches, "SHORT_ROW", width - 1)
+    assert layout(None) is not None
+    assert layout(True) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 
 import pytest
@@ -15,7 +16,7 @@ from tiny import tiny_model, tiny_tokenizer
 from transformers import LlamaConfig, MistralConfig, MistralForCausalLM
 
 from funreason.objectives import Encoded, Example, Grpo, Srml
-from funreason.training import TrainingError, train
+from funreason.training import TrainingError, batches, train
 from funreason.training.batches import (
     by_prompt,
     collate,
@@ -31,6 +32,13 @@ from funreason.training.shared_attention import attending_with_shared_prompts
 pytestmark = pytest.mark.usefixtures("one_thread")
 TOKENIZER = tiny_tokenizer()
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def layouts_for_short_rows() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "SHORT_ROW", 0)
+        yield
 
 
 def answers() -> list[Example]:

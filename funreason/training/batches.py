@@ -34,6 +34,8 @@ PACKED_KERNELS = ("flash", "flex")
 WORTH_SHARING = 0.75
 """Prompts are shared where that leaves at most this share of a batch's tokens: a dense mask, where it is needed, costs
 more attention."""
+SHORT_ROW = 192
+"""Rows of at most this many tokens take a dense mask: calls for each row would cost more than the work they save."""
 PROBE_TOKENS = 5
 """Tokens in each of the two samples of the packing probe."""
 
@@ -165,11 +167,14 @@ def worth_sharing(samples: Sequence[Encoded], setting: str) -> bool:
     return together <= WORTH_SHARING * sum(len(sample.ids) for sample in samples)
 
 
-def share_prompts(samples: Sequence[Encoded], *, pad_id: int, device: torch.device, dense: bool = True) -> MicroBatch:
+def share_prompts(
+    samples: Sequence[Encoded], *, pad_id: int, device: torch.device, dense: bool | None = True
+) -> MicroBatch:
     """A row for each prompt: the prompt, then the completion of each of its samples, which do not see each other.
 
     Samples with the same prompt must follow each other, or targets would not be in the order of the samples. With
-    `dense` a mask keeps completions apart, else a layout, which only `attending_with_shared_prompts` reads.
+    `dense` a mask keeps completions apart, else a layout, which only `attending_with_shared_prompts` reads; None leaves
+    the choice to the rows' length.
     """
     groups = by_prompt(samples)
     longest = max(shared_length([samples[index] for index in group]) for group in groups)
@@ -200,6 +205,7 @@ def share_prompts(samples: Sequence[Encoded], *, pad_id: int, device: torch.devi
         [len(samples[at].ids) - prompt for at in group] for group, prompt in zip(groups, prompts, strict=True)
     ]
     layout = Layout.of(prompts, completions, longest, device)
+    dense = longest <= SHORT_ROW if dense is None else dense
     mask = layout.mask() if dense else torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
     return MicroBatch(
         rows["ids"], rows["labels"], rows["parts"], rows["owners"], rows["positions"], mask, rows["before"],

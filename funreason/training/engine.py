@@ -343,7 +343,7 @@ class Training:
         def forward(piece: Sequence[int]) -> LossShare:
             chosen, samples = [examples[at] for at in piece], [encoded[at] for at in piece]
             if shared:
-                batch = share_prompts(samples, pad_id=self.pad_id, device=device, dense=bool(self.no_layout))
+                batch = share_prompts(samples, pad_id=self.pad_id, device=device, dense=bool(self.no_layout) or None)
             elif self.packed and len(samples) > 1:
                 batch = pack(samples, device=device)
             else:

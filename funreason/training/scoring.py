@@ -87,7 +87,7 @@ def score(
     def scored(piece: Sequence[int]) -> list[TokenScores]:
         samples = [encoded[at] for at in piece]
         if shared:
-            batch = share_prompts(samples, pad_id=pad_id, device=device, dense=dense)
+            batch = share_prompts(samples, pad_id=pad_id, device=device, dense=dense or None)
         elif packed and len(samples) > 1:
             batch = pack(samples, device=device)
         else:
