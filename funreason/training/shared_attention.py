@@ -213,7 +213,8 @@ def _apart(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: flo
     key, value = (_for_each_head(states, query) for states in (key, value))
     out = []
     for row, prompt, _ in _rows(layout):
-        parts, at = [], prompt
+        at = prompt
+        parts: list[Tensor] = []
         for length in layout.completions[row]:
             asked, keys, values = (
                 torch.cat([states[row, :, :prompt], states[row, :, at : at + length]], dim=1).unsqueeze(0)
