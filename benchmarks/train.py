@@ -4,7 +4,9 @@
     OMP_NUM_THREADS=1 python benchmarks/train.py --trl build/trl/bin/python [--out benchmarks/results/train.md]
     OMP_NUM_THREADS=1 python benchmarks/train.py --groups [--out benchmarks/results/shared_prompts.md]
 
-`--groups` measures GRPO steps over groups of rollouts of one prompt, with shared prompts and with separate rows.
+`--groups` measures GRPO steps over groups of rollouts of one prompt, with shared prompts and with separate rows: their
+CPU time, and for groups of 4, 8 and 16 the memory of a step in a process of its own (the peak of resident memory less
+what was resident before the step, on Linux).
 
 Same weights (the embedded base), same samples, AdamW at the same constant rate, 32 samples a step, one epoch, float32,
 one thread. Each runs in a process of its own; only the training is timed, in CPU time, and tokens are those of the
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -26,6 +29,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 BATCH, RATE, SEED = 32, 1e-4, 0
+PROMPT_TOKENS, ANSWER_TOKENS = 600, 100
+PASS_TOKENS = 4400
+"""Passes of whole groups fill nearly as much of it with 4, 8 and 16 answers: 4, 3 and 2 rows."""
 RUNS = ("ours", "bare", "trl", "trl group_by_length")
 
 
@@ -143,51 +149,109 @@ def one(name: str, folder: Path, file: Path) -> None:
     print("seconds", seconds)
 
 
-def groups(prompts: int = 8, size: int = 8, prompt_tokens: int = 600, answer_tokens: int = 100) -> str:
-    """One GRPO step in separate rows and one with shared prompts, from the same weights: a table."""
-    import torch
-
+def step_of(
+    examples: list[object], model: object, tokenizer: object, sharing: str, **fields: object
+) -> tuple[dict[str, float], str]:
+    """Metrics and description of one GRPO step."""
     from funreason.config import Update
     from funreason.config.reinforcement import GrpoSettings
-    from funreason.objectives import Example, Grpo, Rollout
+    from funreason.objectives import Grpo
+    from funreason.training import train
+
+    steps: list[object] = []
+    update = Update(batch_size=len(examples), lr=RATE, lr_warmup_steps=0, prefix_sharing=sharing, **fields)  # type: ignore[arg-type]
+    report = train(model, tokenizer, examples, update, objective=Grpo(GrpoSettings()), on_step=steps.append)  # type: ignore[arg-type]
+    return steps[0].metrics, report.how  # type: ignore[attr-defined]
+
+
+def rollouts(tokenizer: object, prompts: int, size: int) -> list[object]:
+    """`size` random answers to each of some prompts."""
+    from funreason.objectives import Example, Rollout
+
+    ids = [token for row in samples(400) for token in row["ids"]]  # type: ignore[attr-defined]
+    draws, examples = random.Random(SEED), []
+    for at in range(prompts):
+        text = tokenizer.decode(ids[at * PROMPT_TOKENS : (at + 1) * PROMPT_TOKENS])  # type: ignore[attr-defined]
+        for number in range(size):
+            tokens = tuple(draws.choice(ids) for _ in range(ANSWER_TOKENS))
+            rollout = Rollout(tokens, draws.choice([-1.0, 1.0]), 1.0, str(at), (-7.0,) * ANSWER_TOKENS)
+            examples.append(Example(f"{at}/{number}", text, None, "", rollout=rollout))
+    return examples
+
+
+def resident(field: str) -> float:
+    """MiB of this process: `VmRSS`, now, or `VmHWM`, at most so far."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"no {field} in /proc/self/status: memory is measured on Linux only")
+
+
+def peak(size: int, sharing: str, prompts: int = 4) -> None:
+    import torch
+
     from funreason.policies.factory import model_path
     from funreason.policies.model_files import load_model, load_tokenizer
-    from funreason.training import train
+
+    torch.set_num_threads(1)
+    folder = model_path("toolbox")
+    model = load_model(folder, "cpu", "float32")
+    tokenizer = load_tokenizer(folder, model)
+    examples = rollouts(tokenizer, prompts, size)
+    step_of(examples[:2], model, tokenizer, sharing)  # what is loaded late is resident before it counts
+    before = resident("VmRSS")
+    step_of(examples, model, tokenizer, sharing, micro_tokens=PASS_TOKENS)
+    print("peak", resident("VmHWM") - before)
+
+
+def groups(prompts: int = 8, size: int = 8) -> str:
+    """One GRPO step in separate rows and one with shared prompts, from the same weights: two tables."""
+    import torch
+
+    from funreason.policies.factory import model_path
+    from funreason.policies.model_files import load_model, load_tokenizer
 
     torch.set_num_threads(1)
     folder = model_path("toolbox")
     tokenizer = load_tokenizer(folder, load_model(folder, "cpu", "float32"))
-    ids = [token for row in samples(400) for token in row["ids"]]  # type: ignore[attr-defined]
-    draws, examples = random.Random(SEED), []
-    for at in range(prompts):
-        text = tokenizer.decode(ids[at * prompt_tokens : (at + 1) * prompt_tokens])
-        for number in range(size):
-            tokens = tuple(draws.choice(ids) for _ in range(answer_tokens))
-            rollout = Rollout(tokens, draws.choice([-1.0, 1.0]), 1.0, str(at), (-7.0,) * answer_tokens)
-            examples.append(Example(f"{at}/{number}", text, None, "", rollout=rollout))
+    examples = rollouts(tokenizer, prompts, size)
     lines = ["| rows | CPU-s of a step | tokens of separate rows per CPU-second | × separate | loss | gradient norm |",
              "|---|---|---|---|---|---|"]  # fmt: skip
-    tokens = sum(len(tokenizer(e.prompt, add_special_tokens=False)["input_ids"]) + answer_tokens for e in examples)
+    tokens = sum(len(tokenizer(e.prompt, add_special_tokens=False)["input_ids"]) + ANSWER_TOKENS for e in examples)
     speeds: dict[str, float] = {}
     for sharing, name in (("never", "separate"), ("always", "shared prompts")):
         for _ in range(2):  # the second is measured: the first pays for what is loaded late
-            steps, model = [], load_model(folder, "cpu", "float32")
-            update = Update(batch_size=len(examples), lr=RATE, lr_warmup_steps=0, prefix_sharing=sharing)
+            model = load_model(folder, "cpu", "float32")
             start = time.process_time()
-            train(model, tokenizer, examples, update, objective=Grpo(GrpoSettings()), on_step=steps.append)
+            metrics, how = step_of(examples, model, tokenizer, sharing)
             seconds = time.process_time() - start
+        print(how, file=sys.stderr)
         speeds[name] = tokens / seconds
-        metrics = steps[0].metrics
         lines.append(
             f"| {name} | {seconds:.2f} | {speeds[name]:,.0f} | {speeds[name] / speeds['separate']:.2f} "
             f"| {metrics['loss']:.7f} | {metrics['grad_norm']:.7f} |"
         )
-    return (
-        f"# Shared prompts: {prompts} prompts of about {prompt_tokens} tokens, {size} answers of {answer_tokens} each, "
-        "the embedded model, float32, one thread\n\n`OMP_NUM_THREADS=1 python benchmarks/train.py --groups`\n\n"
-        + "\n".join(lines)
-        + "\n"
-    )
+    memory = ["| answers to a prompt | separate rows, MiB | shared prompts, MiB | tokens a pass, separate | shared |",
+              "|---|---|---|---|---|"]  # fmt: skip
+    for answers in (4, 8, 16):
+        peaks = []
+        for sharing in ("never", "always"):
+            command = [sys.executable, __file__, "--peak", str(answers), sharing]
+            # Freed tensors go back to the system at once, or the peak would be that of the allocator's habits.
+            environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+            if done.returncode:
+                raise SystemExit(done.stderr[-3000:])
+            peaks.append(float(done.stdout.split("peak")[-1]))
+        whole, row = PROMPT_TOKENS + ANSWER_TOKENS, PROMPT_TOKENS + answers * ANSWER_TOKENS
+        filled = [PASS_TOKENS // width * width for width in (whole, row)]
+        memory.append(f"| {answers} | {peaks[0]:.0f} | {peaks[1]:.0f} | {filled[0]:,} | {filled[1]:,} |")
+    return "\n".join([
+        f"# Shared prompts: {prompts} prompts of about {PROMPT_TOKENS} tokens, {size} answers of {ANSWER_TOKENS} each, "
+        "the embedded model, float32, one thread",
+        "", "`OMP_NUM_THREADS=1 python benchmarks/train.py --groups`", "", *lines, "",
+        f"## Memory of a step of 4 prompts, {PASS_TOKENS:,} tokens a pass at most", "", *memory, "",
+    ])  # fmt: skip
 
 
 def table(speeds: dict[str, list[float]]) -> str:
@@ -207,7 +271,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", nargs=3, metavar=("TRAINING", "MODEL", "SAMPLES"), help="run one in this process")
     parser.add_argument("--groups", action="store_true", help="measure shared prompts instead")
+    parser.add_argument(
+        "--peak", nargs=2, metavar=("ANSWERS", "SHARING"), help="the memory of one step in this process"
+    )
     options = parser.parse_args()
+    if options.peak:
+        peak(int(options.peak[0]), options.peak[1])
+        return
     if options.groups:
         text = groups()
         print(text)

@@ -81,8 +81,8 @@ class Update(Section):
     """Several samples in one row, none attending to another, instead of padding samples of similar length. `auto`:
     with flash and flex attention. No influence on the result."""
     prefix_sharing: Literal["auto", "never", "always"] = "auto"
-    """Run the prompt of several samples once, its completions after it in the same row. `auto`: on a CPU, where it
-    saves a quarter of a batch's tokens and the model allows. No influence on the result."""
+    """Run the prompt of several samples once, its completions after it in the same row. `auto`: where it saves a
+    quarter of a batch's tokens and the model allows. No influence on the result."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: a third slower, a fraction of the memory."""
     compile: Literal["auto", "never", "always"] = "auto"

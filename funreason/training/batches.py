@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from funreason.objectives.protocol import IGNORE, NONE, RESULT, Encoded, TokenTargets
+from funreason.training.shared_attention import Layout, attending_with_shared_prompts
 from funreason.training.types import TrainingError
 
 if TYPE_CHECKING:
@@ -30,7 +32,10 @@ POOL_BATCHES = 8
 """Batches whose samples are sorted by length together: enough to save padding, few enough to stay random."""
 PACKED_KERNELS = ("flash", "flex")
 WORTH_SHARING = 0.75
-"""Prompts are shared where that leaves at most this share of a batch's tokens: a dense mask costs more attention."""
+"""Prompts are shared where that leaves at most this share of a batch's tokens: a dense mask, where it is needed, costs
+more attention."""
+SHORT_ROW = 192
+"""Rows of at most this many tokens take a dense mask: calls for each row would cost more than the work they save."""
 PROBE_TOKENS = 5
 """Tokens in each of the two samples of the packing probe."""
 
@@ -46,6 +51,8 @@ class MicroBatch:
             restarting after the prompt with each completion.
         mask: [B, 1, T, T], True where a query (third) may see a key (fourth); None: what is on its left.
         before: [B, T], the position that predicts each token; None: the one on its left.
+        layout: where prompts and completions are, for `shared_prompts_attention`. `mask` is then a single True, which
+            keeps the model from making one.
     """
 
     ids: Tensor
@@ -55,6 +62,7 @@ class MicroBatch:
     positions: Tensor | None = None
     mask: Tensor | None = None
     before: Tensor | None = None
+    layout: Layout | None = None
 
     def targets(self, samples: int) -> tuple[TokenTargets, int]:
         """The learned tokens of the S samples, and how many last positions' logits they index."""
@@ -159,24 +167,27 @@ def worth_sharing(samples: Sequence[Encoded], setting: str) -> bool:
     return together <= WORTH_SHARING * sum(len(sample.ids) for sample in samples)
 
 
-def share_prompts(samples: Sequence[Encoded], *, pad_id: int, device: torch.device) -> MicroBatch:
+def share_prompts(
+    samples: Sequence[Encoded], *, pad_id: int, device: torch.device, dense: bool | None = True
+) -> MicroBatch:
     """A row for each prompt: the prompt, then the completion of each of its samples, which do not see each other.
 
-    Samples with the same prompt must follow each other, or targets would not be in the order of the samples.
+    Samples with the same prompt must follow each other, or targets would not be in the order of the samples. With
+    `dense` a mask keeps completions apart, else a layout, which only `attending_with_shared_prompts` reads; None leaves
+    the choice to the rows' length.
     """
     groups = by_prompt(samples)
     longest = max(shared_length([samples[index] for index in group]) for group in groups)
     columns: dict[str, list[list[int]]] = {
-        name: [] for name in ("ids", "labels", "parts", "owners", "positions", "before", "segments")
+        name: [] for name in ("ids", "labels", "parts", "owners", "positions", "before")
     }
     for group in groups:
         length = samples[group[0]].parts.count(NONE)
         row = {
             "ids": samples[group[0]].ids[:length], "labels": [IGNORE] * length, "parts": [NONE] * length,
             "owners": [group[0]] * length, "positions": list(range(length)), "before": list(range(-1, length - 1)),
-            "segments": [0] * length,
         }  # fmt: skip
-        for number, index in enumerate(group, start=1):
+        for index in group:
             sample, at = samples[index], len(row["ids"])
             count = len(sample.ids) - length
             row["ids"] += sample.ids[length:]
@@ -185,15 +196,21 @@ def share_prompts(samples: Sequence[Encoded], *, pad_id: int, device: torch.devi
             row["owners"] += [index] * count
             row["positions"] += range(length, length + count)
             row["before"] += [length - 1, *range(at, at + count - 1)][:count]
-            row["segments"] += [number] * count
-        fills = {"ids": pad_id, "labels": IGNORE, "parts": NONE, "segments": -1}
+        fills = {"ids": pad_id, "labels": IGNORE, "parts": NONE}
         for name, values in row.items():
             columns[name].append([*values, *[fills.get(name, 0)] * (longest - len(values))])
     rows = {name: torch.tensor(values, dtype=torch.long, device=device) for name, values in columns.items()}
-    segments, places = rows.pop("segments"), torch.arange(longest, device=device)
-    query, key = segments.unsqueeze(2), segments.unsqueeze(1)
-    mask = ((key == query) | ((key == 0) & (query > 0))) & (places.unsqueeze(1) >= places)
-    return MicroBatch(**rows, mask=mask.unsqueeze(1))
+    prompts = [samples[group[0]].parts.count(NONE) for group in groups]
+    completions = [
+        [len(samples[at].ids) - prompt for at in group] for group, prompt in zip(groups, prompts, strict=True)
+    ]
+    layout = Layout.of(prompts, completions, longest, device)
+    dense = longest <= SHORT_ROW if dense is None else dense
+    mask = layout.mask() if dense else torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
+    return MicroBatch(
+        rows["ids"], rows["labels"], rows["parts"], rows["owners"], rows["positions"], mask, rows["before"],
+        None if dense else layout,
+    )  # fmt: skip
 
 
 def plan_passes(
@@ -232,28 +249,34 @@ def plan_passes(
 def prompt_sharing(model: PreTrainedModel, setting: str) -> tuple[bool, str]:
     """Whether prompts may be shared under `update.prefix_sharing`, and if not, why not.
 
-    A model must have full attention in every layer and take a mask of its own; two short passes prove that completions
-    after a shared prompt have the logits of separate rows. Raises TrainingError for "always" with another model.
+    A model must have full attention in every layer and take a layout or a mask of its own; two short passes prove that
+    completions after a shared prompt have the logits of separate rows. Under "auto" a GPU needs a model that takes
+    layouts. Raises TrainingError for "always" with another model.
     """
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     sliding = not hasattr(config, "layer_types") and getattr(config, "sliding_window", None) is not None
     kernel = str(getattr(model.config, "_attn_implementation", ""))
-    if setting == "never" or (setting == "auto" and model.device.type != "cpu"):
+    if setting == "never" or (setting == "auto" and model.device.type not in ("cpu", "cuda")):
         return False, ""
     why = ""
     if kernel != "sdpa":
         why = f"its attention is {kernel or 'unnamed'}, not sdpa"
     elif sliding or kinds != {"full_attention"}:
         why = "not all of its layers have full attention"
-    elif not _shares_prompts(model):
-        why = "its logits differ from those of separate rows"
+    elif (why := layout_refusal(model)) and (setting == "always" or model.device.type == "cpu"):
+        why = "" if _shares_prompts(model, dense=True) else "its logits differ from those of separate rows"
     if why and setting == "always":
         raise TrainingError(f"prefix_sharing: always cannot be used with this model: {why}. Use auto or never.")
     return not why, why
 
 
-def _shares_prompts(model: PreTrainedModel) -> bool:
+def layout_refusal(model: PreTrainedModel) -> str:
+    """Why a model whose prompts may be shared needs a dense mask for it; empty if a layout will do."""
+    return "" if _shares_prompts(model, dense=False) else "its attention takes no layout"
+
+
+def _shares_prompts(model: PreTrainedModel, *, dense: bool) -> bool:
     vocabulary = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
     prompt = [token % vocabulary for token in range(3, 3 + PROBE_TOKENS)]
     samples = []
@@ -265,17 +288,18 @@ def _shares_prompts(model: PreTrainedModel) -> bool:
     training = model.training
     model.train(False)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), nullcontext() if dense else attending_with_shared_prompts(model):
             one, other = (
                 model(
-                    input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
+                    input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False,
+                    **({} if batch.layout is None else {"shared_prompts": batch.layout}),
                 ).logits.flatten(0, 1)[TokenTargets.of(batch.labels, batch.parts, batch.owners, 2, batch.before).where]
                 for batch in (
                     collate(samples, pad_id=0, device=model.device),
-                    share_prompts(samples, pad_id=0, device=model.device),
+                    share_prompts(samples, pad_id=0, device=model.device, dense=dense),
                 )
-            )
-    except (RuntimeError, ValueError, TypeError):  # it takes no such mask
+            )  # fmt: skip
+    except (RuntimeError, ValueError, TypeError):  # it takes no such mask or layout
         return False
     finally:
         model.train(training)

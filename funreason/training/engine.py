@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +31,7 @@ from funreason.training import checkpoint
 from funreason.training.batches import (
     can_pack,
     collate,
+    layout_refusal,
     pack,
     plan_epoch,
     plan_passes,
@@ -46,6 +47,7 @@ from funreason.training.lora import adapted
 from funreason.training.loss_stats import LossStats, Quantiles, quantiles
 from funreason.training.parallel import Parallel, Ranks, parallelized, trainable
 from funreason.training.pass_size import choose_pass_size
+from funreason.training.shared_attention import attending_with_shared_prompts
 from funreason.training.types import NotFinite, StepReport, Strategy, TrainingError, TrainReport
 
 REFUSED_IN_A_ROW = 3  # one bad batch may be chance; three mean that the weights or the learning rate are broken
@@ -110,14 +112,16 @@ def train(
         packed = can_pack(model, update.packing)
         may_share, why_not = prompt_sharing(model, update.prefix_sharing)
         sharing = update.prefix_sharing if may_share else "never"
+        no_layout = layout_refusal(model) if may_share else "prompts are not shared"
         with (
+            nullcontext() if no_layout else attending_with_shared_prompts(model),
             _train_mode(model, update.gradient_checkpointing),
             parallelized(model, update, ranks, strategy) as parallel,
         ):
             size = choose_pass_size(model, update, ranks, strategy, item=dtype.itemsize, head_chunk=head.held)
             training = Training(
                 parallel, objective, head, usable, encoded, update, micro_tokens=size.tokens,
-                pad_id=pad_id, packed=packed, sharing=sharing, seed=seed, folder=checkpoint_dir,
+                pad_id=pad_id, packed=packed, sharing=sharing, no_layout=no_layout, seed=seed, folder=checkpoint_dir,
                 fingerprint=checkpoint.fingerprint(
                     usable, update, seed, think_tags, str(dtype), objective.fingerprint
                 ),
@@ -137,6 +141,8 @@ def train(
         layout = "packed" if packed else "padded to similar lengths"
         if training.shared_batches:
             layout += f", with shared prompts in {training.shared_batches} batches"
+            if training.why_dense:
+                layout += f", some under a dense mask ({'; '.join(sorted(training.why_dense))})"
         elif why_not:
             layout += f", no shared prompts ({why_not})"
         how = (
@@ -201,6 +207,7 @@ class Training:
         pad_id: int,
         packed: bool,
         sharing: str,
+        no_layout: str,
         seed: int,
         folder: Path | None,
         fingerprint: str,
@@ -208,7 +215,8 @@ class Training:
         self.parallel, self.ranks, self.objective, self.head = parallel, parallel.ranks, objective, head
         self.examples, self.encoded, self.update = examples, encoded, update
         self.pad_id, self.packed, self.sharing, self.seed = pad_id, packed, sharing, seed
-        self.shared_batches = 0
+        self.shared_batches, self.no_layout = 0, no_layout
+        self.why_dense: set[str] = set()
         self.folder, self.fingerprint = folder, fingerprint
         self.lengths = [len(sample.ids) for sample in encoded]
         self.steps = update.epochs * math.ceil(len(encoded) / update.batch_size)
@@ -340,7 +348,7 @@ class Training:
         def forward(piece: Sequence[int]) -> LossShare:
             chosen, samples = [examples[at] for at in piece], [encoded[at] for at in piece]
             if shared:
-                batch = share_prompts(samples, pad_id=self.pad_id, device=device)
+                batch = share_prompts(samples, pad_id=self.pad_id, device=device, dense=bool(self.no_layout) or None)
             elif self.packed and len(samples) > 1:
                 batch = pack(samples, device=device)
             else:
@@ -348,8 +356,10 @@ class Training:
             targets, kept = batch.targets(len(samples))
             rule = objective.rule(targets, chosen, denominators)
             outputs = self.head.outputs(
-                lambda: self.parallel.logits(batch.ids, kept, batch.positions, batch.mask), targets, rule
+                lambda: self.parallel.logits(batch.ids, kept, batch.positions, batch.mask, batch.layout), targets, rule
             )
+            if why_dense := shared and (self.no_layout if batch.layout is None else batch.layout.fallback):
+                self.why_dense.add(why_dense)
             return objective.loss(outputs, targets, chosen, denominators)
 
         for piece, share in self._passes(encoded, shared, forward):

@@ -34,6 +34,8 @@ from funreason.training.types import Strategy, TrainingError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from funreason.training.shared_attention import Layout
+
 Named = Iterator[tuple[str, Tensor]]
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun and `accelerate launch` set in each process that they start."""
@@ -218,10 +220,18 @@ class Parallel:
             unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]
         self.loss = torch.zeros((), dtype=torch.float64, device=model.device)
 
-    def logits(self, ids: Tensor, keep: int, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Logits [B, keep, V] of the last `keep` positions of `ids` [B, T]; `positions`, `mask` as in `MicroBatch`."""
+    def logits(
+        self,
+        ids: Tensor,
+        keep: int,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+        layout: Layout | None = None,
+    ) -> Tensor:
+        """Logits [B, keep, V] of the last `keep` positions of `ids` [B, T]; the others are those of a `MicroBatch`."""
+        more = {} if layout is None else {"shared_prompts": layout}
         output = self.wrapped(
-            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=keep
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=keep, **more
         )
         logits: Tensor = output.logits
         return logits

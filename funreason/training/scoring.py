@@ -22,6 +22,7 @@ from funreason.policies.prompts import known_ids
 from funreason.training.batches import (
     can_pack,
     collate,
+    layout_refusal,
     pack,
     plan_passes,
     prompt_sharing,
@@ -33,6 +34,7 @@ from funreason.training.engine import torch_settings
 from funreason.training.lm_head import LossHead
 from funreason.training.parallel import Ranks
 from funreason.training.pass_size import choose_pass_size
+from funreason.training.shared_attention import attending_with_shared_prompts
 from funreason.training.types import RefusedExample
 
 if TYPE_CHECKING:
@@ -79,12 +81,13 @@ def score(
     device, training = model.device, model.training
     head, packed = LossHead(model, update, known_ids(tokenizer)), can_pack(model, update.packing)
     shared = prompt_sharing(model, update.prefix_sharing)[0] and worth_sharing(encoded, update.prefix_sharing)
+    dense = not shared or bool(layout_refusal(model))
     pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
 
     def scored(piece: Sequence[int]) -> list[TokenScores]:
         samples = [encoded[at] for at in piece]
         if shared:
-            batch = share_prompts(samples, pad_id=pad_id, device=device)
+            batch = share_prompts(samples, pad_id=pad_id, device=device, dense=dense or None)
         elif packed and len(samples) > 1:
             batch = pack(samples, device=device)
         else:
@@ -102,6 +105,7 @@ def score(
                 position_ids=batch.positions,
                 use_cache=False,
                 logits_to_keep=kept,
+                **({} if batch.layout is None else {"shared_prompts": batch.layout}),
             ).logits
             return found
 
@@ -129,7 +133,8 @@ def score(
         for parameter in half:
             parameter.data = parameter.data.float()
         try:
-            results = side_by_side(scored, pieces, device)
+            with nullcontext() if dense else attending_with_shared_prompts(model):
+                results = side_by_side(scored, pieces, device)
         finally:
             model.train(training)
             for parameter in half:
