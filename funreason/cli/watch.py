@@ -112,18 +112,18 @@ def _put_back(folder: RunFolder, reason: str) -> str:
 
 
 def _require_dashboard() -> None:
-    if not sys.stdout.isatty() and "TEXTUAL_DRIVER" not in os.environ:
-        raise RecordError("the dashboard needs a terminal. Without one: funreason status, or funreason report.")
     if find_spec("textual") is None:
         raise RecordError("the dashboard needs the extra `tui`: pip install 'funreason[tui]'")
+    if not sys.stdout.isatty() and "TEXTUAL_DRIVER" not in os.environ:
+        raise RecordError("the dashboard needs a terminal. Without one: funreason status, or funreason report.")
 
 
 def require_terminal() -> None:
     """RecordError where `loop --tui` could show no dashboard; asked before a run's folder is made."""
-    if not sys.stdout.isatty():
-        raise RecordError("--tui needs a terminal. Without it the run prints one line per phase.")
     if find_spec("textual") is None:
         raise RecordError("--tui needs the extra `tui`: pip install 'funreason[tui]'")
+    if not sys.stdout.isatty():
+        raise RecordError("--tui needs a terminal. Without it the run prints one line per phase.")
 
 
 @contextmanager
