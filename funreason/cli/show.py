@@ -1,6 +1,6 @@
 """`funreason status` and `show`: the state of a run, and one sample of it.
 
-`status` prints tables, or JSON. `show` prints a sample attempt by attempt: thinking, answer, each judge's verdict, what
+`status` prints the verdict and tables, or JSON. `show` prints a sample attempt by attempt: thinking, answer, each judge's verdict, what
 changed in between. The record keeps texts and verdicts apart: `sampled.jsonl` has each answer a model drew, without
 verdicts, and the file a sample ended in has its last answer with the verdicts of all attempts in order. A verdict
 `regenerate` ends an attempt. An answer that was re-rendered and sent back again was never drawn, so its text is not in
@@ -18,7 +18,8 @@ from rich.text import Text
 from funreason.cli.app import RUNS, RunDir, RunName
 from funreason.cli.terminal import console
 from funreason.display.figures import phases_now
-from funreason.display.table import account, run_tables
+from funreason.display.table import account, run_tables, verdict_text
+from funreason.display.verdict import evidence_in, verdict
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import LogReader
 from funreason.record.plain import plain
@@ -32,7 +33,7 @@ _COMPARED_WORDS = 2_000
 
 
 def status(run: RunName = None, /, *, json: bool = False, run_dir: RunDir = RUNS) -> int:
-    """Show the state of a run: the newest one, or one by name or folder.
+    """Show whether a run worked, and its state: the newest one, or one by name or folder.
 
     Parameters
     ----------
@@ -43,8 +44,10 @@ def status(run: RunName = None, /, *, json: bool = False, run_dir: RunDir = RUNS
     reader = LogReader(folder.events)
     state = State().fold(reader.events())
     life = folder.writer_status()
+    found = verdict(state, evidence_in(folder))
     if json:
         extra = {"process": life._asdict() if life else None, "unknown_events": reader.unknown}
+        extra["verdict"] = found.summary()
         print(dumps(state.summary() | extra, indent=1))
         return 0
     out = console()
@@ -57,6 +60,7 @@ def status(run: RunName = None, /, *, json: bool = False, run_dir: RunDir = RUNS
     out.print(plain(" · ".join(part for part in where if part)))
     if reader.unknown:
         out.print(f"{reader.unknown} lines of the log are of a kind this version does not know")
+    out.print(verdict_text(found))
     out.print(run_tables(state))
     out.print(account(state))
     return 0

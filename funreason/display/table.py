@@ -1,4 +1,4 @@
-"""The tables a person reads at the end of a run and in `funreason status`.
+"""The verdict and the tables a person reads at the end of a run and in `funreason status`.
 
 Every number comes from the folded record. A pass rate is a share of judgements, never an accuracy, and the two
 have tables of their own, so that no reader takes one for the other. Every table fits 80 columns: numbers are never cut
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from funreason.display.figures import curves, formatted, hint, others
+from funreason.display.verdict import RunVerdict
 from funreason.record.events import Score
 from funreason.record.plain import plain
 from funreason.record.sample_files import KEPT
@@ -47,8 +48,20 @@ HEALTH = (
     ("same", "agreement", "twice"),
 )
 """The rows of a judge's health: label, rate, and the count that it is a rate of."""
+VERDICT_COLOURS = {"better": "green", "worse": "red", "unclear": "yellow", "unchanged": "yellow"}
 HEALTH_NOTE = "f.pass: bad canaries accepted; f.drop: good ones not accepted; same: same verdict when asked twice."
 UNREADABLE = "Unparseable answers pass stages 2 to 4 (there is no call to check) and fail stage 5."
+
+
+def verdict_text(found: RunVerdict) -> RenderableType:
+    """Whether the run worked and what to do now. Commands are never broken, so that they can be copied."""
+    colour = VERDICT_COLOURS.get(found.outcome, "")
+    lines = [Text(plain(found.headline), style=f"bold {colour}".strip())]
+    lines += [Text(plain(f"  {sentence}")) for sentence in found.sentences]
+    lines += [Text(plain(f"  model {found.model}"), no_wrap=True, overflow="ignore")] if found.model else []
+    for i, command in enumerate(found.commands):
+        lines.append(Text(plain(f"{'next  ' if i == 0 else '      '}{command}"), no_wrap=True, overflow="ignore"))
+    return Group(*lines, Text())
 
 
 def run_tables(state: State) -> RenderableType:
