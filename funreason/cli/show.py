@@ -1,10 +1,10 @@
 """`funreason status` and `show`: the state of a run, and one sample of it.
 
-`status` prints the verdict and tables, or JSON. `show` prints a sample attempt by attempt: thinking, answer, each judge's verdict, what
-changed in between. The record keeps texts and verdicts apart: `sampled.jsonl` has each answer a model drew, without
-verdicts, and the file a sample ended in has its last answer with the verdicts of all attempts in order. A verdict
-`regenerate` ends an attempt. An answer that was re-rendered and sent back again was never drawn, so its text is not in
-the record.
+`status` prints whether the run worked, then tables, or JSON. `show` prints a sample attempt by attempt: thinking,
+answer, each judge's verdict, what changed in between. The record keeps texts and verdicts apart: `sampled.jsonl` has
+each answer a model drew, without verdicts, and the file a sample ended in has its last answer with the verdicts of all
+attempts in order. A verdict `regenerate` ends an attempt. An answer that was re-rendered and sent back again was never
+drawn, so its text is not in the record.
 """
 
 from __future__ import annotations
@@ -150,9 +150,9 @@ def learned_from(credit: Credit) -> str:
 def by_attempt(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
     """The verdicts of each attempt: a new one begins after a `regenerate`."""
     groups: list[list[Verdict]] = [[]]
-    for verdict in verdicts:
-        groups[-1].append(verdict)
-        if verdict.outcome == Outcome.REGENERATE:
+    for each in verdicts:
+        groups[-1].append(each)
+        if each.outcome == Outcome.REGENERATE:
             groups.append([])
     return [tuple(group) for group in groups if group]
 

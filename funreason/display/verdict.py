@@ -81,11 +81,18 @@ class AccuracyChange(NamedTuple):
         return self.p is not None and self.p <= CHANCE and round(self.points, 6) != 0
 
     def __str__(self) -> str:
-        told = ["mean of calls and refusals"] if self.balanced else []
         if self.won is None or self.lost is None or self.p is None:
-            told.append("not paired: no p")
+            told = ["not paired item by item, so no p"]
         else:
-            told += [f"{self.won} won", f"{self.lost} lost", _p(self.p)]
+            p = (
+                f"p {self.p:.4f}"
+                if 0.0001 <= self.p < 0.001
+                else f"p {self.p:.3f}"
+                if self.p >= 0.001
+                else "p < 0.0001"
+            )
+            told = [f"{self.won} won", f"{self.lost} lost", p]
+        told += ["mean of calls and refusals"] if self.balanced else []
         return f"{self.suite} {100 * self.old:.1f} → {100 * self.new:.1f} % ({', '.join(told)})"
 
 
@@ -189,16 +196,16 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
         change = by_rounds[0]
         if change.p is None:
             outcome = "unclear"
-            title = f"{made} kept, and the record pairs no items over them: {change}"
+            title = f"{made} kept: {change}"
         elif not (change.won or change.lost):
             outcome = "unclear"
-            title = f"{made} kept, and no item is answered better or worse: {change}"
+            title = f"{made} kept, without effect: {change}"
         elif not change.clear:
             outcome = "unclear"
-            title = f"{made} kept, but the difference may be chance: {change}"
+            title = f"{made} kept, which may be chance: {change}"
         else:
-            outcome = "better" if change.points > 0 else "worse"
-            title = f"{made} kept, and the model got {outcome}: {change}"
+            outcome, did = ("better", "helped") if change.points > 0 else ("worse", "hurt")
+            title = f"{made} kept and {did}: {change}"
     elif promoted:
         outcome, title = "unclear", f"{made} kept; the gate has no item that was measured before and after"
     elif gated:
@@ -314,20 +321,20 @@ class _Comparing:
         name = " and ".join(names) or "all items"
         before, after = (self.evidence.results.get(id, {}) for id in (old, new))
         pairs = [
-            (was, now)
+            (one, other)
             for part in parts
             if len(before.get(part, ())) == len(after.get(part, ()))
-            for was, now in zip(before.get(part, ()), after.get(part, ()), strict=True)
-            if was[0] == now[0]
+            for one, other in zip(before.get(part, ()), after.get(part, ()), strict=True)
+            if one[0] == other[0]
         ]
         if pairs and len(pairs) == sum(self.items[part] for part in parts):
             kinds = [[(a, b) for (c, a), (_, b) in pairs if wants_refusal(c) == refusal] for refusal in (False, True)]
             groups = [(sum(b > a for a, b in kind), sum(a > b for a, b in kind), len(kind)) for kind in kinds if kind]
-            shares = [
+            was, now = (
                 sum(sum(pair[i] for pair in kind) / len(kind) for kind in kinds if kind) / len(groups) for i in (0, 1)
-            ]
+            )
             won, lost = (sum(group[i] for group in groups) for i in (0, 1))
-            return AccuracyChange(name, *shares, len(pairs), won, lost, balanced_exact(groups), len(groups) > 1)
+            return AccuracyChange(name, was, now, len(pairs), won, lost, balanced_exact(groups), len(groups) > 1)
         seen: dict[str, tuple[float, int, bool]] = {}
         for gate in self.gates:
             score = gate.overall if suite == _ALL else gate.by_slice.get(suite)
@@ -396,10 +403,6 @@ def _numbered(rounds: Sequence[int]) -> str:
 
 def _doubt(change: AccuracyChange) -> str:
     return ", which may be chance" if (change.won or change.lost) and not change.clear else ""
-
-
-def _p(p: float) -> str:
-    return "p < 0.0001" if p < 0.0001 else f"p {p:.4f}" if p < 0.001 else f"p {p:.3f}"
 
 
 def _sentence(text: str) -> str:

@@ -158,12 +158,13 @@ class Dashboard(Actions, App[None]):
         return Page("", (*lines, *([tabs] if self.single else [])))
 
     def _verdict_line(self) -> Line:
-        state = self.feed.state
-        gates = sum(r.gate is not None for r in state.rounds.values())
-        seen = (self.feed.folder.path, gates, state.round, len(state.ended), state.status)
+        state, folder = self.feed.state, self.feed.folder
+        decided = [(k, r.gate is not None, r.ended) for k, r in state.rounds.items()]
+        life = "" if isinstance(self.feed, ReplayFeed) or self.feed.life is None else self.feed.life.status
+        seen = (folder.path, decided, state.round, state.status, life)
         if seen != self._verdict_of:  # the items are read from files: only when something was decided
             self._verdict_of = seen
-            self._verdict = verdict_line(verdict(state, evidence_in(self.feed.folder)))
+            self._verdict = verdict_line(verdict(state, evidence_in(folder)._replace(status=life)))
         return self._verdict
 
     async def _read_gpu(self) -> None:
