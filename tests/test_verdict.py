@@ -153,6 +153,19 @@ def test_calls_and_refusals_weigh_alike_as_in_the_gate(tmp_path):
     assert (by_items.balanced, by_items.old, by_items.new) == (True, 0.5, 0.5)
 
 
+def test_a_record_whose_gate_scored_all_items_alike_is_not_scored_otherwise(tmp_path):
+    run = Recording(tmp_path / "run", rounds=1)
+    old, new = results("0101010101", BOTH), results("1110101011", BOTH)
+    score = compare(old, new)
+    ids = {"old_weights": "base0", "new_weights": "w1"}
+    run(ev.GateDecided(round=1, decision="promote", reason="", overall=score, by_slice={"new": score}, **ids))
+    run(ev.RoundEnded(round=1, weights="w1"))
+    for id, found in (("base0", old), ("w1", new)):
+        keep_items(run, id, new=found)
+    change = of(run.end()).rounds[0]
+    assert (change.balanced, change.new, change.p) == (False, 0.7, score.p)
+
+
 @pytest.mark.parametrize(("decision", "word"), [("hold", "held"), ("rollback", "rolled back")])
 def test_a_round_that_was_not_kept_gives_the_gates_reason(tmp_path, decision, word):
     run = Recording(tmp_path / "run", rounds=1)
@@ -318,7 +331,10 @@ def test_the_verdict_comes_first_in_status_and_as_json(tmp_path, capsys):
     folder = started_and_two_kept(tmp_path / "run")
     status(str(folder.path))
     text = capsys.readouterr().out
-    assert text.index("Rounds 1 and 2 were kept") < text.index("Stages")
+    assert text.index("Rounds 1 and 2 were kept") < text.index("Gate:") < text.index("Samples:")
+    assert "Stages:" not in text
+    status(str(folder.path), all=True)
+    assert "Stages:" in capsys.readouterr().out
     status(str(folder.path), json=True)
     found = json.loads(capsys.readouterr().out)["verdict"]
     assert (found["outcome"], found["promoted"], found["rounds"][0]["won"]) == ("better", [1, 2], 16)

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 from difflib import SequenceMatcher
 from json import dumps
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.text import Text
 
 from funreason.cli.app import RUNS, RunDir, RunName
@@ -32,13 +34,26 @@ _COMPARED_WORDS = 2_000
 """Comparing is quadratic: of a longer text only the beginning is compared."""
 
 
-def status(run: RunName = None, /, *, json: bool = False, run_dir: RunDir = RUNS) -> int:
+REASONS_SHOWN = 5
+"""The commonest reasons of failed samples that `status` shows without --all."""
+
+
+def status(
+    run: RunName = None,
+    /,
+    *,
+    json: bool = False,
+    all: Annotated[bool, Parameter(negative="")] = False,
+    run_dir: RunDir = RUNS,
+) -> int:
     """Show whether a run worked, and its state: the newest one, or one by name or folder.
 
     Parameters
     ----------
     json
         Print everything as JSON.
+    all
+        Print every table: judges, updates, categories, seconds, and each reason too.
     """
     folder = open_run(run, run_dir)
     reader = LogReader(folder.events)
@@ -61,8 +76,10 @@ def status(run: RunName = None, /, *, json: bool = False, run_dir: RunDir = RUNS
     if reader.unknown:
         out.print(f"{reader.unknown} lines of the log are of a kind this version does not know")
     out.print(verdict_text(found))
-    out.print(run_tables(state))
-    out.print(account(state))
+    out.print(run_tables(state, all=all))
+    out.print(account(state, most=None if all else REASONS_SHOWN))
+    if not all:
+        out.print("\nStages, judges, updates, categories, seconds and every reason: --all", style="dim")
     return 0
 
 

@@ -328,7 +328,12 @@ class _Comparing:
             if one[0] == other[0]
         ]
         if pairs and len(pairs) == sum(self.items[part] for part in parts):
-            kinds = [[(a, b) for (c, a), (_, b) in pairs if wants_refusal(c) == refusal] for refusal in (False, True)]
+            scored = [gate.balance if suite == _ALL else gate.balance_by_slice.get(suite) for gate in self.gates]
+            apart = any(both is not None and both.has_both for both in scored)  # an older record scored all alike
+            kinds = [
+                [(a, b) for (category, a), (_, b) in pairs if not apart or wants_refusal(category) == refusal]
+                for refusal in ((False, True) if apart else (False,))
+            ]
             groups = [(sum(b > a for a, b in kind), sum(a > b for a, b in kind), len(kind)) for kind in kinds if kind]
             was, now = (
                 sum(sum(pair[i] for pair in kind) / len(kind) for kind in kinds if kind) / len(groups) for i in (0, 1)
