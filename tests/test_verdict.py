@@ -99,7 +99,7 @@ def test_the_rounds_gain_is_given_apart_from_the_supervised_start_and_paired_ove
     assert found.outcome == "better"
     assert found.title == "Rounds 1 and 2 were kept and helped: new tools 30.0 → 65.0 % (16 won, 2 lost, p 0.001)."
     text = " ".join(found.sentences)
-    assert "supervised start before them was kept: new tools 0.0 → 30.0 % (12 won, 0 lost, p 0.0005)" in text
+    assert "supervised start was kept: new tools 0.0 → 30.0 % (12 won, 0 lost, p 0.0005)" in text
     assert "Start and rounds together: new tools 0.0 → 65.0 % (26 won, 0 lost, p < 0.0001)" in text
     assert found.promoted == (1, 2)
 

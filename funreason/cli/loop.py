@@ -171,17 +171,7 @@ def report(console: Console, folder: RunFolder, state: State) -> None:
     console.print(verdict_text(verdict(state, evidence_in(folder))))
     console.print(run_tables(state))
     console.print(account(state))
-    if state.status == "refused":
-        console.print(refused(state))
     console.print(f"model {folder.path / 'model'}")
-
-
-def refused(state: State) -> str:
-    """Which model a run is left with when the gate promoted no round."""
-    warm = state.rounds[START].gate if START in state.rounds else None
-    trained = warm is not None and warm.decision == "promote"
-    left = "as the supervised start left it" if trained else "as it was at the start"
-    return f"The gate promoted no round: the model is {left}."
 
 
 def _say_interrupted(console: Console, folder: RunFolder) -> None:

@@ -237,7 +237,7 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
 
     # The supervised start, which is not the rounds' merit.
     if by_start:
-        sentences.append(_sentence(f"The supervised start before them was kept: {by_start[0]}{_doubt(by_start[0])}"))
+        sentences.append(_sentence(f"The supervised start was kept: {by_start[0]}{_doubt(by_start[0])}"))
     elif first is not None and first.decision != "start":
         word = NOT_KEPT.get(first.decision, "kept")
         sentences.append(_sentence(f"The supervised start was {word}: {first.reason}"))
