@@ -26,6 +26,7 @@ import yaml
 
 from funreason.calls.names import original_answer, original_task, original_tools
 from funreason.data.writers import write_sharegpt
+from funreason.display.verdict import RunVerdict, evidence_in, verdict
 from funreason.record.folder import RecordError, RunFolder, read_settings
 from funreason.record.plain import plain
 from funreason.record.sample_files import KEPT
@@ -54,10 +55,11 @@ def export_run(run: RunFolder, to: Path, *, license: str | None = None, data_lic
     config = read_settings(run)
     base, tasks = (str(config.get(part, {}).get("path", "unknown")) for part in ("model", "tasks"))
     about = About(run.name, base, tasks, license, data_license, weights.name)
+    found = verdict(state, evidence_in(run))
     draft = to.with_name(f".{to.name}.{os.getpid()}.part")
     try:
         shutil.copytree(weights, draft / "model", copy_function=shutil.copyfile)  # readable by all, as a new file is
-        (draft / "model" / "README.md").write_text(model_card(state, about), encoding="utf-8")
+        (draft / "model" / "README.md").write_text(model_card(state, about, found), encoding="utf-8")
         origins: Counter[str] = Counter()
 
         def rows() -> Iterator[dict[str, Any]]:
@@ -186,8 +188,8 @@ class About(NamedTuple):
     weights: str
 
 
-def model_card(state: State, about: About) -> str:
-    """The model's README in Markdown, with front matter as hubs read it."""
+def model_card(state: State, about: About, found: RunVerdict | None = None) -> str:
+    """The model's README in Markdown, with front matter as hubs read it; `found` says how the run turned out."""
     head = {
         "license": about.license or "unknown",
         "library_name": "transformers",
@@ -214,6 +216,7 @@ def model_card(state: State, about: About) -> str:
         f"# {_md(about.name)}",
         f"A function-calling model: {_code(about.base)}, trained by FunReason on its own judged answers to the queries "
         f"of {_code(about.tasks)}. Weights {_code(about.weights)}.",
+        "\n".join(f"- {_md(line)}" for line in (found.title, *found.sentences)) if found else "",
         supervised,
         f"## Gate\n\n{GATE}\n\n{_gate_table(state)}",
         "## Data\n\nAnswers of the model that passed five stages of judgement. *Repaired* and *reference* answers are "

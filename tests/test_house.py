@@ -72,7 +72,7 @@ def test_an_import_only_ever_goes_down():
     ("part", "may"),
     [
         ("tui", {"record", "types", "display"}),
-        ("display", {"record", "types"}),
+        ("display", {"record", "types", "bfcl"}),
         ("trackers", {"record", "types"}),
         ("bus", {"types"}),
     ],

@@ -108,6 +108,17 @@ def test_the_account_adds_up_over_rounds_that_share_a_column():
     assert sum(map(int, kept[1:])) == 12 * 12_345
 
 
+def test_a_short_account_adds_up_the_reasons_it_does_not_name():
+    state = world(2)
+    for k, r in state.rounds.items():
+        r.dead_reasons.clear()
+        r.dead_reasons.update({f"reason.{i}": 10 * k - i for i in range(8)})
+    lines = shown(account(state, most=5)).splitlines()
+    assert next(line for line in lines if "3 other reasons" in line).split()[-2:] == ["12", "42"]
+    assert not any("reason.5" in line for line in lines)
+    assert "reason.7" in shown(account(state))
+
+
 def test_an_account_of_records_that_never_became_tasks_needs_no_round():
     state = State()
     state.refused["answers.broken"] = 54

@@ -27,7 +27,7 @@ COMMANDS = {
     "\n\nIf it is interrupted, the same command continues.",
     "plan": "Estimate GPU memory and time for a configuration, before anything starts. Exit code 1 if it does not "
     "fit.\n\nReads only the model's config.json: no weights, no torch, no hub.",
-    "status": "Show the state of a run: the newest one, or one by name or folder.",
+    "status": "Show whether a run worked, and its state: the newest one, or one by name or folder.",
     "watch": "Open the dashboard on a live or finished run. It only reads; quitting it leaves the run alone.",
     "replay": "Replay a recorded run in the dashboard.",
     "report": "Write a report of a run: one HTML file that needs no network, and Markdown for a repository.",

@@ -1,4 +1,4 @@
-"""`funreason loop`: run the loop under a live view and print its tables."""
+"""`funreason loop`: run the loop under a live view and print its verdict and its tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from funreason.cli.watch import CONSOLE, require_terminal, viewed
 from funreason.config import ConfigError, parse_setting
 from funreason.data.normalising import parse_input_map
 from funreason.display.progress import LiveProgress
-from funreason.display.table import account, run_tables
+from funreason.display.table import account, run_tables, verdict_text
+from funreason.display.verdict import evidence_in, verdict
 from funreason.loops.self_refinement import config_of, new_run, play
 from funreason.policies.endpoint import event_loop as turns
 from funreason.record.folder import RunFolder, open_run
@@ -166,20 +167,11 @@ def run_loop(
 
 
 def report(console: Console, folder: RunFolder, state: State) -> None:
-    """The tables of a run that ended, and the path of its model."""
+    """Whether a run that ended worked, its tables, and the path of its model."""
+    console.print(verdict_text(verdict(state, evidence_in(folder))))
     console.print(run_tables(state))
     console.print(account(state))
-    if state.status == "refused":
-        console.print(refused(state))
     console.print(f"model {folder.path / 'model'}")
-
-
-def refused(state: State) -> str:
-    """Which model a run is left with when the gate promoted no round."""
-    warm = state.rounds[START].gate if START in state.rounds else None
-    trained = warm is not None and warm.decision == "promote"
-    left = "as the supervised start left it" if trained else "as it was at the start"
-    return f"The gate promoted no round: the model is {left}."
 
 
 def _say_interrupted(console: Console, folder: RunFolder) -> None:

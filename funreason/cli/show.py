@@ -1,10 +1,10 @@
 """`funreason status` and `show`: the state of a run, and one sample of it.
 
-`status` prints tables, or JSON. `show` prints a sample attempt by attempt: thinking, answer, each judge's verdict, what
-changed in between. The record keeps texts and verdicts apart: `sampled.jsonl` has each answer a model drew, without
-verdicts, and the file a sample ended in has its last answer with the verdicts of all attempts in order. A verdict
-`regenerate` ends an attempt. An answer that was re-rendered and sent back again was never drawn, so its text is not in
-the record.
+`status` prints whether the run worked, then tables, or JSON. `show` prints a sample attempt by attempt: thinking,
+answer, each judge's verdict, what changed in between. The record keeps texts and verdicts apart: `sampled.jsonl` has
+each answer a model drew, without verdicts, and the file a sample ended in has its last answer with the verdicts of all
+attempts in order. A verdict `regenerate` ends an attempt. An answer that was re-rendered and sent back again was never
+drawn, so its text is not in the record.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 from difflib import SequenceMatcher
 from json import dumps
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.text import Text
 
 from funreason.cli.app import RUNS, RunDir, RunName
 from funreason.cli.terminal import console
 from funreason.display.figures import phases_now
-from funreason.display.table import account, run_tables
+from funreason.display.table import account, run_tables, verdict_text
+from funreason.display.verdict import evidence_in, verdict
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import LogReader
 from funreason.record.plain import plain
@@ -31,20 +34,35 @@ _COMPARED_WORDS = 2_000
 """Comparing is quadratic: of a longer text only the beginning is compared."""
 
 
-def status(run: RunName = None, /, *, json: bool = False, run_dir: RunDir = RUNS) -> int:
-    """Show the state of a run: the newest one, or one by name or folder.
+REASONS_SHOWN = 5
+"""The commonest reasons of failed samples that `status` shows without --all."""
+
+
+def status(
+    run: RunName = None,
+    /,
+    *,
+    json: bool = False,
+    all: Annotated[bool, Parameter(negative="")] = False,
+    run_dir: RunDir = RUNS,
+) -> int:
+    """Show whether a run worked, and its state: the newest one, or one by name or folder.
 
     Parameters
     ----------
     json
         Print everything as JSON.
+    all
+        Print every table: judges, updates, categories, seconds, and each reason too.
     """
     folder = open_run(run, run_dir)
     reader = LogReader(folder.events)
     state = State().fold(reader.events())
     life = folder.writer_status()
+    found = verdict(state, evidence_in(folder))
     if json:
         extra = {"process": life._asdict() if life else None, "unknown_events": reader.unknown}
+        extra["verdict"] = found.summary()
         print(dumps(state.summary() | extra, indent=1))
         return 0
     out = console()
@@ -57,8 +75,11 @@ def status(run: RunName = None, /, *, json: bool = False, run_dir: RunDir = RUNS
     out.print(plain(" · ".join(part for part in where if part)))
     if reader.unknown:
         out.print(f"{reader.unknown} lines of the log are of a kind this version does not know")
-    out.print(run_tables(state))
-    out.print(account(state))
+    out.print(verdict_text(found))
+    out.print(run_tables(state, all=all))
+    out.print(account(state, most=None if all else REASONS_SHOWN))
+    if not all:
+        out.print("\nStages, judges, updates, categories, seconds and every reason: --all", style="dim")
     return 0
 
 
@@ -146,9 +167,9 @@ def learned_from(credit: Credit) -> str:
 def by_attempt(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
     """The verdicts of each attempt: a new one begins after a `regenerate`."""
     groups: list[list[Verdict]] = [[]]
-    for verdict in verdicts:
-        groups[-1].append(verdict)
-        if verdict.outcome == Outcome.REGENERATE:
+    for each in verdicts:
+        groups[-1].append(each)
+        if each.outcome == Outcome.REGENERATE:
             groups.append([])
     return [tuple(group) for group in groups if group]
 

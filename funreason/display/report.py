@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from funreason.display.figures import SINKS, curves, duration, formatted, hint, others, pass_rate, percent, share_of
 from funreason.display.spans import clean
+from funreason.display.verdict import evidence_in, verdict
 from funreason.record.folder import RunFolder
 from funreason.record.state import RoundState, State
 from funreason.types import Sample
@@ -172,7 +173,13 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 def report_html(state: State, folder: RunFolder, status: str) -> str:
     """The report as one HTML document. `status` is that of the run's process."""
     title, pictures = _safe(state.run or folder.name), _pictures(state)
-    parts = [f"<h1>{title}</h1><p>{_safe(summary(state, status))}</p>"]
+    found = verdict(state, evidence_in(folder))
+    told = "".join(f"<li>{_safe(sentence)}</li>" for sentence in found.sentences)
+    commands = "\n".join(map(_safe, found.commands))
+    parts = [
+        f"<h1>{title}</h1><p><strong>{_safe(found.headline)}</strong></p><ul>{told}</ul>",
+        f"<p>{_safe(summary(state, status))}</p><p>Next:</p><pre>{commands}</pre>",
+    ]
     for name, (columns, rows) in _tables(state):
         table = ""
         if rows:
@@ -193,7 +200,10 @@ def report_html(state: State, folder: RunFolder, status: str) -> str:
 
 def report_markdown(state: State, folder: RunFolder, status: str) -> str:
     """The same numbers as Markdown tables, with what is markup in them escaped."""
-    parts = [f"# {_plain(state.run or folder.name)}", _plain(summary(state, status))]
+    found = verdict(state, evidence_in(folder))
+    parts = [f"# {_plain(state.run or folder.name)}", f"**{_plain(found.headline)}**"]
+    parts += ["\n".join(f"- {_plain(sentence)}" for sentence in found.sentences)] if found.sentences else []
+    parts += [_plain(summary(state, status))]
     for title, (columns, rows) in _tables(state):
         lines = ["| " + " | ".join(map(_plain, columns)) + " |", "|" + " --- |" * len(columns)]
         lines += ["| " + " | ".join(map(_plain, row)) + " |" for row in rows]
@@ -203,7 +213,7 @@ def report_markdown(state: State, folder: RunFolder, status: str) -> str:
 
 def summary(state: State, status: str) -> str:
     """The run in one sentence."""
-    promoted = sum(1 for r in state.rounds.values() if r.gate and r.gate.decision == "promote")
+    promoted = sum(1 for k, r in state.rounds.items() if k and r.gate and r.gate.decision == "promote")
     over = sum(1 for k, r in state.rounds.items() if k and r.ended)
     took = duration(state.elapsed_s(state.last_at)) if state.started_at else "no time yet"
     done = f"{over} of {state.rounds_planned} rounds over in {took}, {promoted} promoted"

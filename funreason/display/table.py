@@ -1,4 +1,4 @@
-"""The tables a person reads at the end of a run and in `funreason status`.
+"""The verdict and the tables a person reads at the end of a run and in `funreason status`.
 
 Every number comes from the folded record. A pass rate is a share of judgements, never an accuracy, and the two
 have tables of their own, so that no reader takes one for the other. Every table fits 80 columns: numbers are never cut
@@ -11,10 +11,12 @@ import re
 from collections import Counter
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from funreason.display.figures import curves, formatted, hint, others
+from funreason.display.verdict import RunVerdict
 from funreason.record.events import Score
 from funreason.record.plain import plain
 from funreason.record.sample_files import KEPT
@@ -47,21 +49,36 @@ HEALTH = (
     ("same", "agreement", "twice"),
 )
 """The rows of a judge's health: label, rate, and the count that it is a rate of."""
+VERDICT_COLOURS = {"better": "green", "worse": "red", "unclear": "yellow", "unchanged": "yellow"}
 HEALTH_NOTE = "f.pass: bad canaries accepted; f.drop: good ones not accepted; same: same verdict when asked twice."
 UNREADABLE = "Unparseable answers pass stages 2 to 4 (there is no call to check) and fail stage 5."
 
 
-def run_tables(state: State) -> RenderableType:
-    """Everything about a run: stages, ends, losses, gate, seconds. A table with nothing to say is left out."""
-    tables = [stage_table(state), asked_table(state), health_table(state), yield_table(state), update_table(state)]
-    tables += [metrics_table(state), gate_table(state)]
+def verdict_text(found: RunVerdict) -> RenderableType:
+    """Whether the run worked and what to do now. Commands are never broken, so that they can be copied."""
+    colour = VERDICT_COLOURS.get(found.outcome, "")
+    lines: list[RenderableType] = [Text(plain(found.headline), style=f"bold {colour}".strip())]
+    lines += [Padding(Text(plain(sentence)), (0, 0, 0, 2)) for sentence in found.sentences]
+    lines += [Text(plain(f"  model {found.model}"), no_wrap=True, overflow="ignore")] if found.model else []
+    for i, command in enumerate(found.commands):
+        lines.append(Text(plain(f"{'next  ' if i == 0 else '      '}{command}"), no_wrap=True, overflow="ignore"))
+    return Group(*lines, Text())
+
+
+def run_tables(state: State, *, all: bool = True) -> RenderableType:
+    """The gate, its reasons and the samples; with `all`, what judges, updates and phases did too.
+
+    A table with nothing to say is left out.
+    """
+    tables = [gate_table(state)]
     if any(both.has_both for r in state.rounds.values() if r.gate for both in r.gate.balance_by_slice.values()):
         tables.append(balance_table(state))
-    tables += [text_table(state), gate_reasons(state)]
-    last = max((k for k, r in state.rounds.items() if r.gate), default=None)
-    if last is not None:
-        tables.append(category_table(state, last))
-    tables.append(seconds_table(state))
+    tables += [text_table(state), gate_reasons(state), yield_table(state)]
+    if all:
+        last = max((k for k, r in state.rounds.items() if r.gate), default=None)
+        tables += [category_table(state, last)] if last is not None else []
+        tables += [stage_table(state), asked_table(state), health_table(state)]
+        tables += [update_table(state), metrics_table(state), seconds_table(state)]
     return Group(*[part for table in tables if table.row_count for part in (table, Text())])
 
 
@@ -245,8 +262,11 @@ def seconds_table(state: State) -> Table:
     return table
 
 
-def account(state: State) -> Table:
-    """Where every sample and record went, a column per round; records that never became tasks are at the end."""
+def account(state: State, *, most: int | None = None) -> Table:
+    """Where every sample and record went, a column per round; records that never became tasks are at the end.
+
+    With `most`, only so many of the commonest reasons have a row of their own, and one row adds up the others.
+    """
     table = _table("Every sample and record accounted for")
     rounds = [(k, r) for k, r in _rounds(state) if r.nodes]
     earlier, shown = rounds[:-ROUNDS_SHOWN], rounds[-ROUNDS_SHOWN:]
@@ -258,8 +278,11 @@ def account(state: State) -> Table:
     for fate in KEPT:
         _row(table, fate, "", *[str(sum(r.fates[fate] for r in group)) for _, group in groups])
     reasons = sum((r.dead_reasons for _, r in rounds), Counter[str]())
-    for reason, _ in reasons.most_common():
+    for reason, _ in reasons.most_common(most):
         _row(table, "failed", reason, *[str(sum(r.dead_reasons[reason] for r in group)) for _, group in groups])
+    if rest := [reason for reason, _ in reasons.most_common()[most:]] if most is not None else []:
+        counts = [str(sum(r.dead_reasons[reason] for r in group for reason in rest)) for _, group in groups]
+        _row(table, "failed", f"{len(rest)} other reasons" if len(rest) > 1 else "1 other reason", *counts)
     for reason, count in state.refused.most_common():
         _row(table, "no task", reason, str(count))
     for what, count in state.left.items():

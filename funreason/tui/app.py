@@ -21,11 +21,12 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer
 
 from funreason.display.figures import duration
-from funreason.display.spans import Page
+from funreason.display.spans import Line, Page
+from funreason.display.verdict import evidence_in, verdict
 from funreason.record.folder import RunFolder
 from funreason.tui.actions import Actions
 from funreason.tui.feed import Clock, Feed, ReplayFeed
-from funreason.tui.header import HeaderContext, HostStats, header
+from funreason.tui.header import HeaderContext, HostStats, header, verdict_line
 from funreason.tui.keys import bindings
 from funreason.tui.pages import page_of
 from funreason.tui.view_state import PANELS, ViewState
@@ -71,12 +72,14 @@ class Dashboard(Actions, App[None]):
         self.active = "flow"
         self.host_stats = HostStats()
         self._host_text = ""
+        self._verdict: Line = ()
+        self._verdict_of: tuple[object, ...] = ()
         self._second = 0.0
         if keymap:
             self.set_keymap(dict(keymap))
 
     def compose(self) -> ComposeResult:
-        """The header, eight panels, the keys."""
+        """The header with the verdict, eight panels, the keys."""
         yield PanelWidget("head", cursor=False)
         with Container(id="panels"):
             for name in ORDER:
@@ -151,7 +154,18 @@ class Dashboard(Actions, App[None]):
             opening=feed.opening,
         )
         tabs = tuple((f" {i} {name} ", "key" if name == self.active else "dim") for i, name in enumerate(PANELS, 1))
-        return Page("", (*header(feed.state, feed.folder.name, context), *([tabs] if self.single else [])))
+        lines = (*header(feed.state, feed.folder.name, context), self._verdict_line())
+        return Page("", (*lines, *([tabs] if self.single else [])))
+
+    def _verdict_line(self) -> Line:
+        state, folder = self.feed.state, self.feed.folder
+        decided = [(k, r.gate is not None, r.ended) for k, r in state.rounds.items()]
+        life = "" if isinstance(self.feed, ReplayFeed) or self.feed.life is None else self.feed.life.status
+        seen = (folder.path, decided, state.round, state.status, life)
+        if seen != self._verdict_of:  # the items are read from files: only when something was decided
+            self._verdict_of = seen
+            self._verdict = verdict_line(verdict(state, evidence_in(folder)._replace(status=life)))
+        return self._verdict
 
     async def _read_gpu(self) -> None:
         if self.feed.life and self.feed.life.status == "running":
@@ -169,7 +183,7 @@ class Dashboard(Actions, App[None]):
         if not self.is_running:
             return
         self.main_screen.query_one("#panels").set_class(self.single, "single")
-        self.panel("head").styles.height = 3 if self.single else 2
+        self.panel("head").styles.height = 4 if self.single else 3
         for name in PANELS:
             self.panel(name).set_class(name == self.active, "shown")
         self.call_after_refresh(self.paint)

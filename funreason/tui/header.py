@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from funreason.display.figures import duration, phase_name, phases_now, size
 from funreason.display.spans import Line, Span, line
+from funreason.display.verdict import RunVerdict
 from funreason.record.folder import WriterStatus
 from funreason.record.state import RoundState, State
 
@@ -117,6 +118,12 @@ def header(state: State, name: str, v: HeaderContext) -> tuple[Line, Line]:
     facts += [v.host] if v.host else []
     facts += ["read-only: no control socket"] if v.control is False and running(state, v) else []
     return line(*first), line((" ", "plain"), (" · ".join(facts), "dim"))
+
+
+def verdict_line(found: RunVerdict) -> Line:
+    """Whether the run worked, in one line."""
+    roles = {"better": "good", "worse": "bad", "unclear": "warn", "unchanged": "warn"}
+    return line((" ", "plain"), (found.headline, roles.get(found.outcome, "dim")))
 
 
 def status_of(state: State, v: HeaderContext) -> Span:
