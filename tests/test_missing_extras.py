@@ -1,6 +1,7 @@
 """What a base install says: one sentence with the extra to install, never a traceback."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -98,6 +99,7 @@ def said(tmp_path_factory) -> dict[str, tuple[int, str]]:
     done = subprocess.run(
         [sys.executable, "-c", BASE_INSTALL, json.dumps(hidden), json.dumps(commands)],
         cwd=folder,
+        env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache")},  # a model fetched before would be found
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
