@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.compare import call_problem, without_defaults
@@ -112,7 +112,37 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EgpoReward(Template):
+class BinaryReward(Template):
+    """1 where the template is followed and the answer is right, else 0."""
+
+    PARTS: ClassVar[tuple[str, str]]
+    """What the two conditions are called in the score."""
+
+    def __call__(self, sample: Sample) -> RewardScore:
+        """0 or 1, with both conditions as parts. RewardError for a task without reference and verdicts."""
+        faults = self.fault(sample), self.answer_fault(sample)
+        met = {name: float(not fault) for name, fault in zip(self.PARTS, faults, strict=True)}
+        return RewardScore(float(not any(faults)), met, faults[0] or faults[1])
+
+    def answer_fault(self, sample: Sample) -> str:
+        """What is wrong with the answer, thinking aside; "" when it is right."""
+        task = sample.task
+        if task.reference is None:
+            return _refused_by_judges(sample)
+        read = read_answer(sample, self.form)
+        if read.calls is None:
+            return read.problem
+        if not task.reference:
+            return _spurious(read.calls)
+        return self.calls_fault(sample, read.calls, task.reference)
+
+    def calls_fault(self, sample: Sample, calls: Sequence[Call], reference: Sequence[Call]) -> str:
+        """What is wrong with the calls of an answer where the reference has calls."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgpoReward(BinaryReward):
     """EGPO's single criterion: `1 if template and answer else 0` (arXiv 2508.05118v4, Eq. 3).
 
     `template`: thinking in its tags, an answer after it, nothing cut off. `answer`: where the reference has calls, the
@@ -125,36 +155,23 @@ class EgpoReward(Template):
     The verdict of the rule judge of stage 4 is reused where the sample has one.
     """
 
-    def __call__(self, sample: Sample) -> RewardScore:
-        """0 or 1, with the parts `template` and `answer`. RewardError for a task without reference and verdicts."""
-        template = self.fault(sample)
-        answer = self.answer_fault(sample)
-        value = float(not template and not answer)
-        return RewardScore(value, {"template": float(not template), "answer": float(not answer)}, template or answer)
+    PARTS = ("template", "answer")
 
-    def answer_fault(self, sample: Sample) -> str:
-        """What is wrong with the answer, thinking aside; "" when it is right."""
-        task = sample.task
-        if task.reference is None:
-            return _refused_by_judges(sample)
-        read = read_answer(sample, self.form)
-        if read.calls is None:
-            return read.problem
-        if not task.reference:
-            return _spurious(read.calls)
-        if not read.calls:
-            return f"answer.text: the reference calls {_names(task.reference)}, the answer does not"
+    def calls_fault(self, sample: Sample, calls: Sequence[Call], reference: Sequence[Call]) -> str:
+        """See `BinaryReward`."""
+        if not calls:
+            return f"answer.text: the reference calls {_names(reference)}, the answer does not"
         # A verdict of a later attempt's sample may be about an earlier answer.
         judged = [v for v in sample.verdicts if v.stage == "parameters" and v.judge == RULES and not sample.attempt]
         if judged:
             last = judged[-1]
             return "" if last.outcome == Outcome.PASS else f"{last.reason}: {last.evidence}"
-        problem = call_problem(read.calls, task)
+        problem = call_problem(calls, sample.task)
         return f"{problem.code}: {problem.evidence}" if problem else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolN1Reward(Template):
+class ToolN1Reward(BinaryReward):
     """Tool-N1's binary reward: `1 if thinking and calls else 0` (arXiv 2505.00024, section 3.2).
 
     `thinking`: the tags are there, with something in them. `calls`: the multiset of (name, arguments) is the
@@ -162,24 +179,13 @@ class ToolN1Reward(Template):
     published code, an omitted default equals the default, and 5 equals 5.0 where a number is wanted.
     """
 
-    def __call__(self, sample: Sample) -> RewardScore:
-        """0 or 1, with the parts `thinking` and `calls`. RewardError for a task without reference and verdicts."""
-        template, fault = self.fault(sample), self._calls_fault(sample)
-        value = float(not template and not fault)
-        return RewardScore(value, {"thinking": float(not template), "calls": float(not fault)}, template or fault)
+    PARTS = ("thinking", "calls")
 
-    def _calls_fault(self, sample: Sample) -> str:
-        task = sample.task
-        if task.reference is None:
-            return _refused_by_judges(sample)
-        read = read_answer(sample, self.form)
-        if read.calls is None:
-            return read.problem
-        if not task.reference:
-            return _spurious(read.calls)
-        if same_multiset(read.calls, task.reference, task.tools):
+    def calls_fault(self, sample: Sample, calls: Sequence[Call], reference: Sequence[Call]) -> str:
+        """See `BinaryReward`."""
+        if same_multiset(calls, reference, sample.task.tools):
             return ""
-        return f"reference.calls: the answer calls {_names(read.calls)}; not the same calls as the reference's"
+        return f"reference.calls: the answer calls {_names(calls)}; not the same calls as the reference's"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
