@@ -15,7 +15,6 @@ import time
 
 from funreason.loops.session import Session
 from funreason.sources.prompt_stream import kind_of
-from funreason.stop import Interrupted, pausable
 from funreason.types import Decision, Drained, MorePrompts, Stepped, refusal
 
 
@@ -24,7 +23,7 @@ async def play_steps(session: Session, k: int) -> bool:
     tasks = session.source.next(k, session.past)
     if tasks is None:
         return False
-    settings, journal = session.config.reinforcement, session.journal
+    settings = session.config.reinforcement
     past = session.past.rounds.get(k)
     done = past.policy if past is not None else None
     drawn = dict(done.prompts) if done is not None else {}
@@ -41,15 +40,8 @@ async def play_steps(session: Session, k: int) -> bool:
                 counts[kind_of(task)] = counts.get(kind_of(task), 0) + 1
             seeds = session.step_seeds(k, message.step, asked, chosen)
             started = time.perf_counter()
-            with journal.phase(k, "sample", todo=sum(counts.values()) * settings.group_size):
-                if not prepared:
-                    await session.prepare(k, seeds)
-                    prepared = True
-                with session.stop.calling(bus.stop):
-                    flow = await bus.drain(pausable(seeds, session.stop))
-                if flow.stopped:
-                    raise Interrupted
-                journal.folder.texts(k).delete_verdicts()  # every sample has ended, and its end holds all its verdicts
+            await session.sample(k, seeds, bus, prompts=sum(counts.values()), prepared=prepared)
+            prepared = True
             asked += len(seeds)
             seconds = message.seconds + time.perf_counter() - started
             message = Drained(k, message.step, message.wave, asked, counts, seconds)

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from funreason.agents.judges.llm.factory import connected, recording_usage
-from funreason.bus.scheduler import Bus
 from funreason.config import Config, ConfigError, dump_config, load_config
 from funreason.loops.reward_round import play_steps
 from funreason.loops.session import Session, open_session
@@ -28,8 +26,8 @@ from funreason.record.manifest import seal_run
 from funreason.record.state import State
 from funreason.runtime.control_server import ControlServer
 from funreason.runtime.journal import Journal
-from funreason.stop import STOPPED, Interrupted, StopRequest, pausable
-from funreason.types import Drained, Sample, Weights
+from funreason.stop import STOPPED, Interrupted, StopRequest
+from funreason.types import Drained, Weights
 from funreason.weights import START
 
 
@@ -60,7 +58,7 @@ async def supervised_start(session: Session) -> None:
     if trains:
         bus, seeds = session.bus(START), session.teacher_seeds()
         if seeds:
-            await sample(session, START, seeds, bus)
+            await session.sample(START, seeds, bus, prompts=len(seeds))
         session.settle(await bus.send("drained", Drained(START), session.steps()))
     else:
         base = session.weights.base
@@ -74,21 +72,9 @@ async def play_round(session: Session, k: int) -> bool:
     if tasks is None:
         return False
     seeds, bus = session.seeds(k, tasks), session.bus(k)
-    await sample(session, k, seeds, bus)
+    await session.sample(k, seeds, bus, prompts=len(seeds))
     session.settle(await bus.send("drained", Drained(k), session.steps()))
     return True
-
-
-async def sample(session: Session, k: int, seeds: Sequence[Sample], bus: Bus) -> None:
-    """Have the `seeds` answered, and carry every answer to its end."""
-    journal = session.journal
-    with journal.phase(k, "sample", todo=len(seeds) * session.samples_per_task(k)):
-        await session.prepare(k, seeds)
-        with session.stop.calling(bus.stop):
-            flow = await bus.drain(pausable(seeds, session.stop))
-        if flow.stopped:
-            raise Interrupted
-        journal.folder.texts(k).delete_verdicts()  # every sample has ended, and its end holds all its verdicts
 
 
 async def play(

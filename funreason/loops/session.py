@@ -48,7 +48,7 @@ from funreason.runtime.journal import Journal
 from funreason.sources.augmenting import augmented
 from funreason.sources.prompt_stream import CALL, PromptStream
 from funreason.sources.tasks import Pool, hold_out, read_pool, references, start_tasks
-from funreason.stop import StopRequest
+from funreason.stop import Interrupted, StopRequest, pausable
 from funreason.types import Decision, Sample, Stepped, Task, Weights, refusal
 from funreason.weights import START, WeightStore
 
@@ -129,6 +129,23 @@ class Session(Run):
         return [
             Sample.of(seed_id(round, step, first + place, task), task, round=round) for place, task in enumerate(tasks)
         ]
+
+    async def sample(
+        self, round: int, seeds: Sequence[Sample], bus: Bus, *, prompts: int, prepared: bool = False
+    ) -> None:
+        """Have the `seeds` answered, and carry every answer to its end.
+
+        `prompts` is how many the round has asked for by then; `prepared` says that `prepare` was called before.
+        """
+        with self.journal.phase(round, "sample", todo=prompts * self.samples_per_task(round)):
+            if not prepared:
+                await self.prepare(round, seeds)
+            with self.stop.calling(bus.stop):
+                flow = await bus.drain(pausable(seeds, self.stop))
+            if flow.stopped:
+                raise Interrupted
+            # Every sample has ended, and its end holds all its verdicts.
+            self.journal.folder.texts(round).delete_verdicts()
 
     async def prepare(self, round: int, seeds: Sequence[Sample]) -> None:
         """Before a round samples: load the accepted weights, and try the judges on canaries.
