@@ -17,12 +17,9 @@ reads the functions as they are.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -44,6 +41,7 @@ from funreason.bfcl.categories import (
 from funreason.bfcl.expected import FunctionRule, rules_for
 from funreason.calls.tools import ToolFormatError, normalise_tools
 from funreason.types import Message, Task
+from funreason.wheels import WheelError, download_wheel, require_sha256
 
 REQUIREMENT = "bfcl-eval==2026.3.23"
 SHA256 = "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a"
@@ -153,12 +151,12 @@ def fetch(wheel: Path | None = None, cache: Path | None = None) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
         made = Path(scratch) / "data"
-        packed = _download(Path(scratch)) if wheel is None else Path(wheel)
-        if not packed.is_file():
-            raise BfclError(f"{packed}: there is no such wheel")
-        digest = hashlib.sha256(packed.read_bytes()).hexdigest()
-        if digest != SHA256:
-            raise BfclError(f"{packed}: expected sha256 {SHA256} ({REQUIREMENT}), found {digest}")
+        offline = "give it here: funreason bfcl fetch --wheel FILE"
+        try:
+            packed = wheel or download_wheel(REQUIREMENT, Path(scratch), limit_s=DOWNLOAD_LIMIT_S, offline=offline)
+            require_sha256(Path(packed), SHA256, REQUIREMENT)
+        except WheelError as error:
+            raise BfclError(str(error)) from error
         wanted = [f"{PREFIX}{category}.json" for category in CATEGORIES]
         wanted += [f"{ANSWERS}/{PREFIX}{category}.json" for category in CATEGORIES if has_answers(category)]
         with zipfile.ZipFile(packed) as archive:
@@ -230,24 +228,6 @@ def _entries(path: Path, keys: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
             raise BfclError(f"{path}:{number}: the id {entry['id']!r} is on line {seen[entry['id']]} already")
         seen[entry["id"]] = number
         yield number, entry
-
-
-def _download(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), REQUIREMENT]
-    reason = ""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_LIMIT_S, check=False)
-        if done.returncode == 0 and (wheels := sorted(folder.glob("*.whl"))):
-            return wheels[0]
-        reason = done.stderr.strip()[-400:] or f"pip ended with {done.returncode}"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        reason = str(error)
-    raise BfclError(
-        f"pip could not fetch {REQUIREMENT}: {reason}\n"
-        "Behind a proxy, set HTTPS_PROXY or pip's index settings. Offline, fetch the wheel on another machine with "
-        f"`pip download --no-deps {REQUIREMENT}` and give it here: funreason bfcl fetch --wheel FILE"
-    )
 
 
 def case_task(case: Case) -> Task:

