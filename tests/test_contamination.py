@@ -1,12 +1,11 @@
 """Training tasks that stand in the gate: found in any dress, counted, left out; other values are another task."""
 
 import json
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
 import pytest
+from command_line import funreason
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,11 +162,7 @@ def test_a_run_leaves_contaminated_tasks_out_and_says_how_many(tmp_path):
     tasks, gate = tmp_path / "tasks.jsonl", tmp_path / "gate.jsonl"
     tasks.write_text("\n".join(map(json.dumps, rows)))
     gate.write_text("\n".join(json.dumps(row | {"query": f"Feed {row['id']} cats!"}) for row in rows[1:3]))
-    made = subprocess.run(
-        [sys.executable, "-m", "funreason", "bfcl", "make", gate, "--out", tmp_path / "suite"],
-        check=False,
-    )
-    assert made.returncode == 0
+    assert funreason("bfcl", "make", gate, "--out", tmp_path / "suite").returncode == 0
     options = [
         "--set",
         f"gate={{suites: {{mine: {{path: {tmp_path / 'suite'}}}}}}}",
@@ -180,20 +175,7 @@ def test_a_run_leaves_contaminated_tasks_out_and_says_how_many(tmp_path):
         "--set",
         "name=run",
     ]
-    command = [
-        sys.executable,
-        "-m",
-        "funreason",
-        "loop",
-        "--tasks",
-        tasks,
-        "--rounds",
-        "1",
-        "--run-dir",
-        tmp_path,
-        *options,
-    ]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    done = funreason("loop", "--tasks", tasks, "--rounds", "1", "--run-dir", tmp_path, *options)
     assert done.returncode in (0, 3), done.stderr
     state = RunFolder(tmp_path / "run").state()
     found = state.rounds[1].screened
