@@ -23,7 +23,8 @@ FUNCTIONS = {
     "MessageAPI": "add_contact delete_message get_message_stats get_user_id list_users message_get_login_status "
     "message_login search_messages send_message view_messages_sent",
     "TwitterAPI": "authenticate_twitter comment follow_user get_tweet get_tweet_comments get_user_stats "
-    "get_user_tweets list_all_following mention post_tweet posting_get_login_status retweet search_tweets unfollow_user",
+    "get_user_tweets list_all_following mention post_tweet posting_get_login_status retweet search_tweets "
+    "unfollow_user",
     "TicketAPI": "close_ticket create_ticket edit_ticket get_ticket get_user_tickets logout resolve_ticket "
     "ticket_get_login_status ticket_login",
     "TradingBot": "add_to_watchlist cancel_order filter_stocks_by_price fund_account get_account_info "
