@@ -13,7 +13,8 @@ With `--trl` whole steps are measured beside TRL's, by turns, each in a process 
 embedded base), prompts, group size, temperature 1, longest answer, rewards, rate, AdamW, float32, one thread, no KL
 term. Only the steps are timed, in CPU time. TRL samples with `generate` from the model it trains (no vLLM), logs and
 saves nothing, and has no gradient checkpointing, which would make it slower. A pass of its update holds `--rows`
-rollouts. Ours saves weights and optimizer state after each step, and samples from what it read back.
+rollouts, with 32 it took 50.7 CPU-seconds a step, with 64 51.5, with 128 59.4. Ours saves weights and optimizer state
+after each step, and samples from what it read back.
 """
 
 from __future__ import annotations
@@ -261,7 +262,7 @@ def main() -> None:
     parser.add_argument("--trl", type=Path, help="the Python that benchmarks/trl.sh made")
     parser.add_argument("--steps", type=int, default=2, help="steps of a turn")
     parser.add_argument("--runs", type=int, default=3, help="turns, each side once a turn")
-    parser.add_argument("--rows", type=int, default=64, help="rollouts in a pass of TRL's update")
+    parser.add_argument("--rows", type=int, default=32, help="rollouts in a pass of TRL's update")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", nargs=2, metavar=("SIDE", "PROMPTS"), help="run one side in this process")
     options = parser.parse_args()
