@@ -1,14 +1,16 @@
 """One optimizer step on real rollouts: the embedded model samples, is scored and trained, and its state continues."""
 
 import asyncio
+import os
 
 import msgspec
 import pytest
 import torch
 
-from funreason.agents.policy_trainer import StepRequest
+from funreason.agents.policy_trainer import StepRequest, require_fresh
 from funreason.agents.reward import RewardAgent
 from funreason.agents.rollouts import groups_of, seed_id
+from funreason.agents.selection import StaleError
 from funreason.agents.updating import PolicyStep, k3
 from funreason.config import Config, check_config
 from funreason.data.toolbox import generate
@@ -152,6 +154,33 @@ def test_a_step_that_is_not_finite_is_an_error_and_leaves_no_state_to_continue_f
     with pytest.raises(NotFinite):
         world.learn(StepRequest(1, 1, huge, world.base, world.base))
     assert not list(world.folder.checkpoint(1).glob("*"))
+
+
+def test_adapters_reach_the_sampler_and_every_version_of_them_has_its_own_weights_id(tmp_path, one_thread):
+    if os.environ.get("CI"):
+        import peft  # noqa: F401
+    pytest.importorskip("peft", reason="the extra `lora` is not installed")
+    world = World(tmp_path, update={"lr": 1e-2, "lora": {"rank": 2}})
+    first = world.step(1, world.base)
+    groups = world.groups(2, first.weights)
+    second = world.learn(StepRequest(1, 2, groups, first.weights, world.base))
+    assert len({world.base.id, first.weights.id, second.weights.id}) == 3
+    assert second.metrics["kl"] > 1e-3, "the adapters changed what is sampled"
+    assert abs(second.metrics["sampler_ratio_max"] - 1) < 1e-3, "with the adapters, not without them"
+    require_fresh(groups, first.weights)
+    for other in (world.base, second.weights):
+        with pytest.raises(StaleError, match=f"made by {first.weights.id}, and the step trains {other.id}"):
+            require_fresh(groups, other)
+    # The second step trained the first one's adapters on; it did not put others on top of them.
+    before, after = (load_model(weights.folder).state_dict() for weights in (world.base, second.weights))
+    name = next(name for name in before if name.endswith("q_proj.weight"))
+    assert torch.linalg.matrix_rank((after[name] - before[name]).double(), tol=1e-5) == 2
+
+    # A sampler that takes the new name and keeps the old weights: the record shows it.
+    asyncio.run(world.policy.load(world.base))
+    world.policy.sampler.weights_id = second.weights.id
+    third = world.learn(StepRequest(1, 3, world.groups(3, second.weights), second.weights, world.base))
+    assert abs(third.metrics["sampler_ratio_max"] - 1) > 0.1
 
 
 @pytest.mark.parametrize(("policy", "reference"), [(-1.0, -1.0), (-0.5, -2.0), (-3.0, -0.1), (-700.0, -0.1)])

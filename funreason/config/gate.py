@@ -48,6 +48,9 @@ class Contamination(Section):
     near_threshold: Annotated[float, Field(ge=0.5, le=1)] | None = 0.8
     """Share of equal letters from which two queries are near duplicates, unless a content word differs. Null: look for
     exact duplicates only."""
+    bfcl_tools: Literal["refuse", "allow"] = "refuse"
+    """`refuse` counts tasks that offer the functions of BFCL's eight multi-turn classes as contaminated, whatever their
+    query: no other source has them."""
 
     @model_validator(mode="before")
     @classmethod

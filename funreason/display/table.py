@@ -162,7 +162,7 @@ def update_table(state: State) -> Table:
             continue
         in_gate = "–"
         if r.screened is not None:
-            found = r.screened.exact + r.screened.near
+            found = r.screened.exact + r.screened.near + r.screened.tools
             in_gate = f"{found} trained on" if found and not r.screened.dropped else str(found)
         _row(
             table,

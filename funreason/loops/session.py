@@ -245,10 +245,14 @@ class Session(Run):
         return references(source, self.config.seed, round, self.config.data.turns)
 
     def _note_contamination(self, round: int, tasks: list[Task], before: Counter[str] | None = None) -> None:
-        """Write how many of these tasks the gate asks too, on top of those found `before`."""
+        """Write how many of these tasks are contaminated, on top of those found `before`."""
         found = Counter(finding.kind for finding in self.screen.find(tasks)) + Counter(before)
         dropped = self.screen.settings.mode == "drop"
-        self.journal.write(ContaminationChecked(round=round, exact=found["exact"], near=found["near"], dropped=dropped))
+        self.journal.write(
+            ContaminationChecked(
+                round=round, exact=found["exact"], near=found["near"], tools=found["tools"], dropped=dropped
+            )
+        )
 
 
 class _RecordedSteps(RoundSteps):
@@ -439,7 +443,7 @@ def _try_saving(config: Config, policy: Policy, base: Weights, folder: RunFolder
 
 
 def screened(pool: Pool, screen: ContaminationCheck, supervised: list[Task]) -> Pool:
-    """The pool without tasks whose query the gate asks too, or with them where they are only reported.
+    """The pool without tasks that are contaminated, or with them where they are only reported.
 
     Each that is left out is refused with its reason, those among the `supervised` tasks as well.
     """
@@ -479,5 +483,7 @@ def _supervised(config: Config) -> list[Task]:
 
 
 def _contaminated(finding: Finding) -> Refusal:
-    message = f"the gate asks the same: {finding.query[:200]}"
+    message = (
+        f"it offers {finding.what}" if finding.kind == "tools" else f"the gate asks the same: {finding.what[:200]}"
+    )
     return Refusal(0, finding.task.id, f"contamination.{finding.kind}", message)

@@ -84,12 +84,16 @@ class TasksRead(Event, frozen=True):
 
 
 class ContaminationChecked(Event, frozen=True):
-    """How many of a round's training tasks, replayed ones too, stand in the gate, and whether they were left out."""
+    """How many of a round's training tasks, replayed ones too, are also in the gate, and whether they were left out.
+
+    `tools` counts tasks that offer the functions of a benchmark, whatever they ask.
+    """
 
     round: int
     exact: int
     near: int
     dropped: bool
+    tools: int = 0
 
 
 class Judged(Event, frozen=True, gc=False):

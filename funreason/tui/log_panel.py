@@ -53,7 +53,11 @@ def sentence(event: ev.AnyEvent) -> Span:
             return (f"trainer: {event.trained} of {event.kept} kept samples, {event.replay} replayed", "plain")
         case ev.ContaminationChecked():
             seen = f"{event.exact} tasks are in the gate, {event.near} nearly"
-            return (f"{seen}; {'left out' if event.dropped else 'trained on'}", "warn" if event.exact else "dim")
+            seen += f", {event.tools} offer a benchmark's tools" * bool(event.tools)
+            return (
+                f"{seen}; {'left out' if event.dropped else 'trained on'}",
+                "warn" if event.exact or event.tools else "dim",
+            )
         case ev.CanaryResult():
             text = f"judge {event.node}: {event.passed} of {event.bad} bad canaries passed, "
             text += f"{event.dropped} of {event.good} good ones did not"
