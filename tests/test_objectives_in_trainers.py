@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -165,8 +164,7 @@ def test_transformers_trainer_takes_the_engines_steps_under_accumulation_and_log
     found.train()
     ours, steps = engine_steps(alpha, average)
     for key in ("loss", "loss_think", "loss_result", *(["alpha"] if alpha != "proportional" else [])):
-        values = [step[key if key != "loss" else "loss"] for step in steps]
-        assert logged(found, key) == pytest.approx(values, abs=2e-5), key
+        assert logged(found, key) == pytest.approx([step[key] for step in steps], abs=2e-5), key
     for (name, wanted), value in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         assert torch.allclose(value, wanted, atol=3e-5), name
     assert (loss.think, loss.result) == pytest.approx((steps[-1]["loss_think"], steps[-1]["loss_result"]), abs=2e-5)
@@ -196,11 +194,12 @@ def test_a_resumed_training_continues_with_the_alpha_it_had_learned(tmp_path):
 
 def packed(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
     """Rows in one row, as TRL's and transformers' collators pack them."""
-    return {
-        "input_ids": torch.tensor([sum((row["input_ids"] for row in rows), [])]),
-        "labels": torch.tensor([sum(([-100, *row["labels"][1:]] for row in rows), [])]),
-        "position_ids": torch.tensor([sum((list(range(len(row["labels"]))) for row in rows), [])]),
+    columns = {
+        "input_ids": [row["input_ids"] for row in rows],
+        "labels": [[-100, *row["labels"][1:]] for row in rows],
+        "position_ids": [range(len(row["labels"])) for row in rows],
     }
+    return {name: torch.tensor([list(chain.from_iterable(values))]) for name, values in columns.items()}
 
 
 def test_packed_rows_are_taken_apart_into_their_samples(tmp_path):

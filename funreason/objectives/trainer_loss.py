@@ -187,8 +187,8 @@ class SrmlLoss:
             if self.objective.mode != "proportional" or self.objective.average != "token":
                 raise ValueError(
                     f"num_items_in_batch is {count}, and these labels have {learned}: the step has other "
-                    "micro-batches, whose samples SRML has to count. Pass the loss as compute_loss_func of transformers' Trainer or a "
-                    "subclass that keeps its get_batch_samples; in a loop of your own use srml_loss_share."
+                    "micro-batches, whose samples SRML has to count. Pass the loss as compute_loss_func of "
+                    "transformers' Trainer, or use srml_loss_share in a custom loop."
                 )
             factor = shifted / max(count or 0, 1)
         return (share.total * factor).to(kind)
@@ -317,12 +317,11 @@ class SrmlLoss:
             learned, prompt = (
                 torch.bincount(own[read & chosen], minlength=size) for chosen in (labels != IGNORE, labels == IGNORE)
             )
-            if bool(
-                ((learned > 1) & (prompt <= (owners is not None))).any()
-            ):  # a packed sample's first is never learned
+            unlearned = 0 if owners is None else 1  # collators that pack leave out each sample's first token
+            if bool(((learned > 1) & (prompt <= unlearned)).any()):
                 raise ValueError(
-                    "a sample is learned from its first token on, so its prompt would count as thinking. Set the labels "
-                    "of prompts to -100: in TRL, prompt and completion as two columns, or assistant_only_loss=True."
+                    "a sample is learned from its first token on, so its prompt would count as thinking. Set the "
+                    "prompt's labels to -100: in TRL, use columns prompt and completion, or assistant_only_loss=True."
                 )
         else:
             ids = None
