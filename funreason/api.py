@@ -467,13 +467,13 @@ class Loop:
 
     Args:
         config: a configuration's name or path, settings by dotted key, or a `Config`.
-        model: the folder of the model that learns.
-        tasks: a data file, or records in one of the forms the package reads.
+        model: the folder of the model that learns, or settings of the section.
+        tasks: a data file, or records in one of the forms the package reads, or settings of the section.
         rounds: how many rounds, those of a resumed run included.
         judges: custom judges, as in `refine`.
         run_dir: the folder that holds runs.
         resume: continue this run, by name or folder, with the settings it began with.
-        sections: settings by section, such as `sample={"max_new_tokens": 512}`.
+        sections: settings by section, such as `sample={"max_new_tokens": 512}`, in which keys may be dotted.
 
     Raises:
         ConfigError, DataError, GraphError, PluginError, ModelError: something given cannot be used.
@@ -485,8 +485,8 @@ class Loop:
         self,
         config: str | Path | Mapping[str, Any] | Config = "default",
         *,
-        model: str | Path | None = None,
-        tasks: Records | None = None,
+        model: str | Path | Mapping[str, Any] | None = None,
+        tasks: Records | Mapping[str, Any] | None = None,
         rounds: int | None = None,
         judges: Sequence[Judge | JudgeFunction | str] = (),
         run_dir: str | Path = "runs",
@@ -503,16 +503,15 @@ class Loop:
         elif isinstance(config, Config):
             settings = config
         else:
-            name, changes = _settings(config, "default" if tasks is None else "own-data")
-            changes |= {
-                f"{section}.{key}": value for section, given in sections.items() for key, value in given.items()
-            }
+            name, changes = _settings(config, "default" if tasks is None or isinstance(tasks, Mapping) else "own-data")
+            given = {**sections, "model": model, "tasks": tasks}
+            sized = ((section, values) for section, values in given.items() if isinstance(values, Mapping))
+            changes |= {f"{section}.{key}": value for section, values in sized for key, value in values.items()}
             changes |= {"run_dir": str(run_dir)}
-            changes |= {"model.path": str(model)} if model is not None else {}
             changes |= {"rounds": rounds} if rounds is not None else {}
-            if isinstance(tasks, str | Path):
-                changes["tasks.path"] = str(tasks)
-            elif tasks is not None:
+            if isinstance(model, str | Path):
+                changes["model.path"] = str(model)
+            if tasks is not None and not isinstance(tasks, Mapping):
                 changes["tasks.path"] = str(_as_file(tasks, Path(run_dir) / "tasks"))
             settings = load_config(find_config(name), changes)
         self.config = _with_judges(settings, judges)
@@ -597,8 +596,8 @@ class RoundByRound(StopRequest):
 def run_loop(
     config: str | Path | Mapping[str, Any] | Config = "default",
     *,
-    model: str | Path | None = None,
-    tasks: Records | None = None,
+    model: str | Path | Mapping[str, Any] | None = None,
+    tasks: Records | Mapping[str, Any] | None = None,
     rounds: int | None = None,
     judges: Sequence[Judge | JudgeFunction | str] = (),
     run_dir: str | Path = "runs",

@@ -158,19 +158,17 @@ def test_without_torch_each_says_in_one_sentence_which_extra_to_install(tmp_path
 
 
 SMALL = {
-    "rounds": 1,
-    "tasks.per_round": 4,
-    "start.references.count": 8,
-    "gate.suites.new.count": 6,
-    "gate.suites.old.count": 4,
-    "sample.max_new_tokens": 48,
-    "model.threads": 1,
+    "model": {"threads": 1},
+    "tasks": {"per_round": 4},
+    "start": {"references.count": 8},
+    "sample": {"max_new_tokens": 48},
+    "gate": {"suites.new.count": 6, "suites.old.count": 4},
 }
 
 
 def test_a_loop_is_planned_before_it_runs(tmp_path):
-    loop = Loop(SMALL, run_dir=tmp_path, rounds=2, sample={"samples_per_task": 2})
-    assert (loop.config.rounds, loop.config.sample.samples_per_task, loop.folder) == (2, 2, None)
+    loop = Loop("smoke", run_dir=tmp_path, rounds=1, **SMALL)
+    assert (loop.config.rounds, loop.config.tasks.per_round, loop.folder) == (1, 4, None)
     assert not loop.plan(gpu="rtx4090").problems
     with pytest.raises(ConfigError, match="known are a100-80"):
         loop.plan(gpu="abacus")
@@ -184,7 +182,7 @@ def test_a_loop_is_played_round_by_round_stopped_and_resumed_in_a_notebook(tmp_p
     fine = judge(lambda sample: True, name="fine")
 
     async def notebook():
-        loop, seen = Loop(SMALL | {"name": "mine"}, run_dir=tmp_path, rounds=2, judges=[fine]), []
+        loop, seen = Loop("smoke", run_dir=tmp_path / "runs", rounds=2, judges=[fine], **SMALL), []
         for round in loop:
             seen.append(round)
             assert loop.result.state.status == "running"
@@ -192,9 +190,9 @@ def test_a_loop_is_played_round_by_round_stopped_and_resumed_in_a_notebook(tmp_p
         return loop, seen
 
     loop, (first,) = asyncio.run(notebook())
-    assert (first.number, loop.result.status, loop.folder) == (1, "interrupted", tmp_path / "mine")
+    assert (first.number, loop.result.status, loop.folder) == (1, "interrupted", first.folder)
     assert len(first.kept) + len(first.lost) == first.state.fates.total() > 0
-    (second,) = Loop(resume="mine", run_dir=tmp_path, judges=[fine])
+    (second,) = Loop(resume=loop.folder.name, run_dir=tmp_path / "runs", judges=[fine])
     found = loop.result
     assert [round.number for round in found.rounds] == [1, 2]
     assert str(second.gate).startswith(second.gate.decision)
