@@ -41,6 +41,7 @@ async def play_session(session: Session) -> None:
         play_one = play_steps if session.config.learns_from_rewards else play_round
         if not await play_one(session, k):
             break
+        await session.stop.round_over(k)
         if session.stop.after_round and k < session.config.rounds:
             raise Interrupted
 
