@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -161,7 +162,7 @@ class Player:
         changes = {**KEEP_ALL, **self.scale.changes, **arm.changes, **arm.at_scale.get(self.scale.name, {})}
         if arm.starts_from:
             changes["start.references"] = None
-        return changes | {"seed": seed, **self.settings}
+        return deepcopy(changes | {"seed": seed, **self.settings})  # a dotted key changes the group above it in place
 
     def _write(self, written: Written, config: Config, seed: int) -> Path:
         """Write a file that a setting names, once: its name holds a hash of its content."""
