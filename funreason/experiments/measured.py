@@ -166,5 +166,3 @@ def score(column: Column, result: ArmResult, moment: str) -> float | None:
     if not parts:
         return None
     return 100 * sum(weight * sum(right[i] == "1" for i in places) / len(places) for weight, places in parts)
-
-

@@ -126,14 +126,16 @@ TABLE2 = Experiment(
             "template",
             {**NO_ROUNDS, "start.update.alpha": 0.5, "start.thinking": "template"},
             at_scale={
-                name: {"start.references.path": Written("references_without_thinking")} for name in ("toolbox", "smollm2")
+                name: {"start.references.path": Written("references_without_thinking")}
+                for name in ("toolbox", "smollm2")
             },
         ),
         Arm(
             "none",
             {**NO_ROUNDS, "start.update.alpha": 0.5, "start.thinking": "none"},
             at_scale={
-                name: {"start.references.path": Written("references_without_thinking")} for name in ("toolbox", "smollm2")
+                name: {"start.references.path": Written("references_without_thinking")}
+                for name in ("toolbox", "smollm2")
             },
         ),
     ),

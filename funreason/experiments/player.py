@@ -8,7 +8,6 @@ written last: where it exists, the arm is finished.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import re
@@ -20,7 +19,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 import funreason
 from funreason.config import Config, ConfigError, Method, load_config
@@ -28,6 +27,7 @@ from funreason.experiments.experiment import Arm, Experiment, Scale, Written
 from funreason.experiments.measured import ArmResult, measure
 from funreason.experiments.papers import KEEP_ALL
 from funreason.loops.self_refinement import config_of, new_run, play
+from funreason.policies.endpoint import event_loop
 from funreason.record.folder import RunFolder, write_json, write_whole
 from funreason.sources.tasks import TOOLBOX, references, toolbox_tasks
 from funreason.stop import StopRequest
@@ -42,22 +42,26 @@ WHOLE_BYTES = 64 * 2**20
 FAMILIAR = 60
 """Dialogues over familiar tools in the suite of text."""
 
-Play = Callable[[Config, RunFolder, bool], None]
-"""Plays a run in its folder to its end; the flag says that it was begun before."""
+
+class Play(Protocol):
+    """Plays a run in its folder to its end; `resume` says that it was begun before."""
+
+    def __call__(self, config: Config, folder: RunFolder, stop: StopRequest, *, resume: bool, run_code: bool) -> None:
+        """Raise what a run raises; Interrupted once `stop` was asked for."""
+        ...
 
 
-def play_run(config: Config, folder: RunFolder, resume: bool) -> None:
-    """Play a run with the loop. Ctrl-C saves what is done."""
-    stop = StopRequest()
-    stop.listen()
-    asyncio.run(play(config, folder, stop, resume=resume))
+def play_run(config: Config, folder: RunFolder, stop: StopRequest, *, resume: bool, run_code: bool) -> None:
+    """Play a run with the loop. `run_code` lets its gate run programs that the model writes, in a sandbox."""
+    event_loop.run(play(config, folder, stop, resume=resume, allow_code_execution=run_code))
 
 
 @dataclass
 class Player:
     """Plays arms of one experiment at one scale.
 
-    `settings` are changes of every arm's configuration, `command` is what the user gave, `play` plays one run.
+    `settings` are changes of every arm's configuration, `command` is what the user gave, `play` plays one run, and
+    `run_code` lets suites of programs run what the model writes.
     """
 
     experiment: Experiment
@@ -66,6 +70,8 @@ class Player:
     runs: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
+    run_code: bool = False
+    stop: StopRequest = field(default_factory=StopRequest)
     play: Play = play_run
     say: Callable[[str], None] = print
 
@@ -81,7 +87,8 @@ class Player:
 
         Files that are still to be written, and weights to begin with, are left as the scale's configuration has them.
         """
-        return load_config(self.config, {key: v for key, v in self._changes(arm, seed).items() if not _pending(v)})
+        changes = self._changes(arm, seed).items()
+        return load_config(self.config, {key: value for key, value in changes if not isinstance(value, Written)})
 
     def key(self, arm: Arm, seed: int) -> str:
         """The hash of all that the arm's numbers depend on."""
@@ -130,6 +137,7 @@ class Player:
         if arm.counts_of:
             counts = self.result(self.experiment.arm(arm.counts_of), seed).by_category[1:]
             changes["train.exact_counts"] = counts[: self.resolved(arm, seed).rounds]
+        self.stop.check()
         folder = self.folder(arm, seed)
         began, wall = time.process_time(), time.perf_counter()
         resumed = (folder.path / "config.yaml").exists()
@@ -144,7 +152,7 @@ class Player:
             config = load_config(self.config, changes)
             folder = new_run(config)
             self._reuse_measurements(folder, config)
-        self.play(config, folder, resumed)
+        self.play(config, folder, self.stop, resume=resumed, run_code=self.run_code)
         cost = {
             "command": self.command,
             "commit": commit(),
@@ -189,10 +197,6 @@ def _asked(config: Config) -> dict[str, Any]:
     return {"suites": suites, "model": model, "sample": config.sample.max_new_tokens}
 
 
-def _pending(value: object) -> bool:
-    return isinstance(value, Written)
-
-
 def without_thinking(config: Config, seed: int) -> str:
     """The references of the supervised start as dialogues, their thinking taken away. ConfigError for other records."""
     source = config.start.references
@@ -217,7 +221,9 @@ def without_thinking(config: Config, seed: int) -> str:
 
 def familiar_dialogues(config: Config, seed: int) -> str:
     """Dialogues over the toolbox's familiar tools as text; the same ones for every seed, so that runs compare."""
-    return "".join(json.dumps({"text": _dialogue(task)}) + "\n" for task in toolbox_tasks("toolbox:old_gate", FAMILIAR, 3))
+    return "".join(
+        json.dumps({"text": _dialogue(task)}) + "\n" for task in toolbox_tasks("toolbox:old_gate", FAMILIAR, 3)
+    )
 
 
 def _dialogue(task: Task) -> str:
@@ -243,7 +249,9 @@ def code_version() -> str:
         inside = path.relative_to(PACKAGE)
         if inside.parts[0].removesuffix(".py") in SHOWS_ONLY or "__pycache__" in inside.parts:
             continue
-        if path.suffix in (".py", ".txt") or (path.suffix == ".yaml" and (inside.parts[0] != "configs" or _graph(path))):
+        if path.suffix in (".py", ".txt") or (
+            path.suffix == ".yaml" and (inside.parts[0] != "configs" or _graph(path))
+        ):
             found.update(f"{inside}\0".encode() + path.read_bytes())
     return found.hexdigest()
 
