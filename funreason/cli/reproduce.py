@@ -173,7 +173,10 @@ def _dry_run(console: Console, players: list[Player], arms: list[Arm], seeds: li
         for head in ("configuration", "arm", "seeds", "GPUs", "GiB of the fullest", "hours a seed"):
             table.add_column(head)
         for line in lines:
-            states = ", ".join(f"{seed} {found['state']}" for seed, found in line["seeds"].items())
+            states = "; ".join(
+                f"{state} {' '.join(seed for seed, found in line['seeds'].items() if found['state'] == state)}"
+                for state in dict.fromkeys(found["state"] for found in line["seeds"].values())
+            )
             gpus = f"{line['gpus']} × {line['gpu']}" if "gpu" in line else "–"
             table.add_row(
                 line["config"], line["arm"], states, gpus, *(str(line.get(k, "–")) for k in ("gib", "hours_a_seed"))

@@ -31,6 +31,8 @@ NO_ROUNDS: Mapping[str, Any] = {
 """One round that samples nothing and trains on nothing: a configuration cannot have none."""
 CONTROL: Mapping[str, Any] = {"train.max_category_share": {}, "train.max_per_task": 99, "fcdr.regenerate": []}
 """What an arm with counts of another arm needs, so that it reaches them."""
+STRIPPED = {name: {"start.references.path": Written("references_without_thinking")} for name in ("toolbox", "smollm2")}
+"""At scales whose references bring thinking, an arm without it gets them without."""
 PROPORTIONAL, LEARNABLE = {"alpha_mode": "proportional"}, {"alpha_mode": "learnable"}
 ALPHAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 BFCL_COLUMNS = tuple(Column(name, "bfcl", name) for name in ("non-live", "live", "overall"))  # type: ignore[arg-type]
@@ -121,22 +123,20 @@ TABLE2 = Experiment(
     "Does a model learn more from thinking in its own words than from a rationale that a rule fills in?",
     "FunReason, Table 2; its numbers are not in our notes",
     (
-        start("natural", alpha=0.5),
+        Arm(
+            "natural",
+            {**NO_ROUNDS, "start.update.alpha": 0.5},
+            at_scale={"paper": {"start.thinking": "model"}},
+        ),
         Arm(
             "template",
             {**NO_ROUNDS, "start.update.alpha": 0.5, "start.thinking": "template"},
-            at_scale={
-                name: {"start.references.path": Written("references_without_thinking")}
-                for name in ("toolbox", "smollm2")
-            },
+            at_scale=STRIPPED,
         ),
         Arm(
             "none",
             {**NO_ROUNDS, "start.update.alpha": 0.5, "start.thinking": "none"},
-            at_scale={
-                name: {"start.references.path": Written("references_without_thinking")}
-                for name in ("toolbox", "smollm2")
-            },
+            at_scale=STRIPPED,
         ),
     ),
     (
@@ -152,7 +152,7 @@ TABLE2 = Experiment(
     ),
     note="Natural is the thinking that the tasks come with. The toolbox writes it by a pattern, and its base model was "
     "pre-trained on that pattern, so at this scale the arm `natural` is favoured. Records without thinking (scale "
-    "`paper`) need a teacher: add `--set start.thinking=model` and `start.teacher.endpoints` for that arm.",
+    "`paper`) need a teacher: name its server with `--set start.teacher.endpoints=[{url: …}]`.",
 )
 TABLE3 = Experiment(
     "table3",

@@ -37,6 +37,8 @@ FINISHED = "arm.json"
 PACKAGE = Path(funreason.__file__).parent
 SHOWS_ONLY = ("cli", "display", "tui", "experiments", "trackers", "export", "api", "replay")
 """Parts of the package that show or play what others compute: a change in them changes no number."""
+CHANGES_NUMBERS = (".", *(f":(exclude){part}{ending}" for part in SHOWS_ONLY for ending in ("", ".py")))
+"""All other parts, as git is asked for them."""
 WHOLE_BYTES = 64 * 2**20
 """Of a larger file only its size and its two ends are hashed: weights of 15 GB would take minutes."""
 FAMILIAR = 60
@@ -76,6 +78,7 @@ class Player:
     say: Callable[[str], None] = print
 
     def __post_init__(self) -> None:
+        commit()  # as it is now: the package may be edited while an arm is played
         if self.experiment.method not in get_args(Method):
             raise ConfigError(
                 f"{self.experiment.name} needs method: {self.experiment.method}, and this version knows only "
@@ -247,18 +250,12 @@ def code_version() -> str:
     found = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*")):
         inside = path.relative_to(PACKAGE)
-        if inside.parts[0].removesuffix(".py") in SHOWS_ONLY or "__pycache__" in inside.parts:
+        if inside.parts[0].removesuffix(".py") in SHOWS_ONLY or path.suffix not in (".py", ".txt", ".yaml"):
             continue
-        if path.suffix in (".py", ".txt") or (
-            path.suffix == ".yaml" and (inside.parts[0] != "configs" or _graph(path))
-        ):
+        # A configuration counts by its resolved settings, a graph in the same folder by its file.
+        if inside.parts[0] != "configs" or "\nnodes:" in path.read_text(encoding="utf-8"):
             found.update(f"{inside}\0".encode() + path.read_bytes())
     return found.hexdigest()
-
-
-def _graph(path: Path) -> bool:
-    """Whether a file in configs/ is a graph: what a configuration says is in the resolved settings already."""
-    return "\nnodes:" in f"\n{path.read_text(encoding='utf-8')}"
 
 
 def data_hashes(config: Mapping[str, Any]) -> dict[str, str]:
@@ -296,11 +293,15 @@ def content_hash(path: str) -> str:
 
 @lru_cache
 def commit() -> str:
-    """The commit of the checkout that the package is in, with `+` where the package has changes; else its version."""
+    """The commit of the checkout that the package is in, with `+` where its code for numbers has changes since.
+
+    Outside a checkout: the package's version.
+    """
+    words = (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", *CHANGES_NUMBERS])
     try:
         said = [
-            subprocess.run(["git", "-C", str(PACKAGE), *words], capture_output=True, text=True, timeout=20, check=True)
-            for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", "."])
+            subprocess.run(["git", "-C", str(PACKAGE), *given], capture_output=True, text=True, timeout=20, check=True)
+            for given in words
         ]
     except (OSError, subprocess.SubprocessError):
         return f"version {funreason.__version__}"

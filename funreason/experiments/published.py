@@ -7,12 +7,12 @@ commit and the seconds that made it. What has not run is written as such, with t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from math import ceil, floor
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from funreason.bfcl.intervals import Interval, wilson
 from funreason.display.report import intervals_svg, lines_svg
@@ -80,12 +80,8 @@ def load(path: Path) -> Publication:
     """A results file. KeyError or ValueError where it is none."""
     data = json.loads(path.read_text(encoding="utf-8"))
     arms = [ArmResult(**arm) for arm in data["arms"]]
-    return Publication(
-        EXPERIMENTS[data["experiment"]],
-        SCALES[data["scale"]],
-        data["config"],
-        {(arm.arm, arm.seed): arm for arm in arms},
-    )
+    results = {(arm.arm, arm.seed): arm for arm in arms}
+    return Publication(EXPERIMENTS[data["experiment"]], SCALES[data["scale"]], data["config"], results)
 
 
 def command_for(experiment: Experiment, scale: str = "toolbox", seeds: Sequence[int] = (0, 1, 2)) -> str:
@@ -100,9 +96,8 @@ def markdown(found: Publication, picture: str = "", level: int = 1) -> str:
     parts = [f"{'#' * level} {e.title}", e.question]
     if not found.results:
         return "\n\n".join([*parts, f"Not run: `{command_for(e, found.scale.name)}`", ""])
-    parts.append(
-        f"Scale `{found.scale.name}`: {found.scale.text}. Configuration `{found.config}`; every update is kept."
-    )
+    at = f"Scale `{found.scale.name}`: {found.scale.text}."
+    parts.append(f"{at} Configuration `{found.config}`; every update is kept.")
     parts += [f"![{e.title}]({picture})"] if picture else []
     parts += [rows_table(found), differences_table(found), e.note, made_by(found)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -138,7 +133,7 @@ def differences_table(found: Publication) -> str:
 
 
 def made_by(found: Publication) -> str:
-    """Where the numbers come from: for each command and commit the arms, their seeds and CPU-seconds; what is missing."""
+    """Where the numbers come from: for each command and commit its arms, seeds and CPU-seconds; and what is missing."""
     by: dict[tuple[str, str], list[ArmResult]] = {}
     for result in found.results.values():
         by.setdefault((result.command, result.commit), []).append(result)
@@ -169,11 +164,8 @@ def picture(found: Publication) -> str:
     if e.picture == "series":
         curves: dict[str, list[float]] = {}
         for arm in e.arms:
-            runs = [
-                r.series[e.series]
-                for (name, _), r in sorted(found.results.items())
-                if name == arm.name and e.series in r.series
-            ]
+            mine = [r for (name, _), r in sorted(found.results.items()) if name == arm.name]
+            runs = [r.series[e.series] for r in mine if e.series in r.series]
             if runs and any(len(set(run)) > 1 for run in runs):
                 curves[arm.name] = [fmean(values) for values in zip(*runs, strict=False)]
         every = max(1, max(map(len, curves.values()), default=1) // CURVE_STEPS)
@@ -215,12 +207,8 @@ def page(folder: Path, others: Iterable[str] = ()) -> str:
     ]
     for experiment in EXPERIMENTS.values():
         played = [found for found in kept.values() if found.experiment.name == experiment.name and found.results]
-        parts += [
-            markdown(
-                found, f"../benchmarks/results/reproduce/{experiment.name}-{found.scale.name}.svg", level=2
-            ).rstrip()
-            for found in played
-        ]
+        at = f"../benchmarks/results/reproduce/{experiment.name}"
+        parts += [markdown(found, f"{at}-{found.scale.name}.svg", level=2).rstrip() for found in played]
         if not played:
             parts.append(markdown(Publication(experiment, SCALES["toolbox"], "", {}), level=2).rstrip())
         left = [name for name in SCALES if name not in {found.scale.name for found in played}]
