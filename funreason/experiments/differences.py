@@ -72,9 +72,9 @@ def difference(column: Column, results: Results, comparison: Comparison) -> Diff
     for point, sign in signs:
         for s in seeds:
             for place, letter in enumerate(results[point.arm, s].right[point.moment][column.suite]):
-                by_item[place] += 100 * sign * (letter == "1") / len(seeds)
+                by_item[place] += sign * (letter == "1")
     squared = sum(
-        weight**2 * variance([by_item[i] for i in places]) / len(places)
+        (100 * weight / len(seeds)) ** 2 * variance([by_item[i] for i in places]) / len(places)
         for weight, places in groups(column, results[points[0].arm, seeds[0]].categories(column.suite))
         if len(places) > 1
     )

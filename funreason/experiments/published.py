@@ -95,7 +95,12 @@ def markdown(found: Publication, picture: str = "", level: int = 1) -> str:
     e = found.experiment
     parts = [f"{'#' * level} {e.title}", e.question]
     if not found.results:
-        return "\n\n".join([*parts, f"Not run: `{command_for(e, found.scale.name)}`", ""])
+        paper = [[row.label, row.paper] for row in e.rows if row.paper]
+        table = f"{_table(['', 'the paper'], paper)}\n\nThe paper: {e.source}." if paper else ""
+        return (
+            "\n\n".join(part for part in (*parts, table, f"Not run: `{command_for(e, found.scale.name)}`") if part)
+            + "\n"
+        )
     at = f"Scale `{found.scale.name}`: {found.scale.text}."
     parts.append(f"{at} Configuration `{found.config}`; every update is kept.")
     parts += [f"![{e.title}]({picture})"] if picture else []
