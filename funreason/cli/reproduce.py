@@ -106,8 +106,8 @@ def reproduce(
     player = players[0]
     stop.listen()
     try:
-        for each in wanted:
-            for seed in asked:
+        for seed in asked:  # seed by seed, so that a cut leaves whole comparisons
+            for each in wanted:
                 player.result(each, seed)
     except STOPPED:
         print("interrupted; the same command resumes it", file=sys.stderr)
