@@ -52,11 +52,11 @@ class HardPool(Pool):
             return Pool.next(self, FIRST)
         if self.over(k, history):
             return None
-        wanted, labels = self.left(k, history), self.labels(k)
+        wanted, labels = self.in_pool(k, history), self.labels(k)
         tasks = [task for task in self.tasks if task.id in wanted]
         return [_relabelled(task, labels[task.id]) if task.id in labels else task for task in tasks]
 
-    def left(self, k: int, history: State | None = None) -> set[str]:
+    def in_pool(self, k: int, history: State | None = None) -> set[str]:
         """The ids of the tasks in the pool when round `k` begins."""
         if history is None:
             return set()
@@ -72,7 +72,7 @@ class HardPool(Pool):
 
     def over(self, k: int, history: State | None = None) -> str:
         """Why no round `k` is played; "" where one is."""
-        left = self.left(k, history)
+        left = self.in_pool(k, history)
         if not left:
             return "the pool is empty"
         if k > FIRST + self.settings.max_rounds:

@@ -254,7 +254,8 @@ def read_tagged(text: str, case: JudgeInput) -> Ruling:
     if _SCORE.sub("", body[found[-1].end() :]).strip(_TRIMMINGS):
         raise Unreadable("there is more text after the verdict; the verdict must be the end of the reply")
     scores = _SCORE.findall(body)
-    reasoning = "\n".join(part for part in (split.thinking, body[: found[0].start()]) if part)
+    said = _SCORE.sub("", body[: found[0].start()])
+    reasoning = "\n".join(part for part in (split.thinking, said) if part)
     return _ruling(found[-1][1].lower() == "true", float(scores[-1]) if scores else None, reasoning, answer)
 
 
