@@ -1,12 +1,14 @@
 """Hard-data rounds from inside: a scripted policy that learns with its weights; real bus, judges, gate, record."""
 
 import asyncio
+import io
 from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from scripted import Scripted
 
 from funreason.agents.evaluator import Evaluator
@@ -16,8 +18,11 @@ from funreason.bfcl import load_cases
 from funreason.bfcl.suites import write_suite
 from funreason.bus.agent import BrokenAgent
 from funreason.calls.tools import normalise_tools
+from funreason.cli import main
 from funreason.config import ConfigError, HardData, LlmJudges, check_config
 from funreason.data.records import DataError
+from funreason.display.report import report_markdown
+from funreason.display.table import pool_table, repairs_table
 from funreason.gate.contamination import ContaminationCheck
 from funreason.gate.items import GateSuite, case_task
 from funreason.loops.self_refinement import play_session
@@ -41,6 +46,8 @@ from funreason.runtime.journal import Journal
 from funreason.sources.hard_pool import HardPool
 from funreason.sources.tasks import Pool
 from funreason.stop import StopRequest
+from funreason.tui.pages import page_of
+from funreason.tui.view_state import ViewState
 from funreason.types import Call, Sample, Task, Weights
 from funreason.weights import WeightStore
 
@@ -548,3 +555,43 @@ def test_a_graph_without_the_panel_is_refused(tmp_path):
     config = check_config({"method": "hdr", "fcdr": {"graph": "grpo"}}, "test")
     with pytest.raises(Exception, match=r"no node 'panel', which a loop needs: add it as in configs/hdr.yaml"):
         loop_graph(config)
+
+
+# -- what a person sees --------------------------------------------------------------------------------------------
+
+
+def printed(part) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(part)
+    return "\n".join(" ".join(line.split()) for line in console.file.getvalue().splitlines())
+
+
+def test_the_tables_show_the_pool_by_round_and_who_accepted(played, repaired):
+    lines = [line.split() for line in printed(pool_table(played.state)).splitlines()]
+    assert ["1", "12", "3", "25.0", "0", "6", "0", "0"] in lines
+    assert ["2", "6", "3", "50.0", "0", "3", "0", "0"] in lines
+    assert "No model judged: rules and references accepted." in printed(pool_table(played.state)).replace("\n", " ")
+    assert "Accepted by llm:scripted." in printed(pool_table(repaired.state)).replace("\n", " ")
+
+
+def test_the_report_and_the_dashboard_show_the_pool(played):
+    report = report_markdown(played.state, played.folder, "finished")
+    assert "Round 1 sorted 12 tasks: 3 qualified, 6 hard, 3 discarded." in report
+    assert "| 2 | 6 | 3 | 50.0 | 0 | 3 | 0 | 0 |" in report
+    page = page_of("flow", played.state, ViewState(round=2), 100, 30)
+    assert "".join(text for text, _ in page.head[0]) == "hard tasks: 6 tasks · 3 accepted (50.0 %) · 3 left"
+
+
+def test_every_repaired_reference_is_listed_and_shown_with_its_samples(repaired, capsys):
+    assert "t4" in printed(repairs_table(repaired.state))
+    repaired.folder.heartbeat("finished")
+    with pytest.raises(SystemExit):
+        main(["show", "r2/t4/0", "--run", str(repaired.folder.path)])
+    said = capsys.readouterr().out
+    assert "reference replaced after round 2: [f(x=8)] → [f(x=4)]" in said
+    assert "scripted 0.90: It fits." in said
+
+
+def test_a_plain_run_has_nothing_to_say_of_a_pool():
+    assert pool_table(State()).row_count == 0
+    assert State().summary()["pool"] == {}
