@@ -306,6 +306,7 @@ def run_loop(
             kept.mkdir(parents=True, exist_ok=True)
             changes["tasks.path"] = str(_as_file(tasks, kept))
         settings = load_config(find_config(name), changes)
+        settings = settings if rounds is None else settings.with_rounds(rounds)
     settings = _with_judges(settings, judges)
     folder = new_run(settings)
     return LoopResult(folder.path, _run(play(settings, folder, StopRequest())))

@@ -13,6 +13,7 @@ from scripted import Scripted
 
 from funreason.agents.evaluator import Evaluator
 from funreason.agents.judges.llm.acceptance import PANEL, AcceptancePanel, accepted
+from funreason.agents.judges.llm.factory import build_panel
 from funreason.agents.judges.llm.panel import Panel
 from funreason.bfcl import load_cases
 from funreason.bfcl.suites import write_suite
@@ -27,6 +28,7 @@ from funreason.gate.contamination import ContaminationCheck
 from funreason.gate.items import GateSuite, case_task
 from funreason.loops.self_refinement import play_session
 from funreason.loops.session import Session, require_judgeable
+from funreason.policies.endpoint.budget import SharedBudget
 from funreason.policies.policy import Policy
 from funreason.policies.protocol import Completion
 from funreason.record.events import (
@@ -143,11 +145,8 @@ class World:
 
         def update(request):
             self.updates.append(request)
-            # Weights named after a round below the first answer no item more than the start does: the gate holds.
-            level = 0 if request.round in self.refused else request.round
-            made = self.folder.weights / f"w{level}{'0' * 0}"
-            if level == 0:
-                made = self.folder.weights / f"w-{request.round}"
+            # Of a refused round, weights that answer fewer of the gate's items than those of the start.
+            made = self.folder.weights / f"w{-request.round if request.round in self.refused else request.round}"
             made.mkdir(parents=True, exist_ok=True)
             count = len(request.samples) + len(request.replay)
             trained = WeightsTrained(round=request.round, weights=made.name, examples=count, steps=1)
@@ -239,7 +238,8 @@ def test_of_several_accepted_answers_the_one_with_the_shortest_thinking_is_learn
 
 def test_two_rounds_that_accept_next_to_nothing_end_the_run_and_the_record_says_so(played):
     assert played.ending() == (
-        "hard-data rounds end after round 4: rounds 3 and 4 each accepted less than 1 % of its tasks, 3 tasks are left"
+        "hard-data rounds end after round 4: rounds 3 and 4 each accepted less than 1 % of their tasks, "
+        "and 3 tasks are left"
     )
     assert max(played.state.rounds) == 4
 
@@ -280,7 +280,7 @@ def test_the_number_of_rounds_is_bounded(tmp_path):
     world = World(tmp_path, rounds=1)
     world.play()
     assert max(world.state.rounds) == 2
-    assert world.ending().endswith("1 rounds were played (hdr.max_rounds), 3 tasks are left")
+    assert world.ending().endswith("hdr.max_rounds=1 is reached, and 3 tasks are left")
 
 
 def test_a_refused_round_gives_its_tasks_back(tmp_path):
@@ -322,10 +322,7 @@ def test_replay_mixes_in_qualified_samples_in_proportion(tmp_path):
 
 
 def test_starting_from_the_base_learns_all_that_was_accepted_so_far(tmp_path):
-    world = World(tmp_path, init_from="base", rounds=2)
-    world.play(ScriptedSampler(learns_in=2))
-    assert [request.start.id for request in world.updates] == ["w0"]
-    world = World(tmp_path / "other", init_from="base", rounds=1)
+    world = World(tmp_path, init_from="base", rounds=1)
     world.play()
     second = world.updates[1]
     assert second.start.id == "w0"
@@ -341,6 +338,15 @@ def test_the_control_asks_as_many_random_qualified_tasks(tmp_path):
     assert asked < ids(range(0, 40, 4))
     (numbers,) = world.state.pool.rounds(world.state.promoted)
     assert (numbers.control, numbers.accepted) == ("random_qualified", 3)
+
+
+def test_a_control_with_too_few_qualified_tasks_says_so(tmp_path):
+    world = World(tmp_path, control="random_qualified", rounds=1)
+    world.play()
+    assert world.asked(2) == ids(EASY)
+    assert "the control asks 3 qualified tasks in place of 6 hard ones: there are no more" in {
+        note.text for note in world.state.notes
+    }
 
 
 def test_a_control_learns_no_more_samples_than_it_is_given_the_count_of(tmp_path):
@@ -442,6 +448,16 @@ def test_a_panel_of_models_decides_and_is_named_in_the_record(tmp_path):
     refused = [event for event in world.events(SampleEnded) if event.reason == "panel.refused"]
     assert {event.round for event in refused} == {2, 3}
     assert world.state.pool.fates[2]["t1"].stage == PANEL
+
+
+def test_the_models_of_the_panel_are_those_that_are_named_though_rules_judge_the_stages():
+    servers = [{"url": f"http://localhost:{port}/v1", "model": name} for port, name in enumerate("abc", 1)]
+    asked = check_config({"method": "hdr", "fcdr": {"llm": {"endpoints": servers, "cache": False}}}, "test")
+    panel = build_panel(asked, None, SharedBudget())
+    assert panel is not None
+    assert len(panel.seats) == 3
+    assert build_panel(check_config({"method": "hdr"}, "test"), None, SharedBudget()) is None
+    assert build_panel(asked.model_copy(update={"method": "srml"}), None, SharedBudget()) is None
 
 
 def test_the_highest_mean_score_is_learned_first_of_all(tmp_path):

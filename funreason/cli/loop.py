@@ -121,7 +121,7 @@ def run_loop(
         require_terminal()
     if resume is None:
         config = read_config(name or ("own-data" if "tasks.path" in given else "default"), given, settings)
-        if config.resamples_hard_tasks and "rounds" in given:
+        if "rounds" in given:
             config = config.with_rounds(config.rounds)
         folder = new_run(config)
     else:

@@ -48,7 +48,7 @@ from funreason.record.events import (
     WeightsRefused,
 )
 from funreason.record.folder import RunFolder
-from funreason.record.hard_tasks import FIRST
+from funreason.record.hard_tasks import FIRST, HARD
 from funreason.record.manifest import seal_run
 from funreason.record.state import State
 from funreason.runtime.agents import Learner, Run, build_bus
@@ -103,14 +103,15 @@ class Session(Run):
         """The tasks of a round; None ends the run. A hard-data round chooses by what became of the earlier ones."""
         if not isinstance(self.source, HardPool) or round == FIRST:
             return self.source.next(round, self.past)
-        tasks = self.source.next(round, self.journal.folder.state())
+        state = self.journal.folder.state()
+        tasks, hard = self.source.next(round, state), len(state.pool.tasks(HARD))
         if tasks is not None:
+            if round == FIRST + 1 and len(tasks) < hard:
+                text = f"the control asks {len(tasks)} qualified tasks in place of {hard} hard ones: there are no more"
+                self.journal.write(LogMessage(level="warning", text=text, round=round))
             judges = self.panel.name if self.panel is not None else ""
-            control = self.config.hdr.control
-            drawn = PoolDrawn(
-                round=round, tasks=len(tasks), judges=judges, control="" if control == "none" else control
-            )
-            self.journal.write(drawn)
+            control = self.config.hdr.control.removeprefix("none")
+            self.journal.write(PoolDrawn(round=round, tasks=len(tasks), judges=judges, control=control))
         return tasks
 
     def say_why_over(self) -> None:

@@ -76,13 +76,13 @@ class HardPool(Pool):
         if not left:
             return "the pool is empty"
         if k > FIRST + self.settings.max_rounds:
-            return f"{self.settings.max_rounds} rounds were played (hdr.max_rounds), {len(left)} tasks are left"
+            return f"hdr.max_rounds={self.settings.max_rounds} is reached, and {len(left)} tasks are left"
         played = [each for each in history.pool.rounds(history.promoted) if each.round < k] if history else []
         recent = played[-LEAN_ROUNDS:]
         if len(recent) == LEAN_ROUNDS and all(each.accepted < LEAST_SHARE * each.asked for each in recent):
             rounds = " and ".join(str(each.round) for each in recent)
-            share = f"less than {100 * LEAST_SHARE:g} % of its tasks"
-            return f"rounds {rounds} each accepted {share}, {len(left)} tasks are left"
+            share = f"less than {100 * LEAST_SHARE:g} % of their tasks"
+            return f"rounds {rounds} each accepted {share}, and {len(left)} tasks are left"
         return ""
 
     def contaminated_in(self, k: int) -> Counter[str]:
