@@ -499,7 +499,7 @@ class Loop:
             self._folder = open_run(resume, Path(run_dir))
             settings = config_of(self._folder)
             if rounds is not None:
-                settings = settings.model_copy(update={"rounds": rounds})
+                settings = settings.with_rounds(rounds)
         elif isinstance(config, Config):
             settings = config
         else:
@@ -514,6 +514,7 @@ class Loop:
             if tasks is not None and not isinstance(tasks, Mapping):
                 changes["tasks.path"] = str(_as_file(tasks, Path(run_dir) / "tasks"))
             settings = load_config(find_config(name), changes)
+            settings = settings if rounds is None else settings.with_rounds(rounds)
         self.config = _with_judges(settings, judges)
 
     @property

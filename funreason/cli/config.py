@@ -27,7 +27,7 @@ def config_check(name: ConfigName = "default", /, *, settings: AnySetting = None
     graph = loop_graph(config)
     check_judges(config)
     terminal.console().print(
-        f"{name}: fine. {len(graph.nodes)} nodes, {len(graph.edges)} edges, {config.rounds} rounds."
+        f"{name}: fine. {len(graph.nodes)} nodes, {len(graph.edges)} edges, {config.planned_rounds} rounds."
     )
     if config.model.device != "cpu":
         terminal.console().print(str(choose_sampler(config.model)), markup=False)

@@ -41,7 +41,7 @@ OPTIONS |= {"data.input_map": "--input-map", "fcdr.llm.cache": "--no-cache"}
 def loop(
     *,
     config: str | None = None,
-    method: Literal["srml", "grpo", "egpo"] | None = None,
+    method: Literal["srml", "grpo", "egpo", "hdr"] | None = None,
     rounds: int | None = None,
     tasks: Path | None = None,
     model: str | None = None,
@@ -63,9 +63,10 @@ def loop(
     config
         A YAML file, or a name in configs/. Default: `default`, or `own-data` with --tasks.
     method
-        How a round learns: `srml` from samples that passed all judges, `grpo` and `egpo` from rewards. Default: srml.
+        How a round learns: `srml` from samples that passed all judges, `grpo` and `egpo` from rewards, `hdr` from hard
+        tasks that are sampled again. Default: srml.
     rounds
-        Number of rounds.
+        Number of rounds. With `hdr` the first one, which sorts the tasks, is counted.
     tasks
         Your data file or folder: xLAM, share-gpt, OpenAI or BFCL form; JSON lines, JSON, CSV, Parquet, Arrow.
     model
@@ -120,6 +121,8 @@ def run_loop(
         require_terminal()
     if resume is None:
         config = read_config(name or ("own-data" if "tasks.path" in given else "default"), given, settings)
+        if "rounds" in given:
+            config = config.with_rounds(config.rounds)
         folder = new_run(config)
     else:
         said = ["--config"] if name is not None else []
@@ -135,10 +138,10 @@ def run_loop(
         config, state = config_of(folder, dict(map(parse_setting, settings))), folder.state()
         require_same_judges(config_of(folder), config)
         done = max((k for k, r in state.rounds.items() if r.ended), default=START)
-        rounds = given.get("rounds", state.rounds_planned or config.rounds)
+        rounds = given.get("rounds", state.rounds_planned or config.planned_rounds)
         if not isinstance(rounds, int) or rounds < max(1, done):
             raise ConfigError(f"--rounds {rounds}: {folder.path} has played {done} rounds, and needs at least one.")
-        config = config.model_copy(update={"rounds": rounds})
+        config = config.with_rounds(rounds)
     console = terminal.console()
     stop = StopRequest()
     stop.listen()

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from funreason.display.spans import Span
+from funreason.record.hard_tasks import UNJUDGED
 from funreason.record.rounds import NodeCount, RoundState
 from funreason.record.state import OpenPhase, State
 
@@ -112,6 +113,45 @@ def pass_rate(r: RoundState | None, name: str) -> float | None:
     node = r.nodes.get(name) if r else None
     return node.pass_rate if node and judges(node) else None
 
+
+def pool_note(state: State) -> str:
+    """How round 1 of hard-data rounds sorted the tasks, and who accepts answers since; "" in any other run."""
+    pool = state.pool
+    if not pool.fates:
+        return ""
+    counts = pool.counts()
+    sorted_as = ", ".join(f"{counts[fate]:,} {fate}" for fate in ("qualified", "hard", "discarded"))
+    text = f"Round 1 sorted {counts.total():,} tasks: {sorted_as}."
+    rounds = pool.rounds(state.promoted)
+    if any(each.control for each in rounds):
+        text += " Control: random qualified tasks are asked in place of hard ones."
+    if rounds:
+        models = dict.fromkeys(each.judges for each in rounds if each.judges)
+        text += f" Accepted by {', '.join(models)}." if models else " No model judged: rules and references accepted."
+    return text
+
+
+def pool_rows(state: State) -> list[tuple[str, ...]]:
+    """Per hard-data round: tasks asked, accepted, given back by the gate, left, unjudged, with a repaired reference.
+
+    In round 1 the accepted tasks are the qualified ones, and those left are the hard ones.
+    """
+    pool = state.pool
+    if not pool.fates:
+        return []
+    first, counts = pool.fates.get(1, {}), pool.counts()
+    unjudged = sum(event.stage == UNJUDGED for event in first.values())
+    numbers = [(1, counts.total(), counts["qualified"], 0, counts["hard"], unjudged, 0)]
+    numbers += [
+        (r.round, r.asked, r.accepted, r.returned, r.left, r.unjudged, r.repaired) for r in pool.rounds(state.promoted)
+    ]
+    return [
+        (str(k), str(asked), str(accepted), percent(share_of(accepted, asked)), *map(str, more))
+        for k, asked, accepted, *more in numbers
+    ]
+
+
+POOL_COLUMNS = ("round", "asked", "accepted", "%", "returned", "left", "unjudged", "repaired")
 
 SINKS = ("trainer", "evaluator", "dead_letter")
 """Where samples end: what comes there is counted in the ends, not as judgements."""

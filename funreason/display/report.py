@@ -15,7 +15,20 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from funreason.display.figures import SINKS, curves, duration, formatted, hint, others, pass_rate, percent, share_of
+from funreason.display.figures import (
+    POOL_COLUMNS,
+    SINKS,
+    curves,
+    duration,
+    formatted,
+    hint,
+    others,
+    pass_rate,
+    percent,
+    pool_note,
+    pool_rows,
+    share_of,
+)
 from funreason.display.spans import clean
 from funreason.display.verdict import evidence_in, verdict
 from funreason.record.folder import RunFolder
@@ -187,7 +200,7 @@ def report_html(state: State, folder: RunFolder, status: str) -> str:
             cells = "".join("<tr>" + "".join(f"<td>{_safe(cell)}</td>" for cell in row) + "</tr>" for row in rows)
             table = f"<details><summary>the numbers</summary><table><tr>{head}</tr>{cells}</table></details>"
         shown = pictures.get(name, "") + table
-        parts.append(f"<section><h2>{name}</h2>{shown or '<p>Nothing yet.</p>'}</section>")
+        parts.append(f"<section><h2>{_safe(name)}</h2>{shown or '<p>Nothing yet.</p>'}</section>")
     style = (Path(__file__).parent / "report.css").read_text()
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
@@ -207,7 +220,7 @@ def report_markdown(state: State, folder: RunFolder, status: str) -> str:
     for title, (columns, rows) in _tables(state):
         lines = ["| " + " | ".join(map(_plain, columns)) + " |", "|" + " --- |" * len(columns)]
         lines += ["| " + " | ".join(map(_plain, row)) + " |" for row in rows]
-        parts += [f"## {title}", "\n".join(lines) if rows else "Nothing yet."]
+        parts += [f"## {_plain(title)}", "\n".join(lines) if rows else "Nothing yet."]
     return "\n\n".join(parts) + "\n"
 
 
@@ -300,6 +313,12 @@ def _tables(state: State) -> Iterator[tuple[str, Table]]:
     origins = ("sampled", "rerendered", "resampled", "rewritten", "repaired")
     ends = [(str(k), *(str(r.fates[f]) for f in FATES), *(str(r.origins[o]) for o in origins)) for k, r in rounds]
     yield "Samples", (("round", *FATES, *origins), ends)
+    if rows := pool_rows(state):
+        title = f"Hard tasks. {pool_note(state)}"
+        yield title, (POOL_COLUMNS, rows)
+        labels = [(str(k), task) for k, repairs in sorted(state.pool.repaired.items()) for task in repairs]
+        if labels:
+            yield "References replaced by the model's majority answer", (("round", "task"), labels)
     trained = [(k, r) for k, r in sorted(state.rounds.items()) if r.steps]
     metrics = [name for _, r in trained for name in r.metric_names()]
     shown = [*curves(metrics), *others(metrics)]

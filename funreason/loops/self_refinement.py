@@ -34,7 +34,8 @@ from funreason.weights import START
 async def play_session(session: Session) -> None:
     """The start, then the rounds; what the record says is done is skipped."""
     await supervised_start(session)
-    for k in range(1, session.config.rounds + 1):
+    planned = session.config.planned_rounds
+    for k in range(1, planned + 1):
         session.stop.check()
         if session.played(k):
             continue
@@ -42,8 +43,9 @@ async def play_session(session: Session) -> None:
         if not await play_one(session, k):
             break
         await session.stop.round_over(k)
-        if session.stop.after_round and k < session.config.rounds:
+        if session.stop.after_round and k < planned:
             raise Interrupted
+    session.say_why_over()
 
 
 async def supervised_start(session: Session) -> None:
@@ -69,7 +71,7 @@ async def supervised_start(session: Session) -> None:
 
 async def play_round(session: Session, k: int) -> bool:
     """Play round `k` from the weights accepted so far; False when the source has no task left for it."""
-    tasks = session.source.next(k, session.past)
+    tasks = session.draw(k)
     if tasks is None:
         return False
     seeds, bus = session.seeds(k, tasks), session.bus(k)
@@ -122,7 +124,7 @@ def _announce(session: Session, past: State, last_heartbeat_at: float) -> None:
     journal.write(
         RunStarted(
             run=journal.folder.name,
-            rounds=config.rounds,
+            rounds=config.planned_rounds,
             seed=config.seed,
             nodes=list(session.graph.order),
             resumed=bool(past.events),

@@ -166,6 +166,46 @@ class TrainingSetSelected(Event, frozen=True):
     by_origin: dict[str, int] = {}
 
 
+class PoolDrawn(Event, frozen=True):
+    """A hard-data round begins with `tasks` of the pool.
+
+    `judges` names the models of the panel; "" where references decide. `control` says what is asked in place of hard
+    tasks; "" where hard ones are.
+    """
+
+    round: int
+    tasks: int
+    judges: str = ""
+    control: str = ""
+
+
+class TaskSorted(Event, frozen=True, gc=False):
+    """What became of a task in a hard-data round: `passed` of its `attempts` answers passed every judge.
+
+    In round 1 its fate is `qualified`, `hard` or `discarded`, later `accepted` or `hard`. `stage` is the furthest one
+    at which an answer failed, `error` where no answer could be judged; `weights` made the answers.
+    """
+
+    round: int
+    task: str
+    fate: str
+    attempts: int
+    passed: int
+    stage: str = ""
+    weights: str = ""
+
+
+class LabelRepaired(Event, frozen=True):
+    """The panel ruled for the model's majority answer against a task's reference; `votes` are the seats' scores.
+
+    Both answers are in the round's `repairs.jsonl`.
+    """
+
+    round: int
+    task: str
+    votes: list[float | None] = []
+
+
 class JudgeUsage(Event, frozen=True):
     """What asking the LLM judges of a stage cost since the last such event; `unreadable` are replies among `requests`.
 
@@ -402,6 +442,9 @@ AnyEvent = (
     | CanaryResult
     | SelfAgreementChecked
     | TrainingSetSelected
+    | PoolDrawn
+    | TaskSorted
+    | LabelRepaired
     | JudgeUsage
     | OptimizerStep
     | PolicyUpdated

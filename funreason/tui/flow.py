@@ -14,9 +14,10 @@ from funreason.display.figures import (
     percent,
     phases_now,
     points,
+    pool_rows,
     share_of,
 )
-from funreason.display.spans import Column, Page, Span, line, said, table
+from funreason.display.spans import Column, Line, Page, Span, line, said, table
 from funreason.record.rounds import JudgeHealth
 from funreason.record.state import NodeCount, State
 from funreason.tui.view_state import ViewState
@@ -75,8 +76,19 @@ def flow_page(state: State, view: ViewState, width: int) -> Page:
         Column("fly", 4, right=True),
         Column("regen", 5, right=True),
     )
-    page = table(title, columns, rows, width)
+    page = table(title, columns, rows, width, head=_pool_head(state, k))
     return page._replace(columns=("agent", "in", "pass %", "bar", "change", "p50 ms", "in flight", "regenerated"))
+
+
+def _pool_head(state: State, k: int) -> tuple[Line, ...]:
+    """A line on the tasks of a hard-data round; none in any other run."""
+    row = next((row for row in pool_rows(state) if row[0] == str(k)), None)
+    if row is None:
+        return ()
+    _, asked, accepted, share, returned, left, *_ = row
+    facts = [f"{asked} tasks", f"{accepted} {'qualified' if k == 1 else 'accepted'} ({share} %)"]
+    facts += [f"{returned} returned"] if returned != "0" else []
+    return (line(("hard tasks: ", "dim"), f"{' · '.join(facts)} · {left} left"),)
 
 
 def bar(share: float, width: int) -> str:

@@ -58,6 +58,11 @@ def sentence(event: ev.AnyEvent) -> Span:
                 f"{seen}; {'left out' if event.dropped else 'trained on'}",
                 "warn" if event.exact or event.tools else "dim",
             )
+        case ev.PoolDrawn():
+            what = "random qualified tasks in place of hard ones" if event.control else "hard tasks"
+            return (f"round {event.round}: {event.tasks} {what}", "plain")
+        case ev.LabelRepaired():
+            return (f"round {event.round}: the reference of {event.task} is replaced by the model's answer", "warn")
         case ev.CanaryResult():
             text = f"judge {event.node}: {event.passed} of {event.bad} bad canaries passed, "
             text += f"{event.dropped} of {event.good} good ones did not"
