@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from funreason.bfcl.categories import wants_refusal
 from funreason.bfcl.intervals import balanced_exact
+from funreason.display.diagnosis import Finding, diagnose
 from funreason.record.events import GateDecided
 from funreason.record.folder import RunFolder, command_to_resume, is_refining, read_settings
 from funreason.record.rounds import RoundState
@@ -43,7 +44,8 @@ class GateEvidence(NamedTuple):
     """What a run's folder holds beside its log. All of it may be missing.
 
     `results` has, by weights id and suite, each item's category and whether it was right; `suites` the role and the
-    path of each suite in the configuration; `status` that of the run's process.
+    path of each suite in the configuration; `status` that of the run's process; `settings` the configuration as plain
+    data.
     """
 
     folder: RunFolder | None = None
@@ -52,6 +54,7 @@ class GateEvidence(NamedTuple):
     status: str = ""
     model: Path | None = None
     unreadable: Sequence[str] = ()
+    settings: Mapping[str, Any] = {}
 
 
 class AccuracyChange(NamedTuple):
@@ -101,7 +104,8 @@ class RunVerdict(NamedTuple):
 
     `outcome` is about the rounds, without the supervised start: `better`, `worse`, `unclear` (may be chance),
     `unchanged` (no round was kept), or `unmeasured`. The changes are of the suites that decide (first) and of all
-    others: `start` by the supervised start, `rounds` by the rounds, `whole` by both.
+    others: `start` by the supervised start, `rounds` by the rounds, `whole` by both. `findings` are those of
+    `diagnose`.
     """
 
     outcome: str
@@ -116,6 +120,7 @@ class RunVerdict(NamedTuple):
     rolled_back: tuple[int, ...] = ()
     weights: str = ""
     model: str = ""
+    findings: tuple[Finding, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -125,7 +130,7 @@ class RunVerdict(NamedTuple):
     def summary(self) -> dict[str, Any]:
         """As plain JSON data."""
         return self._asdict() | {
-            name: [change._asdict() for change in getattr(self, name)] for name in ("start", "rounds", "whole")
+            name: [part._asdict() for part in getattr(self, name)] for name in ("start", "rounds", "whole", "findings")
         }
 
 
@@ -145,10 +150,12 @@ def evidence_in(folder: RunFolder) -> GateEvidence:
             }
         except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError):
             unreadable.append(path.name)
+    settings: dict[str, Any] = {}
     try:
+        settings = read_settings(folder)
         suites = {
             str(name): (str(suite.get("role", "decision")), str(suite.get("path", "")))
-            for name, suite in read_settings(folder).get("gate", {}).get("suites", {}).items()
+            for name, suite in settings.get("gate", {}).get("suites", {}).items()
         }
     except (OSError, ValueError, TypeError, AttributeError, LookupError, YAMLError):
         suites = {}
@@ -156,7 +163,7 @@ def evidence_in(folder: RunFolder) -> GateEvidence:
     life = folder.writer_status()
     model = folder.path / "model"
     return GateEvidence(
-        folder, results, suites, life.status if life else "", model if model.is_dir() else None, unreadable
+        folder, results, suites, life.status if life else "", model if model.is_dir() else None, unreadable, settings
     )
 
 
@@ -282,6 +289,7 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
         rolled_back,
         state.weights,
         model,
+        diagnose(state, known.settings, str(known.folder.path) if known.folder is not None else ""),
     )
 
 

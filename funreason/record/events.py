@@ -64,6 +64,19 @@ class PhaseEnded(Event, frozen=True):
     id: str = ""
 
 
+class GpuUsed(Event, frozen=True):
+    """How busy the GPUs were in a phase: the mean over all of them and over `readings`, from 0 to 1.
+
+    `memory_gb` is the largest amount of memory in use on one of them.
+    """
+
+    round: int
+    phase: str
+    busy: float
+    memory_gb: float = 0.0
+    readings: int = 1
+
+
 class TaskRefused(Event, frozen=True):
     """An input record that cannot become a task. `where` is a line number or an id."""
 
@@ -390,6 +403,7 @@ AnyEvent = (
     RunStarted
     | PhaseStarted
     | PhaseEnded
+    | GpuUsed
     | TaskRefused
     | TasksRead
     | ContaminationChecked
