@@ -58,7 +58,7 @@ class Finding(NamedTuple):
     stops: bool = False
 
     def __str__(self) -> str:
-        return f"{self.text} Try {self.change}" if self.change else self.text
+        return f"{self.text} Try `{self.change}`." if self.change else self.text
 
 
 class Facts(NamedTuple):
@@ -208,8 +208,9 @@ def few_gate_items(facts: Facts) -> Iterator[Finding]:
     )
     suites = {name: facts.table(f"gate.suites.{name}") for name in gate.by_slice}
     deciding = [name for name, suite in suites.items() if suite.get("role", "decision") == "decision"]
-    path = str(suites[deciding[0]].get("path", "")) if deciding else ""
-    if not deciding or path.startswith("tasks:"):
+    first = suites[deciding[0]] if deciding else {}
+    has_no_more = isinstance(asked := first.get("count"), int) and asked > gate.by_slice[deciding[0]].total
+    if has_no_more or str(first.get("path", "tasks:")).startswith("tasks:"):
         yield Finding("few_gate_items", text, "--set gate.suites.composed.path=toolbox:composed_gate", k)
     else:
         yield Finding("few_gate_items", text, f"--set gate.suites.{deciding[0]}.count=400", k, deciding[0])

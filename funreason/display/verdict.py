@@ -190,7 +190,8 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
     so_far = status in ("running", "stale", *STOPPED)
     where = f"in round {state.round} of {state.rounds_planned}" if state.round else "before its first round"
     if status in STOPPED:
-        because = f": {state.reason}" if status == "failed" and state.reason else ""
+        hint = status == "interrupted" and state.reason.startswith("resume with")  # which the commands say as well
+        because = f": {state.reason}" if status in ("failed", "interrupted") and state.reason and not hint else ""
         sentences.append(_sentence(f"{STOPPED[status]} {where}{because}"))
     elif status == "running":
         sentences.append(f"The run is {where}.")

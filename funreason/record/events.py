@@ -43,6 +43,17 @@ class RunStarted(Event, frozen=True):
     last_heartbeat_at: float = 0.0
 
 
+class MachineDescribed(Event, frozen=True):
+    """Where and how a process of the run was started: its command, package versions, processor, memory and GPUs."""
+
+    command: str = ""
+    versions: dict[str, str] = {}
+    cpu: str = ""
+    cores: int = 0
+    memory_gb: float = 0.0
+    gpus: list[str] = []
+
+
 class PhaseStarted(Event, frozen=True):
     """A phase of a round began: `base`, `start`, `sample`, `train`, `gate`. Several may be open at once.
 
@@ -401,6 +412,7 @@ class RunEnded(Event, frozen=True):
 
 AnyEvent = (
     RunStarted
+    | MachineDescribed
     | PhaseStarted
     | PhaseEnded
     | GpuUsed

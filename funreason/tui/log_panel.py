@@ -35,6 +35,13 @@ def sentence(event: ev.AnyEvent) -> Span:
                 f"{'resumed' if event.resumed else 'started'}: {event.rounds} rounds, seed {event.seed}",
                 "plain",
             )
+        case ev.MachineDescribed():
+            has = ", ".join([f"{event.cores} cores", *event.gpus])
+            return (f"{event.command or 'played by a program'} on {event.cpu}, {has}", "dim")
+        case ev.GpuUsed():
+            phase = PHASES.get(event.phase, event.phase)
+            text = f"round {event.round}: GPU {percent(event.busy)} % busy in {phase}, {event.memory_gb:.1f} GB"
+            return (text, "dim")
         case ev.PhaseStarted():
             return (f"round {event.round}: {PHASES.get(event.phase, event.phase)}", "plain")
         case ev.PhaseEnded():
