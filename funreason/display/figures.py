@@ -7,7 +7,7 @@ without a hint is shown under its own name, wherever metrics are listed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from funreason.display.spans import Span
@@ -115,6 +115,21 @@ def pass_rate(r: RoundState | None, name: str) -> float | None:
 
 SINKS = ("trainer", "evaluator", "dead_letter")
 """Where samples end: what comes there is counted in the ends, not as judgements."""
+
+
+def smoothed(values: Sequence[float | None], span: float = 0.05) -> list[float | None]:
+    """The exponential moving average over `span` of all values; the first ones are not pulled to zero.
+
+    A value that is None stays None and is skipped.
+    """
+    weight = 2 / (max(1.0, span * len(values)) + 1)
+    total = norm = 0.0
+    made: list[float | None] = []
+    for value in values:
+        if value is not None:
+            total, norm = (1 - weight) * total + weight * value, (1 - weight) * norm + weight
+        made.append(None if value is None else total / norm)
+    return made
 
 
 class MetricHint(NamedTuple):

@@ -127,11 +127,24 @@ class RunVerdict(NamedTuple):
         """The title with its sign."""
         return f"{SIGNS[self.outcome]} {self.title}"
 
+    @property
+    def result(self) -> str:
+        """What the run came to, in numbers: `New tools 13.0 → 49.2 %, old tools 86.0 → 78.0 %`; else the title."""
+        changes = self.whole or self.rounds or self.start
+        parts = [f"{c.suite.split(',')[0]} {100 * c.old:.1f} → {100 * c.new:.1f} %" for c in changes]
+        told = ", ".join(parts) or self.title
+        return told[:1].upper() + told[1:]
+
     def summary(self) -> dict[str, Any]:
         """As plain JSON data."""
-        return self._asdict() | {
-            name: [part._asdict() for part in getattr(self, name)] for name in ("start", "rounds", "whole", "findings")
-        }
+        return (
+            {"result": self.result}
+            | self._asdict()
+            | {
+                name: [part._asdict() for part in getattr(self, name)]
+                for name in ("start", "rounds", "whole", "findings")
+            }
+        )
 
 
 def evidence_in(folder: RunFolder) -> GateEvidence:
