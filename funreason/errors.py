@@ -1,4 +1,4 @@
-"""The exceptions of this floor: a model, a tokenizer or a request that cannot be used as given."""
+"""The exceptions of this floor: what cannot be used as given, and a run that has nothing to learn from."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ class ModelError(Exception):
 
 class BrokenWeights(ModelError):
     """Weights that give logits that are not finite: no answer can be drawn from them."""
+
+
+class NothingToLearn(Exception):
+    """A round trained nothing, and another one like it would not either; the message says why and what to change."""
 
 
 class MissingExtra(ModuleNotFoundError):

@@ -19,6 +19,7 @@ from funreason.data.normalising import parse_input_map
 from funreason.display.progress import LiveProgress
 from funreason.display.table import account, run_tables, verdict_text
 from funreason.display.verdict import evidence_in, verdict
+from funreason.errors import NothingToLearn
 from funreason.loops.self_refinement import config_of, new_run, play
 from funreason.policies.endpoint import event_loop as turns
 from funreason.record.folder import RunFolder, open_run
@@ -155,8 +156,8 @@ def run_loop(
     except STOPPED:
         _say_interrupted(console, folder)
         return INTERRUPTED
-    except BaseException:
-        if folder.is_owner():
+    except BaseException as error:
+        if folder.is_owner() and not isinstance(error, NothingToLearn):  # which says itself how to resume
             console.print(f"it can be resumed: funreason loop --resume {folder.path}", soft_wrap=True)
         raise
     finally:

@@ -18,7 +18,7 @@ from rich.console import Console
 from funreason.errors import missing_extra
 from funreason.record.plain import plain
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, NOTHING_LEARNED, INTERRUPTED = 1, 2, 4, 130
 KNOWN = {
     "ConfigError": USAGE,
     "GraphError": USAGE,
@@ -33,6 +33,7 @@ KNOWN = {
     "StaleError": FAILED,
     "BrokenAgent": FAILED,
     "JudgeFailedCanaries": FAILED,
+    "NothingToLearn": NOTHING_LEARNED,
     "Interrupted": INTERRUPTED,
 }
 """Errors that are printed as one sentence, by name: naming the classes would import what raises them."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import ValidationError, model_validator
@@ -52,6 +52,9 @@ class Config(Section):
     hdr: HardData = HardData()
     """Used with `method: hdr`, in addition to `train`."""
     gate: Gate = Gate()
+    when_nothing_learned: Literal["ask", "continue"] = "ask"
+    """After a round that trained nothing: `ask` on the terminal whether to play the next one, and stop where there is
+    none (exit code 4); `continue` plays it."""
     budget: BudgetLimits = BudgetLimits()
 
     @property

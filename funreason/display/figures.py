@@ -7,7 +7,7 @@ without a hint is shown under its own name, wherever metrics are listed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from funreason.display.spans import Span
@@ -50,12 +50,13 @@ def share_of(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def points(new: float | None, old: float | None) -> Span:
+def points(new: float | None, old: float | None, *, less_is_better: bool = False) -> Span:
     """The difference of two shares in percentage points, with its sign and role."""
     if new is None or old is None:
         return (NONE, "dim")
-    by = 100 * (new - old)
-    role = "good" if by >= 0.05 else "bad" if by <= -0.05 else "dim"
+    by = round(100 * (new - old), 6)  # as the gate's reason rounds it: 0.4900 - 0.4925 is not -0.0025 in binary
+    better = -by if less_is_better else by
+    role = "good" if better >= 0.05 else "bad" if better <= -0.05 else "dim"
     return (f"{by:+.1f}", role)
 
 
@@ -155,6 +156,21 @@ POOL_COLUMNS = ("round", "asked", "accepted", "%", "returned", "left", "unjudged
 
 SINKS = ("trainer", "evaluator", "dead_letter")
 """Where samples end: what comes there is counted in the ends, not as judgements."""
+
+
+def smoothed(values: Sequence[float | None], span: float = 0.05) -> list[float | None]:
+    """The exponential moving average over `span` of all values; the first ones are not pulled to zero.
+
+    A value that is None stays None and is skipped.
+    """
+    weight = 2 / (max(1.0, span * len(values)) + 1)
+    total = norm = 0.0
+    made: list[float | None] = []
+    for value in values:
+        if value is not None:
+            total, norm = (1 - weight) * total + weight * value, (1 - weight) * norm + weight
+        made.append(None if value is None else total / norm)
+    return made
 
 
 class MetricHint(NamedTuple):

@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from funreason.display.diagnosis import Finding
 from funreason.display.figures import POOL_COLUMNS, curves, formatted, hint, others, pool_note, pool_rows
 from funreason.display.verdict import RunVerdict
 from funreason.record.events import Score
@@ -61,10 +62,20 @@ def verdict_text(found: RunVerdict) -> RenderableType:
     colour = VERDICT_COLOURS.get(found.outcome, "")
     lines: list[RenderableType] = [Text(plain(found.headline), style=f"bold {colour}".strip())]
     lines += [Padding(Text(plain(sentence)), (0, 0, 0, 2)) for sentence in found.sentences]
+    lines += [finding_text(finding) for finding in found.findings]
     lines += [Text(plain(f"  model {found.model}"), no_wrap=True, overflow="ignore")] if found.model else []
     for i, command in enumerate(found.commands):
         lines.append(Text(plain(f"{'next  ' if i == 0 else '      '}{command}"), no_wrap=True, overflow="ignore"))
     return Group(*lines, Text())
+
+
+def finding_text(finding: Finding) -> RenderableType:
+    """One finding of the diagnosis and the option that it proposes, which is never broken."""
+    sign = Text("! ", style="bold yellow")
+    lines: list[RenderableType] = [Padding(Text.assemble(sign, plain(finding.text)), (0, 0, 0, 2))]
+    if finding.change:
+        lines.append(Text(plain(f"      {finding.change}"), style="cyan", no_wrap=True, overflow="ignore"))
+    return Group(*lines)
 
 
 def run_tables(state: State, *, all: bool = True) -> RenderableType:

@@ -79,6 +79,8 @@ class Session(Run):
     screen: ContaminationCheck
     notes: list[str] = field(default_factory=list)
     """How the model's folder and chat template are used, for the record."""
+    learned: bool = True
+    """Whether the last decision was about new weights."""
 
     @property
     def weights(self) -> WeightStore:
@@ -213,6 +215,7 @@ class Session(Run):
             reason = refused.evidence or refused.reason
             self.journal.write(WeightsRefused(round=round, node=refused.stage, reason=reason))
         accepted = self.weights.settle(decision)
+        self.learned = decision.candidate.id != decision.current.id
         # The optimizer's state lives on only with the weights that it led to.
         steps = self.journal.folder.checkpoint(round).glob("step-*")
         last = max(steps, key=lambda path: int(path.name.removeprefix("step-")), default=None)

@@ -43,6 +43,17 @@ class RunStarted(Event, frozen=True):
     last_heartbeat_at: float = 0.0
 
 
+class MachineDescribed(Event, frozen=True):
+    """Where and how a process of the run was started: its command, package versions, processor, memory and GPUs."""
+
+    command: str = ""
+    versions: dict[str, str] = {}
+    cpu: str = ""
+    cores: int = 0
+    memory_gb: float = 0.0
+    gpus: list[str] = []
+
+
 class PhaseStarted(Event, frozen=True):
     """A phase of a round began: `base`, `start`, `sample`, `train`, `gate`. Several may be open at once.
 
@@ -62,6 +73,19 @@ class PhaseEnded(Event, frozen=True):
     phase: str
     seconds: float
     id: str = ""
+
+
+class GpuUsed(Event, frozen=True):
+    """How busy the GPUs were in a phase: the mean over all of them and over `readings`, from 0 to 1.
+
+    `memory_gb` is the largest amount of memory in use on one of them.
+    """
+
+    round: int
+    phase: str
+    busy: float
+    memory_gb: float = 0.0
+    readings: int = 1
 
 
 class TaskRefused(Event, frozen=True):
@@ -432,8 +456,10 @@ class RunEnded(Event, frozen=True):
 
 AnyEvent = (
     RunStarted
+    | MachineDescribed
     | PhaseStarted
     | PhaseEnded
+    | GpuUsed
     | TaskRefused
     | TasksRead
     | ContaminationChecked

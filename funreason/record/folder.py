@@ -252,6 +252,16 @@ def read_settings(run: RunFolder) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def readable_settings(run: RunFolder) -> dict[str, Any]:
+    """As `read_settings`, and empty where the file cannot be read: for views, which must show the rest."""
+    import yaml
+
+    try:
+        return read_settings(run)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+
+
 def alive(pid: int) -> bool:
     """Whether this host has a process with that id, whichever user owns it."""
     try:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
+
 from funreason.record import events as ev
 from funreason.record.hard_tasks import TaskPool
 from funreason.record.rounds import FAILED, AskCount, EndState, NodeCount, RoundState, round_summary
@@ -46,6 +48,8 @@ class State:
     left: dict[str, int] = field(default_factory=dict)
     """What records hold and no task carries, by code."""
     notes: list[ev.LogMessage] = field(default_factory=list)
+    machines: list[ev.MachineDescribed] = field(default_factory=list)
+    """Of each process that played the run, in order."""
     rounds: dict[int, RoundState] = field(default_factory=dict)
     tasks_read: bool = False
     """Whether every record that was refused is known."""
@@ -141,6 +145,7 @@ class State:
             "events": self.events,
             "refused": dict(self.refused),
             "left": self.left,
+            "machines": [msgspec.to_builtins(machine) for machine in self.machines],
             "notes": [{"level": n.level, "text": n.text, "round": n.round} for n in self.notes],
             "rounds": {k: round_summary(r) for k, r in sorted(self.rounds.items())},
             "pool": self.pool.summary(self.promoted),
@@ -291,6 +296,11 @@ def round_ended(state: State, event: ev.RoundEnded) -> None:
 @_folds(ev.LogMessage)
 def noted(state: State, event: ev.LogMessage) -> None:
     state.notes.append(event)
+
+
+@_folds(ev.MachineDescribed)
+def machine_described(state: State, event: ev.MachineDescribed) -> None:
+    state.machines.append(event)
 
 
 @_folds(ev.SampleRequeued)
