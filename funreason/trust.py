@@ -10,7 +10,6 @@ The memory is the file `funreason/trusted` in `$XDG_STATE_HOME`, by default `~/.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -111,4 +110,5 @@ def _mark(file: Path) -> str | None:
         return None
     if len(found) > MOST_BYTES:
         return None
+    import hashlib  # here: every command reads this module, and few ask
     return hashlib.sha256(os.fsencode(file.resolve()) + b"\0" + found).hexdigest()

@@ -20,10 +20,7 @@ def config_show(name: ConfigName = "default", /, *, settings: AnySetting = None)
 
 
 def config_check(name: ConfigName = "default", /, *, trust: Trust = False, settings: AnySetting = None) -> int:
-    """Validate a configuration, its graph and its judges, without starting anything.
-
-    Code that it names is loaded if --set names it, with --trust, or if it ran before.
-    """
+    """Validate a configuration, its graph and its judges, without starting anything."""
     from funreason.agents.judges.registry import check_judges
     from funreason.policies.factory import choose_sampler
     from funreason.runtime.graph import loop_graph
