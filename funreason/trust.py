@@ -111,4 +111,5 @@ def _mark(file: Path) -> str | None:
     if len(found) > MOST_BYTES:
         return None
     import hashlib  # here: every command reads this module, and few ask
+
     return hashlib.sha256(os.fsencode(file.resolve()) + b"\0" + found).hexdigest()
