@@ -102,6 +102,10 @@ InputMap = Annotated[
     str | None,
     Parameter(help="The file's own keys, such as query=question,tools=functions,answers=output.calls."),
 ]
+Trust = Annotated[
+    bool,
+    Parameter(negative="", help="Run the code of the agents, reward and dialects that it names, and remember it."),
+]
 Strict = Annotated[bool, Parameter(help="Refuse a file with one malformed record, instead of leaving that record out.")]
 NoCache = Annotated[
     bool,

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from funreason.cli import terminal
-from funreason.cli.app import AnySetting, InputMap, NoCache
-from funreason.cli.config import OUTSIDE, read_config, require_same_judges
+from funreason.cli.app import AnySetting, InputMap, NoCache, Trust
+from funreason.cli.config import OUTSIDE, read_config, require_same_judges, require_trusted
 from funreason.cli.track import require_known, tracked
 from funreason.cli.watch import CONSOLE, require_terminal, viewed
 from funreason.config import ConfigError, parse_setting
@@ -25,6 +25,7 @@ from funreason.policies.endpoint import event_loop as turns
 from funreason.record.folder import RunFolder, open_run
 from funreason.record.state import State
 from funreason.stop import STOPPED, StopRequest
+from funreason.trust import rule
 from funreason.weights import START
 
 OK, REFUSED, INTERRUPTED = 0, 3, 130
@@ -52,6 +53,7 @@ def loop(
     input_map: InputMap = None,
     settings: AnySetting = None,
     resume: str | None = None,
+    trust: Trust = False,
     no_cache: NoCache = False,
     allow_code_execution: Annotated[bool, Parameter(negative="")] = False,
     tui: Annotated[bool, Parameter(negative="")] = False,
@@ -100,7 +102,13 @@ def loop(
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
-    return run_loop(config, given, settings or [], resume, tui=tui, track=track or [], run_code=allow_code_execution)
+    if resume is None:
+        return run_loop(config, given, settings or [], None, tui=tui, track=track or [], run_code=allow_code_execution)
+    with rule("remembered"):
+        run_code = allow_code_execution
+        return run_loop(
+            config, given, settings or [], resume, tui=tui, track=track or [], run_code=run_code, trust=trust
+        )
 
 
 def run_loop(
@@ -112,10 +120,11 @@ def run_loop(
     tui: bool = False,
     track: Sequence[str] = (),
     run_code: bool = False,
+    trust: bool = False,
 ) -> int:
     """Start or resume a run, under the dashboard with `tui`, followed by the trackers `track`; the exit code.
 
-    `run_code` lets the gate run programs of the model.
+    `run_code` lets the gate run programs of the model, `trust` the code that a resumed run names.
     """
     require_known(track)
     if tui:
@@ -138,6 +147,7 @@ def run_loop(
         folder = open_run(resume, Path(str(given.get("run_dir", "runs"))))
         config, state = config_of(folder, dict(map(parse_setting, settings))), folder.state()
         require_same_judges(config_of(folder), config)
+        require_trusted(config, trust=trust)
         done = max((k for k, r in state.rounds.items() if r.ended), default=START)
         rounds = given.get("rounds", state.rounds_planned or config.planned_rounds)
         if not isinstance(rounds, int) or rounds < max(1, done):

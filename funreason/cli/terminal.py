@@ -23,6 +23,7 @@ KNOWN = {
     "ConfigError": USAGE,
     "GraphError": USAGE,
     "PluginError": USAGE,
+    "TrustError": USAGE,
     "DataError": FAILED,
     "RewardError": FAILED,
     "ModelError": FAILED,

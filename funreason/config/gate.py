@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from funreason.config.section import Count, Section, Share
 
@@ -86,3 +86,14 @@ class Gate(Section):
     round."""
     contamination: Contamination = Contamination()
     """Checked for the rounds' tasks, the supervised start's and replayed ones."""
+
+    @field_validator("suites")
+    @classmethod
+    def _named_as_folders(cls, suites: dict[str, Suite]) -> dict[str, Suite]:
+        for name in suites:
+            if not name or name.startswith(".") or not set(name).isdisjoint("/\\\0"):
+                raise ValueError(
+                    f"a suite is named {name!r}; a name becomes a folder of the run, so it needs a letter or digit "
+                    "first and no slash"
+                )
+        return suites

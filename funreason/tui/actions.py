@@ -38,6 +38,7 @@ class Actions(App[None]):
     open_feed: Callable[[RunFolder], Feed]
     runs: Callable[[], list[RunFolder]]
     requeue: Callable[[RunFolder, str], str] | None
+    read_only: bool
     active: str
     held: bool
     zoomed: bool
@@ -233,6 +234,9 @@ class Actions(App[None]):
         self._write("screen.svg", self.export_screenshot(title=f"funreason watch {self.feed.folder.name}"))
 
     def _write(self, name: str, text: str) -> None:
+        if self.read_only:
+            self.say("Read-only: this dashboard writes no files.", warn=True)
+            return
         path = Path.cwd() / f"funreason-{self.feed.folder.name}-{time.strftime('%H%M%S')}-{name}"
         try:
             path.write_text(text)
@@ -245,8 +249,8 @@ class Actions(App[None]):
 
     @property
     def can_steer(self) -> bool:
-        """Whether the run has a socket to ask."""
-        return can_control(self.feed.folder.path)
+        """Whether the run has a socket to ask, and this dashboard may."""
+        return not self.read_only and can_control(self.feed.folder.path)
 
     def action_pause_run(self) -> None:
         """Ask the run to pause, or to continue."""
@@ -261,7 +265,8 @@ class Actions(App[None]):
 
     def _ask(self, verb: Verb, question: str) -> None:
         if isinstance(self.feed, ReplayFeed) or not self.can_steer:
-            self.say("Read-only: the run has ended or runs on another host.", warn=True)
+            why = "this dashboard only shows" if self.read_only else "the run has ended or runs on another host"
+            self.say(f"Read-only: {why}.", warn=True)
             return
 
         async def send() -> None:

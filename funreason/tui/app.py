@@ -67,12 +67,14 @@ class Dashboard(Actions, App[None]):
         keymap: Mapping[str, str] | None = None,
         view: ViewState | None = None,
         clock: Callable[[], float] = time.time,
+        read_only: bool = False,
     ) -> None:
         super().__init__()
+        self.read_only = read_only
         self.feed = feed
         self.open_feed = open_feed
         self.runs = runs
-        self.requeue = requeue
+        self.requeue = None if read_only else requeue
         self.view = view or ViewState()
         self.clock = clock
         self.held = False
@@ -257,14 +259,20 @@ def show(
     requeue: Callable[[RunFolder, str], str] | None,
     keymap: Mapping[str, str],
     against: RunFolder | None,
+    *,
+    read_only: bool = False,
 ) -> None:
-    """Show a run until the user quits. `runs` is the directory of the runs to switch to."""
+    """Show a run until the user quits. `runs` is the directory of the runs to switch to.
+
+    With `read_only` it steers no run, puts nothing back and writes no file.
+    """
     app = Dashboard(
         open_feed(folder, time.time),
         open_feed=lambda found: open_feed(found, time.time),
         runs=lambda: runs_in(runs),
         requeue=requeue,
         keymap=keymap,
+        read_only=read_only,
     )
     if against is not None:
         app.view.against, app.view.against_name = against.state(), against.name

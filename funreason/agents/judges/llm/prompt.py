@@ -15,12 +15,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from funreason.calls.marks import normalised
 from funreason.calls.names import NO_NAMES, original_answer, original_task, original_tools
 from funreason.calls.render import render_calls
 from funreason.calls.thinking import split_thinking
@@ -159,7 +159,7 @@ def _speaks_of_judging(text: str) -> bool:
     if text.isascii():
         letters = text.lower().encode().translate(None, _NO_LETTERS).decode()
     else:
-        letters = "".join(filter(str.isalpha, unicodedata.normalize("NFKC", text).casefold()))
+        letters = "".join(filter(str.isalpha, normalised("NFKC", text).casefold()))
     return any(word in letters for word in _OF_JUDGING)
 
 
