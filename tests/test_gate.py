@@ -198,7 +198,6 @@ def test_the_official_data_is_always_measured_by_the_leaderboards_rule(refused):
     assert refused("strict", official=True) == refused("bfcl", official=True) == set(SAID) - {"call"}
 
 
-
 def answers(calls: tuple[int, int], refusals: tuple[int, int]) -> SuiteResult:
     """Results with so many right of so many calls, and of so many items where calling nothing is right."""
     strict = [i < right for right, total in (calls, refusals) for i in range(total)]
