@@ -24,12 +24,13 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from funreason.agents.evaluator import Evaluator
 from funreason.config import Config, Suite, load_config
-from funreason.gate.items import gate_suites
+from funreason.gate.items import GateSuite, gate_suites
 from funreason.gate.rule import SuiteResult
 from funreason.loops.self_refinement import new_run, play
 from funreason.policies.factory import build_policy
@@ -108,23 +109,34 @@ def run(arm: str, seed: int, changes: dict[str, Any], options: argparse.Namespac
         cpu, wall = time.process_time() - started[0], time.perf_counter() - started[1]
         cost.write_text(json.dumps({"cpu_s": round(cpu), "wall_s": round(wall)}))
     row = summary(arm, seed, folder, SUITES[::2]) | json.loads(cost.read_text())
-    row["unread"] = unread(config, folder, options.runs / "unread")
+    row["unread"] = unread(config, folder, unread_suites(options))
     print(json.dumps({k: v for k, v in row.items() if k not in ("marks", "unread")}), flush=True)
     return row
 
 
-def unread(config: Config, folder: RunFolder, results: Path) -> dict[str, dict[str, SuiteResult]]:
-    """`UNREAD` by suite under the base, the start's weights and the last ones. No weights are measured twice."""
+def unread_suites(options: argparse.Namespace) -> list[GateSuite]:
+    """`UNREAD` without the few items that the configured gate happens to ask too."""
+    configured = load_config(options.config, dict(options.set)).gate.suites
+    items = options.runs / "unread" / "items"
+    asked = {task.query for suite in gate_suites(configured, [], items / "gate") for task in suite.tasks}
+    suites = []
+    for suite in gate_suites(UNREAD, [], items):
+        pairs = [(c, t) for c, t in zip(suite.cases, suite.tasks, strict=True) if t.query not in asked]
+        suites.append(replace(suite, cases=[c for c, _ in pairs], tasks=[t for _, t in pairs]))
+    return suites
+
+
+def unread(config: Config, folder: RunFolder, suites: list[GateSuite]) -> dict[str, dict[str, SuiteResult]]:
+    """The results by suite under the base, the start's weights and the last ones. No weights are measured twice."""
     state = folder.state()
     rounds = [state.rounds[k] for k in sorted(state.rounds)]
     assert rounds[0].gate is not None
     ids = {"base": rounds[0].gate.old_weights, "warm": rounds[0].weights, "last": rounds[-1].weights}
     policy, base = build_policy(config)
-    suites = gate_suites(UNREAD, [], results / "items")
     store = WeightStore(base, folder.weights)
-    evaluator = Evaluator(policy, suites, config.gate, results, store, print)
+    evaluator = Evaluator(policy, suites, config.gate, Path(config.run_dir) / "unread", store, print)
     found = {at: asyncio.run(evaluator.measure(store.get(id))) for at, id in ids.items()}
-    return {suite: {at: found[at][suite] for at in ids} for suite in UNREAD}
+    return {suite.name: {at: found[at][suite.name] for at in ids} for suite in suites}
 
 
 def summary(arm: str, seed: int, folder: RunFolder, suites: Sequence[str] = SUITES) -> dict[str, Any]:
