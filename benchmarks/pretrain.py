@@ -27,29 +27,19 @@ from funreason.types import Task
 
 
 class Stage(NamedTuple):
-    """A part of the pre-training: its split, its steps, the categories, where its rate starts to fall.
-
-    `share` is a share of `--steps`, `peak` one of the optimizer's peak rate. `first_pool` is the first pool of tasks
-    drawn: stages of the same split must not see the same tasks.
-    """
+    """A part of the pre-training: its split, its share of the steps, the categories, where its rate starts to fall."""
 
     split: str
     share: float
     quotas: dict[str, float]
     plateau: float
-    peak: float = 1.0
-    first_pool: int = 0
 
 
 STAGES = (
     Stage("pretrain", 0.4, {"simple": 0.25, "multiple": 0.33, "parallel": 0.3, "irrelevance": 0.12}, 1.0),
     Stage("pretrain_harder", 0.6, {"simple": 0.28, "multiple": 0.33, "parallel": 0.33, "irrelevance": 0.06}, 0.0),
-    Stage(
-        "pretrain_harder", 0.24, {"simple": 0.2, "multiple": 0.3, "parallel": 0.45, "irrelevance": 0.05}, 0.0, 0.6, 1000
-    ),
 )
-"""First plain parameter names at a constant rate, then made-up ones too while the rate falls to zero, then more
-parallel tasks, the hardest category, while it falls from a lower peak once more."""
+"""First plain parameter names at a constant rate, then made-up ones too while the rate falls to zero."""
 PEAK_RATE = {"adamw": 1.5e-3, "muon": 1e-2}
 WARM_UP_STEPS = 100
 POOL = 3072
@@ -68,7 +58,7 @@ def batches(
     tokenizer: PreTrainedTokenizerFast, stage: Stage, seed: int, tokens: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless `(ids, labels)` of about `tokens` tokens, each of samples of like length; labels -100 on the prompt."""
-    pool = stage.first_pool
+    pool = 0
     while True:
         tasks = generate(stage.split, POOL, seed * 100_000 + pool, quotas=stage.quotas)
         rows = sorted(encode(tasks, tokenizer), key=lambda row: len(row[0]))
@@ -126,7 +116,7 @@ def train(model: nn.Module, tokenizer: PreTrainedTokenizerFast, stage: Stage, ar
     """Trains one stage in place; writes a line of loss, tokens and seconds every 50 steps."""
     steps = round(args.steps * stage.share)
     chosen = optimizers(model, args.optimizer)
-    peaks = [stage.peak * optimizer.param_groups[0]["lr"] for optimizer in chosen]
+    peaks = [optimizer.param_groups[0]["lr"] for optimizer in chosen]
     model.train()
     began, seen, total = time.process_time(), 0, 0.0
     for step, (ids, labels) in zip(range(steps), batches(tokenizer, stage, args.seed, args.tokens), strict=False):
@@ -171,11 +161,10 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     torch.set_num_threads(1)
+    tokenizer = train_tokenizer(args.seed)
     if args.from_stage:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(args.init)
         model = AutoModelForCausalLM.from_pretrained(args.init, dtype=torch.float32)
     else:
-        tokenizer = train_tokenizer(args.seed)
         model = new_model(args.seed, len(tokenizer), tokenizer.pad_token_id, tokenizer.eos_token_id, args.width)
     lines = args.log.open("w", encoding="utf-8", buffering=1) if args.log else None
 
