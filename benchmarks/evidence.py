@@ -52,6 +52,7 @@ UNREAD = {
     "old_fresh": Suite(path="toolbox:old_gate", count=400, seed=1, role="report"),
 }
 """Items that no gate reads: another seed of the gate's splits."""
+CONTROLS = {"unfiltered": " (+8)", "references": ""}
 CATEGORIES = ("simple", "multiple", "parallel", "irrelevance")
 
 
@@ -89,7 +90,7 @@ def one_seed(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
         "fcdr.regenerate": [],
         "gate.suites": {name: {"path": f"toolbox:{name}_gate", "count": 20} for name in ("new", "old")},
     }
-    rows = [judged, *(run(arm, seed, control | {"train.data": arm}, options) for arm in ("unfiltered", "references"))]
+    rows = [judged, *(run(arm, seed, control | {"train.data": arm}, options) for arm in options.controls)]
     same = [row["trained"][1:] for row in rows]
     if same != [same[0]] * len(same):
         print(f"seed {seed}: the arms did not train on the same number of samples: {same}", flush=True)
@@ -208,8 +209,11 @@ def verdicts(rows: list[dict[str, Any]]) -> str:
             "|---|---|---|---|---|",
             share("the start (over 40)", "fresh", "warm"),
             gain("judged, last round − its start (+8)", "fresh", "judged", "last", "judged", "warm"),
-            gain("judged − unfiltered, last round (+8)", "fresh", "judged", "last", "unfiltered", "last"),
-            gain("judged − references, last round", "fresh", "judged", "last", "references", "last"),
+            *(
+                gain(f"judged − {arm}, last round{aim}", "fresh", "judged", "last", arm, "last")
+                for arm, aim in CONTROLS.items()
+                if any(r["arm"] == arm for r in rows)
+            ),
             gain("old tools, last round − base (−5 at most)", "old_fresh", "judged", "last", "judged", "base"),
             gain("old tools, start − base", "old_fresh", "judged", "warm", "judged", "base"),
             *(share(f"{name}, start", "fresh", "warm", name) for name in CATEGORIES),
@@ -243,7 +247,10 @@ def of_category(marks: Sequence[list[Any]], category: str) -> list[bool]:
 
 
 def command(options: argparse.Namespace) -> str:
-    said = " ".join(["--seeds", *map(str, options.seeds), *(f"--set {key}={value}" for key, value in options.set)])
+    controls = [] if options.controls == list(CONTROLS) else ["--controls", *options.controls]
+    said = " ".join(
+        ["--seeds", *map(str, options.seeds), *controls, *(f"--set {key}={value}" for key, value in options.set)]
+    )
     return f"`python benchmarks/evidence.py {said}`, configuration `{options.config}`"
 
 
@@ -252,6 +259,7 @@ def parse() -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--controls", nargs="*", choices=CONTROLS, default=list(CONTROLS))
     parser.add_argument("--config", default="default")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/evidence"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
