@@ -4,14 +4,15 @@
 
 For each seed: the default run (a supervised start on references, then rounds on the model's own judged samples), and
 from the same start the two controls, each with as many samples a round, category by category, as the default
-run trained on: `unfiltered` takes its own first attempts at random (none that was cut off), `references` takes
-reference answers to the same queries. The gate's decisions count only in the default run; the controls keep every
-update, so that nothing is hidden by a refusal.
+run trained on: `unfiltered` takes its own first attempts at random (none that was cut off), one of each query,
+`references` takes reference answers to the same queries. The gate's decisions count only in the default run; the
+controls keep every update, so that nothing is hidden by a refusal, and their gate reads a few items only.
 
 A run that is there already is read back, so seeds can be played side by side and put together by a last call.
 
-Besides the gate's items, every set of weights answers 200 fresh items over the same tools that no gate ever read
-(suite `fresh`): a gate that is read several times flatters the weights it lets through.
+What counts is measured apart: before and after the supervised start and after the last round every arm answers fresh
+items that no gate ever read, over the unseen tools (`fresh`) and the familiar ones (`old_fresh`). A gate that is read
+several times flatters the weights it lets through. A refusal is right if it attempts no call (`gate.refusals: strict`).
 """
 
 from __future__ import annotations
@@ -22,13 +23,20 @@ import json
 import math
 import statistics
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from funreason.config import load_config
+from funreason.agents.evaluator import Evaluator
+from funreason.config import Config, Suite, load_config
+from funreason.gate.items import GateSuite, gate_suites
+from funreason.gate.rule import SuiteResult
 from funreason.loops.self_refinement import new_run, play
+from funreason.policies.factory import build_policy
 from funreason.record.folder import RunFolder
 from funreason.stop import StopRequest
+from funreason.weights import WeightStore
 
 FRESH = {"path": "toolbox:new_gate", "count": 200, "seed": 1, "role": "report"}
 KEEP_ALL = {
@@ -39,33 +47,50 @@ KEEP_ALL = {
     "gate.max_guard_loss": 100,
 }
 SUITES = ("new", "fresh", "old")
+UNREAD = {
+    "fresh": Suite(path="toolbox:new_gate", count=600, seed=1, role="report"),
+    "old_fresh": Suite(path="toolbox:old_gate", count=400, seed=1, role="report"),
+}
+"""Items that no gate reads: another seed of the gate's splits."""
+CONTROLS = {"unfiltered": " (+8)", "references": ""}
+CATEGORIES = ("simple", "multiple", "parallel", "irrelevance")
 
 
 def main() -> None:
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [row for seed in options.seeds for row in one_seed(seed, options)]
-    kept = [{name: value for name, value in row.items() if name != "warm_folder"} for row in rows]
-    (options.out / "evidence.json").write_text(json.dumps(kept, indent=1))
+    (options.out / "evidence.json").write_text(json.dumps([kept(row) for row in rows], indent=1))
     text = "\n\n".join([command(options), table(rows), verdicts(rows)])
     (options.out / "evidence.md").write_text(text + "\n")
     print(text)
 
 
+def kept(row: dict[str, Any]) -> dict[str, Any]:
+    """What the JSON file keeps of a run: results as one digit an item, in the order of the suite."""
+
+    def digits(right: list[bool]) -> str:
+        return "".join(str(int(one)) for one in right)
+
+    unread = {suite: {at: digits(marks.strict) for at, marks in by.items()} for suite, by in row["unread"].items()}
+    return {name: value for name, value in row.items() if name not in ("warm_folder", "marks")} | {"unread": unread}
+
+
 def one_seed(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """The default run and its controls on one seed."""
-    common = {"seed": seed, "run_dir": str(options.runs), "gate.suites.fresh": FRESH, **dict(options.set)}
+    common = {"seed": seed, "run_dir": str(options.runs), **dict(options.set)}
     judged = run("judged", seed, common, options)
     control = common | KEEP_ALL | {"start.references": None, "model.path": judged["warm_folder"]}
     control |= {
         "train.exact_counts": judged["by_category"][1:],
         "train.max_category_share": {},
         "train.max_per_task": 99,
+        "train.max_solved_share": 1.0,
+        "sample.samples_per_task": 1,
+        "fcdr.regenerate": [],
+        "gate.suites": {name: {"path": f"toolbox:{name}_gate", "count": 20} for name in ("new", "old")},
     }
-    rows = [judged]
-    for arm in ("unfiltered", "references"):
-        extra = {"train.data": arm, "fcdr.regenerate": []}
-        rows.append(run(arm, seed, control | extra, options))
+    rows = [judged, *(run(arm, seed, control | {"train.data": arm}, options) for arm in options.controls)]
     same = [row["trained"][1:] for row in rows]
     if same != [same[0]] * len(same):
         print(f"seed {seed}: the arms did not train on the same number of samples: {same}", flush=True)
@@ -84,12 +109,38 @@ def run(arm: str, seed: int, changes: dict[str, Any], options: argparse.Namespac
         asyncio.run(play(config, folder, StopRequest()))
         cpu, wall = time.process_time() - started[0], time.perf_counter() - started[1]
         cost.write_text(json.dumps({"cpu_s": round(cpu), "wall_s": round(wall)}))
-    row = summary(arm, seed, folder) | json.loads(cost.read_text())
-    print(json.dumps({k: v for k, v in row.items() if k != "marks"}), flush=True)
+    row = summary(arm, seed, folder, SUITES[::2]) | json.loads(cost.read_text())
+    row["unread"] = unread(config, folder, unread_suites(options))
+    print(json.dumps({k: v for k, v in row.items() if k not in ("marks", "unread")}), flush=True)
     return row
 
 
-def summary(arm: str, seed: int, folder: RunFolder) -> dict[str, Any]:
+def unread_suites(options: argparse.Namespace) -> list[GateSuite]:
+    """`UNREAD` without the few items that the configured gate happens to ask too."""
+    configured = load_config(options.config, dict(options.set)).gate.suites
+    items = options.runs / "unread" / "items"
+    asked = {task.query for suite in gate_suites(configured, [], items / "gate") for task in suite.tasks}
+    suites = []
+    for suite in gate_suites(UNREAD, [], items):
+        pairs = [(c, t) for c, t in zip(suite.cases, suite.tasks, strict=True) if t.query not in asked]
+        suites.append(replace(suite, cases=[c for c, _ in pairs], tasks=[t for _, t in pairs]))
+    return suites
+
+
+def unread(config: Config, folder: RunFolder, suites: list[GateSuite]) -> dict[str, dict[str, SuiteResult]]:
+    """The results by suite under the base, the start's weights and the last ones. No weights are measured twice."""
+    state = folder.state()
+    rounds = [state.rounds[k] for k in sorted(state.rounds)]
+    assert rounds[0].gate is not None
+    ids = {"base": rounds[0].gate.old_weights, "warm": rounds[0].weights, "last": rounds[-1].weights}
+    policy, base = build_policy(config)
+    store = WeightStore(base, folder.weights)
+    evaluator = Evaluator(policy, suites, config.gate, Path(config.run_dir) / "unread", store, print)
+    found = {at: asyncio.run(evaluator.measure(store.get(id))) for at, id in ids.items()}
+    return {suite.name: {at: found[at][suite.name] for at in ids} for suite in suites}
+
+
+def summary(arm: str, seed: int, folder: RunFolder, suites: Sequence[str] = SUITES) -> dict[str, Any]:
     """Accuracies along a run: the start, the supervised start, and the weights in force after each round."""
     state = folder.state()
     rounds = [state.rounds[k] for k in sorted(state.rounds)]
@@ -103,46 +154,75 @@ def summary(arm: str, seed: int, folder: RunFolder) -> dict[str, Any]:
         "decisions": [r.gate.decision if r.gate else "–" for r in rounds],
         "trained": [r.chosen.trained if r.chosen else 0 for r in rounds],
         "by_category": [r.chosen.by_category if r.chosen else {} for r in rounds],
-        "accuracy": {s: [percent(marks[w][s][1]) for w in path] for s in SUITES},
+        "accuracy": {s: [percent(marks[w][s][1]) for w in path] for s in suites},
         "irrelevance": [percent(of_category(marks[w]["new"], "irrelevance")) for w in path],
         "warm_folder": str(folder.weights / path[1]),
-        "marks": {s: {"warm": marks[path[1]][s][1], "last": marks[path[-1]][s][1]} for s in SUITES},
+        "marks": {s: {"warm": marks[path[1]][s][1], "last": marks[path[-1]][s][1]} for s in suites},
     }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """One line a run, in Markdown."""
+    """One line a run, in Markdown. For the default run also what its gate read."""
     lines = [
-        "| arm | seed | trained on | new tools: base → start → rounds | fresh items | old tools | irrelevance, last |"
-        " decisions | CPU-s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| arm | seed | trained on | fresh items: start → last | last, by category "
+        "| old tools, fresh: base → start → last | the gate's items: base → start → rounds | decisions | CPU-s |",
+        "|---" * 9 + "|",
     ]
     for r in rows:
-        skip = 0 if r["arm"] == "judged" else 1
-        arrows = {s: " → ".join(f"{a:.1f}" for a in r["accuracy"][s][skip:]) for s in SUITES}
+        fresh, old = (r["unread"][suite] for suite in UNREAD)
+        by = " ".join(f"{name} {percent(of_category(fresh['last'], name)):.0f}" for name in CATEGORIES)
+        judged = r["arm"] == "judged"
+        ways = {
+            "fresh": " → ".join(f"{100 * fresh[at].accuracy:.1f}" for at in ("warm", "last")),
+            "old": " → ".join(f"{100 * old[at].accuracy:.1f}" for at in ("base", "warm", "last")[0 if judged else 1 :]),
+            "gate": " → ".join(f"{a:.1f}" for a in r["accuracy"]["new"]) if judged else "–",
+        }
         trained = ", ".join(str(n) for n in r["trained"][1:])
-        decisions = ", ".join(r["decisions"][1:])
+        decisions = ", ".join(r["decisions"][1:]) if judged else "–"
         lines.append(
-            f"| {r['arm']} | {r['seed']} | {trained} | {arrows['new']} | {arrows['fresh']} | {arrows['old']} "
-            f"| {r['irrelevance'][-1]:.0f} | {decisions} | {r['cpu_s']} |"
+            f"| {r['arm']} | {r['seed']} | {trained} | {ways['fresh']} | {by} | {ways['old']} | {ways['gate']} "
+            f"| {decisions} | {r['cpu_s']} |"
         )
     return "\n".join(lines)
 
 
 def verdicts(rows: list[dict[str, Any]]) -> str:
-    """The aims, each with its measured value and a 95 % interval over items (and, with several seeds, the seeds)."""
-    by = {arm: [r for r in rows if r["arm"] == arm] for arm in ("judged", "unfiltered", "references")}
-    lines = ["| difference, points | suite | mean | 95 % over items | each seed |", "|---|---|---|---|---|"]
-    for suite in ("new", "fresh"):
-        lines.append(
-            difference("judged, last round − its supervised start", suite, by["judged"], "last", by["judged"], "warm")
-        )
-        for arm in ("unfiltered", "references"):
-            lines.append(difference(f"judged − {arm}, last round", suite, by["judged"], "last", by[arm], "last"))
-    lines.append(
-        difference("old tools, last round − supervised start", "old", by["judged"], "last", by["judged"], "warm")
+    """The aims and what was measured, with 95 % intervals over items (and, with several seeds, the seeds)."""
+    judged = [r for r in rows if r["arm"] == "judged"]
+
+    def share(name: str, suite: str, at: str, category: str = "") -> str:
+        each = [percent(of_category(r["unread"][suite][at], category)) for r in judged]
+        seeds = ", ".join(f"{one:.1f}" for one in each)
+        return f"| {name} | {suite} | {statistics.fmean(each):.1f} | – | {seeds} |"
+
+    def gain(name: str, suite: str, a: str, at_a: str, b: str, at_b: str) -> str:
+        marked = [
+            {**r, "marks": {s: {at: m.strict for at, m in marks.items()} for s, marks in r["unread"].items()}}
+            for r in rows
+        ]
+        one, other = ([r for r in marked if r["arm"] == arm] for arm in (a, b))
+        return difference(name, suite, one, at_a, other, at_b)
+
+    return "\n".join(
+        [
+            "| measured, points (aim) | suite | mean | 95 % over items | each seed |",
+            "|---|---|---|---|---|",
+            share("the start (over 40)", "fresh", "warm"),
+            gain("judged, last round − its start (+8)", "fresh", "judged", "last", "judged", "warm"),
+            *(
+                gain(f"judged − {arm}, last round{aim}", "fresh", "judged", "last", arm, "last")
+                for arm, aim in CONTROLS.items()
+                if any(r["arm"] == arm for r in rows)
+            ),
+            gain("old tools, last round − base (−5 at most)", "old_fresh", "judged", "last", "judged", "base"),
+            gain("old tools, start − base", "old_fresh", "judged", "warm", "judged", "base"),
+            *(share(f"{name}, start", "fresh", "warm", name) for name in CATEGORIES),
+            *(
+                share(f"{name}, last round{' (over 30)' * (name == 'parallel')}", "fresh", "last", name)
+                for name in CATEGORIES
+            ),
+        ]
     )
-    return "\n".join(lines)
 
 
 def difference(name: str, suite: str, a: list[dict], at_a: str, b: list[dict], at_b: str) -> str:
@@ -161,12 +241,16 @@ def percent(right: list[bool]) -> float:
     return 100 * sum(right) / len(right)
 
 
-def of_category(marks: list[list[Any]], category: str) -> list[bool]:
-    return [right for name, right in zip(marks[0], marks[1], strict=True) if name == category]
+def of_category(marks: Sequence[list[Any]], category: str) -> list[bool]:
+    """Which items of a category are right; of all items for "". `marks` has the categories and the results."""
+    return [right for name, right in zip(marks[0], marks[1], strict=True) if category in ("", name)]
 
 
 def command(options: argparse.Namespace) -> str:
-    said = " ".join(["--seeds", *map(str, options.seeds), *(f"--set {key}={value}" for key, value in options.set)])
+    controls = [] if options.controls == list(CONTROLS) else ["--controls", *options.controls]
+    said = " ".join(
+        ["--seeds", *map(str, options.seeds), *controls, *(f"--set {key}={value}" for key, value in options.set)]
+    )
     return f"`python benchmarks/evidence.py {said}`, configuration `{options.config}`"
 
 
@@ -175,6 +259,7 @@ def parse() -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--controls", nargs="*", choices=CONTROLS, default=list(CONTROLS))
     parser.add_argument("--config", default="default")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/evidence"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))

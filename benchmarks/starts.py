@@ -37,6 +37,7 @@ NO_ROUNDS: dict[str, Any] = {
     "train.update.replay": None,
     "train.max_category_share": {},
     "fcdr.regenerate": [],
+    "gate.refusals": "bfcl",
 }
 """One round that samples nothing and trains on nothing: a configuration cannot have none."""
 

@@ -148,6 +148,56 @@ def test_a_prompt_without_room_for_an_answer_is_not_asked_and_counts_as_no_call(
     assert "2 of 4 prompts of new leave no room" in said[0].text
 
 
+SAID = {"text": "No tool here can do that.", "none": "[]", "call": "[f()]", "garbled": "[f(a=", "json": '{"name": "f'}
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    """Which of `SAID` count as calling nothing, by the gate's rule and whether the suite is the leaderboard's."""
+    from funreason.agents.evaluator import Evaluator
+    from funreason.bfcl import Case
+    from funreason.bfcl.cases import case_task
+    from funreason.gate.items import GateSuite
+    from funreason.policies.policy import Policy
+    from funreason.policies.protocol import Completion
+    from funreason.types import Weights
+    from funreason.weights import WeightStore
+
+    class Parrot:
+        weights_id = "w0"
+
+        def too_long(self, request):
+            return False
+
+        def sample(self, requests):
+            return [[Completion(SAID[r.dialogue.messages[-1]["content"]], 3, False, weights_id="w0")] for r in requests]
+
+    doc = {"name": "f", "description": "", "parameters": {"type": "dict", "properties": {}, "required": []}}
+    cases = [Case(name, "irrelevance", [[{"role": "user", "content": name}]], [doc], None) for name in SAID]
+
+    def measured(refusals: str, official: bool) -> set[str]:
+        folder = tmp_path_factory.mktemp("gate")
+        base, rule = Weights("w0", folder), Gate(refusals=refusals)
+        suite = GateSuite("new", cases, list(map(case_task, cases)), official=official)
+        evaluator = Evaluator(Policy(Parrot(), None), [suite], rule, folder, WeightStore(base, folder), [].append)
+        found = asyncio.run(evaluator.measure(base))["new"]
+        return {name for name, right in zip(SAID, found.strict, strict=True) if right}
+
+    return measured
+
+
+def test_an_attempt_at_a_call_is_no_refusal(refused):
+    assert refused("strict", official=False) == {"text", "none"}
+
+
+def test_the_leaderboards_rule_takes_what_cannot_be_decoded_for_a_refusal(refused):
+    assert refused("bfcl", official=False) == set(SAID) - {"call"}
+
+
+def test_the_official_data_is_always_measured_by_the_leaderboards_rule(refused):
+    assert refused("strict", official=True) == refused("bfcl", official=True) == set(SAID) - {"call"}
+
+
 def answers(calls: tuple[int, int], refusals: tuple[int, int]) -> SuiteResult:
     """Results with so many right of so many calls, and of so many items where calling nothing is right."""
     strict = [i < right for right, total in (calls, refusals) for i in range(total)]

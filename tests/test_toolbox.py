@@ -116,6 +116,13 @@ def test_the_thinking_names_the_function_and_its_values(drawn: dict[str, list[Ta
                 assert re.search(rf"(?<!\w){re.escape(part)}(?!\w)", thinking), (part, thinking)
 
 
+def test_a_query_never_says_a_value_in_another_case_than_the_call(drawn: dict[str, list[Task]]) -> None:
+    for task in drawn["new_dev"]:
+        for value in (value for call in task.reference or () for value in call.arguments.values()):
+            if isinstance(value, str) and value.lower() in task.query.lower():
+                assert value in task.query
+
+
 def test_no_query_of_a_measuring_split_nor_its_reordered_twin_occurs_in_a_training_split() -> None:
     large = {split: {normalised(task.query) for task in generate(split, 1000, seed=11)} for split in SPLITS}
     for split in MEASURING:

@@ -18,7 +18,9 @@ from typing import Any
 import msgspec
 
 from funreason.bfcl import check_any, check_in
+from funreason.bfcl.categories import wants_refusal
 from funreason.bus.agent import Emit
+from funreason.calls.lenient import looks_like_calls
 from funreason.config import ConfigError, Gate
 from funreason.errors import BrokenWeights
 from funreason.evaluation.sandbox import run_program
@@ -147,11 +149,16 @@ class Evaluator:
             asked = zip(suite.programs, outputs, strict=True)
             passed = await asyncio.to_thread(lambda: [run_program(p.program(o), p.test).passed for p, o in asked])
             return SuiteResult([suite.kind] * len(passed), passed, passed)
-        return SuiteResult(
-            [case.category for case in suite.cases],
-            [check_in(case, output, form).valid for case, output in zip(suite.cases, outputs, strict=True)],
-            [check_any(case, output).valid for case, output in zip(suite.cases, outputs, strict=True)],
-        )
+        answered = list(zip(suite.cases, outputs, strict=True))
+        strict = [check_in(case, output, form).valid for case, output in answered]
+        any_format = [check_any(case, output).valid for case, output in answered]
+        if self.rule.refusals == "strict" and not suite.official:
+            # The leaderboard's rule credits what cannot be decoded, so a weak model would gain by garbling its calls.
+            for place, (case, output) in enumerate(answered):
+                if wants_refusal(case.category):
+                    any_format[place] &= not looks_like_calls(output)
+                    strict[place] &= any_format[place]
+        return SuiteResult([case.category for case in suite.cases], strict, any_format)
 
     def _read(self, texts: list[str], weights: Weights) -> TextLoss:
         model: Any = getattr(self.policy.sampler, "model", None)

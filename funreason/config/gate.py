@@ -77,6 +77,10 @@ class Gate(Section):
     guard suite against its start."""
     max_refusals_loss: float = 5.0
     """As `max_calls_loss`, for the items where calling nothing is right."""
+    refusals: Literal["strict", "bfcl"] = "strict"
+    """What counts as calling nothing. `strict`: no attempt at a call, in any format. `bfcl`: the leaderboard's rule,
+    which takes everything that cannot be decoded for a refusal, a garbled call as well. The official data (`bfcl-v4`)
+    is always measured by the leaderboard's rule."""
     max_category_loss: float = 5.0
     """Refuse when a category loses more points than this with p at most `p_value`."""
     max_guard_loss: float = 5.0

@@ -45,6 +45,8 @@ class GateSuite:
     kind: str = "bfcl"
     programs: list[CodeTask] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    official: bool = False
+    """Whether the cases are the leaderboard's own, which are measured by its rules whatever `gate.refusals` says."""
 
 
 def gate_suites(
@@ -103,10 +105,10 @@ def gate_suites(
             found = list(load_cases(_written(tasks, folder / name, name)).values())
         else:
             found = list(load_cases(Path(suite.path)).values())
-        cases = spread(found, suite.count)
+        cases, official = spread(found, suite.count), suite.path == OFFICIAL
         if not cases:
             raise ConfigError(f"gate.suites.{name}.path is {suite.path}, which has no items to measure on")
-        loaded.append(GateSuite(name, cases, [case_task(case) for case in cases], role=suite.role))
+        loaded.append(GateSuite(name, cases, [case_task(case) for case in cases], suite.role, official=official))
     return loaded
 
 

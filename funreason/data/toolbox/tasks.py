@@ -106,11 +106,12 @@ def ask(tool: Tool, rng: random.Random, *, unseen: bool) -> ToolRequest:
 
 
 def query_text(requests: Sequence[ToolRequest], rng: random.Random) -> str:
-    """The query that makes all the requests, one sentence each."""
-    first, *others = [request.sentence for request in requests]
-    linked = [first]
-    for sentence in others:
-        keeps_case = sentence.startswith("I ")
+    """The query that makes all the requests, one sentence each. A value that begins a sentence keeps its case."""
+    first, *others = requests
+    linked = [first.sentence]
+    for request in others:
+        sentence = request.sentence
+        keeps_case = sentence.startswith(("I ", *(one.said for one in request.drawn.values())))
         linked.append(f"{rng.choice(LINKS)} {sentence if keeps_case else sentence[0].lower() + sentence[1:]}")
     return " ".join(linked)
 
