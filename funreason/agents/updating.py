@@ -215,8 +215,8 @@ class PolicyStep(Updating):
         if continue_from is None and request.policy.id != request.start.id:
             raise TrainingError(
                 f"step {request.step} of round {round} learns from answers of {request.policy.id}, and "
-                f"{self.checkpoint(round)} holds no state of the step that made these weights. Without it the step "
-                f"would begin from {request.start.id}, which answered nothing. Restore that folder, or begin another run."
+                f"{self.checkpoint(round)} holds no state of the step that made these weights. Without it the "
+                f"step would begin from {request.start.id}, which answered nothing. Restore it, or begin a new run."
             )
         out, checkpoints = self._out(round), self.checkpoint(round) / f"step-{request.step}"
         job = update_job(update, self.config, request.start.folder, out, checkpoints, round).model_copy(
