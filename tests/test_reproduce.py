@@ -153,6 +153,20 @@ def test_an_interrupted_arm_is_resumed_by_the_same_call(tmp_path):
     assert result.resumed
 
 
+def test_a_stop_that_is_asked_for_while_an_arm_ends_comes_before_the_next_arm(tmp_path):
+    plays, found = Plays(), experiment(only("a"), only("b", 0.4))
+
+    def asked_late(config, folder, stop, **fields):
+        plays(config, folder, stop, **fields)
+        stop.ask()
+
+    one = player(tmp_path, found, asked_late)
+    assert one.result(found.arms[0], 0).trained
+    with pytest.raises(Interrupted):
+        one.result(found.arms[1], 0)
+    assert len(plays.configs) == 1
+
+
 def test_an_arm_begins_with_another_arms_last_weights_and_counts_and_plays_nothing_else(tmp_path):
     rounds = Arm("rounds", {"rounds": 2}, starts_from="a")
     control = Arm("control", {"rounds": 1, "train.data": "unfiltered"}, starts_from="a", counts_of="rounds")

@@ -35,7 +35,11 @@ STRIPPED = {name: {"start.references.path": Written("references_without_thinking
 """At scales whose references bring thinking, an arm without it gets them without."""
 PROPORTIONAL, LEARNABLE = {"alpha_mode": "proportional"}, {"alpha_mode": "learnable"}
 ALPHAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-BFCL_COLUMNS = tuple(Column(name, "bfcl", name) for name in ("non-live", "live", "overall"))  # type: ignore[arg-type]
+BFCL_COLUMNS = (
+    Column("non-live", "bfcl", "non-live"),
+    Column("live", "bfcl", "live"),
+    Column("overall", "bfcl", "overall"),
+)
 
 SCALES = {
     scale.name: scale

@@ -62,8 +62,8 @@ def play_run(config: Config, folder: RunFolder, stop: StopRequest, *, resume: bo
 class Player:
     """Plays arms of one experiment at one scale.
 
-    `settings` are changes of every arm's configuration, `command` is what the user gave, `play` plays one run, and
-    `run_code` lets suites of programs run what the model writes.
+    `settings` are changes of every arm's configuration, `command` is what the user gave, `play` plays one run,
+    `run_code` lets suites of programs run what the model writes, and `listens` takes Ctrl-C as a request to stop.
     """
 
     experiment: Experiment
@@ -73,12 +73,14 @@ class Player:
     settings: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
     run_code: bool = False
-    stop: StopRequest = field(default_factory=StopRequest)
+    listens: bool = False
+    stop: StopRequest = field(default_factory=StopRequest, init=False)
     play: Play = play_run
     say: Callable[[str], None] = print
 
     def __post_init__(self) -> None:
         commit()  # as it is now: the package may be edited while an arm is played
+        self._renew_stop()
         if self.experiment.method not in get_args(Method):
             raise ConfigError(
                 f"{self.experiment.name} needs method: {self.experiment.method}, and this version knows only "
@@ -156,6 +158,7 @@ class Player:
             folder = new_run(config)
             self._reuse_measurements(folder, config)
         self.play(config, folder, self.stop, resume=resumed, run_code=self.run_code)
+        self._renew_stop()
         cost = {
             "command": self.command,
             "commit": commit(),
@@ -174,6 +177,14 @@ class Player:
         if arm.starts_from:
             changes["start.references"] = None
         return deepcopy(changes | {"seed": seed, **self.settings})  # a dotted key changes the group above it in place
+
+    def _renew_stop(self) -> None:
+        """A new request to stop for what follows: the last one would still write into the run that is over."""
+        asked, self.stop = self.stop.asked, StopRequest()
+        if self.listens:
+            self.stop.listen()
+        if asked:
+            self.stop.ask()
 
     def _write(self, written: Written, config: Config, seed: int) -> Path:
         """Write a file that a setting names, once: its name holds a hash of its content."""
