@@ -175,7 +175,7 @@ def test_an_arm_begins_with_another_arms_last_weights_and_counts_and_plays_nothi
     begun = player(tmp_path, found, plays).finished(found.arms[0], 0)
     assert [config.name.rpartition("-0-")[0] for config in plays.configs] == ["a", "rounds", "control"]
     assert {Path(config.model.path).name for config in plays.configs[1:]} == {begun.weights["last"]}
-    assert plays.configs[2].train.exact_counts == [{"simple": 4}]
+    assert plays.configs[2].train.exact_counts == [{"simple": 4}, {"simple": 5}]
     assert plays.configs[2].start.references is None
     assert result.right["base"] == begun.right["last"]
 

@@ -159,7 +159,9 @@ def _dry_run(console: Console, players: list[Player], arms: list[Arm], seeds: li
                 if plan is not None:
                     rounds = [phase for phase in plan.phases if phase.name != "start"]
                     start = sum(phase.seconds for phase in plan.phases if phase.name == "start")
-                    hours = (start + player.resolved(each, seeds[0]).rounds * sum(p.seconds for p in rounds)) / 3600
+                    config = player.resolved(each, seeds[0])
+                    count = getattr(config, "planned_rounds", config.rounds)  # a method may have its own number
+                    hours = (start + count * sum(phase.seconds for phase in rounds)) / 3600
                     line["gpus"], line["gpu"] = plan.hardware.gpus, plan.hardware.name
                     line["hours_a_seed"] = round(hours, 2)
                     line["gib"] = round(max(phase.total for phase in plan.phases) / GIB, 1)

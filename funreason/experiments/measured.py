@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from funreason.bfcl.categories import wants_refusal
@@ -95,19 +94,14 @@ def measure(folder: RunFolder, **known: Any) -> ArmResult:
             categories, right = result[0], result[1]
             names = sorted(set(categories))
             found.items[suite] = {"names": names, "of": "".join(DIGITS[names.index(name)] for name in categories)}
-            answers = _answers(folder.path / "gate" / "outputs" / weights / f"{suite}.jsonl")
+            outputs = folder.path / "gate" / "outputs" / weights / f"{suite}.jsonl"
+            lines = outputs.read_text(encoding="utf-8").splitlines() if outputs.exists() else []
+            answers = [split_thinking(json.loads(line)["output"]).answer for line in lines]
             found.right[moment][suite] = "".join(
                 "1" if ok and not (wants_refusal(name) and looks_like_calls(answer)) else "0"
                 for name, ok, answer in zip(categories, right, answers or [""] * len(right), strict=True)
             )
     return found
-
-
-def _answers(outputs: Path) -> list[str]:
-    if not outputs.exists():
-        return []
-    lines = outputs.read_text(encoding="utf-8").splitlines()
-    return [split_thinking(json.loads(line)["output"]).answer for line in lines]
 
 
 def _series(rounds: Sequence[RoundState]) -> dict[str, list[float]]:
@@ -123,7 +117,7 @@ def _series(rounds: Sequence[RoundState]) -> dict[str, list[float]]:
 
 
 def groups(column: Column, categories: Sequence[str]) -> list[tuple[float, list[int]]]:
-    """A column as a weighted mean of groups of items: (weight, places of the items); empty where it has none.
+    """A column as a weighted mean of groups of items: (weight, places of the items); empty where an item is missing.
 
     Weights are those of BFCL: non-live is the mean of four kinds, simple being the mean of three languages; live
     counts every item alike; overall is the mean of both.

@@ -28,7 +28,7 @@ NO_ROUNDS: Mapping[str, Any] = {
     "train.max_category_share": {},
     "fcdr.regenerate": [],
 }
-"""One round that samples nothing and trains on nothing: a configuration cannot have none."""
+"""One round that samples nothing and trains on nothing: a configuration cannot have zero rounds."""
 CONTROL: Mapping[str, Any] = {"train.max_category_share": {}, "train.max_per_task": 99, "fcdr.regenerate": []}
 """What an arm with counts of another arm needs, so that it reaches them."""
 STRIPPED = {name: {"start.references.path": Written("references_without_thinking")} for name in ("toolbox", "smollm2")}
@@ -293,24 +293,33 @@ SSB = Experiment(
     picture="series",
     series="alpha",
 )
+HARD: Mapping[str, Any] = {"method": "hdr", "hdr.max_rounds": 4}
 HDR = Experiment(
     "hdr",
     "HDR: hard-data rounds",
     "Do rounds on the tasks that the model fails gain more than rounds on as many random ones?",
     "FunReason v3, single-turn / multi-turn: SFT with SSB, then with HDR; multi-turn by round 38.60, 39.00, 43.00, "
-    "44.40, 46.90, 47.00. The control is ours: the paper has none",
+    "44.40, 46.90, 47.00. The control is ours; the paper reports no control",
     (
         TWO_STARTS[0],
-        Arm("hard", {"method": "hdr", "rounds": 5}, starts_from=SRML_START),
-        Arm("random", {"method": "hdr", "rounds": 5, "hdr.control": "random_qualified"}, starts_from=SRML_START),
+        Arm("hard", HARD, starts_from=SRML_START),
+        Arm("random", {**HARD, "hdr.control": "random_qualified"}, starts_from=SRML_START, counts_of="hard"),
     ),
     (
         Row("where both begin", Point(SRML_START, "start"), "82.20 / 41.62"),
-        *(Row(f"hard, round {k}", Point("hard", f"round {k}")) for k in (1, 2)),
+        Row("after the first data, sorted", Point("hard", "round 1")),
+        *(Row(f"hard, round {k - 1}", Point("hard", f"round {k}")) for k in (2, 3)),
         Row("hard, at the end", Point("hard"), "84.00 / 47.00"),
         Row("random, at the end", Point("random")),
     ),
-    (versus("hard", "random"), versus("hard", SRML_START), versus("random", SRML_START)),
+    (
+        versus("hard", "random"),
+        versus("hard", "hard", against="round 1"),
+        versus("random", "random", against="round 1"),
+        versus("hard", SRML_START),
+    ),
+    note="The first round sorts all tasks into qualified, hard and discarded, and trains on the qualified. `random` "
+    "then learns as many qualified samples as `hard` learned hard ones, category by category.",
     method="hdr",
 )
 REWARDS: Mapping[str, Any] = {

@@ -77,7 +77,7 @@ def save(found: Publication, out: Path) -> list[Path]:
 
 
 def load(path: Path) -> Publication:
-    """A results file. KeyError or ValueError where it is none."""
+    """Read a results file. KeyError or ValueError where the file is something else."""
     data = json.loads(path.read_text(encoding="utf-8"))
     arms = [ArmResult(**arm) for arm in data["arms"]]
     results = {(arm.arm, arm.seed): arm for arm in arms}
