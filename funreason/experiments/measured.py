@@ -32,7 +32,8 @@ class ArmResult:
 
     `right[moment][suite]` has one letter for each item, `1` where it is right; `items[suite]` names the categories and
     has each item's, as a place in `DIGITS`. `bits[moment][suite]`: bits per byte of a suite of text. `series` is the
-    recorded metric by optimizer step, of the first round that has it. `command`, `commit`, `cpu_s` and `wall_s`: what
+    recorded metric by optimizer step, of the first round that has it. `think_share`: thinking's share of the trained
+    tokens of that round, which is the proportional alpha. `command`, `commit`, `cpu_s` and `wall_s`: what
     made the numbers; `resumed` says that the seconds are only those since the arm was resumed.
     """
 
@@ -52,6 +53,7 @@ class ArmResult:
     right: dict[str, dict[str, str]] = field(default_factory=dict)
     bits: dict[str, dict[str, float]] = field(default_factory=dict)
     series: dict[str, list[float]] = field(default_factory=dict)
+    think_share: float | None = None
     weights: dict[str, str] = field(default_factory=dict)
 
     def data(self) -> dict[str, Any]:
@@ -80,6 +82,9 @@ def measure(folder: RunFolder, **known: Any) -> ArmResult:
         decisions=[r.gate.decision if r.gate else "" for r in rounds],
         series=_series(rounds),
     )
+    steps = next((r.steps for r in rounds if r.steps), [])
+    think, result = (sum(s.metrics.get(f"{part}_tokens", 0.0) for s in steps) for part in ("think", "result"))
+    found.think_share = round(think / (think + result), 4) if think + result else None
     found.weights = {"base": rounds[0].gate.old_weights, "start": rounds[0].weights}
     found.weights |= {f"round {k}": r.weights for k, r in enumerate(rounds[1:], start=1)}
     found.weights["last"] = rounds[-1].weights
