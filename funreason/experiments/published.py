@@ -96,10 +96,8 @@ def markdown(found: Publication, picture: str = "", level: int = 1) -> str:
     if not found.results:
         paper = [[row.label, row.paper] for row in e.rows if row.paper]
         table = f"{_table(['', 'the paper'], paper)}\n\nThe paper: {e.source}." if paper else ""
-        return (
-            "\n\n".join(part for part in (*parts, table, f"Not run: `{command_for(e, found.scale.name)}`") if part)
-            + "\n"
-        )
+        parts += [table, f"Not run: `{command_for(e, found.scale.name)}`"]
+        return "\n\n".join(part for part in parts if part) + "\n"
     at = f"Scale `{found.scale.name}`: {found.scale.text}."
     parts.append(f"{at} Configuration `{found.config}`; every update is kept.")
     parts += [f"![{e.title}]({picture})"] if picture else []
@@ -115,8 +113,8 @@ def markdown(found: Publication, picture: str = "", level: int = 1) -> str:
     shares = [result.think_share for result in found.results.values() if result.think_share is not None]
     if shares:
         parts.append(
-            f"Thinking is {100 * fmean(shares):.0f} % of the trained tokens here, so the proportional alpha, plain SFT, "
-            f"is {fmean(shares):.2f}; in the paper's data it is 0.919."
+            f"Thinking is {100 * fmean(shares):.0f} % of the trained tokens here, so the proportional alpha (plain SFT) "
+            "is that share; in the paper's data it is 0.919."
         )
     parts.append(made_by(found))
     return "\n\n".join(part for part in parts if part) + "\n"
