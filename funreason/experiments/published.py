@@ -113,8 +113,8 @@ def markdown(found: Publication, picture: str = "", level: int = 1) -> str:
     shares = [result.think_share for result in found.results.values() if result.think_share is not None]
     if shares:
         parts.append(
-            f"Thinking is {100 * fmean(shares):.0f} % of the trained tokens here, so the proportional alpha (plain SFT) "
-            "is that share; in the paper's data it is 0.919."
+            f"Thinking is {100 * fmean(shares):.0f} % of the trained tokens here, and the proportional alpha (plain "
+            "SFT) is that share; in the paper's data it is 0.919."
         )
     parts.append(made_by(found))
     return "\n\n".join(part for part in parts if part) + "\n"
