@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 
 import msgspec
 import pytest
@@ -21,7 +22,7 @@ from funreason.policies.factory import build_policy
 from funreason.policies.model_files import load_model
 from funreason.record.folder import RunFolder
 from funreason.stop import StopRequest
-from funreason.training.types import NotFinite
+from funreason.training.types import NotFinite, TrainingError
 from funreason.types import Sample, changed
 
 
@@ -112,8 +113,6 @@ def test_the_same_step_from_the_same_state_gives_the_same_weights(tmp_path, worl
 
 def test_without_the_state_of_the_step_before_the_weights_are_others(tmp_path, outcomes, one_thread):
     """Adam's moments: a step that forgot them would be as large as the first one."""
-    import shutil
-
     forgetful = World(tmp_path)
     first = forgetful.step(1, forgetful.base)
     shutil.rmtree(forgetful.folder.checkpoint(1))
@@ -137,15 +136,40 @@ def test_the_scores_are_skipped_where_nothing_needs_them(tmp_path, monkeypatch, 
 
 def test_a_sampler_without_log_probabilities_is_refused_where_the_correction_needs_them(world, outcomes, one_thread):
     groups = world.groups(1, world.base)
-
-    def without(sample, **fields):
-        turn = msgspec.structs.replace(sample.last_turn, **fields)
-        return changed(sample, turns=(turn,))
-
     for fields, said in (({"logprobs": None}, "correction_cap=null"), ({"token_ids": ()}, "no token ids")):
-        mute = [group._replace(samples=tuple(without(s, **fields) for s in group.samples)) for group in groups]
+        mute = [without(group, **fields) for group in groups]
         with pytest.raises(ModelError, match=said):
             world.learn(StepRequest(1, 3, mute, world.base, world.base))
+
+
+def without(group, **fields):
+    """The group as a sampler gives it that keeps less of its turns."""
+    turns = [msgspec.structs.replace(sample.last_turn, **fields) for sample in group.samples]
+    return group._replace(
+        samples=tuple(changed(s, turns=(turn,)) for s, turn in zip(group.samples, turns, strict=True))
+    )
+
+
+def test_the_kl_divergence_is_measured_without_a_samplers_log_probabilities_too(tmp_path, world, outcomes, one_thread):
+    policy = outcomes[1].weights
+    given = world.groups(3, policy)
+    mute = [without(group, logprobs=None) for group in given]
+    found = []
+    for name, groups in (("given", given), ("mute", mute)):
+        folder = RunFolder(tmp_path / name)
+        shutil.copytree(world.folder.checkpoint(1), folder.checkpoint(1))
+        config = settings(loss={"correction_cap": None}).model_copy(update={"method": "grpo"})
+        learn = PolicyStep(world.policy, folder, lambda event: None, StopRequest(), config)
+        found.append(learn(StepRequest(1, 3, groups, policy, world.base)).metrics["kl"])
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+    assert found[1] > 0
+
+
+def test_a_step_without_the_state_that_made_its_weights_is_refused(tmp_path, world, outcomes):
+    learn = PolicyStep(world.policy, RunFolder(tmp_path), lambda event: None, StopRequest(), world.config)
+    policy = outcomes[0].weights
+    with pytest.raises(TrainingError, match=f"answers of {policy.id}.*no state.*begin from {world.base.id}"):
+        learn(StepRequest(1, 2, world.groups(2, policy), policy, world.base))
 
 
 def test_a_step_that_is_not_finite_is_an_error_and_leaves_no_state_to_continue_from(tmp_path, one_thread):

@@ -22,7 +22,7 @@ from funreason.experiments.published import Publication, markdown, save
 from funreason.plan.cost_model import CHIPS
 from funreason.plan.planning import Assumed, Hardware, Plan
 from funreason.plan.planning import plan as make_plan
-from funreason.stop import STOPPED, StopRequest
+from funreason.stop import STOPPED
 
 GIB = 2**30
 OK, DOES_NOT_FIT, INTERRUPTED = 0, 1, 130
@@ -84,7 +84,7 @@ def reproduce(
     if unknown:
         known = ", ".join(each.name for each in experiment.arms)
         raise ConfigError(f"--arm {unknown[0]}: {experiment.name} has the arms {known}.")
-    at, stop = SCALES[scale], StopRequest()
+    at = SCALES[scale]
     wanted = [each for each in experiment.arms if not arm or each.name in arm]
     asked = list(dict.fromkeys([0, 1, 2] if seeds is None else seeds))
     players = [
@@ -96,7 +96,7 @@ def reproduce(
             dict(map(parse_setting, settings or [])),
             f"funreason {' '.join(map(quote, sys.argv[1:]))}",
             allow_code_execution,
-            stop,
+            listens=not dry_run,
             say=lambda text: print(text, file=sys.stderr, flush=True),
         )
         for chosen in ([config] if config else at.configs if dry_run else at.configs[:1])
@@ -104,7 +104,6 @@ def reproduce(
     if dry_run:
         return _dry_run(console, players, wanted, asked, json)
     player = players[0]
-    stop.listen()
     try:
         for seed in asked:  # seed by seed, so that a cut leaves whole comparisons
             for each in wanted:
@@ -160,7 +159,9 @@ def _dry_run(console: Console, players: list[Player], arms: list[Arm], seeds: li
                 if plan is not None:
                     rounds = [phase for phase in plan.phases if phase.name != "start"]
                     start = sum(phase.seconds for phase in plan.phases if phase.name == "start")
-                    hours = (start + player.resolved(each, seeds[0]).rounds * sum(p.seconds for p in rounds)) / 3600
+                    config = player.resolved(each, seeds[0])
+                    count = getattr(config, "planned_rounds", config.rounds)  # a method may have its own number
+                    hours = (start + count * sum(phase.seconds for phase in rounds)) / 3600
                     line["gpus"], line["gpu"] = plan.hardware.gpus, plan.hardware.name
                     line["hours_a_seed"] = round(hours, 2)
                     line["gib"] = round(max(phase.total for phase in plan.phases) / GIB, 1)

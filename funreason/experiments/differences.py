@@ -49,7 +49,7 @@ def seeds_of(results: Results, points: Sequence[Point]) -> list[int]:
 
 
 def difference(column: Column, results: Results, comparison: Comparison) -> Difference | None:
-    """A comparison in one column, over the seeds that all its points have; None where there is none.
+    """A comparison in one column, over the seeds that all its points have; None without such a seed.
 
     ValueError where two arms did not answer the same items.
     """

@@ -103,6 +103,6 @@ class Experiment:
     series: str = ""
 
     def arm(self, name: str) -> Arm:
-        """The arm of this name; KeyError where there is none."""
+        """The arm of this name; KeyError for another name."""
         found = {arm.name: arm for arm in self.arms}
         return found[name]

@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from funreason.bfcl.categories import wants_refusal
@@ -33,7 +32,8 @@ class ArmResult:
 
     `right[moment][suite]` has one letter for each item, `1` where it is right; `items[suite]` names the categories and
     has each item's, as a place in `DIGITS`. `bits[moment][suite]`: bits per byte of a suite of text. `series` is the
-    recorded metric by optimizer step, of the first round that has it. `command`, `commit`, `cpu_s` and `wall_s`: what
+    recorded metric by optimizer step, of the first round that has it. `think_share`: thinking's share of the trained
+    tokens of that round, which is the proportional alpha. `command`, `commit`, `cpu_s` and `wall_s`: what
     made the numbers; `resumed` says that the seconds are only those since the arm was resumed.
     """
 
@@ -53,6 +53,7 @@ class ArmResult:
     right: dict[str, dict[str, str]] = field(default_factory=dict)
     bits: dict[str, dict[str, float]] = field(default_factory=dict)
     series: dict[str, list[float]] = field(default_factory=dict)
+    think_share: float | None = None
     weights: dict[str, str] = field(default_factory=dict)
 
     def data(self) -> dict[str, Any]:
@@ -81,6 +82,9 @@ def measure(folder: RunFolder, **known: Any) -> ArmResult:
         decisions=[r.gate.decision if r.gate else "" for r in rounds],
         series=_series(rounds),
     )
+    steps = next((r.steps for r in rounds if r.steps), [])
+    think, result = (sum(s.metrics.get(f"{part}_tokens", 0.0) for s in steps) for part in ("think", "result"))
+    found.think_share = round(think / (think + result), 4) if think + result else None
     found.weights = {"base": rounds[0].gate.old_weights, "start": rounds[0].weights}
     found.weights |= {f"round {k}": r.weights for k, r in enumerate(rounds[1:], start=1)}
     found.weights["last"] = rounds[-1].weights
@@ -95,19 +99,14 @@ def measure(folder: RunFolder, **known: Any) -> ArmResult:
             categories, right = result[0], result[1]
             names = sorted(set(categories))
             found.items[suite] = {"names": names, "of": "".join(DIGITS[names.index(name)] for name in categories)}
-            answers = _answers(folder.path / "gate" / "outputs" / weights / f"{suite}.jsonl")
+            outputs = folder.path / "gate" / "outputs" / weights / f"{suite}.jsonl"
+            lines = outputs.read_text(encoding="utf-8").splitlines() if outputs.exists() else []
+            answers = [split_thinking(json.loads(line)["output"]).answer for line in lines]
             found.right[moment][suite] = "".join(
                 "1" if ok and not (wants_refusal(name) and looks_like_calls(answer)) else "0"
                 for name, ok, answer in zip(categories, right, answers or [""] * len(right), strict=True)
             )
     return found
-
-
-def _answers(outputs: Path) -> list[str]:
-    if not outputs.exists():
-        return []
-    lines = outputs.read_text(encoding="utf-8").splitlines()
-    return [split_thinking(json.loads(line)["output"]).answer for line in lines]
 
 
 def _series(rounds: Sequence[RoundState]) -> dict[str, list[float]]:
@@ -123,7 +122,7 @@ def _series(rounds: Sequence[RoundState]) -> dict[str, list[float]]:
 
 
 def groups(column: Column, categories: Sequence[str]) -> list[tuple[float, list[int]]]:
-    """A column as a weighted mean of groups of items: (weight, places of the items); empty where it has none.
+    """A column as a weighted mean of groups of items: (weight, places of the items); empty where an item is missing.
 
     Weights are those of BFCL: non-live is the mean of four kinds, simple being the mean of three languages; live
     counts every item alike; overall is the mean of both.

@@ -31,7 +31,6 @@ from funreason.policies.endpoint import event_loop
 from funreason.record.folder import RunFolder, write_json, write_whole
 from funreason.sources.tasks import TOOLBOX, references, toolbox_tasks
 from funreason.stop import StopRequest
-from funreason.types import Task
 
 FINISHED = "arm.json"
 PACKAGE = Path(funreason.__file__).parent
@@ -62,8 +61,8 @@ def play_run(config: Config, folder: RunFolder, stop: StopRequest, *, resume: bo
 class Player:
     """Plays arms of one experiment at one scale.
 
-    `settings` are changes of every arm's configuration, `command` is what the user gave, `play` plays one run, and
-    `run_code` lets suites of programs run what the model writes.
+    `settings` are changes of every arm's configuration, `command` is what the user gave, `play` plays one run,
+    `run_code` lets suites of programs run what the model writes, and `listens` takes Ctrl-C as a request to stop.
     """
 
     experiment: Experiment
@@ -73,12 +72,14 @@ class Player:
     settings: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
     run_code: bool = False
-    stop: StopRequest = field(default_factory=StopRequest)
+    listens: bool = False
+    stop: StopRequest = field(default_factory=StopRequest, init=False)
     play: Play = play_run
     say: Callable[[str], None] = print
 
     def __post_init__(self) -> None:
         commit()  # as it is now: the package may be edited while an arm is played
+        self._renew_stop()
         if self.experiment.method not in get_args(Method):
             raise ConfigError(
                 f"{self.experiment.name} needs method: {self.experiment.method}, and this version knows only "
@@ -138,8 +139,7 @@ class Player:
             weights = self.folder(self.experiment.arm(arm.starts_from), seed).weights / before.weights["last"]
             changes["model.path"] = str(weights.resolve())
         if arm.counts_of:
-            counts = self.result(self.experiment.arm(arm.counts_of), seed).by_category[1:]
-            changes["train.exact_counts"] = counts[: self.resolved(arm, seed).rounds]
+            changes["train.exact_counts"] = self.result(self.experiment.arm(arm.counts_of), seed).by_category[1:]
         self.stop.check()
         folder = self.folder(arm, seed)
         began, wall = time.process_time(), time.perf_counter()
@@ -156,6 +156,7 @@ class Player:
             folder = new_run(config)
             self._reuse_measurements(folder, config)
         self.play(config, folder, self.stop, resume=resumed, run_code=self.run_code)
+        self._renew_stop()
         cost = {
             "command": self.command,
             "commit": commit(),
@@ -175,6 +176,14 @@ class Player:
             changes["start.references"] = None
         return deepcopy(changes | {"seed": seed, **self.settings})  # a dotted key changes the group above it in place
 
+    def _renew_stop(self) -> None:
+        """A new request to stop for what follows: the last one would still write into the run that is over."""
+        asked, self.stop = self.stop.asked, StopRequest()
+        if self.listens:
+            self.stop.listen()
+        if asked:
+            self.stop.ask()
+
     def _write(self, written: Written, config: Config, seed: int) -> Path:
         """Write a file that a setting names, once: its name holds a hash of its content."""
         text = WRITERS[written.text](config, seed)
@@ -186,7 +195,7 @@ class Player:
         return path.resolve()
 
     def _reuse_measurements(self, folder: RunFolder, config: Config) -> None:
-        """Copy measurements of weights that finished arms asked the same items, so that none is measured twice."""
+        """Copy measurements of weights that finished arms asked the same items, so that they are not measured twice."""
         asked = _asked(config)
         for done in sorted(self.runs.glob(f"*/{FINISHED}")):
             if _asked(config_of(RunFolder(done.parent))) == asked:
@@ -206,7 +215,7 @@ def without_thinking(config: Config, seed: int) -> str:
     if source is None or not source.path.startswith(TOOLBOX):
         raise ConfigError(
             f"start.references is {source and source.path}: only references of the toolbox are written without "
-            "thinking; give records that have none."
+            "thinking; give records without thinking."
         )
     lines = []
     for task in references(source, seed, 0):
@@ -224,18 +233,16 @@ def without_thinking(config: Config, seed: int) -> str:
 
 def familiar_dialogues(config: Config, seed: int) -> str:
     """Dialogues over the toolbox's familiar tools as text; the same ones for every seed, so that runs compare."""
-    return "".join(
-        json.dumps({"text": _dialogue(task)}) + "\n" for task in toolbox_tasks("toolbox:old_gate", FAMILIAR, 3)
-    )
-
-
-def _dialogue(task: Task) -> str:
-    calls = ", ".join(
-        f"{call.name}({', '.join(f'{name}={value!r}' for name, value in call.arguments.items())})"
-        for call in task.reference or []
-    )
-    answer = f"[{calls}]" if calls else task.reference_text or ""
-    return f"{task.query}\n<think>{task.reference_thinking or ''}</think>\n\n{answer}"
+    lines = []
+    for task in toolbox_tasks("toolbox:old_gate", FAMILIAR, 3):
+        calls = [
+            f"{call.name}({', '.join(f'{name}={value!r}' for name, value in call.arguments.items())})"
+            for call in task.reference or []
+        ]
+        answer = f"[{', '.join(calls)}]" if calls else task.reference_text or ""
+        text = f"{task.query}\n<think>{task.reference_thinking or ''}</think>\n\n{answer}"
+        lines.append(json.dumps({"text": text}))
+    return "".join(f"{line}\n" for line in lines)
 
 
 WRITERS: Mapping[str, Callable[[Config, int], str]] = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from itertools import zip_longest
 from math import ceil, floor
 from pathlib import Path
 from statistics import fmean
@@ -77,7 +76,7 @@ def save(found: Publication, out: Path) -> list[Path]:
 
 
 def load(path: Path) -> Publication:
-    """A results file. KeyError or ValueError where it is none."""
+    """Read a results file. KeyError or ValueError where the file is something else."""
     data = json.loads(path.read_text(encoding="utf-8"))
     arms = [ArmResult(**arm) for arm in data["arms"]]
     results = {(arm.arm, arm.seed): arm for arm in arms}
@@ -97,14 +96,27 @@ def markdown(found: Publication, picture: str = "", level: int = 1) -> str:
     if not found.results:
         paper = [[row.label, row.paper] for row in e.rows if row.paper]
         table = f"{_table(['', 'the paper'], paper)}\n\nThe paper: {e.source}." if paper else ""
-        return (
-            "\n\n".join(part for part in (*parts, table, f"Not run: `{command_for(e, found.scale.name)}`") if part)
-            + "\n"
-        )
+        parts += [table, f"Not run: `{command_for(e, found.scale.name)}`"]
+        return "\n\n".join(part for part in parts if part) + "\n"
     at = f"Scale `{found.scale.name}`: {found.scale.text}."
     parts.append(f"{at} Configuration `{found.config}`; every update is kept.")
     parts += [f"![{e.title}]({picture})"] if picture else []
-    parts += [rows_table(found), differences_table(found), e.note, made_by(found)]
+    parts += [rows_table(found), differences_table(found), e.note]
+    curve, seeds = mean_curve(found) if e.picture == "curve" else ({}, [])
+    if curve:
+        best = max(curve, key=lambda label: curve[label])
+        parts.append(
+            f"Over the seeds that all played rows have ({', '.join(map(str, seeds))}), the column "
+            f"`{found.main.name}` is highest at {best}: {curve[best]:.1f} %. That row was chosen by its result, so its "
+            "lead is an overestimate."
+        )
+    shares = [result.think_share for result in found.results.values() if result.think_share is not None]
+    if shares:
+        parts.append(
+            f"Thinking is {100 * fmean(shares):.0f} % of the trained tokens here, and the proportional alpha (plain "
+            "SFT) is that share; in the paper's data it is 0.919."
+        )
+    parts.append(made_by(found))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -178,14 +190,14 @@ def picture(found: Publication) -> str:
         steps = [str(every * i) for i in range(max((len(values) for _, values in thinned), default=0))]
         drawn = lines_svg(thinned, steps, f"{e.title}: {e.series} by optimizer step", low=0, high=1)
     elif e.picture == "curve":
-        scored = [(row.label.removeprefix("alpha ").split(" ")[0], _scores(found, column, row.point)) for row in e.rows]
-        known = [(name, scores) for name, scores in scored if scores]
-        seeds = list(zip_longest(*(scores for _, scores in known)))
-        series = [("mean", [fmean(scores) for _, scores in known])]
-        series += [(f"seed {i}", list(values)) for i, values in enumerate(seeds)]
-        flat = [value for _, scores in known for value in scores]
-        low, high = 5 * floor(min(flat) / 5), 5 * ceil(max(flat) / 5)
-        drawn = lines_svg(series, [name for name, _ in known], label, low=low, high=high)
+        curve, seeds = mean_curve(found)
+        by_seed = [
+            (f"seed {s}", [_score(found, column, row.point, s) for row in e.rows if row.label in curve]) for s in seeds
+        ]
+        flat = [value for _, values in by_seed for value in values if value is not None]
+        low, high = 5 * floor(min(flat, default=0) / 5), 5 * ceil(max(flat, default=1) / 5)
+        places = [name.removeprefix("alpha ").partition(" ")[0] for name in curve]
+        drawn = lines_svg([("mean", list(curve.values())), *by_seed], places, label, low=low, high=high)
     else:
         first = next((scores for row in e.rows if (scores := _scores(found, column, row.point))), [0.0])
         rows = []
@@ -198,6 +210,17 @@ def picture(found: Publication) -> str:
         drawn = intervals_svg(rows, label)
     head, end, rest = drawn.partition(">")
     return f"{head}{end}<style>{STYLE.read_text(encoding='utf-8').strip()}</style>{rest}"
+
+
+def mean_curve(found: Publication) -> tuple[dict[str, float], list[int]]:
+    """The main column by row, over the seeds that all played rows have, and those seeds."""
+    played = [row for row in found.experiment.rows if seeds_of(found.results, [row.point])]
+    seeds = seeds_of(found.results, [row.point for row in played])
+    means = {
+        row.label: [value for s in seeds if (value := _score(found, found.main, row.point, s)) is not None]
+        for row in played
+    }
+    return {label: fmean(values) for label, values in means.items() if values}, seeds
 
 
 def page(folder: Path, others: Iterable[str] = ()) -> str:
@@ -222,9 +245,12 @@ def page(folder: Path, others: Iterable[str] = ()) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _score(found: Publication, column: Column, point: Point, seed: int) -> float | None:
+    return score(column, found.results[point.arm, seed], point.moment)
+
+
 def _scores(found: Publication, column: Column, point: Point) -> list[float]:
-    seeds = seeds_of(found.results, [point])
-    values = [score(column, found.results[point.arm, s], point.moment) for s in seeds]
+    values = [_score(found, column, point, s) for s in seeds_of(found.results, [point])]
     return [value for value in values if value is not None]
 
 

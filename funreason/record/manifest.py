@@ -125,10 +125,13 @@ class Prunable(NamedTuple):
 
 def prunable(run: RunFolder) -> list[Prunable]:
     """What `prune` would remove."""
-    rounds = run.state().rounds
+    state = run.state()
+    rounds = state.rounds
     accepted = {r.weights for r in rounds.values()} | {(run.path / "model").resolve().name}
     untested = {u.weights for r in rounds.values() if not r.ended for u in (r.update, r.policy) if u is not None}
-    over = {run.checkpoint(k) for k, r in rounds.items() if r.ended}
+    over = {run.checkpoint(k): k for k, r in rounds.items() if r.ended}
+    if over and (last := max(over.values())) < state.rounds_planned and any(run.checkpoint(last).glob("step-*")):
+        del over[run.checkpoint(last)]  # the next round continues from this optimizer's state
     found = []
     for path in sorted(p for p in run.weights.glob("*") if p.is_dir()):
         if path in over or path.name.startswith((".", "fresh-")):
