@@ -87,6 +87,7 @@ def one_seed(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
         "train.max_per_task": 99,
         "train.max_solved_share": 1.0,
         "sample.samples_per_task": 1,
+        "tasks.per_round": 1200,
         "fcdr.regenerate": [],
         "gate.suites": {name: {"path": f"toolbox:{name}_gate", "count": 20} for name in ("new", "old")},
     }
