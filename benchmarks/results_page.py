@@ -2,8 +2,8 @@
 
     python benchmarks/results_page.py            # --check: write nothing, exit code 1 where they differ
 
-Nothing is run: every number is read from results/evidence/evidence.json and results/reproduce/*.json. A test compares
-page and table with what this script makes.
+Nothing is run: every number is read from results/evidence/evidence.json, results/egpo.json and results/reproduce/*.json.
+A test compares page and table with what this script makes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from egpo import differences
 from evidence import verdicts
 
 from funreason.experiments.published import page
@@ -54,9 +55,17 @@ def made(results: Path) -> dict[Path, str]:
         verdicts(rows),
         "Every run: [benchmarks/results/evidence/evidence.md](../benchmarks/results/evidence/evidence.md).",
     ]
+    rewards = json.loads((results / "egpo.json").read_text())
+    seeds = sorted({row["seed"] for row in rewards["rows"]})
+    rounds = [
+        "## EGPO, GRPO and SRML at equal sampling budgets",
+        f"{rewards['command']}, commit {rewards['commit']}; {len(seeds)} seeds.",
+        differences(rewards["rows"]),
+        "What it says, and every run: [benchmarks/results/egpo.md](../benchmarks/results/egpo.md).",
+    ]
     return {
         ROOT / "README.md": f"{head}{BEGIN}\n{small}\n{END}{rest.partition(END)[2]}",
-        ROOT / "docs" / "results.md": page(results / "reproduce", ["\n\n".join(section)]),
+        ROOT / "docs" / "results.md": page(results / "reproduce", ["\n\n".join(section), "\n\n".join(rounds)]),
     }
 
 
