@@ -174,7 +174,19 @@ def test_a_loop_is_planned_before_it_runs(tmp_path):
         loop.plan(gpu="abacus")
     with pytest.raises(RecordError, match="has not begun"):
         loop.result  # noqa: B018
+    with pytest.raises(ConfigError, match="config is a Config, so sample cannot be given"):
+        Loop(loop.config, sample={"samples_per_task": 3})
+    with pytest.raises(ConfigError, match="resume keeps the settings"):
+        Loop(resume="mine", run_dir=tmp_path, model="other")
     assert not list(tmp_path.iterdir())
+
+
+def test_tasks_from_python_are_written_where_runs_are_and_played_as_own_data(tmp_path):
+    loop = Loop(model="toolbox", tasks=RECORDS, rounds=3, run_dir=tmp_path, config={"sample.samples_per_task": 5})
+    assert (loop.config.rounds, loop.config.sample.samples_per_task) == (3, 5)
+    assert loop.config.start.references.path == "tasks"
+    lines = Path(loop.config.tasks.path).read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["r3", "r4", "r5"]
 
 
 @pytest.mark.slow

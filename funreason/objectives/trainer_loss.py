@@ -423,7 +423,8 @@ def _watch_trainers() -> None:
             self.compute_loss_func.add_to_logs(logs, self.accelerator)
         log(self, logs, *args, **kwargs)
 
-    Trainer.get_batch_samples, Trainer.log = get_batch_samples, log_with_parts
+    for method in (get_batch_samples, log_with_parts):
+        setattr(Trainer, method.__name__, method)  # `wraps` has given it the name
 
 
 def _check_trainer(trainer: Trainer) -> None:
@@ -447,7 +448,8 @@ def _summed(values: Tensor, accelerator: Any) -> Tensor:
     if accelerator.num_processes == 1:
         return values
     small = values if values.dtype == torch.int64 else values.float()
-    return accelerator.reduce(small.to(accelerator.device), "sum").to(values)
+    total: Tensor = accelerator.reduce(small.to(accelerator.device), "sum")
+    return total.to(values)
 
 
 def _as_int(count: Any) -> int | None:
