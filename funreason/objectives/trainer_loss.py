@@ -51,6 +51,7 @@ KNOWN_TAGS: tuple[Tags, ...] = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),  # OpenThinker, Sky-T1
     ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant"),  # gpt-oss
     ("<|channel>thought", "<channel|>"),  # Gemma 4
+    ("<thought>", "</thought>"),  # EXAONE Deep
     ("<thinking>", "</thinking>"),
     ("<reasoning>", "</reasoning>"),
 )
@@ -161,7 +162,8 @@ class SrmlLoss:
         if logits is None or logits.shape[:2] != labels.shape:
             raise ValueError(
                 f"expected logits [B, T, V] for labels {list(labels.shape)}, found "
-                f"{'none' if logits is None else list(logits.shape)}; the model must return all its logits."
+                f"{'none' if logits is None else list(logits.shape)}. The model must return all its logits: leave "
+                "use_liger_kernel off."
             )
         kind = torch.promote_types(logits.dtype, torch.float32)
         count, step = _as_int(num_items_in_batch), self._step
@@ -199,7 +201,7 @@ class SrmlLoss:
         `input_ids` [B, T] show where a prompt opens or closes the thinking. `owners` [B, T] is the sample of each
         position, where rows hold several.
         """
-        parts = torch.full_like(labels, NONE)
+        parts = torch.full(labels.shape, NONE)  # on the CPU: it is filled run by run
         seen = None if input_ids is None else input_ids.tolist()
         whose = None if owners is None else owners.tolist()
         for row, values in enumerate(labels.tolist()):
@@ -209,7 +211,7 @@ class SrmlLoss:
                 thinking = self._thinking(values[start:stop], before)
                 parts[row, start : start + thinking] = THINK
                 parts[row, start + thinking : stop] = RESULT
-        return parts
+        return parts.to(labels.device)
 
     def start_step(self, trainer: Trainer, batches: Sequence[Mapping[str, Any]], token_count: Any) -> None:
         """Count the micro-batches of the trainer's next step; called by the trainer.
@@ -218,7 +220,8 @@ class SrmlLoss:
         parallelism that split a sample.
         """
         _check_trainer(trainer)
-        if not any(isinstance(callback, StepWatch) for callback in trainer.callback_handler.callbacks):
+        watches = (callback for callback in trainer.callback_handler.callbacks if isinstance(callback, StepWatch))
+        if not any(watch.loss is self for watch in watches):
             trainer.add_callback(StepWatch(self, trainer))
             self.train_begins(trainer.state)
         waiting = deque(self._micro_batch(batch, trainer) for batch in batches)
