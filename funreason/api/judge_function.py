@@ -53,7 +53,7 @@ class Judge:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class JudgeReport:
     """What a judge's test found, clause by clause. As text it is a table."""
 
@@ -69,6 +69,9 @@ class JudgeReport:
         signs = {"kept": "✓", "broken": "✗"}
         rows = [f"{signs.get(clause.sign, '·')} {clause.name:<12} {clause.said}" for clause in self.clauses]
         return "\n".join([*rows, f"{self.judge} {'passes' if self.passed else 'fails'}"])
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 @overload

@@ -34,7 +34,7 @@ class GateResult(NamedTuple):
         return f"{self.decision} {old:.1f} → {new:.1f} ({new - old:+.1f}, p {self.p:.3f})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RoundResult:
     """A round that is over: what its samples came to, what the update reached, and what the gate decided."""
 
@@ -78,8 +78,11 @@ class RoundResult:
         kept = sum(fates[end] for end in KEPT)
         return f"round {self.number}: {kept:,} kept · {fates.total() - kept:,} lost · {self.gate or 'no gate'}"
 
+    def __repr__(self) -> str:
+        return str(self)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class LoopResult:
     """A run: its folder, what its record says, and where its model is."""
 
@@ -128,3 +131,6 @@ class LoopResult:
             if r.gate is not None
         )
         return "\n".join([f"{self.folder} {self.status}", *gates])
+
+    def __repr__(self) -> str:
+        return str(self)

@@ -23,7 +23,7 @@ from funreason.evaluation.answers import (
 from funreason.evaluation.models import ModelChoice, load_model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """A model's score on a suite under BFCL's rules."""
 
@@ -45,6 +45,9 @@ class Evaluation:
     def __str__(self) -> str:
         rows = [score_cells(row) for row in self.scores.rows() if row.total is not None]
         return markdown(f"{self.model} on {self.suite}", SCORE_HEADS, rows, self.notes)
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 @naming_extras()

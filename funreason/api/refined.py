@@ -65,6 +65,9 @@ class RefinedSample:
 class Table(list[T]):
     """A list that can become a table; `rows` gives each item as a dict."""
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self):,} samples>"
+
     def rows(self) -> list[dict[str, Any]]:
         """One dict for each item."""
         raise NotImplementedError
@@ -118,7 +121,7 @@ class Lost(Table[RefinedSample]):
         ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Refined(Sequence[RefinedSample]):
     """What became of every record: a sequence of `RefinedSample`, in the order in which samples ended.
 
@@ -159,6 +162,9 @@ class Refined(Sequence[RefinedSample]):
         reasons = Counter(result.reason for result in self.lost) + Counter(self.refused)
         why = "; " + ", ".join(f"{reason} {n}" for reason, n in reasons.most_common(5)) if reasons else ""
         return f"{len(self.kept):,} kept · {len(self.lost):,} lost · {sum(self.refused.values()):,} refused{why}"
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 @naming_extras()

@@ -95,8 +95,8 @@ class SrmlLoss:
     token: the means of the parts over the step's samples, averaged over the steps since the last log) and `alpha`.
 
     In every run of learned tokens (label not -100) the thinking ends with the last closing tag; a run without one is
-    all result, or all thinking where the thinking was opened and then cut off. Rows packed with `position_ids` are
-    taken apart again.
+    all result, or all thinking where the thinking was opened and then cut off. Training takes rows packed with
+    `position_ids` apart again; an evaluation counts each row as one sample.
 
     Args:
         tokenizer: the model's; its chat template says which tags enclose the thinking.
