@@ -58,6 +58,7 @@ KNOWN_TAGS: tuple[Tags, ...] = (
 """Tags of thinking that chat templates write, looked for in this order."""
 CONTEXT_TOKENS = 32
 """Tokens of the prompt that are read to see whether it opens or closes the thinking."""
+PARTS = ("think", "result")
 PLAIN = Example("", "", None, "")
 
 
@@ -85,6 +86,24 @@ class TrainerStep:
     scale: float
     terms: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
     slope: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+
+
+class PartMeans:
+    """Running means of the two parts over steps; a step without a part does not count for it."""
+
+    def __init__(self) -> None:
+        self._sums, self._counts = [0.0, 0.0], [0, 0]
+
+    def add(self, *means: float | None) -> None:
+        """Count one step's means of thinking and result."""
+        for i, mean in enumerate(means):
+            if mean is not None:
+                self._sums[i] += mean
+                self._counts[i] += 1
+
+    def values(self) -> dict[str, float]:
+        """The means so far, by part."""
+        return {part: self._sums[i] / self._counts[i] for i, part in enumerate(PARTS) if self._counts[i]}
 
 
 class SrmlLoss:
@@ -135,7 +154,7 @@ class SrmlLoss:
         self._end = end_of_turn(tokenizer)
         self._texts: dict[int, str] = {}
         self._step: TrainerStep | None = None
-        self._means: dict[str, list[float]] = {"think": [], "result": []}
+        self._means = PartMeans()
         self._evaluated = torch.zeros(4, dtype=torch.float64)
         self.think: float | None = None
         """The mean loss of thinking in the last optimizer step; None where it had none."""
@@ -246,13 +265,11 @@ class SrmlLoss:
             trainer_state.stateful_callbacks[type(self).__name__] = self.objective.state_dict()
         weights = self._part_weights(step.denominators)
         self.think, self.result = (float(found[i]) if weights[i] else None for i in range(2))
-        for part, mean in (("think", self.think), ("result", self.result)):
-            if mean is not None:
-                self._means[part].append(mean)
+        self._means.add(self.think, self.result)
 
     def train_begins(self, trainer_state: Any) -> None:
         """At the start of a training: forget the last one; where it resumes, alpha is the checkpoint's."""
-        self._step, self._means = None, {"think": [], "result": []}
+        self._step, self._means = None, PartMeans()
         kept = (trainer_state.stateful_callbacks or {}).get(type(self).__name__)
         if kept is not None:
             self.objective.load_state_dict(kept)
@@ -260,16 +277,14 @@ class SrmlLoss:
     def add_to_logs(self, logs: dict[str, float], accelerator: Any) -> None:
         """Add the parts to what the trainer is about to log; called by the trainer."""
         if "loss" in logs:
-            for part, means in self._means.items():
-                if means:
-                    logs[f"loss_{part}"] = sum(means) / len(means)
-                    means.clear()
+            logs.update({f"loss_{part}": mean for part, mean in self._means.values().items()})
+            self._means = PartMeans()
             logs.update(self.objective.state_metrics())
             return
         for name in [key for key in logs if key.endswith("_loss") and key != "train_loss"][:1]:
             sums = _summed(self._evaluated, accelerator).tolist()
             self._evaluated = torch.zeros_like(self._evaluated)
-            logs.update({f"{name}_{part}": sums[i] / sums[2 + i] for i, part in enumerate(self._means) if sums[2 + i]})
+            logs.update({f"{name}_{part}": sums[i] / sums[2 + i] for i, part in enumerate(PARTS) if sums[2 + i]})
 
     def _share(self, logits: Tensor, targets: TokenTargets, denominators: LossDenominators) -> LossShare:
         chosen = logits.flatten(0, 1)[targets.where]
