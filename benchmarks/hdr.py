@@ -8,7 +8,7 @@ For each seed one supervised start and one first round, which sorts the tasks. T
 - `random`: the control `random_qualified`, as many random qualified tasks, which learns as many samples in each round,
   by category, as `hard` did.
 
-No model judges: references accept. As in the paper no gate refuses a round, so that nothing is hidden by a refusal;
+No model judges: references accept. As in the paper these rounds replay nothing and no gate refuses them;
 besides the gate's items, all weights answer 200 fresh items that no gate reads. A run that is there is read back.
 """
 
@@ -56,7 +56,8 @@ def one_seed(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
         folder = options.runs / f"hdr-{arm}-{seed}"
         counts = rows[0]["by_category"][1:] if rows else []
         hdr = config.hdr.model_copy(update={"max_rounds": options.rounds, "control": control})
-        train = config.train.model_copy(update={"exact_counts": counts})
+        alone = config.train.update.model_copy(update={"replay": None})
+        train = config.train.model_copy(update={"exact_counts": counts, "update": alone})
         if not folder.exists():
             shutil.copytree(first, folder, symlinks=True)
             (folder / "cost.json").unlink()
