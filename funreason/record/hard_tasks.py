@@ -48,8 +48,6 @@ class HardRound(NamedTuple):
     repaired: int
     judges: str
     control: str
-    over: bool
-    """Whether every task of the round is sorted."""
 
 
 @dataclass(slots=True)
@@ -115,7 +113,6 @@ class TaskPool:
                     len(self.repaired.get(k, {})),
                     drawn.judges,
                     drawn.control,
-                    len(events) == drawn.tasks,
                 )
             )
         return found
