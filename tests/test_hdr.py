@@ -538,6 +538,19 @@ def test_a_reference_that_the_panel_rules_against_is_replaced_in_later_rounds(re
     assert repaired.state.pool.history()["t4"].repaired
 
 
+def test_the_record_counts_the_references_that_were_asked_about(repaired):
+    said = {note.round: note.text for note in repaired.state.notes if "most answers contradict" in note.text}
+    assert said == {2: "1 reference(s) that most answers contradict: 1 replaced"}
+
+
+def test_a_reference_stays_where_no_seat_replies(tmp_path):
+    world = World(tmp_path, tasks=[task(4, right=8)], models=[Scripted("hm")], repair_labels=True, rounds=1)
+    world.play()
+    assert world.events(LabelRepaired) == []
+    said = [note.text for note in world.state.notes if "most answers contradict" in note.text]
+    assert said == ["1 reference(s) that most answers contradict: 1 kept (judge.unreadable)"]
+
+
 def test_the_round_message_passes_the_agent_that_repairs_labels(repaired):
     graph = loop_graph(repaired.config)
     assert ("generator", "drained", "labels") in [(e.source, e.outcome, e.target) for e in graph.edges if e.per_round]
