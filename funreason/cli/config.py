@@ -77,7 +77,7 @@ def graph(*, config: ConfigName = "default", mermaid: bool = False, settings: An
     mermaid
         As Mermaid text instead of a drawing for the terminal.
     """
-    from funreason.agents.judges.llm.factory import judged_by, uses_llm
+    from funreason.agents.judges.llm.factory import accepted_by, judged_by, uses_llm
     from funreason.bus.graph import to_mermaid, to_text
     from funreason.runtime.graph import loop_graph
 
@@ -86,4 +86,6 @@ def graph(*, config: ConfigName = "default", mermaid: bool = False, settings: An
     print(plain(to_mermaid(found) if mermaid else to_text(found), lines=True))
     if uses_llm(fcdr) and not mermaid:
         print("\n".join(plain(f"judge of {stage}: {who}") for stage, who in judged_by(fcdr).items()))
+    if read.resamples_hard_tasks and not mermaid:
+        print(plain(f"\nhard tasks are accepted by {accepted_by(read)}", lines=True))
     return 0

@@ -214,7 +214,11 @@ def _attempt(k: int, sample: Sample | None, before: Sample | None, verdicts: Seq
             said = f"  {v.stage} {v.reward:g}{f' = {parts}' if parts else ''} [{v.judge}]  {v.reason}  {v.evidence}"
             yield Text(plain(said).rstrip(), style="" if not v.reason else "yellow")
             continue
-        yield Text(plain(f"  {v.stage}: {v.outcome} {v.reason}{by}  {v.evidence}").rstrip(), style=style)
+        seats = v.evidence.splitlines() if v.votes else []  # a line for each seat of a panel
+        said = "" if len(seats) > 1 else v.evidence
+        yield Text(plain(f"  {v.stage}: {v.outcome} {v.reason}{by}  {said}").rstrip(), style=style)
+        for seat in seats if len(seats) > 1 else ():
+            yield Text(plain(f"    {seat}"), style="dim")
         if v.answer:
             yield Text(plain(f"    offered instead: {v.answer}"), style="dim")
 
