@@ -31,7 +31,7 @@ from funreason.data.reading import each_sample, summary
 from funreason.data.records import Refusal
 from funreason.data.writers import RecordsFile, as_sharegpt, as_xlam
 from funreason.policies.factory import UsageReporter, budget_of, connected_sampler, import_in_background, served_policy
-from funreason.record.events import RoundEnded, RunStarted
+from funreason.record.events import LogMessage, RoundEnded, RunStarted
 from funreason.record.folder import (
     RECORDS,
     REFINED,
@@ -42,7 +42,8 @@ from funreason.record.folder import (
     write_json,
     write_whole,
 )
-from funreason.record.manifest import seal_run
+from funreason.record.integrity import was_moved
+from funreason.record.manifest import require_unchanged, seal_run
 from funreason.record.sample_files import KEPT, SampleFiles
 from funreason.record.state import State
 from funreason.runtime.agents import Run, build_bus, round_sink
@@ -182,17 +183,27 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     async with connected(panel, stop):
         last_heartbeat_at = out.last_heartbeat()
         dead = out.acquire(take_over=resume)
+        moved_from = was_moved(out)
         if resume:
             out.clean_up()
+            try:
+                require_unchanged(out, {})
+            except RecordError:
+                out.heartbeat("failed")
+                raise
             if out.state().events != past.events:
                 raise RecordError(f"{out.path}: another process resumed this run at the same time; try again.")
         else:
             write_whole(out.path / REFINED, dump_config(config))
             note_records(out, file, found)
         journal = Journal(out)
+        journal.marks.take()
         stop.on_leave(lambda: journal.end("interrupted", resume_hint(out)))
         if dead is not None:
             journal.taken_over(dead)
+        if moved_from:
+            text = f"this run was written in {moved_from}; its folder was moved, renamed or copied since"
+            journal.write(LogMessage(level="warning", text=text))
         resumed = bool(past.events)
         journal.write(
             RunStarted(
