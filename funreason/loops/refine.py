@@ -123,7 +123,12 @@ def _noted(out: RunFolder) -> dict[str, Any]:
             f"{out.path} has no {REFINED} and {RECORDS}, so it cannot be resumed as a run of `refine`. "
             "Resume a loop with `funreason loop --resume`; else refine the file into another --out."
         )
-    found: dict[str, Any] = json.loads(path.read_text())
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        if not {"path", "samples", "sha256"} <= found.keys():
+            raise ValueError("a key is missing")
+    except (ValueError, AttributeError) as error:
+        raise RecordError(f"{path} cannot be read ({error}): another program or a loss of power changed it") from None
     return found
 
 
@@ -175,6 +180,9 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     found = survey(config, file)
     graph = refine_graph(config)
     check_judges(config)
+    life = out.writer_status() if resume else None
+    if life is not None and life.status not in ("running", "stale"):  # else another process may be writing
+        require_unchanged(out, {})
     past = out.state()
     if resume:
         require_same(out, config, file, found, past)
@@ -186,11 +194,6 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
         moved_from = was_moved(out)
         if resume:
             out.clean_up()
-            try:
-                require_unchanged(out, {})
-            except RecordError:
-                out.heartbeat("failed")
-                raise
             if out.state().events != past.events:
                 raise RecordError(f"{out.path}: another process resumed this run at the same time; try again.")
         else:
