@@ -171,8 +171,8 @@ class Journal:
             return
         self.ended, self._status = True, status
         line = ev.RunEnded(status=status, reason=reason)
-        acts = [self.folder.close, partial(self.write, line), self.log.close, self.marks.take]
-        self._try([*acts, partial(self._last_beat, status)])
+        acts: list[Callable[[], None]] = [self.folder.close, partial(self.write, line), self.log.close]
+        self._try([*acts, self.marks.take, partial(self._last_beat, status)])
 
     def _try(self, acts: Sequence[Callable[[], None]]) -> None:
         for act in acts:
