@@ -12,6 +12,7 @@ import pytest
 from scripted import NO, YES
 from serving import Said, ScriptedServer, completion
 
+from funreason.cli import main
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
@@ -218,6 +219,23 @@ def test_other_records_are_refused_and_what_is_missing_is_named(stopped, records
     assert "some are changed" in done.stderr
     assert stopped.state().events == events
     assert stopped.writer_status().status == "failed"
+
+
+def test_a_changed_byte_is_refused_before_anything_is_asked_and_the_run_goes_on_when_it_is_put_back(stopped, capsys):
+    def resumed(*more):
+        with pytest.raises(SystemExit) as ended:
+            main(["refine", "--resume", str(stopped.path), *more])
+        return ended.value.code, capsys.readouterr().err
+
+    for name in ("round-1/tasks.jsonl", "round-1/judged.jsonl", "events/loop-000.jsonl", "records.json", "refine.yaml"):
+        good = (stopped.path / name).read_bytes()
+        at = good.rindex(b"e")
+        (stopped.path / name).write_bytes(good[:at] + b"a" + good[at + 1 :])
+        code, said = resumed()
+        assert code in (1, 2), (name, said)
+        assert name in said
+        (stopped.path / name).write_bytes(good)
+    assert "is the server running" in resumed()[1]  # which is what else it needs
 
 
 def test_records_that_were_moved_are_found_where_the_command_says(stopped, records, tmp_path):

@@ -79,7 +79,9 @@ def flow_page(state: State, view: ViewState, width: int) -> Page:
     )
     if width < ROOM_FOR_BARS:  # names need the room more
         narrow = [column for column in columns if column.width != BAR]
-        return table(title, narrow, [(key, [*cells[:3], *cells[4:]]) for key, cells in rows], width, head=_pool_head(state, k))
+        return table(
+            title, narrow, [(key, [*cells[:3], *cells[4:]]) for key, cells in rows], width, head=_pool_head(state, k)
+        )
     page = table(title, columns, rows, width, head=_pool_head(state, k))
     return page._replace(columns=("agent", "in", "pass %", "bar", "change", "p50 ms", "in flight", "regenerated"))
 
