@@ -8,13 +8,13 @@ import sys
 import time
 
 import pytest
+from command_line import funreason
 
 from funreason.record.folder import RunFolder
 
 
 def refine(file, out, *more):
-    command = [sys.executable, "-m", "funreason", "refine", str(file), "--out", str(out), *more]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return funreason("refine", file, "--out", out, *more)
 
 
 @pytest.mark.parametrize(("name", "records"), [("open-dev.jsonl.gz", 2204), ("nasty.jsonl", 254)])

@@ -1,7 +1,6 @@
 """A refining that was stopped goes on: no sample ends twice, no verdict is paid for twice, the files are whole."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import time
 from collections import Counter
 
 import pytest
+from command_line import funreason
 from scripted import NO, YES
 from serving import Said, ScriptedServer, completion
 
@@ -40,7 +40,7 @@ def command(*arguments):
 
 
 def refine(*arguments):
-    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
+    return funreason("refine", *arguments)
 
 
 def judged_by(server, concurrency=1, **more):
@@ -82,9 +82,7 @@ def require_whole(folder, *, kept, like=None):
         rows = rows_of(folder.path / name)
         assert len({row["id"] for row in rows}) == len(rows) == kept
         assert like is None or sorted(map(str, rows)) == sorted(map(str, rows_of(like / name)))
-    verified = subprocess.run(
-        [sys.executable, "-m", "funreason", "runs", "verify", str(folder.path)], capture_output=True, check=False
-    )
+    verified = funreason("runs", "verify", folder.path)
     assert verified.returncode == 0, verified.stdout
 
 
@@ -252,8 +250,7 @@ def test_a_folder_that_holds_a_refining_is_not_begun_anew_and_a_finished_one_say
     done = refine("--resume", folder.path)
     assert done.returncode == 1
     assert "is finished" in done.stderr
-    loop = [sys.executable, "-m", "funreason", "loop", "--resume", str(folder.path)]
-    done = subprocess.run(loop, capture_output=True, text=True, check=False, env=os.environ)
+    done = funreason("loop", "--resume", folder.path)
     assert f"resume it with: funreason refine --resume {folder.path}" in done.stderr
 
 
@@ -285,8 +282,7 @@ def test_a_resampled_answer_that_was_drawn_before_a_stop_is_not_drawn_again(tmp_
 
 
 def dlq(*arguments):
-    line = [sys.executable, "-m", "funreason", "dlq", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, check=False)
+    return funreason("dlq", *arguments)
 
 
 def test_dead_letters_that_were_put_back_are_judged_once_more_when_a_refining_goes_on(records, tmp_path):
