@@ -738,7 +738,7 @@ def test_commands_take_an_input_map(tmp_path, command, capsys):
     path, out = tmp_path / "t.jsonl", tmp_path / "out"
     path.write_text(json.dumps(OWN))
     keys = ",".join(f"{key}={name}" for key, name in MAP.items())
-    more = ["--to", "xlam"] if command == "convert" else []
+    more = ["--format", "xlam"] if command == "convert" else []
     with pytest.raises(SystemExit) as left:
         main([command, str(path), "--out", str(out), "--input-map", keys, *more])
     assert not left.value.code

@@ -33,9 +33,9 @@ NEEDS = {
     "watch refined": "tui",
     "watch refined --serve": "serve",
     "replay refined": "tui",
-    "track refined --to tensorboard": "tensorboard",
-    "track refined --to wandb": "wandb",
-    "track refined --to trackio": "trackio",
+    "track refined --tracker tensorboard": "tensorboard",
+    "track refined --tracker wandb": "wandb",
+    "track refined --tracker trackio": "trackio",
     "models fetch smollm2-135m": "gguf",
 }
 """Commands that a base install cannot run, and the extra that each needs."""
