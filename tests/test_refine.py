@@ -55,8 +55,8 @@ def test_strict_refuses_a_file_with_one_bad_record(shared_data, tmp_path):
 
 def test_bad_lines_are_told_when_a_file_is_refined(shared_data, tmp_path):
     done = refine(shared_data / "real" / "nasty.jsonl", tmp_path / "out")
-    assert "at line " in done.stdout
-    assert "warning: " in done.stdout
+    assert "at line " in done.stderr
+    assert "warning: " in done.stderr
 
 
 @pytest.mark.parametrize("setting", ["fcdr.graph=nope", "agents=[{name: a, agent: nowhere_at_all:a}]"])

@@ -345,7 +345,7 @@ def test_a_judge_that_only_errs_stops_a_small_refining_whose_samples_can_be_put_
         done = refine("--resume", folder.path, "--set", f"fcdr.llm.endpoints={endpoints}")
     assert done.returncode == 0, done.stderr
     assert folder.state().rounds[1].fates == {"kept": 11, "dropped": 1}
-    assert "warning: nothing was judged" not in done.stdout
+    assert "warning: nothing was judged" not in done.stderr
 
 
 def test_a_refining_that_is_ended_with_a_judge_that_only_erred_says_so_in_its_exit_code(tmp_path):
@@ -355,7 +355,7 @@ def test_a_refining_that_is_ended_with_a_judge_that_only_erred_says_so_in_its_ex
         done = refine("--resume", tmp_path / "out")
         assert done.returncode == 1, done.stderr
         told = "warning: nothing was judged by 'query_tool': 12 of 12 answers were errors (judge.unreachable)"
-        assert told in done.stdout
+        assert told in done.stderr
         allowed = refine(records, "--out", tmp_path / "two", *judged_by(server), "--set", "fcdr.max_error_rate=1")
     assert allowed.returncode == 0, allowed.stderr
     assert RunFolder(tmp_path / "two").state().rounds[1].fates == {"dead": 12}

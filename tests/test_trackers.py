@@ -1,13 +1,13 @@
 """Trackers: the record in TensorBoard, W&B and trackio, and that none of them can touch a run."""
 
 import io
-import os
 import subprocess
 import sys
 import time
 
 import msgspec
 import pytest
+from command_line import Done, funreason
 from recorded import Recording, finished
 
 from funreason.cli.track import tracked
@@ -67,15 +67,9 @@ def test_an_unknown_tracker_names_those_that_are_known(tmp_path):
         open_tracker("mlflow", tmp_path, "run", {})
 
 
-def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: object, **environment: str) -> Done:
     offline = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "GRADIO_ANALYTICS_ENABLED": "False"}
-    return subprocess.run(
-        [sys.executable, "-m", "funreason", *map(str, arguments)],
-        env=os.environ | offline | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return funreason(*arguments, env=offline | environment)
 
 
 def test_tensorboard_reads_what_was_sent(tmp_path):
