@@ -16,6 +16,7 @@ from types import TracebackType
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -69,6 +70,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         self._thread = Thread(target=self._follow, name="progress", daemon=True)
         self._said: tuple[int, str] = (-1, "")
         self._live: Live | None = None
+        self._loading = Spinner("dots", "loading the model and what it needs")
 
     def __enter__(self) -> LiveProgress:
         with _TURN:
@@ -133,7 +135,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
                     style = "yellow" if note.level == "warning" else ""
                     self.console.print(Text(plain(f"{note.level}: {note.text}"), style=style))
                 if self._live:
-                    self._live.update(view(self.state, time.time()))
+                    self._live.update(view(self.state, time.time()) if self.state.run else self._loading)
                 elif (self.state.round, self.state.phase) != self._said and self.state.phase:
                     self._said = (self.state.round, self.state.phase)
                     phase = PHASES.get(self.state.phase, self.state.phase)
