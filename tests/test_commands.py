@@ -161,6 +161,16 @@ def test_what_a_refining_reports_goes_to_standard_output_and_its_notices_elsewhe
     assert done.stderr == ""
 
 
+def test_a_misspelt_configuration_is_answered_with_the_nearest_name():
+    assert "Did you mean smoke?" in funreason("config", "show", "smke").stderr
+    assert "Did you mean" not in funreason("config", "show", "/tmp/nowhere.yaml").stderr
+
+
+def test_the_first_line_of_what_if_is_the_difference(world):
+    told = funreason("whatif", "--set", "fcdr.skip=[cot]", cwd=world).stdout
+    assert told.splitlines()[0] == "kept 1 (+0) · unknown 0 · 1 judgements fewer"
+
+
 @pytest.mark.parametrize("old", RENAMED)
 def test_a_former_name_is_answered_with_the_new_one(old):
     done = funreason(*old.split(), "x")

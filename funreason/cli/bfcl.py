@@ -6,6 +6,7 @@ from pathlib import Path
 
 from funreason.cli import terminal
 from funreason.cli.app import AsJson, Strict
+from funreason.record.plain import plain
 
 OK, FAILED = 0, 1
 SHOWN_PROBLEMS = 20
@@ -38,15 +39,21 @@ def bfcl_make(file: Path, /, *, out: Path, prefix: str = "USER", strict: Strict 
     prefix
         Prefix of the files' names, before the category.
     """
-    from funreason.bfcl.suites import write_suite
+    from funreason.bfcl.suites import unwritable, write_suite
     from funreason.data.reading import read_tasks
 
     reading = read_tasks(file, strict=strict)
     known = [task for task in reading.tasks if task.reference is not None]
     single = [task for task in known if not task.after_calls]
-    files = write_suite(single, out, prefix)
+    faults = [(task.id, fault) for task in single if (fault := unwritable(task)) is not None]
+    wrong = dict(faults)
+    files = write_suite([task for task in single if task.id not in wrong], out, prefix)
     console = terminal.console(soft_wrap=True)
     console.print(f"{reading.summary()}; {len(reading.tasks) - len(known)} left out, they have no reference answer")
+    if faults:
+        console.print(
+            plain(f"{len(faults)} left out, their own answer does not solve them: {faults[0][0]}: {faults[0][1]}")
+        )
     if len(single) < len(known):
         console.print(
             f"{len(known) - len(single)} left out, they come after calls, which a single question cannot hold"

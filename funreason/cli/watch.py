@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tempfile
@@ -182,6 +183,12 @@ def serve_dashboard(folder: RunFolder, runs: Path, port: int) -> int:
         from textual_serve.server import Server
     except ModuleNotFoundError as error:
         raise RecordError("serving needs the extra `serve`: pip install 'funreason[serve]'") from error
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            free.bind(("localhost", port))
+        except OSError as error:
+            raise RecordError(f"--port {port} cannot be used ({error.strerror}); give another --port") from error
     command = [sys.executable, "-m", "funreason", "watch", str(folder.path.resolve()), "--run-dir", str(runs.resolve())]
     with tempfile.TemporaryDirectory() as pages:
         server: Any = Server(shlex.join(command), host="localhost", port=port, title=f"FunReason {folder.name}")

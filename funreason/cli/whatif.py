@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -48,23 +47,18 @@ def whatif(
         Change one setting of the run, such as --set fcdr.llm.threshold=0.8, --set fcdr.skip=[cot] or
         --set fcdr.move={query_tool: cot}.
     """
-    return run_what_if(run, run_dir, config, settings or [], as_json=json)
-
-
-def run_what_if(run: str | None, runs: Path, name: str | None, settings: list[str], *, as_json: bool) -> int:
-    """Route the verdicts of a run again; the exit code."""
     from funreason.cli.config import read_config
     from funreason.record.folder import open_run, settings_file
     from funreason.replay import Recorded, what_if
 
-    folder = open_run(run, runs)
+    folder = open_run(run, run_dir)
     own = settings_file(folder)
-    old = read_config(str(own or name or DEFAULT), {}, [])
-    new = read_config(str(name or own or DEFAULT), {}, settings)
+    old = read_config(str(own or config or DEFAULT), {}, [])
+    new = read_config(str(config or own or DEFAULT), {}, settings)
     recorded = Recorded(folder)
     found = asyncio.run(what_if(recorded, old, new))
-    notes = list(_notes(folder, recorded, old, new, found, name or DEFAULT))
-    if as_json:
+    notes = list(_notes(folder, recorded, old, new, found, config or DEFAULT))
+    if json:
         summary = {
             "run": recorded.name,
             "samples": found.samples,
@@ -81,6 +75,10 @@ def run_what_if(run: str | None, runs: Path, name: str | None, settings: list[st
 
 
 def _show(console: Console, recorded: Recorded, found: WhatIf, notes: list[str]) -> None:
+    kept = [way.fates["kept"] + way.fates["text"] for way in (found.then, found.now)]
+    spared = _total(found.then)["judgements"] - _total(found.now)["judgements"]
+    change = f"kept {kept[1]} ({kept[1] - kept[0]:+d}) · unknown {found.now.fates[UNKNOWN]}"
+    console.print(f"{change} · {abs(spared)} judgements {'fewer' if spared >= 0 else 'more'}", style="bold")
     head = f"{recorded.name}: {found.samples} samples, their recorded verdicts routed again; no model was asked"
     console.print(plain(head), soft_wrap=True)
     console.print()
@@ -95,7 +93,7 @@ def _show(console: Console, recorded: Recorded, found: WhatIf, notes: list[str])
         table.add_row(fate, str(before), str(after), f"{after - before:+d}" if after != before else "0")
     console.print(table)
     console.print()
-    then, now = (way.fates["kept"] + way.fates["text"] for way in (found.then, found.now))
+    then, now = kept
     total, unknown = found.samples or 1, found.now.fates[UNKNOWN]
     least, most = 100 * now / total, 100 * (now + unknown) / total
     span = f"{least:.1f} to {most:.1f} %, as the unknown ones turn out" if unknown else f"{least:.1f} %"
