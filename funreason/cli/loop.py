@@ -152,20 +152,18 @@ def run_loop(
 
     `run_code` lets the gate run programs of the model.
     """
-    from funreason.cli.config import OUTSIDE, read_config, require_same_judges
-    from funreason.cli.track import require_known, tracked
-    from funreason.cli.watch import CONSOLE, require_terminal, viewed
-    from funreason.config import ConfigError, parse_setting
-    from funreason.display.progress import LiveProgress
-    from funreason.loops.self_refinement import config_of, new_run, play
-    from funreason.policies.endpoint import event_loop as turns
-    from funreason.record.folder import open_run
-    from funreason.stop import STOPPED, StopRequest
-    from funreason.weights import START
-
     notices = terminal.notices(quiet=shown.quiet)
-    with terminal.starting(notices, "starting"):
-        import funreason.loops.self_refinement  # noqa: F401 -- what takes a second, while something moves
+    with terminal.starting(notices, "starting"):  # these take a second or more
+        from funreason.cli.config import OUTSIDE, read_config, require_same_judges
+        from funreason.cli.track import require_known, tracked
+        from funreason.cli.watch import CONSOLE, require_terminal, viewed
+        from funreason.config import ConfigError, parse_setting
+        from funreason.display.progress import LiveProgress
+        from funreason.loops.self_refinement import config_of, new_run, play
+        from funreason.policies.endpoint import event_loop as turns
+        from funreason.record.folder import open_run
+        from funreason.stop import STOPPED, StopRequest
+        from funreason.weights import START
     if track:
         require_known(track)
     if shown.tui:
