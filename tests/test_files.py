@@ -780,7 +780,7 @@ def test_memory_to_read_a_file_does_not_grow_with_its_records(tmp_path, layout):
 
     from funreason.data.reading import each_sample
 
-    files = [long_file(tmp_path / f"{count}.json", count, layout) for count in (200, 700)]
+    files = [long_file(tmp_path / f"{count}.json", count, layout) for count in (400, 1_200)]
     small, large = (peak_of(lambda file=file: sum(1 for _ in each_sample(file, Counter()))) for file in files)
     grown = files[1].stat().st_size - files[0].stat().st_size
     assert large - small < 0.1 * grown

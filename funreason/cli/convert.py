@@ -56,7 +56,7 @@ def convert(
         found = each_whole(file, left, strict=strict, input_map=keys)
         written, rejected = write_records(_records(found, refusals), format, out)
         said = summary(str(file), written + len(rejected), refusals, dict(left.most_common()))
-    terminal.notices().print(said, soft_wrap=True)
+    console.print(said, markup=False, highlight=False)
     console.print(f"{written} records written to {out}, {len(rejected)} rejected", markup=False, highlight=False)
     for reason, count in Counter(refusal.reason for refusal in rejected).most_common():
         first = next(refusal for refusal in rejected if refusal.reason == reason)
