@@ -17,7 +17,7 @@ import funreason
 RUNS = Path("runs")
 
 COMMANDS = {
-    "demo": "See one round in half a minute: a small model meets new tools, judges its own calls, learns, is tested. "
+    "demo": "See one round in under a minute: a small model meets new tools, judges its own calls, learns, is tested. "
     "Needs no data, no GPU and no key.",
     "loop": "Sample, judge, train and gate, round after round. Without options: the embedded tasks and model, on "
     "any CPU.",
