@@ -9,6 +9,7 @@ import pytest
 from command_line import funreason
 
 from funreason.cli.app import COMMANDS, EXAMPLES, GROUPED, GROUPS, PANELS, RENAMED, app
+from funreason.record.folder import RunFolder
 
 EVERY = sorted([*COMMANDS, *GROUPED])
 SCREENS = {"watch", "replay"}
@@ -204,3 +205,20 @@ def test_a_librarys_log_never_reaches_standard_output(capfd):
     for verbose, said in ((False, "DeepSpeed: broken\n"), (True, "DeepSpeed: a CPU\nDeepSpeed: broken\n")):
         subprocess.run([sys.executable, "-c", code.format(verbose=verbose)], check=True)
         assert capfd.readouterr() == ("", said)
+
+
+@pytest.mark.parametrize(("played", "code", "said"), [(0, 0, ""), (3, 0, "--seed gives another round"), (130, 130, "")])
+def test_the_demo_ends_well_whatever_its_gate_decides(monkeypatch, played, code, said):
+    monkeypatch.setattr("funreason.cli.loop.run_loop", lambda *given: played)
+    done = funreason("demo", "--seed", "3")
+    assert (done.returncode, done.stderr) == (code, "")
+    assert said in done.stdout
+
+
+@pytest.mark.slow
+def test_the_demo_plays_a_whole_round_and_says_how_it_went(tmp_path):
+    done = funreason("demo", "--run-dir", tmp_path, "--name", "d")
+    assert done.returncode == 0, done.stderr
+    r = RunFolder(tmp_path / "d").state().rounds[1]
+    assert r.gate.overall.new > r.gate.overall.old
+    assert f"model {tmp_path / 'd' / 'model'}" in done.stdout

@@ -20,6 +20,7 @@ RECORD = {
 SERVER = "[{url: http://127.0.0.1:9/v1, model: x}]"
 NEEDS = {
     "loop --rounds 1": "train",
+    "demo": "train",
     "loop --method egpo --rounds 1": "train",
     "loop --tui": "tui",
     "loop --rounds 1 --track tensorboard": "train",
@@ -40,10 +41,11 @@ NEEDS = {
 }
 """Commands that a base install cannot run, and the extra that each needs."""
 NEEDS_NOTHING = [
-    "refine data.jsonl --out refined",
+    "refine data.jsonl --out refined --quiet",
     "status refined",
     "report refined",
     "dlq list refined",
+    "whatif refined",
     "runs list --run-dir .",
     "plan",
     "graph",
