@@ -68,8 +68,8 @@ def train(
     screen, said = console(), notices(quiet=quiet)
     reading = read_tasks(file, strict=cfg.tasks.strict, turns=cfg.data.turns, input_map=cfg.data.input_map)
     samples, unusable = usable_references(reading.tasks, 0, prefix="train", form=call_format_of(cfg.model))
-    said.print(plain(f"{reading.summary()}; {unusable} without a reference that can be written"))
     policy, base = build_policy(cfg, SamplerChoice("huggingface", "because nothing is sampled"))
+    said.print(plain(f"{reading.summary()}; {unusable} without a reference that can be written"))
     for note in [*policy.notes, *check_prompts(policy.tokenizer, [s.task for s in samples], **policy.how)]:
         said.print(plain(note))
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
