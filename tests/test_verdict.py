@@ -323,7 +323,7 @@ def test_three_commands_fit_the_outcome_and_name_the_run(tmp_path):
     (folder.path / "model").mkdir()
     found = of(folder)
     assert len(found.commands) == 3
-    assert found.commands[2] == f"funreason export '{folder.path}' --to '{folder.path}-export'"
+    assert found.commands[2] == f"funreason export '{folder.path}' --out '{folder.path}-export'"
     assert found.model == str(folder.path / "model")
 
 

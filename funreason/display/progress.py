@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -81,6 +82,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         self._findings: set[tuple[str, str]] = set()
         """The rules that have spoken, and about what: each says so once."""
         self._diagnosed = 0.0
+        self._loading = Spinner("dots", "loading the model and what it needs")
 
     def __enter__(self) -> LiveProgress:
         with _TURN:
@@ -147,7 +149,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
                     self.console.print(Text(plain(f"{note.level}: {note.text}"), style=style))
                 self._diagnose()
                 if self._live:
-                    self._live.update(view(self.state, time.time()))
+                    self._live.update(view(self.state, time.time()) if self.state.run else self._loading)
                 elif (self.state.round, self.state.phase) != self._said and self.state.phase:
                     self._said = (self.state.round, self.state.phase)
                     phase = PHASES.get(self.state.phase, self.state.phase)

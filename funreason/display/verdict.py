@@ -442,7 +442,7 @@ def _commands(known: GateEvidence, status: str, outcome: str, model: str) -> tup
     if refining or not model:
         return (f"funreason report {run}", f"funreason dlq list {run}", f"funreason dlq show {run}")
     if outcome == "better":
-        tail = (f"funreason export {run} --to {quote(f'{known.folder.path}-export')}",)
+        tail = (f"funreason export {run} --out {quote(f'{known.folder.path}-export')}",)
         return (f"funreason report {run}", f"funreason eval --model {quote(model)}", *tail)
     return (f"funreason report {run}", f"funreason dlq list {run}", f"funreason eval --model {quote(model)}")
 
