@@ -11,7 +11,7 @@ controls keep every update, so that nothing is hidden by a refusal, and their ga
 A run that is there already is read back, so seeds can be played side by side and put together by a last call.
 
 What counts is measured apart: before and after the supervised start and after the last round every arm answers fresh
-items that no gate ever read, over the unseen tools (`fresh`) and the familiar ones (`old_fresh`). A gate that is read
+items that no gate ever read, over the unseen tools (`fresh`) and the familiar ones (`old`). A gate that is read
 several times flatters the weights it lets through. A refusal is right if it attempts no call (`gate.refusals: strict`).
 """
 
@@ -22,6 +22,7 @@ import asyncio
 import json
 import math
 import statistics
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +32,6 @@ from typing import Any
 from funreason.agents.evaluator import Evaluator
 from funreason.config import Config, Suite, load_config
 from funreason.gate.items import GateSuite, gate_suites
-from funreason.gate.rule import SuiteResult
 from funreason.loops.self_refinement import new_run, play
 from funreason.policies.factory import build_policy
 from funreason.record.folder import RunFolder
@@ -49,31 +49,34 @@ KEEP_ALL = {
 SUITES = ("new", "fresh", "old")
 UNREAD = {
     "fresh": Suite(path="toolbox:new_gate", count=600, seed=1, role="report"),
-    "old_fresh": Suite(path="toolbox:old_gate", count=400, seed=1, role="report"),
+    "old": Suite(path="toolbox:old_gate", count=400, seed=1, role="report"),
 }
 """Items that no gate reads: another seed of the gate's splits."""
 CONTROLS = {"unfiltered": " (+8)", "references": ""}
-CATEGORIES = ("simple", "multiple", "parallel", "irrelevance")
+CATEGORIES = ("simple_python", "multiple", "parallel", "irrelevance")
 
 
 def main() -> None:
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [row for seed in options.seeds for row in one_seed(seed, options)]
-    (options.out / "evidence.json").write_text(json.dumps([kept(row) for row in rows], indent=1))
-    text = "\n\n".join([command(options), table(rows), verdicts(rows)])
+    said = command(options)
+    kept = {"command": said, "commit": commit(), "rows": [without_folder(row) for row in rows]}
+    (options.out / "evidence.json").write_text(json.dumps(kept, indent=1) + "\n")
+    text = "\n\n".join([f"{said}, commit {kept['commit']}", table(rows), verdicts(rows)])
     (options.out / "evidence.md").write_text(text + "\n")
     print(text)
 
 
-def kept(row: dict[str, Any]) -> dict[str, Any]:
-    """What the JSON file keeps of a run: results as one digit an item, in the order of the suite."""
+def commit() -> str:
+    """The commit of the code that was run."""
+    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "not recorded"
 
-    def digits(right: list[bool]) -> str:
-        return "".join(str(int(one)) for one in right)
 
-    unread = {suite: {at: digits(marks.strict) for at, marks in by.items()} for suite, by in row["unread"].items()}
-    return {name: value for name, value in row.items() if name not in ("warm_folder", "marks")} | {"unread": unread}
+def without_folder(row: dict[str, Any]) -> dict[str, Any]:
+    """What the JSON file keeps of a run."""
+    return {name: value for name, value in row.items() if name != "warm_folder"}
 
 
 def one_seed(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -110,9 +113,9 @@ def run(arm: str, seed: int, changes: dict[str, Any], options: argparse.Namespac
         asyncio.run(play(config, folder, StopRequest()))
         cpu, wall = time.process_time() - started[0], time.perf_counter() - started[1]
         cost.write_text(json.dumps({"cpu_s": round(cpu), "wall_s": round(wall)}))
-    row = summary(arm, seed, folder, SUITES[::2]) | json.loads(cost.read_text())
-    row["unread"] = unread(config, folder, unread_suites(options))
-    print(json.dumps({k: v for k, v in row.items() if k not in ("marks", "unread")}), flush=True)
+    row = summary(arm, seed, folder, ("new", "old")) | json.loads(cost.read_text())
+    row |= unread(config, folder, unread_suites(options), {"gate": row["accuracy"]["new"]} if arm == "judged" else {})
+    print(json.dumps({k: v for k, v in row.items() if k != "marks"}), flush=True)
     return row
 
 
@@ -128,8 +131,12 @@ def unread_suites(options: argparse.Namespace) -> list[GateSuite]:
     return suites
 
 
-def unread(config: Config, folder: RunFolder, suites: list[GateSuite]) -> dict[str, dict[str, SuiteResult]]:
-    """The results by suite under the base, the start's weights and the last ones. No weights are measured twice."""
+def unread(config: Config, folder: RunFolder, suites: list[GateSuite], gate: dict[str, list[float]]) -> dict[str, Any]:
+    """What the base, the start's weights and the last ones reach on these suites. No weights are measured twice.
+
+    `accuracy` has percents by suite, with those of the gate's items (`gate`); `shares` has percents by category;
+    `marks` has one digit an item, in the order of the suite.
+    """
     state = folder.state()
     rounds = [state.rounds[k] for k in sorted(state.rounds)]
     assert rounds[0].gate is not None
@@ -138,7 +145,17 @@ def unread(config: Config, folder: RunFolder, suites: list[GateSuite]) -> dict[s
     store = WeightStore(base, folder.weights)
     evaluator = Evaluator(policy, suites, config.gate, Path(config.run_dir) / "unread", store, print)
     found = {at: asyncio.run(evaluator.measure(store.get(id))) for at, id in ids.items()}
-    return {suite.name: {at: found[at][suite.name] for at in ids} for suite in suites}
+    names = [suite.name for suite in suites]
+    return {
+        "accuracy": {name: [percent(found[at][name].strict) for at in ids] for name in names} | gate,
+        "shares": {
+            name: {at: {c: percent(of_category(found[at][name], c)) for c in CATEGORIES} for at in ids}
+            for name in names
+        },
+        "marks": {
+            name: {at: "".join(str(int(right)) for right in found[at][name].strict) for at in ids} for name in names
+        },
+    }
 
 
 def summary(arm: str, seed: int, folder: RunFolder, suites: Sequence[str] = SUITES) -> dict[str, Any]:
@@ -170,58 +187,55 @@ def table(rows: list[dict[str, Any]]) -> str:
         "|---" * 9 + "|",
     ]
     for r in rows:
-        fresh, old = (r["unread"][suite] for suite in UNREAD)
-        by = " ".join(f"{name} {percent(of_category(fresh['last'], name)):.0f}" for name in CATEGORIES)
         judged = r["arm"] == "judged"
-        ways = {
-            "fresh": " → ".join(f"{100 * fresh[at].accuracy:.1f}" for at in ("warm", "last")),
-            "old": " → ".join(f"{100 * old[at].accuracy:.1f}" for at in ("base", "warm", "last")[0 if judged else 1 :]),
-            "gate": " → ".join(f"{a:.1f}" for a in r["accuracy"]["new"]) if judged else "–",
-        }
+        shares = r["shares"]["fresh"]["last"]
+        by = " ".join(f"{name} {shares[name]:.0f}" for name in CATEGORIES)
+        fresh, old, gate = (" → ".join(f"{a:.1f}" for a in r["accuracy"].get(s, [])) for s in ("fresh", "old", "gate"))
+        fresh = fresh.partition(" → ")[2]
+        old = old if judged else old.partition(" → ")[2]
         trained = ", ".join(str(n) for n in r["trained"][1:])
         decisions = ", ".join(r["decisions"][1:]) if judged else "–"
         lines.append(
-            f"| {r['arm']} | {r['seed']} | {trained} | {ways['fresh']} | {by} | {ways['old']} | {ways['gate']} "
-            f"| {decisions} | {r['cpu_s']} |"
+            f"| {r['arm']} | {r['seed']} | {trained} | {fresh} | {by} | {old} | {gate or '–'} | {decisions} "
+            f"| {r['cpu_s']} |"
         )
     return "\n".join(lines)
 
 
 def verdicts(rows: list[dict[str, Any]]) -> str:
     """The aims and what was measured, with 95 % intervals over items (and, with several seeds, the seeds)."""
-    judged = [r for r in rows if r["arm"] == "judged"]
+    by = {arm: [r for r in rows if r["arm"] == arm] for arm in ("judged", *CONTROLS)}
 
-    def share(name: str, suite: str, at: str, category: str = "") -> str:
-        each = [percent(of_category(r["unread"][suite][at], category)) for r in judged]
+    def share(name: str, at: str, category: str) -> str:
+        each = [r["shares"]["fresh"][at][category] for r in by["judged"]]
         seeds = ", ".join(f"{one:.1f}" for one in each)
-        return f"| {name} | {suite} | {statistics.fmean(each):.1f} | – | {seeds} |"
+        return f"| {name} | fresh | {statistics.fmean(each):.1f} | – | {seeds} |"
 
     def gain(name: str, suite: str, a: str, at_a: str, b: str, at_b: str) -> str:
-        marked = [
-            {**r, "marks": {s: {at: m.strict for at, m in marks.items()} for s, marks in r["unread"].items()}}
-            for r in rows
-        ]
-        one, other = ([r for r in marked if r["arm"] == arm] for arm in (a, b))
+        both = {r["seed"] for r in by[a]} & {r["seed"] for r in by[b]}
+        one, other = (
+            [{"marks": {suite: {at: list(map(int, r["marks"][suite][at]))}}} for r in by[arm] if r["seed"] in both]
+            for arm, at in ((a, at_a), (b, at_b))
+        )
         return difference(name, suite, one, at_a, other, at_b)
 
+    starts = [r["accuracy"]["fresh"][1] for r in by["judged"]]
     return "\n".join(
         [
             "| measured, points (aim) | suite | mean | 95 % over items | each seed |",
             "|---|---|---|---|---|",
-            share("the start (over 40)", "fresh", "warm"),
+            f"| the start (over 40) | fresh | {statistics.fmean(starts):.1f} | – "
+            f"| {', '.join(f'{one:.1f}' for one in starts)} |",
             gain("judged, last round − its start (+8)", "fresh", "judged", "last", "judged", "warm"),
             *(
                 gain(f"judged − {arm}, last round{aim}", "fresh", "judged", "last", arm, "last")
                 for arm, aim in CONTROLS.items()
-                if any(r["arm"] == arm for r in rows)
+                if by[arm]
             ),
-            gain("old tools, last round − base (−5 at most)", "old_fresh", "judged", "last", "judged", "base"),
-            gain("old tools, start − base", "old_fresh", "judged", "warm", "judged", "base"),
-            *(share(f"{name}, start", "fresh", "warm", name) for name in CATEGORIES),
-            *(
-                share(f"{name}, last round{' (over 30)' * (name == 'parallel')}", "fresh", "last", name)
-                for name in CATEGORIES
-            ),
+            gain("old tools, last round − base (−5 at most)", "old", "judged", "last", "judged", "base"),
+            gain("old tools, start − base", "old", "judged", "warm", "judged", "base"),
+            *(share(f"{name}, start", "warm", name) for name in CATEGORIES),
+            *(share(f"{name}, last round{' (over 30)' * (name == 'parallel')}", "last", name) for name in CATEGORIES),
         ]
     )
 
