@@ -63,21 +63,21 @@ def accuracy_by_round(state: State, roles: Mapping[str, str] | None = None) -> l
                 continue
             both, items = gate.balance_by_slice.get(suite), score.total
             if not points:
-                points.append(AccuracyPoint(None, *_share(score, both, new=False)))
+                points.append(AccuracyPoint(None, *share_with_interval(score, both, new=False)))
             if gate.new_weights != gate.old_weights:
                 kept = gate.decision == "promote"
-                points.append(AccuracyPoint(k, *_share(score, both, new=True), gate.decision, kept))
+                points.append(AccuracyPoint(k, *share_with_interval(score, both, new=True), gate.decision, kept))
         if points:
             found.append(SuiteAccuracy(suite, (roles or {}).get(suite, "decision"), items, tuple(points)))
     order = ("decision", "guard", "report")
     return sorted(found, key=lambda one: order.index(one.role) if one.role in order else len(order))
 
 
-def _share(score: Score, both: Balance | None, *, new: bool) -> tuple[float, float, float]:
-    """Accuracy, and the two ends of its interval."""
+def share_with_interval(score: Score, both: Balance | None, *, new: bool) -> tuple[float, float, float]:
+    """Accuracy under the new or the old weights, and the two ends of its interval; (0, 0, 1) without items."""
     if both is None or not both.has_both:
-        right = score.new if new else score.old
-        return (right / score.total, *wilson(right, score.total))
+        right, total = min(score.new if new else score.old, score.total), score.total
+        return (right / total if total else 0.0, *wilson(right, total))
     ends: Sequence[tuple[float, float]] = [
         wilson(each.new if new else each.old, each.total) for each in both.kinds.values()
     ]

@@ -49,12 +49,13 @@ def share_of(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def points(new: float | None, old: float | None) -> Span:
+def points(new: float | None, old: float | None, *, less_is_better: bool = False) -> Span:
     """The difference of two shares in percentage points, with its sign and role."""
     if new is None or old is None:
         return (NONE, "dim")
-    by = 100 * (new - old)
-    role = "good" if by >= 0.05 else "bad" if by <= -0.05 else "dim"
+    by = round(100 * (new - old), 6)  # as the gate's reason rounds it: 0.4900 - 0.4925 is not -0.0025 in binary
+    better = -by if less_is_better else by
+    role = "good" if better >= 0.05 else "bad" if better <= -0.05 else "dim"
     return (f"{by:+.1f}", role)
 
 

@@ -19,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from funreason.display.accuracy import share_with_interval
 from funreason.display.diagnosis import diagnose
 from funreason.display.figures import PHASES, curves, formatted, hint, others, phase_name, phases_now
 from funreason.display.table import finding_text
@@ -184,13 +185,13 @@ def view(state: State, now: float) -> RenderableType:
         shown = [*curves(s.metrics), *(name for name in ("alpha", "lr") if name in s.metrics), *others(s.metrics)]
         parts = [f"{hint(name).label} {formatted(name, s.metrics[name])}" for name in shown]
         update = Text(plain(" · ".join([f"update  step {s.step}/{s.steps}", *parts])))
-    gates = [
-        f"gate {k}  {100 * gate.overall.old / gate.overall.total:.1f} → "
-        f"{100 * gate.overall.new / gate.overall.total:.1f} "
-        f"({100 * gate.overall.low:.1f}–{100 * gate.overall.high:.1f})  {plain(gate.decision)}"
-        for k, gate in ((k, each.gate) for k, each in sorted(state.rounds.items()))
-        if gate
-    ]
+    gates = []
+    for k, gate in ((k, each.gate) for k, each in sorted(state.rounds.items()) if each.gate):
+        old = share_with_interval(gate.overall, gate.balance, new=False)[0]
+        new, low, high = share_with_interval(gate.overall, gate.balance, new=True)
+        name = f"gate {k}" if k else "start "
+        ends = f"({100 * low:.1f}–{100 * high:.1f})"
+        gates.append(f"{name}  {100 * old:.1f} → {100 * new:.1f} {ends}  {plain(gate.decision)}")
     return Group(
         head,
         _stages(state, r),

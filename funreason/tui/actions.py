@@ -120,17 +120,22 @@ class Actions(App[None]):
     # -- what is seen -----------------------------------------------------------------------------------------
 
     def action_filter(self) -> None:
-        """Type a filter for the samples."""
+        """Type a filter for the samples, which narrows them at each key; escape takes it back."""
+        before = self.view.pattern
+        if self.single and self.active != "samples":
+            self.active = "samples"
+            self.arrange()
 
-        def narrow(pattern: str | None) -> None:
-            if pattern is not None:
-                self.view.pattern = pattern.strip()
-                self._activate("samples")
+        def narrow(pattern: str) -> None:
+            self.view.pattern = pattern.strip()
+            self.paint()
 
-        self.push_screen(
-            InputDialog("Filter by id, node, verdict or reason (globs allowed)", self.view.pattern),
-            narrow,
-        )
+        def close(pattern: str | None) -> None:
+            narrow(before if pattern is None else pattern)
+            self._activate("samples")
+
+        prompt = "Filter by id, node, verdict, reason, query or answer (globs allowed for the first four)"
+        self.push_screen(InputDialog(prompt, before, narrow), close)
 
     def action_round(self, by: int) -> None:
         """A round back or on."""

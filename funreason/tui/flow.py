@@ -23,6 +23,7 @@ from funreason.tui.view_state import ViewState
 
 ENDS = (("kept", "good"), ("text", "good"), ("dropped", "bad"), ("dead", "bad"))
 BAR = 10
+ROOM_FOR_BARS = 64
 
 
 def flow_page(state: State, view: ViewState, width: int) -> Page:
@@ -59,7 +60,7 @@ def flow_page(state: State, view: ViewState, width: int) -> Page:
             count(r.fates[name]),
             percent(share),
             (bar(share, BAR) if share is not None else "", role),
-            (points(share, was)[0], "dim"),
+            points(share, was, less_is_better=role == "bad"),
             "",
             "",
             (f"+{extra}", "warn") if extra else "",
@@ -75,6 +76,10 @@ def flow_page(state: State, view: ViewState, width: int) -> Page:
         Column("fly", 4, right=True),
         Column("regen", 5, right=True),
     )
+    if width < ROOM_FOR_BARS:  # names need the room more
+        columns = tuple(column for column in columns if column.width != BAR)
+        rows = [(key, [*cells[:3], *cells[4:]]) for key, cells in rows]
+        return table(title, columns, rows, width)
     page = table(title, columns, rows, width)
     return page._replace(columns=("agent", "in", "pass %", "bar", "change", "p50 ms", "in flight", "regenerated"))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from funreason.display.figures import DECISIONS, PHASES, duration, percent, share_of
+from funreason.display.accuracy import share_with_interval
+from funreason.display.figures import DECISIONS, PHASES, duration, percent
 from funreason.display.spans import Page, PageRow, Span, line, said
 from funreason.record import events as ev
 from funreason.record.state import State
@@ -74,8 +75,7 @@ def sentence(event: ev.AnyEvent) -> Span:
             return (f"engine {took}; {event.proved} greedy tokens agree with the trainer's model", "plain")
         case ev.GateDecided():
             sign, role = DECISIONS.get(event.decision, ("?", "warn"))
-            o = event.overall
-            was, now = percent(share_of(o.old, o.total)), percent(share_of(o.new, o.total))
+            was, now = (percent(share_with_interval(event.overall, event.balance, new=new)[0]) for new in (False, True))
             return (f"{sign} gate: {event.decision}, {was} → {now}. {event.reason}", role)
         case ev.RoundMessage():
             reason = f": {event.reason}" if event.reason else ""
