@@ -26,8 +26,9 @@ from funreason.config import Config, ConfigError
 from funreason.data.normalising import parse_input_map
 from funreason.display.funnel import funnel
 from funreason.display.progress import LiveProgress
-from funreason.display.table import account, asked_table, health_table, stage_table, yield_table
-from funreason.loops.refine import ROUND, SHAREGPT, XLAM, records_file, refine_file
+from funreason.display.table import account, asked_table, health_table, stage_table, verdict_text, yield_table
+from funreason.display.verdict import evidence_in, verdict
+from funreason.loops.refine import ROUND, records_file, refine_file
 from funreason.policies.endpoint import event_loop as turns
 from funreason.policies.endpoint.budget import BudgetSpent
 from funreason.record.folder import REFINED, RecordError, RunFolder, command_to_resume, open_run, settings_file
@@ -151,6 +152,7 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
     finally:
         stop.ignore_signals()
     state = shown.whole()
+    console.print(verdict_text(verdict(state, evidence_in(folder))))
     console.print(stage_table(state))
     for table in (asked_table(state), health_table(state)):
         if table.row_count:
@@ -159,7 +161,6 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
     console.print(account(state))
     if (counts := funnel(state.rounds[ROUND], folder.texts(ROUND))) is not None:
         console.print(counts.text(), soft_wrap=True)
-    console.print(f"kept records: {out / SHAREGPT}, {out / XLAM}")
     exit_code, r, limits = 0, state.rounds[ROUND], Limits(error_limit=config.fcdr.max_error_rate)
     for name, node in r.nodes.items():
         errors = node.outcomes["error"]

@@ -9,6 +9,7 @@ has items that want a call and items that want none, accuracy is the mean of bot
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
@@ -27,6 +28,10 @@ CHANCE = 0.05
 """A difference with a larger p is reported as one that may be chance."""
 REASONS = 3
 """Rounds that were not kept whose reasons are given; of more, the last ones."""
+TOP_REASONS = 5
+"""The commonest reasons that are named where samples were lost."""
+CHANGED = ("repaired", "rerendered", "rewritten", "resampled")
+"""Origins of kept samples whose answer is not the one that came in."""
 SIGNS = {"better": "✓", "worse": "▼", "unclear": "?", "unchanged": "■", "unmeasured": "·"}
 """The sign of each outcome, so that a colour is never the only one."""
 NOT_KEPT = {"hold": "held", "rollback": "rolled back"}
@@ -235,6 +240,7 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
     elif known.folder is not None and is_refining(known.folder):
         share = f" ({100 * kept / ended:.1f} %)" if ended else ""
         outcome, title = "unmeasured", f"{kept:,} of {ended:,} samples were kept{share}; no model was trained"
+        sentences += _refined(known.folder, [r for _, r in rounds], ended)
     elif so_far:
         outcome, title = "unmeasured", "No round has been measured yet"
     else:
@@ -404,6 +410,21 @@ def _not_kept(r: RoundState) -> str:
     return f"was {word}: {reason}"
 
 
+def _refined(folder: RunFolder, rounds: Sequence[RoundState], ended: int) -> list[str]:
+    """What a refinement changed and lost, the commonest reasons first, and where the kept records are."""
+    said = []
+    if changed := sum(r.origins[origin] for r in rounds for origin in CHANGED):
+        said.append(f"{changed:,} of those kept were repaired, written again or answered again.")
+    lost = sum((r.dead_reasons for r in rounds), Counter[str]())
+    if lost:
+        most = ", ".join(f"{name or 'attempts used up'} {n:,}" for name, n in lost.most_common(TOP_REASONS))
+        word = "was" if lost.total() == 1 else "were"
+        said.append(f"{lost.total():,} {word} dropped ({100 * lost.total() / ended:.1f} %); most for: {most}.")
+    if files := sorted(folder.path.glob("refined-*")):
+        said.append(f"The kept records are in {' and '.join(map(str, files))}.")
+    return said
+
+
 def _commands(known: GateEvidence, status: str, outcome: str, model: str) -> tuple[str, ...]:
     """Three commands that fit the outcome; none where the run's folder is not known."""
     if known.folder is None:
@@ -414,6 +435,9 @@ def _commands(known: GateEvidence, status: str, outcome: str, model: str) -> tup
         return (f"funreason watch {run}", f"funreason dlq list {run}", f"funreason report {run}")
     if status in STOPPED:
         return (command_to_resume(known.folder), f"funreason dlq list {run}", f"funreason report {run}")
+    if refining and (kept := sorted(known.folder.path.glob("refined-*.jsonl"))):
+        train = f"funreason loop --tasks {quote(str(kept[0]))}"
+        return (f"funreason dlq list {run}", f"funreason report {run}", train)
     if refining or not model:
         return (f"funreason report {run}", f"funreason dlq list {run}", f"funreason dlq show {run}")
     if outcome == "better":
