@@ -225,7 +225,7 @@ class Actions(App[None]):
             self.say("this panel has no table", warn=True)
             return
         text = io.StringIO()
-        csv.writer(text).writerows([page.columns, *(row.cells for row in page.rows)])
+        csv.writer(text).writerows([page.columns, *(row.cells for row in page.rows if row.cells)])
         self._write(f"{self.active}.csv", text.getvalue())
 
     def action_screenshot_svg(self) -> None:

@@ -28,7 +28,7 @@ from funreason.display.verdict import evidence_in, verdict
 from funreason.record.folder import RunFolder
 from funreason.tui.actions import Actions
 from funreason.tui.feed import Clock, Feed, ReplayFeed
-from funreason.tui.header import HeaderContext, HostStats, header, remaining, verdict_line
+from funreason.tui.header import HeaderContext, HostStats, header, verdict_line
 from funreason.tui.hero import accuracy_page, now_page
 from funreason.tui.keys import bindings
 from funreason.tui.pages import page_of
@@ -157,10 +157,8 @@ class Dashboard(Actions, App[None]):
         if not self.single and (size := self.panel("accuracy").size).width:
             self.panel("accuracy").show(accuracy_page(state, self._roles, size.width, size.height))
             panel, gpu = self.panel("now"), self.host_stats.gpu_busy
-            live = self.feed.life is not None and self.feed.life.status == "running"
-            left = remaining(state, self.clock()) if live else None
             found, width, height = self._diagnosis(), panel.size.width, panel.size.height
-            panel.show(now_page(state, self.view, found, width, height, left_s=left, gpu=gpu))
+            panel.show(now_page(state, self.view, found, width, height, gpu=gpu))
 
     def _diagnosis(self) -> tuple[Finding, ...]:
         """What is wrong in the run, looked for again every two seconds at most."""
@@ -224,7 +222,7 @@ class Dashboard(Actions, App[None]):
         panels, height = self.main_screen.query_one("#panels"), (self._size or self.size).height
         panels.set_class(self.single, "single")
         panels.set_class(height >= TALL and not self.single, "tall")
-        rows = "1fr" if self.single else "14 1fr 10" if height < TALL else "10 10 1fr 7"
+        rows = "1fr" if self.single else "14 1fr 8" if height < TALL else "10 10 1fr 7"
         panels.styles.grid_rows = "12 14 1fr 9" if height >= TALLEST and not self.single else rows
         self.panel("head").styles.height = 4 if self.single else 3
         for name in PANELS:
@@ -244,9 +242,13 @@ class Dashboard(Actions, App[None]):
             self.arrange()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """PanelWidget keys with priority do nothing while a dialog is open."""
+        """Keys with priority do nothing while a dialog is open; the footer offers those that can do something."""
         if action == "next_panel":
             return not isinstance(self.screen, ModalScreen)
+        if action in ("step", "speed"):
+            return isinstance(self.feed, ReplayFeed)
+        if action == "pause_run":
+            return self.feed.life is not None and self.feed.life.status in ("running", "stale")
         return True
 
 

@@ -105,7 +105,9 @@ WORK = ("judge", "n", "err", "err %", "ms")
 """The columns for a log without canaries."""
 NARROW = ("judge", "err", "f.pass", "f.drop", "same%")
 """The columns that matter most, where there is no room for all."""
-WIDE = 64
+TIGHT = ("judge", "err", "f.pass", "f.drop")
+"""Those for the smallest screen, where names would be cut."""
+WIDE, TIGHTEST = 64, 36
 
 
 def dead_page(state: State, view: ViewState, width: int) -> Page:
@@ -133,7 +135,15 @@ def health_page(state: State, view: ViewState, width: int) -> Page:
     names = [n for n in (*state.nodes, *judging) if n in judging or n in r.health]
     if not names:
         return said(title, "No judge has answered in this round yet.", width)
-    shown: Sequence[str] = WORK if not r.health else NARROW if width < WIDE else [column.name for column in HEALTH]
+    shown: Sequence[str] = (
+        WORK
+        if not r.health
+        else TIGHT
+        if width < TIGHTEST
+        else NARROW
+        if width < WIDE
+        else [column.name for column in HEALTH]
+    )
     columns = [c for c in HEALTH if c.name in shown]
     rows = []
     for n in dict.fromkeys(names):

@@ -147,7 +147,7 @@ def status_of(state: State, v: HeaderContext) -> Span:
         return (f"? STALE {duration(v.life.silent_s)}", "warn")
     if status in ENDED:
         sign, role = ENDED[status]
-        return (f"{sign} {status.upper()}", role)
+        return (f"{sign} {'FINISHED, NO ROUND KEPT' if status == 'refused' else status.upper()}", role)
     return ("‖ PAUSED", "warn") if state.paused else ("● RUNNING", "good")
 
 

@@ -18,7 +18,7 @@ from funreason.tui.flow import bar
 from funreason.tui.losses import braille, sparkline
 from funreason.tui.view_state import ViewState
 
-ROLES = ("accent", "result", "think", "warn")
+ROLES = ("accent", "result", "good", "warn")
 """The colours of suites, in their order; their names are beside the last point as well."""
 AXIS = 4
 PLACE = 12
@@ -113,7 +113,6 @@ def now_page(
     width: int,
     height: int,
     *,
-    left_s: float | None = None,
     gpu: Sequence[float] = (),
 ) -> Page:
     """The round's way through the judges, how its samples ended, where the time went, the GPU, the diagnosis."""
@@ -138,8 +137,6 @@ def now_page(
     elif used := list(r.gpu.values()):
         text = "  ".join(f"{PHASES.get(u.phase, u.phase)} {100 * u.busy:.0f} %" for u in used)
         lines.append(line(("GPU busy: ", "dim"), text[: max(0, width - 10)]))
-    if left_s is not None:
-        lines.append(line((f"about {duration(left_s)} left", "dim")))
     room = height - len(lines)
     timeline = _timeline(state, width) if room > SHORT * min(len(findings), 1) + 2 else []
     lines += [*_diagnosis(findings, width, room - len(timeline)), *timeline]
@@ -191,7 +188,7 @@ def _diagnosis(findings: Sequence[Finding], width: int, room: int) -> list[Line]
     """As many findings as fit, each with its option; the last line counts the others."""
     if not findings:
         return [line(("no problem found", "dim"))] if room > 0 else []
-    full = [[*wrap(f.text, width - 2), *wrap(f.change, width - 2)[:2]] for f in findings]
+    full = [[*wrap(f.text, width - 2), *wrap(f.change, width - 2)[: 2 * bool(f.change)]] for f in findings]
     texts = [len(wrap(f.text, width - 2)) for f in findings]
     if sum(map(len, full)) > room:
         full = [
