@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -214,6 +216,11 @@ def test_every_proposed_setting_is_one_that_the_configuration_takes(name, tmp_pa
             changes = dict(parse_setting(text) for text in finding.change.removeprefix("--set ").split(" --set "))
             before, after = load_config(find_config("default"), {}), load_config(find_config("default"), changes)
             assert before != after
+
+
+def test_the_page_about_the_diagnosis_names_every_rule():
+    page = (Path(__file__).parents[1] / "docs" / "diagnosis.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(RULES)
 
 
 def test_a_rule_is_silent_until_there_is_enough_to_count(tmp_path):

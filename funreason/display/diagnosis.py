@@ -227,7 +227,7 @@ def cut_off(facts: Facts) -> Iterator[Finding]:
         drawn = r.nodes["generator"].answered if "generator" in r.nodes else r.fates.total()
         drawn += sum(r.nodes["regenerator"].outcomes[o] for o in ("resampled", "rewritten") if "regenerator" in r.nodes)
         judged = [reason for node in r.nodes.values() for reason in node.reasons.items()]
-        cut = sum(n for reason, n in judged if reason in ("response.truncated", "response.unclosed_thinking"))
+        cut = sum(n for reason, n in judged if reason in TOO_LONG)
         share = cut / drawn if drawn else 0.0
         if r.policy is not None:
             share = r.mean("truncated_rate") or 0.0
@@ -236,16 +236,14 @@ def cut_off(facts: Facts) -> Iterator[Finding]:
             yield Finding("cut_off", text, facts.raised("sample.max_new_tokens", 2, 160), k)
 
 
-FIXES = {
-    "response.truncated": ("sample.max_new_tokens", 2.0, 160),
-    "response.unclosed_thinking": ("sample.max_new_tokens", 2.0, 160),
+OPTIONS = {
     "cot.missing": "--set fcdr.require_thinking=false",
     "cot.empty": "--set fcdr.require_thinking=false",
     "form.syntax": "--set model.call_format=native",
     "form.not_a_call": "--set model.call_format=native",
-    "tools.empty": "funreason dlq show --reason tools.empty",
 }
-"""What to change where a reason is the commonest: an option, or a number among the settings and its factor."""
+"""What to change where a reason is the commonest; for any other its samples are shown."""
+TOO_LONG = ("response.truncated", "response.unclosed_thinking")
 
 
 def little_kept(facts: Facts) -> Iterator[Finding]:
@@ -257,13 +255,10 @@ def little_kept(facts: Facts) -> Iterator[Finding]:
         commonest = r.dead_reasons.most_common(1)
         why = f"; the commonest reason is {commonest[0][0]} ({commonest[0][1]:,})" if commonest else ""
         text = f"{kept:,} of {ended:,} samples of round {k} were kept{why}."
-        fix = FIXES.get(commonest[0][0]) if commonest else None
-        reason = f" --reason {quote(commonest[0][0])}" if commonest else ""
-        change = f"funreason dlq show{f' {facts.run}' if facts.run else ''}{reason}"
-        if isinstance(fix, tuple):
-            change = facts.raised(*fix)
-        elif fix is not None:
-            change = fix
+        reason = commonest[0][0] if commonest else ""
+        look = " ".join(filter(None, ("funreason dlq show", facts.run, reason and f"--reason {quote(reason)}")))
+        longer = facts.raised("sample.max_new_tokens", 2, 160)
+        change = longer if reason in TOO_LONG else OPTIONS.get(reason, look)
         yield Finding("little_kept", text, change, k)
 
 

@@ -77,9 +77,8 @@ def flow_page(state: State, view: ViewState, width: int) -> Page:
         Column("regen", 5, right=True),
     )
     if width < ROOM_FOR_BARS:  # names need the room more
-        columns = tuple(column for column in columns if column.width != BAR)
-        rows = [(key, [*cells[:3], *cells[4:]]) for key, cells in rows]
-        return table(title, columns, rows, width)
+        narrow = [column for column in columns if column.width != BAR]
+        return table(title, narrow, [(key, [*cells[:3], *cells[4:]]) for key, cells in rows], width)
     page = table(title, columns, rows, width)
     return page._replace(columns=("agent", "in", "pass %", "bar", "change", "p50 ms", "in flight", "regenerated"))
 

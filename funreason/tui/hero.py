@@ -39,8 +39,8 @@ def accuracy_page(state: State, roles: Mapping[str, str], width: int, height: in
     for n, one in enumerate(suites):
         legend.append((f"{'━' if n == 0 else '─'} {one.label}, {one.items:,} items   ", ROLES[n % len(ROLES)]))
     room, tall = width - AXIS - 1, max(2, height - 2)
-    rounds: list[int | None] = sorted({p.round for one in suites for p in one.points if p.round is not None})
-    rounds = [None, *rounds][-max(2, room // PLACE) :]
+    played = sorted({p.round for one in suites for p in one.points if p.round is not None})
+    rounds = [None, *played][-max(2, room // PLACE) :]
     shown = [one._replace(points=tuple(p for p in one.points if p.round in rounds)) for one in suites]
     shown = [one for one in shown if one.points]
     low = min(p.low for one in shown for p in one.points)
@@ -191,10 +191,7 @@ def _diagnosis(findings: Sequence[Finding], width: int, room: int) -> list[Line]
     full = [[*wrap(f.text, width - 2), *wrap(f.change, width - 2)[: 2 * bool(f.change)]] for f in findings]
     texts = [len(wrap(f.text, width - 2)) for f in findings]
     if sum(map(len, full)) > room:
-        full = [
-            [fit(f.text, width - 2).rstrip(), *([fit(f.change, width - 2).rstrip()] if f.change else [])]
-            for f in findings
-        ]
+        full = [[fit(f.text, width - 2).rstrip(), *wrap(f.change, width - 2)[: 2 * bool(f.change)]] for f in findings]
         texts = [1] * len(full)
     lines: list[Line] = []
     for i, (told, text_lines) in enumerate(zip(full, texts, strict=True)):

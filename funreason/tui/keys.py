@@ -15,9 +15,9 @@ ABOUT = {
     "another answer. Below: how the samples ended. Enter on a row filters the samples by it.",
     "loss": "Mean losses in nats per token, one smoothed curve each; the dim curve is the round before. alpha is the "
     "weight of thinking. Below: other metrics of the objective.",
-    "gate": "Accuracy of the old and the new weights on the same held-out items, with the 95 % interval of the new: the "
-    "mean of calls and refusals where there are both. ▲ promote keeps the new weights, ■ hold and ▼ rollback keep the "
-    "old. +a −b: items won and lost; p: exact McNemar.",
+    "gate": "Accuracy of old and new weights on the same held-out items, with the 95 % interval of the new; the mean "
+    "of calls and refusals where there are both. ▲ promote keeps the new weights, ■ hold and ▼ rollback keep the old. "
+    "+a −b: items won and lost; p: exact McNemar.",
     "samples": "The newest verdict of each sample, with its query and answer. Enter opens the sample. / filters: a "
     "part of an id, node, verdict, reason, query or answer, or a pattern such as schema.*",
     "dead": "Why samples were dropped or died, and records that never became tasks. Enter filters the samples by a "
