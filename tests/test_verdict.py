@@ -341,7 +341,11 @@ def test_the_verdict_comes_first_in_status_and_as_json(tmp_path, capsys):
     status(str(folder.path), all=True)
     assert "Stages:" in capsys.readouterr().out
     status(str(folder.path), json=True)
-    found = json.loads(capsys.readouterr().out)["verdict"]
+    whole = json.loads(capsys.readouterr().out)
+    found = whole["verdict"]
+    assert found["result"] == "New tools 0.0 → 65.0 %, old tools 100.0 → 50.0 %"
+    assert [p["share"] for p in whole["accuracy"]["new"]["points"]] == [0.0, 0.3, 0.475, 0.65]
+    assert whole["accuracy"]["old"]["role"] == "guard"
     assert (found["outcome"], found["promoted"], found["rounds"][0]["won"]) == ("better", [1, 2], 16)
 
 

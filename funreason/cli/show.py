@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 from difflib import SequenceMatcher
 from json import dumps
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.text import Text
 
 from funreason.cli.app import RUNS, RunDir, RunName
 from funreason.cli.terminal import console
+from funreason.display.accuracy import accuracy_by_round
 from funreason.display.figures import phases_now
 from funreason.display.table import account, run_tables, verdict_text
 from funreason.display.verdict import evidence_in, verdict
@@ -59,10 +60,16 @@ def status(
     reader = LogReader(folder.events)
     state = State().fold(reader.events())
     life = folder.writer_status()
-    found = verdict(state, evidence_in(folder))
+    evidence = evidence_in(folder)
+    found = verdict(state, evidence)
     if json:
-        extra = {"process": life._asdict() if life else None, "unknown_events": reader.unknown}
-        extra["verdict"] = found.summary()
+        extra: dict[str, Any] = {"process": life._asdict() if life else None, "unknown_events": reader.unknown}
+        extra["verdict"], extra["model"] = found.summary(), found.model or None
+        roles = {name: role for name, (role, _) in evidence.suites.items()}
+        extra["accuracy"] = {
+            one.suite: {"role": one.role, "items": one.items, "points": [p._asdict() for p in one.points]}
+            for one in accuracy_by_round(state, roles)
+        }
         print(dumps(state.summary() | extra, indent=1))
         return 0
     out = console()

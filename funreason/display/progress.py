@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import Event, Lock, Thread
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -69,6 +70,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         self.state = State()
         self._folder = folder
         self._events = 0
+        self._settings: dict[str, Any] = {}
         self._reader = LogReader(folder.events)
         self._stop = Event()
         self._unread = self._paused = False
@@ -159,7 +161,8 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         if self.state.events == self._events or (self._diagnosed and now - self._diagnosed < DIAGNOSE_S):
             return
         self._diagnosed, self._events = now, self.state.events
-        for finding in diagnose(self.state, readable_settings(self._folder), str(self._folder.path)):
+        self._settings = self._settings or readable_settings(self._folder)
+        for finding in diagnose(self.state, self._settings, str(self._folder.path)):
             if (finding.rule, finding.about) not in self._findings:
                 self._findings.add((finding.rule, finding.about))
                 self.console.print(finding_text(finding))

@@ -8,7 +8,6 @@ in ⟦ ⟧, as in the mask preview of `funreason train`, beside their colours.
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -189,7 +188,7 @@ def _story(found: Sequence[tuple[str, Sample]], width: int) -> Iterator[Line]:
     if task.reference is not None:
         calls = []
         for call in task.reference:
-            values = {name: json.dumps(v, ensure_ascii=False, default=str) for name, v in call.arguments.items()}
+            values = {name: repr(v) for name, v in call.arguments.items()}  # as the answers are written
             calls.append(f"{call.name}({', '.join(f'{name}={value}' for name, value in values.items())})")
         shown = f"[{', '.join(calls)}]" if calls else task.reference_text or "no call"
         yield from _block("reference", shown, "good", width)
