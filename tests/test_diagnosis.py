@@ -11,12 +11,14 @@ from recorded import Recording
 from rich.console import Console
 
 from funreason.cli.show import status
+from funreason.cli.terminal import explain
 from funreason.config import find_config, load_config, parse_setting
 from funreason.display.diagnosis import RULES, diagnose
 from funreason.display.progress import LiveProgress
 from funreason.display.report import report_html, report_markdown
 from funreason.display.table import verdict_text
 from funreason.display.verdict import evidence_in, verdict
+from funreason.errors import NothingToLearn
 from funreason.record import events as ev
 from funreason.record.state import State
 
@@ -293,3 +295,8 @@ def test_a_run_in_progress_says_a_finding_once_when_it_is_found(tmp_path):
     said = out.getvalue()
     assert said.count("! 50 % of the answers of round 1 were cut off at 128 tokens.") == 1
     assert "--set sample.max_new_tokens=256" in said
+
+
+def test_a_run_that_has_nothing_to_learn_ends_with_a_sentence_and_an_exit_code_of_its_own(capsys):
+    assert explain(NothingToLearn("Round 1 had nothing to learn: 0 of 60 samples were kept.")) == 4
+    assert capsys.readouterr().err == "funreason: Round 1 had nothing to learn: 0 of 60 samples were kept.\n"

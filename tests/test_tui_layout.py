@@ -1,8 +1,10 @@
 """What is where on the dashboard: the panels over the others, sizes, dialogs, and what is read beside the log."""
 
 import asyncio
+import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 from recorded import Recording, finished
@@ -234,3 +236,18 @@ def test_findings_that_do_not_fit_are_counted_and_options_come_with_them():
 def test_the_time_of_a_run_is_shown_phase_by_phase(run):
     shown = text_of(now_page(run.state(), ViewState(), [], 60, 12))
     assert re.search(r"▄{60}\nsample \d+ s  train 4 s", shown)
+
+
+def test_picture_and_film_are_made_from_a_recorded_run(run, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import dashboard_picture
+
+    svg = asyncio.run(dashboard_picture.picture(run.path, (120, 40)))
+    assert svg.startswith("<svg")
+    assert "27.5" in svg
+    assert "@font-face" not in svg  # nothing is fetched
+    monkeypatch.setattr(dashboard_picture, "FRAMES", 3)
+    head, *frames = asyncio.run(dashboard_picture.film(run.path, (100, 40))).splitlines()
+    assert json.loads(head) == {"version": 2, "width": 100, "height": 40, "title": "funreason replay run"}
+    assert [json.loads(frame)[:2] for frame in frames] == [[0.0, "o"], [0.4, "o"], [0.8, "o"]]
+    assert len(frames[2]) < len(frames[0])  # only lines that differ are drawn again

@@ -33,7 +33,7 @@ from funreason.display.figures import (
 )
 from funreason.display.spans import clean
 from funreason.display.verdict import AccuracyChange, GateEvidence, RunVerdict, evidence_in, verdict
-from funreason.record.folder import RunFolder, command_to_resume, is_refining, settings_file
+from funreason.record.folder import RunFolder, is_refining, settings_file
 from funreason.record.sample_files import KEPT
 from funreason.record.state import RoundState, State
 from funreason.types import Sample
@@ -162,15 +162,13 @@ def _about(state: State, folder: RunFolder, evidence: GateEvidence) -> Iterator[
     first = state.machines[0] if state.machines else None
     if first is not None and first.command:
         yield "command", first.command
-    if (path := known.setting("model.path")) is not None:
+    if (path := known.setting("model.path")) is not None and not is_refining(folder):
         count = parameters(evidence.model) if evidence.model else 0
         yield "model", f"{path}, {count / 1e6:,.2f} M parameters" if count else str(path)
-    if is_refining(folder):
-        yield "resumed with", command_to_resume(folder)
-    elif (path := known.setting("tasks.path")) is not None:
+    if (path := known.setting("tasks.path")) and not is_refining(folder):
         tasks = known.setting("tasks.per_round")
         yield "data", f"{path}, {tasks:,} tasks a round" if isinstance(tasks, int) else str(path)
-    if (path := known.setting("start.references.path")) is not None:
+    if (path := known.setting("start.references.path")) is not None and not is_refining(folder):
         yield "supervised start", f"{path}, {known.setting('start.references.count')} references"
     if (seed := known.setting("seed")) is not None:
         yield "seed", str(seed)

@@ -134,7 +134,7 @@ class Actions(App[None]):
             narrow(before if pattern is None else pattern)
             self._activate("samples")
 
-        prompt = "Filter by id, node, verdict, reason, query or answer (globs allowed for the first four)"
+        prompt = "Filter by id, node, verdict, reason, query or answer (globs allowed)"
         self.push_screen(InputDialog(prompt, before, narrow), close)
 
     def action_round(self, by: int) -> None:

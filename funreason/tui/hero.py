@@ -197,7 +197,8 @@ def _diagnosis(findings: Sequence[Finding], width: int, room: int) -> list[Line]
     for i, (told, text_lines) in enumerate(zip(full, texts, strict=True)):
         if len(lines) + len(told) + (i + 1 < len(full)) > max(1, room):
             more = len(full) - i
-            lines.append(line((f"! {more} {'more findings' if i else 'findings'}: funreason status", "warn")))
+            words = f"{more} {'more ' * bool(i)}finding{'s' * (more > 1)}"
+            lines.append(line((f"! {words}: funreason status", "warn")))
             break
         for n, words in enumerate(told):
             lines.append(line(("! " if n == 0 else "  ", "warn"), (words, "warn" if n < text_lines else "accent")))
