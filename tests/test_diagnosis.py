@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from recorded import Recording
 from rich.console import Console
 
@@ -230,11 +232,21 @@ def test_a_rule_is_silent_until_there_is_enough_to_count(tmp_path):
     assert diagnose(early) == ()
 
 
-@pytest.mark.parametrize("settings", [{}, {"sample": 3, "gate": {"suites": [1]}, "fcdr": None, "tasks": {"mix": "x"}}])
+@pytest.mark.parametrize(
+    "configured", [{}, {"sample": 3, "gate": {"suites": [1]}, "fcdr": None, "tasks": {"mix": "x"}}]
+)
 @pytest.mark.parametrize("name", FAULTS)
-def test_without_settings_or_with_unreadable_ones_the_number_is_still_found(name, settings, tmp_path):
-    rules = {f.rule for f in diagnose(recorded(tmp_path / "run", FAULTS[name][0]), settings)}
+def test_without_settings_or_with_unreadable_ones_the_number_is_still_found(name, configured, tmp_path):
+    rules = {f.rule for f in diagnose(recorded(tmp_path / "run", FAULTS[name][0]), configured)}
     assert name.partition(" ")[0] in rules
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from(sorted(FAULTS)), min_size=2, max_size=6))
+def test_several_faults_at_once_are_each_found_once_and_each_is_a_whole_sentence(tmp_path_factory, names):
+    found = diagnose(recorded(tmp_path_factory.mktemp("many") / "run", *(FAULTS[name][0] for name in names)), SETTINGS)
+    assert len({(f.rule, f.about, f.text) for f in found}) == len(found)
+    assert all(f.text[0].isprintable() and f.text.endswith(".") for f in found)
 
 
 def nothing_kept(run) -> None:

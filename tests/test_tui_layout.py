@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from recorded import Recording, finished
 
-from funreason.display.diagnosis import Finding
+from funreason.display.diagnosis import RunFinding
 from funreason.display.figures import points
 from funreason.record import events as ev
 from funreason.record.state import State
@@ -224,7 +224,7 @@ def test_queries_and_answers_are_read_as_the_texts_grow_and_broken_lines_are_lef
 
 def test_findings_that_do_not_fit_are_counted_and_options_come_with_them():
     state = State().fold([ev.RunStarted(run="r", rounds=1, at=1.0)])
-    many = [Finding("rule", f"Finding number {i} is a long sentence.", f"--set a.b={i}") for i in range(9)]
+    many = [RunFinding("rule", f"Finding number {i} is a long sentence.", f"--set a.b={i}") for i in range(9)]
     shown = text_of(now_page(state, ViewState(), many, 40, 8)).splitlines()
     assert len(shown) <= 8
     assert shown[0].startswith("! Finding number 0")

@@ -53,7 +53,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
-class _Facts(NamedTuple):
+class _Contents(NamedTuple):
     """What both forms of the report are made from."""
 
     state: State
@@ -144,14 +144,14 @@ ENDINGS = {"promote": "promoted", "hold": "held", "rollback": "rolled back"}
 # -- what came of it, and how it was made ------------------------------------------------------------------------
 
 
-def _facts(state: State, folder: RunFolder) -> _Facts:
+def _facts(state: State, folder: RunFolder) -> _Contents:
     evidence = evidence_in(folder)
     roles = {name: role for name, (role, _) in evidence.suites.items()}
     about = list(_about(state, folder, evidence))
-    return _Facts(state, evidence, verdict(state, evidence), accuracy_by_round(state, roles), about)
+    return _Contents(state, evidence, verdict(state, evidence), accuracy_by_round(state, roles), about)
 
 
-def _line(facts: _Facts, status: str) -> str:
+def _line(facts: _Contents, status: str) -> str:
     name = facts.state.run or (facts.evidence.folder.name if facts.evidence.folder else "")
     return f"run {name} · {summary(facts.state, status)}"
 
@@ -209,7 +209,7 @@ def _settings(folder: RunFolder) -> str:
         return ""
 
 
-def _cards(facts: _Facts) -> Iterator[str]:
+def _cards(facts: _Contents) -> Iterator[str]:
     """One number each: the rounds alone, the start, what other suites paid, how many samples were kept."""
     found = facts.found
     if found.rounds:
@@ -427,7 +427,7 @@ def _round_name(k: int) -> str:
     return "start" if k == 0 else f"round {k}"
 
 
-def _by_round(facts: _Facts) -> str:
+def _by_round(facts: _Contents) -> str:
     """A Markdown table: a row for each candidate, a column for each suite."""
     rounds = list(dict.fromkeys(p.round for one in facts.suites for p in one.points))
     rows = []

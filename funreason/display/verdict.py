@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from funreason.bfcl.categories import wants_refusal
 from funreason.bfcl.intervals import balanced_exact
-from funreason.display.diagnosis import Finding, diagnose
+from funreason.display.diagnosis import RunFinding, diagnose
 from funreason.record.events import GateDecided
 from funreason.record.folder import RunFolder, command_to_resume, is_refining, read_settings
 from funreason.record.rounds import RoundState
@@ -125,7 +125,7 @@ class RunVerdict(NamedTuple):
     rolled_back: tuple[int, ...] = ()
     weights: str = ""
     model: str = ""
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[RunFinding, ...] = ()
 
     @property
     def headline(self) -> str:

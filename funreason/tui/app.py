@@ -21,7 +21,7 @@ from textual.geometry import Size
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer
 
-from funreason.display.diagnosis import Finding, diagnose
+from funreason.display.diagnosis import RunFinding, diagnose
 from funreason.display.figures import duration
 from funreason.display.spans import Line, Page
 from funreason.display.verdict import evidence_in, verdict
@@ -85,7 +85,7 @@ class Dashboard(Actions, App[None]):
         self._second = 0.0
         self._roles: dict[str, str] = {}
         self._settings: dict[str, object] = {}
-        self._findings: tuple[Finding, ...] = ()
+        self._findings: tuple[RunFinding, ...] = ()
         self._found_at: tuple[float, int] = (0.0, -1)
         self._size: Size | None = None
         """The size of the last resize: the app's own is still the one before while its event is handled."""
@@ -160,7 +160,7 @@ class Dashboard(Actions, App[None]):
             found, width, height = self._diagnosis(), panel.size.width, panel.size.height
             panel.show(now_page(state, self.view, found, width, height, gpu=gpu))
 
-    def _diagnosis(self) -> tuple[Finding, ...]:
+    def _diagnosis(self) -> tuple[RunFinding, ...]:
         """What is wrong in the run, looked for again every two seconds at most."""
         now, events = self.clock(), self.feed.state.events
         at, seen = self._found_at

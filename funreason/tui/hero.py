@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from funreason.display.accuracy import SuiteAccuracy, accuracy_by_round
-from funreason.display.diagnosis import Finding
+from funreason.display.diagnosis import RunFinding
 from funreason.display.figures import DECISIONS, PHASES, duration, pass_rate, share_of
 from funreason.display.spans import Line, Page, Span, fit, line, said, wrap
 from funreason.record.sample_files import KEPT
@@ -109,7 +109,7 @@ def _drawn(
 def now_page(
     state: State,
     view: ViewState,
-    findings: Sequence[Finding],
+    findings: Sequence[RunFinding],
     width: int,
     height: int,
     *,
@@ -184,7 +184,7 @@ def _timeline(state: State, width: int) -> list[Line]:
     return [tuple(cells), tuple(words)]
 
 
-def _diagnosis(findings: Sequence[Finding], width: int, room: int) -> list[Line]:
+def _diagnosis(findings: Sequence[RunFinding], width: int, room: int) -> list[Line]:
     """As many findings as fit, each with its option; the last line counts the others."""
     if not findings:
         return [line(("no problem found", "dim"))] if room > 0 else []
@@ -194,12 +194,12 @@ def _diagnosis(findings: Sequence[Finding], width: int, room: int) -> list[Line]
         full = [[fit(f.text, width - 2).rstrip(), *wrap(f.change, width - 2)[: 2 * bool(f.change)]] for f in findings]
         texts = [1] * len(full)
     lines: list[Line] = []
-    for i, (told, text_lines) in enumerate(zip(full, texts, strict=True)):
-        if len(lines) + len(told) + (i + 1 < len(full)) > max(1, room):
+    for i, (block, text_lines) in enumerate(zip(full, texts, strict=True)):
+        if len(lines) + len(block) + (i + 1 < len(full)) > max(1, room):
             more = len(full) - i
             words = f"{more} {'more ' * bool(i)}finding{'s' * (more > 1)}"
             lines.append(line((f"! {words}: funreason status", "warn")))
             break
-        for n, words in enumerate(told):
+        for n, words in enumerate(block):
             lines.append(line(("! " if n == 0 else "  ", "warn"), (words, "warn" if n < text_lines else "accent")))
     return lines
