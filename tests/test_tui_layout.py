@@ -140,6 +140,17 @@ def test_the_smallest_screen_with_several_panels_has_readable_names(run):
         assert name in shown
 
 
+def test_where_no_panel_shows_the_diagnosis_the_header_names_the_key_that_does(run):
+    async def act(pilot, look):
+        first = await look()
+        await pilot.press("d")
+        return first, await look()
+
+    first, opened = settled(dashboard(run), act, size=(80, 24))
+    assert re.search(r"! d: \d findings?: Only 40 items decide", first.splitlines()[1])
+    assert "--set gate.suites.composed.path=toolbox:composed_gate" in opened
+
+
 def test_an_interval_is_beside_the_accuracy_it_belongs_to(run):
     page = page_of("gate", run.state(), ViewState(), 80, 20)
     assert page.columns == ("", "old", "new", "interval", "difference", "verdict")
@@ -250,4 +261,4 @@ def test_picture_and_film_are_made_from_a_recorded_run(run, monkeypatch):
     head, *frames = asyncio.run(dashboard_picture.film(run.path, (100, 40))).splitlines()
     assert json.loads(head) == {"version": 2, "width": 100, "height": 40, "title": "funreason replay run"}
     assert [json.loads(frame)[:2] for frame in frames] == [[0.0, "o"], [0.4, "o"], [0.8, "o"]]
-    assert [" quit" in frame for frame in frames] == [True, False, False]  # only lines that differ are drawn again
+    assert [" alone" in frame for frame in frames] == [True, False, False]  # only lines that differ are drawn again

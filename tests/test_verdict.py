@@ -254,6 +254,16 @@ def test_a_run_that_is_not_over_says_how_far_it_came_and_what_to_do(tmp_path, li
     assert found.commands[0] == f"{command} {run.folder.path}"
 
 
+def test_a_run_that_stopped_for_a_reason_of_its_own_gives_it_once(tmp_path):
+    run = Recording(tmp_path / "run", rounds=3)
+    run.round(1)
+    run(ev.RunEnded(status="interrupted", reason="10 steps in a row had no group whose answers differ"))
+    text = " ".join(of(run.life("interrupted")).sentences)
+    assert text.count("interrupted in round 1 of 3: 10 steps in a row had no group whose answers differ.") == 1
+    run(ev.RunEnded(status="interrupted", reason="resume with: funreason loop --resume run"))
+    assert "resume with" not in " ".join(of(run.folder).sentences)
+
+
 def test_a_decision_that_has_not_taken_effect_is_not_counted(tmp_path):
     run = Recording(tmp_path / "run", rounds=1)
     decided(run, 1, "promote", "base0", "w1", {"new": (results("00"), results("11"))}, ended=False)

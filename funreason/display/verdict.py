@@ -203,13 +203,14 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
     by_rounds = comparing.changes(start, final) if promoted else ()
     whole = comparing.changes(base, final) if by_start and by_rounds else ()
     sentences: list[str] = []
+    findings = diagnose(state, known.settings, str(known.folder.path) if known.folder is not None else "")
 
     # How far the run came, where it is not simply over.
     so_far = status in ("running", "stale", *STOPPED)
     where = f"in round {state.round} of {state.rounds_planned}" if state.round else "before its first round"
     if status in STOPPED:
-        hint = status == "interrupted" and state.reason.startswith("resume with")  # which the commands say as well
-        because = f": {state.reason}" if status in ("failed", "interrupted") and state.reason and not hint else ""
+        said = state.reason.startswith("resume with") or any(f.stops for f in findings)  # by commands or findings
+        because = f": {state.reason}" if status in ("failed", "interrupted") and state.reason and not said else ""
         sentences.append(_sentence(f"{STOPPED[status]} {where}{because}"))
     elif status == "running":
         sentences.append(f"The run is {where}.")
@@ -309,7 +310,7 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
         rolled_back,
         state.weights,
         model,
-        diagnose(state, known.settings, str(known.folder.path) if known.folder is not None else ""),
+        findings,
     )
 
 

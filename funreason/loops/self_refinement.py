@@ -147,7 +147,7 @@ async def play(
         journal.end("interrupted", resume_hint(folder))
         raise
     except NothingToLearn as error:
-        journal.end("interrupted", str(error)[:2000])
+        journal.end("interrupted", str(error).partition(". ")[0][:2000])
         raise
     except BaseException as error:
         if not resume and not folder.state().events:

@@ -157,10 +157,10 @@ class Dashboard(Actions, App[None]):
         if not self.single and (size := self.panel("accuracy").size).width:
             self.panel("accuracy").show(accuracy_page(state, self._roles, size.width, size.height))
             panel, gpu = self.panel("now"), self.host_stats.gpu_busy
-            found, width, height = self._diagnosis(), panel.size.width, panel.size.height
+            found, width, height = self.findings(), panel.size.width, panel.size.height
             panel.show(now_page(state, self.view, found, width, height, gpu=gpu))
 
-    def _diagnosis(self) -> tuple[RunFinding, ...]:
+    def findings(self) -> tuple[RunFinding, ...]:
         """What is wrong in the run, looked for again every two seconds at most."""
         now, events = self.clock(), self.feed.state.events
         at, seen = self._found_at
@@ -175,7 +175,11 @@ class Dashboard(Actions, App[None]):
             sign = "■ END" if feed.over else "▶" if feed.playing else "‖"
             at, whole = duration(feed.at - feed.start), duration(feed.end - feed.start)
             replay = f"{sign} REPLAY ×{feed.speed:g} {at} of {whole}"
+        found, notice = self.findings(), ""
+        if found and not self.main_screen.query_one("#panels").has_class("tall"):
+            notice = f"d: {len(found)} finding{'s' * (len(found) > 1)}: {found[0].text}"
         context = HeaderContext(
+            notice=notice,
             now=feed.at if isinstance(feed, ReplayFeed) else self.clock(),
             life=feed.life,
             per_s=feed.per_s,

@@ -11,7 +11,7 @@ from itertools import pairwise
 from funreason.display.accuracy import SuiteAccuracy, accuracy_by_round
 from funreason.display.diagnosis import RunFinding
 from funreason.display.figures import DECISIONS, PHASES, duration, pass_rate, share_of
-from funreason.display.spans import Line, Page, Span, fit, line, said, wrap
+from funreason.display.spans import Line, Page, PageRow, Span, fit, line, said, wrap
 from funreason.record.sample_files import KEPT
 from funreason.record.state import State
 from funreason.tui.flow import bar
@@ -141,6 +141,18 @@ def now_page(
     timeline = _timeline(state, width) if room > SHORT * min(len(findings), 1) + 2 else []
     lines += [*_diagnosis(findings, width, room - len(timeline)), *timeline]
     return Page(f"{'start' if k == 0 else f'round {k}'} · diagnosis", tuple(lines))
+
+
+def findings_page(findings: Sequence[RunFinding], width: int) -> Page:
+    """All findings in full, an empty line between two."""
+    lines: list[Line] = []
+    for finding in findings:
+        lines += [line((part, "warn")) for part in wrap(finding.text, width)]
+        lines += [line((finding.change, "accent"))] if finding.change else []
+        lines.append(line(""))
+    lines = lines or [line(("No problem found.", "dim"))]
+    rows = (PageRow(str(i), one, ("".join(text for text, _ in one),)) for i, one in enumerate(lines))
+    return Page("diagnosis", (), tuple(rows), ("text",))
 
 
 def _pipeline(judges: Sequence[tuple[str, float]], drawn: int, width: int) -> list[Line]:

@@ -45,6 +45,7 @@ def bindings() -> list[Binding]:
         Binding("slash", "filter", "filter", id="view.filter"),
         Binding("left_square_bracket", "round(-1)", "round before", show=False, id="round.before"),
         Binding("right_square_bracket", "round(1)", "next round", show=False, id="round.next"),
+        Binding("d", "diagnosis", "diagnosis", id="view.diagnosis"),
         Binding("f", "follow", "follow the newest", show=False, id="round.follow"),
         Binding("g", "go_to", "go to a round, a row, a time", show=False, id="view.go_to"),
         Binding("s", "sort", "sort this panel", show=False, id="view.sort"),
