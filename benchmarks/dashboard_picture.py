@@ -36,7 +36,7 @@ async def picture(run: Path, size: tuple[int, int]) -> str:
     feed = LiveFeed(RunFolder(run), time.time)
     app = Dashboard(feed, open_feed=lambda found: feed)
     async with app.run_test(size=size) as pilot:
-        while feed.opening is not None:
+        while feed.opening is not None or not app.query("FooterKey"):
             await pilot.pause(0.1)
         await pilot.pause(0.5)
         svg = app.export_screenshot(title=f"funreason watch {run.name}")

@@ -240,7 +240,7 @@ def test_findings_that_do_not_fit_are_counted_and_options_come_with_them():
     assert len(shown) <= 8
     assert shown[0].startswith("! Finding number 0")
     assert "--set a.b=0" in shown[1]
-    assert shown[-1] == "! 6 more findings: funreason status"
+    assert shown[-1] == "! 6 more findings: key d"
     assert "no problem found" in text_of(now_page(state, ViewState(), [], 40, 8))
 
 

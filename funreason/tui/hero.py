@@ -210,7 +210,7 @@ def _diagnosis(findings: Sequence[RunFinding], width: int, room: int) -> list[Li
         if len(lines) + len(block) + (i + 1 < len(full)) > max(1, room):
             more = len(full) - i
             words = f"{more} {'more ' * bool(i)}finding{'s' * (more > 1)}"
-            lines.append(line((f"! {words}: funreason status", "warn")))
+            lines.append(line((f"! {words}: key d", "warn")))
             break
         for n, words in enumerate(block):
             lines.append(line(("! " if n == 0 else "  ", "warn"), (words, "warn" if n < text_lines else "accent")))
