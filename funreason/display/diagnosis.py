@@ -135,7 +135,7 @@ def diagnose(state: State, settings: Mapping[str, Any] | None = None, run: str =
 
 def records_refused(facts: Facts) -> Iterator[RunFinding]:
     """A tenth of the records or more could not be read."""
-    ours = ("held_out", "duplicate", "contaminated")  # taken out on purpose
+    ours = ("held_out", "duplicate", "contamination.")  # taken out on purpose
     wrong = Counter({why: n for why, n in facts.state.refused.items() if not why.startswith(ours)})
     tasks = max((r.todo for r in facts.state.rounds.values()), default=0) / max(
         1, facts.number("sample.samples_per_task", 1)

@@ -45,6 +45,8 @@ LOOKED_AT = 200
 MOST_CHARS = 1200
 LOST_TO = 5
 """The commonest reasons of failed samples that the Markdown names."""
+ROUNDS, METRICS = 5, 9
+"""The last rounds and the first columns of their metrics that the Markdown has."""
 HEADER_BYTES = 100_000_000
 """The largest header of a weights file that is read for its parameters."""
 FATES = ("kept", "text", "dropped", "dead")
@@ -124,6 +126,10 @@ def report_markdown(state: State, folder: RunFolder, status: str) -> str:
     if ended := sum(r.fates.total() for _, r in played(state)):
         most = ", ".join(f"{_plain(name)} {100 * n / ended:.1f} %" for name, n in reasons.most_common(LOST_TO))
         parts += [f"{ended:,} samples; most were lost to: {most or 'nothing'}."]
+    columns, losses = dict(_tables(state))["Loss"]
+    if losses:
+        short = [row[:METRICS] for row in losses[-ROUNDS:]]
+        parts += ["## Updates", _markdown_table(columns[:METRICS], short), "Means over the steps of a round."]
     parts += ["## How it was made", "\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in facts.about)]
     return "\n\n".join(parts) + "\n"
 
