@@ -18,7 +18,7 @@ from funreason.cli.app import RENAMED, app
 from funreason.trust import rule
 
 OK, USAGE, INTERRUPTED = 0, 2, 130
-NAMING = frozenset({"agents", "eval", "loop", "plan", "refine", "reward", "train"})
+NAMING = frozenset({"agents", "eval", "loop", "plan", "refine", "reproduce", "reward", "train"})
 """Commands that start what their own arguments name. What they name may run, unless they resume something."""
 CYCLES_AFTER = 20_000
 """Objects made before the garbage collector looks for cycles: its usual 700 are a tenth of a command's start."""

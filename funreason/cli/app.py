@@ -54,7 +54,7 @@ GROUPS = {
     "toolbox": "Write embedded or composed tasks to a file; show what they are.",
 }
 PANELS = {
-    "Run": ["demo", "loop", "refine", "train", "eval", "plan"],
+    "Run": ["demo", "loop", "refine", "train", "eval", "plan", "reproduce"],
     "Look": ["status", "watch", "replay", "report", "show", "whatif", "dlq", "runs"],
     "Share": ["export", "track", "convert"],
     "Set up": ["config", "graph", "agents", "reward", "models", "toolbox", "bfcl"],
@@ -129,6 +129,7 @@ EXAMPLES = {
         "funreason plan --config qwen2.5-coder-7b --gpu h100",
         "funreason plan --model ./my-model --gpus 2 --json",
     ),
+    "reproduce": ("funreason reproduce --list", "funreason reproduce figure4 --seeds 0 1 2"),
     "status": ("funreason status", "funreason status my-run --json"),
     "watch": ("funreason watch", "funreason watch my-run --against other-run"),
     "replay": ("funreason replay my-run --speed 8", "funreason replay --speed 60"),

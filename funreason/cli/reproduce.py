@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from funreason.cli import terminal
-from funreason.cli.app import RUNS, AnySetting
+from funreason.cli.app import RUNS, AnySetting, AsJson
 from funreason.config import ConfigError, parse_setting
 from funreason.experiments.experiment import Arm, Scale
 from funreason.experiments.papers import EXPERIMENTS, SCALES
@@ -40,7 +40,7 @@ def reproduce(
     list_all: Annotated[bool, Parameter(name="--list", negative="")] = False,
     out: Path | None = None,
     run_dir: Path = RUNS / "reproduce",
-    json: bool = False,
+    json: AsJson = False,
     allow_code_execution: Annotated[bool, Parameter(negative="")] = False,
     settings: AnySetting = None,
 ) -> int:
