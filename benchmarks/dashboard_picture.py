@@ -1,6 +1,6 @@
 """The picture of the dashboard in the README, made from a real run: python benchmarks/dashboard_picture.py RUN OUT.svg
 
-The picture fetches no font: viewers use a monospaced one of their own.
+A size can be given after these: `100x34` is the smallest that shows several panels. The picture fetches no font: viewers use a monospaced one of their own.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from funreason.tui.app import Dashboard
 from funreason.tui.feed import LiveFeed
 
 
-async def picture(run: Path) -> str:
-    """The whole screen at 120 × 40 as SVG."""
+async def picture(run: Path, size: tuple[int, int]) -> str:
+    """The whole screen, `size` columns and lines, as SVG."""
     feed = LiveFeed(RunFolder(run), time.time)
     app = Dashboard(feed, open_feed=lambda found: feed)
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=size) as pilot:
         while feed.opening is not None:
             await pilot.pause(0.1)
         await pilot.pause(0.5)
@@ -31,8 +31,9 @@ async def picture(run: Path) -> str:
 
 def main() -> None:
     """Write the picture."""
-    run, out = sys.argv[1:]
-    Path(out).write_text(asyncio.run(picture(Path(run))))
+    run, out, *size = sys.argv[1:]
+    columns, lines = map(int, (size[0] if size else "140x48").split("x"))
+    Path(out).write_text(asyncio.run(picture(Path(run), (columns, lines))))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from typing import Any
 from evidence import FRESH, KEEP_ALL, difference, summary
 
 from funreason.config import load_config
+from funreason.experiments.player import commit
 from funreason.loops.self_refinement import config_of, new_run, play
 from funreason.record.folder import RunFolder
 from funreason.stop import StopRequest
@@ -44,9 +44,12 @@ SHOWN = ("reward", "refusal_rate", "entropy", "entropy_think", "entropy_group_sd
 def main() -> None:
     options = parse()
     rows = [row for seed in options.seeds for row in one_seed(seed, options)]
-    text = "\n\n".join([said(options), table(rows), what_was_learned(rows), differences(rows, options)])
+    kept = [{name: value for name, value in row.items() if name != "warm_folder"} for row in rows]
+    text = "\n\n".join([said(options), table(rows), what_was_learned(rows), differences(rows)])
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(text + "\n")
+    made = {"command": said(options), "commit": options.commit or commit(), "rows": kept}
+    options.out.with_suffix(".json").write_text(json.dumps(made))
     print(text)
 
 
@@ -140,25 +143,24 @@ def what_was_learned(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def differences(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
+def differences(rows: list[dict[str, Any]]) -> str:
     """Differences paired by item: the interval treats items as drawn; the seeds are listed apart."""
-    by = {arm: [row for row in rows if row["arm"] == arm] for arm in options.arms}
+    by = {arm: [row for row in rows if row["arm"] == arm] for arm in dict.fromkeys(row["arm"] for row in rows)}
     lines = ["| difference, points | suite | mean | 95 % over items | each seed |", "|---|---|---|---|---|"]
     pairs = [("egpo", "grpo"), ("egpo", "egpo_shuffled"), ("egpo", "srml"), ("grpo", "srml"), ("egpo", "references")]
     for suite in ("new", "fresh", "old"):
-        for arm in options.arms:
+        for arm in by:
             lines.append(difference(f"{arm}, last round − start", suite, by[arm], "last", by["srml"], "warm"))
         for one, other in pairs:
             if one in by and other in by:
                 lines.append(difference(f"{one} − {other}, last round", suite, by[one], "last", by[other], "last"))
-    last = [statistics.fmean(row["drawn"]) for row in rows if row["arm"] in ("srml", "grpo", "egpo")]
-    return "\n".join(lines) + f"\n\nSamples a round, by arm: {', '.join(f'{count:.0f}' for count in last)}."
+    return "\n".join(lines)
 
 
 def said(options: argparse.Namespace) -> str:
     """The command, with everything that a reader needs to run it again."""
-    given = ["--seeds", *map(str, options.seeds), "--arms", *options.arms]
-    given += ["--rounds", options.rounds, "--steps", options.steps]
+    arms = [] if options.arms == list(ARMS) else ["--arms", *options.arms]
+    given = ["--seeds", *map(str, options.seeds), *arms, "--rounds", options.rounds, "--steps", options.steps]
     given += ["--prompts", options.prompts, "--group", options.group, "--lr", options.lr]
     given += [f"--set {key}={value}" for key, value in options.set]
     return f"`python benchmarks/egpo.py {' '.join(map(str, given))}`, configuration `{options.config}`"
@@ -177,6 +179,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=2e-4, help="of the arms of rewards")
     parser.add_argument("--config", default="default")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/egpo.md"))
+    parser.add_argument("--commit", help="that played the runs, where they are only read back")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--tag", default="egpo")
     parser.add_argument("--set", type=parse_setting, action="append", default=[])

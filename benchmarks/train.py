@@ -30,8 +30,8 @@ from pathlib import Path
 
 BATCH, RATE, SEED = 32, 1e-4, 0
 PROMPT_TOKENS, ANSWER_TOKENS = 600, 100
-PASS_TOKENS = 4400
-"""Passes of whole groups fill nearly as much of it with 4, 8 and 16 answers: 4, 3 and 2 rows."""
+PASS_TOKENS, MEMORY_PROMPTS = 7000, 8
+"""Passes of whole groups fill nearly as much of it with 4, 8 and 16 answers: 7, 5 and 3 rows."""
 RUNS = ("ours", "bare", "trl", "trl group_by_length")
 
 
@@ -187,7 +187,7 @@ def resident(field: str) -> float:
     raise RuntimeError(f"no {field} in /proc/self/status: memory is measured on Linux only")
 
 
-def peak(size: int, sharing: str, prompts: int = 4) -> None:
+def peak(size: int, sharing: str, prompts: int = MEMORY_PROMPTS) -> None:
     import torch
 
     from funreason.policies.factory import model_path
@@ -231,8 +231,8 @@ def groups(prompts: int = 8, size: int = 8) -> str:
             f"| {name} | {seconds:.2f} | {speeds[name]:,.0f} | {speeds[name] / speeds['separate']:.2f} "
             f"| {metrics['loss']:.7f} | {metrics['grad_norm']:.7f} |"
         )
-    memory = ["| answers to a prompt | separate rows, MiB | shared prompts, MiB | tokens a pass, separate | shared |",
-              "|---|---|---|---|---|"]  # fmt: skip
+    memory = ["| answers to a prompt | separate rows, MiB | shared prompts, MiB | tokens a pass, separate | shared "
+              "| MiB per 1,000 of them, separate | shared |", "|---|---|---|---|---|---|---|"]  # fmt: skip
     for answers in (4, 8, 16):
         peaks = []
         for sharing in ("never", "always"):
@@ -245,12 +245,13 @@ def groups(prompts: int = 8, size: int = 8) -> str:
             peaks.append(float(done.stdout.split("peak")[-1]))
         whole, row = PROMPT_TOKENS + ANSWER_TOKENS, PROMPT_TOKENS + answers * ANSWER_TOKENS
         filled = [PASS_TOKENS // width * width for width in (whole, row)]
-        memory.append(f"| {answers} | {peaks[0]:.0f} | {peaks[1]:.0f} | {filled[0]:,} | {filled[1]:,} |")
+        each = " | ".join(f"{1000 * found / held:.1f}" for found, held in zip(peaks, filled, strict=True))
+        memory.append(f"| {answers} | {peaks[0]:.0f} | {peaks[1]:.0f} | {filled[0]:,} | {filled[1]:,} | {each} |")
     return "\n".join([
         f"# Shared prompts: {prompts} prompts of about {PROMPT_TOKENS} tokens, {size} answers of {ANSWER_TOKENS} each, "
         "the embedded model, float32, one thread",
         "", "`OMP_NUM_THREADS=1 python benchmarks/train.py --groups`", "", *lines, "",
-        f"## Memory of a step of 4 prompts, {PASS_TOKENS:,} tokens a pass at most", "", *memory, "",
+        f"## Memory of a step of {MEMORY_PROMPTS} prompts, {PASS_TOKENS:,} tokens a pass at most", "", *memory, "",
     ])  # fmt: skip
 
 

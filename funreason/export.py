@@ -27,7 +27,7 @@ import yaml
 from funreason.calls.names import original_answer, original_task, original_tools
 from funreason.data.writers import write_sharegpt
 from funreason.display.verdict import RunVerdict, evidence_in, verdict
-from funreason.record.folder import RecordError, RunFolder, read_settings
+from funreason.record.folder import RecordError, RunFolder, is_within, read_settings
 from funreason.record.plain import plain
 from funreason.record.sample_files import KEPT
 from funreason.record.state import State
@@ -85,7 +85,7 @@ def export_run(run: RunFolder, to: Path, *, license: str | None = None, data_lic
 
 def accepted(run: RunFolder, state: State) -> Path:
     """The folder of the weights that the run accepted last. RecordError when there are none."""
-    for path in (run.path / "model", run.weights / state.weights if state.weights else None):
+    for path in (run.path / "model", run.weights / state.weights if is_within(state.weights or "") else None):
         if path is not None and path.is_dir():
             return path.resolve()
     raise RecordError(f"{run.path} has accepted no weights of its own yet: there is no model to export")

@@ -11,9 +11,12 @@ import importlib
 import importlib.util
 import sys
 import traceback
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
+
+from funreason.trust import require
 
 FAULTS = (Exception, SystemExit)
 """What a plug-in may raise while it is loaded without ending the command."""
@@ -34,6 +37,8 @@ def load_object(spec: str, kind: str, *, from_here: bool = True) -> Any:
     where, found, name = spec.rpartition(":")
     if not found or not where or not name:
         raise PluginError(f"{kind} {spec!r}: expected `module:name` or `path/to/file.py:name`")
+    if from_here:
+        require(files_of(spec), f"{kind} {spec!r}")
     if where.endswith(".py"):
         module = import_file(Path(where), f"{kind} {spec!r}")
     else:
@@ -43,6 +48,28 @@ def load_object(spec: str, kind: str, *, from_here: bool = True) -> Any:
         there = ", ".join(n for n in vars(module) if not n.startswith("_"))
         raise PluginError(f"{kind} {spec!r}: {where} has no {name!r}; it has {there or 'nothing public'}")
     return loaded
+
+
+def files_of(spec: str) -> list[Path]:
+    """The files that loading `spec` would run and that no installed package has. Nothing is imported.
+
+    Of a module, those of its packages are among them. What these files import is not.
+    """
+    where = spec if spec.endswith(".py") else spec.rpartition(":")[0]
+    if where.endswith(".py"):
+        return [path] if (path := Path(where).resolve()).is_file() else []
+    if not where:
+        return []
+    names, here = where.split("."), Path.cwd()
+    installed = [entry for entry in sys.path if entry and Path(entry).resolve() != here]
+    if names[0] in sys.builtin_module_names or PathFinder.find_spec(names[0], installed) is not None:
+        return []
+    loaded = sys.modules.get(names[0])
+    if loaded is not None and not str(getattr(loaded, "__file__", None) or "").startswith(f"{here}/"):
+        return []
+    packages = [here.joinpath(*names[:count], "__init__.py") for count in range(1, len(names) + 1)]
+    found = [path for path in (*packages, here.joinpath(*names).with_suffix(".py")) if path.is_file()]
+    return [] if names[0] == __package__ else found
 
 
 def import_named(name: str, asked: str, *, from_here: bool) -> ModuleType:

@@ -119,6 +119,9 @@ class StopRequest:
         while self.paused:
             await asyncio.sleep(LOOK_S)
 
+    async def round_over(self, round: int) -> None:
+        """Called when a round is over, before the next one begins. A run that is played round by round waits here."""
+
     def asked_after_waiting(self) -> bool:
         """Whether a stop was asked for, once the run is not paused: for a thread, which this holds up."""
         self._may_go.wait()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from funreason.record.folder import RecordError, is_within
 from funreason.record.state import State
 from funreason.types import Decision, Weights
 
@@ -48,7 +49,11 @@ class WeightStore:
                 self._accept(number, self.get(state.weights))
 
     def get(self, id: str) -> Weights:
-        """Weights by id: those of the base, or saved by this run."""
+        """Weights by id: those of the base, or saved by this run. RecordError for an id that leaves their folder."""
+        if id != self.base.id and not is_within(id):
+            raise RecordError(
+                f"the record names the weights {id!r}, which are not in {self.folder}; nothing was loaded"
+            )
         return self.base if id == self.base.id else Weights(id, self.folder / id)
 
     def trained(self, round: int) -> Weights | None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
+import command_line
 import pytest
 
 from funreason.agents.judges.contract import adversarial_samples, clauses
@@ -131,10 +132,8 @@ def site(tmp_path_factory):
 
 
 def funreason(*arguments, site=None, cwd=None):
-    path = os.pathsep.join(str(part) for part in (site, ROOT, os.environ.get("PYTHONPATH")) if part)
-    command = [sys.executable, "-m", "funreason", *map(str, arguments)]
-    env = os.environ | {"PYTHONPATH": path, "COLUMNS": "200"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=cwd)
+    with patch.object(sys, "path", [*([str(site)] if site else []), *sys.path]):
+        return command_line.funreason(*arguments, env={"COLUMNS": "200"}, cwd=cwd)
 
 
 def signs(spec, outcomes=()) -> dict[str, str]:

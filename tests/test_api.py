@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import funreason
-from funreason import Sample, Task, Verdict, judge, refine, run_loop
+from funreason import Loop, Sample, Task, Verdict, judge, refine
 from funreason.config import ConfigError
 from funreason.record.folder import RecordError, RunFolder
 
@@ -28,7 +29,7 @@ RECORDS = [record(3), record(4), record(5, b="seven")]
 def test_every_public_name_can_be_imported_and_is_documented():
     assert set(funreason.__all__) <= set(dir(funreason))
     for name in funreason.__all__:
-        if name != "srml_loss":  # brings torch
+        if name not in ("srml_loss", "SrmlLoss"):  # bring torch
             assert getattr(funreason, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         funreason.nope  # noqa: B018
@@ -66,6 +67,16 @@ def test_records_of_any_kind_are_refined_and_each_has_a_result(form, tmp_path):
         found["r9"]
 
 
+def test_what_was_kept_and_lost_become_tables_and_each_sample_tells_its_story():
+    pytest.importorskip("datasets")
+    found = refine(RECORDS)
+    assert found.kept.to_dataset()["id"] == ["r3", "r4"]
+    assert {"query", "answer", "tools"} <= set(found.kept.to_dataset().column_names)
+    assert dict(found.lost.to_pandas().value_counts("reason")) == {"query.ungrounded_value": 1}
+    assert "query_tool: drop query.ungrounded_value" in found["r5"].story()
+    assert "Add 5 and 7." in found["r5"].story()
+
+
 def test_a_record_that_cannot_be_read_is_counted_with_its_reason(tmp_path):
     found = refine([*RECORDS, {"nonsense": 1}], out=tmp_path / "out")
     assert sum(found.refused.values()) == 1
@@ -93,6 +104,13 @@ def test_a_function_is_a_judge_sync_or_async_decorated_or_plain():
         refine(RECORDS, judges=[3])
 
 
+def test_a_judge_is_tested_as_the_command_does():
+    report = only_three.test()
+    assert report.passed
+    assert "✓ outcomes" in str(report)
+    assert not judge(lambda sample: 3).test().passed
+
+
 def test_it_works_inside_a_running_event_loop():
     async def notebook():
         return refine(RECORDS)
@@ -106,25 +124,84 @@ def test_a_sample_and_a_task_are_built_by_hand():
     assert (task.query, sample.answer, sample.thinking) == ("Add 3 and 7.", "[add(a=3, b=7)]", "3 and 7")
 
 
+BASE_INSTALL = """
+import sys
+from importlib.machinery import PathFinder
+
+class WithoutTorch(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.partition(".")[0] in ("torch", "transformers", "safetensors")
+        return None if hidden else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutTorch
+import funreason
+for act in (
+    lambda: funreason.run_loop(rounds=1), lambda: list(funreason.Loop(rounds=1)), lambda: funreason.srml_loss,
+    lambda: funreason.evaluate("toolbox", "toolbox:new_dev"), lambda: funreason.SrmlLoss,
+):
+    try:
+        act()
+    except ImportError as error:
+        print(error)
+"""
+
+
+def test_without_torch_each_says_in_one_sentence_which_extra_to_install(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", BASE_INSTALL], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    said = done.stdout.splitlines()
+    assert len(said) == 5, done.stdout
+    for sentence in said:
+        assert re.fullmatch(r"\w+ is not installed; it comes with an extra: pip install 'funreason\[train\]'", sentence)
+
+
 SMALL = {
-    "rounds": 1,
-    "tasks.per_round": 4,
-    "start.references.count": 8,
-    "gate.suites.new.count": 6,
-    "gate.suites.old.count": 4,
-    "sample.max_new_tokens": 48,
-    "model.threads": 1,
+    "model": {"threads": 1},
+    "tasks": {"per_round": 4},
+    "start": {"references.count": 8},
+    "sample": {"max_new_tokens": 48},
+    "gate": {"suites.new.count": 6, "suites.old.count": 4},
 }
 
 
+def test_a_loop_is_planned_before_it_runs(tmp_path):
+    loop = Loop("smoke", run_dir=tmp_path, rounds=1, **SMALL)
+    assert (loop.config.rounds, loop.config.tasks.per_round, loop.folder) == (1, 4, None)
+    assert not loop.plan(gpu="rtx4090").problems
+    with pytest.raises(ConfigError, match="known are a100-80"):
+        loop.plan(gpu="abacus")
+    with pytest.raises(RecordError, match="has not begun"):
+        loop.result  # noqa: B018
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
-def test_a_loop_is_run_and_read_from_python(tmp_path):
-    found = run_loop(SMALL | {"name": "mine"}, run_dir=tmp_path, judges=[judge(lambda sample: True, name="fine")])
+def test_a_loop_is_played_round_by_round_stopped_and_resumed_in_a_notebook(tmp_path):
+    fine = judge(lambda sample: True, name="fine")
+
+    async def notebook():
+        loop, seen = Loop("smoke", run_dir=tmp_path / "runs", rounds=2, judges=[fine], **SMALL), []
+        for round in loop:
+            seen.append(round)
+            assert loop.result.state.status == "running"
+            loop.stop()
+        return loop, seen
+
+    loop, (first,) = asyncio.run(notebook())
+    assert (first.number, loop.result.status, loop.folder) == (1, "interrupted", first.folder)
+    assert len(first.kept) + len(first.lost) == first.state.fates.total() > 0
+    (second,) = Loop(resume=loop.folder.name, run_dir=tmp_path / "runs", judges=[fine])
+    found = loop.result
+    assert [round.number for round in found.rounds] == [1, 2]
+    assert str(second.gate).startswith(second.gate.decision)
     assert found.status in ("finished", "refused")
-    assert found.folder == tmp_path / "mine"
     assert (found.model / "config.json").exists()
     assert "fine" in found.state.nodes
     assert "round 1: " in str(found)
+    assert found.verdict.title in found.report(tmp_path / "report").with_name("report.md").read_text()
+    assert list(loop) == []
 
 
 def test_a_model_is_scored_from_python():

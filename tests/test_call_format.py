@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from command_line import funreason
 from tiny import CHAT_TEMPLATE, tiny_tokenizer
 
 from funreason.agents.judges.canaries import CanarySet
@@ -294,7 +295,7 @@ def test_a_round_of_the_loop_keeps_and_learns_samples_in_the_form_that_is_taught
     settings += ["gate.suites.new.count=4", "gate.suites.old.count=4"]
     command = ["loop", "--config", "smoke", "--rounds", "1", "--run-dir", str(tmp_path)]
     command += [word for setting in settings for word in ("--set", setting)]
-    done = subprocess.run([sys.executable, "-m", "funreason", *command], capture_output=True, text=True, check=False)
+    done = funreason(*command)
     assert done.returncode in (0, 3), done.stderr
     folder = RunFolder(tmp_path / "small")
     kept = list(folder.texts(1).get("kept"))
@@ -320,9 +321,7 @@ def test_refined_records_are_written_in_the_form_and_their_calls_are_read_back(t
         "answers": json.dumps([{"name": "f", "arguments": {"a": "Oslo"}}]),
     }
     file.write_text(json.dumps(record) + "\n")
-    command = [sys.executable, "-m", "funreason", "refine", str(file), "--out", str(tmp_path / "out")]
-    command += ["--set", "model.call_format=hermes"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = funreason("refine", file, "--out", tmp_path / "out", "--set", "model.call_format=hermes")
     assert done.returncode == 0, done.stdout + done.stderr
     [line] = (tmp_path / "out" / "refined-xlam.jsonl").read_text().splitlines()
     assert json.loads(json.loads(line)["answers"]) == [{"name": "f", "arguments": {"a": "Oslo"}}]

@@ -1,15 +1,16 @@
 """Training tasks that stand in the gate: found in any dress, counted, left out; other values are another task."""
 
 import json
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
 import pytest
+from command_line import funreason
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from funreason.bfcl.multi_turn_tools import FUNCTIONS, multi_turn_tools
+from funreason.calls.tools import normalise_tools
 from funreason.config import Contamination, check_config
 from funreason.display.table import update_table
 from funreason.gate.contamination import ContaminationCheck
@@ -126,17 +127,52 @@ def test_contamination_that_is_only_reported_refuses_nothing():
     assert kept.contaminated_in(1) == {"exact": 1}
 
 
+def offering(i: int, *names: str) -> Task:
+    return Task.of(f"t{i}", f"Feed {i} cats", normalise_tools([{"name": n, "parameters": {}} for n in names]))
+
+
+@pytest.mark.parametrize("of", FUNCTIONS)
+def test_the_functions_of_a_multi_turn_class_are_recognised_in_any_spelling(of):
+    names = FUNCTIONS[of].split()
+    camel = ["".join(part.title() for part in name.split("_")) for name in names]
+    for offered in (names, camel, ["feed_cats", *names[:5]], ["feed_cats", f"{of}.{names[0]}"]):
+        found = multi_turn_tools(offered)
+        assert found is not None
+        assert (found.of, found.names) == (of, tuple(name for name in offered if name != "feed_cats"))
+        assert len(str(found)) < 240
+
+
+@pytest.mark.parametrize(
+    "names", [["add", "subtract", "multiply", "divide", "feed_cats"], ["ls", "cd", "add", "comment", "logout"], []]
+)
+def test_names_that_everyone_uses_are_no_benchmarks_tools(names):
+    assert multi_turn_tools(names) is None
+
+
+def test_tasks_with_a_benchmarks_tools_are_left_out_with_their_reason_unless_they_are_asked_for():
+    files, dotted = FUNCTIONS["GorillaFileSystem"].split(), "TwitterAPI.post_tweet"
+    pool = Pool([offering(0, "feed"), offering(1, *files), offering(2, dotted)], per_round=1)
+    clean = screened(pool, ContaminationCheck([QUERY], Contamination()), [])
+    assert [t.id for t in clean.tasks] == ["t0"]
+    assert [(r.id, r.reason) for r in clean.refusals] == [("t1", "contamination.tools"), ("t2", "contamination.tools")]
+    assert "cat, cd, cp, diff, du and 13 more: functions of BFCL's multi-turn class GorillaFileSystem" in (
+        clean.refusals[0].message
+    )
+    assert dotted in clean.refusals[1].message
+    assert screened(pool, ContaminationCheck([], Contamination(bfcl_tools="allow")), []).tasks == pool.tasks
+
+
 @pytest.mark.parametrize("given", ["report", {"mode": "report"}])
 def test_the_configuration_takes_the_mode_alone(given):
     config = check_config({"gate": {"contamination": given}}, "here")
     assert config.gate.contamination == Contamination(mode="report")
 
 
-@pytest.mark.parametrize(("dropped", "said"), [(True, "3"), (False, "3 trained on")])
+@pytest.mark.parametrize(("dropped", "said"), [(True, "7"), (False, "7 trained on")])
 def test_the_table_of_a_round_says_how_many_tasks_the_gate_asks_too(dropped, said):
     chosen, screened = (
         TrainingSetSelected(round=1, kept=9, trained=8),
-        ContaminationChecked(round=1, exact=2, near=1, dropped=dropped),
+        ContaminationChecked(round=1, exact=2, near=1, tools=4, dropped=dropped),
     )
     table = update_table(
         State().fold([OptimizerStep(round=1, step=1, steps=1, metrics={"loss": 1.0}), chosen, screened])
@@ -163,11 +199,7 @@ def test_a_run_leaves_contaminated_tasks_out_and_says_how_many(tmp_path):
     tasks, gate = tmp_path / "tasks.jsonl", tmp_path / "gate.jsonl"
     tasks.write_text("\n".join(map(json.dumps, rows)))
     gate.write_text("\n".join(json.dumps(row | {"query": f"Feed {row['id']} cats!"}) for row in rows[1:3]))
-    made = subprocess.run(
-        [sys.executable, "-m", "funreason", "bfcl", "make", gate, "--out", tmp_path / "suite"],
-        check=False,
-    )
-    assert made.returncode == 0
+    assert funreason("bfcl", "make", gate, "--out", tmp_path / "suite").returncode == 0
     options = [
         "--set",
         f"gate={{suites: {{mine: {{path: {tmp_path / 'suite'}}}}}}}",
@@ -180,20 +212,7 @@ def test_a_run_leaves_contaminated_tasks_out_and_says_how_many(tmp_path):
         "--set",
         "name=run",
     ]
-    command = [
-        sys.executable,
-        "-m",
-        "funreason",
-        "loop",
-        "--tasks",
-        tasks,
-        "--rounds",
-        "1",
-        "--run-dir",
-        tmp_path,
-        *options,
-    ]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    done = funreason("loop", "--tasks", tasks, "--rounds", "1", "--run-dir", tmp_path, *options)
     assert done.returncode in (0, 3), done.stderr
     state = RunFolder(tmp_path / "run").state()
     found = state.rounds[1].screened

@@ -99,6 +99,16 @@ def test_a_round_that_has_ended_takes_nothing_back(folder):
         put_back(folder, "*")
 
 
+@pytest.mark.parametrize("method", ["grpo", "egpo"])
+def test_the_steps_of_a_round_of_rewards_take_nothing_back_and_keep_their_checkpoints(folder, method):
+    (folder.path / "config.yaml").write_text(f"method: {method}\n")
+    (folder.checkpoint(1) / "step-2").mkdir(parents=True)
+    with pytest.raises(RecordError, match=r"learns from rewards.*take no dead letter back.*--resume"):
+        put_back(folder, "*")
+    assert (folder.checkpoint(1) / "step-2").exists()
+    assert len(ids(folder)) == 3
+
+
 def test_a_run_that_is_being_written_is_left_alone(folder):
     folder.heartbeat("running")
     with pytest.raises(RecordError, match="is being written"):

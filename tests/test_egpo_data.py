@@ -47,10 +47,10 @@ def record(answer, query="Book a table at the Adler.", name="r", tools=TOOLS):
     return Sample.of(name, Task.of(name, query, tools), answer, origin="reference")
 
 
-def prepared(samples, model=None, resample=None, **llm):
+def prepared(samples, model=None, resample=None, asked=None, **llm):
     """What the graph of egpo-data keeps and what it drops; a `model` judges and says the need."""
     changes = {"fcdr.stages": {"query_tool": "both"}, "fcdr.llm.model": "self"} if model else {}
-    settings = load_config("egpo-data", changes)
+    settings = load_config("egpo-data", changes | (asked or {}))
     panel = Panel([model], LlmJudges(**llm), 0, None) if model else None
     kept, dead = [], []
 
@@ -119,6 +119,16 @@ def test_two_seats_that_see_no_answer_overrule_the_record():
     assert "Adler." in shown
     assert "place='Adler'" not in shown
     assert REFUSAL not in shown
+
+
+def test_a_record_with_the_tools_of_bfcls_multi_turn_test_is_dropped_unless_it_is_asked_for():
+    tools = normalise_tools([{"name": name, "parameters": {}} for name in ("ls", "pwd", "sort", "touch", "wc")])
+    given = record("[pwd()]", "Where am I?", tools=tools)
+    kept, (dropped,) = prepared([given])
+    assert (kept, last(dropped)) == ([], "benchmark_tools.bfcl_multi_turn")
+    assert "class GorillaFileSystem" in dropped.verdicts[-1].evidence
+    kept, dead = prepared([given], asked={"fcdr.skip": ["benchmark_tools"]})
+    assert ([sample.id for sample in kept], dead) == (["r"], [])
 
 
 def test_what_stage_2_drops_is_never_retried():

@@ -303,12 +303,12 @@ def test_packed_data_that_ends_early_keeps_what_came_before_or_says_that_nothing
     import random
 
     noise = random.Random(0)
-    many = [record(n, note=noise.randbytes(400).hex()) for n in range(4000)]
+    many = [record(n, note=noise.randbytes(400).hex()) for n in range(1300)]
     data = PACKED[suffix]("".join(json.dumps(each) + "\n" for each in many).encode())
     path = tmp_path / f"t.jsonl{suffix}"
     path.write_bytes(data[: len(data) * 9 // 10])
     reading = read_tasks(path)
-    assert 0 < len(reading.tasks) < 4000
+    assert 0 < len(reading.tasks) < 1300
     assert [refusal.reason for refusal in reading.refusals] == ["file.truncated"]
 
 
@@ -780,7 +780,7 @@ def test_memory_to_read_a_file_does_not_grow_with_its_records(tmp_path, layout):
 
     from funreason.data.reading import each_sample
 
-    files = [long_file(tmp_path / f"{count}.json", count, layout) for count in (600, 2_000)]
+    files = [long_file(tmp_path / f"{count}.json", count, layout) for count in (200, 700)]
     small, large = (peak_of(lambda file=file: sum(1 for _ in each_sample(file, Counter()))) for file in files)
     grown = files[1].stat().st_size - files[0].stat().st_size
     assert large - small < 0.1 * grown
@@ -792,7 +792,7 @@ def test_memory_to_convert_a_file_does_not_grow_with_its_records(tmp_path):
     from funreason.data.reading import each_whole
     from funreason.data.writers import convert
 
-    files = [long_file(tmp_path / f"{count}.json", count, "lines") for count in (300, 1_000)]
+    files = [long_file(tmp_path / f"{count}.json", count, "lines") for count in (150, 500)]
 
     def converted(file):
         assert convert(each_whole(file, Counter()), "openai", file.with_suffix(".out"))[1] == []
@@ -810,7 +810,7 @@ def test_memory_to_refine_a_file_does_not_grow_with_its_records(tmp_path):
     from funreason.stop import StopRequest
 
     config = load_config(find_config("own-data"), {})
-    files = [long_file(tmp_path / f"{count}.jsonl", count, "lines") for count in (50, 500, 1_200)]
+    files = [long_file(tmp_path / f"{count}.jsonl", count, "lines") for count in (20, 150, 400)]
 
     def refined(file):
         out = RunFolder(file.with_suffix(".out"))

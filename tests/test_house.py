@@ -11,13 +11,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "funreason"
 FLOORS = {
-    "types": 0, "errors": 0, "stop": 0, "plugins": 0, "wheels": 0, "calls": 1, "record": 1, "weights": 2,
+    "types": 0, "errors": 0, "stop": 0, "plugins": 0, "wheels": 0, "trust": 0, "calls": 1, "record": 1, "weights": 2,
     "bus": 2, "bfcl": 2, "data": 2, "config": 3,
     "policies": 4, "environments": 5, "objectives": 4, "training": 5, "sources": 5,
     "plan": 5,
     "agents": 6, "evaluation": 6, "gate": 6, "runtime": 7, "replay": 7,
     "loops": 8,
-    "display": 2, "tui": 3, "trackers": 9, "export": 9, "api": 10, "cli": 11, "__main__": 12, "__init__": 13,
+    "display": 2, "tui": 3, "trackers": 9, "export": 9, "experiments": 9, "api": 10, "cli": 11, "__main__": 12, "__init__": 13,
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "accelerate", "vllm", "textual", "deepspeed", "aiohttp", "tenacity")
 

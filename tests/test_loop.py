@@ -2,11 +2,10 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import Done, funreason
 
 from funreason.record.folder import RunFolder
 
@@ -14,13 +13,8 @@ SMALL = ["--set", "tasks.per_round=10", "--set", "start.references.count=32", "-
 SMALL += ["--set", "gate.suites.old.count=8", "--set", "sample.max_new_tokens=64"]
 
 
-def funreason(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "funreason", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> tuple[RunFolder, subprocess.CompletedProcess[str]]:
+def run(tmp_path_factory) -> tuple[RunFolder, Done]:
     """One small run that the tests of this module look at."""
     runs = tmp_path_factory.mktemp("runs")
     done = funreason("loop", "--config", "smoke", "--run-dir", runs, "--set", "name=small", *SMALL)

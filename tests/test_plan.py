@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from command_line import funreason
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -274,13 +275,8 @@ def test_a_model_nobody_knows_is_refused_with_those_that_are_known():
         read_architecture("nobody/knows")
 
 
-def funreason(*arguments):
-    command = [sys.executable, "-m", "funreason", "plan", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def test_the_command_prints_memory_work_and_a_verdict():
-    done = funreason("--config", "default", "--gpu", "l4")
+    done = funreason("plan", "--config", "default", "--gpu", "l4")
     assert done.returncode == 0, done.stderr
     for said in ("0.95 M parameters", "keys and values", "a round", "everything fits"):
         assert said in done.stdout
@@ -288,7 +284,7 @@ def test_the_command_prints_memory_work_and_a_verdict():
 
 def test_the_command_as_json_adds_up_and_exits_with_1_where_it_does_not_fit(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(QWEN_7B))
-    done = funreason("--config", "smoke", "--model", tmp_path, "--gpu-memory", "8", "--gpus", "1", "--json")
+    done = funreason("plan", "--config", "smoke", "--model", tmp_path, "--gpu-memory", "8", "--gpus", "1", "--json")
     assert done.returncode == 1
     told = json.loads(done.stdout)
     assert told["model"]["parameters"] == 7_615_616_512
@@ -300,7 +296,7 @@ def test_the_command_as_json_adds_up_and_exits_with_1_where_it_does_not_fit(tmp_
 
 def test_wrong_numbers_are_wrong_usage():
     for wrong in (("--gpu", "abacus"), ("--gpus", "0"), ("--mfu", "2"), ("--prompt-tokens", "0")):
-        done = funreason(*wrong)
+        done = funreason("plan", *wrong)
         assert done.returncode == 2, wrong
         assert wrong[0] in done.stderr
 
@@ -322,7 +318,7 @@ def test_a_configuration_for_gpus_fits_and_says_the_plans_own_numbers(name):
     said = re.search(r"`funreason plan (.*?)`: at most ([\d.]+) of (\d+) GiB \(([\w-]+)\), (.*?) a round",
                      find_config(name).read_text().replace("\n#", ""))  # fmt: skip
     assert said is not None
-    done = funreason(*said[1].split())
+    done = funreason("plan", *said[1].split())
     assert done.returncode == 0, done.stdout
     assert f"{said[3]} GiB each" in done.stdout
     lines = {line.split("  ")[0]: line.split() for line in done.stdout.splitlines()}

@@ -1,14 +1,17 @@
 """One optimizer step on real rollouts: the embedded model samples, is scored and trained, and its state continues."""
 
 import asyncio
+import os
+import shutil
 
 import msgspec
 import pytest
 import torch
 
-from funreason.agents.policy_trainer import StepRequest
+from funreason.agents.policy_trainer import StepRequest, require_fresh
 from funreason.agents.reward import RewardAgent
 from funreason.agents.rollouts import groups_of, seed_id
+from funreason.agents.selection import StaleError
 from funreason.agents.updating import PolicyStep, k3
 from funreason.config import Config, check_config
 from funreason.data.toolbox import generate
@@ -19,7 +22,7 @@ from funreason.policies.factory import build_policy
 from funreason.policies.model_files import load_model
 from funreason.record.folder import RunFolder
 from funreason.stop import StopRequest
-from funreason.training.types import NotFinite
+from funreason.training.types import NotFinite, TrainingError
 from funreason.types import Sample, changed
 
 
@@ -110,8 +113,6 @@ def test_the_same_step_from_the_same_state_gives_the_same_weights(tmp_path, worl
 
 def test_without_the_state_of_the_step_before_the_weights_are_others(tmp_path, outcomes, one_thread):
     """Adam's moments: a step that forgot them would be as large as the first one."""
-    import shutil
-
     forgetful = World(tmp_path)
     first = forgetful.step(1, forgetful.base)
     shutil.rmtree(forgetful.folder.checkpoint(1))
@@ -135,15 +136,40 @@ def test_the_scores_are_skipped_where_nothing_needs_them(tmp_path, monkeypatch, 
 
 def test_a_sampler_without_log_probabilities_is_refused_where_the_correction_needs_them(world, outcomes, one_thread):
     groups = world.groups(1, world.base)
-
-    def without(sample, **fields):
-        turn = msgspec.structs.replace(sample.last_turn, **fields)
-        return changed(sample, turns=(turn,))
-
     for fields, said in (({"logprobs": None}, "correction_cap=null"), ({"token_ids": ()}, "no token ids")):
-        mute = [group._replace(samples=tuple(without(s, **fields) for s in group.samples)) for group in groups]
+        mute = [without(group, **fields) for group in groups]
         with pytest.raises(ModelError, match=said):
             world.learn(StepRequest(1, 3, mute, world.base, world.base))
+
+
+def without(group, **fields):
+    """The group as a sampler gives it that keeps less of its turns."""
+    turns = [msgspec.structs.replace(sample.last_turn, **fields) for sample in group.samples]
+    return group._replace(
+        samples=tuple(changed(s, turns=(turn,)) for s, turn in zip(group.samples, turns, strict=True))
+    )
+
+
+def test_the_kl_divergence_is_measured_without_a_samplers_log_probabilities_too(tmp_path, world, outcomes, one_thread):
+    policy = outcomes[1].weights
+    given = world.groups(3, policy)
+    mute = [without(group, logprobs=None) for group in given]
+    found = []
+    for name, groups in (("given", given), ("mute", mute)):
+        folder = RunFolder(tmp_path / name)
+        shutil.copytree(world.folder.checkpoint(1), folder.checkpoint(1))
+        config = settings(loss={"correction_cap": None}).model_copy(update={"method": "grpo"})
+        learn = PolicyStep(world.policy, folder, lambda event: None, StopRequest(), config)
+        found.append(learn(StepRequest(1, 3, groups, policy, world.base)).metrics["kl"])
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+    assert found[1] > 0
+
+
+def test_a_step_without_the_state_that_made_its_weights_is_refused(tmp_path, world, outcomes):
+    learn = PolicyStep(world.policy, RunFolder(tmp_path), lambda event: None, StopRequest(), world.config)
+    policy = outcomes[0].weights
+    with pytest.raises(TrainingError, match=f"answers of {policy.id}.*no state.*begin from {world.base.id}"):
+        learn(StepRequest(1, 2, world.groups(2, policy), policy, world.base))
 
 
 def test_a_step_that_is_not_finite_is_an_error_and_leaves_no_state_to_continue_from(tmp_path, one_thread):
@@ -152,6 +178,33 @@ def test_a_step_that_is_not_finite_is_an_error_and_leaves_no_state_to_continue_f
     with pytest.raises(NotFinite):
         world.learn(StepRequest(1, 1, huge, world.base, world.base))
     assert not list(world.folder.checkpoint(1).glob("*"))
+
+
+def test_adapters_reach_the_sampler_and_every_version_of_them_has_its_own_weights_id(tmp_path, one_thread):
+    if os.environ.get("CI"):
+        import peft  # noqa: F401
+    pytest.importorskip("peft", reason="the extra `lora` is not installed")
+    world = World(tmp_path, update={"lr": 1e-2, "lora": {"rank": 2}})
+    first = world.step(1, world.base)
+    groups = world.groups(2, first.weights)
+    second = world.learn(StepRequest(1, 2, groups, first.weights, world.base))
+    assert len({world.base.id, first.weights.id, second.weights.id}) == 3
+    assert second.metrics["kl"] > 1e-3, "the adapters changed what is sampled"
+    assert abs(second.metrics["sampler_ratio_max"] - 1) < 1e-3, "with the adapters, not without them"
+    require_fresh(groups, first.weights)
+    for other in (world.base, second.weights):
+        with pytest.raises(StaleError, match=f"made by {first.weights.id}, and the step trains {other.id}"):
+            require_fresh(groups, other)
+    # The second step trained the first one's adapters on; it did not put others on top of them.
+    before, after = (load_model(weights.folder).state_dict() for weights in (world.base, second.weights))
+    name = next(name for name in before if name.endswith("q_proj.weight"))
+    assert torch.linalg.matrix_rank((after[name] - before[name]).double(), tol=1e-5) == 2
+
+    # A sampler that takes the new name and keeps the old weights: the record shows it.
+    asyncio.run(world.policy.load(world.base))
+    world.policy.sampler.weights_id = second.weights.id
+    third = world.learn(StepRequest(1, 3, world.groups(3, second.weights), second.weights, world.base))
+    assert abs(third.metrics["sampler_ratio_max"] - 1) > 0.1
 
 
 @pytest.mark.parametrize(("policy", "reference"), [(-1.0, -1.0), (-0.5, -2.0), (-3.0, -0.1), (-700.0, -0.1)])

@@ -216,7 +216,7 @@ def _wrong_checksum(packed):
 
 @pytest.mark.parametrize("damage", [_wrong_checksum, lambda packed: packed + b"garbage", lambda packed: packed[:-4]])
 @pytest.mark.parametrize("name", ["t.jsonl.gz", "t.json.gz"])
-@pytest.mark.parametrize("count", [1, 40, 4000])
+@pytest.mark.parametrize("count", [1, 40, 1500])
 def test_a_gzip_damaged_at_its_end_keeps_its_records_and_tells_the_damage(tmp_path, name, count, damage):
     records = [xlam(f"t{i}") for i in range(count)]
     text = json.dumps(records, indent=1) if name == "t.json.gz" else "".join(json.dumps(r) + "\n" for r in records)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from funreason.agents.evaluator import Evaluator
-from funreason.agents.policy_trainer import NothingToLearn, StepOutcome
+from funreason.agents.policy_trainer import StepOutcome
 from funreason.agents.selection import StaleError
 from funreason.bfcl import load_cases
 from funreason.bfcl.suites import write_suite
@@ -16,6 +16,7 @@ from funreason.bus.agent import BrokenAgent
 from funreason.calls.tools import normalise_tools
 from funreason.cli.show import story
 from funreason.config import ConfigError, check_config, load_config
+from funreason.errors import NothingToLearn
 from funreason.gate.contamination import ContaminationCheck
 from funreason.gate.items import GateSuite, case_task
 from funreason.loops.self_refinement import play_session
@@ -241,6 +242,7 @@ def test_a_step_without_any_signal_changes_no_weights(tmp_path):
 
 def test_rewards_that_are_equal_for_ten_steps_stop_the_run_with_a_sentence(tmp_path):
     world = World(tmp_path, tasks=[*EASY[:2], *HARD[:2]], steps_per_round=6, rounds=2, max_idle_steps=10)
+    world.config = world.config.model_copy(update={"when_nothing_learned": "continue"})
     with pytest.raises(NothingToLearn, match=r"10 steps in a row.*2 all_right, 2 all_wrong"):
         world.play()
     assert len(world.steps()) <= 10

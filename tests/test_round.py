@@ -17,6 +17,7 @@ from funreason.bfcl.suites import write_suite
 from funreason.calls.tools import normalise_tools
 from funreason.config import check_config
 from funreason.display.progress import LiveProgress
+from funreason.errors import NothingToLearn
 from funreason.gate.contamination import ContaminationCheck
 from funreason.gate.items import GateSuite, case_task
 from funreason.loops.self_refinement import play_session
@@ -260,6 +261,49 @@ def test_the_supervised_start_travels_the_same_edges(tmp_path):
     assert world.events(GateDecided)[0].decision == "promote"
     assert session.weights.start.id == "start"
     assert session.weights.accepted.id == "start", "nothing was left to gain in the round"
+
+
+ALL_SOLVED = {"max_solved_share": 0.0}
+"""Leaves every task out of the training set, since the scripted policy solves them all."""
+
+
+def test_a_round_that_trains_nothing_stops_the_run_and_a_resumed_one_continues(tmp_path):
+    world = World(tmp_path, rounds=3, train=ALL_SOLVED)
+    with pytest.raises(NothingToLearn, match=r"Round 1 had nothing to learn: 12 of 12.*--set train.max_solved_share=1"):
+        world.play()
+    assert [k for k, r in world.folder.state().rounds.items() if r.ended] == [0, 1]
+    with pytest.raises(NothingToLearn, match=r"Round 2 had nothing.*stopped before round 3.*funreason loop --resume"):
+        world.play()
+    world.play()  # after the last round there is nothing left to waste
+    assert world.folder.state().rounds[3].ended
+    assert world.updates == 0
+
+
+def test_a_round_that_trains_nothing_is_followed_by_the_next_one_where_the_configuration_says_so(tmp_path):
+    world = World(tmp_path, rounds=2, train=ALL_SOLVED, when_nothing_learned="continue")
+    world.play()
+    assert world.folder.state().rounds[2].ended
+
+
+@pytest.mark.parametrize(("typed", "played"), [(b"what?\ny\n", 2), (b"n\n", 1), (b"\x04", 1)])
+def test_at_a_terminal_a_person_decides_whether_to_play_on_after_a_round_that_trained_nothing(
+    tmp_path, monkeypatch, capsys, typed, played
+):
+    person, terminal = os.openpty()
+    stdin = os.fdopen(terminal, "r")
+    monkeypatch.setattr("sys.stdin", stdin)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    os.write(person, typed)
+    world = World(tmp_path, rounds=2, train=ALL_SOLVED)
+    if played == 2:
+        world.play()
+    else:
+        with pytest.raises(NothingToLearn):
+            world.play()
+    assert sum(r.ended for k, r in world.folder.state().rounds.items() if k) == played
+    assert "Play round 2 all the same? [y/n]" in capsys.readouterr().err
+    os.close(person)
+    stdin.close()
 
 
 @pytest.mark.parametrize(("typed", "outcome"), [("maybe\ny\n", "pass"), ("NO\n", "drop")])

@@ -121,6 +121,16 @@ def test_pruning_leaves_a_run_that_is_being_written_and_what_an_open_round_has_t
     assert (folder.checkpoint(2) / "model.safetensors").exists()
 
 
+def test_pruning_keeps_the_optimizers_state_that_the_next_round_of_rewards_continues_from(tmp_path):
+    run = Recording(tmp_path / "runs" / "b", 2)
+    run.round(1)
+    folder = run.life("interrupted")
+    (folder.checkpoint(1) / "step-3").mkdir(parents=True)
+    assert prune(folder) == []
+    run.round(2)
+    assert [thing.path.name for thing in prune(folder)] == ["checkpoint-round-1"]
+
+
 def test_what_a_killed_writer_left_half_made_is_swept_and_a_retired_folder_takes_its_place_again(tmp_path):
     folder = RunFolder(tmp_path)
     weigh(folder, ".fresh-round-1.new-7", "fresh-round-2")

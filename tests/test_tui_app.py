@@ -231,7 +231,7 @@ def test_a_table_is_exported_whole(tmp_path, monkeypatch):
 
 def test_a_row_is_copied_as_plain_cells(tmp_path):
     app, _ = look_at(finished(tmp_path / "run"), "3", "y")
-    assert app.clipboard.startswith("round 1\t27.5\t37.5\t+10.0")
+    assert app.clipboard.startswith("round 1\t27.5\t37.5\t24–53\t+10.0")
 
 
 def test_a_run_without_a_socket_is_read_only_and_says_so(tmp_path):

@@ -277,7 +277,12 @@ def test_a_refinement_says_how_much_was_kept(tmp_path):
     (run.folder.path / "refine.yaml").write_text("{}")
     run.sampling(1)
     run(ev.RoundEnded(round=1, weights=""))
-    assert of(run.end()).title == "8 of 12 samples were kept (66.7 %); no model was trained."
+    (run.folder.path / "refined-xlam.jsonl").write_text("")
+    found = of(run.end())
+    assert found.title == "8 of 12 samples were kept (66.7 %); no model was trained."
+    assert "4 were dropped (33.3 %); most for: schema.enum 4." in found.sentences
+    assert f"The kept records are in {run.folder.path}/refined-xlam.jsonl." in found.sentences
+    assert found.commands[-1] == f"funreason loop --tasks {run.folder.path}/refined-xlam.jsonl"
 
 
 def test_a_suite_that_the_gate_does_not_read_is_named_as_such(tmp_path):

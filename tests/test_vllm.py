@@ -22,7 +22,9 @@ from funreason.policies.model_files import load_model, load_tokenizer, save_mode
 from funreason.policies.prompts import prompt_text
 from funreason.policies.protocol import Request, Sampler
 from funreason.policies.vllm.engine import prepare
+from funreason.record.events import OptimizerStep, PolicyUpdated
 from funreason.record.folder import RunFolder
+from funreason.record.log import LogReader
 
 pytestmark = [
     pytest.mark.engine,
@@ -306,3 +308,38 @@ def test_an_update_that_breaks_the_weights_ends_its_round_with_a_rollback_on_the
     assert (state.status, state.rounds[1].gate.decision) == ("refused", "rollback")
     assert "not finite" in state.rounds[1].gate.reason
     assert state.rounds[1].weights == state.rounds[0].weights
+
+
+@pytest.mark.slow
+def test_a_round_of_rewards_trains_on_the_engines_own_draws_and_proves_every_steps_weights(tmp_path):
+    settings = ["model.sampler=vllm", "name=rewards", "tasks.per_round=24", "start.references=null", "model.threads=1"]
+    settings += ["sample.max_new_tokens=48", "sample.temperature=0.8", "gate.suites.new.count=4"]
+    settings += ["gate.suites.old.count=4", "gate.min_gain=-100", "gate.promote_p=1"]
+    # The model as it is calls nothing: what it can learn from is where no call is right.
+    settings += ["tasks.mix={irrelevance: 1}", "reinforcement.no_call_share=1", "reinforcement.refusal_floor=null"]
+    settings += ["reinforcement.steps_per_round=2", "reinforcement.prompts_per_step=8", "reinforcement.group_size=4"]
+    settings += ["reinforcement.update.lr=2e-4"]
+    command = [sys.executable, "-m", "funreason", "loop", "--config", "smoke", "--method", "egpo", "--rounds", "1"]
+    command += ["--run-dir", tmp_path, *(word for setting in settings for word in ("--set", setting))]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode in (0, 3), done.stderr
+    folder = RunFolder(tmp_path / "rewards")
+    events = list(LogReader(folder.events).events())
+    start = folder.state().rounds[0].syncs[0].weights
+    made = [start, *(event.weights for event in events if isinstance(event, PolicyUpdated))]
+    assert len(set(made)) == 3
+    syncs = [sync for r in folder.state().rounds.values() for sync in r.syncs]
+    assert [sync.weights for sync in syncs[:3]] == made
+    assert all(sync.proved > 50 for sync in syncs)
+    samples = list(folder.texts(1).get("kept"))
+    assert {(s.id.split("/")[1], s.weights_id) for s in samples} == {("s1", made[0]), ("s2", made[1])}
+    for sample in samples:
+        assert len(sample.last_turn.logprobs) == len(sample.last_turn.token_ids) > 0
+    steps = [event.metrics for event in events if isinstance(event, OptimizerStep)]
+    assert steps[1]["kl"] > 1e-3, "the first step moved the weights, so other log-probabilities would show"
+    for metrics in steps:
+        # The engine's log-probabilities of its draws are those of the trainer at the same temperature.
+        assert metrics["sampler_ratio_max"] == pytest.approx(1, abs=5e-3)
+        assert metrics["correction_capped_share"] == 0

@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import os
 import re
-import subprocess
-import sys
 
+import command_line
 import pytest
 from scripted import Scripted
 from serving import ScriptedServer, completion
@@ -27,9 +25,7 @@ def record(i, call='{"name": "add", "arguments": {"a": %d}}', **fields):
 
 
 def funreason(*words, home):
-    environment = os.environ | {"XDG_CACHE_HOME": str(home / "cache")}
-    command = [sys.executable, "-m", "funreason", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return command_line.funreason(*words, env={"XDG_CACHE_HOME": str(home / "cache")})
 
 
 def settings(given):

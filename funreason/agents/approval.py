@@ -63,7 +63,7 @@ class Approval:
             typed = None
             if self.terminal:
                 asking.enter_context(terminal_lent())
-                typed = _Terminal(f"{question}. Accept these weights? [y/n] ")
+                typed = TerminalQuestion(f"{question}. Accept these weights? [y/n] ")
                 asking.callback(typed.close)
             while True:
                 self.stop.check()
@@ -76,11 +76,13 @@ class Approval:
                 await asyncio.sleep(POLL_S)
 
 
-class _Terminal:
+class TerminalQuestion:
     """Asks a question on the terminal and takes the last whole line typed as its answer, without blocking."""
 
     def __init__(self, question: str) -> None:
         self.answer = ""
+        self.over = False
+        """Whether no answer can come any more: the terminal was closed."""
         self._question = question
         print(question, end="", file=sys.stderr, flush=True)
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._read)
@@ -90,6 +92,7 @@ class _Terminal:
         line = sys.stdin.readline()
         self.answer = line.strip().lower()
         if not line:  # closed: only a file can answer now
+            self.over = True
             self.close()
         elif self.answer not in (*YES, *NO):
             print(self._question, end="", file=sys.stderr, flush=True)

@@ -21,6 +21,7 @@ from funreason.bus.agent import Emit
 from funreason.calls.call_format import CallFormat
 from funreason.config import Reinforcement
 from funreason.config.reinforcement import GrpoSettings
+from funreason.errors import NothingToLearn
 from funreason.record.events import Event, LogMessage, OptimizerStep, PolicyUpdated, TrainingSetSelected, WeightsTrained
 from funreason.record.rounds import RoundState
 from funreason.record.sample_files import KEPT, Credit, SampleFiles
@@ -30,10 +31,6 @@ from funreason.weights import WeightStore
 
 TRUNCATED_ALARM = 0.05
 """The share of truncated answers above which a warning is due, as AReaL has it: lengths may be running away."""
-
-
-class NothingToLearn(Exception):
-    """Too many steps in a row had no group with a signal; the message says what the groups were."""
 
 
 class StepRequest(NamedTuple):

@@ -9,19 +9,24 @@ seed and sample id, so it does not depend on the order in which samples finished
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from funreason.agents.references import usable_references
 from funreason.calls.call_format import PYTHONIC, CallFormat
-from funreason.config import Train
-from funreason.record.events import TrainingSetSelected
+from funreason.config import HardData, Train
+from funreason.record.events import TaskSorted, TrainingSetSelected
+from funreason.record.hard_tasks import ACCEPTED, DISCARDED, FIRST, HARD, QUALIFIED, UNJUDGED
+from funreason.record.rounds import FAILED
 from funreason.record.sample_files import KEPT, SampleFiles
-from funreason.types import Sample, Task
+from funreason.types import Outcome, Sample, Task
 
 STALE = "stale.weights"
+ANSWER_CHECK = ("parameters", "format", "panel")
+"""The stages whose refusal makes a task a hard one; a custom judge after the first of them counts too."""
 
 
 class StaleError(Exception):
@@ -38,6 +43,8 @@ class TrainingSet:
     counts: dict[str, int]
     """Fields of `TrainingSetSelected`: `kept`, and how many samples each rule left out."""
     warnings: list[str] = field(default_factory=list)
+    tasks: list[TaskSorted] = field(default_factory=list)
+    """In hard-data rounds: what became of each task."""
 
     def event(self, *, refused: int, replay: int) -> TrainingSetSelected:
         """The set as an event, once it is known how many samples could not be encoded (`refused`)."""
@@ -68,7 +75,7 @@ class KeptSamples:
     def __call__(self, round: int) -> TrainingSet:
         """Choose. StaleError when every kept sample is stale: no later round would have others."""
         settings = self.settings
-        kept = self._kept()
+        kept = self.kept()
         fresh, stale = fresh_only(kept, self.weights)
         warnings = [staleness(stale, self.weights or ())] if stale else []
         if stale and not fresh:
@@ -95,7 +102,7 @@ class KeptSamples:
             round, chosen.samples, list(self.replay), {"kept": len(kept), "stale": len(stale), **left_out}, warnings
         )
 
-    def _kept(self) -> list[Sample]:
+    def kept(self) -> list[Sample]:
         """Each kept sample once, whatever an interrupted run wrote twice.
 
         The unfiltered control takes first attempts as they came, but none that was cut off: it has no end to learn.
@@ -119,6 +126,127 @@ class ReferenceSet:
         tasks = self.tasks(round)
         samples, unusable = usable_references(tasks, round, form=self.form)
         return TrainingSet(round, samples, list(self.replay(round)), {"kept": len(tasks), "refused": unusable})
+
+
+@dataclass(frozen=True, slots=True)
+class HardSamples:
+    """The training set of a hard-data round: of each accepted task its best sample, and qualified ones replayed.
+
+    The best has the highest mean score of the panel, then the shortest thinking, then the lowest number. The others are
+    never trained on.
+
+    Args:
+        kept: the samples of the round that passed.
+        before: what each earlier round chose to learn from, round 1 included.
+    """
+
+    kept: KeptSamples
+    settings: HardData
+    before: Callable[[], Mapping[int, Sequence[Sample]]]
+
+    def __call__(self, round: int) -> TrainingSet:
+        """Choose. StaleError when every kept sample is stale."""
+        kept, seed = self.kept.kept(), self.kept.seed
+        fresh, stale = fresh_only(kept, self.kept.weights)
+        warnings = [staleness(stale, self.kept.weights or ())] if stale else []
+        if stale and not fresh:
+            raise StaleError(warnings[0])
+        best: dict[str, Sample] = {}
+        for sample in sorted(fresh, key=_quality):
+            best.setdefault(sample.task.id, sample)
+        chosen = sorted(best.values(), key=lambda sample: _rank(seed, sample))
+        exact = self.kept.settings.exact_counts
+        if len(exact) >= round:
+            chosen = _counted(chosen, exact[round - 1])
+        counts = {
+            "kept": len(kept),
+            "stale": len(stale),
+            "over_per_task": len(fresh) - len(best),
+            "over_count": len(best) - len(chosen),
+        }
+        replay = [*self.kept.replay, *self._earlier(round, len(chosen))] if chosen else list(self.kept.replay)
+        return TrainingSet(round, chosen, replay, counts, warnings)
+
+    def _earlier(self, round: int, accepted: int) -> list[Sample]:
+        settings, seed = self.settings, self.kept.seed
+        if settings.init_from == "base":  # nothing of what earlier rounds taught is in the base weights
+            return [sample for samples in self.before().values() for sample in samples]
+        if not settings.replay_ratio:
+            return []
+        qualified = self.before().get(FIRST, ())
+        # Others each round, and no task twice before each had its turn.
+        ranked = sorted(qualified, key=lambda s: hashlib.blake2b(f"{seed}/{round}/{s.id}".encode()).digest())
+        turns: Counter[str] = Counter()
+        order = []
+        for sample in ranked:
+            order.append((turns[sample.task.id], sample))
+            turns[sample.task.id] += 1
+        ranked = [sample for _, sample in sorted(order, key=lambda pair: pair[0])]
+        return ranked[: math.ceil(settings.replay_ratio * accepted)]
+
+
+@dataclass(frozen=True, slots=True)
+class SortedTasks:
+    """The training set of a hard-data round, with what became of each of the round's tasks.
+
+    Round 1 sorts by the paper's two checks: a task is qualified if an answer passed, hard if none did and one failed in
+    the answer check (stages 4 and 5), and discarded if all failed before it. A judge's error is no failure of the task:
+    it stays, as a hard one.
+
+    Args:
+        choose: what to learn from.
+        files: where the samples of the round ended.
+        order: the nodes of the graph in the order a sample meets them.
+    """
+
+    choose: Callable[[int], TrainingSet]
+    files: SampleFiles
+    order: Sequence[str]
+
+    def __call__(self, round: int) -> TrainingSet:
+        """Choose and sort."""
+        chosen = self.choose(round)
+        learned = {sample.task.id for sample in chosen.samples}
+        places = {name: place for place, name in enumerate(self.order)}
+        answer_check = min((places[name] for name in ANSWER_CHECK if name in places), default=len(places))
+        ended = {s.id: (s, kind) for kind in (*FAILED, *KEPT) for s in self.files.get(kind)}
+        by_task: defaultdict[str, list[tuple[Sample, str]]] = defaultdict(list)
+        for sample, kind in ended.values():
+            by_task[sample.task.id].append((sample, kind))
+        events = []
+        for task, samples in by_task.items():
+            passed = sum(kind in KEPT for _, kind in samples)
+            last = [sample.verdicts[-1] for sample, kind in samples if kind not in KEPT and sample.verdicts]
+            failed = [places.get(verdict.stage, 0) for verdict in last if verdict.outcome != Outcome.ERROR]
+            furthest = max(failed, default=-1)
+            unjudged = not passed and furthest < answer_check and len(failed) < len(samples)
+            if round > FIRST:
+                fate = ACCEPTED if task in learned else HARD
+            elif passed:
+                fate = QUALIFIED
+            else:
+                fate = HARD if unjudged or furthest >= answer_check else DISCARDED
+            events.append(
+                TaskSorted(
+                    round=round,
+                    task=task,
+                    fate=fate,
+                    attempts=sum(bool(sample.turns) for sample, _ in samples),
+                    passed=passed,
+                    stage=UNJUDGED if unjudged else self.order[furthest] if furthest >= 0 else "",
+                    weights=samples[-1][0].weights_id,
+                )
+            )
+        return replace(chosen, tasks=events)
+
+
+def _quality(sample: Sample) -> tuple[float, int, int, str]:
+    """What the best sample of a task has least of."""
+    votes = next((verdict.votes for verdict in sample.verdicts if verdict.stage == ANSWER_CHECK[-1]), ())
+    scores = [vote for vote in votes if vote is not None]
+    mean = sum(scores) / len(scores) if scores else 1.0
+    number = sample.id.rpartition("/")[2]
+    return -mean, len(sample.thinking or ""), int(number) if number.isdecimal() else 0, sample.id
 
 
 def fresh_only(samples: Sequence[Sample], weights: Collection[str] | None) -> tuple[list[Sample], list[Sample]]:

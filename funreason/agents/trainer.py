@@ -75,6 +75,8 @@ class Trainer:
         chosen = await asyncio.to_thread(self.training_set, round)
         for text in chosen.warnings:
             self.write(LogMessage(level="warning", text=text, round=round))
+        for event in chosen.tasks:
+            self.write(event)
         if not chosen.samples and round != START:
             self.write(chosen.event(refused=0, replay=0))
             self.write(LogMessage(level="warning", text="no sample was kept, so nothing was trained", round=round))

@@ -31,7 +31,14 @@ from funreason.record.folder import RunFolder
 from funreason.record.sample_files import Credit
 from funreason.stop import Interrupted, StopRequest
 from funreason.training.job import Job
-from funreason.training.types import NotFinite, OtherTrainingError, StepReport, TrainReport, WorkersFailed
+from funreason.training.types import (
+    NotFinite,
+    OtherTrainingError,
+    StepReport,
+    TrainingError,
+    TrainReport,
+    WorkersFailed,
+)
 from funreason.types import Sample, Weights
 
 if TYPE_CHECKING:
@@ -205,6 +212,12 @@ class PolicyStep(Updating):
             }
         )  # fmt: skip
         continue_from = self._prune(request)
+        if continue_from is None and request.policy.id != request.start.id:
+            raise TrainingError(
+                f"step {request.step} of round {round} learns from answers of {request.policy.id}, and "
+                f"{self.checkpoint(round)} holds no state of the step that made these weights. Without it the "
+                f"step would begin from {request.start.id}, which answered nothing. Restore it, or begin a new run."
+            )
         out, checkpoints = self._out(round), self.checkpoint(round) / f"step-{request.step}"
         job = update_job(update, self.config, request.start.folder, out, checkpoints, round).model_copy(
             update={"loss": loss, "continue_from": continue_from}
@@ -273,13 +286,20 @@ class PolicyStep(Updating):
             # Spread over the batch: the first rollouts would all be of one kind of task.
             chosen = [at * len(examples) // count for at in range(count)]
             terms: list[float] = []
+            own = {
+                at: found[at].logprobs or (rollout.logprobs if (rollout := examples[at].rollout) else None)
+                for at in chosen
+            }
+            if mute := [
+                at for at in chosen if own[at] is None
+            ]:  # the sampler gave none, and the limit holds all the same
+                scores = self._score(request.policy, [examples[at] for at in mute])
+                own |= {at: score.logprobs if score else None for at, score in zip(mute, scores, strict=True)}
             for at, score in zip(chosen, self._score(request.start, [examples[at] for at in chosen]), strict=True):
                 if score is None:
                     continue
                 found[at] = found[at]._replace(reference=score.logprobs)
-                rollout = examples[at].rollout
-                own = found[at].logprobs or (rollout.logprobs if rollout is not None else None)
-                terms += map(k3, own or (), score.logprobs)
+                terms += map(k3, own[at] or (), score.logprobs)
             kl = sum(terms) / len(terms) if terms else None
         elif not moved:
             kl = 0.0

@@ -87,6 +87,19 @@ class Case:
     functions: list[dict[str, Any]]
     answer: list[dict[str, dict[str, Any]]] | None
 
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The dialogue as `{"role", "content"}`, as a chat API takes it. BfclError where it cannot be read."""
+        return case_messages(self)
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """The functions as a chat API takes them: `{"type": "function", "function": {…}}`, with JSON Schema.
+
+        BfclError where they cannot be read.
+        """
+        return [{"type": "function", "function": tool} for tool in case_task(self).tools]
+
     @cached_property
     def language(self) -> Language:
         """The language its calls are written in."""

@@ -79,7 +79,7 @@ def _check_read(case: Case, read: Callable[[], list[Call]]) -> Result:
         if case.answer is None:
             return _check_relevance(case, None)
         return Result(False, "ast_decoder:decoder_failed", None)
-    return _check_relevance(case, calls) if case.answer is None else check_calls(case, calls)
+    return check_calls(case, calls)
 
 
 def _tools(case: Case) -> list[dict[str, Any]]:
@@ -92,9 +92,11 @@ def _tools(case: Case) -> list[dict[str, Any]]:
 
 def check_calls(case: Case, calls: list[Decoded]) -> Result:
     """Score decoded calls. Each expected call, in order, takes the first call left that fits; no choice is undone."""
+    if case.answer is None:
+        return _check_relevance(case, calls)
     try:
         kind = next((kind for kind in ("parallel", "multiple") if kind in case.category), "simple")
-        expected = 1 if kind == "simple" else len(case.answer or [])
+        expected = 1 if kind == "simple" else len(case.answer)
         if kind != "parallel":
             error = f"{kind}_function_checker:wrong_count"
             error = case.rules[0].error(calls[0]) if len(calls) == expected else error

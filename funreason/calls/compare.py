@@ -10,24 +10,34 @@ This decides what is worth training on; the gate's score comes from the `bfcl` p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
-from funreason.calls.schema import SchemaProblem, check_call, parameter_schema, tool_named, wants_number
+from funreason.calls.schema import (
+    SchemaProblem,
+    first_problems,
+    parameter_schema,
+    tool_named,
+    tools_by_name,
+    wants_number,
+)
 from funreason.types import Call, Task
 
 _DROPPED = str.maketrans("'", '"', " ,./-_*^")
 _NO_DEFAULT = object()
+MOST_COMPARED = 100_000
+"""300 calls may come in any order."""
 
 
 def call_problem(calls: Sequence[Call], task: Task) -> SchemaProblem | None:
     """The first problem of `calls` against the task's tools and, where known, its reference; None without calls."""
-    for call in calls:
-        tool = tool_named(task.tools, call.name)
-        if tool is None:
-            return SchemaProblem("schema.unknown_function", f"{call.name} is not offered")
-        problems = check_call(call, tool)
-        if problems:
-            return problems[0]
+    offered = tools_by_name(task.tools)
+    known = list(takewhile(lambda call: call.name in offered, calls))
+    problems = first_problems(known, offered)
+    if problems:
+        return problems[0]
+    if len(known) < len(calls):
+        return SchemaProblem("schema.unknown_function", f"{calls[len(known)].name} is not offered")
     if calls and task.reference is not None:
         return same_calls(calls, task.reference, task.tools)
     return None
@@ -51,16 +61,20 @@ def same_calls(calls: Sequence[Call], reference: Sequence[Call], tools: list[dic
     """None when `calls` mean what `reference` means, else the first difference.
 
     Codes: `reference.count`, `reference.name`, `reference.missing`, `reference.unexpected`, `reference.value`,
-    and `reference.no_match` when one of several reference calls is matched by none.
+    `reference.no_match` when one of several reference calls is matched by none, and `reference.too_many` after
+    `MOST_COMPARED` comparisons.
     """
     if len(calls) != len(reference):
         return SchemaProblem("reference.count", f"{len(calls)} calls, the reference has {len(reference)}")
     if len(calls) == 1:
         return same_call(calls[0], reference[0], tool_named(tools, reference[0].name))
-    left = list(calls)
+    left, offered, compared = list(calls), tools_by_name(tools), 0
     for wanted in reference:
-        tool = tool_named(tools, wanted.name)
+        tool = offered.get(wanted.name)
         match = next((index for index, call in enumerate(left) if same_call(call, wanted, tool) is None), None)
+        compared += len(left) if match is None else match
+        if compared > MOST_COMPARED:
+            return SchemaProblem("reference.too_many", f"{len(calls)} calls in another order than the reference's")
         if match is not None:
             del left[match]
             continue

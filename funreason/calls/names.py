@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import keyword
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import msgspec
 
 from funreason.calls.lenient import parse_any
+from funreason.calls.marks import normalised
 from funreason.calls.parse import CallSyntaxError, parse_calls
 from funreason.calls.render import CallRenderError, is_callable_name, render_call, render_calls
 from funreason.types import Call, Task, ToolNames
@@ -189,16 +189,17 @@ def _assigned(originals: Iterable[str], kind: str) -> dict[str, str]:
     given = set(originals)
     faulty = sorted(name for name in given if not _is_fine(name, kind))
     taken = given.difference(faulty)
-    out = {}
+    out: dict[str, str] = {}
+    numbers: dict[str, int] = {}
     for name in faulty:
-        plain = unicodedata.normalize("NFKC", name)
+        plain = normalised("NFKC", name)
         parts = plain.split(".") if kind == "tool" else [plain]
         base = ".".join(filter(None, map(_identifier, parts)))[:MAX_NAME].rstrip(".") or kind
         if not _is_fine(base, kind):  # cut in the middle of a name, or letters that change beside each other
             base = _identifier(re.sub(r"[^0-9A-Za-z_]+", "_", base)[: MAX_NAME - 2]) or kind
-        found, number = base, 1
+        found = base
         while found in taken:
-            number += 1
+            number = numbers[base] = numbers.get(base, 1) + 1
             found = f"{base.rstrip('_')[: MAX_NAME - 6] or kind}_{number}"
         taken.add(found)
         out[name] = found
@@ -214,7 +215,7 @@ def _is_fine(name: str, kind: str) -> bool:
 def _identifier(part: str) -> str:
     """The nearest identifier, "" without one: other characters become `_`, or are left out at the ends."""
     kept = "".join(char if f"a{char}".isidentifier() else " " for char in part).strip(" ")
-    kept = unicodedata.normalize("NFKC", re.sub(" +", "_", kept))
+    kept = normalised("NFKC", re.sub(" +", "_", kept))
     if kept and not f"{kept[0]}a".isidentifier():
         kept = f"_{kept}"
     return f"{kept}_" if keyword.iskeyword(kept) else kept

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from funreason.calls.marks import marks_at
 from funreason.calls.parse import MAX_CHARS, MAX_DEPTH, can_be_written
 from funreason.types import Call
 
@@ -49,7 +50,7 @@ def _is_identifier(name: object) -> bool:
     # Python reads identifiers in Unicode's NFKC form, so another spelling would come back as another name.
     if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
         return False
-    return name.isascii() or unicodedata.is_normalized("NFKC", name)
+    return name.isascii() or (marks_at(name) < 0 and unicodedata.is_normalized("NFKC", name))
 
 
 def _render_value(value: Any, where: str, depth: int) -> str:

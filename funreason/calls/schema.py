@@ -12,6 +12,7 @@ whatever is left then constrains nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from funreason.calls.pointers import Schema, Schemas
@@ -46,6 +47,11 @@ def tool_named(tools: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
         if tool["name"] == name:
             return tool
     return None
+
+
+def tools_by_name(tools: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The tools by their names; of two with one name, the first."""
+    return {tool["name"]: tool for tool in reversed(tools)}
 
 
 def parameter_schema(tool: dict[str, Any] | None, name: str) -> Schema:
@@ -97,8 +103,32 @@ def check_call(call: Call, tool: dict[str, Any]) -> list[SchemaProblem]:
 
     Codes: `schema.unknown_parameter`, `schema.missing_required`, `schema.type`, `schema.enum`.
     """
-    parameters = tool["parameters"]
-    properties, required, arguments = parameters["properties"], parameters["required"], call.arguments
+    return first_problems([call], {call.name: tool})
+
+
+def first_problems(calls: Sequence[Call], tools: Mapping[str, dict[str, Any]]) -> list[SchemaProblem]:
+    """Every problem of the first of several calls that has one. `tools` has the tool of each, by its name.
+
+    What is read of a tool is read once for all of its calls, and all together cost no more than ten times `MOST_STEPS`.
+    """
+    checks: dict[str, _Check] = {}
+    left = 10 * MOST_STEPS
+    for call in calls:
+        if call.name not in checks:
+            checks[call.name] = _Check(tools[call.name]["parameters"])
+        check = checks[call.name]
+        check.steps = max(0, MOST_STEPS - left)
+        before = check.steps
+        problems = _problems(call, check)
+        if problems:
+            return problems
+        left -= check.steps - before
+    return []
+
+
+def _problems(call: Call, check: _Check) -> list[SchemaProblem]:
+    parameters, required = check.schemas.root, check.required
+    properties, arguments = parameters["properties"], call.arguments
     others = parameters.get("additionalProperties", False)
     if parameters.get("patternProperties") and not isinstance(others, dict):
         others = True  # what patterns allow is not known, because they are not run
@@ -111,10 +141,9 @@ def check_call(call: Call, tool: dict[str, Any]) -> list[SchemaProblem]:
         ]
     problems += [
         SchemaProblem("schema.missing_required", f"{call.name} needs {name}")
-        for name in required
+        for name in parameters["required"]
         if name not in arguments
     ]
-    check = _Check(parameters)
     for name, value in arguments.items():
         schema = properties.get(name, others or True)
         problem = check.value(value, schema, f"{call.name}.{name}", name in required)
@@ -129,13 +158,15 @@ def check_call(call: Call, tool: dict[str, Any]) -> list[SchemaProblem]:
 
 
 class _Check:
-    """The check of one call: its schemas, and what it has cost so far."""
+    """The check of one tool's calls: its schemas, and what the call in hand has cost so far."""
 
     def __init__(self, root: Schema) -> None:
         self.schemas = Schemas(root)
+        self.required = frozenset(root["required"])
         self.steps = 0
         self.met: dict[tuple[int, int], SchemaProblem | None] = {}
         self.allowed: dict[int, set[tuple[bool, Any]]] = {}
+        self.lists: dict[int, bool] = {}
 
     def value(self, value: Any, schema: Any, where: str, required: bool = True, depth: int = 0) -> SchemaProblem | None:
         """The first problem of one value, or None. None as a value passes for a parameter that may be left out."""
@@ -176,7 +207,7 @@ class _Check:
         is_list, enum = isinstance(value, list | tuple), schema.get("enum")
         if enum and isinstance(enum, list):
             # An enum on a list is about its items: no data set enumerates whole lists.
-            for item in value if is_list and not any(isinstance(allowed, list) for allowed in enum) else [value]:
+            for item in value if is_list and not self.has_list(enum) else [value]:
                 if not self.is_allowed(item, enum):
                     return SchemaProblem("schema.enum", f"{where} is {_short(item)}, not one of {_short(enum)}")
         if is_list:
@@ -236,7 +267,7 @@ class _Check:
 
     def members(self, value: dict[str, Any], schema: Schema, where: str, depth: int) -> SchemaProblem | None:
         properties, needed = schema.get("properties"), schema.get("required")
-        needed = [name for name in needed if isinstance(name, str)] if isinstance(needed, list) else []
+        needed = dict.fromkeys(name for name in needed if isinstance(name, str)) if isinstance(needed, list) else {}
         missing = next((name for name in needed if name not in value), None)
         if missing is not None:
             return SchemaProblem("schema.missing_required", f"{where} needs {missing}")
@@ -259,6 +290,11 @@ class _Check:
         # Only where everything that the schema says is checked: else a value would be refused for what is unknown.
         whole = self.schemas.whole(schema)
         return _PLAIN_NOT.issuperset(whole) and self.meets(value, whole, where, depth + 1) is None
+
+    def has_list(self, enum: list[Any]) -> bool:
+        if id(enum) not in self.lists:
+            self.lists[id(enum)] = any(isinstance(allowed, list) for allowed in enum)
+        return self.lists[id(enum)]
 
     def is_allowed(self, value: Any, enum: list[Any]) -> bool:
         if len(enum) < _MANY:

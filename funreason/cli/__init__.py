@@ -14,8 +14,11 @@ from typing import Any, NoReturn
 from cyclopts import CycloptsError
 
 from funreason.cli.app import app
+from funreason.trust import rule
 
 OK, USAGE, INTERRUPTED = 0, 2, 130
+NAMING = frozenset({"agents", "eval", "loop", "plan", "refine", "reward", "train"})
+"""Commands that start what their own arguments name. What they name may run, unless they resume something."""
 CYCLES_AFTER = 20_000
 """Objects made before the garbage collector looks for cycles: its usual 700 are a tenth of a command's start."""
 
@@ -29,7 +32,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     # What a model writes is parsed as Python; the parser's remarks on its style would only litter the terminal.
     warnings.simplefilter("ignore", SyntaxWarning)
     try:
-        code: Any = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+        words = sys.argv[1:] if arguments is None else arguments
+        with rule("named" if words and words[0] in NAMING else "remembered"):
+            code: Any = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         code = USAGE
     except KeyboardInterrupt:

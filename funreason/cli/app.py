@@ -27,6 +27,8 @@ COMMANDS = {
     "\n\nIf it is interrupted, the same command continues.",
     "plan": "Estimate GPU memory and time for a configuration, before anything starts. Exit code 1 if it does not "
     "fit.\n\nReads only the model's config.json: no weights, no torch, no hub.",
+    "reproduce": "Play the experiment of a table or figure of the papers: all its arms, with intervals and the paper's "
+    "numbers.\n\nAn arm that has been played is read back, one that was interrupted is resumed.",
     "status": "Show whether a run worked, and its state: the newest one, or one by name or folder.",
     "watch": "Open the dashboard on a live or finished run. It only reads; quitting it leaves the run alone.",
     "replay": "Replay a recorded run in the dashboard.",
@@ -99,6 +101,10 @@ DataFile = Annotated[Path, Parameter(help=DATA_FILES)]
 InputMap = Annotated[
     str | None,
     Parameter(help="The file's own keys, such as query=question,tools=functions,answers=output.calls."),
+]
+Trust = Annotated[
+    bool,
+    Parameter(negative="", help="Run the code of the agents, reward and dialects that it names, and remember it."),
 ]
 Strict = Annotated[bool, Parameter(help="Refuse a file with one malformed record, instead of leaving that record out.")]
 NoCache = Annotated[

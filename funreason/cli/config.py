@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from funreason.cli import terminal
-from funreason.cli.app import AnySetting, ConfigName
+from funreason.cli.app import AnySetting, ConfigName, Trust
 from funreason.config import Config, ConfigError, dump_config, load_config, parse_setting
+from funreason.plugins import files_of
 from funreason.record.plain import plain
+from funreason.trust import remember, require
 
 OUTSIDE = ("budget.", "sample.endpoints=", "fcdr.llm.endpoints=")
 """Settings that a resumed run may change: what it may still spend, and where its servers are now."""
@@ -17,7 +19,7 @@ def config_show(name: ConfigName = "default", /, *, settings: AnySetting = None)
     return 0
 
 
-def config_check(name: ConfigName = "default", /, *, settings: AnySetting = None) -> int:
+def config_check(name: ConfigName = "default", /, *, trust: Trust = False, settings: AnySetting = None) -> int:
     """Validate a configuration, its graph and its judges, without starting anything."""
     from funreason.agents.judges.registry import check_judges
     from funreason.policies.factory import choose_sampler
@@ -25,9 +27,10 @@ def config_check(name: ConfigName = "default", /, *, settings: AnySetting = None
 
     config = read_config(name, {}, settings)
     graph = loop_graph(config)
+    require_trusted(config, trust=trust, settings=settings)
     check_judges(config)
     terminal.console().print(
-        f"{name}: fine. {len(graph.nodes)} nodes, {len(graph.edges)} edges, {config.rounds} rounds."
+        f"{name}: fine. {len(graph.nodes)} nodes, {len(graph.edges)} edges, {config.planned_rounds} rounds."
     )
     if config.model.device != "cpu":
         terminal.console().print(str(choose_sampler(config.model)), markup=False)
@@ -37,6 +40,22 @@ def config_check(name: ConfigName = "default", /, *, settings: AnySetting = None
 def read_config(name: str, given: dict[str, object], settings: list[str] | None) -> Config:
     """A configuration with changes from options and from --set; --set wins."""
     return load_config(name, given | dict(parse_setting(text) for text in settings or []))
+
+
+def require_trusted(config: Config, *, trust: bool = False, settings: list[str] | None = None) -> None:
+    """Raise TrustError for code that a configuration names and that may not run. Nothing is loaded.
+
+    With `trust` it may, and so may what `settings`, the texts of --set, name.
+    """
+    named = {entry.agent: f"the agent {entry.name}" for entry in config.agents if ":" in entry.agent}
+    if ":" in config.reinforcement.reward or config.reinforcement.reward.endswith(".py"):
+        named[config.reinforcement.reward] = "the reward"
+    named |= {name: "the dialect" for name in (config.model.call_format, *config.model.dialects) if ":" in name}
+    for spec, what in named.items():
+        files = files_of(spec)
+        if trust or any(spec in text for text in settings or ()):
+            remember(files)
+        require(files, f"{what} {spec!r}")
 
 
 def require_same_judges(old: Config, new: Config) -> None:

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from funreason.cli import terminal
-from funreason.cli.app import AnySetting, InputMap, NoCache
-from funreason.cli.config import OUTSIDE, read_config, require_same_judges
+from funreason.cli.app import AnySetting, InputMap, NoCache, Trust
+from funreason.cli.config import OUTSIDE, read_config, require_same_judges, require_trusted
 from funreason.cli.track import require_known, tracked
 from funreason.cli.watch import CONSOLE, require_terminal, viewed
 from funreason.config import ConfigError, parse_setting
@@ -19,11 +19,13 @@ from funreason.data.normalising import parse_input_map
 from funreason.display.progress import LiveProgress
 from funreason.display.table import account, run_tables, verdict_text
 from funreason.display.verdict import evidence_in, verdict
+from funreason.errors import NothingToLearn
 from funreason.loops.self_refinement import config_of, new_run, play
 from funreason.policies.endpoint import event_loop as turns
 from funreason.record.folder import RunFolder, open_run
 from funreason.record.state import State
 from funreason.stop import STOPPED, StopRequest
+from funreason.trust import rule
 from funreason.weights import START
 
 OK, REFUSED, INTERRUPTED = 0, 3, 130
@@ -41,7 +43,7 @@ OPTIONS |= {"data.input_map": "--input-map", "fcdr.llm.cache": "--no-cache"}
 def loop(
     *,
     config: str | None = None,
-    method: Literal["srml", "grpo", "egpo"] | None = None,
+    method: Literal["srml", "grpo", "egpo", "hdr"] | None = None,
     rounds: int | None = None,
     tasks: Path | None = None,
     model: str | None = None,
@@ -51,6 +53,7 @@ def loop(
     input_map: InputMap = None,
     settings: AnySetting = None,
     resume: str | None = None,
+    trust: Trust = False,
     no_cache: NoCache = False,
     allow_code_execution: Annotated[bool, Parameter(negative="")] = False,
     tui: Annotated[bool, Parameter(negative="")] = False,
@@ -63,9 +66,10 @@ def loop(
     config
         A YAML file, or a name in configs/. Default: `default`, or `own-data` with --tasks.
     method
-        How a round learns: `srml` from samples that passed all judges, `grpo` and `egpo` from rewards. Default: srml.
+        How a round learns: `srml` from samples that passed all judges, `grpo` and `egpo` from rewards, `hdr` from hard
+        tasks that are sampled again. Default: srml.
     rounds
-        Number of rounds.
+        Number of rounds. With `hdr` the first one, which sorts the tasks, is counted.
     tasks
         Your data file or folder: xLAM, share-gpt, OpenAI or BFCL form; JSON lines, JSON, CSV, Parquet, Arrow.
     model
@@ -98,7 +102,13 @@ def loop(
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
-    return run_loop(config, given, settings or [], resume, tui=tui, track=track or [], run_code=allow_code_execution)
+    if resume is None:
+        return run_loop(config, given, settings or [], None, tui=tui, track=track or [], run_code=allow_code_execution)
+    with rule("remembered"):
+        run_code = allow_code_execution
+        return run_loop(
+            config, given, settings or [], resume, tui=tui, track=track or [], run_code=run_code, trust=trust
+        )
 
 
 def run_loop(
@@ -110,16 +120,19 @@ def run_loop(
     tui: bool = False,
     track: Sequence[str] = (),
     run_code: bool = False,
+    trust: bool = False,
 ) -> int:
     """Start or resume a run, under the dashboard with `tui`, followed by the trackers `track`; the exit code.
 
-    `run_code` lets the gate run programs of the model.
+    `run_code` lets the gate run programs of the model, `trust` the code that a resumed run names.
     """
     require_known(track)
     if tui:
         require_terminal()
     if resume is None:
         config = read_config(name or ("own-data" if "tasks.path" in given else "default"), given, settings)
+        if "rounds" in given:
+            config = config.with_rounds(config.rounds)
         folder = new_run(config)
     else:
         said = ["--config"] if name is not None else []
@@ -134,11 +147,12 @@ def run_loop(
         folder = open_run(resume, Path(str(given.get("run_dir", "runs"))))
         config, state = config_of(folder, dict(map(parse_setting, settings))), folder.state()
         require_same_judges(config_of(folder), config)
+        require_trusted(config, trust=trust)
         done = max((k for k, r in state.rounds.items() if r.ended), default=START)
-        rounds = given.get("rounds", state.rounds_planned or config.rounds)
+        rounds = given.get("rounds", state.rounds_planned or config.planned_rounds)
         if not isinstance(rounds, int) or rounds < max(1, done):
             raise ConfigError(f"--rounds {rounds}: {folder.path} has played {done} rounds, and needs at least one.")
-        config = config.model_copy(update={"rounds": rounds})
+        config = config.with_rounds(rounds)
     console = terminal.console()
     stop = StopRequest()
     stop.listen()
@@ -152,8 +166,8 @@ def run_loop(
     except STOPPED:
         _say_interrupted(console, folder)
         return INTERRUPTED
-    except BaseException:
-        if folder.is_owner():
+    except BaseException as error:
+        if folder.is_owner() and not isinstance(error, NothingToLearn):  # which says itself how to resume
             console.print(f"it can be resumed: funreason loop --resume {folder.path}", soft_wrap=True)
         raise
     finally:

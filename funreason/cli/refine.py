@@ -19,15 +19,16 @@ from rich.table import Table
 from funreason.bus.agent import BrokenAgent
 from funreason.bus.workers import Limits
 from funreason.cli import terminal
-from funreason.cli.app import RUNS, DataFile, InputMap, NoCache, Setting, Strict
-from funreason.cli.config import OUTSIDE, read_config, require_same_judges
+from funreason.cli.app import RUNS, DataFile, InputMap, NoCache, Setting, Strict, Trust
+from funreason.cli.config import OUTSIDE, read_config, require_same_judges, require_trusted
 from funreason.cli.watch import CONSOLE
 from funreason.config import Config, ConfigError
 from funreason.data.normalising import parse_input_map
 from funreason.display.funnel import funnel
 from funreason.display.progress import LiveProgress
-from funreason.display.table import account, asked_table, health_table, stage_table, yield_table
-from funreason.loops.refine import ROUND, SHAREGPT, XLAM, records_file, refine_file
+from funreason.display.table import account, asked_table, health_table, stage_table, verdict_text, yield_table
+from funreason.display.verdict import evidence_in, verdict
+from funreason.loops.refine import ROUND, records_file, refine_file
 from funreason.policies.endpoint import event_loop as turns
 from funreason.policies.endpoint.budget import BudgetSpent
 from funreason.record.folder import REFINED, RecordError, RunFolder, command_to_resume, open_run, settings_file
@@ -35,6 +36,7 @@ from funreason.record.plain import plain
 from funreason.record.sample_files import MANIFEST
 from funreason.replay import UNKNOWN, Recorded, Routing, StageCounts, WhatIf, what_if
 from funreason.stop import STOPPED, StopRequest
+from funreason.trust import rule
 
 UNJUDGED = 1
 """The exit code of a refining that ended with a judge which answered nothing but errors."""
@@ -48,6 +50,7 @@ def refine(
     *,
     out: Path | None = None,
     resume: str | None = None,
+    trust: Trust = False,
     replay: str | None = None,
     config: str | None = None,
     strict: Strict = False,
@@ -84,7 +87,8 @@ def refine(
     if resume is not None:
         refused = {"--out": out, "--replay": replay, "--config": config, "--strict": strict}
         refused |= {"--turns": turns, "--input-map": input_map, "--no-cache": no_cache, "--json": json}
-        return resume_refine(resume, RUNS, file, refused, settings or [])
+        with rule("remembered"):
+            return resume_refine(resume, RUNS, file, refused, settings or [], trust=trust)
     given: dict[str, object] = {"tasks.strict": True} if strict else {}
     given |= {"data.input_map": parse_input_map(input_map)} if input_map else {}
     given |= {"fcdr.llm.cache": False} if no_cache else {}
@@ -92,7 +96,8 @@ def refine(
     switches = {"--strict": strict, "--turns": bool(turns), "--input-map": bool(input_map), "--no-cache": no_cache}
     check_options(replay, {"FILE": file, "--out": out}, switches, as_json=json)
     if replay is not None or file is None or out is None:
-        return run_replay(replay, RUNS, config, settings or [], as_json=json)
+        with rule("remembered"):
+            return run_replay(replay, RUNS, config, settings or [], as_json=json)
     return run_refine(file, out, config or "own-data", given, settings or [])
 
 
@@ -105,7 +110,15 @@ def run_refine(file: Path, out: Path, name: str, given: dict[str, object], setti
     return _refine(config, file, folder, resume=False)
 
 
-def resume_refine(run: str, runs: Path, file: Path | None, refused: Mapping[str, object], settings: list[str]) -> int:
+def resume_refine(
+    run: str,
+    runs: Path,
+    file: Path | None,
+    refused: Mapping[str, object],
+    settings: list[str],
+    *,
+    trust: bool = False,
+) -> int:
     """Resume a run that was stopped, with its records in `file` if they were moved; the exit code."""
     said = [name for name, value in refused.items() if value]
     said += [f"--set {text}" for text in settings if not text.startswith(OUTSIDE)]
@@ -121,6 +134,7 @@ def resume_refine(run: str, runs: Path, file: Path | None, refused: Mapping[str,
         raise RecordError(f"{folder.path} is finished: every sample has ended, and what was kept is written.")
     old, config = (read_config(str(folder.path / REFINED), {}, changes) for changes in ([], settings))
     require_same_judges(old, config)
+    require_trusted(config, trust=trust)
     return _refine(config, file or recorded, folder, resume=True)
 
 
@@ -151,6 +165,7 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
     finally:
         stop.ignore_signals()
     state = shown.whole()
+    console.print(verdict_text(verdict(state, evidence_in(folder))))
     console.print(stage_table(state))
     for table in (asked_table(state), health_table(state)):
         if table.row_count:
@@ -159,7 +174,6 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool) -> i
     console.print(account(state))
     if (counts := funnel(state.rounds[ROUND], folder.texts(ROUND))) is not None:
         console.print(counts.text(), soft_wrap=True)
-    console.print(f"kept records: {out / SHAREGPT}, {out / XLAM}")
     exit_code, r, limits = 0, state.rounds[ROUND], Limits(error_limit=config.fcdr.max_error_rate)
     for name, node in r.nodes.items():
         errors = node.outcomes["error"]

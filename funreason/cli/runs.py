@@ -17,16 +17,21 @@ from funreason.cli import terminal
 from funreason.cli.app import RUNS, AnyRun, Reason, RunDir, RunName
 from funreason.cli.show import story
 from funreason.record.events import SampleRequeued
-from funreason.record.folder import RecordError, RunFolder, command_to_resume, is_refining, open_run
+from funreason.record.folder import LOOP, RecordError, RunFolder, command_to_resume, is_refining, open_run
 from funreason.record.log import EventLog, FormatError
 from funreason.record.manifest import prunable, prune, size_of, verify
 from funreason.record.plain import plain
 from funreason.record.state import FAILED as FAILED_FATES
 from funreason.types import Sample
+from funreason.weights import START
 
 OK, FAILED = 0, 1
 REFINED_ALREADY = "A finished refining has written what it kept: refine the records again into another --out."
 TRAINED_ALREADY = "A round that has ended has been trained on already."
+LEARNS_FROM_REWARDS = (
+    "{path} learns from rewards, and its steps take no dead letter back: a group counts with the answers that were "
+    "drawn first or not at all, and other prompts replace it (reinforcement.max_resample). Resume with `{resume}`."
+)
 
 
 def runs_list(*, run_dir: RunDir = RUNS) -> int:
@@ -181,6 +186,8 @@ def dlq_requeue(run: RunName = None, /, *, reason: Reason = "*", run_dir: RunDir
 
 def put_back(folder: RunFolder, pattern: str) -> int:
     """Requeue the dead letters whose reason matches `pattern`; returns how many. RecordError when none can be."""
+    from funreason.config import read_yaml_file
+
     with folder.locked():
         life = folder.writer_status()
         if life and life.status in ("running", "stale"):
@@ -192,6 +199,9 @@ def put_back(folder: RunFolder, pattern: str) -> int:
                 f"nothing to requeue in {folder.path}: no dead letter of a round that is still open matches "
                 f"{pattern!r}. {REFINED_ALREADY if is_refining(folder) else TRAINED_ALREADY}"
             )
+        config = read_yaml_file(folder.path / LOOP) if (folder.path / LOOP).exists() else {}
+        if config.get("method") in ("grpo", "egpo") and any(sample.round != START for sample in chosen):
+            raise RecordError(LEARNS_FROM_REWARDS.format(path=folder.path, resume=command_to_resume(folder)))
         log = EventLog(folder.events, "requeue")
         for sample in chosen:
             log.write(SampleRequeued(sample=sample.id, round=sample.round))

@@ -49,6 +49,7 @@ from funreason.evaluation.answers import (
     select,
 )
 from funreason.record.folder import RecordError, write_json
+from funreason.trust import rule
 
 FACTS, OUTPUTS = "eval.json", "outputs.jsonl"
 SHOWN_ERRORS = 8
@@ -81,7 +82,8 @@ class Results(NamedTuple):
 def form_of(facts: Mapping[str, Any] | None) -> CallFormat:
     """The form of calls that the model of these results was asked for; the leaderboard's where nothing is said."""
     name = (facts or {}).get("call_format")
-    return PYTHONIC if name is None else CallFormat(dialect_named(str(name)))
+    with rule("remembered"):  # results may be a stranger's
+        return PYTHONIC if name is None else CallFormat(dialect_named(str(name)))
 
 
 def read_results(folder: Path, options: EvalOptions) -> Results:

@@ -17,6 +17,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.text import Text
 
+from funreason.calls.render import render_calls
 from funreason.cli.app import RUNS, RunDir, RunName
 from funreason.cli.terminal import console
 from funreason.display.figures import phases_now
@@ -25,7 +26,7 @@ from funreason.display.verdict import evidence_in, verdict
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.log import LogReader
 from funreason.record.plain import plain
-from funreason.record.sample_files import ENDS, Credit, SampleFiles
+from funreason.record.sample_files import ENDS, Credit, RepairedLabel, SampleFiles
 from funreason.record.state import State
 from funreason.types import Outcome, Sample, Verdict
 
@@ -109,7 +110,19 @@ def show(sample: str, /, *, run: RunName = None, run_dir: RunDir = RUNS) -> int:
     credit = files[sample_id].credits(sample_id).get(sample_id) if sample_id in files else None
     for line in story(drawn.get(sample_id, []), last, end, credit):
         out.print(line)
+    task = (last or drawn[sample_id][0]).task.id
+    for k in sorted(int(path.name.removeprefix("round-")) for path in folder.path.glob("round-*")):
+        repair = folder.texts(k).repairs().get(task)
+        if repair is not None:
+            out.print(Text(plain(repaired(k, repair), lines=True), style="bold"))
     return 0
+
+
+def repaired(round: int, repair: RepairedLabel) -> str:
+    """Which reference was replaced in a round, by what, and what each seat of the panel said."""
+    old, new = (render_calls(calls) if calls else "no call" for calls in (repair.old, repair.new))
+    said = "".join(f"\n  {line}" for line in repair.reasons.splitlines())
+    return f"reference replaced after round {round}: {old} → {new}{said}"
 
 
 def _find(wanted: str, ids: Set[str], folder: RunFolder) -> str:

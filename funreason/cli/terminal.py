@@ -8,22 +8,22 @@ restyle the line or raise. Colours come from `rich.text.Text` alone. Text from o
 from __future__ import annotations
 
 import os
-import re
 import sys
 import traceback
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
 
+from funreason.errors import missing_extra
 from funreason.record.plain import plain
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, NOTHING_LEARNED, INTERRUPTED = 1, 2, 4, 130
 KNOWN = {
     "ConfigError": USAGE,
     "GraphError": USAGE,
     "PluginError": USAGE,
+    "TrustError": USAGE,
     "DataError": FAILED,
     "RewardError": FAILED,
     "ModelError": FAILED,
@@ -34,6 +34,7 @@ KNOWN = {
     "StaleError": FAILED,
     "BrokenAgent": FAILED,
     "JudgeFailedCanaries": FAILED,
+    "NothingToLearn": NOTHING_LEARNED,
     "Interrupted": INTERRUPTED,
 }
 """Errors that are printed as one sentence, by name: naming the classes would import what raises them."""
@@ -58,22 +59,6 @@ def explain(error: Exception) -> int:
         return FAILED
     print(plain("".join(traceback.format_exception(error)), lines=True), end="", file=sys.stderr)
     return FAILED
-
-
-def missing_extra(error: ModuleNotFoundError) -> str | None:
-    """What to install for a package that one of the extras brings; None for any other module.
-
-    The extras are those of the installed metadata. Where several bring the package, the first in pyproject.toml counts.
-    """
-    try:
-        requirements = metadata.requires("funreason") or []
-    except metadata.PackageNotFoundError:  # run from a folder, never installed: no extras to speak of
-        return None
-    for requirement in requirements:
-        found = re.match(r"([\w.-]+).*;.*\bextra == [\"']([\w-]+)[\"']", requirement)
-        if found and re.sub(r"[-.]", "_", found[1]).lower() == error.name:
-            return f"{error.name} is not installed; it comes with an extra: pip install 'funreason[{found[2]}]'"
-    return None
 
 
 def redirect_output(path: Path) -> None:

@@ -22,8 +22,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.console import Console
 
 from funreason.cli.app import RUNS, RunDir, RunName
@@ -41,6 +42,8 @@ def watch(
     *,
     against: str | None = None,
     serve: bool = False,
+    steer: Annotated[bool, Parameter(negative="")] = False,
+    read_only: Annotated[bool, Parameter(negative="")] = False,
     port: int = 8023,
     run_dir: RunDir = RUNS,
 ) -> int:
@@ -51,19 +54,23 @@ def watch(
     against
         Another run to compare with.
     serve
-        Serve it to a browser on this machine instead of this terminal.
+        Serve it to a browser on this machine instead of this terminal, read-only.
+    steer
+        With --serve: pages may also pause and stop the run, put dead letters back and write tables here.
+    read_only
+        Only show: no key steers the run or writes a file.
     port
         The port for --serve, on localhost only.
     """
     folder = open_run(run, run_dir)
     if serve:
-        return serve_dashboard(folder, run_dir, port)
+        return serve_dashboard(folder, run_dir, port, steer=steer)
     _require_dashboard()
     from funreason.tui.app import show
     from funreason.tui.feed import LiveFeed
 
     other = None if against is None else open_run(against, run_dir)
-    show(folder, run_dir, lambda found, clock: LiveFeed(found, clock), _put_back, key_map(), other)
+    show(folder, run_dir, lambda found, clock: LiveFeed(found, clock), _put_back, key_map(), other, read_only=read_only)
     return 0
 
 
@@ -160,13 +167,14 @@ def viewed(folder: RunFolder, console: Console) -> Iterator[None]:
 _FONTS = re.compile(r"<link[^>]*fonts\.googleapis\.com[^>]*>", re.DOTALL)
 
 
-def serve_dashboard(folder: RunFolder, runs: Path, port: int) -> int:
-    """Serve a run's dashboard on localhost until Ctrl-C; each page has its own viewer process."""
+def serve_dashboard(folder: RunFolder, runs: Path, port: int, *, steer: bool = False) -> int:
+    """Serve a run's dashboard on localhost until Ctrl-C; each page has its own viewer, read-only without `steer`."""
     try:
         from textual_serve.server import Server
     except ModuleNotFoundError as error:
         raise RecordError("serving needs the extra `serve`: pip install 'funreason[serve]'") from error
     command = [sys.executable, "-m", "funreason", "watch", str(folder.path.resolve()), "--run-dir", str(runs.resolve())]
+    command += [] if steer else ["--read-only"]
     with tempfile.TemporaryDirectory() as pages:
         server: Any = Server(shlex.join(command), host="localhost", port=port, title=f"FunReason {folder.name}")
         server.templates_path = without_fonts(Path(server.templates_path), Path(pages))

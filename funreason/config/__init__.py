@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from funreason.config.augmentation import Augment
 from funreason.config.gate import Contamination, Gate, Suite
+from funreason.config.hard_data import HardData
 from funreason.config.judges import AgentEntry, Canaries, Fcdr, JudgeKind, LlmJudges, Stages
 from funreason.config.method import Method, PolicyUpdate, Reinforcement
 from funreason.config.models import BudgetLimits, Data, Endpoint, Model, References, Sampling, Tasks, Vllm
@@ -39,6 +40,7 @@ __all__ = [
     "Endpoint",
     "Fcdr",
     "Gate",
+    "HardData",
     "JudgeKind",
     "Launch",
     "LlmJudges",

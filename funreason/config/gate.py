@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from funreason.config.section import Count, Section, Share
 
@@ -48,6 +48,9 @@ class Contamination(Section):
     near_threshold: Annotated[float, Field(ge=0.5, le=1)] | None = 0.8
     """Share of equal letters from which two queries are near duplicates, unless a content word differs. Null: look for
     exact duplicates only."""
+    bfcl_tools: Literal["refuse", "allow"] = "refuse"
+    """`refuse` counts tasks that offer the functions of BFCL's eight multi-turn classes as contaminated, whatever their
+    query: no other source has them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -87,3 +90,14 @@ class Gate(Section):
     round."""
     contamination: Contamination = Contamination()
     """Checked for the rounds' tasks, the supervised start's and replayed ones."""
+
+    @field_validator("suites")
+    @classmethod
+    def _named_as_folders(cls, suites: dict[str, Suite]) -> dict[str, Suite]:
+        for name in suites:
+            if not name or name.startswith(".") or not set(name).isdisjoint("/\\\0"):
+                raise ValueError(
+                    f"a suite is named {name!r}; a name becomes a folder of the run, so it needs a letter or digit "
+                    "first and no slash"
+                )
+        return suites

@@ -13,7 +13,7 @@ from funreason.config.reinforcement import EgpoSettings, GrpoSettings
 from funreason.config.section import Count, Section, Share
 from funreason.config.updates import Beta, Update
 
-Method = Literal["srml", "grpo", "egpo"]
+Method = Literal["srml", "grpo", "egpo", "hdr"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from copy import deepcopy
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import ValidationError, model_validator
 from rapidfuzz import process
 
 from funreason.config.gate import Gate
+from funreason.config.hard_data import HardData
 from funreason.config.judges import AgentEntry, Fcdr
 from funreason.config.method import Method, Reinforcement
 from funreason.config.models import BudgetLimits, Data, Model, Sampling, Tasks
@@ -29,8 +30,10 @@ class Config(Section):
     """A whole run."""
 
     method: Method = "srml"
-    """How a round learns: `srml` from samples that passed all judges, `grpo` and `egpo` from rewards, step by step."""
+    """How a round learns: `srml` from samples that passed all judges, `grpo` and `egpo` from rewards, step by step,
+    `hdr` from tasks that failed before and are sampled again."""
     rounds: Count = 3
+    """Not used with `method: hdr`, see `hdr.max_rounds`."""
     seed: int = 0
     run_dir: Path = Path("runs")
     name: str | None = None
@@ -46,13 +49,48 @@ class Config(Section):
     train: Train = Train()
     reinforcement: Reinforcement = Reinforcement()
     """Used with `method: grpo` and `egpo`, in place of `train`."""
+    hdr: HardData = HardData()
+    """Used with `method: hdr`, in addition to `train`."""
     gate: Gate = Gate()
+    when_nothing_learned: Literal["ask", "continue"] = "ask"
+    """After a round that trained nothing: `ask` on the terminal whether to play the next one, and stop where there is
+    none (exit code 4); `continue` plays it."""
     budget: BudgetLimits = BudgetLimits()
 
     @property
     def learns_from_rewards(self) -> bool:
         """Whether the method is one of reinforcement learning."""
-        return self.method != "srml"
+        return self.method in ("grpo", "egpo")
+
+    @property
+    def resamples_hard_tasks(self) -> bool:
+        """Whether the method is hard-data rounds."""
+        return self.method == "hdr"
+
+    def samples_hard_tasks(self, round: int) -> bool:
+        """Whether a round is about hard tasks: every one after the first, which sorts the tasks."""
+        return self.resamples_hard_tasks and round > 1
+
+    def answers_with_references(self, round: int) -> bool:
+        """Whether the tasks of a round are answered with their references, and not by a model."""
+        if self.resamples_hard_tasks:
+            return self.hdr.first_data == "references" and round == 1
+        return self.train.data == "references"
+
+    def init_from(self, round: int) -> str:
+        """Which weights the update of a round after the start begins with: `accepted` or `base`."""
+        return self.hdr.init_from if self.samples_hard_tasks(round) else self.train.init_from
+
+    @property
+    def planned_rounds(self) -> int:
+        """How many rounds there are at most: with `method: hdr`, the first one and `hdr.max_rounds`."""
+        return 1 + self.hdr.max_rounds if self.resamples_hard_tasks else self.rounds
+
+    def with_rounds(self, rounds: int) -> Config:
+        """The same with this many planned rounds, at least one."""
+        if self.resamples_hard_tasks:
+            return self.model_copy(update={"hdr": self.hdr.model_copy(update={"max_rounds": rounds - 1})})
+        return self.model_copy(update={"rounds": rounds})
 
     @property
     def round_update(self) -> Update:
@@ -62,7 +100,37 @@ class Config(Section):
     @property
     def graph(self) -> str:
         """The graph file: `fcdr.graph`, whose default is the one of the method."""
-        return "grpo" if self.learns_from_rewards and self.fcdr.graph == "fcdr" else self.fcdr.graph
+        if self.fcdr.graph != "fcdr":
+            return self.fcdr.graph
+        return "grpo" if self.learns_from_rewards else "hdr" if self.resamples_hard_tasks else "fcdr"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hard_data_learns_its_alpha(cls, given: Any) -> Any:
+        """With `method: hdr` alpha is learned (the paper's SSB), unless the configuration says otherwise."""
+        if not isinstance(given, dict) or given.get("method") != "hdr":
+            return given
+        train = given.get("train") or {}
+        update = train.get("update") if isinstance(train, dict) else None
+        if not isinstance(train, dict) or not isinstance(update or {}, dict):
+            return given  # reported by the section itself
+        return given | {"train": train | {"update": {"alpha_mode": "learnable"} | (update or {})}}
+
+    @model_validator(mode="after")
+    def _hard_data_that_can_be_judged(self) -> Config:
+        if not self.resamples_hard_tasks:
+            return self
+        if self.train.data != "judged":
+            raise ValueError(
+                f"method is hdr, and train.data is {self.train.data}: that is a control of method: srml. The control "
+                "of hard data is hdr.control=random_qualified"
+            )
+        if self.hdr.repair_labels and self.fcdr.llm.model is None and not self.fcdr.llm.endpoints:
+            raise ValueError(
+                "hdr.repair_labels is true, and fcdr.llm names no model: only a judge can say that a reference is "
+                "wrong. Set fcdr.llm.endpoints or fcdr.llm.model"
+            )
+        return self
 
     @model_validator(mode="after")
     def _samples_that_can_be_rewarded(self) -> Config:

@@ -7,10 +7,11 @@ without a hint is shown under its own name, wherever metrics are listed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from funreason.display.spans import Span
+from funreason.record.hard_tasks import UNJUDGED
 from funreason.record.rounds import NodeCount, RoundState
 from funreason.record.state import OpenPhase, State
 
@@ -49,12 +50,13 @@ def share_of(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def points(new: float | None, old: float | None) -> Span:
+def points(new: float | None, old: float | None, *, less_is_better: bool = False) -> Span:
     """The difference of two shares in percentage points, with its sign and role."""
     if new is None or old is None:
         return (NONE, "dim")
-    by = 100 * (new - old)
-    role = "good" if by >= 0.05 else "bad" if by <= -0.05 else "dim"
+    by = round(100 * (new - old), 6)  # as the gate's reason rounds it: 0.4900 - 0.4925 is not -0.0025 in binary
+    better = -by if less_is_better else by
+    role = "good" if better >= 0.05 else "bad" if better <= -0.05 else "dim"
     return (f"{by:+.1f}", role)
 
 
@@ -113,8 +115,62 @@ def pass_rate(r: RoundState | None, name: str) -> float | None:
     return node.pass_rate if node and judges(node) else None
 
 
+def pool_note(state: State) -> str:
+    """How round 1 of hard-data rounds sorted the tasks, and who accepts answers since; "" in any other run."""
+    pool = state.pool
+    if not pool.fates:
+        return ""
+    counts = pool.counts()
+    sorted_as = ", ".join(f"{counts[fate]:,} {fate}" for fate in ("qualified", "hard", "discarded"))
+    text = f"Round 1 sorted {counts.total():,} tasks: {sorted_as}."
+    rounds = pool.rounds(state.promoted)
+    if any(each.control for each in rounds):
+        text += " Control: random qualified tasks are asked in place of hard ones."
+    if rounds:
+        models = dict.fromkeys(each.judges for each in rounds if each.judges)
+        text += f" Accepted by {', '.join(models)}." if models else " No model judged: rules and references accepted."
+    return text
+
+
+def pool_rows(state: State) -> list[tuple[str, ...]]:
+    """Per hard-data round: tasks asked, accepted, given back by the gate, left, unjudged, with a repaired reference.
+
+    In round 1 the accepted tasks are the qualified ones, and those left are the hard ones.
+    """
+    pool = state.pool
+    if not pool.fates:
+        return []
+    first, counts = pool.fates.get(1, {}), pool.counts()
+    unjudged = sum(event.stage == UNJUDGED for event in first.values())
+    numbers = [(1, counts.total(), counts["qualified"], 0, counts["hard"], unjudged, 0)]
+    numbers += [
+        (r.round, r.asked, r.accepted, r.returned, r.left, r.unjudged, r.repaired) for r in pool.rounds(state.promoted)
+    ]
+    return [
+        (str(k), str(asked), str(accepted), percent(share_of(accepted, asked)), *map(str, more))
+        for k, asked, accepted, *more in numbers
+    ]
+
+
+POOL_COLUMNS = ("round", "asked", "accepted", "%", "returned", "left", "unjudged", "repaired")
+
 SINKS = ("trainer", "evaluator", "dead_letter")
 """Where samples end: what comes there is counted in the ends, not as judgements."""
+
+
+def smoothed(values: Sequence[float | None], span: float = 0.05) -> list[float | None]:
+    """The exponential moving average over `span` of all values; the first ones are not pulled to zero.
+
+    A value that is None stays None and is skipped.
+    """
+    weight = 2 / (max(1.0, span * len(values)) + 1)
+    total = norm = 0.0
+    made: list[float | None] = []
+    for value in values:
+        if value is not None:
+            total, norm = (1 - weight) * total + weight * value, (1 - weight) * norm + weight
+        made.append(None if value is None else total / norm)
+    return made
 
 
 class MetricHint(NamedTuple):

@@ -19,13 +19,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from funreason.display.accuracy import share_with_interval
+from funreason.display.diagnosis import diagnose
 from funreason.display.figures import PHASES, curves, formatted, hint, others, phase_name, phases_now
-from funreason.record.folder import RunFolder
+from funreason.display.table import finding_text
+from funreason.record.folder import RunFolder, readable_settings
 from funreason.record.log import LogReader
 from funreason.record.plain import plain
 from funreason.record.state import RoundState, State
 
 REFRESH_S = 0.25
+DIAGNOSE_S = 3.0
+"""Seconds between two looks at what goes wrong in the run; the end of the view is one more."""
 JUDGING = {"pass", "drop", "regenerate", "keep_text"}
 """Outcomes that make a node a judge: only judges have a pass rate."""
 _SHOWN: list[LiveProgress] = []
@@ -62,6 +67,8 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
     def __init__(self, folder: RunFolder, console: Console) -> None:
         self.console = console
         self.state = State()
+        self._folder = folder
+        self._events = 0
         self._reader = LogReader(folder.events)
         self._stop = Event()
         self._unread = self._paused = False
@@ -69,6 +76,9 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         self._thread = Thread(target=self._follow, name="progress", daemon=True)
         self._said: tuple[int, str] = (-1, "")
         self._live: Live | None = None
+        self._findings: set[tuple[str, str]] = set()
+        """The rules that have spoken, and about what: each says so once."""
+        self._diagnosed = 0.0
 
     def __enter__(self) -> LiveProgress:
         with _TURN:
@@ -90,6 +100,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
 
     def pause(self) -> None:
         """Print what is new, then leave the terminal alone."""
+        self._diagnosed = 0.0
         self._poll()
         with self._polling:
             self._paused = True
@@ -132,6 +143,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
                 for note in self.state.notes[notes:]:
                     style = "yellow" if note.level == "warning" else ""
                     self.console.print(Text(plain(f"{note.level}: {note.text}"), style=style))
+                self._diagnose()
                 if self._live:
                     self._live.update(view(self.state, time.time()))
                 elif (self.state.round, self.state.phase) != self._said and self.state.phase:
@@ -140,6 +152,17 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
                     self.console.print(Text(plain(f"round {self.state.round} · {phase}")))
             except OSError:
                 self._unread = True
+
+    def _diagnose(self) -> None:
+        """Print what the diagnosis finds for the first time, while there is time to change it."""
+        now = time.monotonic()
+        if self.state.events == self._events or (self._diagnosed and now - self._diagnosed < DIAGNOSE_S):
+            return
+        self._diagnosed, self._events = now, self.state.events
+        for finding in diagnose(self.state, readable_settings(self._folder), str(self._folder.path)):
+            if (finding.rule, finding.about) not in self._findings:
+                self._findings.add((finding.rule, finding.about))
+                self.console.print(finding_text(finding))
 
 
 def view(state: State, now: float) -> RenderableType:
@@ -162,13 +185,13 @@ def view(state: State, now: float) -> RenderableType:
         shown = [*curves(s.metrics), *(name for name in ("alpha", "lr") if name in s.metrics), *others(s.metrics)]
         parts = [f"{hint(name).label} {formatted(name, s.metrics[name])}" for name in shown]
         update = Text(plain(" · ".join([f"update  step {s.step}/{s.steps}", *parts])))
-    gates = [
-        f"gate {k}  {100 * gate.overall.old / gate.overall.total:.1f} → "
-        f"{100 * gate.overall.new / gate.overall.total:.1f} "
-        f"({100 * gate.overall.low:.1f}–{100 * gate.overall.high:.1f})  {plain(gate.decision)}"
-        for k, gate in ((k, each.gate) for k, each in sorted(state.rounds.items()))
-        if gate
-    ]
+    gates = []
+    for k, gate in ((k, each.gate) for k, each in sorted(state.rounds.items()) if each.gate):
+        old = share_with_interval(gate.overall, gate.balance, new=False)[0]
+        new, low, high = share_with_interval(gate.overall, gate.balance, new=True)
+        name = f"gate {k}" if k else "start "
+        ends = f"({100 * low:.1f}–{100 * high:.1f})"
+        gates.append(f"{name}  {100 * old:.1f} → {100 * new:.1f} {ends}  {plain(gate.decision)}")
     return Group(
         head,
         _stages(state, r),

@@ -1,185 +1,95 @@
-"""The report of a run: pictures and tables in one HTML file, and the same tables as Markdown.
+"""The report of a run: what came of it, what to change next, how it was made; as one HTML file and as Markdown.
 
-The HTML holds its pictures (SVG) and its style, and its content policy forbids any network access. Every word that is
+The HTML holds its charts (SVG) and its style, and its content policy forbids any network access. Every word that is
 drawn or written is escaped, so nothing from a model or a file becomes markup; numbers are formatted, never passed
-through. Colours are class names of the style sheet, for light and dark screens; each series also has its own dashes
-and its own label.
+through. The Markdown fits one screen: tables that only explain are in the HTML alone.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
-from itertools import islice, pairwise
+from itertools import islice
+from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from funreason.display.figures import SINKS, curves, duration, formatted, hint, others, pass_rate, percent, share_of
+from funreason.display.accuracy import SuiteAccuracy, accuracy_by_round
+from funreason.display.charts import Series, accuracy_svg, bars_svg, flow_svg, intervals_svg, lines_svg
+from funreason.display.diagnosis import Facts
+from funreason.display.figures import (
+    POOL_COLUMNS,
+    SINKS,
+    curves,
+    duration,
+    formatted,
+    hint,
+    others,
+    pass_rate,
+    percent,
+    pool_note,
+    pool_rows,
+    share_of,
+    smoothed,
+)
 from funreason.display.spans import clean
-from funreason.display.verdict import evidence_in, verdict
-from funreason.record.folder import RunFolder
+from funreason.display.verdict import AccuracyChange, GateEvidence, RunVerdict, evidence_in, verdict
+from funreason.record.folder import RunFolder, command_to_resume, is_refining, settings_file
+from funreason.record.sample_files import KEPT
 from funreason.record.state import RoundState, State
 from funreason.types import Sample
 
-Flow = tuple[str, str, str, int]
-"""Source, outcome, target, how many samples."""
-GAP, BASE = 104, 210
-"""Pixels between two nodes, and from the top to the line of nodes."""
-Series = tuple[str, Sequence[float | None]]
-LABEL_HEIGHT = 14.0
-DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 4", "12 4")
-
-
-class Frame(NamedTuple):
-    """A plot's size in pixels with room for words at its sides."""
-
-    width: int = 640
-    height: int = 220
-    left: int = 46
-    right: int = 150
-    top: int = 14
-    bottom: int = 26
-
-
-def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
-    """Words at a place, escaped."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(clean(words))}</text>'
-
-
-def svg(width: float, height: float, parts: Sequence[str], label: str) -> str:
-    """A whole picture, with a label for screen readers."""
-    box = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
-    name = f'role="img" aria-label="{escape(clean(label))}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {box} {name}>{"".join(parts)}</svg>'
-
-
-def lines_svg(series: Sequence[Series], names: Sequence[str], label: str, *, low: float, high: float) -> str:
-    """Series over named places (rounds, or steps); a None breaks no line, it is left out."""
-    f = Frame()
-    span = (high - low) or 1.0
-    inner, tall = f.width - f.left - f.right, f.height - f.top - f.bottom
-
-    def x(i: int) -> float:
-        return f.left + (inner * i / (len(names) - 1) if len(names) > 1 else inner / 2)
-
-    def y(value: float) -> float:
-        return f.top + tall * (high - value) / span
-
-    parts = []
-    for tick in (low, (low + high) / 2, high):
-        parts.append(
-            f'<line x1="{f.left}" x2="{f.width - f.right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" class="grid"/>'
-        )
-        parts.append(text(f.left - 6, y(tick) + 4, f"{tick:.4g}", "small", "end"))
-    every = max(1, len(names) // 8)
-    parts += [text(x(i), f.height - 8, name, "small", "middle") for i, name in enumerate(names) if i % every == 0]
-    labels = [(y(known[-1]) if (known := [v for v in values if v is not None]) else 0.0) for _, values in series]
-    for before, here in pairwise(sorted(range(len(labels)), key=labels.__getitem__)):
-        labels[here] = max(labels[here], labels[before] + LABEL_HEIGHT)  # moved apart where they would overlap
-    for n, (name, values) in enumerate(series):
-        points = [(x(i), y(v)) for i, v in enumerate(values) if v is not None]
-        if not points:
-            continue
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        dash = f' stroke-dasharray="{DASHES[n % len(DASHES)]}"' if DASHES[n % len(DASHES)] else ""
-        parts.append(f'<polyline points="{path}" class="line c{n % 6}"{dash}/>')
-        if len(points) < 60:
-            parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" class="dot c{n % 6}"/>' for a, b in points]
-        parts.append(text(f.width - f.right + 8, labels[n] + 4, name, f"small w{n % 6}"))
-    return svg(f.width, f.height, parts, label)
-
-
-def intervals_svg(rows: Sequence[tuple[str, float, float, float, float]], label: str) -> str:
-    """Rows of (name, old, new, low, high), shares from 0 to 1: a ring for old, a dot with its interval for new."""
-    left, width, step = 190, 640, 24
-    inner = width - left - 60
-
-    def x(share: float) -> float:
-        return left + inner * share
-
-    parts = []
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        parts.append(f'<line x1="{x(share):.1f}" x2="{x(share):.1f}" y1="4" y2="{step * len(rows) + 4}" class="grid"/>')
-        parts.append(text(x(share), step * len(rows) + 18, f"{100 * share:.0f} %", "small", "middle"))
-    for i, (name, old, new, low, high) in enumerate(rows):
-        y = step * i + 16
-        parts.append(text(left - 10, y + 4, name, "small", "end"))
-        parts.append(f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y}" y2="{y}" class="line c0"/>')
-        parts.append(f'<circle cx="{x(old):.1f}" cy="{y}" r="5" class="ring"/>')
-        parts.append(f'<circle cx="{x(new):.1f}" cy="{y}" r="4" class="dot c0"/>')
-        parts.append(text(width - 54, y + 4, f"{100 * new:.1f} %", "small"))
-    return svg(width, step * len(rows) + 26, parts, label)
-
-
-def bars_svg(rows: Sequence[tuple[str, Sequence[tuple[str, int]]]], label: str) -> str:
-    """Stacked bars: each row is (name, parts), each part (name, count); counts are in the bar where they fit."""
-    left, width, step = 90, 640, 30
-    most = max((sum(n for _, n in parts) for _, parts in rows), default=0) or 1
-    drawn = []
-    for i, (name, parts) in enumerate(rows):
-        drawn.append(text(left - 10, step * i + 20, name, "small", "end"))
-        at = float(left)
-        for n, (word, count) in enumerate(parts):
-            wide = (width - left - 10) * count / most
-            if count:
-                drawn.append(
-                    f'<rect x="{at:.1f}" y="{step * i + 4}" width="{wide:.1f}" height="22" class="bar c{n % 6}"/>'
-                )
-            if wide > 9 * len(f"{word} {count}"):
-                drawn.append(text(at + 6, step * i + 20, f"{word} {count}", "small onbar"))
-            at += wide
-    return svg(width, step * len(rows) + 8, drawn, label)
-
-
-def flow_svg(nodes: Sequence[str], flows: Sequence[Flow], label: str) -> str:
-    """The graph: nodes in a row in their order, each flow an arc as wide as its share of the widest.
-
-    What flows to the next node lies on the line, what skips nodes above it, what goes back below it.
-    """
-    place = {name: GAP // 2 + 10 + GAP * i for i, name in enumerate(nodes)}
-    known = [flow for flow in flows if flow[3] and flow[0] in place and flow[2] in place]
-    most = max((flow[3] for flow in known), default=1)
-    parts = [_arc(flow, place, most) for flow in sorted(known, key=lambda flow: -flow[3])]
-    for name, x in place.items():
-        parts.append(f'<circle cx="{x}" cy="{BASE}" r="6" class="node"/>')
-        parts.append(text(x, BASE + 24, name, "small strong", "middle"))
-    return svg(GAP * len(nodes) + 16, BASE + 190, parts, label)
-
-
-def _arc(flow: Flow, place: Mapping[str, int], most: int) -> str:
-    source, outcome, target, count = flow
-    a, b, wide = place[source], place[target], 1 + 22 * count / most
-    lift = 0.0 if b - a == GAP else 24 + 0.19 * (b - a) if b > a else -(44 + 0.19 * (a - b))
-    kind = {"pass": "c0", "sampled": "c0", "drop": "c3", "error": "c3", "exhausted": "c3"}.get(outcome, "c1")
-    title = f"<title>{escape(clean(f'{source} {outcome} {target}: {count}'))}</title>"
-    path = f"M {a} {BASE} Q {(a + b) / 2:.0f} {BASE - 2 * lift:.0f} {b} {BASE}"
-    drawn = f'<path d="{path}" class="flow {kind}" stroke-width="{wide:.1f}">{title}</path>'
-    above = BASE - lift - wide / 2 - 4 if lift >= 0 else BASE - lift + wide / 2 + 13
-    return drawn + (text((a + b) / 2, above, str(count), "small", "middle") if count >= most / 20 else "")
-
-
-# -- the documents -----------------------------------------------------------------------------------------------
-
 EXAMPLES = 3
-"""Examples of each fate, from the last round that had samples."""
+"""Examples of each fate, from the last round that had samples; each of another task."""
+LOOKED_AT = 200
+"""Samples read of each fate to find examples that differ."""
 MOST_CHARS = 1200
+LOST_TO = 5
+"""The commonest reasons of failed samples that the Markdown names."""
+HEADER_BYTES = 100_000_000
+"""The largest header of a weights file that is read for its parameters."""
 FATES = ("kept", "text", "dropped", "dead")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
+class _Facts(NamedTuple):
+    """What both forms of the report are made from."""
+
+    state: State
+    evidence: GateEvidence
+    found: RunVerdict
+    suites: list[SuiteAccuracy]
+    about: list[tuple[str, str]]
+
+
 def report_html(state: State, folder: RunFolder, status: str) -> str:
     """The report as one HTML document. `status` is that of the run's process."""
-    title, pictures = _safe(state.run or folder.name), _pictures(state)
-    found = verdict(state, evidence_in(folder))
+    facts = _facts(state, folder)
+    found, pictures = facts.found, _pictures(state)
+    title = _safe(found.result)
     told = "".join(f"<li>{_safe(sentence)}</li>" for sentence in found.sentences)
     commands = "\n".join(map(_safe, found.commands))
     parts = [
-        f"<h1>{title}</h1><p><strong>{_safe(found.headline)}</strong></p><ul>{told}</ul>",
-        f"<p>{_safe(summary(state, status))}</p><p>Next:</p><pre>{commands}</pre>",
+        f"<h1>{title}</h1>",
+        f'<p class="verdict {_safe(found.outcome)}"><strong>{_safe(found.headline)}</strong></p>',
+        f'<p class="why">{_safe(_line(facts, status))}</p>',
+        f'<div class="cards">{"".join(_cards(facts))}</div>',
     ]
+    if facts.suites:
+        note = "Held-out items, 95 % interval of the first suite. A ring is a candidate that was not kept."
+        drawn = accuracy_svg(facts.suites, "accuracy by round")
+        parts.append(f"<section><h2>Accuracy by round</h2>{drawn}<p class='why'>{note}</p></section>")
+    if found.findings:
+        notes = "".join(
+            f'<p class="finding">{_safe(f.text)}{f" <code>{_safe(f.change)}</code>" if f.change else ""}</p>'
+            for f in found.findings
+        )
+        parts.append(f"<section><h2>What to change next</h2>{notes}</section>")
+    parts.append(f"<section><h2>What happened</h2><ul>{told}</ul><p>Next:</p><pre>{commands}</pre></section>")
     for name, (columns, rows) in _tables(state):
         table = ""
         if rows:
@@ -187,37 +97,152 @@ def report_html(state: State, folder: RunFolder, status: str) -> str:
             cells = "".join("<tr>" + "".join(f"<td>{_safe(cell)}</td>" for cell in row) + "</tr>" for row in rows)
             table = f"<details><summary>the numbers</summary><table><tr>{head}</tr>{cells}</table></details>"
         shown = pictures.get(name, "") + table
-        parts.append(f"<section><h2>{name}</h2>{shown or '<p>Nothing yet.</p>'}</section>")
+        parts.append(f"<section><h2>{_safe(name)}</h2>{shown or '<p>Nothing yet.</p>'}</section>")
+    parts += _examples(folder, state)
+    about = "".join(f"<tr><th>{_safe(name)}</th><td>{_safe(value)}</td></tr>" for name, value in facts.about)
+    settings = _settings(folder)
+    shown = f"<details><summary>the configuration</summary><pre>{_lines(settings)}</pre></details>" if settings else ""
+    parts.append(f"<section><h2>How it was made</h2><table>{about}</table>{shown}</section>")
     style = (Path(__file__).parent / "report.css").read_text()
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="viewport" content="width=device-width"><title>{title}</title>'
-        f"<style>{style}</style></head><body>{''.join(parts)}{''.join(_examples(folder, state))}</body></html>\n"
+        f"<style>{style}</style></head><body>{''.join(parts)}</body></html>\n"
     )
 
 
 def report_markdown(state: State, folder: RunFolder, status: str) -> str:
-    """The same numbers as Markdown tables, with what is markup in them escaped."""
-    found = verdict(state, evidence_in(folder))
-    parts = [f"# {_plain(state.run or folder.name)}", f"**{_plain(found.headline)}**"]
+    """The result, what to change, the gate by round and how the run was made, with what is markup in them escaped."""
+    facts = _facts(state, folder)
+    found = facts.found
+    parts = [f"# {_plain(found.result)}", f"**{_plain(found.headline)}**", _plain(_line(facts, status))]
     parts += ["\n".join(f"- {_plain(sentence)}" for sentence in found.sentences)] if found.sentences else []
-    parts += [_plain(summary(state, status))]
-    for title, (columns, rows) in _tables(state):
-        lines = ["| " + " | ".join(map(_plain, columns)) + " |", "|" + " --- |" * len(columns)]
-        lines += ["| " + " | ".join(map(_plain, row)) + " |" for row in rows]
-        parts += [f"## {title}", "\n".join(lines) if rows else "Nothing yet."]
+    if found.findings:
+        notes = [f"- {_plain(f.text)}{f' `{_code(f.change)}`' if f.change else ''}" for f in found.findings]
+        parts += ["## What to change next", "\n".join(notes)]
+    parts += ["## Accuracy by round", _by_round(facts) if facts.suites else "Nothing yet."]
+    reasons = sum((r.dead_reasons for _, r in played(state)), start=type(RoundState().dead_reasons)())
+    if ended := sum(r.fates.total() for _, r in played(state)):
+        most = ", ".join(f"{_plain(name)} {100 * n / ended:.1f} %" for name, n in reasons.most_common(LOST_TO))
+        parts += [f"{ended:,} samples; most were lost to: {most or 'nothing'}."]
+    if pool := pool_rows(state):
+        lines = ["| " + " | ".join(map(_plain, row)) + " |" for row in (POOL_COLUMNS, *pool)]
+        lines.insert(1, "|" + " --- |" * len(POOL_COLUMNS))
+        parts += ["## Hard tasks", _plain(pool_note(state)), "\n".join(lines)]
+    parts += ["## How it was made", "\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in facts.about)]
     return "\n\n".join(parts) + "\n"
 
 
 def summary(state: State, status: str) -> str:
-    """The run in one sentence."""
-    promoted = sum(1 for k, r in state.rounds.items() if k and r.gate and r.gate.decision == "promote")
-    over = sum(1 for k, r in state.rounds.items() if k and r.ended)
+    """The run in one sentence. The supervised start is no round and not counted."""
+    over = [r for k, r in state.rounds.items() if k and r.ended]
+    count = {word: sum(r.gate is not None and r.gate.decision == word for r in over) for word in ENDINGS}
     took = duration(state.elapsed_s(state.last_at)) if state.started_at else "no time yet"
-    done = f"{over} of {state.rounds_planned} rounds over in {took}, {promoted} promoted"
+    done = f"{len(over)} of {state.rounds_planned} rounds over in {took}, {count['promote']} promoted"
+    done += "".join(f", {count[word]} {said}" for word, said in ENDINGS.items() if count[word] and word != "promote")
     return f"{status}: {done}; weights {state.weights or '–'}."
+
+
+ENDINGS = {"promote": "promoted", "hold": "held", "rollback": "rolled back"}
+
+
+# -- what came of it, and how it was made ------------------------------------------------------------------------
+
+
+def _facts(state: State, folder: RunFolder) -> _Facts:
+    evidence = evidence_in(folder)
+    roles = {name: role for name, (role, _) in evidence.suites.items()}
+    about = list(_about(state, folder, evidence))
+    return _Facts(state, evidence, verdict(state, evidence), accuracy_by_round(state, roles), about)
+
+
+def _line(facts: _Facts, status: str) -> str:
+    name = facts.state.run or (facts.evidence.folder.name if facts.evidence.folder else "")
+    return f"run {name} · {summary(facts.state, status)}"
+
+
+def _about(state: State, folder: RunFolder, evidence: GateEvidence) -> Iterator[tuple[str, str]]:
+    """Command, model, data, seed, versions, hardware, time: each where the record has it."""
+    known = Facts(state, evidence.settings)
+    first = state.machines[0] if state.machines else None
+    if first is not None and first.command:
+        yield "command", first.command
+    if (path := known.setting("model.path")) is not None:
+        count = parameters(evidence.model) if evidence.model else 0
+        yield "model", f"{path}, {count / 1e6:,.2f} M parameters" if count else str(path)
+    if is_refining(folder):
+        yield "resumed with", command_to_resume(folder)
+    elif (path := known.setting("tasks.path")) is not None:
+        tasks = known.setting("tasks.per_round")
+        yield "data", f"{path}, {tasks:,} tasks a round" if isinstance(tasks, int) else str(path)
+    if (path := known.setting("start.references.path")) is not None:
+        yield "supervised start", f"{path}, {known.setting('start.references.count')} references"
+    if (seed := known.setting("seed")) is not None:
+        yield "seed", str(seed)
+    if first is not None:
+        yield "versions", ", ".join(f"{name} {version}" for name, version in first.versions.items())
+        machines = [
+            m for i, m in enumerate(state.machines) if i == 0 or _hardware(m) != _hardware(state.machines[i - 1])
+        ]
+        yield "hardware", "; then ".join(map(_hardware, machines))
+    if state.started_at:
+        yield "time", duration(state.elapsed_s(state.last_at))
+
+
+def _hardware(machine: Any) -> str:
+    parts = [machine.cpu, f"{machine.cores} cores", f"{machine.memory_gb:.0f} GB of memory", *machine.gpus]
+    return ", ".join(part for part in parts if part)
+
+
+def parameters(model: Path) -> int:
+    """How many parameters a folder's safetensors files name, from their headers; 0 where they cannot be read."""
+    count = 0
+    try:
+        for path in sorted(model.glob("*.safetensors")):
+            with path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(size)) if 0 < size <= HEADER_BYTES else {}
+            count += sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return 0
+    return count
+
+
+def _settings(folder: RunFolder) -> str:
+    path = settings_file(folder)
+    try:
+        return path.read_text(errors="replace")[:100_000] if path is not None else ""
+    except OSError:
+        return ""
+
+
+def _cards(facts: _Facts) -> Iterator[str]:
+    """One number each: the rounds alone, the start, what other suites paid, how many samples were kept."""
+    found = facts.found
+    if found.rounds:
+        yield _card("the rounds alone", found.rounds[0])
+    if found.start:
+        yield _card("the supervised start", found.start[0])
+    for change in (found.whole or found.rounds or found.start)[1:]:
+        yield _card(f"{change.suite}, in all", change)
+    rounds = played(facts.state)
+    if ended := sum(r.fates.total() for _, r in rounds):
+        kept = sum(r.fates[fate] for _, r in rounds for fate in KEPT)
+        used = sum(r.chosen.trained for _, r in rounds if r.chosen)
+        small = f"{kept:,} of {ended:,}; {used:,} trained on" if used else f"{kept:,} of {ended:,}"
+        yield _card_of("samples kept", f"{100 * kept / ended:.0f} %", "", small)
+
+
+def _card(name: str, change: AccuracyChange) -> str:
+    kind = "good" if change.points >= 0.05 else "bad" if change.points <= -0.05 else ""
+    small = str(change).removeprefix(change.suite + " ")
+    return _card_of(name, f"{change.points:+.1f}", kind, small)
+
+
+def _card_of(name: str, number: str, kind: str, small: str) -> str:
+    return f'<div class="card">{_safe(name)}<b class="{kind}">{_safe(number)}</b><small>{_safe(small)}</small></div>'
 
 
 # -- pictures ---------------------------------------------------------------------------------------------------
@@ -254,12 +279,18 @@ def _pictures(state: State) -> dict[str, str]:
         bars = [(f"round {k}", [(fate, r.fates[fate]) for fate in FATES]) for k, r in rounds]
         pictures["Samples"] = bars_svg(bars, "where samples ended, per round")
     if steps := [(k, step) for k, r in sorted(state.rounds.items()) for step in r.steps]:
-        thin = steps[:: max(1, len(steps) // 400)]
+        thin = steps[:: max(1, len(steps) // 600)]
         losses = curves(name for _, step in steps for name in step.metrics)
-        series = [(hint(name).label, [s.metrics.get(name) for _, s in thin]) for name in losses]
-        highest = max((v for _, values in series for v in values if v is not None), default=1.0)
-        names = [f"{k or 'w'}·{s.step}" for k, s in thin]
-        pictures["Loss"] = lines_svg(series, names, "losses per step", low=0, high=highest)
+        raw: list[Series] = [(hint(name).label, [s.metrics.get(name) for _, s in thin]) for name in losses]
+        series = [(label, smoothed(values)) for label, values in raw]
+        known = sorted(v for _, values in raw for v in values if v is not None)
+        highest = known[int(0.995 * (len(known) - 1))] if known else 1.0  # a single peak must not flatten the rest
+        lowest = min(0.0, known[0]) if known else 0.0
+        faint = [(label, [None if v is None else min(v, highest) for v in values]) for label, values in raw]
+        names = [_round_name(k) for k, _ in thin]
+        drawn = lines_svg(series, names, "losses over the steps", low=lowest, high=highest, faint=faint)
+        note = "Nats per token over all optimizer steps; the line is smoothed, the dots are single steps."
+        pictures["Loss"] = f"{drawn}<p class='why'>{note}</p>"
     if gated := [(k, r.gate) for k, r in sorted(state.rounds.items()) if r.gate]:
         k, gate = gated[-1]
         scores = [("all", gate.overall), *gate.kinds.items(), *gate.by_slice.items(), *gate.by_category.items()]
@@ -300,15 +331,23 @@ def _tables(state: State) -> Iterator[tuple[str, Table]]:
     origins = ("sampled", "rerendered", "resampled", "rewritten", "repaired")
     ends = [(str(k), *(str(r.fates[f]) for f in FATES), *(str(r.origins[o]) for o in origins)) for k, r in rounds]
     yield "Samples", (("round", *FATES, *origins), ends)
+    if rows := pool_rows(state):
+        title = f"Hard tasks. {pool_note(state)}"
+        yield title, (POOL_COLUMNS, rows)
+        labels = [(str(k), task) for k, repairs in sorted(state.pool.repaired.items()) for task in repairs]
+        if labels:
+            yield "References replaced by the model's majority answer", (("round", "task"), labels)
     trained = [(k, r) for k, r in sorted(state.rounds.items()) if r.steps]
     metrics = [name for _, r in trained for name in r.metric_names()]
     shown = [*curves(metrics), *others(metrics)]
     losses = [(_round_name(k), str(len(r.steps)), *(formatted(m, r.mean(m)) for m in shown)) for k, r in trained]
     yield "Loss", (("round", "steps", *(hint(m).label for m in shown)), losses)
-    columns = ("round", "items", "category", "old %", "new %", "95 % CI", "won/lost", "p", "decision")
-    yield "Gate", (columns, list(_gate_rows(state)))
+    yield "Gate", (GATE_COLUMNS, list(_gate_rows(state)))
     reasons = [(str(k), reason, str(n)) for k, r in rounds for reason, n in r.dead_reasons.most_common()]
     yield "Dropped and dead", (("round", "reason", "samples"), reasons)
+
+
+GATE_COLUMNS = ("round", "items", "category", "old %", "new %", "new, 95 % CI", "won/lost", "p", "decision")
 
 
 def _gate_rows(state: State) -> Iterator[Sequence[str]]:
@@ -347,13 +386,33 @@ def _examples(folder: RunFolder, state: State) -> Iterator[str]:
     k = rounds[-1][0]
     texts = folder.texts(k)
     yield f"<section><h2>Examples of round {k}</h2>"
+    seen: set[str] = set()
     for fate in FATES:
-        for sample in islice(texts.get(fate), EXAMPLES):
+        for sample in islice(_distinct(islice(texts.get(fate), LOOKED_AT), seen), EXAMPLES):
             yield _example(fate, sample)
-    repaired = (s for s in texts.get("kept") if s.origin != "sampled")
-    for sample in islice(repaired, EXAMPLES):
+    repaired = (s for s in islice(texts.get("kept"), LOOKED_AT) if s.origin != "sampled")
+    for sample in islice(_distinct(repaired, seen), EXAMPLES):
         yield _example(f"kept, {sample.origin}", sample)
     yield "</section>"
+
+
+def _distinct(samples: Iterator[Sample], seen: set[str]) -> Iterator[Sample]:
+    """Samples of other tasks than those seen, and of each reason one before any of it comes twice."""
+    again, reasons = [], set()
+    for sample in samples:
+        reason = sample.verdicts[-1].reason if sample.verdicts else ""
+        if sample.task.transcript in seen:
+            continue
+        if reason and reason in reasons:
+            again.append(sample)
+            continue
+        reasons.add(reason)
+        seen.add(sample.task.transcript)
+        yield sample
+    for sample in again:
+        if sample.task.transcript not in seen:
+            seen.add(sample.task.transcript)
+            yield sample
 
 
 def _example(fate: str, sample: Sample) -> str:
@@ -381,3 +440,36 @@ def _plain(text: str) -> str:
 
 def _round_name(k: int) -> str:
     return "start" if k == 0 else f"round {k}"
+
+
+def _by_round(facts: _Facts) -> str:
+    """A Markdown table: a row for each candidate, a column for each suite."""
+    rounds = list(dict.fromkeys(p.round for one in facts.suites for p in one.points))
+    rows = []
+    for k in rounds:
+        points = [next((p for p in one.points if p.round == k), None) for one in facts.suites]
+        gate = None if k is None else facts.state.rounds[k].gate
+        cells = []
+        for one, p in zip(facts.suites, points, strict=True):
+            score = gate.by_slice.get(one.suite) if gate else None
+            pair = f", {score.gained}/{score.lost}" if score else ""
+            cells.append(f"{100 * p.share:.1f} ({100 * p.low:.0f}–{100 * p.high:.0f}){pair}" if p else "")
+        rows.append((next(p.name for p in points if p is not None), *cells, gate.decision if gate else ""))
+    columns = [f"{one.label}, {one.items:,} items" for one in facts.suites]
+    note = "Percent right, 95 % interval, items won/lost against the weights before."
+    return f"{_markdown_table(('weights', *columns, 'decision'), rows)}\n\n{note}"
+
+
+def _lines(text: str) -> str:
+    """Several lines, each made safe."""
+    return "\n".join(_safe(line) for line in text.splitlines())
+
+
+def _code(text: str) -> str:
+    """Text between backticks of Markdown, which cannot hold one."""
+    return clean(text).replace("`", "'")
+
+
+def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(map(_plain, columns)) + " |", "|" + " --- |" * len(columns)]
+    return "\n".join([*lines, *("| " + " | ".join(map(_plain, row)) + " |" for row in rows)])

@@ -15,7 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from funreason.display.figures import curves, formatted, hint, others
+from funreason.display.diagnosis import Finding
+from funreason.display.figures import POOL_COLUMNS, curves, formatted, hint, others, pool_note, pool_rows
 from funreason.display.verdict import RunVerdict
 from funreason.record.events import Score
 from funreason.record.plain import plain
@@ -28,7 +29,9 @@ MARKS = {"promote": ("▲", "green"), "hold": ("■", "yellow"), "rollback": ("�
 ORIGINS = ("sampled", "rerendered", "resampled", "rewritten", "repaired", "reference")
 RARE = ("rewritten", "reference")
 """Origins with a column only where there are any."""
-WORDS = frozenset({"judge", "suite", "stage", "decision", "category", "end", "reason", "the gate's reason", "metric"})
+WORDS = frozenset(
+    {"judge", "suite", "stage", "decision", "category", "end", "reason", "the gate's reason", "metric", "task"}
+)
 """Columns of words: aligned to the left, and folded where numbers need the room."""
 METRICS_BESIDE = 6
 """Metrics that have a column each in the table of updates; more are rows of a table of their own."""
@@ -59,10 +62,20 @@ def verdict_text(found: RunVerdict) -> RenderableType:
     colour = VERDICT_COLOURS.get(found.outcome, "")
     lines: list[RenderableType] = [Text(plain(found.headline), style=f"bold {colour}".strip())]
     lines += [Padding(Text(plain(sentence)), (0, 0, 0, 2)) for sentence in found.sentences]
+    lines += [finding_text(finding) for finding in found.findings]
     lines += [Text(plain(f"  model {found.model}"), no_wrap=True, overflow="ignore")] if found.model else []
     for i, command in enumerate(found.commands):
         lines.append(Text(plain(f"{'next  ' if i == 0 else '      '}{command}"), no_wrap=True, overflow="ignore"))
     return Group(*lines, Text())
+
+
+def finding_text(finding: Finding) -> RenderableType:
+    """One finding of the diagnosis and the option that it proposes, which is never broken."""
+    sign = Text("! ", style="bold yellow")
+    lines: list[RenderableType] = [Padding(Text.assemble(sign, plain(finding.text)), (0, 0, 0, 2))]
+    if finding.change:
+        lines.append(Text(plain(f"      {finding.change}"), style="cyan", no_wrap=True, overflow="ignore"))
+    return Group(*lines)
 
 
 def run_tables(state: State, *, all: bool = True) -> RenderableType:
@@ -73,7 +86,7 @@ def run_tables(state: State, *, all: bool = True) -> RenderableType:
     tables = [gate_table(state)]
     if any(both.has_both for r in state.rounds.values() if r.gate for both in r.gate.balance_by_slice.values()):
         tables.append(balance_table(state))
-    tables += [text_table(state), gate_reasons(state), yield_table(state)]
+    tables += [text_table(state), gate_reasons(state), pool_table(state), repairs_table(state), yield_table(state)]
     if all:
         last = max((k for k, r in state.rounds.items() if r.gate), default=None)
         tables += [category_table(state, last)] if last is not None else []
@@ -95,6 +108,26 @@ def stage_table(state: State) -> Table:
             rate = None if node is None else node.pass_rate
             cells.append("–" if node is None or rate is None else f"{100 * rate:.1f}{between}({node.answered})")
         _row(table, str(k), *cells)
+    return table
+
+
+def pool_table(state: State) -> Table:
+    """Per hard-data round, the tasks asked, accepted, given back by the gate, and left; who accepted, in the note."""
+    table = _table("Hard tasks: asked again by hard-data rounds", note=pool_note(state))
+    _columns(table, *POOL_COLUMNS)
+    for row in pool_rows(state):
+        _row(table, *row)
+    return table
+
+
+def repairs_table(state: State) -> Table:
+    """Each reference that was repaired, and the votes for it."""
+    table = _table("References replaced by the model's majority answer")
+    _columns(table, "round", "task", "votes")
+    for k, repairs in sorted(state.pool.repaired.items()):
+        for repair in repairs.values():
+            votes = " · ".join("no vote" if vote is None else f"{vote:.2f}" for vote in repair.votes)
+            _row(table, str(k), repair.task, votes)
     return table
 
 
@@ -162,7 +195,7 @@ def update_table(state: State) -> Table:
             continue
         in_gate = "–"
         if r.screened is not None:
-            found = r.screened.exact + r.screened.near
+            found = r.screened.exact + r.screened.near + r.screened.tools
             in_gate = f"{found} trained on" if found and not r.screened.dropped else str(found)
         _row(
             table,

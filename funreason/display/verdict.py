@@ -9,6 +9,7 @@ has items that want a call and items that want none, accuracy is the mean of bot
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 from funreason.bfcl.categories import wants_refusal
 from funreason.bfcl.intervals import balanced_exact
+from funreason.display.diagnosis import Finding, diagnose
 from funreason.record.events import GateDecided
 from funreason.record.folder import RunFolder, command_to_resume, is_refining, read_settings
 from funreason.record.rounds import RoundState
@@ -26,6 +28,10 @@ CHANCE = 0.05
 """A difference with a larger p is reported as one that may be chance."""
 REASONS = 3
 """Rounds that were not kept whose reasons are given; of more, the last ones."""
+TOP_REASONS = 5
+"""The commonest reasons that are named where samples were lost."""
+CHANGED = ("repaired", "rerendered", "rewritten", "resampled")
+"""Origins of kept samples whose answer is not the one that came in."""
 SIGNS = {"better": "✓", "worse": "▼", "unclear": "?", "unchanged": "■", "unmeasured": "·"}
 """The sign of each outcome, so that a colour is never the only one."""
 NOT_KEPT = {"hold": "held", "rollback": "rolled back"}
@@ -43,7 +49,8 @@ class GateEvidence(NamedTuple):
     """What a run's folder holds beside its log. All of it may be missing.
 
     `results` has, by weights id and suite, each item's category and whether it was right; `suites` the role and the
-    path of each suite in the configuration; `status` that of the run's process.
+    path of each suite in the configuration; `status` that of the run's process; `settings` the configuration as plain
+    data.
     """
 
     folder: RunFolder | None = None
@@ -52,6 +59,7 @@ class GateEvidence(NamedTuple):
     status: str = ""
     model: Path | None = None
     unreadable: Sequence[str] = ()
+    settings: Mapping[str, Any] = {}
 
 
 class AccuracyChange(NamedTuple):
@@ -101,7 +109,8 @@ class RunVerdict(NamedTuple):
 
     `outcome` is about the rounds, without the supervised start: `better`, `worse`, `unclear` (may be chance),
     `unchanged` (no round was kept), or `unmeasured`. The changes are of the suites that decide (first) and of all
-    others: `start` by the supervised start, `rounds` by the rounds, `whole` by both.
+    others: `start` by the supervised start, `rounds` by the rounds, `whole` by both. `findings` are those of
+    `diagnose`.
     """
 
     outcome: str
@@ -116,17 +125,31 @@ class RunVerdict(NamedTuple):
     rolled_back: tuple[int, ...] = ()
     weights: str = ""
     model: str = ""
+    findings: tuple[Finding, ...] = ()
 
     @property
     def headline(self) -> str:
         """The title with its sign."""
         return f"{SIGNS[self.outcome]} {self.title}"
 
+    @property
+    def result(self) -> str:
+        """What the run came to, in numbers: `New tools 13.0 → 49.2 %, old tools 86.0 → 78.0 %`; else the title."""
+        changes = self.whole or self.rounds or self.start
+        parts = [f"{c.suite.split(',')[0]} {100 * c.old:.1f} → {100 * c.new:.1f} %" for c in changes]
+        told = ", ".join(parts) or self.title
+        return told[:1].upper() + told[1:]
+
     def summary(self) -> dict[str, Any]:
         """As plain JSON data."""
-        return self._asdict() | {
-            name: [change._asdict() for change in getattr(self, name)] for name in ("start", "rounds", "whole")
-        }
+        return (
+            {"result": self.result}
+            | self._asdict()
+            | {
+                name: [part._asdict() for part in getattr(self, name)]
+                for name in ("start", "rounds", "whole", "findings")
+            }
+        )
 
 
 def evidence_in(folder: RunFolder) -> GateEvidence:
@@ -145,10 +168,12 @@ def evidence_in(folder: RunFolder) -> GateEvidence:
             }
         except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError):
             unreadable.append(path.name)
+    settings: dict[str, Any] = {}
     try:
+        settings = read_settings(folder)
         suites = {
             str(name): (str(suite.get("role", "decision")), str(suite.get("path", "")))
-            for name, suite in read_settings(folder).get("gate", {}).get("suites", {}).items()
+            for name, suite in settings.get("gate", {}).get("suites", {}).items()
         }
     except (OSError, ValueError, TypeError, AttributeError, LookupError, YAMLError):
         suites = {}
@@ -156,7 +181,7 @@ def evidence_in(folder: RunFolder) -> GateEvidence:
     life = folder.writer_status()
     model = folder.path / "model"
     return GateEvidence(
-        folder, results, suites, life.status if life else "", model if model.is_dir() else None, unreadable
+        folder, results, suites, life.status if life else "", model if model.is_dir() else None, unreadable, settings
     )
 
 
@@ -183,7 +208,8 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
     so_far = status in ("running", "stale", *STOPPED)
     where = f"in round {state.round} of {state.rounds_planned}" if state.round else "before its first round"
     if status in STOPPED:
-        because = f": {state.reason}" if status == "failed" and state.reason else ""
+        hint = status == "interrupted" and state.reason.startswith("resume with")  # which the commands say as well
+        because = f": {state.reason}" if status in ("failed", "interrupted") and state.reason and not hint else ""
         sentences.append(_sentence(f"{STOPPED[status]} {where}{because}"))
     elif status == "running":
         sentences.append(f"The run is {where}.")
@@ -214,6 +240,7 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
     elif known.folder is not None and is_refining(known.folder):
         share = f" ({100 * kept / ended:.1f} %)" if ended else ""
         outcome, title = "unmeasured", f"{kept:,} of {ended:,} samples were kept{share}; no model was trained"
+        sentences += _refined(known.folder, [r for _, r in rounds], ended)
     elif so_far:
         outcome, title = "unmeasured", "No round has been measured yet"
     else:
@@ -282,6 +309,7 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
         rolled_back,
         state.weights,
         model,
+        diagnose(state, known.settings, str(known.folder.path) if known.folder is not None else ""),
     )
 
 
@@ -382,6 +410,21 @@ def _not_kept(r: RoundState) -> str:
     return f"was {word}: {reason}"
 
 
+def _refined(folder: RunFolder, rounds: Sequence[RoundState], ended: int) -> list[str]:
+    """What a refinement changed and lost, the commonest reasons first, and where the kept records are."""
+    said = []
+    if changed := sum(r.origins[origin] for r in rounds for origin in CHANGED):
+        said.append(f"{changed:,} of those kept were repaired, written again or answered again.")
+    lost = sum((r.dead_reasons for r in rounds), Counter[str]())
+    if lost:
+        most = ", ".join(f"{name or 'attempts used up'} {n:,}" for name, n in lost.most_common(TOP_REASONS))
+        word = "was" if lost.total() == 1 else "were"
+        said.append(f"{lost.total():,} {word} dropped ({100 * lost.total() / ended:.1f} %); most for: {most}.")
+    if files := sorted(folder.path.glob("refined-*")):
+        said.append(f"The kept records are in {' and '.join(map(str, files))}.")
+    return said
+
+
 def _commands(known: GateEvidence, status: str, outcome: str, model: str) -> tuple[str, ...]:
     """Three commands that fit the outcome; none where the run's folder is not known."""
     if known.folder is None:
@@ -392,6 +435,9 @@ def _commands(known: GateEvidence, status: str, outcome: str, model: str) -> tup
         return (f"funreason watch {run}", f"funreason dlq list {run}", f"funreason report {run}")
     if status in STOPPED:
         return (command_to_resume(known.folder), f"funreason dlq list {run}", f"funreason report {run}")
+    if refining and (kept := sorted(known.folder.path.glob("refined-*.jsonl"))):
+        train = f"funreason loop --tasks {quote(str(kept[0]))}"
+        return (f"funreason dlq list {run}", f"funreason report {run}", train)
     if refining or not model:
         return (f"funreason report {run}", f"funreason dlq list {run}", f"funreason dlq show {run}")
     if outcome == "better":

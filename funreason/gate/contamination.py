@@ -1,8 +1,9 @@
-"""Contamination: finds training tasks whose query also occurs in the gate, exactly or nearly.
+"""Contamination: finds training tasks whose query also occurs in the gate, or whose tools are a benchmark's.
 
 Exact duplicates have the same words and numbers, apart from case, spaces and punctuation. Near duplicates have mostly
 the same letters and no differing content word: queries that differ in a number, name or object ask for different calls,
-however alike they read, and templates make many such pairs. Only queries are compared, never reference answers.
+however alike they read, and templates make many such pairs. Reference answers are never compared. Tools are those of
+BFCL's multi-turn test where `bfcl.multi_turn_tools` says so.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import Literal, NamedTuple
 
 from rapidfuzz import fuzz, process
 
+from funreason.bfcl.multi_turn_tools import multi_turn_tools, offered_names
 from funreason.config import Contamination
 from funreason.types import Task
 
-Kind = Literal["exact", "near"]
+Kind = Literal["exact", "near", "tools"]
 
 EMPTY_WORDS = frozenset(
     "a an the please kindly hi hello hey thanks thank you can could would will may me i my us we to of for and that "
@@ -32,11 +34,11 @@ _TOKEN = re.compile(r"(?<!\w)[-−]?\d+(?:[.,:/]\d+)*(?!\w)|[^\W_]+")
 
 
 class Finding(NamedTuple):
-    """A contaminated task and the gate's query that it duplicates."""
+    """A contaminated task, and the gate's query that it duplicates or the benchmark whose tools it offers."""
 
     task: Task
     kind: Kind
-    query: str
+    what: str
 
 
 class ContaminationCheck:
@@ -54,11 +56,15 @@ class ContaminationCheck:
         exact = {place: self._exact[words] for place, words in enumerate(tokens) if words in self._exact}
         rest = [place for place in range(len(tasks)) if place not in exact]
         near = {rest[place]: query for place, query in self._near([tokens[place] for place in rest])}
-        return [
-            Finding(task, "exact" if place in exact else "near", exact.get(place) or near[place])
-            for place, task in enumerate(tasks)
-            if place in exact or place in near
-        ]
+        findings = []
+        for place, task in enumerate(tasks):
+            if place in exact:
+                findings.append(Finding(task, "exact", exact[place]))
+            elif place in near:
+                findings.append(Finding(task, "near", near[place]))
+            elif self.settings.bfcl_tools == "refuse" and (tools := multi_turn_tools(offered_names(task))):
+                findings.append(Finding(task, "tools", str(tools)))
+        return findings
 
     def clean(self, tasks: Sequence[Task]) -> list[Task]:
         """`tasks` without the contaminated ones, or all of them in mode `report`."""

@@ -48,6 +48,7 @@ from funreason.record.state import State
 from funreason.runtime.agents import Run, build_bus, round_sink
 from funreason.runtime.graph import refine_graph
 from funreason.runtime.journal import Journal
+from funreason.runtime.machine import described
 from funreason.stop import STOPPED, Interrupted, StopRequest
 from funreason.types import Sample, changed
 
@@ -204,6 +205,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
                 last_heartbeat_at=last_heartbeat_at if resumed else 0.0,
             )
         )
+        journal.write(described())
         if not past.tasks_read:
             journal.read(found.refusals, found.summary, found.left)
         run = Run(config=config, graph=graph, journal=journal, stop=stop, past=past, panel=panel)

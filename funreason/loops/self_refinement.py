@@ -10,22 +10,38 @@ a run that could not begin leaves nothing behind.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from funreason.agents.approval import NO, POLL_S, YES, TerminalQuestion
 from funreason.agents.judges.llm.factory import connected, recording_usage
 from funreason.config import Config, ConfigError, dump_config, load_config
+from funreason.display.diagnosis import diagnose
+from funreason.display.progress import terminal_lent
+from funreason.errors import NothingToLearn
 from funreason.loops.reward_round import play_steps
 from funreason.loops.session import Session, open_session
 from funreason.plan.planning import warn_if_it_will_not_fit
 from funreason.record.events import LogMessage, RoundEnded, RunStarted
-from funreason.record.folder import LOOP, RecordError, RunFolder, command_to_resume, resume_hint, settings_file
+from funreason.record.folder import (
+    LOOP,
+    RecordError,
+    RunFolder,
+    command_to_resume,
+    readable_settings,
+    resume_hint,
+    settings_file,
+)
 from funreason.record.manifest import seal_run
 from funreason.record.state import State
 from funreason.runtime.control_server import ControlServer
 from funreason.runtime.journal import Journal
+from funreason.runtime.machine import GpuUsage, described
 from funreason.stop import STOPPED, Interrupted, StopRequest
 from funreason.types import Drained, Weights
 from funreason.weights import START
@@ -34,15 +50,20 @@ from funreason.weights import START
 async def play_session(session: Session) -> None:
     """The start, then the rounds; what the record says is done is skipped."""
     await supervised_start(session)
-    for k in range(1, session.config.rounds + 1):
+    planned = session.config.planned_rounds
+    for k in range(1, planned + 1):
         session.stop.check()
         if session.played(k):
             continue
         play_one = play_steps if session.config.learns_from_rewards else play_round
         if not await play_one(session, k):
             break
-        if session.stop.after_round and k < session.config.rounds:
+        await session.stop.round_over(k)
+        if session.stop.after_round and k < planned:
             raise Interrupted
+        if not session.learned and not session.config.resamples_hard_tasks and k < planned:
+            await ask_to_continue(session, k)
+    session.say_why_over()
 
 
 async def supervised_start(session: Session) -> None:
@@ -68,13 +89,36 @@ async def supervised_start(session: Session) -> None:
 
 async def play_round(session: Session, k: int) -> bool:
     """Play round `k` from the weights accepted so far; False when the source has no task left for it."""
-    tasks = session.source.next(k, session.past)
+    tasks = session.draw(k)
     if tasks is None:
         return False
     seeds, bus = session.seeds(k, tasks), session.bus(k)
     await session.sample(k, seeds, bus, prompts=len(seeds))
     session.settle(await bus.send("drained", Drained(k), session.steps()))
     return True
+
+
+async def ask_to_continue(session: Session, k: int) -> None:
+    """After a round that trained nothing: ask on the terminal whether to play the next one.
+
+    NothingToLearn where the answer is no, or where there is no terminal. A resumed run plays the next round unasked.
+    """
+    folder = session.journal.folder
+    if session.config.when_nothing_learned == "continue":
+        return
+    found = diagnose(folder.state(), readable_settings(folder), str(folder.path))
+    why = next((str(f) for f in found if f.stops and f.round == k), f"Round {k} had nothing to learn.")
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        with terminal_lent(), closing(TerminalQuestion(f"{why}\nPlay round {k + 1} all the same? [y/n] ")) as asked:
+            while asked.answer not in (*YES, *NO) and not asked.over:
+                session.stop.check()
+                await asyncio.sleep(POLL_S)
+        if asked.answer in YES:
+            return
+    raise NothingToLearn(
+        f"{why} The run stopped before round {k + 1}. Start a new run with other settings, or play that round all the "
+        f"same: {command_to_resume(folder)}"
+    )
 
 
 async def play(
@@ -90,6 +134,7 @@ async def play(
     folder.clean_up()
     past = folder.state()
     journal = Journal(folder)
+    journal.gpus = GpuUsage() if config.model.device != "cpu" else None
     stop.on_leave(lambda: journal.end("interrupted", resume_hint(folder)))
     try:
         async with journal.heartbeat(), ControlServer(folder.path, stop, journal.write):
@@ -103,6 +148,9 @@ async def play(
                     _link_model(folder, session.weights.accepted)
     except STOPPED:
         journal.end("interrupted", resume_hint(folder))
+        raise
+    except NothingToLearn as error:
+        journal.end("interrupted", str(error)[:2000])
         raise
     except BaseException as error:
         if not resume and not folder.state().events:
@@ -121,7 +169,7 @@ def _announce(session: Session, past: State, last_heartbeat_at: float) -> None:
     journal.write(
         RunStarted(
             run=journal.folder.name,
-            rounds=config.rounds,
+            rounds=config.planned_rounds,
             seed=config.seed,
             nodes=list(session.graph.order),
             resumed=bool(past.events),
@@ -131,6 +179,7 @@ def _announce(session: Session, past: State, last_heartbeat_at: float) -> None:
             last_heartbeat_at=last_heartbeat_at if past.events else 0.0,
         )
     )
+    journal.write(described())
     session.learner.policy.on_sync(journal.synced)
     for problem in warn_if_it_will_not_fit(config):
         journal.write(LogMessage(level="warning", text=f"the plan says: {problem}"))

@@ -17,11 +17,12 @@ from typing import Any
 
 from funreason.agents.evaluator import Evaluator
 from funreason.agents.judges.canary_check import CanaryCheck
-from funreason.agents.judges.llm.factory import build_panel, shared_weights
+from funreason.agents.judges.llm.acceptance import PANEL
+from funreason.agents.judges.llm.factory import build_panel, panel_has_models, shared_weights
 from funreason.agents.judges.registry import check_judges
 from funreason.agents.references import replay_samples, usable_references
 from funreason.agents.rollouts import seed_id
-from funreason.agents.selection import KeptSamples, ReferenceSet
+from funreason.agents.selection import HardSamples, KeptSamples, ReferenceSet, SortedTasks
 from funreason.agents.teacher_thinking import asked_of_teacher, with_teacher_thinking
 from funreason.agents.updating import PolicyStep, Updating
 from funreason.bus.scheduler import Bus, RoundSteps
@@ -38,18 +39,27 @@ from funreason.policies.model_files import load_model
 from funreason.policies.native_format import call_format_of
 from funreason.policies.policy import Policy
 from funreason.policies.template_check import check_prompts, thinking_advice
-from funreason.record.events import ContaminationChecked, LogMessage, RoundEnded, RoundMessage, WeightsRefused
+from funreason.record.events import (
+    ContaminationChecked,
+    LogMessage,
+    PoolDrawn,
+    RoundEnded,
+    RoundMessage,
+    WeightsRefused,
+)
 from funreason.record.folder import RunFolder
+from funreason.record.hard_tasks import FIRST, HARD
 from funreason.record.manifest import seal_run
 from funreason.record.state import State
 from funreason.runtime.agents import Learner, Run, build_bus
 from funreason.runtime.graph import loop_graph
 from funreason.runtime.journal import Journal
 from funreason.sources.augmenting import augmented
+from funreason.sources.hard_pool import HardPool
 from funreason.sources.prompt_stream import CALL, PromptStream
 from funreason.sources.tasks import Pool, hold_out, read_pool, references, start_tasks
 from funreason.stop import Interrupted, StopRequest, pausable
-from funreason.types import Decision, Sample, Stepped, Task, Weights, refusal
+from funreason.types import Call, Decision, Sample, Stepped, Task, Weights, refusal
 from funreason.weights import START, WeightStore
 
 CHECKPOINT_BYTES = 24
@@ -69,6 +79,8 @@ class Session(Run):
     screen: ContaminationCheck
     notes: list[str] = field(default_factory=list)
     """How the model's folder and chat template are used, for the record."""
+    learned: bool = True
+    """Whether the last decision was about new weights."""
 
     @property
     def weights(self) -> WeightStore:
@@ -88,6 +100,31 @@ class Session(Run):
     def bus(self, round: int) -> Bus:
         """The bus of a round, with an agent at every node."""
         return build_bus(self, round)
+
+    def draw(self, round: int) -> list[Task] | None:
+        """The tasks of a round; None ends the run. A hard-data round chooses by what became of the earlier ones."""
+        if not isinstance(self.source, HardPool) or round == FIRST:
+            return self.source.next(round, self.past)
+        state = self.journal.folder.state()
+        tasks, hard = self.source.next(round, state), len(state.pool.tasks(HARD))
+        if tasks is not None:
+            if round == FIRST + 1 and len(tasks) < hard:
+                text = f"the control asks {len(tasks)} qualified tasks in place of {hard} hard ones: there are no more"
+                self.journal.write(LogMessage(level="warning", text=text, round=round))
+            judges = self.panel.name if self.panel is not None else ""
+            control = self.config.hdr.control.removeprefix("none")
+            self.journal.write(PoolDrawn(round=round, tasks=len(tasks), judges=judges, control=control))
+        return tasks
+
+    def say_why_over(self) -> None:
+        """Write why no further hard-data round is played, once."""
+        if not isinstance(self.source, HardPool):
+            return
+        state = self.journal.folder.state()
+        last = max((k for k, r in state.rounds.items() if r.ended), default=START)
+        text = f"hard-data rounds end after round {last}: {self.source.over(last + 1, state)}"
+        if text not in {note.text for note in state.notes}:
+            self.journal.write(LogMessage(level="info", text=text, round=last))
 
     def seeds(self, round: int, tasks: Sequence[Task]) -> list[Sample]:
         """A message for each task of a round: only the task, nothing answered yet."""
@@ -164,7 +201,8 @@ class Session(Run):
             return  # the judges have judged the whole round already
         check = CanaryCheck(self.config, self.journal.write, self.stop)
         tasks, samples = [seed.task for seed in seeds], len(seeds) * self.samples_per_task(round)
-        await check.examine(self.judges, tasks, samples, round, self.journal.folder.texts(round))
+        judges = {node: judge for node, judge in self.judges.items() if (node, round) != (PANEL, FIRST)}
+        await check.examine(judges, tasks, samples, round, self.journal.folder.texts(round))
 
     def steps(self) -> RoundSteps:
         """What happens around each agent that a round's message visits: a pause, a stop, a phase in the record."""
@@ -177,6 +215,7 @@ class Session(Run):
             reason = refused.evidence or refused.reason
             self.journal.write(WeightsRefused(round=round, node=refused.stage, reason=reason))
         accepted = self.weights.settle(decision)
+        self.learned = decision.candidate.id != decision.current.id
         # The optimizer's state lives on only with the weights that it led to.
         steps = self.journal.folder.checkpoint(round).glob("step-*")
         last = max(steps, key=lambda path: int(path.name.removeprefix("step-")), default=None)
@@ -196,6 +235,13 @@ class Session(Run):
         """What chooses the training set of a round: samples that were kept, or references at the start."""
         if round == START:
             return ReferenceSet(self._start_tasks, self._start_replay, self.call_format)
+        kept = self._kept_samples(round)
+        if not self.config.resamples_hard_tasks:
+            return kept
+        hard = HardSamples(kept, self.config.hdr, lambda: self._learned_before(round))
+        return SortedTasks(kept if round == FIRST else hard, kept.files, self.graph.order)
+
+    def _kept_samples(self, round: int) -> KeptSamples:
         return KeptSamples(
             self.config.train,
             self.journal.folder.texts(round),
@@ -203,6 +249,20 @@ class Session(Run):
             self.config.seed,
             self.weights.recent(self.config.sample.max_staleness),
         )
+
+    def _learned_before(self, round: int) -> dict[int, list[Sample]]:
+        """What the rounds before chose to learn from: the first one's qualified samples, and what later ones accepted.
+
+        Later rounds count only where their weights were promoted.
+        """
+        promoted = self.journal.folder.state().promoted
+        found = {}
+        for k in range(FIRST, round):
+            if k == FIRST or promoted.get(k):
+                kept = replace(self._kept_samples(k), replay=(), weights=None)
+                chosen = kept if k == FIRST else HardSamples(kept, self.config.hdr, dict)
+                found[k] = chosen(k).samples
+        return found
 
     def _start_references(self) -> list[Task]:
         source = self.config.start.references
@@ -245,10 +305,14 @@ class Session(Run):
         return references(source, self.config.seed, round, self.config.data.turns)
 
     def _note_contamination(self, round: int, tasks: list[Task], before: Counter[str] | None = None) -> None:
-        """Write how many of these tasks the gate asks too, on top of those found `before`."""
+        """Write how many of these tasks are contaminated, on top of those found `before`."""
         found = Counter(finding.kind for finding in self.screen.find(tasks)) + Counter(before)
         dropped = self.screen.settings.mode == "drop"
-        self.journal.write(ContaminationChecked(round=round, exact=found["exact"], near=found["near"], dropped=dropped))
+        self.journal.write(
+            ContaminationChecked(
+                round=round, exact=found["exact"], near=found["near"], tools=found["tools"], dropped=dropped
+            )
+        )
 
 
 class _RecordedSteps(RoundSteps):
@@ -295,7 +359,9 @@ def open_session(
         require_reward(config)
     else:
         require_learnable(config)
-    pool = read_pool(config.tasks, config.rounds, config.seed, config.data.turns, config.data.input_map)
+    # Hard-data rounds sort the tasks of one round.
+    rounds_of_tasks = 1 if config.resamples_hard_tasks else config.rounds
+    pool = read_pool(config.tasks, rounds_of_tasks, config.seed, config.data.turns, config.data.input_map)
     held = hold_out(pool, config.gate.suites.values())
     left_out: list[str] = []
     suites = gate_suites(
@@ -309,6 +375,9 @@ def open_session(
     supervised = _supervised(config)
     pool = augmented(screened(pool, screen, supervised), config, screen.clean)
     require_something_to_learn(config, pool, screen)
+    if config.resamples_hard_tasks:
+        require_judgeable(config, pool)
+        pool = HardPool.over_tasks(pool, config.hdr, config.seed, partial(_labels_before, folder))
     budget = budget_of(config, past)
     served = endpoint_sampler(config, budget)
     start, taught = config.start, teacher_config(config)
@@ -357,6 +426,25 @@ def open_session(
         notes=notes,
     )
     return session
+
+
+def require_judgeable(config: Config, pool: Pool) -> None:
+    """DataError when hard-data rounds have neither a model nor a reference to say which answer is right."""
+    if panel_has_models(config) or any(task.reference is not None for task in pool.tasks):
+        return
+    raise DataError(
+        f"method is hdr, none of {len(pool.tasks)} tasks has a reference answer, and fcdr.llm names no model, so "
+        "nothing could accept an answer to a hard task. Give tasks with references, or set fcdr.llm.endpoints to the "
+        "models of the panel."
+    )
+
+
+def _labels_before(folder: RunFolder, round: int) -> dict[str, tuple[Call, ...]]:
+    """The references that were repaired before a round, by task; the latest counts."""
+    found = {}
+    for k in range(FIRST, round):
+        found.update({task: repair.new for task, repair in folder.texts(k).repairs().items()})
+    return found
 
 
 def require_reward(config: Config) -> None:
@@ -439,7 +527,7 @@ def _try_saving(config: Config, policy: Policy, base: Weights, folder: RunFolder
 
 
 def screened(pool: Pool, screen: ContaminationCheck, supervised: list[Task]) -> Pool:
-    """The pool without tasks whose query the gate asks too, or with them where they are only reported.
+    """The pool without tasks that are contaminated, or with them where they are only reported.
 
     Each that is left out is refused with its reason, those among the `supervised` tasks as well.
     """
@@ -469,7 +557,7 @@ def _supervised(config: Config) -> list[Task]:
     """The tasks behind supervised start and replay, except those that are the run's own."""
     start, rounds = config.start, config.round_update.replay
     sources = [(source, 0) for source in (start.references, start.update.replay) if start.references]
-    sources += [(rounds, k) for k in range(1, config.rounds + 1)]
+    sources += [(rounds, k) for k in range(1, config.planned_rounds + 1)]
     return [
         task
         for source, k in sources
@@ -479,5 +567,7 @@ def _supervised(config: Config) -> list[Task]:
 
 
 def _contaminated(finding: Finding) -> Refusal:
-    message = f"the gate asks the same: {finding.query[:200]}"
+    message = (
+        f"it offers {finding.what}" if finding.kind == "tools" else f"the gate asks the same: {finding.what[:200]}"
+    )
     return Refusal(0, finding.task.id, f"contamination.{finding.kind}", message)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         TokenRule,
         TokenTargets,
     )
-    from funreason.objectives.srml import LossDenominators, Srml, SrmlLoss, srml_compute_loss, srml_loss
+    from funreason.objectives.srml import LossDenominators, Srml, SrmlTerms, srml_loss
+    from funreason.objectives.trainer_loss import SrmlLoss
 
 __all__ = [
     "BatchAdvantages",
@@ -33,21 +34,23 @@ __all__ = [
     "Rollout",
     "Srml",
     "SrmlLoss",
+    "SrmlTerms",
     "TokenOutputs",
     "TokenRule",
     "TokenTargets",
     "batch_advantages",
     "group_advantages",
-    "srml_compute_loss",
     "srml_loss",
 ]
 
 _SHARED = ("Encoded", "Example", "LossShare", "Objective", "Rollout", "TokenOutputs", "TokenRule", "TokenTargets")
 _GRPO = ("BatchAdvantages", "Grpo", "batch_advantages", "group_advantages")
 
+_ELSEWHERE = dict.fromkeys(_SHARED, "protocol") | dict.fromkeys(_GRPO, "grpo") | {"SrmlLoss": "trainer_loss"}
+
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "protocol" if name in _SHARED else "grpo" if name in _GRPO else "srml"
+    module = _ELSEWHERE.get(name, "srml")
     return getattr(import_module(f"{__name__}.{module}"), name)

@@ -14,18 +14,16 @@ bounds are ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from funreason.calls.thinking import THINK_TAGS, Tags
 from funreason.config.updates import Update
 from funreason.objectives.protocol import (
-    IGNORE,
     RESULT,
     THINK,
     CrossEntropy,
@@ -36,15 +34,12 @@ from funreason.objectives.protocol import (
     TokenTargets,
 )
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
 Alpha = float | Tensor | Literal["proportional"]
 LossReduction = Literal["sample", "token"]
 
 
 @dataclass(frozen=True, slots=True)
-class SrmlLoss:
+class SrmlTerms:
     """Scalars. `total` carries the gradient; `think` and `result` are the parts' means, 0 where a part is absent."""
 
     total: Tensor
@@ -101,7 +96,7 @@ class LossDenominators:
 
 def srml_loss(
     logits: Tensor, labels: Tensor, parts: Tensor, *, alpha: Alpha, average: LossReduction = "sample"
-) -> SrmlLoss:
+) -> SrmlTerms:
     """The loss of one whole batch.
 
     Args:
@@ -119,7 +114,7 @@ def srml_loss(
     denominators = LossDenominators.of(labels, parts)
     loss = combine(sums, alpha=alpha, denominators=denominators, average=average)
     kind = torch.promote_types(logits.dtype, torch.float32)
-    return SrmlLoss(loss.total.to(kind), loss.think.to(kind), loss.result.to(kind))
+    return SrmlTerms(loss.total.to(kind), loss.think.to(kind), loss.result.to(kind))
 
 
 def srml_loss_share(
@@ -131,7 +126,7 @@ def srml_loss_share(
     denominators: LossDenominators,
     average: LossReduction = "sample",
     weights: Tensor | None = None,
-) -> SrmlLoss:
+) -> SrmlTerms:
     """A micro-batch's share, in float64, of the batch whose `denominators` are given; `weights` [B] scale samples."""
     sums = part_loss_sums(logits, labels, parts)
     return combine(sums, alpha=alpha, denominators=denominators, average=average, weights=weights)
@@ -164,7 +159,7 @@ def combine(
     denominators: LossDenominators,
     average: LossReduction = "sample",
     weights: Tensor | None = None,
-) -> SrmlLoss:
+) -> SrmlTerms:
     """The loss from per-sample sums [S]; see `srml_loss_share`."""
     if average not in ("sample", "token"):
         raise ValueError(f"average is {average!r}; use 'sample' or 'token'.")
@@ -185,7 +180,7 @@ def combine(
         else:
             share = torch.as_tensor(alpha).to(sums.think).expand_as(sums.think)
         think, result = scale * sums.think / max(all_think, 1e-300), scale * sums.result / max(all_result, 1e-300)
-        return SrmlLoss((share * think + (1 - share) * result).sum(), think.sum(), result.sum())
+        return SrmlTerms((share * think + (1 - share) * result).sum(), think.sum(), result.sum())
     if isinstance(alpha, str):
         share = sums.think_tokens / (sums.think_tokens + sums.result_tokens).clamp(min=1)
     else:
@@ -197,7 +192,7 @@ def combine(
         count if count > 0 else 1.0
         for count in (denominators.samples, denominators.with_think, denominators.with_result)
     )
-    return SrmlLoss(
+    return SrmlTerms(
         (scale * (share * think + (1 - share) * result)).sum() / samples,
         (scale * think).sum() / with_think,
         (scale * result).sum() / with_result,
@@ -296,53 +291,9 @@ class Srml:
 
     def _combine(
         self, sums: PartLossSums, examples: Sequence[Example], denominators: LossDenominators, alpha: Alpha
-    ) -> SrmlLoss:
+    ) -> SrmlTerms:
         weights = sums.think.new_tensor([example.weight for example in examples])
         return combine(sums, alpha=alpha, denominators=denominators, average=self.average, weights=weights)
-
-
-def srml_compute_loss(
-    tokenizer: PreTrainedTokenizerBase,
-    alpha: Alpha = 0.7,
-    *,
-    tags: Tags = THINK_TAGS,
-    average: LossReduction = "sample",
-) -> Callable[..., Tensor]:
-    """SRML as the `compute_loss_func` of transformers' `Trainer` and TRL's `SFTTrainer`.
-
-    The learned tokens of a row (label not -100) up to the last closing tag are its thinking, the rest is its result. A
-    row without a closing tag is all result. One sample per row: leave packing off.
-
-    Trainer passes one denominator, the number of learned tokens in the whole batch. With one micro-batch per step and
-    one process the loss is exact; with more, each micro-batch counts by its share of the tokens, which is exact for
-    `proportional` with `average="token"` only. `funreason.training` is exact in all cases.
-    """
-    text_of: dict[int, str] = {}
-
-    def parts_of(labels: Tensor) -> Tensor:
-        parts = torch.where(labels == IGNORE, 0, RESULT)
-        for row, values in enumerate(labels.tolist()):
-            learned = [(at, token) for at, token in enumerate(values) if token != IGNORE]
-            for _, token in learned:
-                if token not in text_of:
-                    text_of[token] = str(tokenizer.decode([token]))
-            text = "".join(text_of[token] for _, token in learned)
-            boundary = text.rfind(tags[1]) + len(tags[1]) if tags[1] in text else 0
-            end = 0
-            for at, token in learned:
-                end += len(text_of[token])
-                if end <= boundary:
-                    parts[row, at] = THINK
-        return parts
-
-    def compute_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-        logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs.logits
-        total = srml_loss(logits, labels, parts_of(labels).to(labels.device), alpha=alpha, average=average).total
-        if num_items_in_batch is None:
-            return total
-        return total * ((labels[:, 1:] != IGNORE).sum() / num_items_in_batch)
-
-    return compute_loss
 
 
 def _logit(probability: float) -> float:

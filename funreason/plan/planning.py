@@ -156,6 +156,11 @@ def notes(config: Config, found: Plan) -> list[str]:
         f"{pace.bandwidth_share:.0%} of {chip.bandwidth:g} TB/s while decoding",
         "the update is counted with every sample it may take; judges drop some, and those cost nothing",
     ]
+    if config.resamples_hard_tasks:
+        lines.append(
+            f"counted is round 1, which sorts all tasks; each of up to {config.hdr.max_rounds} later rounds asks the "
+            f"hard ones alone, {config.hdr.samples} times each (3.5 % of the tasks in the paper)"
+        )
     if config.tasks.per_round is None and not config.tasks.path.startswith(TOOLBOX):
         lines.append(f"tasks.per_round is not set: counted with {TOOLBOX_PER_ROUND} tasks a round")
     if config.model.device.startswith("cuda"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from importlib import import_module
 from importlib.resources import files
@@ -177,11 +178,22 @@ def policy_for_round(
     write: Callable[[EndpointUsage], None],
     node: str = "generator",
 ) -> PolicyForRound:
-    """The policy of each round: the trained model, or endpoints in its place, whose usage is recorded as `node`'s."""
+    """The policy of each round: the trained model, or endpoints in its place, whose usage is recorded as `node`'s.
+
+    Hard-data rounds after the first sample at `hdr.temperature`, with top_p 1.
+    """
+    hard, temperature = config.samples_hard_tasks, config.hdr.temperature
     if sampler is None:
-        return lambda round: learner
-    account = UsageReporter(sampler.pool.meter, node, write)
-    return lambda round: served_policy(config, sampler, learner.tokenizer, partial(account.report, round))
+        longest = config.sample.max_new_tokens
+        return lambda round: learner.with_temperature(temperature, longest) if hard(round) else learner
+    account, cooler = UsageReporter(sampler.pool.meter, node, write), copy(sampler)
+    cooler.temperature, cooler.top_p = temperature, 1.0
+
+    def served(round: int) -> Policy:
+        asked = cooler if hard(round) else sampler
+        return served_policy(config, asked, learner.tokenizer, partial(account.report, round))
+
+    return served
 
 
 class SamplerChoice(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from typing import Any, NamedTuple
 
 import msgspec
@@ -61,6 +62,8 @@ class Policy:
         self.notes: list[str] = []
         """What a reader of the run should know of the model's folder."""
         self.answered = 0
+        self._draws: tuple[float, int] | None = None
+        """Temperature and length of what is sampled, where they differ from the sampler's."""
         self._started = started
         self._write_sync: Callable[[str, Sync], None] | None = None
         self._turn = asyncio.Lock()
@@ -118,7 +121,8 @@ class Policy:
         """
         asked = [self._request(request, greedy=greedy) for request in requests]
         async with self._turn:
-            found = await asyncio.to_thread(self.sampler.sample, asked)
+            sampler = self.sampler if self._draws is None or greedy else self._with_settings()(*self._draws)
+            found = await asyncio.to_thread(sampler.sample, asked)
         self.answered += sum(map(len, found))
         return [self._whole(*pair) for pair in zip(asked, found, strict=True)]
 
@@ -133,14 +137,24 @@ class Policy:
 
         Raises ModelError when the sampler cannot change its settings, or when a prompt does not fit.
         """
-        with_settings = getattr(self.sampler, "with_settings", None)
-        if with_settings is None:
+        with_settings = self._with_settings()
+        async with self._turn:
+            return await asyncio.to_thread(with_settings(temperature, max_new_tokens).sample, requests)
+
+    def with_temperature(self, temperature: float, max_new_tokens: int) -> Policy:
+        """The same policy, sampler and weights, sampling at another temperature; greedy answers are unchanged."""
+        other = copy(self)
+        other._draws = (temperature, max_new_tokens)
+        return other
+
+    def _with_settings(self) -> Callable[[float, int], Sampler]:
+        found: Callable[[float, int], Sampler] | None = getattr(self.sampler, "with_settings", None)
+        if found is None:
             raise ModelError(
                 f"{type(self.sampler).__name__} cannot draw at another temperature or length, so the model in use "
                 "cannot judge itself here. Set fcdr.llm.model to a folder."
             )
-        async with self._turn:
-            return await asyncio.to_thread(with_settings(temperature, max_new_tokens).sample, requests)
+        return found
 
     async def load(self, weights: Weights) -> None:
         """Generate with `weights` from now on; nothing happens where the sampler holds them already."""

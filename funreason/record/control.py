@@ -18,6 +18,8 @@ import msgspec
 SOCKET = "control.sock"
 Verb = Literal["pause", "resume", "stop_after_round"]
 WAIT_S = 5.0
+LONGEST_LINE = 4096
+"""Bytes of a request, and of a reply."""
 _LONGEST = 100
 """Bytes of an address that every system takes (the limit is 104 to 108)."""
 
@@ -56,7 +58,7 @@ def socket_address(folder: Path) -> Iterator[str]:
 
 def can_control(folder: Path) -> bool:
     """Whether the run's folder has a socket; only a request shows whether a run still listens there."""
-    return (folder / SOCKET).is_socket()
+    return (folder / SOCKET).is_socket() and not (folder / SOCKET).is_symlink()
 
 
 async def send_request(folder: Path, verb: Verb) -> ControlReply:
@@ -64,11 +66,13 @@ async def send_request(folder: Path, verb: Verb) -> ControlReply:
     try:
         async with asyncio.timeout(WAIT_S):
             with socket_address(folder) as address:
-                reader, writer = await asyncio.open_unix_connection(address)
-            writer.write(msgspec.json.encode(ControlRequest(verb)) + b"\n")
-            await writer.drain()
-            answer = await reader.readline()
-            writer.close()
+                reader, writer = await asyncio.open_unix_connection(address, limit=LONGEST_LINE)
+            try:
+                writer.write(msgspec.json.encode(ControlRequest(verb)) + b"\n")
+                await writer.drain()
+                answer = await reader.readline()
+            finally:
+                writer.close()
             await writer.wait_closed()
         return msgspec.json.decode(answer, type=ControlReply)
     except TimeoutError:
@@ -77,5 +81,5 @@ async def send_request(folder: Path, verb: Verb) -> ControlReply:
         )
     except OSError as error:
         return ControlReply(False, f"the run cannot be reached through its socket ({error.strerror or error})")
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec's errors among them, and a line that is too long
         return ControlReply(False, f"the run answered something this version cannot read ({error})")

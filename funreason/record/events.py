@@ -43,6 +43,17 @@ class RunStarted(Event, frozen=True):
     last_heartbeat_at: float = 0.0
 
 
+class MachineDescribed(Event, frozen=True):
+    """Where and how a process of the run was started: its command, package versions, processor, memory and GPUs."""
+
+    command: str = ""
+    versions: dict[str, str] = {}
+    cpu: str = ""
+    cores: int = 0
+    memory_gb: float = 0.0
+    gpus: list[str] = []
+
+
 class PhaseStarted(Event, frozen=True):
     """A phase of a round began: `base`, `start`, `sample`, `train`, `gate`. Several may be open at once.
 
@@ -62,6 +73,19 @@ class PhaseEnded(Event, frozen=True):
     phase: str
     seconds: float
     id: str = ""
+
+
+class GpuUsed(Event, frozen=True):
+    """How busy the GPUs were in a phase: the mean over all of them and over `readings`, from 0 to 1.
+
+    `memory_gb` is the largest amount of memory in use on one of them.
+    """
+
+    round: int
+    phase: str
+    busy: float
+    memory_gb: float = 0.0
+    readings: int = 1
 
 
 class TaskRefused(Event, frozen=True):
@@ -84,12 +108,16 @@ class TasksRead(Event, frozen=True):
 
 
 class ContaminationChecked(Event, frozen=True):
-    """How many of a round's training tasks, replayed ones too, stand in the gate, and whether they were left out."""
+    """How many of a round's training tasks, replayed ones too, are also in the gate, and whether they were left out.
+
+    `tools` counts tasks that offer the functions of a benchmark, whatever they ask.
+    """
 
     round: int
     exact: int
     near: int
     dropped: bool
+    tools: int = 0
 
 
 class Judged(Event, frozen=True, gc=False):
@@ -160,6 +188,46 @@ class TrainingSetSelected(Event, frozen=True):
     replay: int = 0
     by_category: dict[str, int] = {}
     by_origin: dict[str, int] = {}
+
+
+class PoolDrawn(Event, frozen=True):
+    """A hard-data round begins with `tasks` of the pool.
+
+    `judges` names the models of the panel; "" where references decide. `control` says what is asked in place of hard
+    tasks; "" where hard ones are.
+    """
+
+    round: int
+    tasks: int
+    judges: str = ""
+    control: str = ""
+
+
+class TaskSorted(Event, frozen=True, gc=False):
+    """What became of a task in a hard-data round: `passed` of its `attempts` answers passed every judge.
+
+    In round 1 its fate is `qualified`, `hard` or `discarded`, later `accepted` or `hard`. `stage` is the furthest one
+    at which an answer failed, `error` where no answer could be judged; `weights` made the answers.
+    """
+
+    round: int
+    task: str
+    fate: str
+    attempts: int
+    passed: int
+    stage: str = ""
+    weights: str = ""
+
+
+class LabelRepaired(Event, frozen=True):
+    """The panel ruled for the model's majority answer against a task's reference; `votes` are the seats' scores.
+
+    Both answers are in the round's `repairs.jsonl`.
+    """
+
+    round: int
+    task: str
+    votes: list[float | None] = []
 
 
 class JudgeUsage(Event, frozen=True):
@@ -388,8 +456,10 @@ class RunEnded(Event, frozen=True):
 
 AnyEvent = (
     RunStarted
+    | MachineDescribed
     | PhaseStarted
     | PhaseEnded
+    | GpuUsed
     | TaskRefused
     | TasksRead
     | ContaminationChecked
@@ -398,6 +468,9 @@ AnyEvent = (
     | CanaryResult
     | SelfAgreementChecked
     | TrainingSetSelected
+    | PoolDrawn
+    | TaskSorted
+    | LabelRepaired
     | JudgeUsage
     | OptimizerStep
     | PolicyUpdated

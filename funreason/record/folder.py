@@ -210,16 +210,37 @@ def newest_run(runs: Path) -> RunFolder:
 def open_run(name: str | Path | None, runs: Path) -> RunFolder:
     """A run by folder or by name under `runs`, or the newest one for None.
 
-    RecordError when there is none, FormatError when this version does not read its record.
+    RecordError when there is none, or when a symbolic link in it leads out of it. FormatError when this version does
+    not read its record.
     """
     if name is None:
         name = newest_run(runs).path
     for path in (Path(name), runs / name):
         if (path / "run.json").exists():
             folder = RunFolder(path)
+            if (link := next(links_outside(path), None)) is not None:
+                raise RecordError(
+                    f"{path / link} is a symbolic link that leads out of the run's folder, and such links are not "
+                    "followed. Put the files in its place, or remove it."
+                )
             folder.check_format()
             return folder
     raise RecordError(f"no run called {name}: neither {Path(name)} nor {runs / name} holds a run.json")
+
+
+def is_within(name: str) -> bool:
+    """Whether a relative path from a record stays in its folder: no part of it leads up, and it has no root."""
+    return bool(name) and "\0" not in name and not name.startswith("/") and ".." not in name.split("/")
+
+
+def links_outside(folder: Path) -> Iterator[str]:
+    """Symbolic links below a folder that lead out of it, relative to it. Linked folders are not entered."""
+    root = folder.resolve()
+    for where, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(where, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                yield str(path.relative_to(root))
 
 
 def settings_file(run: RunFolder) -> Path | None:
@@ -250,6 +271,16 @@ def read_settings(run: RunFolder) -> dict[str, Any]:
     file = settings_file(run)
     found = yaml.safe_load(file.read_text()) if file is not None else {}
     return found if isinstance(found, dict) else {}
+
+
+def readable_settings(run: RunFolder) -> dict[str, Any]:
+    """As `read_settings`, and empty where the file cannot be read: for views, which must show the rest."""
+    import yaml
+
+    try:
+        return read_settings(run)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
 
 
 def alive(pid: int) -> bool:

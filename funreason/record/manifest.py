@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from funreason.record.events import LogMessage
-from funreason.record.folder import LOOP, RECORDS, REFINED, RunFolder, hash_file, write_json
+from funreason.record.folder import LOOP, RECORDS, REFINED, RunFolder, hash_file, is_within, links_outside, write_json
 from funreason.record.log import EventLog, RecordError
 from funreason.record.sample_files import MANIFEST
 
@@ -77,6 +77,9 @@ def verify(run: RunFolder) -> Verified:
         listed |= {f"{prefix}{name}": (entry, f"{prefix}{MANIFEST}") for name, entry in (files or {}).items()}
     for name, (entry, by) in listed.items():
         path = run.path / name
+        if not is_within(name):
+            wrong.append(f"{name!r} is outside the run's folder, but {by} lists it")
+            continue
         found = _entry(path) if path.is_file() else None
         if found is None:
             wrong.append(f"{name} is missing, but {by} lists it")
@@ -84,6 +87,7 @@ def verify(run: RunFolder) -> Verified:
             wrong.append(f"{name} has {found['bytes']} bytes, but {by} says {entry.get('bytes')}")
         elif found != entry:
             wrong.append(f"{name} has other bytes than {by} says: sha256 {found['sha256'][:12]}")
+    wrong += [f"{link} is a symbolic link that leads out of the run's folder" for link in links_outside(run.path)]
     present = set(_found(run.path, (*LASTING, *LOG, "round-*/*.jsonl")))
     return Verified(len(listed) - len(wrong), wrong, sorted(present - listed.keys()))
 
@@ -121,10 +125,13 @@ class Prunable(NamedTuple):
 
 def prunable(run: RunFolder) -> list[Prunable]:
     """What `prune` would remove."""
-    rounds = run.state().rounds
+    state = run.state()
+    rounds = state.rounds
     accepted = {r.weights for r in rounds.values()} | {(run.path / "model").resolve().name}
     untested = {u.weights for r in rounds.values() if not r.ended for u in (r.update, r.policy) if u is not None}
-    over = {run.checkpoint(k) for k, r in rounds.items() if r.ended}
+    over = {run.checkpoint(k): k for k, r in rounds.items() if r.ended}
+    if over and (last := max(over.values())) < state.rounds_planned and any(run.checkpoint(last).glob("step-*")):
+        del over[run.checkpoint(last)]  # the next round continues from this optimizer's state
     found = []
     for path in sorted(p for p in run.weights.glob("*") if p.is_dir()):
         if path in over or path.name.startswith((".", "fresh-")):
@@ -143,7 +150,10 @@ def prune(run: RunFolder) -> list[Prunable]:
         gone = prunable(run)
         for thing in gone:
             unlist(run, thing.path.relative_to(run.path).as_posix())
-            shutil.rmtree(thing.path)
+            if thing.path.is_symlink():
+                thing.path.unlink()  # what it leads to is not this run's
+            else:
+                shutil.rmtree(thing.path)
         if gone:
             names = ", ".join(thing.path.name for thing in gone)
             log = EventLog(run.events, "prune")

@@ -146,6 +146,8 @@ class RoundState:
     seconds: dict[str, float] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     """The phases that came to their end; `seconds` has broken-off ones, too."""
+    gpu: dict[str, ev.GpuUsed] = field(default_factory=dict)
+    """How busy the GPUs were, by phase; all phases of one name together."""
     todo: int = 0
     chosen: ev.TrainingSetSelected | None = None
     screened: ev.ContaminationChecked | None = None
@@ -188,6 +190,17 @@ class RoundState:
                 spent = self.paid.setdefault(event.node, Counter())
                 for what in PAID:
                     spent[what] += getattr(event, what)
+            case ev.GpuUsed():
+                before = self.gpu.get(event.phase)
+                if before is not None:
+                    readings = max(1, before.readings + event.readings)
+                    event = msgspec.structs.replace(
+                        event,
+                        busy=(before.busy * before.readings + event.busy * event.readings) / readings,
+                        memory_gb=max(before.memory_gb, event.memory_gb),
+                        readings=readings,
+                    )
+                self.gpu[event.phase] = event
             case ev.SelfAgreementChecked():
                 self.health_of(event.node).with_self_agreement(event)
             case ev.CanaryResult():
@@ -244,6 +257,7 @@ def round_summary(r: RoundState) -> dict[str, Any]:
         "dead_reasons": dict(r.dead_reasons),
         "asked": {name: asdict(count) for name, count in r.asked.items()},
         "seconds": dict(r.seconds),
+        "gpu": {phase: {"busy": used.busy, "memory_gb": used.memory_gb} for phase, used in r.gpu.items()},
         "metrics": {name: r.mean(name) for name in r.metric_names()},
         "chosen": _plain(r.chosen),
         "screened": _plain(r.screened),

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from funreason.record.log import RecordError, append_line, as_line
-from funreason.types import Origin, Sample, Task, Turn, Verdict
+from funreason.types import Call, Origin, Sample, Task, Turn, Verdict
 
 ENDS = ("kept", "text", "dropped", "dead")
 """The files a sample can end in; `sampled` holds every attempt a model wrote, ended or not."""
@@ -26,6 +26,8 @@ JUDGED = "judged"
 """The verdicts of samples that have not ended; there only while the round samples."""
 CREDITS = "credits"
 """What the rollouts of a round were learned from, in reinforcement learning."""
+REPAIRS = "repairs"
+"""The references that a panel has replaced, in hard-data rounds."""
 MANIFEST = "manifest.json"
 
 
@@ -67,6 +69,16 @@ class Credit(msgspec.Struct, frozen=True, omit_defaults=True):
     advantage: float = 0.0
     bonus: float = 0.0
     entropy: float | None = None
+
+
+class RepairedLabel(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A task's reference before and after the panel ruled for the model's majority answer, and what each seat said."""
+
+    task: str
+    old: tuple[Call, ...]
+    new: tuple[Call, ...]
+    votes: tuple[float | None, ...] = ()
+    reasons: str = ""
 
 
 RECENT_TASKS = 256
@@ -115,6 +127,14 @@ class SampleFiles:
         mark = msgspec.json.encode(sample_id) if sample_id else b""
         found = {credit.id: credit for credit in self._lines(CREDITS, msgspec.json.Decoder(Credit), mark)}
         return {id: credit for id, credit in found.items() if sample_id in ("", id)}
+
+    def append_repair(self, repair: RepairedLabel) -> None:
+        """Append a repaired reference."""
+        self._write(REPAIRS, repair)
+
+    def repairs(self) -> dict[str, RepairedLabel]:
+        """The repaired references by task id."""
+        return {repair.task: repair for repair in self._lines(REPAIRS, msgspec.json.Decoder(RepairedLabel))}
 
     def delete_verdicts(self) -> None:
         """Remove `judged.jsonl`: every sample has ended, and its end holds all its verdicts."""

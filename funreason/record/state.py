@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
+
 from funreason.record import events as ev
+from funreason.record.hard_tasks import TaskPool
 from funreason.record.rounds import FAILED, AskCount, EndState, NodeCount, RoundState, round_summary
 
 RECENT_EVENTS = 2000
@@ -45,6 +48,8 @@ class State:
     left: dict[str, int] = field(default_factory=dict)
     """What records hold and no task carries, by code."""
     notes: list[ev.LogMessage] = field(default_factory=list)
+    machines: list[ev.MachineDescribed] = field(default_factory=list)
+    """Of each process that played the run, in order."""
     rounds: dict[int, RoundState] = field(default_factory=dict)
     tasks_read: bool = False
     """Whether every record that was refused is known."""
@@ -54,6 +59,8 @@ class State:
     """Samples put back that have not ended again."""
     requeues: Counter[tuple[int, str]] = field(default_factory=Counter)
     """How often each sample was put back."""
+    pool: TaskPool = field(default_factory=TaskPool)
+    """The tasks of hard-data rounds."""
     events: int = 0
     edges: list[tuple[str, str, str]] = field(default_factory=list)
     paused: bool = False
@@ -100,6 +107,11 @@ class State:
         """Seconds the run has taken up to `now`, without the time between stop and resume."""
         return max(0.0, now - self.started_at - self.away_s) if self.started_at else 0.0
 
+    @property
+    def promoted(self) -> dict[int, bool]:
+        """Of each round that the gate has decided, whether its weights were promoted and no agent refused them."""
+        return {k: r.gate.decision == "promote" for k, r in self.rounds.items() if r.gate is not None}
+
     def at_round(self, k: int) -> RoundState:
         """The state of round `k`, made when first spoken of."""
         found = self.rounds.get(k)
@@ -133,8 +145,10 @@ class State:
             "events": self.events,
             "refused": dict(self.refused),
             "left": self.left,
+            "machines": [msgspec.to_builtins(machine) for machine in self.machines],
             "notes": [{"level": n.level, "text": n.text, "round": n.round} for n in self.notes],
             "rounds": {k: round_summary(r) for k, r in sorted(self.rounds.items())},
+            "pool": self.pool.summary(self.promoted),
         }
 
 
@@ -259,6 +273,13 @@ def ended(state: State, event: ev.SampleEnded) -> None:
     (r.dead_reasons if failed else r.origins)[fate.why] += 1
 
 
+@_folds(ev.PoolDrawn)
+@_folds(ev.TaskSorted)
+@_folds(ev.LabelRepaired)
+def pooled(state: State, event: ev.PoolDrawn | ev.TaskSorted | ev.LabelRepaired) -> None:
+    state.pool.fold(event)
+
+
 @_folds(ev.UpdateCrashed)
 def crashed(state: State, event: ev.UpdateCrashed) -> None:
     state.notes.append(ev.LogMessage(at=event.at, level="error", text=event.reason, round=event.round))
@@ -275,6 +296,11 @@ def round_ended(state: State, event: ev.RoundEnded) -> None:
 @_folds(ev.LogMessage)
 def noted(state: State, event: ev.LogMessage) -> None:
     state.notes.append(event)
+
+
+@_folds(ev.MachineDescribed)
+def machine_described(state: State, event: ev.MachineDescribed) -> None:
+    state.machines.append(event)
 
 
 @_folds(ev.SampleRequeued)
@@ -308,6 +334,8 @@ def run_ended(state: State, event: ev.RunEnded) -> None:
     state.status, state.reason, state.phase, state.paused = event.status, event.reason, "", False
 
 
-_COUNTED = frozenset((ev.SampleEnded, ev.OptimizerStep, ev.PolicyUpdated, ev.JudgeUsage, ev.SelfAgreementChecked))
+_COUNTED = frozenset(
+    (ev.SampleEnded, ev.TaskSorted, ev.OptimizerStep, ev.PolicyUpdated, ev.JudgeUsage, ev.SelfAgreementChecked)
+)
 
 __all__ = ["FAILED", "AskCount", "EndState", "NodeCount", "OpenPhase", "RoundState", "State"]

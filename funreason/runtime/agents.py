@@ -17,6 +17,7 @@ from funreason.agents.evaluator import Evaluator
 from funreason.agents.generator import Generator, ReferenceGenerator
 from funreason.agents.judges.canary_check import with_self_agreement
 from funreason.agents.judges.custom import CustomJudge, load_agent
+from funreason.agents.judges.llm.labels import LabelRepair
 from funreason.agents.judges.llm.panel import Panel
 from funreason.agents.judges.registry import judges
 from funreason.agents.policy_trainer import PolicyTrainer, StepOutcome, StepRequest
@@ -85,7 +86,9 @@ class Run:
             return self.config.start.teacher.samples_per_reference
         if self.config.learns_from_rewards:
             return self.config.reinforcement.group_size
-        return 1 if self.config.train.data == "references" else self.config.sample.samples_per_task
+        if self.config.samples_hard_tasks(round):
+            return self.config.hdr.samples
+        return 1 if self.config.answers_with_references(round) else self.config.sample.samples_per_task
 
     @cached_property
     def judges(self) -> dict[str, Any]:
@@ -137,7 +140,7 @@ class RoundContext:
             return None
         ended = {sample for round, sample in run.past.ended if round == self.round}
         taught = self.round == START and run.config.start.thinking == "model"
-        if run.learner is not None and run.config.train.data == "references" and not taught:
+        if run.learner is not None and run.config.answers_with_references(self.round) and not taught:
             return ReferenceGenerator(run.learner.policy, ended)
         rewarded = run.learner is not None and run.config.learns_from_rewards and self.round != START
         drawn = {(sample.id, sample.attempt): sample for sample in self.files.get("sampled")}
@@ -179,7 +182,7 @@ def _trainer(context: RoundContext, spec: AgentSpec) -> Agent:
         learner.update(context.round),
         learner.weights,
         run.journal.write,
-        init_from="accepted" if context.round == START else run.config.train.init_from,
+        init_from="accepted" if context.round == START else run.config.init_from(context.round),
     )
 
 
@@ -202,6 +205,9 @@ FACTORIES: Mapping[str, Factory] = {
         order=tuple(context.run.config.fcdr.regenerate),
         max_attempts=context.run.config.fcdr.max_attempts,
         form=call_format_of(context.run.config.model),
+    ),
+    "labels": lambda context, spec: LabelRepair(
+        context.run.panel, context.run.config.hdr, context.files, context.run.journal.write
     ),
     "trainer": _trainer,
     "evaluator": lambda context, spec: context.run.learner.evaluator,  # type: ignore[union-attr]

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
 
-from funreason.record.control import SOCKET, ControlReply, ControlRequest, Verb, socket_address
+from funreason.record.control import (
+    LONGEST_LINE,
+    SOCKET,
+    WAIT_S,
+    ControlReply,
+    ControlRequest,
+    Verb,
+    socket_address,
+)
 from funreason.record.events import Event, LogMessage, Paused
 from funreason.stop import StopRequest
 
-LONGEST_LINE = 4096
+ROOT = 0
 
 
 class ControlServer:
@@ -52,8 +62,15 @@ class ControlServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            told = self._do(msgspec.json.decode(await reader.readline(), type=ControlRequest).verb)
-        except (msgspec.DecodeError, ValueError) as error:
+            if not _is_same_user(writer.get_extra_info("socket")):
+                told = ControlReply(False, "this run belongs to another user")
+            else:
+                async with asyncio.timeout(WAIT_S):
+                    line = await reader.readline()
+                told = self._do(msgspec.json.decode(line, type=ControlRequest).verb)
+        except TimeoutError:
+            told = ControlReply(False, f"no line within {WAIT_S:.0f} s")
+        except ValueError as error:  # of msgspec, and of a line that is too long
             told = ControlReply(False, f"not understood: {error}")
         try:
             writer.write(msgspec.json.encode(told) + b"\n")
@@ -75,3 +92,11 @@ class ControlServer:
         self._stop.resume()
         self._write(Paused(on=False))
         return ControlReply(True, "the run continues")
+
+
+def _is_same_user(peer: socket.socket) -> bool:
+    """Whether the process at the other end is of this user, or root; True where the system does not say."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True  # the file's mode alone keeps others out
+    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return uid in (os.geteuid(), ROOT)

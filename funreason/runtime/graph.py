@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from funreason.agents.judges.custom import USUAL
+from funreason.agents.judges.llm.acceptance import PANEL
+from funreason.agents.judges.llm.labels import LABELS
 from funreason.bus.agent import EXHAUSTED, GraphError, Problem, nearest
 from funreason.bus.checks import check_graph
 from funreason.bus.graph import Edge, Graph, Node
@@ -64,14 +66,15 @@ def check_agents(graph: Topology, name: str) -> list[Problem]:
 
 
 def check_required_nodes(
-    graph: Topology, own: Collection[str], name: str, *, loop: bool, rewards: bool = False
+    graph: Topology, own: Collection[str], name: str, *, loop: bool, rewards: bool = False, hard: bool = False
 ) -> list[Problem]:
     """What keeps a loop (with `rewards`: one that learns from them) or `refine` from running the graph `name`.
 
-    `own` are the user's judges.
+    `own` are the user's judges; `hard` says that the loop has hard-data rounds, which need the panel.
     """
-    needed = (START, *[REWARD] * rewards, *ENDS, "evaluator") if loop else ENDS
+    needed = (START, *[REWARD] * rewards, *[PANEL] * hard, *ENDS, "evaluator") if loop else ENDS
     seats = [*STAGES, "regenerator", *ENDS, *((REWARD, *sorted(LOOP_ONLY)) if loop else ()), *own]
+    seats += [PANEL, LABELS] if hard and loop else []
     problems = []
     for node in (node for node in graph.names if node not in seats):
         text = (
@@ -80,7 +83,7 @@ def check_required_nodes(
         )
         problems.append(Problem("no_agent", text))
     for node in (node for node in needed if node not in graph.names):
-        who, like = "a loop" if loop else "`refine`", "grpo" if rewards else "fcdr"
+        who, like = "a loop" if loop else "`refine`", "grpo" if rewards else "hdr" if hard and loop else "fcdr"
         text = f"the graph {name} has no node {node!r}, which {who} needs: add it as in configs/{like}.yaml."
         problems.append(Problem("no_node", text))
     if not loop:
@@ -132,7 +135,10 @@ def read_graph_file(name: str) -> Graph:
 
 def loop_graph(config: Config) -> Graph:
     """The graph of a loop; GraphError says everything that would keep a loop from running it."""
-    return _checked(_whole(config, config.graph), config, config.graph, loop=True)
+    graph = _whole(config, config.graph)
+    if config.resamples_hard_tasks and config.hdr.repair_labels:
+        graph = _with_agent(graph, AgentEntry(name=LABELS, agent=LABELS, after=START, edge="drained"))
+    return _checked(graph, config, config.graph, loop=True)
 
 
 def refine_graph(config: Config) -> Graph:
@@ -150,7 +156,8 @@ def refine_graph(config: Config) -> Graph:
 
 def _checked(graph: Graph, config: Config, name: str, *, loop: bool) -> Graph:
     own, rewards = [entry.name for entry in config.agents], config.learns_from_rewards
-    if problems := [*check_graph(graph), *check_required_nodes(graph, own, name, loop=loop, rewards=rewards)]:
+    needs = check_required_nodes(graph, own, name, loop=loop, rewards=rewards, hard=config.resamples_hard_tasks)
+    if problems := [*check_graph(graph), *needs]:
         raise GraphError(problems)
     return graph
 

@@ -20,6 +20,7 @@ from funreason.policies.protocol import Sync
 from funreason.record import events as ev
 from funreason.record.folder import HEARTBEAT_S, RunFolder, WriterStatus
 from funreason.record.log import EventLog, RecordError
+from funreason.runtime.machine import GpuUsage
 from funreason.types import Sample
 
 LOST = 1
@@ -39,6 +40,8 @@ class Journal:
         self._pulse = RLock()
         self._status = ""
         self._missed = 0
+        self.gpus: GpuUsage | None = None
+        """Set where the run computes on GPUs: how busy they are is logged with each phase."""
 
     @contextmanager
     def phase(self, round: int, name: str, todo: int = 0) -> Iterator[None]:
@@ -47,8 +50,13 @@ class Journal:
         self.round = round
         span = f"{round}/{name}/{next(self._spans)}"
         self.write(ev.PhaseStarted(round=round, phase=name, id=span, todo=todo))
+        if self.gpus is not None:
+            self.gpus.taken(round, name)
         started = time.perf_counter()
         yield
+        used = self.gpus.taken(round, name) if self.gpus is not None else None
+        if used is not None:
+            self.write(used)
         seconds = round_seconds(time.perf_counter() - started)
         self.write(ev.PhaseEnded(round=round, phase=name, id=span, seconds=seconds))
         self.sync()
@@ -89,6 +97,8 @@ class Journal:
 
         def beat() -> None:
             while not over.wait(HEARTBEAT_S):
+                if self.gpus is not None:
+                    self.gpus.read()
                 with self._pulse:
                     if self.ended:
                         return

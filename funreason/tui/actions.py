@@ -38,6 +38,7 @@ class Actions(App[None]):
     open_feed: Callable[[RunFolder], Feed]
     runs: Callable[[], list[RunFolder]]
     requeue: Callable[[RunFolder, str], str] | None
+    read_only: bool
     active: str
     held: bool
     zoomed: bool
@@ -120,17 +121,22 @@ class Actions(App[None]):
     # -- what is seen -----------------------------------------------------------------------------------------
 
     def action_filter(self) -> None:
-        """Type a filter for the samples."""
+        """Type a filter for the samples, which narrows them at each key; escape takes it back."""
+        before = self.view.pattern
+        if self.single and self.active != "samples":
+            self.active = "samples"
+            self.arrange()
 
-        def narrow(pattern: str | None) -> None:
-            if pattern is not None:
-                self.view.pattern = pattern.strip()
-                self._activate("samples")
+        def narrow(pattern: str) -> None:
+            self.view.pattern = pattern.strip()
+            self.paint()
 
-        self.push_screen(
-            InputDialog("Filter by id, node, verdict or reason (globs allowed)", self.view.pattern),
-            narrow,
-        )
+        def close(pattern: str | None) -> None:
+            narrow(before if pattern is None else pattern)
+            self._activate("samples")
+
+        prompt = "Filter by id, node, verdict, reason, query or answer (globs allowed for the first four)"
+        self.push_screen(InputDialog(prompt, before, narrow), close)
 
     def action_round(self, by: int) -> None:
         """A round back or on."""
@@ -228,6 +234,9 @@ class Actions(App[None]):
         self._write("screen.svg", self.export_screenshot(title=f"funreason watch {self.feed.folder.name}"))
 
     def _write(self, name: str, text: str) -> None:
+        if self.read_only:
+            self.say("Read-only: this dashboard writes no files.", warn=True)
+            return
         path = Path.cwd() / f"funreason-{self.feed.folder.name}-{time.strftime('%H%M%S')}-{name}"
         try:
             path.write_text(text)
@@ -240,8 +249,8 @@ class Actions(App[None]):
 
     @property
     def can_steer(self) -> bool:
-        """Whether the run has a socket to ask."""
-        return can_control(self.feed.folder.path)
+        """Whether the run has a socket to ask, and this dashboard may."""
+        return not self.read_only and can_control(self.feed.folder.path)
 
     def action_pause_run(self) -> None:
         """Ask the run to pause, or to continue."""
@@ -256,7 +265,8 @@ class Actions(App[None]):
 
     def _ask(self, verb: Verb, question: str) -> None:
         if isinstance(self.feed, ReplayFeed) or not self.can_steer:
-            self.say("Read-only: the run has ended or runs on another host.", warn=True)
+            why = "this dashboard only shows" if self.read_only else "the run has ended or runs on another host"
+            self.say(f"Read-only: {why}.", warn=True)
             return
 
         async def send() -> None:

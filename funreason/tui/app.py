@@ -17,16 +17,19 @@ from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.events import DescendantFocus, Resize
+from textual.geometry import Size
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer
 
+from funreason.display.diagnosis import Finding, diagnose
 from funreason.display.figures import duration
 from funreason.display.spans import Line, Page
 from funreason.display.verdict import evidence_in, verdict
 from funreason.record.folder import RunFolder
 from funreason.tui.actions import Actions
 from funreason.tui.feed import Clock, Feed, ReplayFeed
-from funreason.tui.header import HeaderContext, HostStats, header, verdict_line
+from funreason.tui.header import HeaderContext, HostStats, header, remaining, verdict_line
+from funreason.tui.hero import accuracy_page, now_page
 from funreason.tui.keys import bindings
 from funreason.tui.pages import page_of
 from funreason.tui.view_state import PANELS, ViewState
@@ -40,6 +43,11 @@ ORDER = ("flow", "loss", "samples", "gate", "dead", "health", "log", "compare")
 """The panels as placed on the screen: the samples below the flow, which filters them."""
 ALL_PANELS = (100, 34)
 """Columns and lines; on a smaller screen one panel is shown at a time."""
+HERO = ("accuracy", "now")
+"""The two panels over the others, which have no cursor and no key."""
+TALL, TALLEST = 40, 48
+"""Lines from which there is room for them, and from which all rows have their full height."""
+DIAGNOSE_S = 2.0
 
 
 class Dashboard(Actions, App[None]):
@@ -59,12 +67,14 @@ class Dashboard(Actions, App[None]):
         keymap: Mapping[str, str] | None = None,
         view: ViewState | None = None,
         clock: Callable[[], float] = time.time,
+        read_only: bool = False,
     ) -> None:
         super().__init__()
+        self.read_only = read_only
         self.feed = feed
         self.open_feed = open_feed
         self.runs = runs
-        self.requeue = requeue
+        self.requeue = None if read_only else requeue
         self.view = view or ViewState()
         self.clock = clock
         self.held = False
@@ -75,22 +85,31 @@ class Dashboard(Actions, App[None]):
         self._verdict: Line = ()
         self._verdict_of: tuple[object, ...] = ()
         self._second = 0.0
+        self._roles: dict[str, str] = {}
+        self._settings: dict[str, object] = {}
+        self._findings: tuple[Finding, ...] = ()
+        self._found_at: tuple[float, int] = (0.0, -1)
+        self._size: Size | None = None
+        """The size of the last resize: the app's own is still the one before while its event is handled."""
         if keymap:
             self.set_keymap(dict(keymap))
 
     def compose(self) -> ComposeResult:
-        """The header with the verdict, eight panels, the keys."""
+        """The header with the verdict, accuracy and diagnosis, eight panels, the keys."""
         yield PanelWidget("head", cursor=False)
         with Container(id="panels"):
+            for name in HERO:
+                yield PanelWidget(name, cursor=False)
             for name in ORDER:
                 yield PanelWidget(name, number=str(PANELS.index(name) + 1), cursor=name != "loss")
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         """Start reading and repainting."""
-        self.query_one("#head", PanelWidget).can_focus = False
+        for name in ("head", *HERO):
+            self.query_one(f"#{name}", PanelWidget).can_focus = False
         self.arrange()
-        self.panel("flow").focus()
+        self.panel(self.active).focus()
         self.set_interval(REPAINT_S, self.tick)
         self.set_interval(GPU_S, self._read_gpu)
         self.call_after_refresh(self.tick)
@@ -131,10 +150,28 @@ class Dashboard(Actions, App[None]):
         if not self.is_running:
             return
         self.panel("head").show(self._head())
+        state = self.feed.state
+        self.view.texts.poll(self.feed.folder.round(self.view.shown_round(state)))
         for name in (self.active,) if self.single else PANELS[:-1]:
             panel = self.panel(name)
             if panel.size.width:
-                panel.show(page_of(name, self.feed.state, self.view, panel.size.width, panel.size.height))
+                panel.show(page_of(name, state, self.view, panel.size.width, panel.size.height))
+        if not self.single and (size := self.panel("accuracy").size).width:
+            self.panel("accuracy").show(accuracy_page(state, self._roles, size.width, size.height))
+            panel, gpu = self.panel("now"), self.host_stats.gpu_busy
+            live = self.feed.life is not None and self.feed.life.status == "running"
+            left = remaining(state, self.clock()) if live else None
+            found, width, height = self._diagnosis(), panel.size.width, panel.size.height
+            panel.show(now_page(state, self.view, found, width, height, left_s=left, gpu=gpu))
+
+    def _diagnosis(self) -> tuple[Finding, ...]:
+        """What is wrong in the run, looked for again every two seconds at most."""
+        now, events = self.clock(), self.feed.state.events
+        at, seen = self._found_at
+        if events != seen and (seen < 0 or abs(now - at) >= DIAGNOSE_S or isinstance(self.feed, ReplayFeed)):
+            self._found_at = (now, events)
+            self._findings = diagnose(self.feed.state, self._settings, str(self.feed.folder.path))
+        return self._findings
 
     def _head(self) -> Page:
         feed, replay = self.feed, ""
@@ -164,7 +201,10 @@ class Dashboard(Actions, App[None]):
         seen = (folder.path, decided, state.round, state.status, life)
         if seen != self._verdict_of:  # the items are read from files: only when something was decided
             self._verdict_of = seen
-            self._verdict = verdict_line(verdict(state, evidence_in(folder)._replace(status=life)))
+            evidence = evidence_in(folder)._replace(status=life)
+            self._verdict = verdict_line(verdict(state, evidence))
+            self._roles = {name: role for name, (role, _) in evidence.suites.items()}
+            self._settings, self._found_at = dict(evidence.settings), (0.0, -1)
         return self._verdict
 
     async def _read_gpu(self) -> None:
@@ -176,13 +216,18 @@ class Dashboard(Actions, App[None]):
     @property
     def single(self) -> bool:
         """Whether one panel is shown at a time."""
-        return self.zoomed or self.size.width < ALL_PANELS[0] or self.size.height < ALL_PANELS[1]
+        size = self._size or self.size
+        return self.zoomed or size.width < ALL_PANELS[0] or size.height < ALL_PANELS[1]
 
     def arrange(self) -> None:
         """Show one panel or all of them; does nothing while the dashboard is closing."""
         if not self.is_running:
             return
-        self.main_screen.query_one("#panels").set_class(self.single, "single")
+        panels, height = self.main_screen.query_one("#panels"), (self._size or self.size).height
+        panels.set_class(self.single, "single")
+        panels.set_class(height >= TALL and not self.single, "tall")
+        rows = "1fr" if self.single else "14 1fr 10" if height < TALL else "10 10 1fr 7"
+        panels.styles.grid_rows = "12 14 1fr 9" if height >= TALLEST and not self.single else rows
         self.panel("head").styles.height = 4 if self.single else 3
         for name in PANELS:
             self.panel(name).set_class(name == self.active, "shown")
@@ -190,6 +235,7 @@ class Dashboard(Actions, App[None]):
 
     def on_resize(self, event: Resize) -> None:
         """Another size may fit more panels, or fewer."""
+        self._size = event.size
         if self.screen_stack and self.screen_stack[0].is_mounted:
             self.arrange()
 
@@ -213,14 +259,20 @@ def show(
     requeue: Callable[[RunFolder, str], str] | None,
     keymap: Mapping[str, str],
     against: RunFolder | None,
+    *,
+    read_only: bool = False,
 ) -> None:
-    """Show a run until the user quits. `runs` is the directory of the runs to switch to."""
+    """Show a run until the user quits. `runs` is the directory of the runs to switch to.
+
+    With `read_only` it steers no run, puts nothing back and writes no file.
+    """
     app = Dashboard(
         open_feed(folder, time.time),
         open_feed=lambda found: open_feed(found, time.time),
         runs=lambda: runs_in(runs),
         requeue=requeue,
         keymap=keymap,
+        read_only=read_only,
     )
     if against is not None:
         app.view.against, app.view.against_name = against.state(), against.name

@@ -5,7 +5,9 @@ The gate's page has a row per round; enter opens a round by category.
 
 from __future__ import annotations
 
+from funreason.display.accuracy import share_with_interval
 from funreason.display.figures import (
+    NONE,
     SINKS,
     curves,
     decision,
@@ -18,12 +20,15 @@ from funreason.display.figures import (
     share_of,
 )
 from funreason.display.spans import Column, Page, Span, line, said, table, wrap
-from funreason.record.events import Score
-from funreason.record.state import RoundState, State
+from funreason.record.events import Balance, Score
+from funreason.record.sample_files import KEPT
+from funreason.record.state import FAILED, RoundState, State
 from funreason.tui.view_state import ViewState
 
 WIDE = 62
 """From this width in cells on, intervals have a decimal and p-values are shown."""
+NARROW = 46
+"""Below this width a decision is its sign alone, and won and lost items are left out: names need the room."""
 
 
 def gate_page(state: State, view: ViewState, width: int) -> Page:
@@ -34,40 +39,46 @@ def gate_page(state: State, view: ViewState, width: int) -> Page:
     shown = view.shown_round(state)
     latest = max((pair for pair in gated if pair[0] <= shown), default=gated[0], key=lambda pair: pair[0])
     roomy = width >= WIDE
-    rows = [(f"round:{k}", _gate_cells(_name(k), gate.overall, decision(gate.decision), roomy)) for k, gate in gated]
+    rows = [
+        (f"round:{k}", _gate_cells(_name(k), gate.overall, decision(gate.decision), roomy, gate.balance))
+        for k, gate in gated
+    ]
+    rows.append(("line", [("─" * 60, "dim"), "", "", "", "", ""]))
     gate = latest[1]
     categories = ((f" {name}", score) for name, score in gate.by_category.items())
     parts = [*gate.kinds.items(), *gate.by_slice.items(), *categories]
     for name, score in parts:
-        won = f"+{score.gained} −{score.lost}"
+        won = f"+{score.gained} −{score.lost}" if width >= NARROW else ""
         last = (f"{won} p {score.p:.3f}" if roomy else won, "dim")
-        rows.append((f"part:{name}", _gate_cells(name, score, last, roomy)))
+        both = gate.balance_by_slice.get(name) if name in gate.by_slice else None
+        rows.append((f"part:{name}", _gate_cells(name, score, last, roomy, both)))
     for name, text in gate.text.items():
-        cells = (f"{text.old:.3f}", f"{text.new:.3f}", f"{text.new - text.old:+.3f}", "", ("bits per byte", "dim"))
+        by = round(text.new - text.old, 3)
+        change = (f"{by:+.3f}", "bad" if by > 0 else "good" if by < 0 else "dim")
+        cells = (f"{text.old:.3f}", f"{text.new:.3f}", "", change, ("bits per byte", "dim"))
         rows.append((f"part:{name}", [name, *cells]))
     columns = (
         Column("", 0),
         Column("old", 5, right=True),
         Column("new", 5, right=True),
-        Column("diff", 5, right=True),
         Column("95 %", 11 if roomy else 6),
-        Column("verdict", 18 if roomy else 10),
+        Column("diff", 5, right=True),
+        Column("verdict", 18 if roomy else 10 if width >= NARROW else 2),
     )
     page = table(f"gate · {_name(latest[0])} by category", columns, rows, width)
     why = tuple(line((part, "dim")) for part in wrap(latest[1].reason, width)[:2])
-    return page._replace(head=(*why, *page.head), columns=("", "old", "new", "difference", "interval", "verdict"))
+    return page._replace(head=(*why, *page.head), columns=("", "old", "new", "interval", "difference", "verdict"))
 
 
-def _gate_cells(name: str, score: Score, last: str | Span, roomy: bool) -> list[str | Span]:
-    old, new = share_of(score.old, score.total), share_of(score.new, score.total)
-    return [
-        name,
-        percent(old),
-        percent(new),
-        points(new, old),
-        f"{100 * score.low:.1f}–{100 * score.high:.1f}" if roomy else f"{100 * score.low:.0f}–{100 * score.high:.0f}",
-        last,
-    ]
+def _gate_cells(
+    name: str, score: Score, last: str | Span, roomy: bool, both: Balance | None = None
+) -> list[str | Span]:
+    """With items of both kinds, accuracy is the mean of calls and refusals, as the gate decides by it."""
+    old, new = share_with_interval(score, both, new=False)[0], share_with_interval(score, both, new=True)
+    ends = f"{100 * new[1]:.1f}–{100 * new[2]:.1f}" if roomy else f"{100 * new[1]:.0f}–{100 * new[2]:.0f}"
+    if not score.total:
+        return [name, NONE, NONE, "", NONE, last]
+    return [name, percent(old), percent(new[0]), ends, points(new[0], old), last]
 
 
 def _name(k: int) -> str:
@@ -83,8 +94,10 @@ def compare_page(state: State, view: ViewState, width: int) -> Page:
     """The shown round on the left; on the right the same round of another run, or the round before."""
     here, k = view.of(state), view.shown_round(state)
     if view.against is not None:
-        other, names = view.against.rounds.get(k), (f"{state.run} r{k}", f"{view.against_name} r{k}")
-        nothing = f"Run {view.against_name} has no round {k}."
+        played = [n for n, r in view.against.rounds.items() if r.nodes or r.gate]
+        there = k if k in view.against.rounds else max(played, default=k)  # a shorter run: its last round
+        other, names = view.against.rounds.get(there), (f"{state.run} r{k}", f"{view.against_name} r{there}")
+        nothing = f"Run {view.against_name} has no round yet."
     else:
         other, names = view.before(state), (f"round {k}", "round before")
         nothing = "Only one round so far; [ and ] move between rounds, ctrl+p compares with another run."
@@ -93,19 +106,21 @@ def compare_page(state: State, view: ViewState, width: int) -> Page:
     rows: list[tuple[str, list[str | Span]]] = []
     nodes = [n for n in dict.fromkeys([*state.nodes, *here.nodes, *other.nodes]) if n not in SINKS]
     found = [(f"pass % {n}", (pass_rate(here, n), pass_rate(other, n)), "share") for n in nodes]
-    ends = ("kept", "text", "dropped", "dead")
-    found += [(f"end % {e}", (_ended(here, e), _ended(other, e)), "share") for e in ends]
+    found += [(f"end % {e}", (_ended(here, e), _ended(other, e)), "share") for e in KEPT]
+    found += [(f"end % {e}", (_ended(here, e), _ended(other, e)), "lost") for e in FAILED]
     metrics = [*here.metric_names(), *other.metric_names()]
-    found += [(hint(m).label, (here.mean(m), other.mean(m)), "metric") for m in (*curves(metrics), *others(metrics))]
+    found += [(hint(m).label, (here.mean(m), other.mean(m)), "loss") for m in curves(metrics)]
+    found += [(hint(m).label, (here.mean(m), other.mean(m)), "metric") for m in others(metrics)]
     gates = [r.gate for r in (here, other) if r.gate]
     gated = ["all", *dict.fromkeys(name for gate in gates for name in gate.by_category)] if gates else []
     found += [(f"gate % {name}", (_accuracy(here, name), _accuracy(other, name)), "share") for name in gated]
     for name, (a, b), kind in [entry for entry in found if entry[1] != (None, None)]:
-        if kind == "share":
-            rows.append((name, [name, percent(a), percent(b), points(a, b)]))
+        if kind in ("share", "lost"):
+            rows.append((name, [name, percent(a), percent(b), points(a, b, less_is_better=kind == "lost")]))
         else:
-            by = f"{a - b:+.3f}" if a is not None and b is not None else "–"
-            rows.append((name, [name, number(a), number(b), (by, "plain")]))
+            by = a - b if a is not None and b is not None else None
+            role = "plain" if by is None or kind != "loss" or not round(by, 3) else "good" if by < 0 else "bad"
+            rows.append((name, [name, number(a), number(b), ("–" if by is None else f"{by:+.3f}", role)]))
     width = min(width, WIDEST)
     wide = max(8, min(22, (width - 24) // 2))
     columns = (Column("", 0), Column(names[0], wide, True), Column(names[1], wide, True), Column("diff", 8, True))
@@ -119,5 +134,7 @@ def _ended(r: RoundState, fate: str) -> float | None:
 def _accuracy(r: RoundState, name: str) -> float | None:
     if r.gate is None:
         return None
+    if name == "all" and r.gate.balance is not None and r.gate.balance.has_both:
+        return r.gate.balance.new
     score = r.gate.overall if name == "all" else r.gate.by_category.get(name)
     return share_of(score.new, score.total) if score else None

@@ -14,15 +14,17 @@ from funreason.display.figures import (
     percent,
     phases_now,
     points,
+    pool_rows,
     share_of,
 )
-from funreason.display.spans import Column, Page, Span, line, said, table
+from funreason.display.spans import Column, Line, Page, Span, line, said, table
 from funreason.record.rounds import JudgeHealth
 from funreason.record.state import NodeCount, State
 from funreason.tui.view_state import ViewState
 
 ENDS = (("kept", "good"), ("text", "good"), ("dropped", "bad"), ("dead", "bad"))
 BAR = 10
+ROOM_FOR_BARS = 64
 
 
 def flow_page(state: State, view: ViewState, width: int) -> Page:
@@ -59,7 +61,7 @@ def flow_page(state: State, view: ViewState, width: int) -> Page:
             count(r.fates[name]),
             percent(share),
             (bar(share, BAR) if share is not None else "", role),
-            (points(share, was)[0], "dim"),
+            points(share, was, less_is_better=role == "bad"),
             "",
             "",
             (f"+{extra}", "warn") if extra else "",
@@ -75,8 +77,23 @@ def flow_page(state: State, view: ViewState, width: int) -> Page:
         Column("fly", 4, right=True),
         Column("regen", 5, right=True),
     )
-    page = table(title, columns, rows, width)
+    if width < ROOM_FOR_BARS:  # names need the room more
+        columns = tuple(column for column in columns if column.width != BAR)
+        rows = [(key, [*cells[:3], *cells[4:]]) for key, cells in rows]
+        return table(title, columns, rows, width, head=_pool_head(state, k))
+    page = table(title, columns, rows, width, head=_pool_head(state, k))
     return page._replace(columns=("agent", "in", "pass %", "bar", "change", "p50 ms", "in flight", "regenerated"))
+
+
+def _pool_head(state: State, k: int) -> tuple[Line, ...]:
+    """A line on the tasks of a hard-data round; none in any other run."""
+    row = next((row for row in pool_rows(state) if row[0] == str(k)), None)
+    if row is None:
+        return ()
+    _, asked, accepted, share, returned, left, *_ = row
+    facts = [f"{asked} tasks", f"{accepted} {'qualified' if k == 1 else 'accepted'} ({share} %)"]
+    facts += [f"{returned} returned"] if returned != "0" else []
+    return (line(("hard tasks: ", "dim"), f"{' · '.join(facts)} · {left} left"),)
 
 
 def bar(share: float, width: int) -> str:

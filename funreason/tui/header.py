@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 import socket
+from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from funreason.record.folder import WriterStatus
 from funreason.record.state import RoundState, State
 
 GPU_TIMEOUT_S = 3.0
+GPU_READINGS = 60
 _QUERY = ("--query-gpu=utilization.gpu,memory.used,memory.total", "--format=csv,noheader,nounits")
 
 
@@ -29,6 +31,8 @@ class HostStats:
     def __init__(self) -> None:
         self._last: tuple[float, float] | None = None
         self.gpu = ""
+        self.gpu_busy: deque[float] = deque(maxlen=GPU_READINGS)
+        """The latest readings of how busy the first GPU is, in percent."""
         self._smi = shutil.which("nvidia-smi")
 
     def read(self, life: WriterStatus | None, now: float) -> str:
@@ -64,6 +68,8 @@ class HostStats:
             self._smi = None
             return
         self.gpu = gpu_text(out.decode(errors="replace")) if asked.returncode == 0 else ""
+        if self.gpu:
+            self.gpu_busy.append(float(self.gpu.split()[1]))
 
 
 def gpu_text(csv: str) -> str:

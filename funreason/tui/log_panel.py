@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from funreason.display.figures import DECISIONS, PHASES, duration, percent, share_of
+from funreason.display.accuracy import share_with_interval
+from funreason.display.figures import DECISIONS, PHASES, duration, percent
 from funreason.display.spans import Page, PageRow, Span, line, said
 from funreason.record import events as ev
 from funreason.record.state import State
@@ -35,6 +36,13 @@ def sentence(event: ev.AnyEvent) -> Span:
                 f"{'resumed' if event.resumed else 'started'}: {event.rounds} rounds, seed {event.seed}",
                 "plain",
             )
+        case ev.MachineDescribed():
+            has = ", ".join([f"{event.cores} cores", *event.gpus])
+            return (f"{event.command or 'played by a program'} on {event.cpu}, {has}", "dim")
+        case ev.GpuUsed():
+            phase = PHASES.get(event.phase, event.phase)
+            text = f"round {event.round}: GPU {percent(event.busy)} % busy in {phase}, {event.memory_gb:.1f} GB"
+            return (text, "dim")
         case ev.PhaseStarted():
             return (f"round {event.round}: {PHASES.get(event.phase, event.phase)}", "plain")
         case ev.PhaseEnded():
@@ -53,7 +61,16 @@ def sentence(event: ev.AnyEvent) -> Span:
             return (f"trainer: {event.trained} of {event.kept} kept samples, {event.replay} replayed", "plain")
         case ev.ContaminationChecked():
             seen = f"{event.exact} tasks are in the gate, {event.near} nearly"
-            return (f"{seen}; {'left out' if event.dropped else 'trained on'}", "warn" if event.exact else "dim")
+            seen += f", {event.tools} offer a benchmark's tools" * bool(event.tools)
+            return (
+                f"{seen}; {'left out' if event.dropped else 'trained on'}",
+                "warn" if event.exact or event.tools else "dim",
+            )
+        case ev.PoolDrawn():
+            what = "random qualified tasks in place of hard ones" if event.control else "hard tasks"
+            return (f"round {event.round}: {event.tasks} {what}", "plain")
+        case ev.LabelRepaired():
+            return (f"round {event.round}: the reference of {event.task} is replaced by the model's answer", "warn")
         case ev.CanaryResult():
             text = f"judge {event.node}: {event.passed} of {event.bad} bad canaries passed, "
             text += f"{event.dropped} of {event.good} good ones did not"
@@ -67,8 +84,7 @@ def sentence(event: ev.AnyEvent) -> Span:
             return (f"engine {took}; {event.proved} greedy tokens agree with the trainer's model", "plain")
         case ev.GateDecided():
             sign, role = DECISIONS.get(event.decision, ("?", "warn"))
-            o = event.overall
-            was, now = percent(share_of(o.old, o.total)), percent(share_of(o.new, o.total))
+            was, now = (percent(share_with_interval(event.overall, event.balance, new=new)[0]) for new in (False, True))
             return (f"{sign} gate: {event.decision}, {was} → {now}. {event.reason}", role)
         case ev.RoundMessage():
             reason = f": {event.reason}" if event.reason else ""

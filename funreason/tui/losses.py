@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from funreason.display.figures import curves, formatted, hint, number, others
+from funreason.display.figures import curves, formatted, hint, number, others, smoothed
 from funreason.display.spans import Line, Page, line, said
 from funreason.record.events import OptimizerStep
 from funreason.record.state import RoundState, State
@@ -48,20 +48,23 @@ def loss_page(state: State, view: ViewState, width: int, height: int) -> Page:
     )
     numbers += [f"grad {formatted('grad_norm', s.metrics['grad_norm'])}"] if "grad_norm" in s.metrics else []
     rest = [*lines, line("  ".join(numbers))]
-    tall = max(2, (height - len(rest) - 1) // max(1, len(drawn)) - 1)
+    tall = max(3, (height - len(rest)) // max(1, len(drawn)) - 1)
     head = [part for name in drawn for part in _loss(r, before, name, width, tall)]
     return Page(title, (*head, *rest))
 
 
 def _loss(r: RoundState, before: RoundState | None, name: str, width: int, height: int) -> list[Line]:
-    """The numbers of one loss and its curve, which reaches as far as the update has come."""
+    """The numbers of one loss and its smoothed curve, which reaches as far as the update has come, over its steps."""
     now, old = _values(r.steps, name), _values(before.steps if before else (), name)
     label, _, role, _ = hint(name)
     was = f"   round before {number(before.mean(name))}" if before and old else ""
     head = line((f"{label} {number(now[-1] if now else None)}", role), (f"  mean {number(r.mean(name))}{was}", "dim"))
     if not now:
         return [head, line(("no token of this part was trained on", "dim"))]
+    steps = max(s.steps for s in r.steps)
+    now, old = ([v for v in smoothed(values) if v is not None] for values in (now, old))
     low, high = min(now + old), max(now + old)
+    height -= 1
     room = max(4, width - SCALE)
     done = r.steps[-1].step / max(1, r.steps[-1].steps)
     front = curve(now, max(1, round(room * done)), height, low, high)
@@ -72,7 +75,9 @@ def _loss(r: RoundState, before: RoundState | None, name: str, width: int, heigh
         # Where both have dots the new curve is drawn.
         cells = [(a, role) if a != " " else (b, "old") for a, b in zip(new.ljust(room), behind, strict=True)]
         lines.append(line((f"{mark:>{SCALE - 1}} ", "dim"), *cells))
-    return lines
+    middle, end = f"{(1 + steps) // 2}", f"{steps} steps"
+    axis = f"1{middle:^{max(0, room - 1 - len(end))}}{end}"
+    return [*lines, line((" " * SCALE + axis[:room], "dim"))]
 
 
 def _values(steps: Sequence[OptimizerStep], name: str) -> list[float]:
@@ -84,14 +89,22 @@ def curve(values: Sequence[float], width: int, height: int, low: float, high: fl
 
     A blank cell is a space. More values than dots are averaged, so a peak of one step may vanish; fewer are joined.
     """
-    cells = [[0] * width for _ in range(height)]
     points = stretch(squeeze(values, width * 2), width * 2)
     span = (high - low) or 1.0
     tops = [min(max(round((high - v) / span * (height * 4 - 1)), 0), height * 4 - 1) for v in points]
+    dots = []
     for x, y in enumerate(tops):
         before = tops[x - 1] if x else y
-        for dot in range(min(y, before + (y > before)), max(y, before - (y < before)) + 1):
-            cells[dot // 4][x // 2] |= _DOTS[x % 2][dot % 4]
+        dots += [(x, dot) for dot in range(min(y, before + (y > before)), max(y, before - (y < before)) + 1)]
+    return braille(dots, width, height)
+
+
+def braille(dots: Iterable[tuple[int, int]], width: int, height: int) -> list[str]:
+    """Dots at (x, y), from the upper left, in `width` by `height` cells of two by four; a blank cell is a space."""
+    cells = [[0] * width for _ in range(height)]
+    for x, y in dots:
+        if 0 <= x < 2 * width and 0 <= y < 4 * height:
+            cells[y // 4][x // 2] |= _DOTS[x % 2][y % 4]
     return ["".join(chr(0x2800 + c) if c else " " for c in row) for row in cells]
 
 

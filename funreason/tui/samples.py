@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from funreason.display.spans import Column, Line, Page, PageRow, Span, line, said, table, wrap, wrap_spans
 from funreason.record.events import Judged, SampleEnded
 from funreason.record.folder import RunFolder
-from funreason.record.state import State
+from funreason.record.state import RoundState, State
 from funreason.tui.view_state import ViewState
 from funreason.types import Outcome, Sample, Verdict
 
@@ -33,6 +33,10 @@ OUTCOMES = {
     "exhausted": ("✗", "bad"),
     "regenerate": ("↻", "warn"), "reformatted": ("↻", "warn"), "rewritten": ("↻", "warn"), "resampled": ("↻", "warn"),
 }  # fmt: skip
+NO_NODE = "trainer"
+"""Shown for a kept sample: all judges passed it, and its end names no node."""
+ROOM_FOR_TEXTS, ROOM_FOR_REASONS, ROOM_FOR_ALL = 60, 66, 130
+"""Widths in cells from which there is room for queries and answers, for reasons, and for all columns."""
 _SORTS = ("newest", "id", "attempt", "node", "verdict", "reason")
 
 
@@ -51,25 +55,59 @@ def samples_page(state: State, view: ViewState, width: int) -> Page:
     found = list(_newest(reversed(r.recent), view))
     if not found:
         return said(title, f"None of the newest {len(r.recent)} judgements matches the filter; esc clears it.", width)
+    if (whole := _all_of(view.node, r)) > len(found) and not view.pattern:
+        title += f" · newest {len(found)} of {whole:,}"
     if order != "newest":
         at = _SORTS.index(order) - 1
         found.sort(key=lambda e: (e.sample, f"{e.attempt:03}", e.node, _word(e), e.reason)[at])
+    columns = _columns(width, any(view.texts.get(e.sample) for e in found[:1]))
     rows: list[tuple[str, list[str | Span]]] = []
     for e in found:
         sign, role = OUTCOMES.get(_word(e), ("·", "dim"))
-        verdict = (f"{sign} {_word(e)}", role)
-        rows.append((e.sample, [e.sample, str(e.attempt), (e.node or NO_NODE, "dim"), verdict, e.reason]))
-    columns = (
-        Column("id", 0, end=True),
-        Column("try", 3, right=True),
-        Column("node", 11),
-        Column("verdict", 12),
-        Column("reason", 19),
-    )
-    page = table(
-        title, _fitting(columns, width), [(key, cells[: len(_fitting(columns, width))]) for key, cells in rows], width
-    )
-    return page._replace(columns=page.columns)
+        text = view.texts.get(e.sample)
+        ended = (f"{sign} {e.reason}", role) if e.reason else (f"{sign} {_word(e)}", role)
+        facts: dict[str, str | Span] = {
+            "id": e.sample,
+            "sample": e.sample,
+            "query": " ".join(text.query.split()) if text else "",
+            "answer": " ".join(text.answer.split()) if text else "",
+            "try": str(e.attempt),
+            "node": (e.node or NO_NODE, "dim"),
+            "verdict": (f"{sign} {_word(e)}", role),
+            "outcome": ended,
+            "reason": e.reason,
+        }
+        rows.append((e.sample, [facts[column.name] for column in columns]))
+    return table(title, columns, rows, width)
+
+
+def _columns(width: int, texts: bool) -> list[Column]:
+    """All columns where there is room; query and answer before the others; without texts, what the record has."""
+    if texts and ROOM_FOR_TEXTS <= width < ROOM_FOR_ALL:
+        each = (width - 10 - 22 - 4) // 2
+        return [
+            Column("sample", 10, end=True),
+            Column("query", each),
+            Column("answer", width - 10 - 22 - 4 - each - 1),
+            Column("outcome", 22),
+        ]
+    facts = [Column("id", 0, end=True), Column("try", 3, True), Column("node", 11), Column("verdict", 12)]
+    facts += [Column("reason", 19)] if width >= ROOM_FOR_REASONS else []  # ids would have no room
+    if not texts or width < ROOM_FOR_ALL:
+        return facts
+    each = (width - 22 - 50) // 2
+    return [facts[0], Column("query", each), Column("answer", each), *facts[1:]]
+
+
+def _all_of(node: str, r: RoundState) -> int:
+    """How many samples of the round a filter by agent, end or reason has, those out of the window included."""
+    kind, _, name = node.partition(":")
+    counts = {"end": r.fates, "reason": r.dead_reasons}
+    if kind in counts:
+        return counts[kind][name]
+    if kind == "node":
+        return r.nodes[name].answered if name in r.nodes else 0
+    return r.fates.total()
 
 
 def matches(event: Judged | SampleEnded, pattern: str) -> bool:
@@ -78,6 +116,12 @@ def matches(event: Judged | SampleEnded, pattern: str) -> bool:
     if "*" in pattern or "?" in pattern:
         return any(fnmatchcase(text, pattern) for text in (event.sample, event.node, word, event.reason))
     return pattern in event.sample or pattern in event.node or pattern in word or pattern in event.reason
+
+
+def _matches(event: Judged | SampleEnded, view: ViewState) -> bool:
+    """As `matches`, and by a part of the query or the answer."""
+    text = view.texts.get(event.sample)
+    return matches(event, view.pattern) or (text is not None and any(view.pattern in part for part in text))
 
 
 def _newest(events: Iterable[Judged | SampleEnded], view: ViewState) -> Iterator[Judged | SampleEnded]:
@@ -91,7 +135,7 @@ def _newest(events: Iterable[Judged | SampleEnded], view: ViewState) -> Iterator
             continue
         if kind == "reason" and not (isinstance(event, SampleEnded) and event.reason == name):
             continue
-        if event.sample in seen or (view.pattern and not matches(event, view.pattern)):
+        if event.sample in seen or (view.pattern and not _matches(event, view)):
             continue
         seen.add(event.sample)
         yield event
@@ -101,15 +145,6 @@ def _newest(events: Iterable[Judged | SampleEnded], view: ViewState) -> Iterator
 
 def _word(event: Judged | SampleEnded) -> str:
     return event.outcome if isinstance(event, Judged) else event.fate
-
-
-NO_NODE = "trainer"
-"""Shown for a kept sample: all judges passed it, and its end names no node."""
-
-
-def _fitting(columns: tuple[Column, ...], width: int) -> tuple[Column, ...]:
-    """The columns; the reason is left out when ids would have no room."""
-    return columns if width >= 66 else columns[:-1]
 
 
 # -- one sample -------------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
-"""What the user chose to see: round, filters, sorting, what to compare with. No widget, no file."""
+"""What the user chose to see: round, filters, sorting, what to compare with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from funreason.record.state import RoundState, State
+from funreason.tui.sample_texts import SampleTexts
 
 PANELS = ("flow", "loss", "gate", "samples", "dead", "health", "log", "compare")
 """The panels in the order of their number keys."""
@@ -21,6 +22,8 @@ class ViewState:
     against: State | None = None
     """Another run to compare with; without it, the round before."""
     against_name: str = ""
+    texts: SampleTexts = field(default_factory=SampleTexts)
+    """Queries and answers of the shown round's newest samples."""
 
     def shown_round(self, state: State) -> int:
         """The round on the screen."""

@@ -8,7 +8,7 @@ come from the theme in use; signs (✓ ✗ ▲ ▼ ↻ !), brackets and words sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -230,20 +230,29 @@ class TextScreen(ModalScreen[None]):
 
 
 class InputDialog(ModalScreen[str | None]):
-    """An input line: a filter, or where to go. Escape gives None."""
+    """An input line under the panels: a filter, or where to go. Escape gives None.
+
+    `changed` is called with what is typed so far.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "back", id="input.back")]
 
-    def __init__(self, prompt: str, value: str = "") -> None:
+    def __init__(self, prompt: str, value: str = "", changed: Callable[[str], None] | None = None) -> None:
         super().__init__()
         self.prompt = prompt
         self.value = value
+        self.changed = changed
 
     def compose(self) -> ComposeResult:
         """The prompt and the line."""
         with Vertical(id="dialog"):
             yield Static(Text(self.prompt))
             yield Input(self.value, id="line", compact=True)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Show at once what the text would do."""
+        if self.changed is not None:
+            self.changed(event.value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter gives what was typed."""

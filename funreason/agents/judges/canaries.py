@@ -131,6 +131,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     "cot": (other_function, foreign_thinking),
     "parameters": (wrong_value, missing_required, unknown_parameter),
     "format": (spaces_in_name, as_json, prose_around),
+    "panel": (wrong_value, missing_required, unknown_parameter),
 }
 """By the stage that ought to refuse it. Every earlier stage ought to pass it."""
 

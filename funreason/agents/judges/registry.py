@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from funreason.agents.judges.custom import USUAL, CustomJudge, declared, load_agent
+from funreason.agents.judges.llm.acceptance import PANEL, AcceptancePanel
 from funreason.agents.judges.llm.factory import require_judges
 from funreason.agents.judges.llm.judge import BOTH, FACTS, LlmJudge, ModelUnlessTrivial, RulesThenModel
 from funreason.agents.judges.llm.panel import Panel
@@ -38,7 +39,7 @@ def check_judges(config: Config) -> None:
 
 
 def judges(config: Config, panel: Panel | None = None) -> dict[str, Judge]:
-    """The five stage judges (rules, `panel` or both) and the custom ones, by node name."""
+    """The five stage judges (rules, `panel` or both), that of hard-data rounds, and the custom ones, by node name."""
     rules: dict[str, Judge] = {
         "response": judge_response,
         "query_tool": judge_query_tool,
@@ -47,6 +48,8 @@ def judges(config: Config, panel: Panel | None = None) -> dict[str, Judge]:
         "format": FormatJudge(call_format_of(config.model)),
     }
     found = dict(rules)
+    if config.resamples_hard_tasks:
+        found[PANEL] = AcceptancePanel(panel, config.hdr)
     for stage, by in config.fcdr.stages.model_dump().items():
         if by == "rules":
             continue

@@ -51,13 +51,18 @@ def require_judges(fcdr: Fcdr) -> None:
     )
 
 
+def panel_has_models(config: Config) -> bool:
+    """Whether models decide which answers to hard tasks are accepted, in hard-data rounds."""
+    return config.resamples_hard_tasks and bool(_names(config.fcdr.llm))
+
+
 def build_panel(config: Config, policy: Policy | None, budget: SharedBudget) -> Panel | None:
     """The panel of a run, or None if rules judge alone. `policy` is the model in training, if there is one.
 
     ConfigError when no model is named, ModelError when one cannot be loaded or its address is unusable.
     """
     require_judges(config.fcdr)
-    if not uses_llm(config.fcdr):
+    if not uses_llm(config.fcdr) and not panel_has_models(config):
         return None
     settings = config.fcdr.llm
     models: list[ChatModel] = []

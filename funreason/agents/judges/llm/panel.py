@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
@@ -135,6 +136,19 @@ class Panel:
     def name(self) -> str:
         """The judge's name in verdicts."""
         return "llm:" + "+".join(model.name for model in self.models)
+
+    @property
+    def seats(self) -> list[str]:
+        """Who gives each vote: the model, and where it has several the number of its vote."""
+        several = self.settings.samples_per_model > 1
+        return [f"{model.name} #{draw + 1}" if several else model.name for model, draw in self._first]
+
+    def scoring(self, temperature: float) -> Panel:
+        """The same models, cache, counters and limits, asked for scores at another temperature."""
+        other = copy(self)
+        other.settings = self.settings.model_copy(update={"vote": "mean", "temperature": temperature})
+        other.vote, other._scored = VoteRule("mean", self.settings.threshold), True
+        return other
 
     async def votes(self, case: JudgeInput, round: int = 0, *, judge_uncached: bool = False) -> list[Ruling | NoRuling]:
         """`samples_per_model` rulings of each model. `judge_uncached` uses other seeds and no cache."""

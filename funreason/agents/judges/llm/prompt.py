@@ -15,13 +15,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from funreason.calls.marks import normalised
 from funreason.calls.names import NO_NAMES, original_answer, original_task, original_tools
+from funreason.calls.render import render_calls
 from funreason.calls.thinking import split_thinking
 from funreason.record.log import whole_characters
 from funreason.types import Sample, Task
@@ -32,8 +33,13 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
     "cot": ("thinking", "answer"),
     "parameters": ("query", "tools", "answer"),
     "format": ("query", "tools", "answer"),
+    "panel": ("query", "tools", "thinking", "answer"),
+    "labels": ("query", "tools", "reference", "answer"),
 }
-"""The inputs of each stage, from the paper's table (arXiv 2505.20192, FCDR)."""
+"""The inputs of each stage, from the paper's table (arXiv 2505.20192, FCDR). `panel` and `labels` belong to hard-data
+rounds; the paper does not say what its judges see there."""
+NO_CALL = "(no call is right)"
+"""How a reference without calls is shown."""
 RECENT = 512
 """Entries of each cache below: several stages are shown the same texts and tools."""
 _JSON = json.JSONEncoder(ensure_ascii=False)
@@ -91,6 +97,9 @@ def case_of(stage: str, sample: Sample, seed: int = 0) -> JudgeInput:
         "answer": answer,
         "thinking": sample.thinking or "",
     }
+    if "reference" in INPUTS[stage]:
+        calls = render_calls(sample.task.reference or ())
+        shown["reference"] = original_answer(calls, names) if sample.task.reference else NO_CALL
     if "tools" in INPUTS[stage]:
         key = id(sample.task), bool(names)
         known = _shown.get(key)
@@ -150,7 +159,7 @@ def _speaks_of_judging(text: str) -> bool:
     if text.isascii():
         letters = text.lower().encode().translate(None, _NO_LETTERS).decode()
     else:
-        letters = "".join(filter(str.isalpha, unicodedata.normalize("NFKC", text).casefold()))
+        letters = "".join(filter(str.isalpha, normalised("NFKC", text).casefold()))
     return any(word in letters for word in _OF_JUDGING)
 
 
@@ -245,7 +254,8 @@ def read_tagged(text: str, case: JudgeInput) -> Ruling:
     if _SCORE.sub("", body[found[-1].end() :]).strip(_TRIMMINGS):
         raise Unreadable("there is more text after the verdict; the verdict must be the end of the reply")
     scores = _SCORE.findall(body)
-    reasoning = "\n".join(part for part in (split.thinking, body[: found[0].start()]) if part)
+    said = _SCORE.sub("", body[: found[0].start()])
+    reasoning = "\n".join(part for part in (split.thinking, said) if part)
     return _ruling(found[-1][1].lower() == "true", float(scores[-1]) if scores else None, reasoning, answer)
 
 

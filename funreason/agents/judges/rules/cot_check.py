@@ -28,11 +28,12 @@ from funreason.agents.judges.rules.numbers import (
 )
 from funreason.agents.judges.rules.numerals import in_english, inflects, languages_of
 from funreason.agents.judges.rules.scripts import Folded, has_blankless, plain, row_end
-from funreason.agents.judges.rules.words import CAMEL, CODES, MONTHS, MOST_PARTS, WEEKDAYS, WORD, distinct, has_weight
+from funreason.agents.judges.rules.words import CAMEL, CODES, MONTHS, MOST_PARTS, WEEKDAYS, WORD, has_weight, leaves
 from funreason.calls.compare import same_call
 from funreason.calls.lenient import parse_any
+from funreason.calls.names import MAX_NAME
 from funreason.calls.parse import CallSyntaxError
-from funreason.calls.schema import SchemaProblem, tool_named
+from funreason.calls.schema import SchemaProblem, tools_by_name
 from funreason.types import Call
 
 _NUMBER = re.compile(r"([-+]?)[$€£¥]?(\d[\d,]*(?:\.\d+)?|\.\d+)\s*(%|[^\W\d_]{0,12})")
@@ -46,7 +47,7 @@ _LAST_BLOCK = re.compile(r"^[ \t]*(?:<tool_call>|[\[{])", re.MULTILINE)
 _LATIN_NAME = re.compile(r"(?<![A-Za-z_])[A-Z][a-z]{2,}(?![A-Za-z_])")
 _TAIL_CHARS = 2000
 _MOST_STEPS = 200_000
-"""Places that are tried for the phrases of all values together; then phrases count as not there."""
+"""Words that are tried for the phrases of all values together; then phrases count as not there."""
 _BLOCKS = 8
 """How many lines that open a bracket are tried, from the last on, as the start of an ending over several lines."""
 
@@ -60,8 +61,9 @@ def thinking_problem(thinking: str, calls: Sequence[Call], tools: list[dict[str,
         if not names_function(thinking, call.name):
             return SchemaProblem("cot.function_not_named", f"the thinking does not name {call.name}")
     naming = NamedValues(thinking, {name for call in calls for name in (call.name, *call.arguments)})
+    offered = tools_by_name(tools)
     for call in calls:
-        tool = tool_named(tools, call.name)
+        tool = offered.get(call.name)
         properties = tool["parameters"]["properties"] if tool else {}
         for name, value in call.arguments.items():
             if "default" in properties.get(name, {}) and str(properties[name]["default"]) == str(value):
@@ -72,7 +74,7 @@ def thinking_problem(thinking: str, calls: Sequence[Call], tools: list[dict[str,
                 return SchemaProblem("cot.value_not_named", message)
     text, ending = _last_calls(thinking[-_TAIL_CHARS:].rstrip(" \n\t.`*"))
     for call in ending:
-        tool = tool_named(tools, call.name)
+        tool = offered.get(call.name)
         if tool is not None and all(same_call(other, call, tool) is not None for other in calls):
             return SchemaProblem("cot.ends_in_another_call", f"the thinking ends in {text[:120]}")
     return None
@@ -84,6 +86,8 @@ def names_function(thinking: str, name: str) -> bool:
     Letters of a script without blanks may touch a Latin name, as Chinese writes it; a name in such a script may touch
     others of its letters.
     """
+    if len(name) > MAX_NAME:  # no tool has such a name
+        return False
     at = thinking.find(name)
     while at >= 0:
         end = at + len(name)
@@ -204,7 +208,7 @@ class NamedValues:
             return True
         start = text.find(words[0])
         while start >= 0 and self._steps > 0:
-            self._steps -= 1
+            self._steps -= len(words)
             before = text[start - 1] if start else ""
             if text[start].isdecimal():  # a number has no sign, point or digit group before it
                 in_number = before == "," and start > 1 and text[start - 2].isdecimal()
@@ -252,12 +256,9 @@ def agrees_all(days: frozenset[Day], naming: NamedValues) -> bool:
     )
 
 
-def unnamed(naming: NamedValues, value: Any, depth: int = 0) -> Any:
+def unnamed(naming: NamedValues, value: Any) -> Any:
     """The first part of a value that is not named, or None. Dict keys are not asked."""
-    if isinstance(value, list | tuple | dict) and depth < 8:
-        parts = (unnamed(naming, part, depth + 1) for part in distinct(value))
-        return next((found for found in parts if found is not None), None)
-    return None if isinstance(value, list | tuple | dict) or naming.names(value) else value
+    return next((part for part in leaves(value) if not naming.names(part)), None)
 
 
 def _continues(char: str, edge: str) -> bool:

@@ -4,7 +4,9 @@ Whether a query needs a call (`call` or `none`) is said by language models where
 query and the tools and not the answer. At least two votes that agree decide. Otherwise the record decides: it needs a
 call if its answer attempts one, or its reference has one.
 
-`configs/egpo-data.yaml` puts both agents into the graph `configs/egpo-graph.yaml`.
+A record whose tools are those of BFCL's multi-turn test is dropped first: to learn from it is to learn the test.
+
+`configs/egpo-data.yaml` puts these agents into the graph `configs/egpo-graph.yaml`.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from funreason.agents.judges.rules.verdicts import RULES, calls_in, failed
+from funreason.bfcl.multi_turn_tools import multi_turn_tools, offered_names
 from funreason.calls.lenient import looks_like_calls
 from funreason.types import Outcome, Sample, Verdict
 
 STAGE = "ast"
 GROUNDING = "grounding"
+BENCHMARK_TOOLS = "benchmark_tools"
 MIN_SEATS = 2
 """Votes that it takes to overrule the record."""
 _EVEN = 0.5
@@ -61,6 +65,14 @@ async def judge_ast(sample: Sample) -> Verdict:
     if need == "call" and not calls:
         return failed(STAGE, Outcome.DROP, "ast.no_call_where_needed", f"by {by} a call is needed: {sample.answer!r}")
     return Verdict(STAGE, Outcome.PASS, f"need.{need}.{by}", judge=RULES)
+
+
+async def judge_benchmark_tools(sample: Sample) -> Verdict:
+    """`drop` with the reason `benchmark_tools.bfcl_multi_turn` where the tools are those of BFCL's multi-turn test."""
+    found = multi_turn_tools(offered_names(sample.task))
+    if found is None:
+        return Verdict(BENCHMARK_TOOLS, Outcome.PASS, judge=RULES)
+    return failed(BENCHMARK_TOOLS, Outcome.DROP, f"{BENCHMARK_TOOLS}.bfcl_multi_turn", str(found))
 
 
 async def judge_grounding(sample: Sample) -> Verdict:

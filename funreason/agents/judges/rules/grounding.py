@@ -29,23 +29,23 @@ from funreason.agents.judges.rules.numbers import (
     times_in,
 )
 from funreason.agents.judges.rules.numerals import ENGLISH, in_english, inflects, languages_of
-from funreason.agents.judges.rules.scripts import Folded, folded, has_blankless, plain
+from funreason.agents.judges.rules.scripts import Folded, folded, has_blankless, numbers_apart, plain
 from funreason.agents.judges.rules.words import (
     CAMEL,
     CODES,
     MONTHS,
     MOST_PARTS,
     WORD,
-    distinct,
     has_weight,
     is_initials,
+    leaves,
     shortens,
     stem,
 )
 
-_NUMBER = re.compile(r"\s*[-+]?[$€£¥]?\s*[-+]?(\d[\d,]*\.?\d*|\.\d+)\s*([^\d\s]{0,12})\s*$")
+_NUMBER = re.compile(r"\s*+[-+]?[$€£¥]?\s*+[-+]?(\d[\d,]*+(?:\.\d*+)?|\.\d++)\s*+([^\d\s]{0,12})\s*$")
 _TIME = re.compile(
-    r"(?:^|[\sT])(\d{1,2})(?::(\d{2})(?::\d{2}(?:\.\d+)?)?\s*(?:[ap]\.?m\.?|z|[+-]\d\d:?\d\d)?|\s*[ap]\.?m\.?)\s*$",
+    r"(?:^|[\sT])(\d{1,2})(?::(\d{2})(?::\d{2}(?:\.\d++)?)?\s*+(?:[ap]\.?m\.?|z|[+-]\d\d:?\d\d)?|\s*+[ap]\.?m\.?)\s*+$",
     re.IGNORECASE,
 )
 _DURATION = re.compile(r"\b(?:night|day|week|month)s?\b")
@@ -70,6 +70,8 @@ _CUES = 2
 _CODE_DIGITS = 3
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _DIGITS = re.compile(r"\d+")
+_MOST_ALIKE = 400
+"""Of the words that begin with the same letter, so many are compared with a short form."""
 _CLOCK = re.compile(r"\d:\d\d")
 
 
@@ -81,6 +83,7 @@ class Evidence:
         self.words = frozenset(WORD.findall(self.text))
         self.squashed = "".join(WORD.findall(self.text))
         self._scaled: frozenset[float] | None = None
+        self._rounded: dict[int, frozenset[float]] = {}
 
     @cached_property
     def folded(self) -> Folded:
@@ -116,6 +119,43 @@ class Evidence:
         return days_in(self.english)
 
     @cached_property
+    def _times(self) -> frozenset[tuple[int, int]]:
+        return times_in(self.english)
+
+    @cached_property
+    def _is_relative(self) -> bool:
+        return _RELATIVE.search(self.english) is not None
+
+    @cached_property
+    def _has_duration(self) -> bool:
+        return _DURATION.search(self.english) is not None
+
+    @cached_property
+    def _letters(self) -> frozenset[str]:
+        return frozenset(self.text)
+
+    @cached_property
+    def _numbers_apart(self) -> str:
+        return numbers_apart(self.squashed)
+
+    @cached_property
+    def _by_initial(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for word in dict.fromkeys(WORD.findall(self.text)):
+            group = found.setdefault(word[0], [])
+            if len(group) < _MOST_ALIKE:
+                group.append(word)
+        return found
+
+    @cached_property
+    def _by_decimals(self) -> dict[int, set[float]]:
+        found: dict[int, set[float]] = {}
+        for number in self.numbers:
+            if isinstance(number, float) and (places := _decimals(number)):
+                found.setdefault(places, set()).add(number)
+        return found
+
+    @cached_property
     def _languages(self) -> frozenset[str]:
         return languages_of(self.text)
 
@@ -146,10 +186,18 @@ class Evidence:
                 return True
         if -value in self.numbers or (abs(value) < 10**15 and str(value) in self.words):
             return True
-        return isinstance(value, float) and any(_rounds(value, near) or _rounds(near, value) for near in self.numbers)
+        if not isinstance(value, float) or not isfinite(value):
+            return False
+        if any(round(value, places) in short for places, short in self._by_decimals.items()):  # 0.333 for 0.33
+            return True
+        places = _decimals(value)
+        if places and places not in self._rounded:
+            exact = (number for number in self.numbers if isinstance(number, float) and isfinite(number))
+            self._rounded[places] = frozenset(round(number, places) for number in exact)
+        return places > 0 and value in self._rounded[places]  # 0.33 for 0.333
 
     def _is_year_of_now(self, value: float) -> bool:
-        return 1990 <= value <= 2100 and bool(_RELATIVE.search(self.english))
+        return 1990 <= value <= 2100 and self._is_relative
 
     def undecided(self, value: str) -> bool:
         """Whether a text value may be a transliteration or a translation, so that comparing it decides nothing.
@@ -158,7 +206,7 @@ class Evidence:
         """
         low = plain(value)
         foreign = self.is_english and not any(
-            char in self.text for char in low if not char.isascii() and char.isalpha()
+            char in self._letters for char in low if not char.isascii() and char.isalpha()
         )
         if not (foreign and _has_foreign(low)) and not self.folded.is_of_another_script(low):
             return False
@@ -180,13 +228,8 @@ class Evidence:
         squashed = "".join(words)
         # One word of a language with blanks and endings is looked for as a word: Omsk is not in Tomsk.
         is_word = len(words) == 1 and not self.is_english and low.isalpha() and not has_blankless(low)
-        at = self.squashed.find(squashed) if len(squashed) > 3 and not is_word else -1
-        while at >= 0:
-            end = at + len(squashed)
-            ends = (self.squashed[at - 1 : at] + squashed[0], squashed[-1] + self.squashed[end : end + 1])
-            if not any(len(pair) == 2 and pair.isdecimal() for pair in ends):
-                return True
-            at = self.squashed.find(squashed, at + 1)
+        if len(squashed) > 3 and not is_word and numbers_apart(squashed) in self._numbers_apart:
+            return True
         if _ADDRESS.fullmatch(low):
             return False  # an address is there as it is, or invented
         formed = self._supports_form(value, low)
@@ -199,7 +242,10 @@ class Evidence:
             return True
         is_code = self.is_english or value.isupper() or len(low) == 2
         is_short = 2 <= len(low) <= 4 and low.isalpha() and low.isascii() and is_code
-        if is_short and (any(shortens(low, word) for word in self.words) or is_initials(low, self.text)):
+        if is_short and (
+            any(shortens(low, word) for word in self._by_initial.get(low[0], ()))
+            or is_initials(low, self.text[:_CACHED_CHARS])
+        ):
             return True
         if not self.is_english or _has_foreign(low):
             return self._supports_foreign(low, words)
@@ -223,9 +269,9 @@ class Evidence:
         if spelled:
             days, times = days_in(spelled), times_in(spelled)
             if days:
-                return _RELATIVE.search(self.english) is not None or any(agrees(day, self.days) for day in days)
+                return self._is_relative or any(agrees(day, self.days) for day in days)
             if times and _CLOCK.search(spelled):
-                return times <= times_in(self.english)
+                return times <= self._times
         if self.undecided(low):
             return True
         if any(char.isdecimal() for char in low) and " " not in low:
@@ -250,14 +296,14 @@ class Evidence:
         date, time = _DATE.match(value), _TIME.search(value)
         if date and _ONLY_DATE.fullmatch(value):
             return self._supports_date(date)
-        return (int(time[1]) % 12, int(time[2] or 0)) in times_in(self.english) if time else None
+        return (int(time[1]) % 12, int(time[2] or 0)) in self._times if time else None
 
     def _supports_date(self, match: re.Match[str]) -> bool:
-        if _RELATIVE.search(self.english):
+        if self._is_relative:
             return True
         said, days = self.days, days_in(match[0])
         # "Three nights from July 15th" ends on a day that is not named: all but one part is enough.
-        if said and _DURATION.search(self.english):
+        if said and self._has_duration:
             for day in days:
                 if sum(part is None or float(part) in self.numbers for part in day) >= 2:
                     return True
@@ -287,38 +333,31 @@ class Evidence:
 
 
 def evidence_of(text: str) -> Evidence:
-    """The prepared evidence of a text; cached if it is not long, because k samples share one query."""
-    return _remembered(text) if len(text) <= _CACHED_CHARS else Evidence(text)
+    """The prepared evidence of a text; cached, of long texts only a few, because k samples share one query."""
+    return _remembered(text) if len(text) <= _CACHED_CHARS else _remembered_long(text)
 
 
 _remembered = lru_cache(maxsize=512)(Evidence)
+_remembered_long = lru_cache(maxsize=4)(Evidence)
 
 
-def unsupported(evidence: Evidence, value: Any, depth: int = 0) -> Any:
+def unsupported(evidence: Evidence, value: Any) -> Any:
     """The first part of a value without support, or None. Lists and dicts are taken apart, dict keys are not asked."""
-    if isinstance(value, list | tuple | dict) and depth < 8:
-        for part in distinct(value):
-            found = unsupported(evidence, part, depth + 1)
-            if found is not None:
-                return found
-        return None
-    return None if evidence.supports(value) else value
+    return next((part for part in leaves(value) if not evidence.supports(part)), None)
 
 
-def undecided(evidence: Evidence, value: Any, depth: int = 0) -> bool:
+def undecided(evidence: Evidence, value: Any) -> bool:
     """Whether a value, or a part of it, is a name that only a model can compare with the text."""
-    if isinstance(value, list | tuple | dict) and depth < 8:
-        return any(undecided(evidence, part, depth + 1) for part in distinct(value))
-    return isinstance(value, str) and evidence.undecided(value) and not evidence.folded.holds(plain(value))
+    return any(
+        isinstance(part, str) and evidence.undecided(part) and not evidence.folded.holds(plain(part))
+        for part in leaves(value)
+    )
 
 
 def _has_foreign(low: str) -> bool:
     return any(not char.isascii() and char.isalpha() for char in low)
 
 
-def _rounds(exact: float, short: float) -> bool:
-    """Whether `short`, which has decimals, is `exact` rounded to as many."""
-    if isinstance(short, int) or isinstance(exact, int):
-        return False
-    places = len(f"{short:.9f}".rstrip("0").partition(".")[2])
-    return places > 0 and isfinite(exact) and round(exact, places) == short
+def _decimals(number: float) -> int:
+    """How many decimals a number has, up to nine."""
+    return len(f"{number:.9f}".rstrip("0").partition(".")[2])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from funreason.agents.judges.rules.words import CALENDAR, MONTHS, ONES, SCALES, TENS
@@ -105,7 +105,7 @@ def numbers_in(text: str) -> frozenset[float]:
     found: set[float] = set()
     for match in _DIGITS.finditer(text):
         if match[4]:
-            found.add(float(match[4]))
+            found.add(float(match[4][:300]))
             continue
         value = number_of(match[2])
         found.add(value)
@@ -190,12 +190,11 @@ def days_in(text: str) -> frozenset[Day]:
     return frozenset(day for day in found if day is not None)
 
 
-def agrees(day: Day, said: Iterable[Day]) -> bool:
+def agrees(day: Day, said: Collection[Day]) -> bool:
     """Whether one of the days `said` is `day`, the year where both give one."""
-    return any(
-        (other.month, other.day) == (day.month, day.day) and (other.year in (day.year, None) or day.year is None)
-        for other in said
-    )
+    if day.year is not None:
+        return day in said or day._replace(year=None) in said
+    return any((other.month, other.day) == (day.month, day.day) for other in said)
 
 
 def clocks_in(text: str) -> frozenset[tuple[int, int]]:

@@ -251,7 +251,7 @@ _HAN_NUMERALS = "〇零一二两三四五六七八九十百千万亿"
 _HAN_NUMBER = re.compile(
     f"[{_HAN_NUMERALS}]{{2,}}|(?<=[第之])[{_HAN_NUMERALS}]|[一二两三四五六七八九十百千](?=[{_COUNTERS}])"
 )
-_HAN_SCALED = re.compile(r"(\d+(?:\.\d+)?)\s*([万亿만억千천])(?![十百千万亿십백천])")
+_HAN_SCALED = re.compile(r"(?<!\d)(\d++(?:\.\d++)?)\s*([万亿만억千천])(?![十百千万亿십백천])")
 _SINO_KOREAN = {char: value for value, char in enumerate("영일이삼사오육칠팔구")}
 _KOREAN_SCALES = {"십": 10, "백": 100, "천": 1_000, "만": 10_000}
 _KOREAN_NUMBER = re.compile(
@@ -274,7 +274,7 @@ _YEAR_AFTER = re.compile(r"(?<=[a-z]{3}) (?:de|del|года?)? ?(?=\d{4})")
 _SHORT_DAY = re.compile(r"(?<![\d./:])(\d{1,2})[./](\d{1,2})(?:\.(?!\d)|(?![\d./:]))")
 _LONG = 5
 _ENGLISH_TOO = frozenset("million millions premier primo primero segundo seconds".split())
-_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:[. ]\d{3})+(?:,\d+)?(?![\d.,]*\d)")
+_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:[. ]\d{3})+(?:,\d+)?(?![\d.,]{0,30}\d)")
 _COMMA_POINT = re.compile(r"(?<![\d.,])(\d+),(\d{1,2})(?![\d.,]*\d)")
 _RANGE = re.compile(
     r"\b(\d{1,2})\.?\s?(?:bis(?: zum)?|al|au|a|do|по|до|-|–|εωσ|ωσ)\s?(?=\d{1,2}\.?\s+(?:de )?"

@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from functools import cached_property, lru_cache
 
 from funreason.agents.judges.rules.words import MOST_PARTS, WORD
+from funreason.calls.marks import normalised
 
 _RANGES = (
     (0x41, "latin"),
@@ -144,6 +145,9 @@ _PIECE, _NAME = 2, 3
 _SHARES = ((7, 0.8), (60, 0.6), (MOST_PARTS, 0.3))
 """Up to so many characters of a value, so much of it must be made up of pieces."""
 _BETWEEN = 3
+_MOST_STEPS = 100_000
+"""Words that are tried for one row of words; then it counts as not there."""
+_NUMBERS = re.compile(r"\d+")
 
 
 def plain(text: str) -> str:
@@ -153,7 +157,7 @@ def plain(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
-    low = unicodedata.normalize("NFKC", text.translate(_SIGNS)).casefold().translate(_SMALL_MARKS)
+    low = normalised("NFKC", text.translate(_SIGNS)).casefold().translate(_SMALL_MARKS)
     low = "".join(str(unicodedata.decimal(char)) if char > "\x7f" and char.isdecimal() else char for char in low)
     return apart(low)
 
@@ -167,8 +171,8 @@ def folded(low: str) -> str:
     """A plain text without accents and vowel signs, with one spelling for letters that are often exchanged."""
     if low.isascii():
         return low
-    apart = unicodedata.normalize("NFD", low)
-    joined = unicodedata.normalize("NFC", _MARKS.sub("", apart))
+    apart = normalised("NFD", low)
+    joined = normalised("NFC", _MARKS.sub("", apart))
     return _NASAL.sub("\u0902", joined.translate(_FOLDS))
 
 
@@ -207,6 +211,10 @@ class Folded:
     def squashed(self) -> str:
         """Its letters and digits in a row."""
         return "".join(WORD.findall(self.text))
+
+    @cached_property
+    def _numbers_apart(self) -> str:
+        return numbers_apart(self.squashed)
 
     @cached_property
     def _only_latin(self) -> bool:
@@ -309,24 +317,24 @@ class Folded:
 
     def _has_row(self, words: list[str]) -> bool:
         """Whether the words are there in a row; a number to its end, a Korean word from its beginning."""
-        squashed = "".join(words)
-        hangul = bool(_HANGUL.match(squashed))
-        text = self.text if hangul else self.squashed
-        start = text.find(words[0] if hangul else squashed)
-        while start >= 0:
-            end = row_end(text, start, words, _BETWEEN) if hangul else start + len(squashed)
-            before, after = text[start - 1 : start], text[end : end + 1] if end >= 0 else ""
-            if hangul:
-                whole = end >= 0 and not _HANGUL.match(before)
-                if len(squashed) == 1 and _HANGUL.match(after):
-                    whole = whole and _PARTICLE.match(text, end) is not None
-            else:
-                whole = not (before.isdecimal() and squashed[0].isdecimal())
-                whole = whole and not (after.isdecimal() and squashed[-1].isdecimal())
-            if whole:
+        squashed, text = "".join(words), self.text
+        if not _HANGUL.match(squashed):
+            return numbers_apart(squashed) in self._numbers_apart
+        start, steps = text.find(words[0]), 0
+        while start >= 0 and steps < _MOST_STEPS:
+            steps += len(words)
+            end = -1 if _HANGUL.match(text[start - 1 : start]) else row_end(text, start, words, _BETWEEN)
+            if end >= 0 and not (
+                len(squashed) == 1 and _HANGUL.match(text[end : end + 1]) and not _PARTICLE.match(text, end)
+            ):
                 return True
-            start = text.find(words[0] if hangul else squashed, start + 1)
+            start = text.find(words[0], start + 1)
         return False
+
+
+def numbers_apart(squashed: str) -> str:
+    """Letters and digits in a row with a mark on both sides of each number, so that no number is found within one."""
+    return _NUMBERS.sub(lambda match: f"\0{match[0]}\0", squashed)
 
 
 _PARTICLE = re.compile(

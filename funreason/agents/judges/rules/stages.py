@@ -29,7 +29,7 @@ from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.compare import call_problem
 from funreason.calls.lenient import looks_like_calls
 from funreason.calls.parse import CallSyntaxError
-from funreason.calls.schema import listed_values, parameter_schema, tool_named
+from funreason.calls.schema import listed_values, parameter_schema, tools_by_name
 from funreason.types import Call, Outcome, Sample, Verdict
 
 NO_TOOL: dict[str, Any] = {"parameters": {"properties": {}}}
@@ -67,13 +67,14 @@ async def judge_query_tool(sample: Sample) -> Verdict:
     if not tools:
         return failed("query_tool", Outcome.DROP, "tools.empty", "no tool is offered, so no call can be right")
     calls = calls_in(sample.answer, sample.task.tools) or ()
+    offered = tools_by_name(tools)
     for call in calls:
-        if tool_named(tools, call.name) is None:
+        if call.name not in offered:
             names = ", ".join(tool["name"] for tool in tools)
             return failed("query_tool", Outcome.DROP, "tools.unknown_function", f"{call.name} is not among {names}")
-    evidence = evidence_of(sample.task.grounding_text)
+    evidence, given = evidence_of(sample.task.grounding_text), Given()
     for call in calls:
-        found = ungrounded(call, tool_named(tools, call.name) or {}, evidence)
+        found = ungrounded(call, offered[call.name], evidence, given)
         if found:
             return failed("query_tool", Outcome.DROP, "query.ungrounded_value", found)
     return passed("query_tool")
@@ -81,42 +82,57 @@ async def judge_query_tool(sample: Sample) -> Verdict:
 
 def has_undecided_value(sample: Sample) -> bool:
     """Whether a value passes only because it may be a transliteration or a translation: a question for a model."""
-    evidence = evidence_of(sample.task.grounding_text)
+    evidence, given = evidence_of(sample.task.grounding_text), Given()
+    offered = tools_by_name(sample.task.tools)
     for call in calls_in(sample.answer) or ():
-        tool = tool_named(sample.task.tools, call.name) or NO_TOOL
+        tool = offered.get(call.name, NO_TOOL)
         for name, value in call.arguments.items():
-            if undecided(evidence, value) and not _is_given(value, tool, name):
+            if undecided(evidence, value) and not given.by(tool, name, value):
                 return True
     return False
 
 
-def ungrounded(call: Call, tool: dict[str, Any], evidence: Evidence) -> str:
+def ungrounded(call: Call, tool: dict[str, Any], evidence: Evidence, given: Given | None = None) -> str:
     """`f.x='value'` for the first value of a call that neither the query nor the tool supports; "" for none."""
+    given = given or Given()
     for name, value in call.arguments.items():
         if isinstance(value, bool) or value is None:
             continue
         found = unsupported(evidence, value)
         if found is None:
             continue
-        if _is_given(value, tool, name) or _is_given(found, tool, name):
+        if given.by(tool, name, value) or given.by(tool, name, found):
             continue
         schema = parameter_schema(tool, name)
         texts = [str(schema[key]) for key in ("description", "example", "examples", "unit") if key in schema]
-        described = evidence_of(f"{' '.join(texts)} {tool['description']}")
+        described = (evidence_of(" ".join(texts)), evidence_of(tool["description"]))
         words = str(found).casefold()
         is_id = len(words) > _CODE_CHARS and sum(char.isdecimal() for char in words) >= _ID_DIGITS
-        is_example = isinstance(found, str) and is_id and "default" not in described.text
-        if is_example or not (words in described.words or (len(words) > 2 and words in described.text)):
+        is_example = isinstance(found, str) and is_id and not any("default" in each.text for each in described)
+        is_described = any(words in each.words or (len(words) > 2 and words in each.text) for each in described)
+        if is_example or not is_described:
             return f"{call.name}.{name}={found!r:.80} has no support in the query"
     return ""
 
 
-def _is_given(value: Any, tool: dict[str, Any], name: str) -> bool:
-    """Whether the tool itself lists the value for its parameter, or has it as the default."""
-    if value in listed_values(tool, name):
-        return True
-    schema = parameter_schema(tool, name)
-    return "default" in schema and str(schema["default"]).casefold() == str(value).casefold()
+class Given:
+    """What tools themselves give for their parameters, read once for all calls of an answer."""
+
+    def __init__(self) -> None:
+        self._listed: dict[tuple[int, str], tuple[set[Any], list[Any]]] = {}
+
+    def by(self, tool: dict[str, Any], name: str, value: Any) -> bool:
+        """Whether the tool lists the value for its parameter, or has it as the default."""
+        place = id(tool), name
+        if place not in self._listed:
+            values = listed_values(tool, name)
+            plain = {each for each in values if not isinstance(each, list | dict)}
+            self._listed[place] = plain, [each for each in values if isinstance(each, list | dict)]
+        plain, containers = self._listed[place]
+        if value in (containers if isinstance(value, list | tuple | dict) else plain):
+            return True
+        schema = parameter_schema(tool, name)
+        return "default" in schema and str(schema["default"]).casefold() == str(value).casefold()
 
 
 class CotJudge:

@@ -197,6 +197,8 @@ CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 """Where a name written in camelCase is taken apart."""
 MOST_PARTS = 200
 """Of a text of thousands of words, enough are asked for to judge in bounded time."""
+MOST_LEAVES = 1_000
+"""Of a list of more values, so many are asked for."""
 _EMPTY_WORDS = frozenset("the and for with from into that this are was has have its all any http https www com".split())
 
 
@@ -227,12 +229,22 @@ def is_initials(code: str, text: str) -> bool:
     return re.search(pattern, text) is not None
 
 
-def distinct(value: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> Iterator[Any]:
-    """The parts of a container, a text that is there several times only once."""
-    seen: set[str] = set()
-    for part in value.values() if isinstance(value, dict) else value:
-        if not isinstance(part, str):
-            yield part
-        elif part not in seen:
-            seen.add(part)
-            yield part
+def leaves(value: Any) -> Iterator[Any]:
+    """What a value holds that is no container, in its order; keys are left out.
+
+    Texts and numbers that are there several times are given once, and no more than `MOST_LEAVES` in all.
+    """
+    seen: set[tuple[type, Any]] = set()
+    waiting = [iter((value,))]
+    while waiting and len(seen) < MOST_LEAVES:
+        for part in waiting[-1]:
+            if isinstance(part, list | tuple | dict):
+                waiting.append(iter(part.values() if isinstance(part, dict) else part))
+                break
+            if (type(part), part) not in seen:
+                seen.add((type(part), part))
+                yield part
+                if len(seen) >= MOST_LEAVES:
+                    return
+        else:
+            waiting.pop()

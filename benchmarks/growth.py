@@ -1,0 +1,406 @@
+"""Time against length for every rule of stages 1 to 5: which texts, values and schemas make a judge slow.
+
+    python benchmarks/growth.py [--pairs 40] [--seed 0] [--longest 64000] [--out benchmarks/results/growth.md]
+
+A sample is built whose query, thinking, answer, argument value or tool is one short piece repeated: digits, separators,
+brackets, number words, combining marks, in several scripts, and random pairs of those. Each stage judges it at a quarter
+of a length, then at that length, which doubles as long as the time is too short to be measured. `n log n` gives a ratio of
+a little more than 4 for four times the length; a ratio above `MOST_RATIO`, three times in a row, is reported as faster
+growth. A judgement over `LIMIT_S` is ended and reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import random
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from funreason.agents.judges.registry import judges
+from funreason.config import Config
+from funreason.types import Sample, Task
+
+STAGES = ("response", "query_tool", "cot", "parameters", "format")
+MOST_RATIO = 7.0
+"""A square gives 16 for four times the length; n log n gives 4.7 from 4,000 to 16,000, and caches of the CPU add to it."""
+MEASURABLE_S = 0.05
+LIMIT_S = 5.0
+PIECES = (
+    *(
+        "1",
+        "0",
+        "1,",
+        "1,1",
+        "11,111,",
+        "1.",
+        ".1",
+        "1\n",
+        "1 ",
+        "1-",
+        "-1",
+        "1:",
+        "1:1",
+        "1/",
+        "1/1/",
+        "1e",
+        "1e9",
+        "1_",
+    ),
+    *(
+        "1 am ",
+        "1 jan ",
+        "jan ",
+        "jan 1, ",
+        "10 de ",
+        "1st of ",
+        "3.4. ",
+        "2020-01-",
+        "20200101",
+        "noon ",
+        "1 000.",
+        "1%",
+    ),
+    *("a", "A", "aA", "a ", "a.", "a@", "a@b.", "a_", "a-", "the ", "and ", "half ", "halb 3 ", "e", "ae", "s", "es"),
+    *(
+        "one ",
+        "twenty-",
+        "hundred ",
+        "two and a ",
+        "minus ",
+        "half one ",
+        "next ",
+        "next a ",
+        "last week ",
+        "://",
+        "http://",
+    ),
+    *(
+        " ",
+        "\n",
+        "\t",
+        "\xa0",
+        "\x0b",
+        "\r\n",
+        "-",
+        "--",
+        ".",
+        "...",
+        ",",
+        ";",
+        ":",
+        "|",
+        "/",
+        "\\",
+        "\\\\",
+        "_",
+        "#",
+        "$",
+        "%",
+    ),
+    *(
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "<",
+        ">",
+        "()",
+        "[]",
+        "{}",
+        "<>",
+        "'",
+        '"',
+        "`",
+        "```",
+        "```\n",
+        "\\'",
+        "=",
+        "f(",
+        "f(x=",
+    ),
+    *("[f(", "[f(x=1),", "f(x=1)\n", "f(x='", '{"', '{"name":', "[{", '{"a":[', "<think>", "</think>", "<tool_call>"),
+    *(
+        "<tool_call>{",
+        "</tool_call>",
+        "<function=",
+        "<|",
+        "<|x|>",
+        "[/",
+        "</",
+        "[TOOL_CALLS]",
+        "<f>",
+        "<f x=",
+        "&lt;",
+        "~",
+    ),
+    *(
+        "é",
+        "ß",
+        "\u0301",
+        "\u0301\u0316",
+        "\u0316\u0301",
+        "a\u0301\u0316",
+        "\u200b",
+        "\u202e",
+        "ﷺ",
+        "½",
+        "１",
+        "٣",
+        "𝟙",
+    ),
+    *(
+        "一",
+        "万",
+        "三百",
+        "下周",
+        "1月",
+        "1月1日",
+        "上午1点",
+        "百分之",
+        "가",
+        "일",
+        "삼월 ",
+        "ก",
+        "หนึ่ง",
+        "ё",
+        "пять ",
+        "1 мая ",
+    ),
+    *(
+        "م",
+        "وال",
+        "خمسه و",
+        "ש",
+        "אחת ",
+        "ड",
+        "एक ",
+        "の",
+        "ア",
+        "zwei ",
+        "einundzwanzig ",
+        "und ",
+        "de la ",
+        "5 h ",
+        "r",
+        "x",
+    ),
+)
+WRAPS = (("", ""), ("-", "x"), ("a ", "\n!"), ("[f(x='", "')]"), ('[{"name": "f", "arguments": {"x": "', '"}}]'))
+
+
+class Shape(NamedTuple):
+    """Where a text of a given length is put in a sample."""
+
+    name: str
+    build: Callable[[str], Sample]
+
+
+def tool(**schema: Any) -> dict[str, Any]:
+    """A tool `f` with one parameter."""
+    parameters = {"type": "object", "properties": {"x": {"type": "string", **schema}}, "required": ["x"]}
+    return {"name": "f", "description": "does f", "parameters": parameters}
+
+
+def sample(
+    query: str = "Call f with seven.",
+    answer: str = "[f(x='seven')]",
+    thinking: str = "I call f with seven.",
+    tools: list[Any] | None = None,
+) -> Sample:
+    """A sample of one call, any part of it exchanged."""
+    return Sample.of("s", Task.of("t", query, [tool()] if tools is None else tools), answer, thinking)
+
+
+def call(value: Any) -> str:
+    """An answer with one call, in JSON, which spells any value."""
+    return json.dumps([{"name": "f", "arguments": {"x": value}}], ensure_ascii=False)
+
+
+TEXTS = (
+    Shape("query", lambda text: sample(query=text)),
+    Shape("thinking", lambda text: sample(thinking=f"I call f. {text}")),
+    Shape("answer", lambda text: sample(answer=text)),
+    Shape("value", lambda text: sample(answer=call(text))),
+    Shape("value, same query", lambda text: sample(query=f"z{text}z", answer=call(text), thinking=f"f z{text}z")),
+    Shape(
+        "value, other query",
+        lambda text: sample(query=f"{text}9", answer=call(f"{text[:2000]}8"), thinking=f"f {text}7"),
+    ),
+    Shape("name", lambda text: sample(answer=json.dumps([{"name": text, "arguments": {}}], ensure_ascii=False))),
+    Shape("description", lambda text: sample(answer=call("zz9"), tools=[tool(description=text)])),
+)
+
+
+def counted() -> Iterator[tuple[str, str, Callable[[int], Sample]]]:
+    """Samples whose parts are many: what is counted, and the sample of a count."""
+    many = {"type": "array", "items": {"type": "string"}}
+    yield "enum values", "schema", lambda n: sample(tools=[tool(enum=[f"v{i}" for i in range(n)])])
+    yield "properties", "schema", lambda n: sample(tools=[_wide(n)], answer=_arguments(n))
+    yield "required", "schema", lambda n: sample(tools=[_wide(n)])
+    yield "tools", "schema", lambda n: sample(tools=[{**tool(), "name": f"g{i}"} for i in range(n)] + [tool()])
+    yield "anyOf", "schema", lambda n: sample(tools=[tool(anyOf=[{"type": "integer"}] * n)])
+    yield "list values", "value", lambda n: sample(answer=call([f"w{i}" for i in range(n)]), tools=[tool(**many)])
+    yield "numbers in a list", "value", lambda n: sample(answer=call(list(range(n))), tools=[tool(type="array")])
+    yield "floats, query of floats", "value", _floats
+    yield "keys", "value", lambda n: sample(answer=call({f"k{i}": "w" for i in range(n)}), tools=[tool(type="object")])
+    yield "calls", "answer", lambda n: sample(answer=f"[{', '.join(['f(x=1)'] * n)}]")
+    yield "different calls", "answer", lambda n: sample(answer=f"[{', '.join(f'f(x={i})' for i in range(n))}]")
+    yield "digits", "answer", lambda n: sample(answer=f"[f(x={'1' * n})]")
+    yield "list levels", "answer", lambda n: sample(answer=f"[f(x={'[' * n}{']' * n})]")
+    yield "object levels", "answer", lambda n: sample(answer='{"a":' * n + "1" + "}" * n)
+    yield "schema levels", "schema", lambda n: sample(tools=[tool(**_deep(n))])
+    yield "words, each once", "value", _words
+    yield (
+        "words, query alike",
+        "value",
+        lambda n: sample(query=_alike(n), answer=call("abzz qqq"), thinking=f"f {_alike(n)}"),
+    )
+
+
+def _floats(n: int) -> Sample:
+    said = " ".join(f"{i}.{i % 89}" for i in range(n))
+    answer = call([i + 0.123456 for i in range(n)])
+    return sample(query=said, answer=answer, thinking=f"f {said}", tools=[tool(type="array")])
+
+
+def _words(n: int) -> Sample:
+    return sample(query=_alike(n), answer=call([f"abw{i}y" for i in range(n)]), thinking=f"f {_alike(n)}")
+
+
+def _alike(n: int) -> str:
+    return " ".join(f"ab{chr(97 + i % 26)}{i}" for i in range(n))
+
+
+def _wide(n: int) -> dict[str, Any]:
+    names = [f"p{i}" for i in range(n)]
+    schema = {"type": "object", "properties": {name: {"type": "string"} for name in names}, "required": names}
+    return {"name": "f", "description": "", "parameters": schema}
+
+
+def _arguments(n: int) -> str:
+    return json.dumps([{"name": "f", "arguments": {f"p{i}": "seven" for i in range(n)}}])
+
+
+def _deep(n: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(min(n, 800)):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+class TooSlow(Exception):
+    """A judgement that was ended."""
+
+
+def _ended(*_: object) -> None:
+    raise TooSlow
+
+
+def seconds(made: Sample, stages: dict[str, Any]) -> dict[str, float]:
+    """The time of each stage for one sample; infinite for one that was ended."""
+    found = {}
+    for name in STAGES:
+        signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_S)
+        start = time.process_time()
+        try:
+            asyncio.run(stages[name](made))
+            found[name] = time.process_time() - start
+        except TooSlow:
+            found[name] = math.inf
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    return found
+
+
+def growths(
+    of_length: Callable[[int], Sample], stages: dict[str, Any], shortest: int, longest: int
+) -> dict[str, tuple]:
+    """By stage: the largest ratio of times for four times the length that held, the length, the seconds there."""
+    best: dict[str, tuple[float, int, float]] = {}
+    length, slow = shortest, {}
+    small = seconds(of_length(length // 4), stages)
+    while True:
+        large = seconds(of_length(length), stages)
+        for name in STAGES:
+            ratio = large[name] / max(small[name], 1e-9)
+            if large[name] < MEASURABLE_S:
+                ratio = 0.0
+            elif ratio > MOST_RATIO and large[name] < math.inf:  # one slow moment of the machine is no growth
+                for _ in range(2):
+                    ratio = min(ratio, seconds(of_length(length), stages)[name] / small[name])
+            best[name] = (ratio, length, large[name])
+            slow[name] = large[name]
+        if length >= longest or min(slow.values()) > 1.0 or math.inf in slow.values():
+            return best
+        length, small = length * 4, large
+
+
+def main() -> None:
+    """Measure, print what grows too fast, and write the table."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--pairs", type=int, default=40)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--longest", type=int, default=64_000)
+    options.add_argument("--shapes", default="")
+    options.add_argument("--out", type=Path)
+    given = options.parse_args()
+    signal.signal(signal.SIGVTALRM, _ended)
+    stages, draw = judges(Config()), random.Random(given.seed)
+    pieces = [*PIECES, *("".join(draw.sample(PIECES, 2)) for _ in range(given.pairs))]
+    slowest: dict[tuple[str, str], tuple[float, str, int, float]] = {}
+    worst: dict[tuple[str, str], tuple[float, str, int, float]] = {}
+    count: dict[str, int] = defaultdict(int)
+    wrong: list[str] = []
+
+    def keep(shape: str, text: str, found: dict[str, tuple]) -> None:
+        for stage, (ratio, length, took) in found.items():
+            count[stage] += 1
+            key = (stage, shape)
+            slowest[key] = max(slowest.get(key, (0.0, "", 0, 0.0)), (took, text, length, ratio))
+            worst[key] = max(worst.get(key, (0.0, "", 0, 0.0)), (ratio, text, length, took))
+            if ratio > MOST_RATIO or took == math.inf:
+                wrong.append(f"{stage} · {shape} · {text}: {ratio:.1f} times for 4 times {length // 4:,}, {took:.2f} s")
+                print(wrong[-1], flush=True)
+
+    for shape in TEXTS:
+        if given.shapes and shape.name not in given.shapes.split("|"):
+            continue
+        for piece in pieces:
+            for before, after in WRAPS[: 3 if shape.name != "answer" else None]:
+
+                def of_length(n: int, piece=piece, before=before, after=after, shape=shape) -> Sample:
+                    return shape.build(before + (piece * (n // len(piece) + 1))[:n] + after)
+
+                keep(shape.name, f"{before!r} {piece!r}… {after!r}", growths(of_length, stages, 4_000, given.longest))
+    for name, shape_name, of_count in counted():
+        if not given.shapes or name in given.shapes.split("|"):
+            keep(name, shape_name, growths(of_count, stages, 1_000, given.longest // 4))
+    lines = [f"{sum(count.values()):,} measurements, {len(wrong)} grow faster than n log n.", ""]
+    lines += [
+        "| stage | part | largest ratio for 4 x the length | at | slowest | text | at |",
+        "|---|---|---:|---:|---:|---|---:|",
+    ]
+    for (stage, shape), (took, text, length, _) in sorted(slowest.items(), key=lambda pair: STAGES.index(pair[0][0])):
+        ratio, _, at, _ = worst[stage, shape]
+        shown = text.replace("|", "\\|").replace("`", "'")
+        lines.append(f"| {stage} | {shape} | {ratio:.1f} | {at:,} | {took:.2f} s | `{shown}` | {length:,} |")
+    command = f"python benchmarks/growth.py --pairs {given.pairs} --seed {given.seed} --longest {given.longest}"
+    text = "\n".join([f"`{command}`", "", *lines, "", *(f"- {line}" for line in wrong)]).rstrip() + "\n"
+    print(text)
+    if given.out:
+        given.out.write_text(text)
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
