@@ -1,12 +1,12 @@
 """Time against length for every rule of stages 1 to 5: which texts, values and schemas make a judge slow.
 
-    python benchmarks/growth.py [--pairs 40] [--seed 0] [--longest 64000] [--out benchmarks/results/growth.md]
+    python benchmarks/growth.py [--pairs 40] [--seed 0] [--longest 16000] [--out benchmarks/results/growth.md]
 
-A sample is built whose query, thinking, answer, argument value or tool is one short piece repeated: digits, separators,
-brackets, number words, combining marks, in several scripts, and random pairs of those. Each stage judges it at a quarter
-of a length, then at that length, which doubles as long as the time is too short to be measured. `n log n` gives a ratio of
-a little more than 4 for four times the length; a ratio above `MOST_RATIO`, three times in a row, is reported as faster
-growth. A judgement over `LIMIT_S` is ended and reported.
+A sample is built whose query, thinking, answer, value or tool is one short piece repeated: digits, signs, brackets,
+number words, combining marks, in several scripts, and random pairs of those; or whose parts are many. Each stage judges
+it at a quarter of a length and at that length, which grows until the time can be measured or `--longest` is reached.
+`n log n` gives a ratio of a little more than 4 for four times the length. A ratio above `MOST_RATIO`, three times in a
+row, counts as faster growth and is listed; so is a judgement that was ended after `LIMIT_S`. Times are CPU seconds.
 """
 
 from __future__ import annotations
@@ -26,175 +26,29 @@ from typing import Any, NamedTuple
 
 from funreason.agents.judges.registry import judges
 from funreason.config import Config
-from funreason.types import Sample, Task
+from funreason.types import Call, Sample, Task
 
 STAGES = ("response", "query_tool", "cot", "parameters", "format")
 MOST_RATIO = 7.0
-"""A square gives 16 for four times the length; n log n gives 4.7 from 4,000 to 16,000, and caches of the CPU add to it."""
+"""A square gives 16 for four times the length, n log n 4.7 from 4,000 to 16,000; memory adds to it."""
 MEASURABLE_S = 0.05
 LIMIT_S = 5.0
 PIECES = (
-    *(
-        "1",
-        "0",
-        "1,",
-        "1,1",
-        "11,111,",
-        "1.",
-        ".1",
-        "1\n",
-        "1 ",
-        "1-",
-        "-1",
-        "1:",
-        "1:1",
-        "1/",
-        "1/1/",
-        "1e",
-        "1e9",
-        "1_",
-    ),
-    *(
-        "1 am ",
-        "1 jan ",
-        "jan ",
-        "jan 1, ",
-        "10 de ",
-        "1st of ",
-        "3.4. ",
-        "2020-01-",
-        "20200101",
-        "noon ",
-        "1 000.",
-        "1%",
-    ),
-    *("a", "A", "aA", "a ", "a.", "a@", "a@b.", "a_", "a-", "the ", "and ", "half ", "halb 3 ", "e", "ae", "s", "es"),
-    *(
-        "one ",
-        "twenty-",
-        "hundred ",
-        "two and a ",
-        "minus ",
-        "half one ",
-        "next ",
-        "next a ",
-        "last week ",
-        "://",
-        "http://",
-    ),
-    *(
-        " ",
-        "\n",
-        "\t",
-        "\xa0",
-        "\x0b",
-        "\r\n",
-        "-",
-        "--",
-        ".",
-        "...",
-        ",",
-        ";",
-        ":",
-        "|",
-        "/",
-        "\\",
-        "\\\\",
-        "_",
-        "#",
-        "$",
-        "%",
-    ),
-    *(
-        "(",
-        ")",
-        "[",
-        "]",
-        "{",
-        "}",
-        "<",
-        ">",
-        "()",
-        "[]",
-        "{}",
-        "<>",
-        "'",
-        '"',
-        "`",
-        "```",
-        "```\n",
-        "\\'",
-        "=",
-        "f(",
-        "f(x=",
-    ),
-    *("[f(", "[f(x=1),", "f(x=1)\n", "f(x='", '{"', '{"name":', "[{", '{"a":[', "<think>", "</think>", "<tool_call>"),
-    *(
-        "<tool_call>{",
-        "</tool_call>",
-        "<function=",
-        "<|",
-        "<|x|>",
-        "[/",
-        "</",
-        "[TOOL_CALLS]",
-        "<f>",
-        "<f x=",
-        "&lt;",
-        "~",
-    ),
-    *(
-        "é",
-        "ß",
-        "\u0301",
-        "\u0301\u0316",
-        "\u0316\u0301",
-        "a\u0301\u0316",
-        "\u200b",
-        "\u202e",
-        "ﷺ",
-        "½",
-        "１",
-        "٣",
-        "𝟙",
-    ),
-    *(
-        "一",
-        "万",
-        "三百",
-        "下周",
-        "1月",
-        "1月1日",
-        "上午1点",
-        "百分之",
-        "가",
-        "일",
-        "삼월 ",
-        "ก",
-        "หนึ่ง",
-        "ё",
-        "пять ",
-        "1 мая ",
-    ),
-    *(
-        "م",
-        "وال",
-        "خمسه و",
-        "ש",
-        "אחת ",
-        "ड",
-        "एक ",
-        "の",
-        "ア",
-        "zwei ",
-        "einundzwanzig ",
-        "und ",
-        "de la ",
-        "5 h ",
-        "r",
-        "x",
-    ),
-)
+    "1", "0", "1,", "1,1", "11,111,", "1.", ".1", "1\n", "1 ", "1-", "-1", "1:", "1:1", "1/", "1/1/", "1e",
+    "1e9", "1_", "1 am ", "1 jan ", "jan ", "jan 1, ", "10 de ", "1st of ", "3.4. ", "2020-01-", "20200101",
+    "noon ", "1 000.", "1%", "a", "A", "aA", "a ", "a.", "a@", "a@b.", "a_", "a-", "the ", "and ", "half ",
+    "halb 3 ", "e", "ae", "s", "es", "one ", "twenty-", "hundred ", "two and a ", "minus ", "half one ",
+    "next ", "next a ", "last week ", "://", "http://", " ", "\n", "\t", "\xa0", "\x0b", "\r\n", "-", "--",
+    ".", "...", ",", ";", ":", "|", "/", "\\", "\\\\", "_", "#", "$", "%", "(", ")", "[", "]", "{", "}", "<",
+    ">", "()", "[]", "{}", "<>", "'", '"', "`", "```", "```\n", "\\'", "=", "f(", "f(x=", "[f(", "[f(x=1),",
+    "f(x=1)\n", "f(x='", '{"', '{"name":', "[{", '{"a":[', "<think>", "</think>", "<tool_call>",
+    "<tool_call>{", "</tool_call>", "<function=", "<|", "<|x|>", "[/", "</", "[TOOL_CALLS]", "<f>", "<f x=",
+    "&lt;", "~", "é", "ß", "\u0301", "\u0301\u0316", "\u0316\u0301", "a\u0301\u0316", "\u200b", "\u202e", "ﷺ",
+    "½", "１", "٣", "𝟙", "一", "万", "三百", "下周", "1月", "1月1日", "上午1点", "百分之", "가", "일", "삼월 ",
+    "ก", "หนึ่ง", "ё", "пять ", "1 мая ", "م", "وال", "خمسه و", "ש", "אחת ", "ड", "एक ", "の", "ア", "zwei ",
+    "einundzwanzig ", "und ", "de la ", "5 h ", "r", "x",
+)  # fmt: skip
+"""What texts are made of."""
 WRAPS = (("", ""), ("-", "x"), ("a ", "\n!"), ("[f(x='", "')]"), ('[{"name": "f", "arguments": {"x": "', '"}}]'))
 
 
@@ -252,6 +106,21 @@ def counted() -> Iterator[tuple[str, str, Callable[[int], Sample]]]:
     yield "list values", "value", lambda n: sample(answer=call([f"w{i}" for i in range(n)]), tools=[tool(**many)])
     yield "numbers in a list", "value", lambda n: sample(answer=call(list(range(n))), tools=[tool(type="array")])
     yield "floats, query of floats", "value", _floats
+    yield "days, query of days", "value", _days
+    yield "short forms, query of words", "value", _short_forms
+    yield (
+        "calls, enum as long",
+        "answer",
+        lambda n: sample(answer=_calls(n), tools=[tool(enum=list(map(str, range(n))))]),
+    )
+    yield (
+        "calls, anyOf as long",
+        "answer",
+        lambda n: sample(answer=_calls(n), tools=[tool(anyOf=[{"type": "null"}] * n)]),
+    )
+    yield "calls, tools as many", "answer", lambda n: sample(answer=_calls(n), tools=[tool(), *_tools(n)])
+    yield "calls, description as long", "answer", _described
+    yield "calls, reference reversed", "answer", _reversed
     yield "keys", "value", lambda n: sample(answer=call({f"k{i}": "w" for i in range(n)}), tools=[tool(type="object")])
     yield "calls", "answer", lambda n: sample(answer=f"[{', '.join(['f(x=1)'] * n)}]")
     yield "different calls", "answer", lambda n: sample(answer=f"[{', '.join(f'f(x={i})' for i in range(n))}]")
@@ -265,6 +134,34 @@ def counted() -> Iterator[tuple[str, str, Callable[[int], Sample]]]:
         "value",
         lambda n: sample(query=_alike(n), answer=call("abzz qqq"), thinking=f"f {_alike(n)}"),
     )
+
+
+def _calls(n: int) -> str:
+    return json.dumps([{"name": "f", "arguments": {"x": str(i)}} for i in range(n)])
+
+
+def _tools(n: int) -> list[dict[str, Any]]:
+    return [{**tool(), "name": f"g{i}"} for i in range(n)]
+
+
+def _described(n: int) -> Sample:
+    return sample(answer=_calls(n), tools=[tool(description=" ".join(map(str, range(n))))])
+
+
+def _reversed(n: int) -> Sample:
+    reference = [Call("f", {"x": str(i)}) for i in range(n)][::-1]
+    return Sample.of("s", Task.of("t", " ".join(map(str, range(n))), [tool()], reference), _calls(n), "f")
+
+
+def _days(n: int) -> Sample:
+    days = [f"{1000 + i % 9000}-{1 + i // 9000 % 12:02}-04" for i in range(n)]
+    return sample(query=" ".join(days), answer=call(days[::-1]), thinking=f"f {' '.join(days)}")
+
+
+def _short_forms(n: int) -> Sample:
+    words = [f"{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}{chr(97 + i // 676 % 26)}" for i in range(n)]
+    said = " ".join("".join(letter + "q" for letter in word) for word in words)
+    return sample(query=said, answer=call(words[::-1]), thinking=f"f {said}")
 
 
 def _floats(n: int) -> Sample:
@@ -350,7 +247,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--pairs", type=int, default=40)
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--longest", type=int, default=64_000)
+    options.add_argument("--longest", type=int, default=16_000)
     options.add_argument("--shapes", default="")
     options.add_argument("--out", type=Path)
     given = options.parse_args()

@@ -274,12 +274,12 @@ def main() -> None:
         print(json.dumps({"ours": ours, "trl": trl}[options.one[0]](options)))
         return
     size = f"{options.prompts} prompts × {options.group} answers of at most {options.tokens} tokens"
-    text = f"# A step of {size}, the embedded model, float32, {options.threads} thread\n"
+    given = f"--runs {options.runs} --steps {options.steps} --rows {options.rows}"
+    command = "OMP_NUM_THREADS=1 python benchmarks/grpo_step.py" + (f" --trl PYTHON {given}" if options.trl else "")
+    text = f"# A step of {size}, the embedded model, float32, {options.threads} thread\n\n`{command}`\n"
     text += f"\n## Beside its parts, CPU-seconds\n\n{beside_its_parts(options)}\n"
     if options.trl:
-        text += (
-            f"\n## Beside TRL's GRPOTrainer, {options.steps} steps a turn, {options.runs} turns\n\n{race(options)}\n"
-        )
+        text += f"\n## Beside TRL's GRPOTrainer: {options.runs} turns of {options.steps} steps\n\n{race(options)}\n"
     print(text)
     if options.out:
         options.out.write_text(text)

@@ -8,8 +8,9 @@ For each seed one supervised start and one first round, which sorts the tasks. T
 - `random`: the control `random_qualified`, as many random qualified tasks, which learns as many samples in each round,
   by category, as `hard` did.
 
-No model judges: references accept. As in the paper no gate refuses a round, so that nothing is hidden by a refusal;
-besides the gate's items, all weights answer 200 fresh items that no gate reads. A run that is there is read back.
+No model judges: references accept. As in the paper these rounds replay nothing and no gate refuses them;
+besides the gate's items, all weights answer 200 fresh items that no gate reads. A run that is there is read back. With
+another `--tag`, arms with other settings of `hdr` continue from the same first round.
 """
 
 from __future__ import annotations
@@ -48,15 +49,18 @@ def one_seed(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     changes |= {"gate.suites.fresh": FRESH, **KEEP_ALL, **dict(options.set)}
     first = options.runs / f"hdr-first-{seed}"
     config = (
-        config_of(RunFolder(first)) if first.exists() else load_config(options.config, changes | {"name": first.name})
+        config_of(RunFolder(first), dict(options.set))
+        if first.exists()
+        else load_config(options.config, changes | {"name": first.name})
     )
     played("first", seed, config, first)
     rows: list[dict[str, Any]] = []
     for arm, control in ARMS.items():
-        folder = options.runs / f"hdr-{arm}-{seed}"
+        folder = options.runs / f"hdr-{options.tag}{arm}-{seed}"
         counts = rows[0]["by_category"][1:] if rows else []
         hdr = config.hdr.model_copy(update={"max_rounds": options.rounds, "control": control})
-        train = config.train.model_copy(update={"exact_counts": counts})
+        alone = config.train.update.model_copy(update={"replay": None})
+        train = config.train.model_copy(update={"exact_counts": counts, "update": alone})
         if not folder.exists():
             shutil.copytree(first, folder, symlinks=True)
             (folder / "cost.json").unlink()
@@ -116,7 +120,7 @@ def pool(row: dict[str, Any]) -> str:
 def said(options: argparse.Namespace) -> str:
     """The command."""
     more = " ".join(f"--set {key}={json.dumps(value)}" for key, value in options.set)
-    seeds = " ".join(map(str, options.seeds))
+    seeds = " ".join(map(str, options.seeds)) + (f" --tag {options.tag}" if options.tag else "")
     return (
         f"`python benchmarks/hdr.py --seeds {seeds} --rounds {options.rounds} {more}`, configuration `{options.config}`"
     )
@@ -128,6 +132,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--config", default="default")
     parser.add_argument("--rounds", type=int, default=3, help="hard-data rounds after the first")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--tag", default="", help="put into the names of the arms' folders")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/hdr.md"))
     parser.add_argument("--set", type=parse_setting, action="append", default=[], metavar="KEY=VALUE")
     return parser.parse_args()

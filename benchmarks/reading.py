@@ -117,7 +117,7 @@ def main() -> None:
                 print(f"peak {peak / 1000:6.0f} MB ({before / 1000:.0f} before), {share:5.2f} of the file")
                 path.unlink()
         if asked.commands:
-            convert = ["convert", "t.jsonl", "--to", "openai", "--out", "c.jsonl"]
+            convert = ["convert", "t.jsonl", "--format", "openai", "--out", "c.jsonl"]
             for more in (["refine", "t.jsonl", "--out", "refined"], convert):
                 before = resource.getrusage(resource.RUSAGE_CHILDREN)
                 command = [sys.executable, "-m", "funreason", *more]

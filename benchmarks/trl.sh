@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds TRL's own environment in DIR (default: build/trl), for benchmarks/train.py --trl. About 1.5 GB and two minutes.
+# Builds TRL's own environment in DIR (default: build/trl), for train.py --trl and grpo_step.py --trl. About 1.5 GB and two minutes.
 # Its own, so that no version this project needs bends to it; torch and transformers are the same as here, for a fair race.
 set -eu
 dir=${1:-build/trl}

@@ -12,19 +12,11 @@ from typing import TYPE_CHECKING, Any
 from funreason.errors import naming_extras
 
 if TYPE_CHECKING:
-    from funreason.api import (
-        Evaluation,
-        Judge,
-        Loop,
-        LoopResult,
-        Refined,
-        RefinedSample,
-        RoundResult,
-        evaluate,
-        judge,
-        refine,
-        run_loop,
-    )
+    from funreason.api.judge_function import Judge, JudgeReport, judge
+    from funreason.api.loop_result import GateResult, LoopResult, RoundResult
+    from funreason.api.model_scores import Evaluation, evaluate
+    from funreason.api.refined import Refined, RefinedSample, refine
+    from funreason.api.round_by_round import Loop, run_loop
     from funreason.objectives.srml import srml_loss
     from funreason.objectives.trainer_loss import SrmlLoss
     from funreason.types import Call, Message, Sample, Task, Turn, Verdict
@@ -34,7 +26,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Call",
     "Evaluation",
+    "GateResult",
     "Judge",
+    "JudgeReport",
     "Loop",
     "LoopResult",
     "Message",
@@ -53,16 +47,17 @@ __all__ = [
     "srml_loss",
 ]
 
-_API = (
-    "Evaluation", "Judge", "Loop", "LoopResult", "Refined", "RefinedSample", "RoundResult",
-    "evaluate", "judge", "refine", "run_loop",
-)  # fmt: skip
-_MODULES = {
-    **dict.fromkeys(("Call", "Message", "Sample", "Task", "Turn", "Verdict"), "funreason.types"),
-    **dict.fromkeys(_API, "funreason.api"),
-    "srml_loss": "funreason.objectives.srml",
-    "SrmlLoss": "funreason.objectives.trainer_loss",
+_OF_MODULES = {
+    "types": ("Call", "Message", "Sample", "Task", "Turn", "Verdict"),
+    "api.judge_function": ("Judge", "JudgeReport", "judge"),
+    "api.loop_result": ("GateResult", "LoopResult", "RoundResult"),
+    "api.model_scores": ("Evaluation", "evaluate"),
+    "api.refined": ("Refined", "RefinedSample", "refine"),
+    "api.round_by_round": ("Loop", "run_loop"),
+    "objectives.srml": ("srml_loss",),
+    "objectives.trainer_loss": ("SrmlLoss",),
 }
+_MODULES = {name: f"{__name__}.{module}" for module, names in _OF_MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

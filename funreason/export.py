@@ -49,7 +49,7 @@ class Exported(NamedTuple):
 def export_run(run: RunFolder, to: Path, *, license: str | None = None, data_license: str | None = None) -> Exported:
     """Write the accepted model and the refined data of `run` into the new folder `to`. RecordError when it cannot."""
     if to.exists():
-        raise RecordError(f"--to {to} is there already; give a fresh folder")
+        raise RecordError(f"--out {to} is there already; give a fresh folder")
     state = run.state()
     weights = accepted(run, state)
     config = read_settings(run)

@@ -29,7 +29,7 @@ class Done(NamedTuple):
 
 
 def funreason(*words: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> Done:
-    """Run `funreason WORDS` in the folder `cwd` with `env` added to the environment; signals and modules are restored.
+    """Run `funreason WORDS` in the folder `cwd` with `env` added to the environment; what it changes is restored.
 
     A judge of the user's own file stays imported in one process; a fresh process would read the file again, so it is
     forgotten afterwards.
@@ -37,6 +37,8 @@ def funreason(*words: object, cwd: Path | None = None, env: dict[str, str] | Non
     out, err = io.StringIO(), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     known, path = set(sys.modules), list(sys.path)
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
     code: object = None
     with ExitStack() as stack:
         if cwd is not None:
@@ -52,6 +54,8 @@ def funreason(*words: object, cwd: Path | None = None, env: dict[str, str] | Non
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             sys.path[:] = path
+            if torch:
+                torch.set_num_threads(threads)
             for name in set(sys.modules) - known:
                 if _is_foreign(getattr(sys.modules[name], "__file__", None)):
                     del sys.modules[name]

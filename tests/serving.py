@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
@@ -20,6 +20,8 @@ class Said:
     after_s: float = 0.0
     cut: int | None = None
     trickle_s: float = 0.0
+    raw: Callable[[], Iterable[bytes]] | None = None
+    """What goes over the wire instead of an HTTP answer, until it ends or the client hangs up."""
 
 
 @dataclass
@@ -105,6 +107,12 @@ class ScriptedServer:
 
 
 async def _send(writer: asyncio.StreamWriter, said: Said) -> bool:
+    if said.raw is not None:
+        for part in said.raw():
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(said.trickle_s)
+        return False
     body = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
     head = [f"HTTP/1.1 {said.status} Said", f"Content-Length: {len(body)}"]
     head += [f"{name}: {value}" for name, value in said.headers.items()]

@@ -62,7 +62,8 @@ def test_records_of_any_kind_are_refined_and_each_has_a_result(form, tmp_path):
     assert found.lost[0].reason == "query.ungrounded_value"
     assert found["r3"].sample.answer == "[add(a=3, b=7)]"
     assert (len(found), found.refused, found.folder) == (3, {}, None)
-    assert str(found).startswith("2 kept · 1 lost · 0 refused; query.ungrounded_value 1")
+    assert repr(found).startswith("2 kept · 1 lost · 0 refused; query.ungrounded_value 1")
+    assert repr(found.kept) == "<Kept: 2 samples>"
     with pytest.raises(KeyError, match="no sample 'r9'"):
         found["r9"]
 
@@ -169,12 +170,24 @@ SMALL = {
 def test_a_loop_is_planned_before_it_runs(tmp_path):
     loop = Loop("smoke", run_dir=tmp_path, rounds=1, **SMALL)
     assert (loop.config.rounds, loop.config.tasks.per_round, loop.folder) == (1, 4, None)
-    assert not loop.plan(gpu="rtx4090").problems
+    assert re.search(r"on 1 × rtx4090, 24 GiB each\n(\w+ +[\d.]+ GiB +\d+ s +fits\n?)+$", str(loop.plan(gpu="rtx4090")))
     with pytest.raises(ConfigError, match="known are a100-80"):
         loop.plan(gpu="abacus")
     with pytest.raises(RecordError, match="has not begun"):
         loop.result  # noqa: B018
+    with pytest.raises(ConfigError, match="config is a Config, so sample cannot be given"):
+        Loop(loop.config, sample={"samples_per_task": 3})
+    with pytest.raises(ConfigError, match="resume keeps the settings"):
+        Loop(resume="mine", run_dir=tmp_path, model="other")
     assert not list(tmp_path.iterdir())
+
+
+def test_tasks_from_python_are_written_where_runs_are_and_played_as_own_data(tmp_path):
+    loop = Loop(model="toolbox", tasks=RECORDS, rounds=3, run_dir=tmp_path, config={"sample.samples_per_task": 5})
+    assert (loop.config.rounds, loop.config.sample.samples_per_task) == (3, 5)
+    assert loop.config.start.references.path == "tasks"
+    lines = Path(loop.config.tasks.path).read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["r3", "r4", "r5"]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 
 import pytest
+from command_line import funreason
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -440,5 +441,4 @@ def test_a_loop_stopped_by_an_unfit_judge_goes_on_once_that_is_mended_and_trains
 
 
 def loop(*arguments):
-    command = [sys.executable, "-m", "funreason", "loop", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return funreason("loop", *arguments)

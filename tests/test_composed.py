@@ -340,7 +340,7 @@ def test_a_mix_of_categories_that_a_split_does_not_have_is_refused_by_name() -> 
 @pytest.mark.parametrize("form", ["xlam", "sharegpt", "openai"])
 def test_tasks_are_written_to_a_file_and_read_back_whole(form, tmp_path, capsys) -> None:
     out = tmp_path / "tasks.jsonl"
-    command = ["toolbox", "make", "composed_dev", "--count", "60", "--seed", "4", "--out", str(out), "--to", form]
+    command = ["toolbox", "make", "composed_dev", "--count", "60", "--seed", "4", "--out", str(out), "--format", form]
     assert app(command, result_action="return_value") == 0
     assert "60 tasks written" in capsys.readouterr().out
     read = read_tasks(out).tasks
@@ -350,7 +350,7 @@ def test_tasks_are_written_to_a_file_and_read_back_whole(form, tmp_path, capsys)
 
 
 def test_tasks_are_written_as_a_suite(tmp_path) -> None:
-    command = ["toolbox", "make", "composed_gate", "--count", "50", "--out", str(tmp_path / "s"), "--to", "bfcl"]
+    command = ["toolbox", "make", "composed_gate", "--count", "50", "--out", str(tmp_path / "s"), "--format", "bfcl"]
     assert app(command, result_action="return_value") == 0
     assert len(load_cases(tmp_path / "s")) == 50
 

@@ -99,7 +99,7 @@ def test_bfcl_keeps_query_tools_and_calls(tmp_path, capsys):
     task = Task.of("a", "Two tins of tea", [TOOL], [Call("shop.order", {"what": "tea"})])
     source = tmp_path / "in.jsonl"
     convert([task, Task.of("b", "No answer known", [TOOL])], "xlam", source)
-    assert command("convert", source, "--to", "bfcl", "--out", tmp_path / "suite") == 0
+    assert command("convert", source, "--format", "bfcl", "--out", tmp_path / "suite") == 0
     (again,) = read_tasks(tmp_path / "suite" / "USER_simple_python.json").tasks
     assert (again.query, again.tools, again.reference) == (task.query, task.tools, task.reference)
     assert "1 records written" in capsys.readouterr().out
@@ -124,6 +124,6 @@ def test_a_place_that_is_taken_is_not_written_over(tmp_path, capsys):
     taken.write_text(json.dumps({"precious": 1}))
     source = tmp_path / "in.jsonl"
     convert([Task.of("a", "Go", [TOOL])], "xlam", source)
-    assert command("convert", source, "--to", "openai", "--out", taken) == 2
+    assert command("convert", source, "--format", "openai", "--out", taken) == 2
     assert json.loads(taken.read_text()) == {"precious": 1}
     assert "fresh path" in capsys.readouterr().err

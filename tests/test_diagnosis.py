@@ -2,19 +2,25 @@
 
 import io
 import json
+import re
+from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from recorded import Recording
 from rich.console import Console
 
 from funreason.cli.show import status
+from funreason.cli.terminal import explain
 from funreason.config import find_config, load_config, parse_setting
 from funreason.display.diagnosis import RULES, diagnose
 from funreason.display.progress import LiveProgress
 from funreason.display.report import report_html, report_markdown
 from funreason.display.table import verdict_text
 from funreason.display.verdict import evidence_in, verdict
+from funreason.errors import NothingToLearn
 from funreason.record import events as ev
 from funreason.record.state import State
 
@@ -216,16 +222,31 @@ def test_every_proposed_setting_is_one_that_the_configuration_takes(name, tmp_pa
             assert before != after
 
 
+def test_the_page_about_the_diagnosis_names_every_rule():
+    page = (Path(__file__).parents[1] / "docs" / "diagnosis.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(RULES)
+
+
 def test_a_rule_is_silent_until_there_is_enough_to_count(tmp_path):
     early = recorded(tmp_path / "run", lambda run: dropped(run, 1, 10, 10, "response.truncated"))
     assert diagnose(early) == ()
 
 
-@pytest.mark.parametrize("settings", [{}, {"sample": 3, "gate": {"suites": [1]}, "fcdr": None, "tasks": {"mix": "x"}}])
+@pytest.mark.parametrize(
+    "configured", [{}, {"sample": 3, "gate": {"suites": [1]}, "fcdr": None, "tasks": {"mix": "x"}}]
+)
 @pytest.mark.parametrize("name", FAULTS)
-def test_without_settings_or_with_unreadable_ones_the_number_is_still_found(name, settings, tmp_path):
-    rules = {f.rule for f in diagnose(recorded(tmp_path / "run", FAULTS[name][0]), settings)}
+def test_without_settings_or_with_unreadable_ones_the_number_is_still_found(name, configured, tmp_path):
+    rules = {f.rule for f in diagnose(recorded(tmp_path / "run", FAULTS[name][0]), configured)}
     assert name.partition(" ")[0] in rules
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from(sorted(FAULTS)), min_size=2, max_size=6))
+def test_several_faults_at_once_are_each_found_once_and_each_is_a_whole_sentence(tmp_path_factory, names):
+    found = diagnose(recorded(tmp_path_factory.mktemp("many") / "run", *(FAULTS[name][0] for name in names)), SETTINGS)
+    assert len({(f.rule, f.about, f.text) for f in found}) == len(found)
+    assert all(f.text[0].isprintable() and f.text.endswith(".") for f in found)
 
 
 def nothing_kept(run) -> None:
@@ -286,3 +307,8 @@ def test_a_run_in_progress_says_a_finding_once_when_it_is_found(tmp_path):
     said = out.getvalue()
     assert said.count("! 50 % of the answers of round 1 were cut off at 128 tokens.") == 1
     assert "--set sample.max_new_tokens=256" in said
+
+
+def test_a_run_that_has_nothing_to_learn_ends_with_a_sentence_and_an_exit_code_of_its_own(capsys):
+    assert explain(NothingToLearn("Round 1 had nothing to learn: 0 of 60 samples were kept.")) == 4
+    assert capsys.readouterr().err == "funreason: Round 1 had nothing to learn: 0 of 60 samples were kept.\n"

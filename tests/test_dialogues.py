@@ -397,7 +397,7 @@ def test_keys_that_are_not_carried_are_counted_by_name_and_empty_ones_are_not(li
     path = lines(record, record | {"id": "d2"})
     left = {"messages.logprobs": 2, "tool_choice": 2, "parallel_tool_calls": 2, "metadata": 2, "category": 2}
     assert read_tasks(path).left == read_samples(path).left == read_whole(path).left == left
-    assert command("convert", path, "--to", "openai", "--out", tmp_path / "out.jsonl") == 0
+    assert command("convert", path, "--format", "openai", "--out", tmp_path / "out.jsonl") == 0
     assert "not carried: messages.logprobs 2, tool_choice 2" in capsys.readouterr().out
     assert command("refine", path, "--out", tmp_path / "out") == 0
     assert "tool_choice" in capsys.readouterr().out.partition("accounted")[2]

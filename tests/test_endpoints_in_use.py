@@ -56,19 +56,19 @@ def refusing(heard):
 def test_an_address_is_evaluated_scored_and_taken_up_where_it_was_stopped(tmp_path, funreason):
     command = ["eval", "--suite", SUITE, "--limit", "5", "--out", tmp_path / "out", "--max-new-tokens", "32"]
     with ScriptedServer(lambda heard: refusing(heard) if heard.number < 8 else Said("", status=401)) as server:
-        code, said, error = funreason(*command, "--model", server.url)
+        code, _, error = funreason(*command, "--model", server.url)
         assert code == 1
         assert "401" in error
         assert "key_env" in error
-        assert "the same command continues" in said
+        assert "the same command continues" in error
     kept = len((tmp_path / "out/outputs.jsonl").read_text().splitlines())
     with ScriptedServer(refusing) as server:
-        code, said, _ = funreason(*command, "--model", server.url)
+        code, said, error = funreason(*command, "--model", server.url)
     assert code == 0
     assert kept == 8
     assert len(server.heard) == 12
-    assert "weights endpoint:small" in said
-    assert "12 requests, 168 tokens" in said
+    assert "weights endpoint:small" in error
+    assert "12 requests, 168 tokens" in error
     assert "5 of 20 right" in said
     facts = json.loads((tmp_path / "out/eval.json").read_text())
     assert (facts["weights"], facts["prompt"]) == ("endpoint:small", "native")

@@ -269,11 +269,12 @@ def test_a_line_that_was_changed_by_hand_is_named(tmp_path):
         next(SampleFiles(tmp_path).get("kept"))
 
 
-def test_a_live_view_nobody_reads_any_more_does_not_stop_the_run(tmp_path):
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_live_view_nobody_reads_any_more_does_not_stop_the_run(tmp_path, closed):
     command = [*COMMAND, "refine", str(records(tmp_path / "data.jsonl", 50)), "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process.stdout.close()
-    process.stderr.read()
-    process.stderr.close()
+    getattr(process, closed).close()
+    with process.stderr if closed == "stdout" else process.stdout as other:
+        other.read()
     process.wait(timeout=30)
     assert RunFolder(tmp_path / "out").state().status == "finished"

@@ -181,9 +181,9 @@ def test_an_interrupted_evaluation_keeps_what_is_answered(suite, model, tmp_path
 
     monkeypatch.setattr(evaluation, "CHUNK", 4)
     monkeypatch.setattr(HuggingFaceSampler, "sample", interrupted)
-    code, said, _ = funreason(*command)
+    code, _, error = funreason(*command)
     assert code == 130
-    assert "the same command continues" in said
+    assert "the same command continues" in error
     assert len(read_answers(tmp_path / "outputs.jsonl")) == 4
     code, _, error = funreason("eval", "--outputs", tmp_path)
     assert code == 1

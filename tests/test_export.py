@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
 import yaml
+from command_line import funreason
 
 from funreason.calls.parse import parse_calls
 from funreason.data.reading import read_samples
@@ -25,7 +24,7 @@ def run(tmp_path_factory):
     settings += ["train.update.replay=null", "gate.suites.new.count=8", "gate.suites.old.count=4"]
     command = ["loop", "--config", "smoke", "--rounds", "1", "--run-dir", str(runs)]
     command += [word for setting in settings for word in ("--set", setting)]
-    done = subprocess.run([sys.executable, "-m", "funreason", *command], capture_output=True, text=True, check=False)
+    done = funreason(*command)
     assert done.returncode in (0, 3), done.stderr
     return RunFolder(runs / "small")
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from command_line import Done, funreason
 from families import CHATML, FAMILIES, LLAMA, QWEN, family_model, family_tokenizer, records, said, save_family
 
 from funreason.calls.thinking import join_thinking, split_thinking
@@ -130,7 +129,7 @@ def test_sampling_stops_at_the_turns_end_and_leaves_it_out(family, tokenizer):
     assert (completion.text, completion.tokens, completion.truncated) == ("", 1, False)
 
 
-def loop(folder: Path, start: Path, rows: list[dict[str, str]], **settings) -> subprocess.CompletedProcess[str]:
+def loop(folder: Path, start: Path, rows: list[dict[str, str]], **settings) -> Done:
     """One warm-up that learns the records by heart, one round on the model's own answers, one gate."""
     tasks = folder / "tasks.jsonl"
     tasks.write_text("\n".join(map(json.dumps, rows)))
@@ -149,8 +148,7 @@ def loop(folder: Path, start: Path, rows: list[dict[str, str]], **settings) -> s
     }
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "funreason", "loop", "--config", str(file)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return funreason("loop", "--config", file)
 
 
 def round_of(folder: Path):

@@ -738,7 +738,7 @@ def test_commands_take_an_input_map(tmp_path, command, capsys):
     path, out = tmp_path / "t.jsonl", tmp_path / "out"
     path.write_text(json.dumps(OWN))
     keys = ",".join(f"{key}={name}" for key, name in MAP.items())
-    more = ["--to", "xlam"] if command == "convert" else []
+    more = ["--format", "xlam"] if command == "convert" else []
     with pytest.raises(SystemExit) as left:
         main([command, str(path), "--out", str(out), "--input-map", keys, *more])
     assert not left.value.code
@@ -780,7 +780,7 @@ def test_memory_to_read_a_file_does_not_grow_with_its_records(tmp_path, layout):
 
     from funreason.data.reading import each_sample
 
-    files = [long_file(tmp_path / f"{count}.json", count, layout) for count in (200, 700)]
+    files = [long_file(tmp_path / f"{count}.json", count, layout) for count in (400, 1_200)]
     small, large = (peak_of(lambda file=file: sum(1 for _ in each_sample(file, Counter()))) for file in files)
     grown = files[1].stat().st_size - files[0].stat().st_size
     assert large - small < 0.1 * grown

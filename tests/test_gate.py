@@ -55,6 +55,15 @@ def test_a_gain_does_not_buy_off_a_fallen_category():
     assert "parallel fell 30.0 points" in reason
 
 
+def test_a_category_that_may_have_fallen_by_chance_does_not_stop_a_gain():
+    def both(parallel: int) -> SuiteResult:
+        parts = marks(30 + 40 * (parallel < 6)), marks(parallel, total=10, category="parallel")
+        return SuiteResult(*(a + b for a, b in zip(*parts, strict=True)))
+
+    assert decide(RULE, [pair(both(6), both(5))])[0] == "promote"  # 10 points of 10 items: p is 1
+    assert decide(RULE.model_copy(update={"p_value": 1.0}), [pair(both(6), both(5))])[0] == "rollback"
+
+
 def test_a_guard_forbids_but_never_promotes():
     good = pair(marks(40), marks(60))
     assert decide(RULE, [good, pair(marks(70), marks(66), "guard")])[0] == "promote"

@@ -14,10 +14,12 @@ from funreason.calls.compare import same_calls
 from funreason.calls.marks import MOST_MARKS, marks_at, normalised
 from funreason.calls.names import callable_names
 from funreason.calls.parse import CallSyntaxError, parse_calls
+from funreason.calls.schema import check_call
+from funreason.calls.tools import read_tools
 from funreason.config import Config
 from funreason.types import Call, Sample, Task
 
-LIMIT_S = 2.0
+LIMIT_S = 3.0
 """CPU seconds; what grows with the square takes ten times as long or more."""
 LONG = 30_000
 MARKS = "\u0301\u0316"
@@ -161,3 +163,32 @@ def test_leaves_are_what_containers_hold_and_each_text_once():
     value = {"a": ["x", 1, ["x", True]], "b": {"c": None, "d": 1.0}}
     assert list(leaves(value)) == ["x", 1, True, None, 1.0]
     assert len(list(leaves(list(range(10 * MOST_LEAVES))))) == MOST_LEAVES
+
+
+def wide(count, key):
+    return {
+        key: [{"type": "object", "properties": {f"a{i}": {"const": i}}, "required": [f"a{i}"]} for i in range(count)]
+    }
+
+
+@pytest.mark.usefixtures("limit")
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"anyOf": [{"type": "object", "properties": {"a": {"const": i}}} for i in range(12_000)]},
+        wide(5_000, "allOf"),
+        wide(5_000, "oneOf"),
+        {
+            "type": "object",
+            "properties": {f"a{i}": {"$ref": f"#n{i}"} for i in range(6_000)},
+            "$defs": {f"d{i}": {"$anchor": f"n{i}", "type": "string"} for i in range(6_000)},
+        },
+        {"type": "object", "properties": {"a": {"$ref": "#"}, "b": {"enum": [f"v{i}" for i in range(100_000)]}}},
+        {"type": "object", "properties": {"a": {"type": "string", "pattern": "(a+)+$"}}},
+    ],
+    ids=["options", "all of many", "one of many", "anchors", "itself, and a long list", "a pattern"],
+)
+def test_no_schema_is_slow_to_read_and_to_check(parameters):
+    (made,) = read_tools([{"name": "f", "description": "", "parameters": parameters}]).tools
+    assert made["parameters"]["properties"]
+    check_call(Call("f", {"a": "a" * 30 + "b", "a1": 1}), made)

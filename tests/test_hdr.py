@@ -20,6 +20,7 @@ from funreason.bfcl.suites import write_suite
 from funreason.bus.agent import BrokenAgent
 from funreason.calls.tools import normalise_tools
 from funreason.cli import main
+from funreason.cli.show import story
 from funreason.config import ConfigError, HardData, LlmJudges, check_config
 from funreason.data.records import DataError
 from funreason.display.report import report_markdown
@@ -251,6 +252,8 @@ def test_the_history_of_a_hard_task_adds_up_its_rounds(played):
     assert (learned.attempts, learned.passed, learned.weights) == (2 + 3, 3, "w1")
     assert (never.attempts, never.passed, never.stage) == (2 + 3 * 3, 0, "parameters")
     assert never.pass_rate == 0.0
+    told = {entry["id"]: entry["pass_rate"] for entry in played.state.summary()["pool"]["tasks"]}
+    assert told == {id: entry.pass_rate for id, entry in history.items()}
 
 
 def test_folding_an_event_twice_counts_it_once(played):
@@ -535,6 +538,19 @@ def test_a_reference_that_the_panel_rules_against_is_replaced_in_later_rounds(re
     assert repaired.state.pool.history()["t4"].repaired
 
 
+def test_the_record_counts_the_references_that_were_asked_about(repaired):
+    said = {note.round: note.text for note in repaired.state.notes if "most answers contradict" in note.text}
+    assert said == {2: "1 reference(s) that most answers contradict: 1 replaced"}
+
+
+def test_a_reference_stays_where_no_seat_replies(tmp_path):
+    world = World(tmp_path, tasks=[task(4, right=8)], models=[Scripted("hm")], repair_labels=True, rounds=1)
+    world.play()
+    assert world.events(LabelRepaired) == []
+    said = [note.text for note in world.state.notes if "most answers contradict" in note.text]
+    assert said == ["1 reference(s) that most answers contradict: 1 kept (judge.unreadable)"]
+
+
 def test_the_round_message_passes_the_agent_that_repairs_labels(repaired):
     graph = loop_graph(repaired.config)
     assert ("generator", "drained", "labels") in [(e.source, e.outcome, e.target) for e in graph.edges if e.per_round]
@@ -606,6 +622,28 @@ def test_every_repaired_reference_is_listed_and_shown_with_its_samples(repaired,
     said = capsys.readouterr().out
     assert "reference replaced after round 2: [f(x=8)] → [f(x=4)]" in said
     assert "scripted 0.90: It fits." in said
+
+
+def test_show_prints_each_seats_score_and_reason_on_a_line_of_its_own():
+    verdict, _ = ask(YES, YES, NO)
+    sample = Sample.of("r2/t1/0", task(1), "[f(x=1)]", "So x is 1.", round=2, verdicts=(verdict,))
+    lines = [str(line) for line in story([sample], sample, "dropped")]
+    assert lines[-4:] == [
+        "  panel: drop panel.refused [llm:a+b+c]",
+        "    a 0.90: It fits.",
+        "    b 0.90: It fits.",
+        "    c 0.20: It does not.",
+    ]
+
+
+def test_the_drawn_graph_and_the_plan_say_who_accepts_and_what_is_counted(capsys):
+    for command in ("graph", "plan"):
+        with pytest.raises(SystemExit):
+            main([command, "--set", "method=hdr"])
+    said = capsys.readouterr().out
+    assert "panel        pass → trainer" in said
+    assert "hard tasks are accepted by references, as fcdr.llm names no model" in said
+    assert "counted is round 1, which sorts all tasks" in " ".join(said.split())
 
 
 def test_a_plain_run_has_nothing_to_say_of_a_pool():

@@ -1,6 +1,7 @@
 """The house: doors, floors, no cycles, nothing heavy at import."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -22,22 +23,29 @@ FLOORS = {
 HEAVY = ("torch", "transformers", "accelerate", "vllm", "textual", "deepspeed", "aiohttp", "tenacity")
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def imports() -> list[tuple[str, str]]:
     """(importing part, imported part) for every import inside the package, wherever it stands in a file."""
     found = []
     for path in PACKAGE.rglob("*.py"):
         here = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             found += [(here, name.split(".")[1]) for name in names if name.startswith("funreason.")]
     return [(a, b) for a, b in found if a != b]
 
 
+@functools.cache
 def module_imports() -> list[tuple[str, str]]:
     """(module, imported module) for every import that runs when the file is imported."""
     trees = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_text())
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): tree_of(path)
         for path in PACKAGE.rglob("*.py")
     }
     found = []
@@ -94,9 +102,7 @@ def test_agents_never_import_each_other():
 
 
 def test_every_module_says_what_it_is():
-    silent = [
-        p for p in PACKAGE.rglob("*.py") if p.read_text().strip() and not ast.get_docstring(ast.parse(p.read_text()))
-    ]
+    silent = [p for p in PACKAGE.rglob("*.py") if p.read_text().strip() and not ast.get_docstring(tree_of(p))]
     assert not silent
 
 

@@ -447,6 +447,29 @@ def test_the_least_recently_used_rulings_are_dropped_beyond_the_bound(tmp_path):
     cache.close()
 
 
+def test_a_damaged_ruling_is_asked_again_and_an_older_one_without_a_hash_is_not(tmp_path):
+    path, keys = tmp_path / "verdicts.sqlite", [Key("j", "p", str(i)) for i in range(3)]
+    cache = VerdictCache(path, most=10)
+    for key in keys:
+        cache.put(key, Ruling(True, 1.0, "because"))
+    cache.close()
+    with closing(sqlite3.connect(path)) as file:
+        (kept,) = file.execute("SELECT ruling FROM rulings WHERE sample = '0'").fetchone()
+        flipped = kept.replace(b"true", b"null" if b"null" not in kept else b"trua")
+        changed = bytes([*kept[:-6], kept[-6] ^ 1, *kept[-5:]]), flipped, kept[16:]
+        for value, key in zip(changed, keys, strict=True):
+            file.execute("UPDATE rulings SET ruling = ? WHERE sample = ?", (value, key.sample))
+        file.commit()
+    cache = VerdictCache(path, most=10)
+    assert [cache.get(key) for key in keys] == [None, None, Ruling(True, 1.0, "because")]
+    assert "damaged rulings; asked again: 2" in cache.fault
+    cache.put(keys[0], Ruling(False, 0.0, "no"))
+    cache.close()
+    cache = VerdictCache(path, most=10)
+    assert cache.get(keys[0]) == Ruling(False, 0.0, "no")
+    cache.close()
+
+
 def test_a_cache_is_bounded_while_it_is_in_use_too(tmp_path):
     path = tmp_path / "verdicts.sqlite"
     cache = VerdictCache(path, most=1000)

@@ -1,11 +1,9 @@
 """Servers as judges: one judge for each model, their cost on the record, and a clear end when none answers."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+from command_line import funreason
 from scripted import NO, YES
 from serving import Said, ScriptedServer, completion
 
@@ -30,11 +28,9 @@ def records(tmp_path):
 def refine(file, out, endpoints, *more, **settings):
     given = {"fcdr.stages": "both", "fcdr.llm.endpoints": json.dumps(endpoints)}
     given |= {"fcdr.canaries.share": 0, "fcdr.self_agreement_share": 0} | settings
-    command = [sys.executable, "-m", "funreason", "refine", str(file), "--out", str(out), *more]
-    for key, value in given.items():
-        command += ["--set", f"{key}={value}"]
-    environment = os.environ | {"XDG_CACHE_HOME": str(out.parent / "cache"), "JUDGE_KEY": SECRET}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    settings = [word for key, value in given.items() for word in ("--set", f"{key}={value}")]
+    environment = {"XDG_CACHE_HOME": str(out.parent / "cache"), "JUDGE_KEY": SECRET}
+    return funreason("refine", file, "--out", out, *more, *settings, env=environment)
 
 
 def says(text, **said):

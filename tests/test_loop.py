@@ -155,8 +155,8 @@ def test_real_records_run_through_the_loop_and_all_are_accounted_for(shared_data
     more = ["--set", "sample.max_new_tokens=32", "--set", "sample.samples_per_task=1"]
     done = funreason("loop", "--tasks", tasks, "--rounds", "1", "--run-dir", tmp_path, "--set", "name=own", *more)
     assert done.returncode in (0, 3), done.stderr
-    assert "at line 61" in done.stdout
-    assert "data.augment added" in done.stdout
+    assert "at line 61" in done.stderr
+    assert "data.augment added" in done.stderr
     state = RunFolder(tmp_path / "own").state()
     r = state.rounds[1]
     note = next(note.text for note in state.notes if "data.augment added" in note.text)

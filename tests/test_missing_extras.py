@@ -20,6 +20,7 @@ RECORD = {
 SERVER = "[{url: http://127.0.0.1:9/v1, model: x}]"
 NEEDS = {
     "loop --rounds 1": "train",
+    "demo": "train",
     "loop --method egpo --rounds 1": "train",
     "loop --tui": "tui",
     "loop --rounds 1 --track tensorboard": "train",
@@ -33,17 +34,18 @@ NEEDS = {
     "watch refined": "tui",
     "watch refined --serve": "serve",
     "replay refined": "tui",
-    "track refined --to tensorboard": "tensorboard",
-    "track refined --to wandb": "wandb",
-    "track refined --to trackio": "trackio",
+    "track refined --tracker tensorboard": "tensorboard",
+    "track refined --tracker wandb": "wandb",
+    "track refined --tracker trackio": "trackio",
     "models fetch smollm2-135m": "gguf",
 }
 """Commands that a base install cannot run, and the extra that each needs."""
 NEEDS_NOTHING = [
-    "refine data.jsonl --out refined",
+    "refine data.jsonl --out refined --quiet",
     "status refined",
     "report refined",
     "dlq list refined",
+    "whatif refined",
     "runs list --run-dir .",
     "plan",
     "graph",
@@ -103,7 +105,7 @@ def said(tmp_path_factory) -> dict[str, tuple[int, str]]:
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=120,
+        timeout=600,  # a busy machine takes its time
     )
     found = {command: (code, err) for command, code, err in map(json.loads, done.stdout.splitlines())}
     assert list(found) == commands, done.stderr

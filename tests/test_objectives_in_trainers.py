@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +13,9 @@ from test_training_engine import changed
 from tiny import tiny_model, tiny_tokenizer
 from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
+import funreason
 from funreason.objectives import Example, SrmlLoss, srml_loss
+from funreason.objectives.trainer_loss import KNOWN_TAGS
 from funreason.training import encode_sample, train
 from funreason.training.encoding import encode_examples
 
@@ -112,6 +112,8 @@ def text_parts(text: str, before: str = "", **options: Any) -> tuple[str, str]:
     return thinking, result
 
 
+HARMONY_TAGS = next(tags for tags in KNOWN_TAGS if "analysis" in tags[0])
+HARMONY = "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b<|return|>"
 HERMES = 'I call it.\n<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
 
 
@@ -124,6 +126,7 @@ HERMES = 'I call it.\n<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
         ("<think>cut off", "x", {}, "<think>cut off"),
         ("cut off<|im_end|>", "x<think>", {}, "cut off"),
         ("[THINK]a[/THINK][f()]", "x", {"tags": ("[THINK]", "[/THINK]")}, "[THINK]a[/THINK]"),
+        (HARMONY, "x", {"tags": HARMONY_TAGS}, HARMONY.partition("<|channel|>final")[0]),
         (HERMES, "x", {}, ""),
         (HERMES, "x", {"dialect": "hermes"}, "I call it.\n"),
         (HERMES, "x", {"dialect": "any"}, "I call it.\n"),
@@ -237,14 +240,18 @@ def test_batches_that_cannot_be_told_apart_are_refused(tmp_path):
         found.train()
 
 
-def test_a_trainer_with_another_loss_is_as_it_was(tmp_path):
-    SrmlLoss(TOKENIZER)
+def test_a_trainer_with_another_loss_is_as_it_was_and_may_change_its_loss(tmp_path):
+    first, second = SrmlLoss(TOKENIZER), SrmlLoss(TOKENIZER, "learnable")
     found = trainer(tiny_model(), None, tmp_path, max_steps=1)
     found.train()
     assert not logged(found, "loss_think")
+    for loss in (first, second):
+        found.compute_loss_func = loss
+        found.train()
+        assert logged(found, "loss_think") == [loss.think]
+    assert first.think != second.think
+    assert second.alpha != 0.7
 
 
-def test_the_loss_is_a_public_name_and_importing_the_package_loads_no_torch():
-    code = "import sys, funreason\nassert 'torch' not in sys.modules\nfrom funreason import srml_loss\nprint(srml_loss)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "srml_loss" in done.stdout
+def test_the_loss_is_a_public_name():
+    assert funreason.SrmlLoss is SrmlLoss

@@ -70,11 +70,11 @@ def test_a_record_of_another_format_is_refused_with_what_to_do(runs, found, said
         ["dlq", "show"],
         ["loop", "--resume"],
         ["refine", "--resume"],
-        ["refine", "--replay"],
+        ["whatif"],
         ["runs", "verify"],
         ["runs", "prune"],
-        ["export", "--to", "copy"],
-        ["track", "--to", "tensorboard"],
+        ["export", "--out", "copy"],
+        ["track", "--tracker", "tensorboard"],
     ],
 )
 def test_every_command_that_opens_a_run_refuses_it(runs, capsys, command):

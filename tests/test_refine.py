@@ -6,22 +6,35 @@ import socket
 import subprocess
 import sys
 import time
+from functools import cache
 
 import pytest
+from command_line import funreason
 
 from funreason.record.folder import RunFolder
 
 
 def refine(file, out, *more):
-    command = [sys.executable, "-m", "funreason", "refine", str(file), "--out", str(out), *more]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return funreason("refine", file, "--out", out, *more)
+
+
+@pytest.fixture(scope="module")
+def refined(shared_data, tmp_path_factory):
+    """Refines a file of the real records once: its folder, and what the command printed."""
+
+    @cache
+    def of(name):
+        out = tmp_path_factory.mktemp("refined") / "out"
+        return out, refine(shared_data / "real" / name, out)
+
+    return of
 
 
 @pytest.mark.parametrize(("name", "records"), [("open-dev.jsonl.gz", 2204), ("nasty.jsonl", 254)])
-def test_every_real_record_is_kept_dropped_dead_or_refused_with_a_reason(shared_data, tmp_path, name, records):
-    done = refine(shared_data / "real" / name, tmp_path / "out")
+def test_every_real_record_is_kept_dropped_dead_or_refused_with_a_reason(refined, name, records):
+    out, done = refined(name)
     assert done.returncode == 0, done.stderr
-    state = RunFolder(tmp_path / "out").state()
+    state = RunFolder(out).state()
     r = state.rounds[1]
     assert r.fates.total() + state.refused.total() == records
     assert sum(r.dead_reasons.values()) == r.fates["dropped"] + r.fates["dead"]
@@ -30,18 +43,17 @@ def test_every_real_record_is_kept_dropped_dead_or_refused_with_a_reason(shared_
     assert r.nodes["cot"].outcomes["error"] == 0
 
 
-def test_refined_records_can_be_refined_again_and_all_stay(shared_data, tmp_path):
-    assert refine(shared_data / "real" / "open-dev.jsonl.gz", tmp_path / "one").returncode == 0
-    kept = tmp_path / "one" / "refined-xlam.jsonl"
-    assert refine(kept, tmp_path / "two").returncode == 0
-    first, second = (RunFolder(tmp_path / name).state().rounds[1].fates for name in ("one", "two"))
+def test_refined_records_can_be_refined_again_and_all_stay(refined, tmp_path):
+    one, _ = refined("open-dev.jsonl.gz")
+    assert refine(one / "refined-xlam.jsonl", tmp_path / "two").returncode == 0
+    first, second = (RunFolder(folder).state().rounds[1].fates for folder in (one, tmp_path / "two"))
     assert second.total() == first["kept"] + first["text"] == second["kept"] + second["text"]
 
 
-def test_the_same_records_are_written_for_other_trainers(shared_data, tmp_path):
-    refine(shared_data / "real" / "nasty.jsonl", tmp_path / "out")
-    kept = RunFolder(tmp_path / "out").state().rounds[1].fates
-    rows = json.loads((tmp_path / "out" / "refined-sharegpt.json").read_text())
+def test_the_same_records_are_written_for_other_trainers(refined):
+    out, _ = refined("nasty.jsonl")
+    kept = RunFolder(out).state().rounds[1].fates
+    rows = json.loads((out / "refined-sharegpt.json").read_text())
     assert len(rows) == kept["kept"] + kept["text"]
     assert {turn["from"] for row in rows for turn in row["conversations"]} == {"human", "gpt"}
 
@@ -53,10 +65,10 @@ def test_strict_refuses_a_file_with_one_bad_record(shared_data, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_lines_are_told_when_a_file_is_refined(shared_data, tmp_path):
-    done = refine(shared_data / "real" / "nasty.jsonl", tmp_path / "out")
-    assert "at line " in done.stdout
-    assert "warning: " in done.stdout
+def test_bad_lines_are_told_when_a_file_is_refined(refined):
+    _, done = refined("nasty.jsonl")
+    assert "at line " in done.stderr
+    assert "warning: " in done.stderr
 
 
 @pytest.mark.parametrize("setting", ["fcdr.graph=nope", "agents=[{name: a, agent: nowhere_at_all:a}]"])

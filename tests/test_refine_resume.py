@@ -1,7 +1,6 @@
 """A refining that was stopped goes on: no sample ends twice, no verdict is paid for twice, the files are whole."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -9,9 +8,11 @@ import time
 from collections import Counter
 
 import pytest
+from command_line import funreason
 from scripted import NO, YES
 from serving import Said, ScriptedServer, completion
 
+from funreason.cli import main
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
@@ -40,7 +41,7 @@ def command(*arguments):
 
 
 def refine(*arguments):
-    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
+    return funreason("refine", *arguments)
 
 
 def judged_by(server, concurrency=1, **more):
@@ -82,9 +83,7 @@ def require_whole(folder, *, kept, like=None):
         rows = rows_of(folder.path / name)
         assert len({row["id"] for row in rows}) == len(rows) == kept
         assert like is None or sorted(map(str, rows)) == sorted(map(str, rows_of(like / name)))
-    verified = subprocess.run(
-        [sys.executable, "-m", "funreason", "runs", "verify", str(folder.path)], capture_output=True, check=False
-    )
+    verified = funreason("runs", "verify", folder.path)
     assert verified.returncode == 0, verified.stdout
 
 
@@ -220,6 +219,23 @@ def test_other_records_are_refused_and_what_is_missing_is_named(stopped, records
     assert stopped.writer_status().status == "failed"
 
 
+def test_a_changed_byte_is_refused_before_anything_is_asked_and_the_run_goes_on_when_it_is_put_back(stopped, capsys):
+    def resumed(*more):
+        with pytest.raises(SystemExit) as ended:
+            main(["refine", "--resume", str(stopped.path), *more])
+        return ended.value.code, capsys.readouterr().err
+
+    for name in ("round-1/tasks.jsonl", "round-1/judged.jsonl", "events/loop-000.jsonl", "records.json", "refine.yaml"):
+        good = (stopped.path / name).read_bytes()
+        at = good.rindex(b"e")
+        (stopped.path / name).write_bytes(good[:at] + b"a" + good[at + 1 :])
+        code, said = resumed()
+        assert code in (1, 2), (name, said)
+        assert name in said
+        (stopped.path / name).write_bytes(good)
+    assert "is the server running" in resumed()[1]  # which is what else it needs
+
+
 def test_records_that_were_moved_are_found_where_the_command_says(stopped, records, tmp_path):
     moved = records.rename(tmp_path / "elsewhere.jsonl")
     done = refine("--resume", stopped.path)
@@ -252,8 +268,7 @@ def test_a_folder_that_holds_a_refining_is_not_begun_anew_and_a_finished_one_say
     done = refine("--resume", folder.path)
     assert done.returncode == 1
     assert "is finished" in done.stderr
-    loop = [sys.executable, "-m", "funreason", "loop", "--resume", str(folder.path)]
-    done = subprocess.run(loop, capture_output=True, text=True, check=False, env=os.environ)
+    done = funreason("loop", "--resume", folder.path)
     assert f"resume it with: funreason refine --resume {folder.path}" in done.stderr
 
 
@@ -285,8 +300,7 @@ def test_a_resampled_answer_that_was_drawn_before_a_stop_is_not_drawn_again(tmp_
 
 
 def dlq(*arguments):
-    line = [sys.executable, "-m", "funreason", "dlq", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, check=False)
+    return funreason("dlq", *arguments)
 
 
 def test_dead_letters_that_were_put_back_are_judged_once_more_when_a_refining_goes_on(records, tmp_path):
@@ -349,7 +363,7 @@ def test_a_judge_that_only_errs_stops_a_small_refining_whose_samples_can_be_put_
         done = refine("--resume", folder.path, "--set", f"fcdr.llm.endpoints={endpoints}")
     assert done.returncode == 0, done.stderr
     assert folder.state().rounds[1].fates == {"kept": 11, "dropped": 1}
-    assert "warning: nothing was judged" not in done.stdout
+    assert "warning: nothing was judged" not in done.stderr
 
 
 def test_a_refining_that_is_ended_with_a_judge_that_only_erred_says_so_in_its_exit_code(tmp_path):
@@ -359,7 +373,7 @@ def test_a_refining_that_is_ended_with_a_judge_that_only_erred_says_so_in_its_ex
         done = refine("--resume", tmp_path / "out")
         assert done.returncode == 1, done.stderr
         told = "warning: nothing was judged by 'query_tool': 12 of 12 answers were errors (judge.unreachable)"
-        assert told in done.stdout
+        assert told in done.stderr
         allowed = refine(records, "--out", tmp_path / "two", *judged_by(server), "--set", "fcdr.max_error_rate=1")
     assert allowed.returncode == 0, allowed.stderr
     assert RunFolder(tmp_path / "two").state().rounds[1].fates == {"dead": 12}

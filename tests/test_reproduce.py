@@ -246,7 +246,7 @@ def test_the_interval_over_seeds_is_students():
         pytest.approx(2 - 4.302653 / 3**0.5, abs=1e-5),
         pytest.approx(2 + 4.302653 / 3**0.5, abs=1e-5),
     )
-    assert mean_interval([1.0]) is None
+    assert mean_interval([1.0, 1.0]) is None
 
 
 @settings(max_examples=30, deadline=None)

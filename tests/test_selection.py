@@ -3,10 +3,13 @@
 import asyncio
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from funreason.agents.selection import select, solved_tasks, within_quotas
+from funreason.agents.selection import KeptSamples, select, solved_tasks, within_quotas
+from funreason.config import Config
+from funreason.record.sample_files import SampleFiles
 from funreason.types import Sample, Task
 
 
@@ -107,3 +110,16 @@ def test_a_replayed_sample_that_is_too_long_is_not_counted_as_one_of_the_round(t
     asyncio.run(Trainer(None, chosen, update, store, events.append)(Drained(1)))
     (event,) = [event for event in events if isinstance(event, TrainingSetSelected)]
     assert (event.trained, event.replay, event.refused) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(("data", "kind"), [("judged", "kept"), ("judged", "text"), ("unfiltered", "sampled")])
+def test_a_sample_that_an_interrupted_run_wrote_twice_is_trained_on_once(tmp_path, data, kind):
+    files = SampleFiles(tmp_path)
+    for i in (1, 2, 1):
+        files.append(kind, sample(i))
+    files.append(kind, sample(2, answer="[f(x=9)]"))  # written last: that one counts
+    files.close()
+    settings = Config().train.model_copy(update={"data": data, "max_per_task": 5})
+    chosen = KeptSamples(settings, files, [], 0, None)(1)
+    assert sorted((s.id, s.answer) for s in chosen.samples) == [("s1", "[f(x=1)]"), ("s2", "[f(x=9)]")]
+    assert (chosen.counts["kept"], chosen.counts["duplicates"]) == (2, 0)

@@ -1,13 +1,13 @@
 """Trackers: the record in TensorBoard, W&B and trackio, and that none of them can touch a run."""
 
 import io
-import os
 import subprocess
 import sys
 import time
 
 import msgspec
 import pytest
+from command_line import Done, funreason
 from recorded import Recording, finished
 
 from funreason.cli.track import tracked
@@ -67,22 +67,16 @@ def test_an_unknown_tracker_names_those_that_are_known(tmp_path):
         open_tracker("mlflow", tmp_path, "run", {})
 
 
-def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: object, **environment: str) -> Done:
     offline = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "GRADIO_ANALYTICS_ENABLED": "False"}
-    return subprocess.run(
-        [sys.executable, "-m", "funreason", *map(str, arguments)],
-        env=os.environ | offline | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return funreason(*arguments, env=offline | environment)
 
 
 def test_tensorboard_reads_what_was_sent(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = finished(tmp_path / "run")
-    done = command("track", run.path, "--to", "tensorboard")
+    done = command("track", run.path, "--tracker", "tensorboard")
     assert done.returncode == 0, done.stderr
     read = EventAccumulator(str(run.path / "trackers" / "tensorboard"))
     read.Reload()
@@ -96,7 +90,7 @@ def test_tensorboard_reads_what_was_sent(tmp_path):
 @pytest.mark.slow
 def test_the_other_trackers_take_a_whole_run_without_a_network(name, tmp_path):
     run = finished(tmp_path / "run")
-    done = command("track", run.path, "--to", name, TRACKIO_DIR=str(tmp_path / "trackio"), HOME=str(tmp_path))
+    done = command("track", run.path, "--tracker", name, TRACKIO_DIR=str(tmp_path / "trackio"), HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "points of" in done.stdout
     assert [path for path in tmp_path.rglob("*") if path.suffix in (".wandb", ".db", ".parquet")]
@@ -107,7 +101,7 @@ def test_a_follower_goes_on_until_the_run_ends(tmp_path):
     run = recording.folder
     run.heartbeat("running")
     child = subprocess.Popen(
-        [sys.executable, "-m", "funreason", "track", str(run.path), "--to", "tensorboard", "--follow"],
+        [sys.executable, "-m", "funreason", "track", str(run.path), "--tracker", "tensorboard", "--follow"],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -2,16 +2,10 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from importlib.resources import as_file, files
 
 import pytest
-
-
-def funreason(*arguments, **where):
-    command = [sys.executable, "-m", "funreason", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **where)
+from command_line import funreason
 
 
 @pytest.fixture
@@ -83,7 +77,7 @@ def test_a_model_with_two_chat_templates_is_trained_and_saved_with_both(records,
     model = model_with(lambda own: {"default": own.replace("{%- if tools -%}", "{%- if false -%}"), "tool_use": own})
     done = funreason("train", records, "--out", tmp_path / "model", "--model", model)
     assert done.returncode == 0, done.stderr
-    assert "chat template: tool_use of default, tool_use" in done.stdout
+    assert "chat template: tool_use of default, tool_use" in done.stderr
     assert "book(n" in done.stdout  # the tools are in the previewed prompt
     templates = tmp_path / "model" / "additional_chat_templates"
     assert [file.name for file in templates.iterdir()] == ["tool_use.jinja"]
@@ -104,7 +98,7 @@ def test_a_template_that_shows_no_tools_trains_nothing_and_names_the_style_that_
     assert not (tmp_path / "model").exists()
     done = funreason("train", records, "--out", tmp_path / "model", "--model", model, "--set", "model.prompt=text")
     assert done.returncode == 0, done.stderr
-    assert "their text begins the user's first message" in " ".join(done.stdout.split())
+    assert "their text begins the user's first message" in " ".join(done.stderr.split())
 
 
 def test_a_template_that_ends_every_thinking_is_refused_where_thinking_would_be_lost(records, tmp_path, model_with):
@@ -125,5 +119,5 @@ def test_a_place_that_cannot_take_the_model_is_noticed_before_training(records, 
     done = funreason("train", records, "--out", tmp_path / "model")
     assert done.returncode == 1
     assert "is a file" in done.stderr
-    assert "step" not in done.stdout
+    assert "step" not in done.stdout + done.stderr
     assert (tmp_path / "model").read_text() == "a file"

@@ -40,3 +40,17 @@ def test_examples_may_be_others_than_those_of_the_training_before(tmp_path, one_
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="holds no checkpoint"):
         train(tiny_model(), tiny_tokenizer(), examples(), UPDATE, continue_from=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_checkpoint_with_a_flipped_or_cut_byte_is_refused_by_name(tmp_path, one_thread, name):
+    train(tiny_model(), tiny_tokenizer(), examples(), UPDATE, checkpoint_dir=tmp_path)
+    path = tmp_path / "checkpoint" / name
+    good = path.read_bytes()
+    for at in (len(good) // 3, len(good) - 9):
+        for bad in (good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :], good[:at]):
+            path.write_bytes(bad)
+            with pytest.raises(TrainingError, match=r"[Dd]elete .*to start"):
+                train(tiny_model(), tiny_tokenizer(), examples(), UPDATE, continue_from=tmp_path)
+    path.write_bytes(good)
+    train(tiny_model(), tiny_tokenizer(), examples(), UPDATE, continue_from=tmp_path)

@@ -110,7 +110,7 @@ WORLDS = {
     stale: ("? STALE 1 d 18:00", "round 1/3"),
     torn: ("✓ FINISHED", "round 2/2"),
     finished: ("✓ FINISHED", "▲ promote"),
-    all_rejected: ("■ REFUSED", "response.truncated"),
+    all_rejected: ("■ FINISHED, NO ROUND KEPT", "response.truncated"),
     from_a_newer_version: ("1 lines of a kind this version does not know", "after it"),
 }
 
@@ -224,9 +224,14 @@ def test_a_table_is_exported_whole(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     look_at(folder, "4", "e")
     (written,) = tmp_path.glob("funreason-run-*-samples.csv")
-    rows = list(csv.reader(written.read_text().splitlines()))
-    assert rows[0] == ["id", "try", "node", "verdict", "reason"]
-    assert ["r2/task_0/0", "0", "response", "✗ dropped", "schema.enum"] in rows
+    rows = list(csv.DictReader(written.read_text().splitlines()))
+    assert list(rows[0]) == ["id", "query", "answer", "try", "node", "verdict", "reason"]
+    dropped = next(row for row in rows if row["id"] == "r2/task_0/0")
+    assert (dropped["verdict"], dropped["reason"], dropped["answer"]) == (
+        "✗ dropped",
+        "schema.enum",
+        "[look(what='moon')]",
+    )
 
 
 def test_a_row_is_copied_as_plain_cells(tmp_path):

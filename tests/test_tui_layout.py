@@ -1,13 +1,15 @@
 """What is where on the dashboard: the panels over the others, sizes, dialogs, and what is read beside the log."""
 
 import asyncio
+import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 from recorded import Recording, finished
 
-from funreason.display.diagnosis import Finding
+from funreason.display.diagnosis import RunFinding
 from funreason.display.figures import points
 from funreason.record import events as ev
 from funreason.record.state import State
@@ -89,7 +91,7 @@ def test_the_upper_row_shows_accuracy_by_round_with_intervals_decisions_and_the_
 def test_a_screen_that_grows_and_shrinks_is_laid_out_for_the_size_it_has_now(run):
     async def act(pilot, look):
         seen = []
-        for size in ((80, 24), (200, 55), (110, 36), (80, 24)):
+        for size in ((80, 24), (200, 55), (110, 36)):
             await pilot.resize_terminal(*size)
             await look()
             names = ("accuracy", "flow", "gate", "log")
@@ -97,7 +99,7 @@ def test_a_screen_that_grows_and_shrinks_is_laid_out_for_the_size_it_has_now(run
         return seen
 
     grid = ["flow", "gate", "log"]
-    assert settled(dashboard(run), act) == [["flow"], ["accuracy", *grid], grid, ["flow"]]
+    assert settled(dashboard(run), act) == [["flow"], ["accuracy", *grid], grid]
 
 
 def test_with_another_run_to_compare_with_the_dashboard_opens_on_the_comparison(run, tmp_path, monkeypatch):
@@ -136,6 +138,17 @@ def test_the_smallest_screen_with_several_panels_has_readable_names(run):
     shown = settled(dashboard(run), act, size=(100, 34))
     for name in ("query_tool", "parameters", "generator", "✗ dropped", "round 1", "round 2", "schema.enum"):
         assert name in shown
+
+
+def test_where_no_panel_shows_the_diagnosis_the_header_names_the_key_that_does(run):
+    async def act(pilot, look):
+        first = await look()
+        await pilot.press("d")
+        return first, await look()
+
+    first, opened = settled(dashboard(run), act, size=(80, 24))
+    assert re.search(r"! d: \d findings?: Only 40 items decide", first.splitlines()[1])
+    assert "--set gate.suites.composed.path=toolbox:composed_gate" in opened
 
 
 def test_an_interval_is_beside_the_accuracy_it_belongs_to(run):
@@ -222,15 +235,30 @@ def test_queries_and_answers_are_read_as_the_texts_grow_and_broken_lines_are_lef
 
 def test_findings_that_do_not_fit_are_counted_and_options_come_with_them():
     state = State().fold([ev.RunStarted(run="r", rounds=1, at=1.0)])
-    many = [Finding("rule", f"Finding number {i} is a long sentence.", f"--set a.b={i}") for i in range(9)]
+    many = [RunFinding("rule", f"Finding number {i} is a long sentence.", f"--set a.b={i}") for i in range(9)]
     shown = text_of(now_page(state, ViewState(), many, 40, 8)).splitlines()
     assert len(shown) <= 8
     assert shown[0].startswith("! Finding number 0")
     assert "--set a.b=0" in shown[1]
-    assert shown[-1] == "! 6 more findings: funreason status"
+    assert shown[-1] == "! 6 more findings: key d"
     assert "no problem found" in text_of(now_page(state, ViewState(), [], 40, 8))
 
 
 def test_the_time_of_a_run_is_shown_phase_by_phase(run):
     shown = text_of(now_page(run.state(), ViewState(), [], 60, 12))
     assert re.search(r"▄{60}\nsample \d+ s  train 4 s", shown)
+
+
+def test_picture_and_film_are_made_from_a_recorded_run(run, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import dashboard_picture
+
+    svg = asyncio.run(dashboard_picture.picture(run.path, (120, 40)))
+    assert svg.startswith("<svg")
+    assert "27.5" in svg
+    assert "@font-face" not in svg  # nothing is fetched
+    monkeypatch.setattr(dashboard_picture, "FRAMES", 3)
+    head, *frames = asyncio.run(dashboard_picture.film(run.path, (100, 40))).splitlines()
+    assert json.loads(head) == {"version": 2, "width": 100, "height": 40, "title": "funreason replay run"}
+    assert [json.loads(frame)[:2] for frame in frames] == [[0.0, "o"], [0.4, "o"], [0.8, "o"]]
+    assert [" alone" in frame for frame in frames] == [True, False, False]  # only lines that differ are drawn again

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from command_line import funreason
 from recorded import finished
 
 from funreason.cli.watch import allowed, without_fonts
@@ -45,6 +46,18 @@ def test_the_page_fetches_no_font_from_the_network(tmp_path):
     (tmp_path / "made").mkdir()
     made = without_fonts(tmp_path, tmp_path / "made") / "page.html"
     assert made.read_text() == "<p>kept</p>"
+
+
+@needs_server
+def test_a_port_that_is_taken_is_one_sentence_before_anything_is_served(tmp_path):
+    folder = finished(tmp_path / "run")
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = funreason("watch", folder.path, "--serve", "--port", port)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"--port {port} cannot be used" in done.stderr
 
 
 def free_port() -> int:

@@ -254,6 +254,16 @@ def test_a_run_that_is_not_over_says_how_far_it_came_and_what_to_do(tmp_path, li
     assert found.commands[0] == f"{command} {run.folder.path}"
 
 
+def test_a_run_that_stopped_for_a_reason_of_its_own_gives_it_once(tmp_path):
+    run = Recording(tmp_path / "run", rounds=3)
+    run.round(1)
+    run(ev.RunEnded(status="interrupted", reason="10 steps in a row had no group whose answers differ"))
+    text = " ".join(of(run.life("interrupted")).sentences)
+    assert text.count("interrupted in round 1 of 3: 10 steps in a row had no group whose answers differ.") == 1
+    run(ev.RunEnded(status="interrupted", reason="resume with: funreason loop --resume run"))
+    assert "resume with" not in " ".join(of(run.folder).sentences)
+
+
 def test_a_decision_that_has_not_taken_effect_is_not_counted(tmp_path):
     run = Recording(tmp_path / "run", rounds=1)
     decided(run, 1, "promote", "base0", "w1", {"new": (results("00"), results("11"))}, ended=False)
@@ -313,7 +323,7 @@ def test_three_commands_fit_the_outcome_and_name_the_run(tmp_path):
     (folder.path / "model").mkdir()
     found = of(folder)
     assert len(found.commands) == 3
-    assert found.commands[2] == f"funreason export '{folder.path}' --to '{folder.path}-export'"
+    assert found.commands[2] == f"funreason export '{folder.path}' --out '{folder.path}-export'"
     assert found.model == str(folder.path / "model")
 
 
@@ -341,7 +351,11 @@ def test_the_verdict_comes_first_in_status_and_as_json(tmp_path, capsys):
     status(str(folder.path), all=True)
     assert "Stages:" in capsys.readouterr().out
     status(str(folder.path), json=True)
-    found = json.loads(capsys.readouterr().out)["verdict"]
+    whole = json.loads(capsys.readouterr().out)
+    found = whole["verdict"]
+    assert found["result"] == "New tools 0.0 → 65.0 %, old tools 100.0 → 50.0 %"
+    assert [p["share"] for p in whole["accuracy"]["new"]["points"]] == [0.0, 0.3, 0.475, 0.65]
+    assert whole["accuracy"]["old"]["role"] == "guard"
     assert (found["outcome"], found["promoted"], found["rounds"][0]["won"]) == ("better", [1, 2], 16)
 
 

@@ -40,7 +40,7 @@ def refined(file, out, **given):
 
 
 def replayed(run, *words, **given):
-    done = funreason("refine", "--replay", run.path, *words, *settings(given), home=run.path.parent)
+    done = funreason("whatif", run.path, *words, *settings(given), home=run.path.parent)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout) if "--json" in words else done.stdout
 
@@ -116,11 +116,11 @@ def test_a_stage_that_other_judges_would_judge_is_unknown_where_rules_had_let_pa
     ("words", "told"),
     [
         ((), "Missing: FILE, --out"),
-        (("x.jsonl", "--replay", "RUN"), "leave FILE out"),
-        (("x.jsonl", "--out", "y", "--json"), "--json belongs to --replay"),
+        (("x.jsonl",), "Missing: --out"),
+        (("--replay", "RUN"), "`funreason refine --replay` is called `funreason whatif` now"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(tmp_path, words, told):
+def test_refining_without_a_file_or_under_its_old_option_is_refused_with_what_to_write(tmp_path, words, told):
     done = funreason("refine", *words, home=tmp_path)
     assert done.returncode == 2
     assert told in done.stderr

@@ -79,7 +79,9 @@ class Trainer:
             self.write(event)
         if not chosen.samples and round != START:
             self.write(chosen.event(refused=0, replay=0))
-            self.write(LogMessage(level="warning", text="no sample was kept, so nothing was trained", round=round))
+            self.write(
+                LogMessage(level="warning", text="no sample was left to train on, so nothing was trained", round=round)
+            )
             return Candidate(round, accepted)
         start = accepted if self.init_from == "accepted" else self.weights.base
         request = UpdateRequest(round, chosen.samples, chosen.replay, start)

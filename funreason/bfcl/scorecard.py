@@ -45,7 +45,7 @@ class CategoryScore(NamedTuple):
     interval: Interval
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scorecard(Mapping[str, CategoryScore]):
     """A model's scores under BFCL's rules: a mapping from category, or `all`, to `CategoryScore`.
 
@@ -80,8 +80,11 @@ class Scorecard(Mapping[str, CategoryScore]):
         rows = [score_cells(row) for row in self.scores.rows() if row.percent is not None]
         return markdown("BFCL", SCORE_HEADS, rows)
 
+    def __repr__(self) -> str:
+        return str(self)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Comparison(Mapping[str, Paired]):
     """Two models on the same cases: a mapping from category, or `all`, to `Paired`. As text it is the table."""
 
@@ -110,6 +113,9 @@ class Comparison(Mapping[str, Paired]):
     def __str__(self) -> str:
         rows = [comparison_cells(name, pair, self.old[name]) for name, pair in self.pairs.items()]
         return markdown("BFCL, old and new", COMPARISON_HEADS, rows)
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def load(suite: str | Path = "v4", categories: Sequence[str] | None = None) -> list[Case]:

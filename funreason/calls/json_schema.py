@@ -12,6 +12,7 @@ that is defined nowhere) constrains nothing: it is taken out and counted in `lef
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -169,6 +170,7 @@ class _Reader:
     def __init__(self, root: Schema) -> None:
         self.root = root
         self.left: list[str] = []
+        self.anchors: dict[str, Schema] = {}
 
     def flat(self, root: Schema, where: str) -> Schema:
         properties, required = {}, []
@@ -306,7 +308,7 @@ class _Reader:
     def reference(self, found: Any) -> Schema:
         if not isinstance(found, str) or not found:
             return {}
-        if target(found, self.root) is not None:
+        if target(found, self.root, self.anchors) is not None:
             return {"$ref": found}
         self.left.append(REF_LEFT)
         return {}
@@ -342,7 +344,10 @@ def _as_root(made: Schema) -> Schema:
             for name, schema in _properties(option).items():
                 found.setdefault(name, []).append(schema)
         for name, several in found.items():
-            distinct = [each for index, each in enumerate(several) if each not in several[:index]]
+            by_text: dict[str, Any] = {}  # comparing each with all before it would take the square of their number
+            for each in several:
+                by_text.setdefault(json.dumps(each, sort_keys=True, default=repr), each)
+            distinct = list(by_text.values())
             properties.setdefault(name, distinct[0] if len(distinct) == 1 else {"anyOf": distinct})
     needed = (
         [name for name in required if isinstance(name, str) and name in properties]

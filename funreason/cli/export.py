@@ -6,9 +6,6 @@ from pathlib import Path
 
 from funreason.cli import terminal
 from funreason.cli.app import RUNS, RunDir, RunName
-from funreason.display.report import report_html, report_markdown
-from funreason.export import export_run
-from funreason.record.folder import open_run, write_whole
 
 
 def report(run: RunName = None, /, *, out: Path | None = None, run_dir: RunDir = RUNS) -> int:
@@ -19,6 +16,9 @@ def report(run: RunName = None, /, *, out: Path | None = None, run_dir: RunDir =
     out
         Directory for report.html and report.md. Default: the run's folder.
     """
+    from funreason.display.report import report_html, report_markdown
+    from funreason.record.folder import open_run, write_whole
+
     folder = open_run(run, run_dir)
     state, life = folder.state(), folder.writer_status()
     target = out or folder.path
@@ -38,7 +38,7 @@ def export(
     run: RunName = None,
     /,
     *,
-    to: Path,
+    out: Path,
     license: str | None = None,
     data_license: str | None = None,
     run_dir: RunDir = RUNS,
@@ -47,15 +47,18 @@ def export(
 
     Parameters
     ----------
-    to
+    out
         A new folder.
     license
         The model's licence, for its card.
     data_license
         The data's licence, for its card.
     """
+    from funreason.export import export_run
+    from funreason.record.folder import open_run
+
     folder = open_run(run, run_dir)
-    made = export_run(folder, to, license=license, data_license=data_license)
+    made = export_run(folder, out, license=license, data_license=data_license)
     console = terminal.console(soft_wrap=True)
     by_origin = ", ".join(f"{count} {origin}" for origin, count in made.origins.most_common()) or "none"
     for line in (

@@ -19,6 +19,7 @@ from rich.progress import Progress
 
 from funreason.bfcl.intervals import Interval, mcnemar_exact, wilson
 from funreason.cli.scores import OUTPUTS, read_facts, save
+from funreason.cli.terminal import print_json
 from funreason.config import ConfigError
 from funreason.evaluation.answers import answer_cases, require_limit
 from funreason.evaluation.code_tasks import SUITES, CodeTask, fetch_humaneval, load_code_tasks
@@ -158,7 +159,7 @@ def is_forgetting(folder: Path) -> bool:
     return str((read_facts(folder) or {}).get("suite")) in NAMES
 
 
-def compare_forgetting(old: Path, new: Path, console: Console) -> int:
+def compare_forgetting(old: Path, new: Path, console: Console, *, as_json: bool = False) -> int:
     """Print new against old on the same items; the exit code. ConfigError for results of different items."""
     before, after = (_scores(folder) for folder in (old, new))
     if [before[key] for key in ("suite", "suite_digest", "limit")] != [
@@ -171,6 +172,9 @@ def compare_forgetting(old: Path, new: Path, console: Console) -> int:
         mean = after["bits_per_byte"] - before["bits_per_byte"]
         error = (sum((x - sum(bits) / len(bits)) ** 2 for x in bits) / max(1, len(bits) - 1) / len(bits)) ** 0.5
         bounds = Interval(mean - 1.96 * error, mean + 1.96 * error)
+        if as_json:
+            print_json({"suite": TEXT, "bits_per_byte": mean, "low": bounds.low, "high": bounds.high})
+            return 0
         console.print(
             f"text: {before['bits_per_byte']:.4f} → {after['bits_per_byte']:.4f} bits per byte, {mean:+.4f} "
             f"(95 %, over {len(bits)} documents: {bounds.low:+.4f} to {bounds.high:+.4f}; more is worse)",
@@ -181,6 +185,10 @@ def compare_forgetting(old: Path, new: Path, console: Console) -> int:
         raise ConfigError("the programs of one of them were not run; run both with --allow-code-execution")
     was, now = before["verdicts"], after["verdicts"]
     gained, lost = (sum(bool(a[i]) and not b[i] for i in a) for a, b in ((was, now), (now, was)))
+    if as_json:
+        shares = {"old": before["passed"] / len(was), "new": after["passed"] / len(now)}
+        print_json({"suite": before["suite"], **shares, "won": gained, "lost": lost, "p": mcnemar_exact(gained, lost)})
+        return 0
     console.print(
         f"{before['suite']}: pass@1 {100 * before['passed'] / len(was):.1f} → "
         f"{100 * after['passed'] / len(now):.1f} %, "

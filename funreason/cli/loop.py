@@ -1,32 +1,22 @@
-"""`funreason loop`: run the loop under a live view and print its verdict and its tables."""
+"""`funreason loop` and `demo`: run the loop under a live view and print its verdict and its tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 from rich.console import Console
 
 from funreason.cli import terminal
-from funreason.cli.app import AnySetting, InputMap, NoCache, Trust
-from funreason.cli.config import OUTSIDE, read_config, require_same_judges, require_trusted
-from funreason.cli.track import require_known, tracked
-from funreason.cli.watch import CONSOLE, require_terminal, viewed
-from funreason.config import ConfigError, parse_setting
-from funreason.data.normalising import parse_input_map
-from funreason.display.progress import LiveProgress
-from funreason.display.table import account, run_tables, verdict_text
-from funreason.display.verdict import evidence_in, verdict
-from funreason.errors import NothingToLearn
-from funreason.loops.self_refinement import config_of, new_run, play
-from funreason.policies.endpoint import event_loop as turns
-from funreason.record.folder import RunFolder, open_run
-from funreason.record.state import State
-from funreason.stop import STOPPED, StopRequest
+from funreason.cli.app import RUNS, AnySetting, DryRun, InputMap, NoCache, Quiet, RunDir, Trust, Verbose
+from funreason.record.plain import plain
 from funreason.trust import rule
-from funreason.weights import START
+
+if TYPE_CHECKING:
+    from funreason.record.folder import RunFolder
+    from funreason.record.state import State
 
 OK, REFUSED, INTERRUPTED = 0, 3, 130
 OPTIONS = {
@@ -55,9 +45,13 @@ def loop(
     resume: str | None = None,
     trust: Trust = False,
     no_cache: NoCache = False,
-    allow_code_execution: Annotated[bool, Parameter(negative="")] = False,
-    tui: Annotated[bool, Parameter(negative="")] = False,
-    track: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
+    allow_code_execution: bool = False,
+    tui: bool = False,
+    track: Annotated[list[str] | None, Parameter(consume_multiple=False)] = None,
+    name: str | None = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> int:
     """Sample, judge, train and gate, round after round. Without options: the embedded tasks and model, on any CPU.
 
@@ -90,25 +84,65 @@ def loop(
         Show the run in the dashboard, as `funreason watch` does. Quitting it leaves the run going.
     track
         Send the run to tensorboard, wandb or trackio, from a separate process. Can be given several times.
+    name
+        The name of the run's folder. Default: date and time.
     """
+    from funreason.config import ConfigError
+    from funreason.data.normalising import parse_input_map
+
+    terminal.library_logs(verbose=verbose)
     changes: dict[str, object] = {
         "method": method,
         "rounds": rounds,
         "tasks.path": tasks,
         "tasks.strict": strict or None,
     }
-    changes |= {"model.path": model, "run_dir": run_dir, "seed": seed, "fcdr.llm.cache": False if no_cache else None}
+    changes |= {"model.path": model, "run_dir": run_dir, "seed": seed, "name": name}
+    changes |= {"fcdr.llm.cache": False if no_cache else None}
     changes |= {"data.input_map": parse_input_map(input_map)} if input_map else {}
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
     }
+    if dry_run:
+        if resume is not None:
+            raise ConfigError("--dry-run is for a new run; `funreason status RUN` says how far one has come")
+        return say_what_would_run(config, given, settings or [])
+    shown = Shown(tui, quiet, verbose)
+    run_code = allow_code_execution
     if resume is None:
-        return run_loop(config, given, settings or [], None, tui=tui, track=track or [], run_code=allow_code_execution)
+        return run_loop(config, given, settings or [], None, shown, track=track or [], run_code=run_code)
     with rule("remembered"):
-        run_code = allow_code_execution
-        return run_loop(
-            config, given, settings or [], resume, tui=tui, track=track or [], run_code=run_code, trust=trust
-        )
+        return run_loop(config, given, settings or [], resume, shown, track=track or [], run_code=run_code, trust=trust)
+
+
+def demo(*, seed: int = 0, name: str | None = None, run_dir: RunDir = RUNS, quiet: Quiet = False) -> int:
+    """See one round in under a minute: a small model meets new tools, judges its own calls, learns, is tested. Needs no
+    data, no GPU and no key.
+
+    Parameters
+    ----------
+    seed
+        The seed of everything random.
+    name
+        The name of the run's folder. Default: date and time.
+    """
+    given: dict[str, object] = {"run_dir": str(run_dir), "seed": seed}
+    given |= {"name": name} if name is not None else {}
+    code = run_loop("demo", given, [], None, Shown(quiet=quiet))
+    if code == REFUSED:
+        terminal.console().print("The gate kept the earlier weights this time; --seed gives another round.")
+    return OK if code == REFUSED else code
+
+
+class Shown(NamedTuple):
+    """How a run is shown: in the dashboard, or as its result alone, or with every table."""
+
+    tui: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+LIVE = Shown()
 
 
 def run_loop(
@@ -116,18 +150,32 @@ def run_loop(
     given: dict[str, object],
     settings: list[str],
     resume: str | None,
+    shown: Shown = LIVE,
     *,
-    tui: bool = False,
     track: Sequence[str] = (),
     run_code: bool = False,
     trust: bool = False,
 ) -> int:
-    """Start or resume a run, under the dashboard with `tui`, followed by the trackers `track`; the exit code.
+    """Start or resume a run, `shown` as asked and followed by the trackers `track`; the exit code.
 
     `run_code` lets the gate run programs of the model, `trust` the code that a resumed run names.
     """
-    require_known(track)
-    if tui:
+    notices = terminal.notices(quiet=shown.quiet)
+    with terminal.starting(notices, "starting"):  # these take a second or more
+        from funreason.cli.config import OUTSIDE, read_config, require_same_judges, require_trusted
+        from funreason.cli.track import require_known, tracked
+        from funreason.cli.watch import CONSOLE, require_terminal, viewed
+        from funreason.config import ConfigError, parse_setting
+        from funreason.display.progress import LiveProgress
+        from funreason.errors import NothingToLearn
+        from funreason.loops.self_refinement import config_of, new_run, play
+        from funreason.policies.endpoint import event_loop as turns
+        from funreason.record.folder import open_run
+        from funreason.stop import STOPPED, StopRequest
+        from funreason.weights import START
+    if track:
+        require_known(track)
+    if shown.tui:
         require_terminal()
     if resume is None:
         config = read_config(name or ("own-data" if "tasks.path" in given else "default"), given, settings)
@@ -157,11 +205,11 @@ def run_loop(
     stop = StopRequest()
     stop.listen()
     stop.on_hangup(lambda: terminal.redirect_output(folder.path / CONSOLE))
-    stop.on_stop(lambda: console.print("Finishing current work, then saving. Press Ctrl-C again to stop now."))
+    stop.on_stop(lambda: notices.print("Finishing current work, then saving. Press Ctrl-C again to stop now."))
     stop.on_leave(lambda: _say_interrupted(console, folder))
     console.print(f"run {folder.path}")
     try:
-        with tracked(folder, track, console), viewed(folder, console) if tui else LiveProgress(folder, console):
+        with tracked(folder, track, notices), viewed(folder, notices) if shown.tui else LiveProgress(folder, notices):
             state = turns.run(play(config, folder, stop, resume=resume is not None, allow_code_execution=run_code))
     except STOPPED:
         _say_interrupted(console, folder)
@@ -173,19 +221,53 @@ def run_loop(
     finally:
         stop.ignore_signals()
     try:
-        report(console, folder, state)
+        report(console, folder, state, all=shown.verbose)
     except OSError:  # the reader of a pipe is gone, as with `| head`
         terminal.redirect_output(folder.path / CONSOLE)
-        report(console, folder, state)
+        report(console, folder, state, all=shown.verbose)
     return OK if state.status == "finished" else REFUSED
 
 
-def report(console: Console, folder: RunFolder, state: State) -> None:
-    """Whether a run that ended worked, its tables, and the path of its model."""
+def report(console: Console, folder: RunFolder, state: State, *, all: bool = False) -> None:
+    """Whether a run that ended worked, its tables (every one with `all`), and the path of its model."""
+    from funreason.display.table import account, run_tables, verdict_text
+    from funreason.display.verdict import evidence_in, verdict
+
     console.print(verdict_text(verdict(state, evidence_in(folder))))
-    console.print(run_tables(state))
+    console.print(run_tables(state, all=all))
     console.print(account(state))
     console.print(f"model {folder.path / 'model'}")
+
+
+def say_what_would_run(name: str | None, given: dict[str, object], settings: list[str]) -> int:
+    """Check a configuration, its graph, judges, tasks and model, and print what the run would do; the exit code."""
+    from funreason.agents.judges.registry import check_judges
+    from funreason.cli.config import read_config
+    from funreason.plan.architecture import read_architecture
+    from funreason.policies.factory import model_path
+    from funreason.runtime.graph import loop_graph
+    from funreason.sources.tasks import hold_out, read_pool
+
+    config = read_config(name or ("own-data" if "tasks.path" in given else "default"), given, settings)
+    graph = loop_graph(config)
+    check_judges(config)
+    pool = read_pool(config.tasks, config.rounds, config.seed, config.data.turns, config.data.input_map)
+    held = hold_out(pool, config.gate.suites.values())
+    model = read_architecture(model_path(config.model.path))
+    train, each = len(held.train), config.tasks.per_round
+    lines = [
+        f"model: {config.model.path}, {model.parameters / 1e6:,.2f} M parameters",
+        f"tasks: {train} of {config.tasks.path}, {len(held.gate)} held out for the gate, {len(pool.refusals)} refused",
+        f"rounds: {config.planned_rounds}, method {config.method}, {min(each or train, train)} tasks in each",
+        f"graph: {len(graph.nodes)} nodes, {len(graph.edges)} edges; the judges can be used",
+        f"gate: {', '.join(f'{name} ({suite.path})' for name, suite in config.gate.suites.items())}",
+        f"folder: {config.run_dir / (config.name or 'DATE-TIME')}",
+    ]
+    out = terminal.console(soft_wrap=True)
+    for line in lines:
+        out.print(plain(line))
+    out.print("Nothing was started. Memory and hours: funreason plan")
+    return OK
 
 
 def _say_interrupted(console: Console, folder: RunFolder) -> None:

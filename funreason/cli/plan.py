@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from json import dumps
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.table import Table
 
 from funreason.cli import terminal
-from funreason.cli.app import ConfigName, Setting
-from funreason.cli.config import read_config
-from funreason.config import Config, ConfigError
-from funreason.plan.cost_model import CHIPS, PARTS, ReachedSpeed
-from funreason.plan.planning import Assumed, Hardware, Plan
-from funreason.plan.planning import plan as make_plan
+from funreason.cli.app import AsJson, ConfigName, Setting
+
+if TYPE_CHECKING:
+    from funreason.config import Config
+    from funreason.plan.planning import Hardware, Plan
 
 FITS, DOES_NOT = 0, 1
 GIB = 2**30
@@ -44,7 +42,7 @@ def plan(
     prompt_tokens: int = 400,
     answer_tokens: int = 382,
     mfu: float | None = None,
-    json: bool = False,
+    json: AsJson = False,
     settings: Setting = None,
 ) -> int:
     """Estimate GPU memory and time for a configuration, before anything starts. Exit code 1 if it does not fit.
@@ -71,11 +69,15 @@ def plan(
         Mean length of answers, thinking included. Default: the paper's mean.
     mfu
         The share of the peak that training reaches. Default: as measured for models of this size.
-    json
-        Print everything as JSON: bytes, tokens, seconds.
     settings
         Change one setting, such as --set train.update.gradient_checkpointing=true.
     """
+    from funreason.cli.config import read_config
+    from funreason.config import ConfigError
+    from funreason.plan.cost_model import PARTS, ReachedSpeed
+    from funreason.plan.planning import Assumed
+    from funreason.plan.planning import plan as make_plan
+
     options = PlanOptions(gpu, gpus, gpu_memory, tflops, bandwidth, prompt_tokens, answer_tokens, mfu)
     cfg = read_config(config, {"model.path": model} if model else {}, settings)
     if (
@@ -89,7 +91,7 @@ def plan(
         Assumed(options.prompt_tokens, options.answer_tokens, None if mfu is None else ReachedSpeed(mfu=mfu)),
     )
     if json:
-        print(dumps(as_data(config, found), indent=2))
+        terminal.print_json(as_data(config, found))
     else:
         console = terminal.console(soft_wrap=True)
         sizes, hardware = found.model, found.hardware
@@ -147,6 +149,10 @@ def as_data(name: str, found: Plan) -> dict[str, Any]:
 
 
 def _hardware(options: PlanOptions, config: Config) -> Hardware:
+    from funreason.config import ConfigError
+    from funreason.plan.cost_model import CHIPS
+    from funreason.plan.planning import Hardware
+
     if options.gpu not in CHIPS:
         raise ConfigError(
             f"--gpu {options.gpu}: known are {', '.join(CHIPS)}. "

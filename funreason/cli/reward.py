@@ -8,29 +8,31 @@ import inspect
 import json as json_text
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from funreason.calls.call_format import CallFormat
-from funreason.calls.dialects.catalogue import dialect_named
 from funreason.cli import terminal
-from funreason.cli.app import AnySetting, DataFile, InputMap, Setting
-from funreason.config import TOOLBOX, ConfigError, parse_setting
-from funreason.data.normalising import parse_input_map
-from funreason.evaluation.reward_audit import PAYS, HackPay, audit, audit_tasks
-from funreason.objectives.rewards import REWARDS, load_reward
+from funreason.cli.app import AnySetting, AsJson, DataFile, InputMap, Setting
 from funreason.record.plain import plain
+
+if TYPE_CHECKING:
+    from funreason.evaluation.reward_audit import HackPay
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 FACTS, COUNTS = "bins.json", "passes.jsonl"
 
 
-def reward_list() -> int:
+def reward_list(*, json: AsJson = False) -> int:
     """List the rewards of this package."""
+    from funreason.objectives.rewards import REWARDS
+
+    if json:
+        terminal.print_json({name: inspect.getdoc(kind) for name, kind in REWARDS.items()})
+        return OK
     table = Table(box=None, pad_edge=False, header_style="dim")
     for head in ("reward", "what it pays"):
         table.add_column(head, overflow="fold")
@@ -52,7 +54,7 @@ def reward_audit(
     call_format: str = "pythonic",
     thinking: Annotated[bool, Parameter(negative="--no-thinking")] = True,
     settings: Setting = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: AsJson = False,
 ) -> int:
     """Attack a reward with the known hacks and say which it pays for. Exit code 1: it pays for one, or failed on one.
 
@@ -72,9 +74,13 @@ def reward_audit(
         Whether the model thinks. With --no-thinking, an answer without thinking is no hack.
     settings
         An argument of the reward's class, such as --set score_refusals=true for toolrl.
-    json
-        The numbers as JSON.
     """
+    from funreason.calls.call_format import CallFormat
+    from funreason.calls.dialects.catalogue import dialect_named
+    from funreason.config import TOOLBOX, parse_setting
+    from funreason.evaluation.reward_audit import audit, audit_tasks
+    from funreason.objectives.rewards import load_reward
+
     form = CallFormat(dialect_named(call_format))
     given = dict(parse_setting(text) for text in settings or [])
     loaded = load_reward(reward, form=form, require_thinking=thinking, settings=given)
@@ -149,10 +155,13 @@ def reward_bins(
     """
     import msgspec
 
+    from funreason.config import ConfigError
+    from funreason.data.normalising import parse_input_map
     from funreason.data.reading import read_tasks
     from funreason.data.writers import convert
     from funreason.evaluation.difficulty import PassCount, count_passes, sorted_into_bins
     from funreason.evaluation.models import ModelChoice, load_model
+    from funreason.objectives.rewards import load_reward
     from funreason.record.folder import RecordError, write_json
 
     if k < 2 or not 0 <= anchors <= 1:
@@ -180,11 +189,11 @@ def reward_bins(
             except msgspec.DecodeError:  # a kill cut the last line; its task is sampled again
                 continue
             counts[count.id] = count
-    console = terminal.console(soft_wrap=True)
+    console, notices = terminal.console(soft_wrap=True), terminal.notices()
     for note in (reading.summary(), *policy.notes):
-        console.print(plain(note))
+        notices.print(plain(note), soft_wrap=True)
     pending = [task for task in reading.tasks if task.id not in counts]
-    with (out / COUNTS).open("ab") as stream, Progress(console=console) as progress:
+    with (out / COUNTS).open("ab") as stream, Progress(console=notices) as progress:
         bar = progress.add_task("sampling", total=len(reading.tasks), completed=len(counts))
 
         def on_counted(count: PassCount) -> None:
@@ -225,6 +234,8 @@ def reward_bins(
 
 
 def _verdict(hack: HackPay) -> Text:
+    from funreason.evaluation.reward_audit import PAYS
+
     said, notes = hack.verdict, []
     if hack.pays_on:
         notes.append(f"on {hack.pays_on}")

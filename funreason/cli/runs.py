@@ -7,23 +7,18 @@ from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
 from funreason.cli import terminal
-from funreason.cli.app import RUNS, AnyRun, Reason, RunDir, RunName
-from funreason.cli.show import story
-from funreason.record.events import SampleRequeued
-from funreason.record.folder import LOOP, RecordError, RunFolder, command_to_resume, is_refining, open_run
-from funreason.record.log import EventLog, FormatError
-from funreason.record.manifest import prunable, prune, size_of, verify
+from funreason.cli.app import RUNS, AnyRun, AsJson, Reason, RunDir, RunName
 from funreason.record.plain import plain
-from funreason.record.state import FAILED as FAILED_FATES
-from funreason.types import Sample
-from funreason.weights import START
+
+if TYPE_CHECKING:
+    from funreason.record.folder import RunFolder
+    from funreason.types import Sample
 
 OK, FAILED = 0, 1
 REFINED_ALREADY = "A finished refining has written what it kept: refine the records again into another --out."
@@ -34,57 +29,78 @@ LEARNS_FROM_REWARDS = (
 )
 
 
-def runs_list(*, run_dir: RunDir = RUNS) -> int:
+def runs_list(*, json: AsJson = False, run_dir: RunDir = RUNS) -> int:
     """List runs: name, status, rounds, accuracy of the last accepted weights, size."""
+    from funreason.record.log import FormatError
+    from funreason.record.manifest import size_of
+
     table = Table(box=None, pad_edge=False)
     for name, side in (("run", "left"), ("status", "left"), ("rounds", "right"), ("accuracy", "right")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     table.add_column("size", justify="right")
+    rows: list[dict[str, Any]] = []
     for folder in all_runs(run_dir):
-        size = _megabytes(size_of(folder.path))
+        size = size_of(folder.path)
+        row: dict[str, Any] = {"run": folder.name, "path": str(folder.path), "bytes": size}
+        rows.append(row)
         try:
             state, life = folder.state(), folder.writer_status()
         except FormatError as error:
-            table.add_row(*(Text(plain(cell)) for cell in (folder.name, f"format {error.found}", "–", "–", size)))
+            row["status"] = f"format {error.found}"
+            cells = (folder.name, row["status"], "–", "–", _megabytes(size))
+            table.add_row(*(Text(plain(cell)) for cell in cells))
             continue
         status = life.status if life else state.status
         played = sum(1 for k, r in state.rounds.items() if k and r.ended)
         gates = [r.gate for _, r in sorted(state.rounds.items()) if r.gate is not None]
         accuracy = "–"
+        row |= {"status": status, "rounds": played, "rounds_planned": state.rounds_planned, "accuracy": None}
         if gates and (score := gates[-1].overall).total:
             right = score.new if gates[-1].decision == "promote" else score.old
+            row["accuracy"] = right / score.total
             accuracy = f"{100 * right / score.total:.1f} %"
-        cells = (folder.name, status, f"{played}/{state.rounds_planned}", accuracy, size)
+        cells = (folder.name, status, f"{played}/{state.rounds_planned}", accuracy, _megabytes(size))
         table.add_row(*(Text(plain(cell)) for cell in cells))
-    terminal.console().print(table)
+    if json:
+        terminal.print_json(rows)
+    else:
+        terminal.console().print(table)
     return OK
 
 
-def runs_verify(run: AnyRun = None, /, *, run_dir: RunDir = RUNS) -> int:
+def runs_verify(run: AnyRun = None, /, *, json: AsJson = False, run_dir: RunDir = RUNS) -> int:
     """Compare a run's files with the hashes in its manifests; name the first file that does not match."""
+    from funreason.record.log import FormatError
+    from funreason.record.manifest import verify
+
     code = OK
-    console = terminal.console(soft_wrap=True)
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
     for folder in _chosen(run, run_dir):
         try:
             found = verify(folder)
         except FormatError as error:
             if run is not None:
                 raise
-            console.print(plain(f"{folder.name}: not compared: {error}"))
+            rows.append({"run": folder.name, "not_compared": str(error)})
+            lines.append(f"{folder.name}: not compared: {error}")
             continue
+        rows.append({"run": folder.name, "files": found.files, "wrong": found.wrong, "in_no_manifest": found.unlisted})
         if found.wrong:
             code = FAILED
             more = f" ({len(found.wrong) - 1} more)" if len(found.wrong) > 1 else ""
-            console.print(plain(f"{folder.name}: {found.wrong[0]}{more}"))
+            lines.append(f"{folder.name}: {found.wrong[0]}{more}")
         else:
             later = f"; {len(found.unlisted)} in no manifest yet: {found.unlisted[0]}, …" if found.unlisted else ""
-            console.print(plain(f"{folder.name}: {found.files} files verified{later}"))
+            lines.append(f"{folder.name}: {found.files} files verified{later}")
+    if json:
+        terminal.print_json(rows)
+    for line in lines if not json else ():
+        terminal.console(soft_wrap=True).print(plain(line))
     return code
 
 
-def runs_prune(
-    run: AnyRun = None, /, *, yes: Annotated[bool, Parameter(negative="")] = False, run_dir: RunDir = RUNS
-) -> int:
+def runs_prune(run: AnyRun = None, /, *, yes: bool = False, run_dir: RunDir = RUNS) -> int:
     """Remove weights that no gate promoted, and leftovers of interrupted updates. Without --yes: only list them.
 
     Parameters
@@ -92,6 +108,9 @@ def runs_prune(
     yes
         Remove them.
     """
+    from funreason.record.folder import RecordError
+    from funreason.record.manifest import prunable, prune
+
     console = terminal.console(soft_wrap=True)
     freed = 0
     for folder in _chosen(run, run_dir):
@@ -115,6 +134,8 @@ def runs_prune(
 
 def all_runs(runs: Path) -> list[RunFolder]:
     """Every run under `runs`, the last written one last; RecordError when there is none."""
+    from funreason.record.folder import RecordError, RunFolder
+
     found = sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise RecordError(f"no run in {runs}. Start one with `funreason loop`, or name the folder with --run-dir.")
@@ -122,6 +143,8 @@ def all_runs(runs: Path) -> list[RunFolder]:
 
 
 def _chosen(run: str | None, runs: Path) -> list[RunFolder]:
+    from funreason.record.folder import open_run
+
     return all_runs(runs) if run is None else [open_run(run, runs)]
 
 
@@ -129,8 +152,10 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
-def dlq_list(run: RunName = None, /, *, reason: Reason = "*", run_dir: RunDir = RUNS) -> int:
+def dlq_list(run: RunName = None, /, *, reason: Reason = "*", json: AsJson = False, run_dir: RunDir = RUNS) -> int:
     """Count dead letters by reason."""
+    from funreason.record.folder import open_run
+
     folder = open_run(run, run_dir)
     counts: Counter[tuple[int, str, str]] = Counter()
     example: dict[tuple[int, str, str], str] = {}
@@ -138,6 +163,10 @@ def dlq_list(run: RunName = None, /, *, reason: Reason = "*", run_dir: RunDir = 
         key = (sample.round, *_why(sample))
         counts[key] += 1
         example.setdefault(key, sample.id)
+    if json:
+        names = ("round", "node", "reason", "count", "example")
+        terminal.print_json([dict(zip(names, (*key, n, example[key]), strict=True)) for key, n in counts.most_common()])
+        return 0
     table = Table(title=f"Dead letters of {folder.name}: {counts.total()}", title_justify="left", box=None)
     for name in ("round", "node", "reason", "count", "for example"):
         table.add_column(name, justify="right" if name in ("round", "count") else "left")
@@ -147,7 +176,9 @@ def dlq_list(run: RunName = None, /, *, reason: Reason = "*", run_dir: RunDir = 
     return 0
 
 
-def dlq_show(run: RunName = None, /, *, reason: Reason = "*", limit: int = 3, run_dir: RunDir = RUNS) -> int:
+def dlq_show(
+    run: RunName = None, /, *, reason: Reason = "*", limit: int = 3, json: AsJson = False, run_dir: RunDir = RUNS
+) -> int:
     """Show dead letters in full: query, tools, each attempt, every verdict.
 
     Parameters
@@ -155,9 +186,15 @@ def dlq_show(run: RunName = None, /, *, reason: Reason = "*", limit: int = 3, ru
     limit
         Maximum per reason.
     """
+    from msgspec import to_builtins
+
+    from funreason.cli.show import story
+    from funreason.record.folder import open_run
+
     folder = open_run(run, run_dir)
     console = terminal.console(soft_wrap=True)
     shown: Counter[tuple[str, str]] = Counter()
+    rows: list[dict[str, Any]] = []
     for sample in dead(folder, reason):
         shown[_why(sample)] += 1
         if shown[_why(sample)] > limit:
@@ -165,9 +202,16 @@ def dlq_show(run: RunName = None, /, *, reason: Reason = "*", limit: int = 3, ru
         texts = folder.texts(sample.round).find(sample.id)
         drawn = [each for kind, each in texts if kind == "sampled"]
         fate = next((kind for kind, each in reversed(texts) if each == sample), "")
+        if json:
+            rows.append({"id": sample.id, "end": fate, "last": to_builtins(sample)})
+            rows[-1]["attempts"] = [to_builtins(each) for each in drawn]
+            continue
         for line in story(drawn, sample, fate):
             console.print(line)
         console.print()
+    if json:
+        terminal.print_json(rows)
+        return 0
     left = sum(max(0, count - limit) for count in shown.values())
     if left:
         console.print(f"{left} more; --limit shows more of each reason, --reason fewer reasons")
@@ -178,6 +222,8 @@ def dlq_show(run: RunName = None, /, *, reason: Reason = "*", limit: int = 3, ru
 
 def dlq_requeue(run: RunName = None, /, *, reason: Reason = "*", run_dir: RunDir = RUNS) -> int:
     """Put the tasks of dead letters back; they are sampled again when the run is resumed."""
+    from funreason.record.folder import command_to_resume, open_run
+
     folder = open_run(run, run_dir)
     count = put_back(folder, reason)
     terminal.console().print(f"{count} samples put back. Resume with: {command_to_resume(folder)}", soft_wrap=True)
@@ -187,6 +233,10 @@ def dlq_requeue(run: RunName = None, /, *, reason: Reason = "*", run_dir: RunDir
 def put_back(folder: RunFolder, pattern: str) -> int:
     """Requeue the dead letters whose reason matches `pattern`; returns how many. RecordError when none can be."""
     from funreason.config import read_yaml_file
+    from funreason.record.events import SampleRequeued
+    from funreason.record.folder import LOOP, RecordError, command_to_resume, is_refining
+    from funreason.record.log import EventLog
+    from funreason.weights import START
 
     with folder.locked():
         life = folder.writer_status()
@@ -213,6 +263,8 @@ def put_back(folder: RunFolder, pattern: str) -> int:
 
 def dead(folder: RunFolder, pattern: str) -> Iterator[Sample]:
     """The samples that are dead letters now and whose reason matches `pattern`, each as it failed last."""
+    from funreason.record.state import FAILED as FAILED_FATES
+
     ends = folder.state().ended
     for path in sorted(folder.path.glob("round-*")):
         k = int(path.name.removeprefix("round-"))

@@ -68,6 +68,7 @@ class EvalOptions(NamedTuple):
     out: Path | None = None
     export: Path | None = None
     partial: bool = False
+    json: bool = False
 
 
 class Results(NamedTuple):
@@ -177,25 +178,29 @@ def print_scores(
     most = ", ".join(f"{name} {count}" for name, count in errors.most_common(SHOWN_ERRORS))
     notes = [*selection.notes, *([f"not right: {most}"] if most else [])]
     count = scores.all_items()
-    print_table(console, f"{facts['suite']}: {count.correct} of {count.total} right", SCORE_HEADS, rows, notes)
-    if out is None:
-        return
     data = {**facts, "live": options.live, "limit": options.limit, "notes": selection.notes}
     data |= {"rows": [score_data(row) for row in table], "errors": dict(errors.most_common())}
+    if options.json:
+        terminal.print_json(data)
+    else:
+        print_table(console, f"{facts['suite']}: {count.correct} of {count.total} right", SCORE_HEADS, rows, notes)
+    if out is None:
+        return
     save(out, "scores", data, markdown(f"{facts['suite']}", SCORE_HEADS, rows, selection.notes))
     verdicts = [
         {"id": i, "category": cases[i].category, "valid": result.valid, "error_type": result.error_type}
         for i, result in results.items()
     ]
     write_lines(out / "verdicts.jsonl", verdicts)
-    console.print(f"saved {out / 'scores.json'}, scores.md, verdicts.jsonl", markup=False)
+    if not options.json:
+        console.print(f"saved {out / 'scores.json'}, scores.md, verdicts.jsonl", markup=False)
 
 
 def export_official(console: Console, options: EvalOptions, cases: Cases, outputs: Mapping[str, Any]) -> None:
     """Write the tree that the official command reads, where that is asked for; `cases` are all of the suite."""
     if options.export is not None:
         export_results(options.export, dict(outputs), cases, partial=options.partial)
-        console.print(f"official result tree in {options.export}", markup=False)
+        terminal.notices().print(f"official result tree in {options.export}", soft_wrap=True)
 
 
 def compare_results(old: Path, new: Path, options: EvalOptions) -> int:
@@ -216,9 +221,11 @@ def compare_results(old: Path, new: Path, options: EvalOptions) -> int:
     rows = [comparison_cells(name, pair, was[name]) for name, pair in pairs.items()]
     # The interval of the change is in the files; next to the test it would make the lines too long for a terminal.
     shown = [row[:-1] for row in rows]
-    print_table(terminal.console(soft_wrap=True), "New against old", COMPARISON_HEADS[:-1], shown, notes)
+    data = {"notes": notes, "rows": [comparison_data(name, pair, was[name]) for name, pair in pairs.items()]}
+    if options.json:
+        terminal.print_json(data)
+    else:
+        print_table(terminal.console(soft_wrap=True), "New against old", COMPARISON_HEADS[:-1], shown, notes)
     if options.out is not None:
-        data = [comparison_data(name, pair, was[name]) for name, pair in pairs.items()]
-        text = markdown("Comparison", COMPARISON_HEADS, rows, notes)
-        save(options.out, "comparison", {"notes": notes, "rows": data}, text)
+        save(options.out, "comparison", data, markdown("Comparison", COMPARISON_HEADS, rows, notes))
     return 0

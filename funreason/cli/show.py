@@ -11,24 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from difflib import SequenceMatcher
-from json import dumps
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
 from rich.text import Text
 
-from funreason.calls.render import render_calls
-from funreason.cli.app import RUNS, RunDir, RunName
-from funreason.cli.terminal import console
-from funreason.display.figures import phases_now
-from funreason.display.table import account, run_tables, verdict_text
-from funreason.display.verdict import evidence_in, verdict
-from funreason.record.folder import RecordError, RunFolder, open_run
-from funreason.record.log import LogReader
+from funreason.cli.app import RUNS, AsJson, RunDir, RunName
+from funreason.cli.terminal import console, print_json
 from funreason.record.plain import plain
-from funreason.record.sample_files import ENDS, Credit, RepairedLabel, SampleFiles
-from funreason.record.state import State
-from funreason.types import Outcome, Sample, Verdict
+
+if TYPE_CHECKING:
+    from funreason.record.folder import RunFolder
+    from funreason.record.sample_files import Credit, RepairedLabel, SampleFiles
+    from funreason.types import Sample, Verdict
 
 CHANGES_SHOWN = 8
 _COMPARED_WORDS = 2_000
@@ -43,28 +37,40 @@ def status(
     run: RunName = None,
     /,
     *,
-    json: bool = False,
-    all: Annotated[bool, Parameter(negative="")] = False,
+    json: AsJson = False,
+    all: bool = False,
     run_dir: RunDir = RUNS,
 ) -> int:
     """Show whether a run worked, and its state: the newest one, or one by name or folder.
 
     Parameters
     ----------
-    json
-        Print everything as JSON.
     all
         Print every table: judges, updates, categories, seconds, and each reason too.
     """
+    from funreason.display.accuracy import accuracy_by_round
+    from funreason.display.figures import phases_now
+    from funreason.display.table import account, run_tables, verdict_text
+    from funreason.display.verdict import evidence_in, verdict
+    from funreason.record.folder import open_run
+    from funreason.record.log import LogReader
+    from funreason.record.state import State
+
     folder = open_run(run, run_dir)
     reader = LogReader(folder.events)
     state = State().fold(reader.events())
     life = folder.writer_status()
-    found = verdict(state, evidence_in(folder))
+    evidence = evidence_in(folder)
+    found = verdict(state, evidence)
     if json:
-        extra = {"process": life._asdict() if life else None, "unknown_events": reader.unknown}
-        extra["verdict"] = found.summary()
-        print(dumps(state.summary() | extra, indent=1))
+        extra: dict[str, Any] = {"process": life._asdict() if life else None, "unknown_events": reader.unknown}
+        extra["verdict"], extra["model"] = found.summary(), found.model or None
+        roles = {name: role for name, (role, _) in evidence.suites.items()}
+        extra["accuracy"] = {
+            one.suite: {"role": one.role, "items": one.items, "points": [p._asdict() for p in one.points]}
+            for one in accuracy_by_round(state, roles)
+        }
+        print_json(state.summary() | extra)
         return 0
     out = console()
     if life:
@@ -84,7 +90,7 @@ def status(
     return 0
 
 
-def show(sample: str, /, *, run: RunName = None, run_dir: RunDir = RUNS) -> int:
+def show(sample: str, /, *, run: RunName = None, json: AsJson = False, run_dir: RunDir = RUNS) -> int:
     """Show everything about a sample: query, tools, thinking and call of each attempt, every verdict.
 
     Parameters
@@ -92,6 +98,11 @@ def show(sample: str, /, *, run: RunName = None, run_dir: RunDir = RUNS) -> int:
     sample
         Its id, or the end of it.
     """
+    from msgspec import to_builtins
+
+    from funreason.record.folder import open_run
+    from funreason.record.sample_files import ENDS
+
     folder = open_run(run, run_dir)
     # By id: every drawn attempt in the order of drawing, and the last end with its name.
     drawn: dict[str, list[Sample]] = {}
@@ -108,18 +119,25 @@ def show(sample: str, /, *, run: RunName = None, run_dir: RunDir = RUNS) -> int:
     last, end = ended.get(sample_id, (None, ""))
     out = console(soft_wrap=True)
     credit = files[sample_id].credits(sample_id).get(sample_id) if sample_id in files else None
+    task = (last or drawn[sample_id][0]).task.id
+    rounds = sorted(int(path.name.removeprefix("round-")) for path in folder.path.glob("round-*"))
+    repairs = {k: repair for k in rounds if (repair := folder.texts(k).repairs().get(task)) is not None}
+    if json:
+        attempts = [to_builtins(each) for each in drawn.get(sample_id, [])]
+        print_json({"id": sample_id, "end": end, "last": to_builtins(last), "attempts": attempts,
+                    "credit": to_builtins(credit), "repairs": to_builtins(repairs)})  # fmt: skip
+        return 0
     for line in story(drawn.get(sample_id, []), last, end, credit):
         out.print(line)
-    task = (last or drawn[sample_id][0]).task.id
-    for k in sorted(int(path.name.removeprefix("round-")) for path in folder.path.glob("round-*")):
-        repair = folder.texts(k).repairs().get(task)
-        if repair is not None:
-            out.print(Text(plain(repaired(k, repair), lines=True), style="bold"))
+    for k, repair in repairs.items():
+        out.print(Text(plain(repaired(k, repair), lines=True), style="bold"))
     return 0
 
 
 def repaired(round: int, repair: RepairedLabel) -> str:
     """Which reference was replaced in a round, by what, and what each seat of the panel said."""
+    from funreason.calls.render import render_calls
+
     old, new = (render_calls(calls) if calls else "no call" for calls in (repair.old, repair.new))
     said = "".join(f"\n  {line}" for line in repair.reasons.splitlines())
     return f"reference replaced after round {round}: {old} → {new}{said}"
@@ -127,6 +145,8 @@ def repaired(round: int, repair: RepairedLabel) -> str:
 
 def _find(wanted: str, ids: Set[str], folder: RunFolder) -> str:
     """The id `wanted`, or the only one that ends with it."""
+    from funreason.record.folder import RecordError
+
     if wanted in ids:
         return wanted
     found = sorted(name for name in ids if name.endswith(wanted))
@@ -179,6 +199,8 @@ def learned_from(credit: Credit) -> str:
 
 def by_attempt(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
     """The verdicts of each attempt: a new one begins after a `regenerate`."""
+    from funreason.types import Outcome
+
     groups: list[list[Verdict]] = [[]]
     for each in verdicts:
         groups[-1].append(each)
@@ -188,6 +210,8 @@ def by_attempt(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
 
 
 def _attempt(k: int, sample: Sample | None, before: Sample | None, verdicts: Sequence[Verdict]) -> Iterator[Text]:
+    from funreason.types import Outcome
+
     if sample is None:
         yield Text(f"\nattempt {k} · its text was not drawn from the model and is not in the record", style="bold")
     else:
@@ -214,7 +238,11 @@ def _attempt(k: int, sample: Sample | None, before: Sample | None, verdicts: Seq
             said = f"  {v.stage} {v.reward:g}{f' = {parts}' if parts else ''} [{v.judge}]  {v.reason}  {v.evidence}"
             yield Text(plain(said).rstrip(), style="" if not v.reason else "yellow")
             continue
-        yield Text(plain(f"  {v.stage}: {v.outcome} {v.reason}{by}  {v.evidence}").rstrip(), style=style)
+        seats = v.evidence.splitlines() if v.votes else []  # a line for each seat of a panel
+        said = "" if len(seats) > 1 else v.evidence
+        yield Text(plain(f"  {v.stage}: {v.outcome} {v.reason}{by}  {said}").rstrip(), style=style)
+        for seat in seats if len(seats) > 1 else ():
+            yield Text(plain(f"    {seat}"), style="dim")
         if v.answer:
             yield Text(plain(f"    offered instead: {v.answer}"), style="dim")
 

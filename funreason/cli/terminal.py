@@ -7,11 +7,15 @@ restyle the line or raise. Colours come from `rich.text.Text` alone. Text from o
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import sys
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -43,6 +47,57 @@ KNOWN = {
 def console(*, soft_wrap: bool = False, stderr: bool = False) -> Console:
     """A console that reads no markup and no emoji names and highlights nothing; `soft_wrap` leaves lines whole."""
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap, stderr=stderr)
+
+
+def notices(*, quiet: bool = False) -> Console:
+    """Where progress and notices go: standard error, so that `funreason … > file` keeps the result alone.
+
+    With `quiet` it prints nothing.
+    """
+    return Console(markup=False, emoji=False, highlight=False, stderr=True, quiet=quiet)
+
+
+def print_json(data: Any) -> None:
+    """Print the result of a command with `--json`."""
+    print(json.dumps(data, indent=1, ensure_ascii=False))
+
+
+@contextmanager
+def starting(out: Console, what: str) -> Iterator[None]:
+    """Show that something moves while the block loads libraries, where `out` is a terminal."""
+    if not out.is_terminal:
+        yield
+        return
+    with out.status(what):
+        yield
+
+
+class LibraryLogs(logging.Filter):
+    """Keeps a library's own log handlers off standard output, where the result is.
+
+    DeepSpeed, which accelerate imports wherever it is installed, warns on standard output that a CPU is a CPU. Its
+    errors are printed to standard error, and with `verbose` so is the rest.
+    """
+
+    verbose = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Print what is wanted; no handler of the library gets the record."""
+        if self.verbose or record.levelno >= logging.ERROR:
+            print(plain(f"{record.name}: {record.getMessage()}", lines=True), file=sys.stderr)
+        return False
+
+
+LIBRARY_LOGS = LibraryLogs()
+PRINTING_LOGGERS = ("DeepSpeed",)
+"""Loggers of libraries that print to standard output."""
+
+
+def library_logs(*, verbose: bool = False) -> None:
+    """Send the log messages of libraries to standard error: errors, and all of them with `verbose`."""
+    LIBRARY_LOGS.verbose = verbose
+    for name in PRINTING_LOGGERS:
+        logging.getLogger(name).addFilter(LIBRARY_LOGS)  # a second time is without effect
 
 
 def explain(error: Exception) -> int:

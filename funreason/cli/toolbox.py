@@ -8,24 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import mean
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
-from funreason.agents.judges.rules.stages import (
-    CotJudge,
-    judge_format,
-    judge_parameters,
-    judge_query_tool,
-    judge_response,
-)
-from funreason.agents.references import reference_sample
-from funreason.bfcl.suites import write_suite
 from funreason.cli import terminal
-from funreason.config import TOOLBOX, ConfigError
-from funreason.data.writers import convert
-from funreason.sources.tasks import toolbox_tasks
-from funreason.types import Outcome, Task
+from funreason.cli.app import AsJson
+
+if TYPE_CHECKING:
+    from funreason.types import Task
 
 
 def toolbox_make(
@@ -35,7 +26,7 @@ def toolbox_make(
     out: Path,
     count: int = 1000,
     seed: int = 0,
-    to: Literal["xlam", "sharegpt", "openai", "bfcl"] = "xlam",
+    format: Literal["xlam", "sharegpt", "openai", "bfcl"] = "xlam",
 ) -> int:
     """Write tasks of the toolbox, or composed ones, to a file.
 
@@ -49,25 +40,32 @@ def toolbox_make(
         How many tasks.
     seed
         The same seed gives the same tasks.
-    to
+    format
         The form to write.
     """
+    from funreason.bfcl.suites import write_suite
+    from funreason.config import TOOLBOX, ConfigError
+    from funreason.data.writers import convert
+    from funreason.sources.tasks import toolbox_tasks
+
     if out.exists():
         raise ConfigError(f"--out {out} is there already; give a fresh path")
     tasks = toolbox_tasks(f"{TOOLBOX}{split}", count, seed)
     console = terminal.console(soft_wrap=True)
-    if to == "bfcl":
+    if format == "bfcl":
         for path in write_suite(tasks, out, prefix="TOOLBOX"):
             console.print(f"wrote {path}", markup=False, highlight=False)
         return 0
-    written, rejected = convert(tasks, to, out)
+    written, rejected = convert(tasks, format, out)
     console.print(f"{written} tasks written to {out}, {len(rejected)} rejected", markup=False, highlight=False)
     for refusal in rejected[:3]:
         console.print(f"  {refusal.id}: {refusal.message}", markup=False, highlight=False)
     return 0
 
 
-def toolbox_show(split: str = "composed_train", /, *, count: int = 2000, seed: int = 0, samples: int = 3) -> int:
+def toolbox_show(
+    split: str = "composed_train", /, *, count: int = 2000, seed: int = 0, samples: int = 3, json: AsJson = False
+) -> int:
     """Show what a split's tasks are: tools, categories, kinds of parameters, and how the rule judges take the
     references.
 
@@ -82,12 +80,20 @@ def toolbox_show(split: str = "composed_train", /, *, count: int = 2000, seed: i
     samples
         How many tasks to print.
     """
+    from funreason.config import TOOLBOX
+    from funreason.sources.tasks import toolbox_tasks
+
     before = time.perf_counter()
     tasks = toolbox_tasks(f"{TOOLBOX}{split}", count, seed)
     seconds = time.perf_counter() - before
+    facts = [*_facts(tasks), ("seconds per 10,000 tasks", f"{seconds / count * 10_000:.1f}")]
+    if json:
+        shown = [{"id": t.id, "category": t.category, "query": t.query} for t in tasks[:samples]]
+        terminal.print_json({"split": split, "count": count, "seed": seed, "facts": dict(facts), "tasks": shown})
+        return 0
     console = terminal.console(soft_wrap=True)
     table = Table("what", "value", title=f"{split}, {count} tasks, seed {seed}")
-    for what, value in [*_facts(tasks), ("seconds per 10,000 tasks", f"{seconds / count * 10_000:.1f}")]:
+    for what, value in facts:
         table.add_row(what, value)
     console.print(table)
     for task in tasks[:samples]:
@@ -128,6 +134,16 @@ def _facts(tasks: list[Task]) -> Iterator[tuple[str, str]]:
 
 async def _passes(tasks: list[Task]) -> dict[str, int]:
     """How many references each of the five stages passes, every stage asked about every reference."""
+    from funreason.agents.judges.rules.stages import (
+        CotJudge,
+        judge_format,
+        judge_parameters,
+        judge_query_tool,
+        judge_response,
+    )
+    from funreason.agents.references import reference_sample
+    from funreason.types import Outcome
+
     judges: dict[str, Any] = {
         "1 response": judge_response,
         "2 query_tool": judge_query_tool,

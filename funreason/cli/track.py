@@ -8,15 +8,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 from rich.console import Console
 
 from funreason.cli import terminal
 from funreason.cli.app import RUNS, RunDir, RunName
-from funreason.record.folder import RunFolder, open_run, read_settings
-from funreason.trackers import KNOWN, TrackerError, open_tracker, send
+
+if TYPE_CHECKING:
+    from funreason.record.folder import RunFolder
 
 WAIT_S = 60.0
 """How long a finished run waits for its trackers to send what is left."""
@@ -34,8 +35,8 @@ def track(
     run: RunName = None,
     /,
     *,
-    to: str,
-    follow: Annotated[bool, Parameter(negative="")] = False,
+    tracker: str,
+    follow: bool = False,
     pid: Annotated[int | None, Parameter(show=False)] = None,
     run_dir: RunDir = RUNS,
 ) -> int:
@@ -43,24 +44,29 @@ def track(
 
     Parameters
     ----------
-    to
+    tracker
         `tensorboard`, `wandb` or `trackio`; each is an extra of the same name.
     follow
         Continue until the run ends.
     """
+    from funreason.record.folder import RunFolder, open_run, read_settings
+    from funreason.trackers import open_tracker, send
+
     folder = open_run(run, run_dir) if pid is None else RunFolder(Path(str(run)))
-    tracker = open_tracker(to, folder.path / "trackers", folder.name, read_settings(folder))
+    opened = open_tracker(tracker, folder.path / "trackers", folder.name, read_settings(folder))
     try:
-        sent = send(folder, tracker, follow=follow, pid=pid)
+        sent = send(folder, opened, follow=follow, pid=pid)
     except KeyboardInterrupt:
-        tracker.close()
+        opened.close()
         return 0
-    terminal.console(soft_wrap=True).print(f"{sent} points of {folder.path} sent to {to}", markup=False)
+    terminal.console(soft_wrap=True).print(f"{sent} points of {folder.path} sent to {tracker}", markup=False)
     return 0
 
 
 def require_known(names: Sequence[str]) -> None:
     """Raise TrackerError for a tracker that does not exist: before a run begins, not after it."""
+    from funreason.trackers import KNOWN, TrackerError
+
     for name in names:
         if name not in KNOWN:
             raise TrackerError(f"--track {name}: known are {', '.join(KNOWN)}")
@@ -73,7 +79,7 @@ def tracked(folder: RunFolder, names: Sequence[str], console: Console) -> Iterat
     try:
         for name in names:
             log = folder.path / f"track-{name}.log"
-            command = [sys.executable, "-m", "funreason", "track", str(folder.path), "--to", name]
+            command = [sys.executable, "-m", "funreason", "track", str(folder.path), "--tracker", name]
             command += ["--follow", "--pid", str(os.getpid())]
             with log.open("wb") as stream:
                 # In its own session: Ctrl-C is for the run, and the tracker must still see the run end.

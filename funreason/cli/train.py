@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from funreason.agents.references import usable_references
-from funreason.agents.updating import update_job
-from funreason.cli.app import Setting
-from funreason.cli.config import read_config
-from funreason.cli.terminal import console
-from funreason.config import Config, ConfigError
-from funreason.data.reading import read_tasks
-from funreason.objectives.protocol import Example
-from funreason.policies.factory import SamplerChoice, build_policy
-from funreason.policies.native_format import call_format_of
-from funreason.policies.policy import Policy
-from funreason.policies.prompts import closes_thinking
-from funreason.policies.template_check import check_prompts, thinking_advice
-from funreason.record.folder import RecordError
+from funreason.cli.app import DryRun, Quiet, Setting, Verbose
+from funreason.cli.terminal import console, library_logs, notices
 from funreason.record.plain import plain
-from funreason.training.types import StepReport
-from funreason.types import Sample
+
+if TYPE_CHECKING:
+    from funreason.config import Config
+    from funreason.objectives.protocol import Example
+    from funreason.policies.policy import Policy
+    from funreason.training.types import StepReport
+    from funreason.types import Sample
 
 
 def train(
@@ -35,6 +29,9 @@ def train(
     config: str = "default",
     preview: int = 2,
     settings: Setting = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> int:
     """Train once with the two-part loss on a data file, and show which tokens count as thinking and as result.
 
@@ -53,19 +50,28 @@ def train(
     settings
         Change one setting, such as --set train.update.alpha=0.5.
     """
-    from funreason.training.launch import update
+    from funreason.agents.references import usable_references
+    from funreason.agents.updating import update_job
+    from funreason.cli.config import read_config
+    from funreason.data.reading import read_tasks
+    from funreason.objectives.protocol import Example
+    from funreason.policies.factory import SamplerChoice, build_policy
+    from funreason.policies.native_format import call_format_of
+    from funreason.policies.template_check import check_prompts
+    from funreason.record.folder import RecordError
 
+    library_logs(verbose=verbose)
     cfg = read_config(config, {"model.path": model} if model else {}, settings)
     out = out or Path(f"{file.name.partition('.')[0]}-model")
     if out.is_dir() and any(out.iterdir()):
         raise RecordError(f"{out} is not empty; choose another --out")
-    screen = console()
+    screen, said = console(), notices(quiet=quiet)
     reading = read_tasks(file, strict=cfg.tasks.strict, turns=cfg.data.turns, input_map=cfg.data.input_map)
     samples, unusable = usable_references(reading.tasks, 0, prefix="train", form=call_format_of(cfg.model))
-    screen.print(plain(f"{reading.summary()}; {unusable} without a reference that can be written"))
     policy, base = build_policy(cfg, SamplerChoice("huggingface", "because nothing is sampled"))
+    said.print(plain(f"{reading.summary()}; {unusable} without a reference that can be written"))
     for note in [*policy.notes, *check_prompts(policy.tokenizer, [s.task for s in samples], **policy.how)]:
-        screen.print(plain(note))
+        said.print(plain(note))
     examples = [Example(s.id, policy.prompt(s.task), s.thinking, s.answer, origin=s.origin) for s in samples]
     _require_learnable_thinking(cfg, policy, samples, examples)
     from funreason.policies.model_files import try_saving
@@ -73,7 +79,8 @@ def train(
     from funreason.training.mask_preview import mask_preview
     from funreason.training.types import UnusableSample
 
-    try_saving(base.folder, policy.tokenizer, out, dtype=cfg.model.dtype)
+    if not dry_run:
+        try_saving(base.folder, policy.tokenizer, out, dtype=cfg.model.dtype)
     for example in examples[:preview]:
         try:
             encoded = encode_sample(
@@ -89,9 +96,14 @@ def train(
             screen.print(plain(f"no preview: {error}"))
         else:
             screen.print(mask_preview(encoded, policy.tokenizer, title=example.id))
+    if dry_run:
+        screen.print(plain(f"{len(examples)} samples would be trained on, into {out}. Nothing was trained or written."))
+        return 0
+    from funreason.training.launch import update
+
     job, work = update_job(cfg.train.update, cfg, base.folder, out), out.with_name(f".{out.name}.update")
     with policy.offloaded():
-        report, weights_id = update(job, examples, policy.tokenizer, work, on_step=lambda step: _say(screen, step))
+        report, weights_id = update(job, examples, policy.tokenizer, work, on_step=lambda step: _say(said, step))
     shutil.rmtree(work, ignore_errors=True)
     screen.print(
         f"trained on {report.examples} samples ({len(report.refused)} refused) in {report.steps} steps: "
@@ -105,6 +117,10 @@ def train(
 
 def _require_learnable_thinking(config: Config, policy: Policy, samples: list[Sample], examples: list[Example]) -> None:
     """ConfigError when the chat template ends the thinking before that of the samples, which would be left out."""
+    from funreason.config import ConfigError
+    from funreason.policies.prompts import closes_thinking
+    from funreason.policies.template_check import thinking_advice
+
     mute = [i for i, e in enumerate(examples) if e.thinking is not None and closes_thinking(e.prompt, policy.tags)]
     if mute and config.fcdr.require_thinking:
         advice = thinking_advice(policy.tokenizer, samples[mute[0]].task, **policy.how)

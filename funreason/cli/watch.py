@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,15 +23,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 
 from funreason.cli.app import RUNS, RunDir, RunName
 from funreason.cli.terminal import redirect_output
-from funreason.display.progress import LiveProgress
-from funreason.record.folder import RecordError, RunFolder, command_to_resume, open_run
+
+if TYPE_CHECKING:
+    from funreason.record.folder import RunFolder
 
 CONSOLE = "console.log"
 POLL_S = 0.05
@@ -62,6 +64,8 @@ def watch(
     port
         The port for --serve, on localhost only.
     """
+    from funreason.record.folder import open_run
+
     folder = open_run(run, run_dir)
     if serve:
         return serve_dashboard(folder, run_dir, port, steer=steer)
@@ -75,13 +79,15 @@ def watch(
 
 
 def replay(run: RunName = None, /, *, speed: float = 1.0, run_dir: RunDir = RUNS) -> int:
-    """Replay a recorded run in the dashboard.
+    """Play a recorded run again in the dashboard.
 
     Parameters
     ----------
     speed
         How many times faster than the run was.
     """
+    from funreason.record.folder import RecordError, open_run
+
     folder = open_run(run, run_dir)
     if not speed > 0:
         raise RecordError(f"--speed is {speed:g}; it must be above 0. 1 is the pace the run had.")
@@ -95,6 +101,8 @@ def replay(run: RunName = None, /, *, speed: float = 1.0, run_dir: RunDir = RUNS
 
 def key_map() -> dict[str, str]:
     """The user's keys by binding id, from `keys.yaml`; RecordError when the file is not of that form."""
+    from funreason.record.folder import RecordError
+
     path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "funreason" / "keys.yaml"
     if not path.exists():
         return {}
@@ -111,6 +119,7 @@ def key_map() -> dict[str, str]:
 
 def _put_back(folder: RunFolder, reason: str) -> str:
     from funreason.cli.runs import put_back
+    from funreason.record.folder import RecordError, command_to_resume
 
     try:
         return f"{put_back(folder, reason)} samples put back. Resume with: {command_to_resume(folder)}"
@@ -119,6 +128,8 @@ def _put_back(folder: RunFolder, reason: str) -> str:
 
 
 def _require_dashboard() -> None:
+    from funreason.record.folder import RecordError
+
     if find_spec("textual") is None:
         raise RecordError("the dashboard needs the extra `tui`: pip install 'funreason[tui]'")
     if not sys.stdout.isatty() and "TEXTUAL_DRIVER" not in os.environ:
@@ -127,6 +138,8 @@ def _require_dashboard() -> None:
 
 def require_terminal() -> None:
     """RecordError where `loop --tui` could show no dashboard; asked before a run's folder is made."""
+    from funreason.record.folder import RecordError
+
     if find_spec("textual") is None:
         raise RecordError("--tui needs the extra `tui`: pip install 'funreason[tui]'")
     if not sys.stdout.isatty():
@@ -136,6 +149,8 @@ def require_terminal() -> None:
 @contextmanager
 def viewed(folder: RunFolder, console: Console) -> Iterator[None]:
     """Show the run in the dashboard while the block plays it; waits, at the end, until the dashboard is quit."""
+    from funreason.display.progress import LiveProgress
+
     terminal = os.dup(1), os.dup(2)
     redirect_output(folder.path / CONSOLE)
     done = threading.Event()
@@ -169,10 +184,18 @@ _FONTS = re.compile(r"<link[^>]*fonts\.googleapis\.com[^>]*>", re.DOTALL)
 
 def serve_dashboard(folder: RunFolder, runs: Path, port: int, *, steer: bool = False) -> int:
     """Serve a run's dashboard on localhost until Ctrl-C; each page has its own viewer, read-only without `steer`."""
+    from funreason.record.folder import RecordError
+
     try:
         from textual_serve.server import Server
     except ModuleNotFoundError as error:
         raise RecordError("serving needs the extra `serve`: pip install 'funreason[serve]'") from error
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            free.bind(("localhost", port))
+        except OSError as error:
+            raise RecordError(f"--port {port} cannot be used ({error.strerror}); give another --port") from error
     command = [sys.executable, "-m", "funreason", "watch", str(folder.path.resolve()), "--run-dir", str(runs.resolve())]
     command += [] if steer else ["--read-only"]
     with tempfile.TemporaryDirectory() as pages:

@@ -347,7 +347,9 @@ def find_config(path: str | Path) -> Path:
     for file in (Path(path), CONFIGS / f"{path}.yaml"):
         if file.is_file():
             return file
-    raise ConfigError(f"no configuration {path}: neither a file nor one of {', '.join(_names())}")
+    best = process.extractOne(str(path), _names())
+    hint = f" Did you mean {best[0]}?" if best and best[1] >= 70 else ""
+    raise ConfigError(f"no configuration {path}: neither a file nor one of {', '.join(_names())}.{hint}")
 
 
 def check_config(data: dict[str, Any], where: str) -> Config:

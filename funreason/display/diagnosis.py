@@ -1,9 +1,9 @@
 """What went wrong in a run, or goes wrong in it now, and which setting to change: a table of rules over its record.
 
 `diagnose` is a pure function of the folded log and of the run's settings. Each rule is a generator that yields a
-`Finding` for what it found, with its number; `RULES` is the whole list, in the order of a round. A rule is silent until
-there is enough to count: a finding on three samples would be noise. Settings are given as literal `--set` options.
-They are for the next run, because a resumed run keeps the settings it began with.
+`RunFinding` for what it found, with its number; `RULES` is the whole list, in the order of a round. A rule is silent
+until there is enough to count: a finding on three samples would be noise. Settings are given as literal `--set`
+options. They are for the next run, because a resumed run keeps the settings it began with.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ REFUSALS_LEFT = 0.5
 REFUSED_RECORDS = 0.1
 
 
-class Finding(NamedTuple):
+class RunFinding(NamedTuple):
     """One thing that is wrong: `text` is a sentence with the number found, `change` the option or command to try.
 
     `rule` names the rule, `round` the round it was seen in, `about` the judge or category it concerns. `stops` says
@@ -117,10 +117,10 @@ class Facts(NamedTuple):
         return 0, {}
 
 
-Rule = Callable[[Facts], Iterator[Finding]]
+Rule = Callable[[Facts], Iterator[RunFinding]]
 
 
-def diagnose(state: State, settings: Mapping[str, Any] | None = None, run: str = "") -> tuple[Finding, ...]:
+def diagnose(state: State, settings: Mapping[str, Any] | None = None, run: str = "") -> tuple[RunFinding, ...]:
     """All findings of a run, finished or not, in the order of `RULES`; what stops a run comes first.
 
     `settings` is its configuration as plain data, `run` its folder, for commands.
@@ -133,9 +133,9 @@ def diagnose(state: State, settings: Mapping[str, Any] | None = None, run: str =
 # -- before the rounds ------------------------------------------------------------------------------------------
 
 
-def records_refused(facts: Facts) -> Iterator[Finding]:
+def records_refused(facts: Facts) -> Iterator[RunFinding]:
     """A tenth of the records or more could not be read."""
-    ours = ("held_out", "duplicate", "contaminated")  # taken out on purpose
+    ours = ("held_out", "duplicate", "contamination.")  # taken out on purpose
     wrong = Counter({why: n for why, n in facts.state.refused.items() if not why.startswith(ours)})
     tasks = max((r.todo for r in facts.state.rounds.values()), default=0) / max(
         1, facts.number("sample.samples_per_task", 1)
@@ -143,10 +143,10 @@ def records_refused(facts: Facts) -> Iterator[Finding]:
     if tasks and wrong.total() >= REFUSED_RECORDS * (tasks + wrong.total()):
         why, count = wrong.most_common(1)[0]
         text = f"{wrong.total():,} records never became a task; the commonest reason is {why} ({count:,})."
-        yield Finding("records_refused", text, f"funreason status {facts.run} --all".replace("  ", " "))
+        yield RunFinding("records_refused", text, f"funreason status {facts.run} --all".replace("  ", " "))
 
 
-def start_not_kept(facts: Facts) -> Iterator[Finding]:
+def start_not_kept(facts: Facts) -> Iterator[RunFinding]:
     """The supervised start was rolled back or held."""
     first = facts.state.rounds[0].gate if 0 in facts.state.rounds else None
     if first is None or first.decision not in ("rollback", "hold"):
@@ -164,10 +164,10 @@ def start_not_kept(facts: Facts) -> Iterator[Finding]:
     else:
         change = facts.raised("start.update.lr", 0.5, 3e-4)
     text = f"The supervised start was {word} ({first.reason}), so the rounds sample from weights without it.{right}"
-    yield Finding("start_not_kept", text, change)
+    yield RunFinding("start_not_kept", text, change)
 
 
-def never_calls(facts: Facts) -> Iterator[Finding]:
+def never_calls(facts: Facts) -> Iterator[RunFinding]:
     """The accepted weights get no call right, in any form, and nearly every refusal: they never call."""
     k, found = facts.accepted()
     calls = [s for name, s in found.items() if not wants_refusal(name)]
@@ -179,22 +179,22 @@ def never_calls(facts: Facts) -> Iterator[Finding]:
     also = f" and {refused[0]} of {refused[1]} refusals" if refused[1] else ""
     text = f"The model gets {right} of {total} calls of the gate right{also}: its own samples can teach it nothing yet."
     if facts.setting("start.references") is None:
-        yield Finding("never_calls", text, "--set start.references.path=tasks --set start.references.count=400", k)
+        yield RunFinding("never_calls", text, "--set start.references.path=tasks --set start.references.count=400", k)
     else:
-        yield Finding("never_calls", text, facts.raised("start.update.epochs", 2, 1), k)
+        yield RunFinding("never_calls", text, facts.raised("start.update.epochs", 2, 1), k)
 
 
-def always_calls(facts: Facts) -> Iterator[Finding]:
+def always_calls(facts: Facts) -> Iterator[RunFinding]:
     """The accepted weights call a function on nearly every item where none is right."""
     k, found = facts.accepted()
     refusals = [s for name, s in found.items() if wants_refusal(name)]
     total, right = sum(s[0] for s in refusals), sum(s[1] for s in refusals)
     if total >= 10 and right <= 0.02 * total:
         text = f"The model calls a function on {total - right} of the {total} gate items where none is right."
-        yield Finding("always_calls", text, "--set data.augment.irrelevance=0.1", k)
+        yield RunFinding("always_calls", text, "--set data.augment.irrelevance=0.1", k)
 
 
-def few_gate_items(facts: Facts) -> Iterator[Finding]:
+def few_gate_items(facts: Facts) -> Iterator[RunFinding]:
     """So few items decide that only a large gain can be told from chance."""
     gates = [(k, r.gate) for k, r in sorted(facts.state.rounds.items()) if r.gate is not None]
     if not gates or not 0 < gates[-1][1].overall.total < FEW_ITEMS:
@@ -211,15 +211,15 @@ def few_gate_items(facts: Facts) -> Iterator[Finding]:
     first = suites[deciding[0]] if deciding else {}
     has_no_more = isinstance(asked := first.get("count"), int) and asked > gate.by_slice[deciding[0]].total
     if has_no_more or str(first.get("path", "tasks:")).startswith("tasks:"):
-        yield Finding("few_gate_items", text, "--set gate.suites.composed.path=toolbox:composed_gate", k)
+        yield RunFinding("few_gate_items", text, "--set gate.suites.composed.path=toolbox:composed_gate", k)
     else:
-        yield Finding("few_gate_items", text, f"--set gate.suites.{deciding[0]}.count=400", k, deciding[0])
+        yield RunFinding("few_gate_items", text, f"--set gate.suites.{deciding[0]}.count=400", k, deciding[0])
 
 
 # -- sampling and judging ---------------------------------------------------------------------------------------
 
 
-def cut_off(facts: Facts) -> Iterator[Finding]:
+def cut_off(facts: Facts) -> Iterator[RunFinding]:
     """More than a tenth of a round's answers were cut off at the token limit."""
     limit = facts.setting("sample.max_new_tokens")
     at = f" at {limit} tokens" if limit else ""
@@ -227,28 +227,26 @@ def cut_off(facts: Facts) -> Iterator[Finding]:
         drawn = r.nodes["generator"].answered if "generator" in r.nodes else r.fates.total()
         drawn += sum(r.nodes["regenerator"].outcomes[o] for o in ("resampled", "rewritten") if "regenerator" in r.nodes)
         judged = [reason for node in r.nodes.values() for reason in node.reasons.items()]
-        cut = sum(n for reason, n in judged if reason in ("response.truncated", "response.unclosed_thinking"))
+        cut = sum(n for reason, n in judged if reason in TOO_LONG)
         share = cut / drawn if drawn else 0.0
         if r.policy is not None:
             share = r.mean("truncated_rate") or 0.0
         if share > CUT_OFF:
             text = f"{100 * share:.0f} % of the answers of round {k} were cut off{at}."
-            yield Finding("cut_off", text, facts.raised("sample.max_new_tokens", 2, 160), k)
+            yield RunFinding("cut_off", text, facts.raised("sample.max_new_tokens", 2, 160), k)
 
 
-FIXES = {
-    "response.truncated": ("sample.max_new_tokens", 2.0, 160),
-    "response.unclosed_thinking": ("sample.max_new_tokens", 2.0, 160),
+OPTIONS = {
     "cot.missing": "--set fcdr.require_thinking=false",
     "cot.empty": "--set fcdr.require_thinking=false",
     "form.syntax": "--set model.call_format=native",
     "form.not_a_call": "--set model.call_format=native",
-    "tools.empty": "funreason dlq show --reason tools.empty",
 }
-"""What to change where a reason is the commonest: an option, or a number among the settings and its factor."""
+"""What to change where a reason is the commonest; for any other its samples are shown."""
+TOO_LONG = ("response.truncated", "response.unclosed_thinking")
 
 
-def little_kept(facts: Facts) -> Iterator[Finding]:
+def little_kept(facts: Facts) -> Iterator[RunFinding]:
     """Under a twentieth of a round's samples were kept, or none."""
     for k, r in facts.sampled:
         ended, kept = r.fates.total(), sum(r.fates[fate] for fate in KEPT)
@@ -257,24 +255,21 @@ def little_kept(facts: Facts) -> Iterator[Finding]:
         commonest = r.dead_reasons.most_common(1)
         why = f"; the commonest reason is {commonest[0][0]} ({commonest[0][1]:,})" if commonest else ""
         text = f"{kept:,} of {ended:,} samples of round {k} were kept{why}."
-        fix = FIXES.get(commonest[0][0]) if commonest else None
-        reason = f" --reason {quote(commonest[0][0])}" if commonest else ""
-        change = f"funreason dlq show{f' {facts.run}' if facts.run else ''}{reason}"
-        if isinstance(fix, tuple):
-            change = facts.raised(*fix)
-        elif fix is not None:
-            change = fix
-        yield Finding("little_kept", text, change, k)
+        reason = commonest[0][0] if commonest else ""
+        look = " ".join(filter(None, ("funreason dlq show", facts.run, reason and f"--reason {quote(reason)}")))
+        longer = facts.raised("sample.max_new_tokens", 2, 160)
+        change = longer if reason in TOO_LONG else OPTIONS.get(reason, look)
+        yield RunFinding("little_kept", text, change, k)
 
 
-def judges_fail(facts: Facts) -> Iterator[Finding]:
+def judges_fail(facts: Facts) -> Iterator[RunFinding]:
     """A judge gets canaries wrong, or answers with errors."""
     for k, r in facts.sampled[-1:]:
         for name, node in r.nodes.items():
             errors, answered = node.outcomes["error"], node.answered
             if answered >= ENOUGH_SAMPLES and errors > JUDGE_ERRORS * answered:
                 text = f"The judge {name} answered {errors:,} of {answered:,} times with an error in round {k}."
-                yield Finding("judges_fail", text, f"funreason dlq list {facts.run}".strip(), k, name)
+                yield RunFinding("judges_fail", text, f"funreason dlq list {facts.run}".strip(), k, name)
     examined = [(k, r) for k, r in sorted(facts.state.rounds.items()) if any(h.tried for h in r.health.values())]
     for k, r in examined[-1:]:
         for name, health in r.health.items():
@@ -287,17 +282,17 @@ def judges_fail(facts: Facts) -> Iterator[Finding]:
             if (health.false_pass or 0) > CANARIES:
                 text = f"The judge {name} let {health.passed} of {health.bad} known bad samples pass{most}."
                 change = stricter or known or "--set fcdr.canaries.max_false_pass=0.15"
-                yield Finding("judges_fail", text, change, k, name)
+                yield RunFinding("judges_fail", text, change, k, name)
             if (health.false_drop or 0) > CANARIES:
                 text = f"The judge {name} refused {health.dropped} of {health.good} known good samples."
                 change = milder or "--set fcdr.canaries.max_false_drop=0.15"
-                yield Finding("judges_fail", text, change, k, name)
+                yield RunFinding("judges_fail", text, change, k, name)
 
 
 # -- training ---------------------------------------------------------------------------------------------------
 
 
-def nothing_learned(facts: Facts) -> Iterator[Finding]:
+def nothing_learned(facts: Facts) -> Iterator[RunFinding]:
     """A round trained nothing: no sample was kept or chosen, no group carried a signal, or the update failed."""
     for k, r in sorted(facts.state.rounds.items()):
         if not k or r.gate is None or r.gate.new_weights != r.gate.old_weights:
@@ -306,18 +301,18 @@ def nothing_learned(facts: Facts) -> Iterator[Finding]:
             if any(s.metrics.get("groups_mixed") for s in r.steps):
                 continue
             text = f"Round {k} had nothing to learn: no group of answers carried a signal in {len(r.steps)} steps."
-            yield Finding("nothing_learned", text, facts.raised("sample.temperature", 1.2, 0.9), k, stops=True)
+            yield RunFinding("nothing_learned", text, facts.raised("sample.temperature", 1.2, 0.9), k, stops=True)
         elif r.chosen is not None and not r.chosen.trained:
             kept, ended = sum(r.fates[fate] for fate in KEPT), r.fates.total()
             text = f"Round {k} had nothing to learn: {kept:,} of {ended:,} samples were kept, and none was left to use."
             change = "--set train.max_solved_share=1" if r.chosen.solved else ""
-            yield Finding("nothing_learned", text, change, k, stops=True)
+            yield RunFinding("nothing_learned", text, change, k, stops=True)
         elif r.chosen is None and r.gate.decision == "rollback":
             text = f"Round {k} had nothing to learn: {r.gate.reason.rstrip('.')}."
-            yield Finding("nothing_learned", text, facts.raised("train.update.lr", 0.3, 3e-4), k, stops=True)
+            yield RunFinding("nothing_learned", text, facts.raised("train.update.lr", 0.3, 3e-4), k, stops=True)
 
 
-def takes_over(facts: Facts) -> Iterator[Finding]:
+def takes_over(facts: Facts) -> Iterator[RunFinding]:
     """One category makes up most of what a round was trained on."""
     rounds = [(k, r.chosen) for k, r in sorted(facts.state.rounds.items()) if k and r.chosen and r.chosen.by_category]
     for k, chosen in rounds[-1:]:
@@ -327,10 +322,10 @@ def takes_over(facts: Facts) -> Iterator[Finding]:
         several = len(chosen.by_category) > 1 or any(len(by) > 1 for by in gated)
         if several and total >= ENOUGH_TRAINED and most > TAKES_OVER * total:
             text = f"{name or 'One category'} makes up {100 * most / total:.0f} % of what round {k} was trained on."
-            yield Finding("takes_over", text, f"--set train.max_category_share.{name}=0.4", k, name)
+            yield RunFinding("takes_over", text, f"--set train.max_category_share.{name}=0.4", k, name)
 
 
-def loss_does_not_fall(facts: Facts) -> Iterator[Finding]:
+def loss_does_not_fall(facts: Facts) -> Iterator[RunFinding]:
     """The loss of an update's last quarter of steps is no lower than that of its first quarter."""
     for k, r in [(k, r) for k, r in sorted(facts.state.rounds.items()) if r.steps and r.policy is None][-1:]:
         done = r.update is not None or r.steps[-1].step >= r.steps[-1].steps
@@ -347,10 +342,10 @@ def loss_does_not_fall(facts: Facts) -> Iterator[Finding]:
                 f"{first:.3f} in the first quarter of its {len(values)} steps, {last:.3f} in the last."
             )
             change = facts.raised(f"{where}.update.lr", 0.3 if rose else 3.0, 3e-4)
-            yield Finding("loss_does_not_fall", text, change, k)
+            yield RunFinding("loss_does_not_fall", text, change, k)
 
 
-def groups_without_signal(facts: Facts) -> Iterator[Finding]:
+def groups_without_signal(facts: Facts) -> Iterator[RunFinding]:
     """Under a tenth of the groups of a reward round carry a signal."""
     for k, r in [(k, r) for k, r in sorted(facts.state.rounds.items()) if r.policy is not None][-1:]:
         mixed, right, wrong = (
@@ -369,10 +364,10 @@ def groups_without_signal(facts: Facts) -> Iterator[Finding]:
             change = facts.raised("reinforcement.group_size", 2, 8)
         else:
             change = facts.raised("sample.temperature", 1.2, 0.9)
-        yield Finding("groups_without_signal", text, change, k)
+        yield RunFinding("groups_without_signal", text, change, k)
 
 
-def refusals_collapse(facts: Facts) -> Iterator[Finding]:
+def refusals_collapse(facts: Facts) -> Iterator[RunFinding]:
     """Over the steps of a reward round the model forgets to refuse where no call is right."""
     for k, r in [(k, r) for k, r in sorted(facts.state.rounds.items()) if r.policy is not None][-1:]:
         rates = [s.metrics["refusal_rate"] for s in r.steps if "refusal_rate" in s.metrics]
@@ -386,13 +381,13 @@ def refusals_collapse(facts: Facts) -> Iterator[Finding]:
                 f"and {100 * last:.0f} % in the last: the model learns to call always."
             )
             share = min(0.5, 2 * facts.number("reinforcement.no_call_share", 0.2))
-            yield Finding("refusals_collapse", text, f"--set reinforcement.no_call_share={share:g}", k)
+            yield RunFinding("refusals_collapse", text, f"--set reinforcement.no_call_share={share:g}", k)
 
 
 # -- the gate, and the machine ----------------------------------------------------------------------------------
 
 
-def category_does_not_move(facts: Facts) -> Iterator[Finding]:
+def category_does_not_move(facts: Facts) -> Iterator[RunFinding]:
     """A category that is mostly wrong gained at most one item in any round."""
     gates = [(k, r.gate) for k, r in sorted(facts.state.rounds.items()) if k and r.gate is not None]
     if len(gates) < 2:
@@ -420,10 +415,10 @@ def category_does_not_move(facts: Facts) -> Iterator[Finding]:
             if kind
             else facts.raised("sample.samples_per_task", 2, 4)
         )
-        yield Finding("category_does_not_move", text, change, gates[-1][0], name)
+        yield RunFinding("category_does_not_move", text, change, gates[-1][0], name)
 
 
-def gpu_idle(facts: Facts) -> Iterator[Finding]:
+def gpu_idle(facts: Facts) -> Iterator[RunFinding]:
     """The GPU was mostly idle in a phase."""
     options = {
         "sample": ("sample.batch_tokens", 131_072),
@@ -438,7 +433,7 @@ def gpu_idle(facts: Facts) -> Iterator[Finding]:
         if busy < IDLE_GPU:
             key, default = options[phase]
             text = f"The GPU was busy {100 * busy:.0f} % of the time in phase {phase} of round {k}."
-            yield Finding("gpu_idle", text, facts.raised(key, 2, default), k, phase)
+            yield RunFinding("gpu_idle", text, facts.raised(key, 2, default), k, phase)
 
 
 RULES: dict[str, Rule] = {

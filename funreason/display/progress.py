@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import Event, Lock, Thread
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -69,6 +71,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         self.state = State()
         self._folder = folder
         self._events = 0
+        self._settings: dict[str, Any] = {}
         self._reader = LogReader(folder.events)
         self._stop = Event()
         self._unread = self._paused = False
@@ -79,6 +82,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         self._findings: set[tuple[str, str]] = set()
         """The rules that have spoken, and about what: each says so once."""
         self._diagnosed = 0.0
+        self._loading = Spinner("dots", "loading the model and what it needs")
 
     def __enter__(self) -> LiveProgress:
         with _TURN:
@@ -145,7 +149,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
                     self.console.print(Text(plain(f"{note.level}: {note.text}"), style=style))
                 self._diagnose()
                 if self._live:
-                    self._live.update(view(self.state, time.time()))
+                    self._live.update(view(self.state, time.time()) if self.state.run else self._loading)
                 elif (self.state.round, self.state.phase) != self._said and self.state.phase:
                     self._said = (self.state.round, self.state.phase)
                     phase = PHASES.get(self.state.phase, self.state.phase)
@@ -159,7 +163,8 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         if self.state.events == self._events or (self._diagnosed and now - self._diagnosed < DIAGNOSE_S):
             return
         self._diagnosed, self._events = now, self.state.events
-        for finding in diagnose(self.state, readable_settings(self._folder), str(self._folder.path)):
+        self._settings = self._settings or readable_settings(self._folder)
+        for finding in diagnose(self.state, self._settings, str(self._folder.path)):
             if (finding.rule, finding.about) not in self._findings:
                 self._findings.add((finding.rule, finding.about))
                 self.console.print(finding_text(finding))

@@ -36,7 +36,7 @@ from funreason.display.figures import (
 )
 from funreason.display.spans import clean
 from funreason.display.verdict import AccuracyChange, GateEvidence, RunVerdict, evidence_in, verdict
-from funreason.record.folder import RunFolder, command_to_resume, is_refining, settings_file
+from funreason.record.folder import RunFolder, is_refining, settings_file
 from funreason.record.sample_files import KEPT
 from funreason.record.state import RoundState, State
 from funreason.types import Sample
@@ -48,6 +48,8 @@ LOOKED_AT = 200
 MOST_CHARS = 1200
 LOST_TO = 5
 """The commonest reasons of failed samples that the Markdown names."""
+ROUNDS, METRICS = 5, 9
+"""The last rounds and the first columns of their metrics that the Markdown has."""
 HEADER_BYTES = 100_000_000
 """The largest header of a weights file that is read for its parameters."""
 FATES = ("kept", "text", "dropped", "dead")
@@ -56,7 +58,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
-class _Facts(NamedTuple):
+class _Contents(NamedTuple):
     """What both forms of the report are made from."""
 
     state: State
@@ -128,9 +130,11 @@ def report_markdown(state: State, folder: RunFolder, status: str) -> str:
         most = ", ".join(f"{_plain(name)} {100 * n / ended:.1f} %" for name, n in reasons.most_common(LOST_TO))
         parts += [f"{ended:,} samples; most were lost to: {most or 'nothing'}."]
     if pool := pool_rows(state):
-        lines = ["| " + " | ".join(map(_plain, row)) + " |" for row in (POOL_COLUMNS, *pool)]
-        lines.insert(1, "|" + " --- |" * len(POOL_COLUMNS))
-        parts += ["## Hard tasks", _plain(pool_note(state)), "\n".join(lines)]
+        parts += ["## Hard tasks", _plain(pool_note(state)), _markdown_table(POOL_COLUMNS, pool)]
+    columns, losses = dict(_tables(state))["Loss"]
+    if losses:
+        short = [row[:METRICS] for row in losses[-ROUNDS:]]
+        parts += ["## Updates", _markdown_table(columns[:METRICS], short), "Means over the steps of a round."]
     parts += ["## How it was made", "\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in facts.about)]
     return "\n\n".join(parts) + "\n"
 
@@ -151,14 +155,14 @@ ENDINGS = {"promote": "promoted", "hold": "held", "rollback": "rolled back"}
 # -- what came of it, and how it was made ------------------------------------------------------------------------
 
 
-def _facts(state: State, folder: RunFolder) -> _Facts:
+def _facts(state: State, folder: RunFolder) -> _Contents:
     evidence = evidence_in(folder)
     roles = {name: role for name, (role, _) in evidence.suites.items()}
     about = list(_about(state, folder, evidence))
-    return _Facts(state, evidence, verdict(state, evidence), accuracy_by_round(state, roles), about)
+    return _Contents(state, evidence, verdict(state, evidence), accuracy_by_round(state, roles), about)
 
 
-def _line(facts: _Facts, status: str) -> str:
+def _line(facts: _Contents, status: str) -> str:
     name = facts.state.run or (facts.evidence.folder.name if facts.evidence.folder else "")
     return f"run {name} · {summary(facts.state, status)}"
 
@@ -169,15 +173,13 @@ def _about(state: State, folder: RunFolder, evidence: GateEvidence) -> Iterator[
     first = state.machines[0] if state.machines else None
     if first is not None and first.command:
         yield "command", first.command
-    if (path := known.setting("model.path")) is not None:
+    if (path := known.setting("model.path")) is not None and not is_refining(folder):
         count = parameters(evidence.model) if evidence.model else 0
         yield "model", f"{path}, {count / 1e6:,.2f} M parameters" if count else str(path)
-    if is_refining(folder):
-        yield "resumed with", command_to_resume(folder)
-    elif (path := known.setting("tasks.path")) is not None:
+    if (path := known.setting("tasks.path")) and not is_refining(folder):
         tasks = known.setting("tasks.per_round")
         yield "data", f"{path}, {tasks:,} tasks a round" if isinstance(tasks, int) else str(path)
-    if (path := known.setting("start.references.path")) is not None:
+    if (path := known.setting("start.references.path")) is not None and not is_refining(folder):
         yield "supervised start", f"{path}, {known.setting('start.references.count')} references"
     if (seed := known.setting("seed")) is not None:
         yield "seed", str(seed)
@@ -218,7 +220,7 @@ def _settings(folder: RunFolder) -> str:
         return ""
 
 
-def _cards(facts: _Facts) -> Iterator[str]:
+def _cards(facts: _Contents) -> Iterator[str]:
     """One number each: the rounds alone, the start, what other suites paid, how many samples were kept."""
     found = facts.found
     if found.rounds:
@@ -442,7 +444,7 @@ def _round_name(k: int) -> str:
     return "start" if k == 0 else f"round {k}"
 
 
-def _by_round(facts: _Facts) -> str:
+def _by_round(facts: _Contents) -> str:
     """A Markdown table: a row for each candidate, a column for each suite."""
     rounds = list(dict.fromkeys(p.round for one in facts.suites for p in one.points))
     rows = []

@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from funreason.display.diagnosis import Finding
+from funreason.display.diagnosis import RunFinding
 from funreason.display.figures import POOL_COLUMNS, curves, formatted, hint, others, pool_note, pool_rows
 from funreason.display.verdict import RunVerdict
 from funreason.record.events import Score
@@ -69,7 +69,7 @@ def verdict_text(found: RunVerdict) -> RenderableType:
     return Group(*lines, Text())
 
 
-def finding_text(finding: Finding) -> RenderableType:
+def finding_text(finding: RunFinding) -> RenderableType:
     """One finding of the diagnosis and the option that it proposes, which is never broken."""
     sign = Text("! ", style="bold yellow")
     lines: list[RenderableType] = [Padding(Text.assemble(sign, plain(finding.text)), (0, 0, 0, 2))]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from funreason.bfcl.categories import wants_refusal
 from funreason.bfcl.intervals import balanced_exact
-from funreason.display.diagnosis import Finding, diagnose
+from funreason.display.diagnosis import RunFinding, diagnose
 from funreason.record.events import GateDecided
 from funreason.record.folder import RunFolder, command_to_resume, is_refining, read_settings
 from funreason.record.rounds import RoundState
@@ -125,7 +125,7 @@ class RunVerdict(NamedTuple):
     rolled_back: tuple[int, ...] = ()
     weights: str = ""
     model: str = ""
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[RunFinding, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -203,13 +203,14 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
     by_rounds = comparing.changes(start, final) if promoted else ()
     whole = comparing.changes(base, final) if by_start and by_rounds else ()
     sentences: list[str] = []
+    findings = diagnose(state, known.settings, str(known.folder.path) if known.folder is not None else "")
 
     # How far the run came, where it is not simply over.
     so_far = status in ("running", "stale", *STOPPED)
     where = f"in round {state.round} of {state.rounds_planned}" if state.round else "before its first round"
     if status in STOPPED:
-        hint = status == "interrupted" and state.reason.startswith("resume with")  # which the commands say as well
-        because = f": {state.reason}" if status in ("failed", "interrupted") and state.reason and not hint else ""
+        said = state.reason.startswith("resume with") or any(f.stops for f in findings)  # by commands or findings
+        because = f": {state.reason}" if status in ("failed", "interrupted") and state.reason and not said else ""
         sentences.append(_sentence(f"{STOPPED[status]} {where}{because}"))
     elif status == "running":
         sentences.append(f"The run is {where}.")
@@ -309,7 +310,7 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
         rolled_back,
         state.weights,
         model,
-        diagnose(state, known.settings, str(known.folder.path) if known.folder is not None else ""),
+        findings,
     )
 
 
@@ -441,7 +442,7 @@ def _commands(known: GateEvidence, status: str, outcome: str, model: str) -> tup
     if refining or not model:
         return (f"funreason report {run}", f"funreason dlq list {run}", f"funreason dlq show {run}")
     if outcome == "better":
-        tail = (f"funreason export {run} --to {quote(f'{known.folder.path}-export')}",)
+        tail = (f"funreason export {run} --out {quote(f'{known.folder.path}-export')}",)
         return (f"funreason report {run}", f"funreason eval --model {quote(model)}", *tail)
     return (f"funreason report {run}", f"funreason dlq list {run}", f"funreason eval --model {quote(model)}")
 

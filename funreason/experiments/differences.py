@@ -23,7 +23,7 @@ Results = Mapping[tuple[str, int], ArmResult]
 
 class Difference(NamedTuple):
     """In points (bits per byte for text); `each` has the seeds' own differences. An interval is None where it has no
-    base: `items` for text, `seeds` for a single seed.
+    base: `items` for text, `seeds` for fewer than three seeds.
     """
 
     mean: float
@@ -33,10 +33,13 @@ class Difference(NamedTuple):
 
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
-    """Student's interval of the mean of independent values; None for fewer than two."""
+    """Student's interval of the mean of independent values; None for fewer than three.
+
+    Two seeds that happen to agree would give an interval without width, and two that do not one without use.
+    """
     from scipy.special import stdtrit  # here: the page is made without it
 
-    if len(values) < 2:
+    if len(values) < 3:
         return None
     half = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * stdev(values) / sqrt(len(values))
     return Interval(fmean(values) - half, fmean(values) + half)

@@ -304,7 +304,8 @@ def commit() -> str:
 
     Outside a checkout: the package's version.
     """
-    words = (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", *CHANGES_NUMBERS])
+    tracked = ["ls-files", "--error-unmatch", "__init__.py"]  # else it is installed inside another project
+    words = (tracked, ["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", *CHANGES_NUMBERS])
     try:
         said = [
             subprocess.run(["git", "-C", str(PACKAGE), *given], capture_output=True, text=True, timeout=20, check=True)
@@ -312,4 +313,4 @@ def commit() -> str:
         ]
     except (OSError, subprocess.SubprocessError):
         return f"version {funreason.__version__}"
-    return said[0].stdout.strip() + ("+" if said[1].stdout.strip() else "")
+    return said[1].stdout.strip() + ("+" if said[2].stdout.strip() else "")

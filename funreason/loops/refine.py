@@ -31,7 +31,7 @@ from funreason.data.reading import each_sample, summary
 from funreason.data.records import Refusal
 from funreason.data.writers import RecordsFile, as_sharegpt, as_xlam
 from funreason.policies.factory import UsageReporter, budget_of, connected_sampler, import_in_background, served_policy
-from funreason.record.events import RoundEnded, RunStarted
+from funreason.record.events import LogMessage, RoundEnded, RunStarted
 from funreason.record.folder import (
     RECORDS,
     REFINED,
@@ -42,7 +42,8 @@ from funreason.record.folder import (
     write_json,
     write_whole,
 )
-from funreason.record.manifest import seal_run
+from funreason.record.integrity import was_moved
+from funreason.record.manifest import require_unchanged, seal_run
 from funreason.record.sample_files import KEPT, SampleFiles
 from funreason.record.state import State
 from funreason.runtime.agents import Run, build_bus, round_sink
@@ -123,7 +124,12 @@ def _noted(out: RunFolder) -> dict[str, Any]:
             f"{out.path} has no {REFINED} and {RECORDS}, so it cannot be resumed as a run of `refine`. "
             "Resume a loop with `funreason loop --resume`; else refine the file into another --out."
         )
-    found: dict[str, Any] = json.loads(path.read_text())
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        if not {"path", "samples", "sha256"} <= found.keys():
+            raise ValueError("a key is missing")
+    except (ValueError, AttributeError) as error:
+        raise RecordError(f"{path} cannot be read ({error}): another program or a loss of power changed it") from None
     return found
 
 
@@ -175,6 +181,9 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     found = survey(config, file)
     graph = refine_graph(config)
     check_judges(config)
+    life = out.writer_status() if resume else None
+    if life is not None and life.status not in ("running", "stale"):  # else another process may be writing
+        require_unchanged(out, {})
     past = out.state()
     if resume:
         require_same(out, config, file, found, past)
@@ -183,6 +192,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
     async with connected(panel, stop):
         last_heartbeat_at = out.last_heartbeat()
         dead = out.acquire(take_over=resume)
+        moved_from = was_moved(out)
         if resume:
             out.clean_up()
             if out.state().events != past.events:
@@ -191,9 +201,13 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
             write_whole(out.path / REFINED, dump_config(config))
             note_records(out, file, found)
         journal = Journal(out)
+        journal.marks.take()
         stop.on_leave(lambda: journal.end("interrupted", resume_hint(out)))
         if dead is not None:
             journal.taken_over(dead)
+        if moved_from:
+            text = f"this run was written in {moved_from}; its folder was moved, renamed or copied since"
+            journal.write(LogMessage(level="warning", text=text))
         resumed = bool(past.events)
         journal.write(
             RunStarted(

@@ -14,6 +14,7 @@ import asyncio
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from funreason.display.diagnosis import diagnose
 from funreason.display.progress import terminal_lent
 from funreason.errors import NothingToLearn
 from funreason.loops.reward_round import play_steps
-from funreason.loops.session import Session, open_session
+from funreason.loops.session import Session, inputs_of, open_session
 from funreason.plan.planning import warn_if_it_will_not_fit
 from funreason.record.events import LogMessage, RoundEnded, RunStarted
 from funreason.record.folder import (
@@ -37,7 +38,9 @@ from funreason.record.folder import (
     resume_hint,
     settings_file,
 )
-from funreason.record.manifest import seal_run
+from funreason.record.integrity import MARKS, was_moved
+from funreason.record.log import LogReader
+from funreason.record.manifest import require_unchanged, seal_run
 from funreason.record.state import State
 from funreason.runtime.control_server import ControlServer
 from funreason.runtime.journal import Journal
@@ -132,17 +135,26 @@ async def play(
     last_heartbeat_at = folder.last_heartbeat()
     dead = folder.acquire(take_over=resume)
     folder.clean_up()
+    inputs = inputs_of(config)
+    moved_from = was_moved(folder)
+    if resume:
+        _require_unchanged(folder, inputs)
     past = folder.state()
-    journal = Journal(folder)
+    journal = Journal(folder, inputs)
     journal.gpus = GpuUsage() if config.model.device != "cpu" else None
+    journal.marks.take()
     stop.on_leave(lambda: journal.end("interrupted", resume_hint(folder)))
     try:
         async with journal.heartbeat(), ControlServer(folder.path, stop, journal.write):
             if dead is not None:
                 journal.taken_over(dead)
+            if moved_from:
+                text = f"this run was written in {moved_from}; its folder was moved, renamed or copied since"
+                journal.write(LogMessage(level="warning", text=text))
             session = open_session(config, folder, journal, stop, past, allow_code_execution=allow_code_execution)
             async with connected(session.panel, stop):
                 with recording_usage(session.panel, journal.write):
+                    _require_same_base(folder, session)
                     _announce(session, past, last_heartbeat_at)
                     await play_session(session)
                     _link_model(folder, session.weights.accepted)
@@ -150,7 +162,7 @@ async def play(
         journal.end("interrupted", resume_hint(folder))
         raise
     except NothingToLearn as error:
-        journal.end("interrupted", str(error)[:2000])
+        journal.end("interrupted", str(error).partition(". ")[0][:2000])
         raise
     except BaseException as error:
         if not resume and not folder.state().events:
@@ -161,6 +173,26 @@ async def play(
     journal.end("finished" if promoted(folder.state()) else "refused")
     seal_run(folder, ended=True)
     return folder.state()
+
+
+def _require_unchanged(folder: RunFolder, inputs: Mapping[str, Path]) -> None:
+    try:
+        require_unchanged(folder, inputs)
+    except RecordError:
+        folder.heartbeat("failed")
+        raise
+
+
+def _require_same_base(folder: RunFolder, session: Session) -> None:
+    """Raise RecordError when the run began with other weights than those that its configuration leads to now."""
+    events = LogReader(folder.events).events()
+    began = next((event.base_weights for event in events if isinstance(event, RunStarted)), "")
+    now = session.weights.base.id
+    if began and began != now:
+        raise RecordError(
+            f"{folder.path} began with the weights {began}, and {session.config.model.path} holds {now} now. Put that "
+            "model back as it was, or start a new run."
+        )
 
 
 def _announce(session: Session, past: State, last_heartbeat_at: float) -> None:
@@ -245,7 +277,7 @@ def _remove(folder: RunFolder, journal: Journal) -> None:
     """Remove what a run that never began has made: an empty run would only be in the way."""
     journal.abandon()
     shutil.rmtree(folder.gate_items, ignore_errors=True)
-    for name in ("run.json", LOOP):
+    for name in ("run.json", LOOP, MARKS):
         (folder.path / name).unlink(missing_ok=True)
     for path in (folder.events, folder.path):
         if not any(path.iterdir()):

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from funreason.agents.evaluator import Evaluator
@@ -341,6 +342,20 @@ class _RecordedSteps(RoundSteps):
         phase = PHASES.get((node, message.round)) or PHASES.get(node, node)
         with session.journal.phase(message.round, phase):
             yield
+
+
+def inputs_of(config: Config) -> dict[str, Path]:
+    """The files and folders that a run is made from, by the setting that names each; embedded ones are left out."""
+    sources = {
+        "tasks.path": config.tasks.path,
+        "model.path": config.model.path,
+        "start.references.path": config.start.references and config.start.references.path,
+        "start.update.replay.path": config.start.update.replay and config.start.update.replay.path,
+        "train.update.replay.path": config.train.update.replay and config.train.update.replay.path,
+        **{f"gate.suites.{name}.path": suite.path for name, suite in config.gate.suites.items()},
+    }
+    named = {name: Path(path) for name, path in sources.items() if path and path not in ("toolbox", OWN_TASKS)}
+    return {name: path for name, path in named.items() if ":" not in str(path) and path.exists()}
 
 
 def open_session(

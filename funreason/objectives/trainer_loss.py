@@ -51,12 +51,14 @@ KNOWN_TAGS: tuple[Tags, ...] = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),  # OpenThinker, Sky-T1
     ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant"),  # gpt-oss
     ("<|channel>thought", "<channel|>"),  # Gemma 4
+    ("<thought>", "</thought>"),  # EXAONE Deep
     ("<thinking>", "</thinking>"),
     ("<reasoning>", "</reasoning>"),
 )
 """Tags of thinking that chat templates write, looked for in this order."""
 CONTEXT_TOKENS = 32
 """Tokens of the prompt that are read to see whether it opens or closes the thinking."""
+PARTS = ("think", "result")
 PLAIN = Example("", "", None, "")
 
 
@@ -86,6 +88,24 @@ class TrainerStep:
     slope: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 
 
+class PartMeans:
+    """Running means of the two parts over steps; a step without a part does not count for it."""
+
+    def __init__(self) -> None:
+        self._sums, self._counts = [0.0, 0.0], [0, 0]
+
+    def add(self, *means: float | None) -> None:
+        """Count one step's means of thinking and result."""
+        for i, mean in enumerate(means):
+            if mean is not None:
+                self._sums[i] += mean
+                self._counts[i] += 1
+
+    def values(self) -> dict[str, float]:
+        """The means so far, by part."""
+        return {part: self._sums[i] / self._counts[i] for i, part in enumerate(PARTS) if self._counts[i]}
+
+
 class SrmlLoss:
     """SRML as a drop-in loss: `SFTTrainer(..., compute_loss_func=SrmlLoss(tokenizer, alpha=0.7))`.
 
@@ -94,8 +114,8 @@ class SrmlLoss:
     token: the means of the parts over the step's samples, averaged over the steps since the last log) and `alpha`.
 
     In every run of learned tokens (label not -100) the thinking ends with the last closing tag; a run without one is
-    all result, or all thinking where the thinking was opened and then cut off. Rows packed with `position_ids` are
-    taken apart again.
+    all result, or all thinking where the thinking was opened and then cut off. Training takes rows packed with
+    `position_ids` apart again; an evaluation counts each row as one sample.
 
     Args:
         tokenizer: the model's; its chat template says which tags enclose the thinking.
@@ -134,7 +154,7 @@ class SrmlLoss:
         self._end = end_of_turn(tokenizer)
         self._texts: dict[int, str] = {}
         self._step: TrainerStep | None = None
-        self._means: dict[str, list[float]] = {"think": [], "result": []}
+        self._means = PartMeans()
         self._evaluated = torch.zeros(4, dtype=torch.float64)
         self.think: float | None = None
         """The mean loss of thinking in the last optimizer step; None where it had none."""
@@ -161,7 +181,8 @@ class SrmlLoss:
         if logits is None or logits.shape[:2] != labels.shape:
             raise ValueError(
                 f"expected logits [B, T, V] for labels {list(labels.shape)}, found "
-                f"{'none' if logits is None else list(logits.shape)}; the model must return all its logits."
+                f"{'none' if logits is None else list(logits.shape)}. The model must return all its logits: leave "
+                "use_liger_kernel off."
             )
         kind = torch.promote_types(logits.dtype, torch.float32)
         count, step = _as_int(num_items_in_batch), self._step
@@ -199,7 +220,7 @@ class SrmlLoss:
         `input_ids` [B, T] show where a prompt opens or closes the thinking. `owners` [B, T] is the sample of each
         position, where rows hold several.
         """
-        parts = torch.full_like(labels, NONE)
+        parts = torch.full(labels.shape, NONE)  # on the CPU: it is filled run by run
         seen = None if input_ids is None else input_ids.tolist()
         whose = None if owners is None else owners.tolist()
         for row, values in enumerate(labels.tolist()):
@@ -209,7 +230,7 @@ class SrmlLoss:
                 thinking = self._thinking(values[start:stop], before)
                 parts[row, start : start + thinking] = THINK
                 parts[row, start + thinking : stop] = RESULT
-        return parts
+        return parts.to(labels.device)
 
     def start_step(self, trainer: Trainer, batches: Sequence[Mapping[str, Any]], token_count: Any) -> None:
         """Count the micro-batches of the trainer's next step; called by the trainer.
@@ -218,7 +239,8 @@ class SrmlLoss:
         parallelism that split a sample.
         """
         _check_trainer(trainer)
-        if not any(isinstance(callback, StepWatch) for callback in trainer.callback_handler.callbacks):
+        watches = (callback for callback in trainer.callback_handler.callbacks if isinstance(callback, StepWatch))
+        if not any(watch.loss is self for watch in watches):
             trainer.add_callback(StepWatch(self, trainer))
             self.train_begins(trainer.state)
         waiting = deque(self._micro_batch(batch, trainer) for batch in batches)
@@ -243,13 +265,11 @@ class SrmlLoss:
             trainer_state.stateful_callbacks[type(self).__name__] = self.objective.state_dict()
         weights = self._part_weights(step.denominators)
         self.think, self.result = (float(found[i]) if weights[i] else None for i in range(2))
-        for part, mean in (("think", self.think), ("result", self.result)):
-            if mean is not None:
-                self._means[part].append(mean)
+        self._means.add(self.think, self.result)
 
     def train_begins(self, trainer_state: Any) -> None:
         """At the start of a training: forget the last one; where it resumes, alpha is the checkpoint's."""
-        self._step, self._means = None, {"think": [], "result": []}
+        self._step, self._means = None, PartMeans()
         kept = (trainer_state.stateful_callbacks or {}).get(type(self).__name__)
         if kept is not None:
             self.objective.load_state_dict(kept)
@@ -257,16 +277,14 @@ class SrmlLoss:
     def add_to_logs(self, logs: dict[str, float], accelerator: Any) -> None:
         """Add the parts to what the trainer is about to log; called by the trainer."""
         if "loss" in logs:
-            for part, means in self._means.items():
-                if means:
-                    logs[f"loss_{part}"] = sum(means) / len(means)
-                    means.clear()
+            logs.update({f"loss_{part}": mean for part, mean in self._means.values().items()})
+            self._means = PartMeans()
             logs.update(self.objective.state_metrics())
             return
         for name in [key for key in logs if key.endswith("_loss") and key != "train_loss"][:1]:
             sums = _summed(self._evaluated, accelerator).tolist()
             self._evaluated = torch.zeros_like(self._evaluated)
-            logs.update({f"{name}_{part}": sums[i] / sums[2 + i] for i, part in enumerate(self._means) if sums[2 + i]})
+            logs.update({f"{name}_{part}": sums[i] / sums[2 + i] for i, part in enumerate(PARTS) if sums[2 + i]})
 
     def _share(self, logits: Tensor, targets: TokenTargets, denominators: LossDenominators) -> LossShare:
         chosen = logits.flatten(0, 1)[targets.where]
@@ -423,7 +441,8 @@ def _watch_trainers() -> None:
             self.compute_loss_func.add_to_logs(logs, self.accelerator)
         log(self, logs, *args, **kwargs)
 
-    Trainer.get_batch_samples, Trainer.log = get_batch_samples, log_with_parts
+    for method in (get_batch_samples, log_with_parts):
+        setattr(Trainer, method.__name__, method)  # `wraps` has given it the name
 
 
 def _check_trainer(trainer: Trainer) -> None:
@@ -447,7 +466,8 @@ def _summed(values: Tensor, accelerator: Any) -> Tensor:
     if accelerator.num_processes == 1:
         return values
     small = values if values.dtype == torch.int64 else values.float()
-    return accelerator.reduce(small.to(accelerator.device), "sum").to(values)
+    total: Tensor = accelerator.reduce(small.to(accelerator.device), "sum")
+    return total.to(values)
 
 
 def _as_int(count: Any) -> int | None:

@@ -91,6 +91,14 @@ class Plan(NamedTuple):
         """Whether a phase stays within one GPU's memory."""
         return phase.total <= self.hardware.chip.memory * 2**30
 
+    def __str__(self) -> str:
+        hardware, rows = self.hardware, []
+        for phase in self.phases:
+            fits = "fits" if self.fits(phase) else "does not fit"
+            rows.append(f"{phase.name:<8} {phase.total / 2**30:8.1f} GiB  {phase.seconds:10,.0f} s  {fits}")
+        head = f"{self.model.name} on {hardware.gpus} × {hardware.name}, {hardware.chip.memory:g} GiB each"
+        return "\n".join([head, *rows, *(f"✗ {problem}" for problem in self.problems)])
+
 
 def engine_samples(config: Config) -> bool:
     """Whether a vLLM engine samples on the GPU."""

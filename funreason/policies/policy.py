@@ -152,7 +152,8 @@ class Policy:
         if found is None:
             raise ModelError(
                 f"{type(self.sampler).__name__} cannot draw at another temperature or length, so the model in use "
-                "cannot judge itself here. Set fcdr.llm.model to a folder."
+                "can neither judge itself nor sample hard tasks at hdr.temperature. Set fcdr.llm.model to a folder, "
+                "or model.sampler to huggingface or vllm."
             )
         return found
 

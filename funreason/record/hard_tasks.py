@@ -48,8 +48,6 @@ class HardRound(NamedTuple):
     repaired: int
     judges: str
     control: str
-    over: bool
-    """Whether every task of the round is sorted."""
 
 
 @dataclass(slots=True)
@@ -83,12 +81,11 @@ class TaskPool:
         rounds = [k for k, kept in promoted.items() if kept and FIRST < k < before]
         return {id for k in rounds for id in self.tasks(ACCEPTED, k)}
 
-    def history(self, before: int | None = None) -> dict[str, PooledTask]:
-        """Each task that was hard, over all rounds (or those before one)."""
+    def history(self) -> dict[str, PooledTask]:
+        """Each task that was hard, or that the control asked, over all rounds."""
         found: dict[str, PooledTask] = {}
-        rounds = [k for k in sorted(self.fates) if before is None or k < before]
-        for k in rounds:
-            for id, event in self.fates[k].items():
+        for k, events in sorted(self.fates.items()):
+            for id, event in events.items():
                 if k == FIRST and event.fate != HARD:
                     continue
                 old = found.get(id, PooledTask(id, 0, 0, "", "", False))
@@ -116,7 +113,6 @@ class TaskPool:
                     len(self.repaired.get(k, {})),
                     drawn.judges,
                     drawn.control,
-                    len(events) == drawn.tasks,
                 )
             )
         return found
@@ -129,5 +125,6 @@ class TaskPool:
         return {
             "first": dict(self.counts()),
             "rounds": [each._asdict() for each in self.rounds(promoted)],
+            "tasks": [task._asdict() | {"pass_rate": task.pass_rate} for task in self.history().values()],
             "repaired": repairs,
         }

@@ -188,6 +188,15 @@ class LogReader:
                     yield from known
 
 
+def unreadable(folder: Path) -> Iterator[str]:
+    """The whole lines of log files that hold no event of this version: `events/loop-000.jsonl, line 7`."""
+    for path in sorted(folder.glob("*.jsonl")):
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if number > 1 and line.endswith(b"\n") and decode_event(line) is None:
+                    yield f"{folder.name}/{path.name}, line {number},"
+
+
 def append_line(file: int, line: bytes | bytearray, path: Path) -> None:
     """Write `line` to the open `file`, which is `path`, in one call.
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from funreason.record.events import LogMessage
 from funreason.record.folder import LOOP, RECORDS, REFINED, RunFolder, hash_file, is_within, links_outside, write_json
-from funreason.record.log import EventLog, RecordError
+from funreason.record.integrity import changes
+from funreason.record.log import EventLog, RecordError, unreadable
 from funreason.record.sample_files import MANIFEST
 
 LASTING = (
@@ -63,8 +64,31 @@ def unlist(run: RunFolder, removed: str) -> None:
         write_json(run.path / MANIFEST, {"files": left})
 
 
-def verify(run: RunFolder) -> Verified:
-    """Compare every listed file with its hash. Ended rounds and runs must be listed; unlisted files are named."""
+def require_unchanged(run: RunFolder, inputs: Mapping[str, Path]) -> None:
+    """Raise RecordError when a run that is resumed is not what its last process left, or its `inputs` are not.
+
+    Weights that no round continues with are not read.
+    """
+    wrong = [f"{where} cannot be read as an event" for where in unreadable(run.events)]
+    if not wrong:
+        rounds = run.state().rounds.values()
+        used = {r.weights for r in rounds} | {u.weights for r in rounds for u in (r.update, r.policy) if u is not None}
+        folders = (path.name for path in run.weights.glob("*") if path.name not in used)
+        unused = [f"weights/{name}/" for name in folders]
+        wrong = changes(run, inputs, unused) + verify(run, unused).wrong
+    if wrong:
+        more = f" ({len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise RecordError(
+            f"{run.path}: {wrong[0]}{more}. Nothing was done with it. Put the file back as it was, or start a new run; "
+            f"`funreason runs verify {run.path}` compares the complete files."
+        )
+
+
+def verify(run: RunFolder, skipped: Sequence[str] = ()) -> Verified:
+    """Compare every listed file with its hash. Ended rounds and runs must be listed; unlisted files are named.
+
+    Files whose names begin with one of `skipped` are not compared.
+    """
     state, listed, wrong = run.state(), dict[str, tuple[dict[str, Any], str]](), list[str]()
     expected = [(run.path, "", state.status in WHOLE)]
     expected += [(run.round(k), f"{run.round(k).name}/", bool(k and r.ended)) for k, r in sorted(state.rounds.items())]
@@ -77,6 +101,8 @@ def verify(run: RunFolder) -> Verified:
         listed |= {f"{prefix}{name}": (entry, f"{prefix}{MANIFEST}") for name, entry in (files or {}).items()}
     for name, (entry, by) in listed.items():
         path = run.path / name
+        if name.startswith(tuple(skipped)):
+            continue
         if not is_within(name):
             wrong.append(f"{name!r} is outside the run's folder, but {by} lists it")
             continue

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from itertools import count
+from pathlib import Path
 from threading import Event, RLock, Thread
 
 from funreason.bus.agent import ENDED
@@ -19,6 +20,7 @@ from funreason.data.records import Refusal
 from funreason.policies.protocol import Sync
 from funreason.record import events as ev
 from funreason.record.folder import HEARTBEAT_S, RunFolder, WriterStatus
+from funreason.record.integrity import Marks
 from funreason.record.log import EventLog, RecordError
 from funreason.runtime.machine import GpuUsage
 from funreason.types import Sample
@@ -30,8 +32,10 @@ LOST = 1
 class Journal:
     """Writes one run's events."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, inputs: Mapping[str, Path] | None = None) -> None:
+        """`inputs` are the files that the run is made from, by the settings that name them."""
         self.folder = folder
+        self.marks = Marks(folder, inputs)
         self.log = EventLog(folder.events)
         self.write = self.log.write
         self.ended = False
@@ -70,6 +74,7 @@ class Journal:
         """Make all of it survive a power loss; texts first, so that an end in the log always has its text."""
         self.folder.sync()
         self.log.sync()
+        self.marks.take()
 
     def observe(self, node: str, before: Sample, outcome: str, after: Sample | None, seconds: float) -> None:
         """One answer on the bus: the hot path, so it stamps and appends directly."""
@@ -121,6 +126,7 @@ class Journal:
                 print(f"funreason: {lost}", file=sys.stderr, flush=True)
                 os._exit(LOST)
             self.folder.heartbeat("running")
+            self.marks.take()
             self._missed = 0
         except RecordError as error:  # a full disk may have room again; the run's own next line decides
             self._missed += 1
@@ -175,7 +181,8 @@ class Journal:
             return
         self.ended, self._status = True, status
         line = ev.RunEnded(status=status, reason=reason)
-        self._try([self.folder.close, partial(self.write, line), self.log.close, partial(self._last_beat, status)])
+        acts: list[Callable[[], None]] = [self.folder.close, partial(self.write, line), self.log.close]
+        self._try([*acts, self.marks.take, partial(self._last_beat, status)])
 
     def _try(self, acts: Sequence[Callable[[], None]]) -> None:
         for act in acts:

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from funreason.config.updates import Update
 from funreason.objectives.protocol import Example
 from funreason.policies.model_files import replace_folder
+from funreason.record.folder import hash_file
 from funreason.training.parallel import Parallel, trainable
 from funreason.training.types import OtherTrainingError, TrainingError
 
@@ -33,6 +34,7 @@ NO_EFFECT_ON_WEIGHTS = {
 }  # fmt: skip
 """Settings that decide how the weights are computed, or (`replay`) what the examples are, not what is learned."""
 NAME = "checkpoint"
+TENSORS = ("model.safetensors", "optimizer.safetensors")
 RANDOM_STATE = "random_state"
 
 
@@ -67,7 +69,8 @@ def save(folder: Path, parallel: Parallel, position: Position, fingerprint: str)
         save_file(weights, fresh / "model.safetensors")
         save_file(moments | {RANDOM_STATE: torch.get_rng_state()}, fresh / "optimizer.safetensors")
         state = {"step": position.step, "objective": position.objective, "fingerprint": fingerprint}
-        (fresh / "state.json").write_text(json.dumps(state))
+        state["files"] = {name: hash_file(fresh / name) for name in TENSORS}
+        (fresh / "state.json").write_text(json.dumps(state | {"sha256": _digest(state)}))
         replace_folder(fresh, target)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -87,6 +90,7 @@ def restore(folder: Path, parallel: Parallel, fingerprint: str | None) -> Positi
         return None
     try:
         state = json.loads((path / "state.json").read_text())
+        _require_unchanged(path, state)
         weights, moments = load_file(path / "model.safetensors"), load_file(path / "optimizer.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise TrainingError(f"{path}: the checkpoint cannot be read ({error}); delete it to start over.") from error
@@ -97,6 +101,21 @@ def restore(folder: Path, parallel: Parallel, fingerprint: str | None) -> Positi
     torch.set_rng_state(moments.pop(RANDOM_STATE))
     parallel.load(weights, moments)
     return Position(int(state["step"]), state["objective"])
+
+
+def _require_unchanged(path: Path, state: Any) -> None:
+    """Raise TrainingError when a file of a checkpoint is not as it was written."""
+    told = state.pop("sha256", None) if isinstance(state, dict) else None
+    wrong = "state.json" if told is None or told != _digest(state) else ""
+    wrong = wrong or next((name for name in TENSORS if hash_file(path / name) != state["files"].get(name)), "")
+    if wrong:
+        raise TrainingError(
+            f"{path / wrong} cannot be read: it is not as it was written. Delete {path} to start the update over."
+        )
+
+
+def _digest(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def delete(folder: Path) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
+from funreason.display.diagnosis import RunFinding
 from funreason.display.spans import clean
 from funreason.record.control import Verb, can_control, send_request
 from funreason.record.folder import RecordError, RunFolder
 from funreason.tui.feed import Feed, ReplayFeed
+from funreason.tui.hero import findings_page
 from funreason.tui.keys import bindings, help_page
 from funreason.tui.pages import page_of
 from funreason.tui.samples import story_page
@@ -135,7 +137,7 @@ class Actions(App[None]):
             narrow(before if pattern is None else pattern)
             self._activate("samples")
 
-        prompt = "Filter by id, node, verdict, reason, query or answer (globs allowed for the first four)"
+        prompt = "Filter by id, node, verdict, reason, query or answer (globs allowed)"
         self.push_screen(InputDialog(prompt, before, narrow), close)
 
     def action_round(self, by: int) -> None:
@@ -202,6 +204,14 @@ class Actions(App[None]):
         self.theme = THEMES[(here + 1) % len(THEMES)]
         self.say(f"theme {self.theme}")
 
+    def findings(self) -> tuple[RunFinding, ...]:
+        """What is wrong in the run."""
+        raise NotImplementedError
+
+    def action_diagnosis(self) -> None:
+        """All findings, each with the option that it proposes."""
+        self.push_screen(TextScreen(findings_page(self.findings(), self.size.width - 4)))
+
     def action_help(self) -> None:
         """Help for what has the focus."""
         keys = [binding for binding in (*bindings(), *PanelWidget.BINDINGS) if not isinstance(binding, tuple)]
@@ -226,7 +236,7 @@ class Actions(App[None]):
             self.say("this panel has no table", warn=True)
             return
         text = io.StringIO()
-        csv.writer(text).writerows([page.columns, *(row.cells for row in page.rows)])
+        csv.writer(text).writerows([page.columns, *(row.cells for row in page.rows if row.cells)])
         self._write(f"{self.active}.csv", text.getvalue())
 
     def action_screenshot_svg(self) -> None:
@@ -307,6 +317,7 @@ class Actions(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The commands of the palette, for the run and the round on the screen."""
         yield SystemCommand("Help", "What this panel shows and what every key does", self.action_help)
+        yield SystemCommand("Diagnosis", "What is wrong in the run, and what to change", self.action_diagnosis)
         yield SystemCommand("Export SVG", "Write the screen as a picture", self.action_screenshot_svg)
         yield SystemCommand("Export table", "Write this panel's table as CSV", self.action_export)
         yield SystemCommand("Pause the run", "Pause it, or continue it", self.action_pause_run)

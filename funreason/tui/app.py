@@ -21,14 +21,14 @@ from textual.geometry import Size
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer
 
-from funreason.display.diagnosis import Finding, diagnose
+from funreason.display.diagnosis import RunFinding, diagnose
 from funreason.display.figures import duration
 from funreason.display.spans import Line, Page
 from funreason.display.verdict import evidence_in, verdict
 from funreason.record.folder import RunFolder
 from funreason.tui.actions import Actions
 from funreason.tui.feed import Clock, Feed, ReplayFeed
-from funreason.tui.header import HeaderContext, HostStats, header, remaining, verdict_line
+from funreason.tui.header import HeaderContext, HostStats, header, verdict_line
 from funreason.tui.hero import accuracy_page, now_page
 from funreason.tui.keys import bindings
 from funreason.tui.pages import page_of
@@ -87,7 +87,7 @@ class Dashboard(Actions, App[None]):
         self._second = 0.0
         self._roles: dict[str, str] = {}
         self._settings: dict[str, object] = {}
-        self._findings: tuple[Finding, ...] = ()
+        self._findings: tuple[RunFinding, ...] = ()
         self._found_at: tuple[float, int] = (0.0, -1)
         self._size: Size | None = None
         """The size of the last resize: the app's own is still the one before while its event is handled."""
@@ -159,12 +159,10 @@ class Dashboard(Actions, App[None]):
         if not self.single and (size := self.panel("accuracy").size).width:
             self.panel("accuracy").show(accuracy_page(state, self._roles, size.width, size.height))
             panel, gpu = self.panel("now"), self.host_stats.gpu_busy
-            live = self.feed.life is not None and self.feed.life.status == "running"
-            left = remaining(state, self.clock()) if live else None
-            found, width, height = self._diagnosis(), panel.size.width, panel.size.height
-            panel.show(now_page(state, self.view, found, width, height, left_s=left, gpu=gpu))
+            found, width, height = self.findings(), panel.size.width, panel.size.height
+            panel.show(now_page(state, self.view, found, width, height, gpu=gpu))
 
-    def _diagnosis(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[RunFinding, ...]:
         """What is wrong in the run, looked for again every two seconds at most."""
         now, events = self.clock(), self.feed.state.events
         at, seen = self._found_at
@@ -179,7 +177,11 @@ class Dashboard(Actions, App[None]):
             sign = "■ END" if feed.over else "▶" if feed.playing else "‖"
             at, whole = duration(feed.at - feed.start), duration(feed.end - feed.start)
             replay = f"{sign} REPLAY ×{feed.speed:g} {at} of {whole}"
+        found, notice = self.findings(), ""
+        if found and not self.main_screen.query_one("#panels").has_class("tall"):
+            notice = f"d: {len(found)} finding{'s' * (len(found) > 1)}: {found[0].text}"
         context = HeaderContext(
+            notice=notice,
             now=feed.at if isinstance(feed, ReplayFeed) else self.clock(),
             life=feed.life,
             per_s=feed.per_s,
@@ -226,7 +228,7 @@ class Dashboard(Actions, App[None]):
         panels, height = self.main_screen.query_one("#panels"), (self._size or self.size).height
         panels.set_class(self.single, "single")
         panels.set_class(height >= TALL and not self.single, "tall")
-        rows = "1fr" if self.single else "14 1fr 10" if height < TALL else "10 10 1fr 7"
+        rows = "1fr" if self.single else "14 1fr 8" if height < TALL else "10 10 1fr 7"
         panels.styles.grid_rows = "12 14 1fr 9" if height >= TALLEST and not self.single else rows
         self.panel("head").styles.height = 4 if self.single else 3
         for name in PANELS:
@@ -246,9 +248,13 @@ class Dashboard(Actions, App[None]):
             self.arrange()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """PanelWidget keys with priority do nothing while a dialog is open."""
+        """Keys with priority do nothing while a dialog is open; the footer offers those that can do something."""
         if action == "next_panel":
             return not isinstance(self.screen, ModalScreen)
+        if action in ("step", "speed"):
+            return isinstance(self.feed, ReplayFeed)
+        if action == "pause_run":
+            return self.feed.life is not None and self.feed.life.status in ("running", "stale")
         return True
 
 

@@ -19,7 +19,7 @@ from funreason.display.figures import (
     points,
     share_of,
 )
-from funreason.display.spans import Column, Page, Span, line, said, table, wrap
+from funreason.display.spans import Column, Page, PageRow, Span, line, said, table, wrap
 from funreason.record.events import Balance, Score
 from funreason.record.sample_files import KEPT
 from funreason.record.state import FAILED, RoundState, State
@@ -40,10 +40,9 @@ def gate_page(state: State, view: ViewState, width: int) -> Page:
     latest = max((pair for pair in gated if pair[0] <= shown), default=gated[0], key=lambda pair: pair[0])
     roomy = width >= WIDE
     rows = [
-        (f"round:{k}", _gate_cells(_name(k), gate.overall, decision(gate.decision), roomy, gate.balance))
+        (f"round:{k}", _gate_cells(_name(k), gate.overall, _decision(gate.decision, width), roomy, gate.balance))
         for k, gate in gated
     ]
-    rows.append(("line", [("─" * 60, "dim"), "", "", "", "", ""]))
     gate = latest[1]
     categories = ((f" {name}", score) for name, score in gate.by_category.items())
     parts = [*gate.kinds.items(), *gate.by_slice.items(), *categories]
@@ -66,6 +65,9 @@ def gate_page(state: State, view: ViewState, width: int) -> Page:
         Column("verdict", 18 if roomy else 10 if width >= NARROW else 2),
     )
     page = table(f"gate · {_name(latest[0])} by category", columns, rows, width)
+    below = PageRow("line", line(("─" * width, "dim")))
+    rounds = page.rows[: len(gated)]
+    page = page._replace(rows=(*rounds, below, *page.rows[len(gated) :]))
     why = tuple(line((part, "dim")) for part in wrap(latest[1].reason, width)[:2])
     return page._replace(head=(*why, *page.head), columns=("", "old", "new", "interval", "difference", "verdict"))
 
@@ -79,6 +81,12 @@ def _gate_cells(
     if not score.total:
         return [name, NONE, NONE, "", NONE, last]
     return [name, percent(old), percent(new[0]), ends, points(new[0], old), last]
+
+
+def _decision(word: str, width: int) -> Span:
+    """A decision with its sign; its sign alone where names need the room."""
+    text, role = decision(word)
+    return (text if width >= NARROW else text.partition(" ")[0], role)
 
 
 def _name(k: int) -> str:

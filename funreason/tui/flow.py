@@ -78,9 +78,10 @@ def flow_page(state: State, view: ViewState, width: int) -> Page:
         Column("regen", 5, right=True),
     )
     if width < ROOM_FOR_BARS:  # names need the room more
-        columns = tuple(column for column in columns if column.width != BAR)
-        rows = [(key, [*cells[:3], *cells[4:]]) for key, cells in rows]
-        return table(title, columns, rows, width, head=_pool_head(state, k))
+        narrow = [column for column in columns if column.width != BAR]
+        return table(
+            title, narrow, [(key, [*cells[:3], *cells[4:]]) for key, cells in rows], width, head=_pool_head(state, k)
+        )
     page = table(title, columns, rows, width, head=_pool_head(state, k))
     return page._replace(columns=("agent", "in", "pass %", "bar", "change", "p50 ms", "in flight", "regenerated"))
 
@@ -117,7 +118,9 @@ WORK = ("judge", "n", "err", "err %", "ms")
 """The columns for a log without canaries."""
 NARROW = ("judge", "err", "f.pass", "f.drop", "same%")
 """The columns that matter most, where there is no room for all."""
-WIDE = 64
+TIGHT = ("judge", "err", "f.pass", "f.drop")
+"""Those for the smallest screen, where names would be cut."""
+WIDE, TIGHTEST = 64, 36
 
 
 def dead_page(state: State, view: ViewState, width: int) -> Page:
@@ -145,7 +148,15 @@ def health_page(state: State, view: ViewState, width: int) -> Page:
     names = [n for n in (*state.nodes, *judging) if n in judging or n in r.health]
     if not names:
         return said(title, "No judge has answered in this round yet.", width)
-    shown: Sequence[str] = WORK if not r.health else NARROW if width < WIDE else [column.name for column in HEALTH]
+    shown: Sequence[str] = (
+        WORK
+        if not r.health
+        else TIGHT
+        if width < TIGHTEST
+        else NARROW
+        if width < WIDE
+        else [column.name for column in HEALTH]
+    )
     columns = [c for c in HEALTH if c.name in shown]
     rows = []
     for n in dict.fromkeys(names):

@@ -97,6 +97,8 @@ class HeaderContext(NamedTuple):
     held: bool = False
     control: bool | None = None
     opening: float | None = None
+    notice: str = ""
+    """What is wrong in the run, where no panel shows it."""
 
 
 def header(state: State, name: str, v: HeaderContext) -> tuple[Line, Line]:
@@ -123,7 +125,8 @@ def header(state: State, name: str, v: HeaderContext) -> tuple[Line, Line]:
     facts += [f"weights {state.weights}"] if state.weights else []
     facts += [v.host] if v.host else []
     facts += ["read-only: no control socket"] if v.control is False and running(state, v) else []
-    return line(*first), line((" ", "plain"), (" · ".join(facts), "dim"))
+    notice: list[Span] = [(f"  ! {v.notice}", "warn")] if v.notice else []
+    return line(*first), line((" ", "plain"), (" · ".join(facts), "dim"), *notice)
 
 
 def verdict_line(found: RunVerdict) -> Line:
@@ -147,7 +150,7 @@ def status_of(state: State, v: HeaderContext) -> Span:
         return (f"? STALE {duration(v.life.silent_s)}", "warn")
     if status in ENDED:
         sign, role = ENDED[status]
-        return (f"{sign} {status.upper()}", role)
+        return (f"{sign} {'FINISHED, NO ROUND KEPT' if status == 'refused' else status.upper()}", role)
     return ("‖ PAUSED", "warn") if state.paused else ("● RUNNING", "good")
 
 

@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from funreason.display.accuracy import SuiteAccuracy, accuracy_by_round
-from funreason.display.diagnosis import Finding
+from funreason.display.diagnosis import RunFinding
 from funreason.display.figures import DECISIONS, PHASES, duration, pass_rate, share_of
-from funreason.display.spans import Line, Page, Span, fit, line, said, wrap
+from funreason.display.spans import Line, Page, PageRow, Span, fit, line, said, wrap
 from funreason.record.sample_files import KEPT
 from funreason.record.state import State
 from funreason.tui.flow import bar
 from funreason.tui.losses import braille, sparkline
 from funreason.tui.view_state import ViewState
 
-ROLES = ("accent", "result", "think", "warn")
+ROLES = ("accent", "result", "good", "warn")
 """The colours of suites, in their order; their names are beside the last point as well."""
 AXIS = 4
 PLACE = 12
@@ -39,8 +39,8 @@ def accuracy_page(state: State, roles: Mapping[str, str], width: int, height: in
     for n, one in enumerate(suites):
         legend.append((f"{'━' if n == 0 else '─'} {one.label}, {one.items:,} items   ", ROLES[n % len(ROLES)]))
     room, tall = width - AXIS - 1, max(2, height - 2)
-    rounds: list[int | None] = sorted({p.round for one in suites for p in one.points if p.round is not None})
-    rounds = [None, *rounds][-max(2, room // PLACE) :]
+    played = sorted({p.round for one in suites for p in one.points if p.round is not None})
+    rounds = [None, *played][-max(2, room // PLACE) :]
     shown = [one._replace(points=tuple(p for p in one.points if p.round in rounds)) for one in suites]
     shown = [one for one in shown if one.points]
     low = min(p.low for one in shown for p in one.points)
@@ -109,11 +109,10 @@ def _drawn(
 def now_page(
     state: State,
     view: ViewState,
-    findings: Sequence[Finding],
+    findings: Sequence[RunFinding],
     width: int,
     height: int,
     *,
-    left_s: float | None = None,
     gpu: Sequence[float] = (),
 ) -> Page:
     """The round's way through the judges, how its samples ended, where the time went, the GPU, the diagnosis."""
@@ -138,12 +137,22 @@ def now_page(
     elif used := list(r.gpu.values()):
         text = "  ".join(f"{PHASES.get(u.phase, u.phase)} {100 * u.busy:.0f} %" for u in used)
         lines.append(line(("GPU busy: ", "dim"), text[: max(0, width - 10)]))
-    if left_s is not None:
-        lines.append(line((f"about {duration(left_s)} left", "dim")))
     room = height - len(lines)
     timeline = _timeline(state, width) if room > SHORT * min(len(findings), 1) + 2 else []
     lines += [*_diagnosis(findings, width, room - len(timeline)), *timeline]
     return Page(f"{'start' if k == 0 else f'round {k}'} · diagnosis", tuple(lines))
+
+
+def findings_page(findings: Sequence[RunFinding], width: int) -> Page:
+    """All findings in full, an empty line between two."""
+    lines: list[Line] = []
+    for finding in findings:
+        lines += [line((part, "warn")) for part in wrap(finding.text, width)]
+        lines += [line((finding.change, "accent"))] if finding.change else []
+        lines.append(line(""))
+    lines = lines or [line(("No problem found.", "dim"))]
+    rows = (PageRow(str(i), one, ("".join(text for text, _ in one),)) for i, one in enumerate(lines))
+    return Page("diagnosis", (), tuple(rows), ("text",))
 
 
 def _pipeline(judges: Sequence[tuple[str, float]], drawn: int, width: int) -> list[Line]:
@@ -187,24 +196,22 @@ def _timeline(state: State, width: int) -> list[Line]:
     return [tuple(cells), tuple(words)]
 
 
-def _diagnosis(findings: Sequence[Finding], width: int, room: int) -> list[Line]:
+def _diagnosis(findings: Sequence[RunFinding], width: int, room: int) -> list[Line]:
     """As many findings as fit, each with its option; the last line counts the others."""
     if not findings:
         return [line(("no problem found", "dim"))] if room > 0 else []
-    full = [[*wrap(f.text, width - 2), *wrap(f.change, width - 2)[:2]] for f in findings]
+    full = [[*wrap(f.text, width - 2), *wrap(f.change, width - 2)[: 2 * bool(f.change)]] for f in findings]
     texts = [len(wrap(f.text, width - 2)) for f in findings]
     if sum(map(len, full)) > room:
-        full = [
-            [fit(f.text, width - 2).rstrip(), *([fit(f.change, width - 2).rstrip()] if f.change else [])]
-            for f in findings
-        ]
+        full = [[fit(f.text, width - 2).rstrip(), *wrap(f.change, width - 2)[: 2 * bool(f.change)]] for f in findings]
         texts = [1] * len(full)
     lines: list[Line] = []
-    for i, (told, text_lines) in enumerate(zip(full, texts, strict=True)):
-        if len(lines) + len(told) + (i + 1 < len(full)) > max(1, room):
+    for i, (block, text_lines) in enumerate(zip(full, texts, strict=True)):
+        if len(lines) + len(block) + (i + 1 < len(full)) > max(1, room):
             more = len(full) - i
-            lines.append(line((f"! {more} {'more findings' if i else 'findings'}: funreason status", "warn")))
+            words = f"{more} {'more ' * bool(i)}finding{'s' * (more > 1)}"
+            lines.append(line((f"! {words}: key d", "warn")))
             break
-        for n, words in enumerate(told):
+        for n, words in enumerate(block):
             lines.append(line(("! " if n == 0 else "  ", "warn"), (words, "warn" if n < text_lines else "accent")))
     return lines

@@ -13,12 +13,13 @@ ABOUT = {
     "flow": "The agents in graph order. `in`: answers in this round. `pass %`: passes of all that were judged, not an "
     "accuracy. `Δ`: points against the round before. `fly`: samples waiting or in hand. `regen`: sent back for "
     "another answer. Below: how the samples ended. Enter on a row filters the samples by it.",
-    "loss": "Mean losses in nats per token, one curve each; the dim curve is the round before. alpha is the "
+    "loss": "Mean losses in nats per token, one smoothed curve each; the dim curve is the round before. alpha is the "
     "weight of thinking. Below: other metrics of the objective.",
-    "gate": "Accuracy of the old and the new weights on the same held-out items, with the 95 % interval of the new. "
-    "▲ promote keeps the new weights, ■ hold and ▼ rollback keep the old. +a −b: items won and lost; p: exact McNemar.",
-    "samples": "The newest verdict of each sample. Enter opens the sample. / filters: a part of an id, "
-    "node, verdict or reason, or a pattern such as schema.*",
+    "gate": "Accuracy of old and new weights on the same held-out items, with the 95 % interval of the new; the mean "
+    "of calls and refusals where there are both. ▲ promote keeps the new weights, ■ hold and ▼ rollback keep the old. "
+    "+a −b: items won and lost; p: exact McNemar.",
+    "samples": "The newest verdict of each sample, with its query and answer. Enter opens the sample. / filters: a "
+    "part of an id, node, verdict, reason, query or answer, or a pattern such as schema.*",
     "dead": "Why samples were dropped or died, and records that never became tasks. Enter filters the samples by a "
     "reason. The palette (ctrl+p) puts a reason back into the queue of a run that no process is writing.",
     "health": "Judges by errors and time. An error is the judge's fault, never a verdict about the sample. `f.pass`: "
@@ -44,14 +45,15 @@ def bindings() -> list[Binding]:
         Binding("slash", "filter", "filter", id="view.filter"),
         Binding("left_square_bracket", "round(-1)", "round before", show=False, id="round.before"),
         Binding("right_square_bracket", "round(1)", "next round", show=False, id="round.next"),
+        Binding("d", "diagnosis", "diagnosis", id="view.diagnosis"),
         Binding("f", "follow", "follow the newest", show=False, id="round.follow"),
         Binding("g", "go_to", "go to a round, a row, a time", show=False, id="view.go_to"),
         Binding("s", "sort", "sort this panel", show=False, id="view.sort"),
         Binding("space", "hold", "hold", id="view.hold"),
-        Binding("left", "step(-1)", "replay: an event back", show=False, id="replay.back"),
-        Binding("right", "step(1)", "replay: an event forward", show=False, id="replay.on"),
-        Binding("less_than_sign", "speed(-1)", "replay: slower", show=False, id="replay.slower"),
-        Binding("greater_than_sign", "speed(1)", "replay: faster", show=False, id="replay.faster"),
+        Binding("left", "step(-1)", "event back", id="replay.back"),
+        Binding("right", "step(1)", "event on", id="replay.on"),
+        Binding("less_than_sign", "speed(-1)", "slower", id="replay.slower"),
+        Binding("greater_than_sign", "speed(1)", "faster", id="replay.faster"),
         Binding("y", "copy", "copy this row", show=False, id="view.copy"),
         Binding("e", "export", "export this table", show=False, id="view.export"),
         Binding("t", "theme", "theme", show=False, id="view.theme"),

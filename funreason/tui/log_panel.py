@@ -102,5 +102,6 @@ def sentence(event: ev.AnyEvent) -> Span:
         case ev.Paused():
             return ("paused" if event.on else "continued", "warn")
         case ev.RunEnded():
-            return (f"run {event.status}. {event.reason}", "bad" if event.status == "failed" else "accent")
+            word = "finished; no round passed the gate" if event.status == "refused" else event.status
+            return (f"run {word}. {event.reason}", "bad" if event.status == "failed" else "accent")
     return (type(event).__name__, "dim")

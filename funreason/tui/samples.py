@@ -8,7 +8,6 @@ in ⟦ ⟧, as in the mask preview of `funreason train`, beside their colours.
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -35,8 +34,10 @@ OUTCOMES = {
 }  # fmt: skip
 NO_NODE = "trainer"
 """Shown for a kept sample: all judges passed it, and its end names no node."""
-ROOM_FOR_TEXTS, ROOM_FOR_REASONS, ROOM_FOR_ALL = 60, 66, 130
+ROOM_FOR_TEXTS, ROOM_FOR_REASONS, ROOM_FOR_ALL = 54, 66, 130
 """Widths in cells from which there is room for queries and answers, for reasons, and for all columns."""
+LOOKED_AT = 20
+"""Rows in which a text is looked for, to know whether there are any."""
 _SORTS = ("newest", "id", "attempt", "node", "verdict", "reason")
 
 
@@ -60,7 +61,7 @@ def samples_page(state: State, view: ViewState, width: int) -> Page:
     if order != "newest":
         at = _SORTS.index(order) - 1
         found.sort(key=lambda e: (e.sample, f"{e.attempt:03}", e.node, _word(e), e.reason)[at])
-    columns = _columns(width, any(view.texts.get(e.sample) for e in found[:1]))
+    columns = _columns(width, any(view.texts.get(e.sample) for e in found[:LOOKED_AT]))
     rows: list[tuple[str, list[str | Span]]] = []
     for e in found:
         sign, role = OUTCOMES.get(_word(e), ("·", "dim"))
@@ -84,12 +85,13 @@ def samples_page(state: State, view: ViewState, width: int) -> Page:
 def _columns(width: int, texts: bool) -> list[Column]:
     """All columns where there is room; query and answer before the others; without texts, what the record has."""
     if texts and ROOM_FOR_TEXTS <= width < ROOM_FOR_ALL:
-        each = (width - 10 - 22 - 4) // 2
+        outcome = 22 if width >= ROOM_FOR_REASONS else 17
+        each = (width - 10 - outcome - 4) // 2
         return [
             Column("sample", 10, end=True),
             Column("query", each),
-            Column("answer", width - 10 - 22 - 4 - each - 1),
-            Column("outcome", 22),
+            Column("answer", each),
+            Column("outcome", outcome),
         ]
     facts = [Column("id", 0, end=True), Column("try", 3, True), Column("node", 11), Column("verdict", 12)]
     facts += [Column("reason", 19)] if width >= ROOM_FOR_REASONS else []  # ids would have no room
@@ -186,7 +188,7 @@ def _story(found: Sequence[tuple[str, Sample]], width: int) -> Iterator[Line]:
     if task.reference is not None:
         calls = []
         for call in task.reference:
-            values = {name: json.dumps(v, ensure_ascii=False, default=str) for name, v in call.arguments.items()}
+            values = {name: repr(v) for name, v in call.arguments.items()}  # as the answers are written
             calls.append(f"{call.name}({', '.join(f'{name}={value}' for name, value in values.items())})")
         shown = f"[{', '.join(calls)}]" if calls else task.reference_text or "no call"
         yield from _block("reference", shown, "good", width)

@@ -58,8 +58,9 @@ class PanelWidget(Widget, can_focus=True):
             self.panel = panel
             self.row = row
 
-    def __init__(self, id: str, *, number: str = "", cursor: bool = True) -> None:
+    def __init__(self, id: str, *, number: str = "", cursor: bool = True, hint: str = "") -> None:
         super().__init__(id=id)
+        self.hint = hint
         self.page = Page("")
         self.number = number
         self.cursor = 0 if cursor else None
@@ -148,7 +149,8 @@ class PanelWidget(Widget, can_focus=True):
             self.top = min(max(self.top, self.cursor - room + 1), self.cursor)
         self.top = min(max(0, self.top), max(0, rows - room))
         hidden = rows - room
-        subtitle = f"{self.top + 1}–{min(self.top + room, rows)} of {rows}" if hidden > 0 and self.size.height else ""
+        place = f"{self.top + 1}–{min(self.top + room, rows)} of {rows}" if hidden > 0 and self.size.height else ""
+        subtitle = " · ".join(part for part in (self.hint, place) if part)
         if (self.border_subtitle or "") != subtitle:
             self.border_subtitle = Text(subtitle)
 
@@ -212,10 +214,13 @@ class TextScreen(ModalScreen[None]):
     def __init__(self, page: Page) -> None:
         super().__init__()
         self.text = page
+        self.story = page.title.startswith("story")
 
     def compose(self) -> ComposeResult:
         """One panel over the whole screen."""
-        yield PanelWidget("text", cursor=False)
+        yield PanelWidget(
+            "text", cursor=False, hint="⟨thinking⟩ ⟦answer⟧ · esc back · y copy" if self.story else "esc back"
+        )
 
     def on_mount(self) -> None:
         """Show the page."""

@@ -25,7 +25,14 @@ from tenacity.wait import wait_exponential, wait_random_exponential
 from funreason.config.models import Address
 from funreason.policies.endpoint.budget import SharedBudget, SpendMeter
 from funreason.policies.endpoint.server import Server
-from funreason.policies.endpoint.wire import ApiResponse, EndpointGone, RetryableError, UnreadableAnswer, estimated
+from funreason.policies.endpoint.wire import (
+    ApiResponse,
+    EndpointGone,
+    Redirected,
+    RetryableError,
+    UnreadableAnswer,
+    estimated,
+)
 from funreason.policies.protocol import ChatError
 
 LONGEST_WAIT_S = 300.0
@@ -88,6 +95,7 @@ class EndpointPool:
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=any(server.address.proxied for server in self.servers),
+            auto_decompress=False,
         )
         return self
 
@@ -112,10 +120,13 @@ class EndpointPool:
         self._asking += 1
         try:
             return await self._retried(partial(self._once, path, body), self.retry_policy.tries)
+        except Redirected as last:
+            self._note_unread("answer.redirect")
+            if self.answered and self._unread_in_a_row < MOST_UNREAD_IN_A_ROW:  # one request's trouble
+                raise ChatError(str(last)) from None
+            raise
         except UnreadableAnswer as last:
-            self.meter.note(failed=1)
-            self.unread[last.code] += 1
-            self._unread_in_a_row += 1
+            self._note_unread(last.code)
             if (self.answered or last.speaks_api) and self._unread_in_a_row < MOST_UNREAD_IN_A_ROW:
                 meanwhile = ", while other requests were answered" if self.answered > began else ""
                 raise ChatError(f"{str(last).rstrip('.')}. It was sent again without success{meanwhile}.") from None
@@ -127,6 +138,11 @@ class EndpointPool:
             raise self._given_up(str(last), alone=alone) from None
         finally:
             self._asking -= 1
+
+    def _note_unread(self, code: str) -> None:
+        self.meter.note(failed=1)
+        self.unread[code] += 1
+        self._unread_in_a_row += 1
 
     async def _once(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
         server = await self._take()

@@ -7,6 +7,7 @@ row gets a cooldown, each time twice as long; one request then tries it before t
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,8 +28,10 @@ from funreason.policies.endpoint.wire import (
     refusal,
 )
 
-MOST_BYTES = 64 << 20
-"""The longest body that is read: an endless one must not fill the memory."""
+MOST_BYTES = 32 << 20
+"""The longest body that is read, as it comes and as it unpacks: an endless one must not fill the memory."""
+_PACKED = frozenset({"gzip", "x-gzip", "deflate"})
+"""The only encodings that are asked for and read: how far others expand depends on what is installed."""
 FAILURES_BEFORE_COOLDOWN = 3
 LONGEST_COOLDOWN_S = 20.0
 UNLISTED = frozenset({400, 404, 405, 500, 501})
@@ -54,7 +57,8 @@ class Server:
         self._first_cooldown_s = first_cooldown_s
         key = address.key()
         self._scrub = Scrubber(key)
-        self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+        self._headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip, deflate"}
+        self._headers |= {"Authorization": f"Bearer {key}"} if key else {}
 
     def free(self, now: float) -> bool:
         """Whether it may be asked now; after a cooldown, a single request goes first."""
@@ -116,27 +120,51 @@ class Server:
     async def _exchange(
         self, session: aiohttp.ClientSession, method: str, url: str, sent: bytes | None
     ) -> HttpResponse:
+        begun = False
         try:
             async with asyncio.timeout(self.address.timeout_s):
                 async with session.request(
                     method, url, data=sent, headers=self._headers, allow_redirects=False
                 ) as response:
-                    parts: list[bytes] = []
-                    size = 0
-                    while part := await response.content.readany():
-                        size += len(part)
-                        if size > MOST_BYTES:
-                            raise RetryableError(f"{url} answered with more than {MOST_BYTES >> 20} MB")
-                        parts.append(part)
-                    text = b"".join(parts).decode(errors="replace")
+                    begun = True
+                    text = (await _body(url, response)).decode(errors="replace")
                     scrub = self._scrub.answer if response.ok else self._scrub.error
                     return HttpResponse(response.status, response.headers, scrub(text))
         except TimeoutError:
-            raise RetryableError(f"{url} did not answer within {self.address.timeout_s:g} s") from None
+            what = "began to answer and was not done" if begun else "did not answer"
+            raise RetryableError(f"{url} {what} within {self.address.timeout_s:g} s", replied=begun) from None
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise EndpointGone(f"{url} is no address: {self._scrub.error(str(error))}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise RetryableError(f"{url}: {quoted(self._scrub.error(str(error) or type(error).__name__))}") from None
+            said = quoted(self._scrub.error(str(error) or type(error).__name__))
+            # Whatever came that is no HTTP, or stops halfway, came from a server that is there.
+            spoke = begun or isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError)
+            raise RetryableError(f"{url}: {said}", replied=spoke) from None
+
+
+async def _body(url: str, response: aiohttp.ClientResponse) -> bytes:
+    """The whole body, unpacked. UnreadableAnswer when it is too long or packed in a way that is not read.
+
+    The session unpacks nothing: a kilobyte can become a gigabyte before its length is known.
+    """
+    packed = response.headers.get("Content-Encoding", "").strip().lower()
+    if packed not in ("", "identity", *_PACKED):
+        message = f"{url} answered in the encoding {packed[:40]!r}; only gzip and deflate are read, and were asked for"
+        raise UnreadableAnswer("answer.encoding", message)
+    unpack = zlib.decompressobj(wbits=47) if packed in _PACKED else None  # 47: gzip or zlib, as their header says
+    parts, came, size = list[bytes](), 0, 0
+    try:
+        while part := await response.content.readany():
+            came += len(part)
+            if unpack is not None:
+                part = unpack.decompress(part, MOST_BYTES + 1 - size)
+            size += len(part)
+            if max(came, size) > MOST_BYTES:
+                raise UnreadableAnswer("answer.too_long", f"{url} answered with more than {MOST_BYTES >> 20} MB")
+            parts.append(part)
+    except zlib.error as error:
+        raise UnreadableAnswer("answer.encoding", f"{url} answered what is no {packed}: {error}") from None
+    return b"".join(parts)
 
 
 def _for_vllm(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -389,6 +389,10 @@ class EndpointGone(ChatError):
     stops_run = True
 
 
+class Redirected(EndpointGone):
+    """The server sends elsewhere. Never followed: a key would go astray, and so would every prompt."""
+
+
 class PromptTooLong(ChatError):
     """The server says that prompt and answer do not fit the model's context."""
 
@@ -410,7 +414,7 @@ def refusal(url: str, answer: HttpResponse) -> Exception:
     if status in REFUSED_ALL:
         return EndpointGone(f"{what}. {_ADVICE.get(status, _ADVICE[404])}")
     if 300 <= status < 400:
-        return EndpointGone(f"{what}. Redirects are not followed, a key could go astray: give the final address.")
+        return Redirected(f"{what}. Redirects are not followed, a key could go astray: give the final address.")
     if any(word in answer.text for word in TOO_LONG_WORDS):
         return PromptTooLong(f"{what}. Shorten the prompt, or lower max_new_tokens.")
     return ChatError(f"{what}. The server will not have this request; it was not sent again.")

@@ -7,6 +7,7 @@ itself with a warning and every judge is asked.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import time
@@ -23,6 +24,7 @@ EVERY = 64
 """Rulings added or used between two writes."""
 PRUNED_AFTER = 1 / 20
 """Rulings added between two prunings, as a share of the bound: each pruning counts all rows."""
+_SEAL = 16
 WAIT_S = 5.0
 """Seconds to wait for another process that writes."""
 # A lost cache costs requests, not data, so nothing waits for the disk.
@@ -52,7 +54,7 @@ class Key(NamedTuple):
 
 
 class VerdictCache:
-    """Rulings by key. `fault` says why the cache cannot be used, and is empty while it can.
+    """Rulings by key. `fault` says why the cache, or a part of it, cannot be used; "" while all of it can.
 
     Additions and uses are written in batches of `EVERY` and on close, so a kill loses at most one batch.
     """
@@ -61,6 +63,7 @@ class VerdictCache:
         self.path = path
         self.most = most
         self.fault = ""
+        self._damaged = 0
         self._fresh: dict[Key, Ruling] = {}
         self._used: dict[Key, float] = {}
         self._own: dict[str, set[int] | None] = {}
@@ -85,7 +88,10 @@ class VerdictCache:
                     there = self._file.execute(_ANY, key[:1]).fetchone()
                     self._own[key.judge] = None if there else {hash(k) for k in self._fresh if k.judge == key.judge}
                 row = self._file.execute(_GET, key).fetchone()
-                found = msgspec.json.decode(row[0], type=Ruling) if row is not None else None
+                found = _unsealed(row[0]) if row is not None else None
+                if row is not None and found is None:
+                    self._damaged += 1
+                    self.fault = f"the verdict cache {self.path} holds damaged rulings; asked again: {self._damaged}"
         if found is not None:
             self._used[key] = time.time()
             self._write_lot()
@@ -126,7 +132,7 @@ class VerdictCache:
                     self._own[judge] = None
             self._file.execute("BEGIN IMMEDIATE")
             used = self._used
-            self._file.executemany(_PUT, [(*k, msgspec.json.encode(r), used[k]) for k, r in self._fresh.items()])
+            self._file.executemany(_PUT, [(*k, _sealed(r), used[k]) for k, r in self._fresh.items()])
             self._file.executemany(_USE, [(at, *key) for key, at in used.items() if key not in self._fresh])
             self._grown += len(self._fresh)
             if self._grown > self.most * PRUNED_AFTER:
@@ -149,6 +155,20 @@ class VerdictCache:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _sealed(ruling: Ruling) -> bytes:
+    """A ruling as it is kept, after a hash: a flipped byte must not turn one verdict into another."""
+    text = msgspec.json.encode(ruling)
+    return hashlib.blake2b(text, digest_size=_SEAL // 2).hexdigest().encode() + text
+
+
+def _unsealed(kept: bytes) -> Ruling | None:
+    """The ruling, or None for one that is damaged, so that its judge is asked again."""
+    text = kept if kept[:1] == b"[" else kept[_SEAL:]  # earlier versions kept no hash
+    if text is not kept and hashlib.blake2b(text, digest_size=_SEAL // 2).hexdigest().encode() != kept[:_SEAL]:
+        return None
+    return msgspec.json.decode(text, type=Ruling)
 
 
 def default_path() -> Path:

@@ -56,6 +56,13 @@ def panel_has_models(config: Config) -> bool:
     return config.resamples_hard_tasks and bool(_names(config.fcdr.llm))
 
 
+def accepted_by(config: Config) -> str:
+    """Who accepts the answers of hard-data rounds, and by which rule, as text."""
+    if not panel_has_models(config):
+        return "references, as fcdr.llm names no model"
+    return f"{' and '.join(_names(config.fcdr.llm))}, {config.hdr.accept}"
+
+
 def build_panel(config: Config, policy: Policy | None, budget: SharedBudget) -> Panel | None:
     """The panel of a run, or None if rules judge alone. `policy` is the model in training, if there is one.
 

@@ -7,6 +7,7 @@ The design follows LoopTool's label verification (arXiv 2511.09148), where the j
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -18,7 +19,7 @@ from funreason.agents.judges.llm.prompt import NO_CALL, case_of
 from funreason.calls.compare import call_problem, same_calls
 from funreason.calls.render import CallRenderError, render_calls
 from funreason.config import HardData
-from funreason.record.events import LabelRepaired
+from funreason.record.events import LabelRepaired, LogMessage
 from funreason.record.hard_tasks import FIRST
 from funreason.record.sample_files import KEPT, RepairedLabel, SampleFiles
 from funreason.types import Call, Drained, Outcome, Sample, Task
@@ -38,11 +39,15 @@ class LabelRepair:
         panel: the models; None repairs nothing.
         settings: how they are asked, and what is accepted.
         files: those of the round.
-        write: takes an event for each repair.
+        write: takes an event for each repair, and one that counts what was asked.
     """
 
     def __init__(
-        self, panel: Panel | None, settings: HardData, files: SampleFiles, write: Callable[[LabelRepaired], object]
+        self,
+        panel: Panel | None,
+        settings: HardData,
+        files: SampleFiles,
+        write: Callable[[LabelRepaired | LogMessage], object],
     ) -> None:
         self.panel = None if panel is None else panel.scoring(settings.panel_temperature)
         self.settings = settings
@@ -54,21 +59,28 @@ class LabelRepair:
         if message.round > FIRST and self.panel is not None:
             done = self.files.repairs()
             asked = [(task, calls) for task, calls in contradicted(self.files) if task.id not in done]
-            await asyncio.gather(*(self._ask(self.panel, task, calls, message.round) for task, calls in asked))
+            ruled = await asyncio.gather(*(self._ask(self.panel, task, calls, message.round) for task, calls in asked))
             for id, repair in self.files.repairs().items():  # those of a killed process too
                 self.write(LabelRepaired(round=message.round, task=id, votes=list(repair.votes)))
+            if asked:
+                counts = ", ".join(f"{count} {what}" for what, count in sorted(Counter(ruled).items()))
+                text = f"{len(asked)} reference(s) that most answers contradict: {counts}"
+                self.write(LogMessage(level="info", text=text, round=message.round))
         return Outcome.PASS
 
-    async def _ask(self, panel: Panel, task: Task, calls: tuple[Call, ...], round: int) -> None:
+    async def _ask(self, panel: Panel, task: Task, calls: tuple[Call, ...], round: int) -> str:
+        """What became of a reference, in words."""
         try:
             case = case_of(LABELS, Sample.of(task.id, task, render_calls(calls) if calls else NO_CALL), panel.seed)
-        except CallRenderError:  # a value that no notation for a judge can carry: the reference stays
-            return
+        except CallRenderError:
+            return "kept (no judge can be shown the calls)"
         if case.chars > MAX_CHARS:
-            return
-        scores, said, _ = await scored(panel, case, round)
-        if accepted(scores, self.settings.accept, self.settings.threshold):
-            self.files.append_repair(RepairedLabel(task.id, tuple(task.reference or ()), calls, scores, said))
+            return f"kept (longer than {MAX_CHARS} characters)"
+        scores, said, fault = await scored(panel, case, round)
+        if not accepted(scores, self.settings.accept, self.settings.threshold):
+            return f"kept ({fault})" if scores.count(None) == len(scores) else "kept"
+        self.files.append_repair(RepairedLabel(task.id, tuple(task.reference or ()), calls, scores, said))
+        return "replaced"
 
 
 def contradicted(files: SampleFiles) -> list[tuple[Task, tuple[Call, ...]]]:
