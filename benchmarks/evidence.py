@@ -61,7 +61,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [row for seed in options.seeds for row in one_seed(seed, options)]
     said = command(options)
-    kept = {"command": said, "commit": commit(), "rows": [without_folder(row) for row in rows]}
+    kept = {"command": said, "commit": options.commit or commit(), "rows": [without_folder(row) for row in rows]}
     (options.out / "evidence.json").write_text(json.dumps(kept, indent=1) + "\n")
     text = "\n\n".join([f"{said}, commit {kept['commit']}", table(rows), verdicts(rows)])
     (options.out / "evidence.md").write_text(text + "\n")
@@ -282,6 +282,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--controls", nargs="*", choices=CONTROLS, default=list(CONTROLS))
     parser.add_argument("--report", action="store_true", help="leave out the controls of a seed that were not played")
+    parser.add_argument("--commit", help="of the code that played runs which are read back; default: the present one")
     parser.add_argument("--config", default="default")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/evidence"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
