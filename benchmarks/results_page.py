@@ -2,8 +2,8 @@
 
     python benchmarks/results_page.py            # --check: write nothing, exit code 1 where they differ
 
-Nothing is run: every number is read from results/evidence/evidence.json, results/egpo.json and results/reproduce/*.json.
-A test compares page and table with what this script makes.
+Nothing is run: every number is read from results/evidence/evidence.json, results/egpo.json and
+results/reproduce/*.json. A test compares page and table with what this script makes.
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ class SortedTasks:
         for sample, kind in ended.values():
             by_task[sample.task.id].append((sample, kind))
         events = []
-        for task, samples in by_task.items():
+        for task, samples in sorted(by_task.items()):  # whatever finished first
             passed = sum(kind in KEPT for _, kind in samples)
             last = [sample.verdicts[-1] for sample, kind in samples if kind not in KEPT and sample.verdicts]
             failed = [places.get(verdict.stage, 0) for verdict in last if verdict.outcome != Outcome.ERROR]

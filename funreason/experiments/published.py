@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from funreason.bfcl.intervals import Interval, wilson
-from funreason.display.report import intervals_svg, lines_svg
+from funreason.display.charts import intervals_svg, lines_svg
 from funreason.experiments.differences import Results, difference, seeds_of
 from funreason.experiments.experiment import Column, Experiment, Point, Scale
 from funreason.experiments.measured import ArmResult, groups, score
