@@ -248,7 +248,7 @@ def main() -> None:
     options.add_argument("--pairs", type=int, default=40)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--longest", type=int, default=16_000)
-    options.add_argument("--shapes", default="")
+    options.add_argument("--shapes", default="", help="parts to measure, joined by |; `counted` for all of many parts")
     options.add_argument("--out", type=Path)
     given = options.parse_args()
     signal.signal(signal.SIGVTALRM, _ended)
@@ -280,7 +280,7 @@ def main() -> None:
 
                 keep(shape.name, f"{before!r} {piece!r}… {after!r}", growths(of_length, stages, 4_000, given.longest))
     for name, shape_name, of_count in counted():
-        if not given.shapes or name in given.shapes.split("|"):
+        if not given.shapes or given.shapes == "counted" or name in given.shapes.split("|"):
             keep(name, shape_name, growths(of_count, stages, 1_000, given.longest // 4))
     lines = [f"{sum(count.values()):,} measurements, {len(wrong)} grow faster than n log n.", ""]
     lines += [
@@ -292,6 +292,7 @@ def main() -> None:
         shown = text.replace("|", "\\|").replace("`", "'")
         lines.append(f"| {stage} | {shape} | {ratio:.1f} | {at:,} | {took:.2f} s | `{shown}` | {length:,} |")
     command = f"python benchmarks/growth.py --pairs {given.pairs} --seed {given.seed} --longest {given.longest}"
+    command += f" --shapes '{given.shapes}'" if given.shapes else ""
     text = "\n".join([f"`{command}`", "", *lines, "", *(f"- {line}" for line in wrong)]).rstrip() + "\n"
     print(text)
     if given.out:

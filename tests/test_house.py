@@ -1,7 +1,6 @@
 """The house: doors, floors, no cycles, nothing heavy at import."""
 
 import ast
-import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -12,41 +11,33 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "funreason"
 FLOORS = {
-    "types": 0, "errors": 0, "stop": 0, "plugins": 0, "wheels": 0, "trust": 0, "calls": 1, "record": 1, "weights": 2,
+    "types": 0, "errors": 0, "stop": 0, "plugins": 0, "wheels": 0, "calls": 1, "record": 1, "weights": 2,
     "bus": 2, "bfcl": 2, "data": 2, "config": 3,
     "policies": 4, "environments": 5, "objectives": 4, "training": 5, "sources": 5,
     "plan": 5,
     "agents": 6, "evaluation": 6, "gate": 6, "runtime": 7, "replay": 7,
-    "loops": 8,
-    "display": 2, "tui": 3, "trackers": 9, "export": 9, "experiments": 9,
-    "api": 10, "cli": 11, "__main__": 12, "__init__": 13,
+    "loops": 8, "experiments": 9,
+    "display": 2, "tui": 3, "trackers": 9, "export": 9, "api": 10, "cli": 11, "__main__": 12, "__init__": 13,
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "accelerate", "vllm", "textual", "deepspeed", "aiohttp", "tenacity")
 
 
-@functools.cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
-
-
-@functools.cache
 def imports() -> list[tuple[str, str]]:
     """(importing part, imported part) for every import inside the package, wherever it stands in a file."""
     found = []
     for path in PACKAGE.rglob("*.py"):
         here = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        for node in ast.walk(tree_of(path)):
+        for node in ast.walk(ast.parse(path.read_text())):
             names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             found += [(here, name.split(".")[1]) for name in names if name.startswith("funreason.")]
     return [(a, b) for a, b in found if a != b]
 
 
-@functools.cache
 def module_imports() -> list[tuple[str, str]]:
     """(module, imported module) for every import that runs when the file is imported."""
     trees = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): tree_of(path)
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_text())
         for path in PACKAGE.rglob("*.py")
     }
     found = []
@@ -103,7 +94,9 @@ def test_agents_never_import_each_other():
 
 
 def test_every_module_says_what_it_is():
-    silent = [p for p in PACKAGE.rglob("*.py") if p.read_text().strip() and not ast.get_docstring(tree_of(p))]
+    silent = [
+        p for p in PACKAGE.rglob("*.py") if p.read_text().strip() and not ast.get_docstring(ast.parse(p.read_text()))
+    ]
     assert not silent
 
 
