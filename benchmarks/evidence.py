@@ -61,7 +61,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [row for seed in options.seeds for row in one_seed(seed, options)]
     said = command(options)
-    kept = {"command": said, "commit": commit(), "rows": [without_folder(row) for row in rows]}
+    kept = {"command": said, "commit": options.commit or commit(), "rows": [without_folder(row) for row in rows]}
     (options.out / "evidence.json").write_text(json.dumps(kept, indent=1) + "\n")
     text = "\n\n".join([f"{said}, commit {kept['commit']}", table(rows), verdicts(rows)])
     (options.out / "evidence.md").write_text(text + "\n")
@@ -94,11 +94,17 @@ def one_seed(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
         "fcdr.regenerate": [],
         "gate.suites": {name: {"path": f"toolbox:{name}_gate", "count": 20} for name in ("new", "old")},
     }
-    rows = [judged, *(run(arm, seed, control | {"train.data": arm}, options) for arm in options.controls)]
+    arms = [arm for arm in options.controls if not options.report or finished(arm, seed, options)]
+    rows = [judged, *(run(arm, seed, control | {"train.data": arm}, options) for arm in arms)]
     same = [row["trained"][1:] for row in rows]
     if same != [same[0]] * len(same):
         print(f"seed {seed}: the arms did not train on the same number of samples: {same}", flush=True)
     return rows
+
+
+def finished(arm: str, seed: int, options: argparse.Namespace) -> bool:
+    """Whether the run is there to be read back."""
+    return (options.runs / f"{options.tag}-{arm}-{seed}" / "cost.json").exists()
 
 
 def run(arm: str, seed: int, changes: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
@@ -108,7 +114,7 @@ def run(arm: str, seed: int, changes: dict[str, Any], options: argparse.Namespac
     started = time.process_time(), time.perf_counter()
     folder = RunFolder(Path(config.run_dir) / name)
     cost = folder.path / "cost.json"
-    if not cost.exists():
+    if not finished(arm, seed, options):
         folder = new_run(config)
         asyncio.run(play(config, folder, StopRequest()))
         cpu, wall = time.process_time() - started[0], time.perf_counter() - started[1]
@@ -275,6 +281,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--controls", nargs="*", choices=CONTROLS, default=list(CONTROLS))
+    parser.add_argument("--report", action="store_true", help="leave out the controls of a seed that were not played")
+    parser.add_argument("--commit", help="of the code that played runs which are read back; default: the present one")
     parser.add_argument("--config", default="default")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/evidence"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))

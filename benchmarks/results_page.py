@@ -50,7 +50,7 @@ def made(results: Path) -> dict[Path, str]:
     small = small_table(rows)
     section = [
         "## Does judging help? The default run and two controls",
-        f"{command}, {commit}. New tools: the gate's own items; fresh: items that no gate read.",
+        f"{command}, {commit}. Items that no gate read.",
         small,
         verdicts(rows),
         "Every run: [benchmarks/results/evidence/evidence.md](../benchmarks/results/evidence/evidence.md).",
@@ -79,15 +79,15 @@ def evidence(folder: Path) -> tuple[list[dict[str, Any]], str, str]:
 
 
 def small_table(rows: list[dict[str, Any]]) -> str:
-    """One line an arm: new tools by seed; fresh items and old tools as means over the seeds."""
-    items = len(rows[0]["marks"]["new"]["last"])
+    """One line an arm, on items that no gate read: new tools by seed, old tools as means over the seeds."""
+    new, old = (len(rows[0]["marks"][suite]["last"]) for suite in ("fresh", "old"))
     lines = [
-        f"| arm | new tools, {items} items: start → last round, by seed | fresh items | old tools |",
+        f"| arm | new tools, {new} items: start → last round, by seed | mean | old tools, {old} items |",
         "|---|---|---|---|",
     ]
     for arm in dict.fromkeys(row["arm"] for row in rows):
         mine = [row["accuracy"] for row in rows if row["arm"] == arm]
-        by_seed = " · ".join(f"{each['new'][1]:.1f} → {each['new'][-1]:.1f}" for each in mine)
+        by_seed = " · ".join(f"{each['fresh'][1]:.1f} → {each['fresh'][-1]:.1f}" for each in mine)
         means = [
             f"{fmean(each[suite][1] for each in mine):.1f} → {fmean(each[suite][-1] for each in mine):.1f}"
             for suite in ("fresh", "old")

@@ -408,7 +408,7 @@ def test_a_changed_number_in_the_kept_results_changes_page_and_readme(results_pa
     (tmp_path / "evidence").mkdir()
     (tmp_path / "reproduce").mkdir()
     rows, _, _ = results_page.evidence(kept / "evidence")
-    rows[0]["accuracy"]["new"][-1] = 12.3
+    rows[0]["accuracy"]["fresh"][-1] = 12.3
     data = {"command": "the command", "commit": "abc1234", "rows": rows}
     (tmp_path / "evidence" / "evidence.json").write_text(json.dumps(data))
     (tmp_path / "evidence" / "evidence.md").write_text("`the command`\n")

@@ -80,6 +80,16 @@ def test_links_within_a_run_and_a_link_to_a_run_are_followed(folder, tmp_path):
     assert not verify(folder).wrong
 
 
+def test_a_run_that_accepted_no_weights_links_the_model_it_began_with_and_is_opened(folder, tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    (folder.path / "model").symlink_to(base)
+    with pytest.raises(RecordError, match="model is a symbolic link"):
+        open_run(folder.path, tmp_path)
+    (base / "config.json").write_text("{}")
+    assert open_run(folder.path, tmp_path).name == "a"
+
+
 def test_pruning_removes_a_link_and_leaves_what_it_leads_to(folder, secret):
     folder.weights.mkdir(exist_ok=True)
     (folder.weights / "bad").symlink_to(secret)

@@ -5,10 +5,14 @@ Supervised data, always of origin `reference`, so that no table counts it among 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
+from typing import Any
 
 from funreason.calls.call_format import PYTHONIC, CallFormat
 from funreason.calls.render import CallRenderError
+from funreason.calls.thinking import THINK_TAGS, Tags, join_thinking
 from funreason.types import Sample, Task
 
 
@@ -43,3 +47,29 @@ def usable_references(
         except (ValueError, CallRenderError):
             unusable += 1
     return samples, unusable
+
+
+COUNTED = 1_000
+"""References whose tokens are counted: enough for a share, and done in a second."""
+
+
+def cut_references(
+    tasks: Iterable[Task], tokenizer: Any, limit: int, *, form: CallFormat = PYTHONIC, tags: Tags = THINK_TAGS
+) -> str:
+    """A sentence about references of more than `limit` tokens: answers like them would be cut off and never count.
+
+    Thinking and the token that ends the turn are counted too. "" where at least 99 of 100 fit.
+    """
+    samples, _ = usable_references(islice(tasks, COUNTED), 0, form=form)
+    texts = [join_thinking(sample.thinking, sample.answer, tags) for sample in samples]
+    sizes = [len(ids) + 1 for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+    every = Counter(sample.task.category for sample in samples)
+    cut = Counter(sample.task.category for sample, size in zip(samples, sizes, strict=True) if size > limit)
+    if 100 * cut.total() <= len(samples):
+        return ""
+    worst = max(cut, key=lambda name: cut[name] / every[name])
+    return (
+        f"sample.max_new_tokens is {limit}, and {cut.total()} of {len(samples)} references are longer "
+        f"({100 * cut[worst] / every[worst]:.0f} % of those of category {worst or 'none'}; the longest has "
+        f"{max(sizes)} tokens): answers like them will be cut off, neither trained on nor counted as right. Raise it."
+    )

@@ -21,7 +21,7 @@ from funreason.agents.judges.canary_check import CanaryCheck
 from funreason.agents.judges.llm.acceptance import PANEL
 from funreason.agents.judges.llm.factory import build_panel, panel_has_models, shared_weights
 from funreason.agents.judges.registry import check_judges
-from funreason.agents.references import replay_samples, usable_references
+from funreason.agents.references import cut_references, replay_samples, usable_references
 from funreason.agents.rollouts import seed_id
 from funreason.agents.selection import HardSamples, KeptSamples, ReferenceSet, SortedTasks
 from funreason.agents.teacher_thinking import asked_of_teacher, with_teacher_thinking
@@ -402,6 +402,9 @@ def open_session(
     require_room_to_think(policy, pool, config)
     asked = [*pool.tasks, *supervised, *(task for suite in suites for task in suite.tasks)]
     notes = [*left_out, *policy.notes, *check_prompts(policy.tokenizer, asked, **policy.how)]
+    limit, form = config.sample.max_new_tokens, policy.call_format
+    if cut := cut_references(pool.tasks, policy.tokenizer, limit, form=form, tags=policy.tags):
+        notes.append(cut)
     _try_saving(config, policy, base, folder, past)
     weights = WeightStore(base, folder.weights, past)
     updating = Updating(policy, folder, journal.write, stop, config)
