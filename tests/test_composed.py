@@ -63,7 +63,7 @@ OPERATIONS = {
 """Theme, entity and operation of each composed tool."""
 
 
-EMBEDDED = 1100692191
+EMBEDDED = 3277349405
 """The checksum of the toolbox's own tasks, which the default run and its published results are made from."""
 
 

@@ -127,7 +127,7 @@ def still(run) -> None:
 
 
 FAULTS = {
-    "cut_off": (lambda run: dropped(run, 1, 12, 60, "response.truncated"), "20 % of the answers", "max_new_tokens=256"),
+    "cut_off": (lambda run: dropped(run, 1, 12, 60, "response.truncated"), "20 % of the answers", "max_new_tokens=512"),
     "little_kept": (lambda run: dropped(run, 1, 59, 60, "cot.missing"), "1 of 60 samples", "require_thinking=false"),
     "start_not_kept": (
         lambda run: gate(run, 0, "rollback", reason="category irrelevance fell 89.5 points on new, p 0.000"),
@@ -137,7 +137,7 @@ FAULTS = {
     "never_calls": (
         lambda run: gate(run, 1, "hold", {"simple": (100, 0, 0), "irrelevance": (100, 100, 100)}),
         "0 of 100 calls",
-        "start.update.epochs=6",
+        "start.update.epochs=4",
     ),
     "always_calls": (
         lambda run: gate(run, 1, "hold", {"simple": (100, 50, 50), "irrelevance": (100, 0, 1)}),
@@ -159,7 +159,7 @@ FAULTS = {
     ),
     "loss_does_not_fall": (lambda run: losses(run, 1, [0.9] * 16), "did not fall: 0.900", "train.update.lr=0.0015"),
     "loss_does_not_fall rose": (lambda run: losses(run, 0, [0.5, 0.7] * 4 + [0.9] * 8), "rose", "start.update.lr"),
-    "category_does_not_move": (still, "parallel never moved: 8 % before", "tasks.mix.parallel=0.5"),
+    "category_does_not_move": (still, "parallel never moved: 8 % before", "tasks.mix.parallel=0.6"),
     "gpu_idle": (lambda run: gpu(run, 1, 0.12), "busy 12 % of the time in phase sample", "sample.batch_tokens"),
     "groups_without_signal": (
         lambda run: rewards(run, 1, mixed=2.0, wrong=50.0, right=8.0),
@@ -305,8 +305,8 @@ def test_a_run_in_progress_says_a_finding_once_when_it_is_found(tmp_path):
         shown.resume()
         run(ev.PhaseStarted(round=1, phase="train"))
     said = out.getvalue()
-    assert said.count("! 50 % of the answers of round 1 were cut off at 128 tokens.") == 1
-    assert "--set sample.max_new_tokens=256" in said
+    assert said.count("! 50 % of the answers of round 1 were cut off at 256 tokens.") == 1
+    assert "--set sample.max_new_tokens=512" in said
 
 
 def test_a_run_that_has_nothing_to_learn_ends_with_a_sentence_and_an_exit_code_of_its_own(capsys):

@@ -17,7 +17,7 @@ SMALL += ["--set", "gate.suites.old.count=8", "--set", "sample.max_new_tokens=64
 def run(tmp_path_factory) -> tuple[RunFolder, Done]:
     """One small run that the tests of this module look at."""
     runs = tmp_path_factory.mktemp("runs")
-    done = funreason("loop", "--config", "smoke", "--run-dir", runs, "--set", "name=small", *SMALL)
+    done = funreason("loop", "--config", "smoke", "--verbose", "--run-dir", runs, "--set", "name=small", *SMALL)
     assert done.returncode in (0, 3), done.stderr
     return RunFolder(runs / "small"), done
 

@@ -412,6 +412,7 @@ def test_a_changed_number_in_the_kept_results_changes_page_and_readme(results_pa
     data = {"command": "the command", "commit": "abc1234", "rows": rows}
     (tmp_path / "evidence" / "evidence.json").write_text(json.dumps(data))
     (tmp_path / "evidence" / "evidence.md").write_text("`the command`\n")
+    (tmp_path / "egpo.json").write_bytes((kept / "egpo.json").read_bytes())
     save(published(tmp_path), tmp_path / "reproduce")
     readme, page = results_page.made(tmp_path).values()
     assert "→ 12.3" in readme

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import sys
-from json import dumps
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
 
 from funreason.cli import terminal
 from funreason.cli.app import RUNS, AnySetting, AsJson
-from funreason.config import ConfigError, parse_setting
-from funreason.experiments.experiment import Arm, Scale
-from funreason.experiments.papers import EXPERIMENTS, SCALES
-from funreason.experiments.player import Player
-from funreason.experiments.published import Publication, markdown, save
-from funreason.plan.cost_model import CHIPS
-from funreason.plan.planning import Assumed, Hardware, Plan
-from funreason.plan.planning import plan as make_plan
-from funreason.stop import STOPPED
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from funreason.experiments.experiment import Arm, Scale
+    from funreason.experiments.player import Player
+    from funreason.plan.planning import Plan
 
 GIB = 2**30
 OK, DOES_NOT_FIT, INTERRUPTED = 0, 1, 130
@@ -73,6 +68,12 @@ def reproduce(
     allow_code_execution
         Let suites of kind humaneval and mbpp run the programs that the model writes, in a sandbox.
     """
+    from funreason.config import ConfigError, parse_setting
+    from funreason.experiments.papers import EXPERIMENTS, SCALES
+    from funreason.experiments.player import Player
+    from funreason.experiments.published import Publication, markdown, save
+    from funreason.stop import STOPPED
+
     console = terminal.console(soft_wrap=True)
     if list_all:
         _list(console, json)
@@ -87,6 +88,10 @@ def reproduce(
     at = SCALES[scale]
     wanted = [each for each in experiment.arms if not arm or each.name in arm]
     asked = list(dict.fromkeys([0, 1, 2] if seeds is None else seeds))
+    said = {"scale": scale, "config": config, "allow-code-execution": "" if allow_code_execution else None}
+    words = [f"--{option} {value}".rstrip() for option, value in said.items() if value not in (None, "toolbox")]
+    words += [f"--seeds {' '.join(map(str, asked))}", *(f"--arm {quote(each)}" for each in arm or [])]
+    command = " ".join(["funreason reproduce", experiment.name, *words, *(f"--set {quote(s)}" for s in settings or [])])
     players = [
         Player(
             experiment,
@@ -94,7 +99,7 @@ def reproduce(
             chosen,
             run_dir,
             dict(map(parse_setting, settings or [])),
-            f"funreason {' '.join(map(quote, sys.argv[1:]))}",
+            command,
             allow_code_execution,
             listens=not dry_run,
             say=lambda text: print(text, file=sys.stderr, flush=True),
@@ -125,12 +130,11 @@ def reproduce(
 
 
 def _list(console: Console, json: bool) -> None:
+    from funreason.experiments.papers import EXPERIMENTS, SCALES
+
     if json:
-        print(
-            dumps(
-                {e.name: {"title": e.title, "question": e.question, "source": e.source} for e in EXPERIMENTS.values()}
-            )
-        )
+        about = {e.name: {"title": e.title, "question": e.question, "source": e.source} for e in EXPERIMENTS.values()}
+        terminal.print_json(about)
         return
     for e in EXPERIMENTS.values():
         console.print(f"{e.name:8} {e.title}. {e.question}")
@@ -141,6 +145,10 @@ def _list(console: Console, json: bool) -> None:
 
 def _dry_run(console: Console, players: list[Player], arms: list[Arm], seeds: list[int], json: bool) -> int:
     """Each arm with its state and, on GPUs, what the plan says of one seed; the exit code."""
+    from rich.table import Table
+
+    from funreason.config import ConfigError
+
     lines: list[dict[str, Any]] = []
     for player in players:
         for each in arms:
@@ -168,7 +176,7 @@ def _dry_run(console: Console, players: list[Player], arms: list[Arm], seeds: li
                     line["problems"] += plan.problems
             lines.append(line)
     if json:
-        print(dumps(lines, indent=1))
+        terminal.print_json(lines)
     else:
         table = Table(box=None, pad_edge=False, header_style="")
         for head in ("configuration", "arm", "seeds", "GPUs", "GiB of the fullest", "hours a seed"):
@@ -196,6 +204,10 @@ def _plan(scale: Scale, player: Player, arm: Arm, seed: int) -> Plan | None:
     """What `funreason plan` says of an arm; None on a CPU."""
     if not scale.gpu:
         return None
+    from funreason.plan.cost_model import CHIPS
+    from funreason.plan.planning import Assumed, Hardware
+    from funreason.plan.planning import plan as make_plan
+
     config = player.resolved(arm, seed)
     gpus = max(config.round_update.launch.processes, config.start.update.launch.processes)
     return make_plan(config, Hardware(scale.gpu, CHIPS[scale.gpu], gpus), Assumed())
