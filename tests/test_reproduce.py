@@ -15,7 +15,16 @@ from funreason.bfcl.intervals import paired
 from funreason.cli import app
 from funreason.config import Config, ConfigError
 from funreason.experiments.differences import difference, mean_interval
-from funreason.experiments.experiment import Arm, Column, Comparison, Experiment, Point, Row, Scale, Written
+from funreason.experiments.experiment import (
+    Arm,
+    ArmDifference,
+    ArmPoint,
+    Experiment,
+    Row,
+    Scale,
+    TableColumn,
+    WrittenFile,
+)
 from funreason.experiments.measured import ArmResult, groups, score
 from funreason.experiments.papers import EXPERIMENTS, NO_ROUNDS, SCALES
 from funreason.experiments.player import Player, data_hashes
@@ -26,18 +35,18 @@ from funreason.record.log import EventLog
 from funreason.stop import Interrupted
 
 ROOT = Path(__file__).resolve().parents[1]
-CALLS = Column("calls", "new", "calls")
+CALLS = TableColumn("calls", "new", "calls")
 SMALL = Scale(
     "toolbox",
     "a world of eight items",
     ("default",),
     {"gate.suites": {"new": {"path": "toolbox:new_gate", "count": 8}}},
-    (CALLS, Column("refusals", "new", "refusals"), Column("balanced", "new", "balanced")),
+    (CALLS, TableColumn("refusals", "new", "refusals"), TableColumn("balanced", "new", "balanced")),
 )
 
 
 def experiment(*arms: Arm, **fields) -> Experiment:
-    rows = tuple(Row(arm.name, Point(arm.name)) for arm in arms)
+    rows = tuple(Row(arm.name, ArmPoint(arm.name)) for arm in arms)
     given = {"title": "A table", "question": "Which?", "source": "no paper", "comparisons": ()} | fields
     return Experiment(name="table4", arms=arms, rows=rows, **given)
 
@@ -199,7 +208,7 @@ def test_an_experiment_whose_method_is_missing_is_refused_in_a_sentence(tmp_path
 
 
 def test_references_without_thinking_keep_queries_tools_and_calls(tmp_path):
-    changes = {"start.references.path": Written("references_without_thinking"), "start.references.count": 12}
+    changes = {"start.references.path": WrittenFile("references_without_thinking"), "start.references.count": 12}
     arm, plays = Arm("bare", {**NO_ROUNDS, **changes}), Plays()
     player(tmp_path, experiment(arm), plays).result(arm, 0)
     path = Path(plays.configs[0].start.references.path)
@@ -226,7 +235,7 @@ def result(arm: str, seed: int, right: str, categories="ssssss", **fields) -> Ar
     )
 
 
-A_MINUS_B = Comparison("a − b", (Point("a"),), (Point("b"),))
+A_MINUS_B = ArmDifference("a − b", (ArmPoint("a"),), (ArmPoint("b"),))
 
 
 def test_a_difference_is_paired_by_item_and_agrees_with_the_gates_own_interval():
@@ -252,7 +261,7 @@ def test_the_interval_over_seeds_is_students():
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(*[st.text("01", min_size=8, max_size=8)] * 2), min_size=1, max_size=4))
 def test_a_difference_is_the_mean_of_the_seeds_differences_of_scores(pairs):
-    column = Column("balanced", "new", "balanced")
+    column = TableColumn("balanced", "new", "balanced")
     arms = {}
     for seed, texts in enumerate(pairs):
         arms |= {(name, seed): result(name, seed, text, "ssmmsiii") for name, text in zip("ab", texts, strict=True)}
@@ -261,7 +270,7 @@ def test_a_difference_is_the_mean_of_the_seeds_differences_of_scores(pairs):
     assert found.each == pytest.approx(expected)
     assert found.mean == pytest.approx(fmean(expected))
     assert found.items.low <= found.mean <= found.items.high
-    same = difference(column, arms, Comparison("0", (Point("a"),), (Point("a"),)))
+    same = difference(column, arms, ArmDifference("0", (ArmPoint("a"),), (ArmPoint("a"),)))
     assert (same.mean, same.items) == (0, (0, 0))
 
 
@@ -274,7 +283,7 @@ def test_arms_that_answered_other_items_are_not_compared():
 def test_only_seeds_that_both_arms_have_are_compared():
     arms = {("a", s): result("a", s, "111111") for s in (0, 1)} | {("b", 1): result("b", 1, "000000")}
     assert difference(CALLS, arms, A_MINUS_B).each == [100]
-    assert difference(CALLS, arms, Comparison("", (Point("a"),), (Point("c"),))) is None
+    assert difference(CALLS, arms, ArmDifference("", (ArmPoint("a"),), (ArmPoint("c"),))) is None
 
 
 def test_the_weights_of_bfcls_numbers_are_the_leaderboards():
@@ -282,11 +291,11 @@ def test_the_weights_of_bfcls_numbers_are_the_leaderboards():
 
     of = [name for place, name in enumerate((*NON_LIVE_AST, *LIVE_AST)) for _ in range(place + 1)]
     for kind in ("non-live", "live", "overall"):
-        assert sum(weight for weight, _ in groups(Column(kind, "bfcl", kind), of)) == pytest.approx(1)
-    non_live = dict(zip(NON_LIVE_AST, groups(Column("n", "bfcl", "non-live"), of), strict=True))
+        assert sum(weight for weight, _ in groups(TableColumn(kind, "bfcl", kind), of)) == pytest.approx(1)
+    non_live = dict(zip(NON_LIVE_AST, groups(TableColumn("n", "bfcl", "non-live"), of), strict=True))
     assert non_live["simple_java"][0] == pytest.approx(1 / 12)
     assert non_live["parallel"][0] == pytest.approx(1 / 4)
-    assert groups(Column("n", "bfcl", "overall"), of[1:]) == []
+    assert groups(TableColumn("n", "bfcl", "overall"), of[1:]) == []
 
 
 def published(tmp_path) -> Publication:

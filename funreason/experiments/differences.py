@@ -13,7 +13,7 @@ from statistics import NormalDist, fmean, stdev, variance
 from typing import NamedTuple
 
 from funreason.bfcl.intervals import Interval
-from funreason.experiments.experiment import Column, Comparison, Point
+from funreason.experiments.experiment import ArmDifference, ArmPoint, TableColumn
 from funreason.experiments.measured import ArmResult, groups, score
 
 LEVEL = 0.95
@@ -45,13 +45,13 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     return Interval(fmean(values) - half, fmean(values) + half)
 
 
-def seeds_of(results: Results, points: Sequence[Point]) -> list[int]:
+def seeds_of(results: Results, points: Sequence[ArmPoint]) -> list[int]:
     """The seeds for which all points were measured."""
     seeds = sorted({seed for _, seed in results})
     return [s for s in seeds if all((p.arm, s) in results and p.moment in results[p.arm, s].weights for p in points)]
 
 
-def difference(column: Column, results: Results, comparison: Comparison) -> Difference | None:
+def difference(column: TableColumn, results: Results, comparison: ArmDifference) -> Difference | None:
     """A comparison in one column, over the seeds that all its points have; None without such a seed.
 
     ValueError where two arms did not answer the same items.

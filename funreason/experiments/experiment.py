@@ -15,7 +15,7 @@ Kind = Literal["calls", "refusals", "balanced", "non-live", "live", "overall", "
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenFile:
     """As the value of a setting: the path of a file that is written before the arm is played; `text` names which."""
 
     text: Literal["references_without_thinking", "familiar_dialogues"]
@@ -36,7 +36,7 @@ class Arm:
     at_scale: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-class Point(NamedTuple):
+class ArmPoint(NamedTuple):
     """Weights along an arm."""
 
     arm: str
@@ -50,19 +50,19 @@ class Row(NamedTuple):
     """A line of the table, with what the paper reports in its place."""
 
     label: str
-    point: Point
+    point: ArmPoint
     paper: str = ""
 
 
-class Comparison(NamedTuple):
+class ArmDifference(NamedTuple):
     """A difference that is asked for: the mean of some points minus the mean of others, on the same items."""
 
     label: str
-    one: tuple[Point, ...]
-    other: tuple[Point, ...]
+    one: tuple[ArmPoint, ...]
+    other: tuple[ArmPoint, ...]
 
 
-class Column(NamedTuple):
+class TableColumn(NamedTuple):
     """A number of the table: which items of which suite are counted, in percent; `text` is bits per byte."""
 
     name: str
@@ -78,7 +78,7 @@ class Scale:
     text: str
     configs: tuple[str, ...]
     changes: Mapping[str, Any]
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     gpu: str = ""
 
 
@@ -96,7 +96,7 @@ class Experiment:
     source: str
     arms: tuple[Arm, ...]
     rows: tuple[Row, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[ArmDifference, ...]
     note: str = ""
     method: str = "srml"
     picture: Literal["curve", "series", "rows"] = "rows"

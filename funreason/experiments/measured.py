@@ -17,7 +17,7 @@ from funreason.bfcl.categories import wants_refusal
 from funreason.bfcl.scores import LIVE_AST, NON_LIVE_AST, SIMPLE
 from funreason.calls.lenient import looks_like_calls
 from funreason.calls.thinking import split_thinking
-from funreason.experiments.experiment import Column
+from funreason.experiments.experiment import TableColumn
 from funreason.record.folder import RunFolder
 from funreason.record.log import RecordError
 from funreason.record.rounds import RoundState
@@ -121,7 +121,7 @@ def _series(rounds: Sequence[RoundState]) -> dict[str, list[float]]:
     return found
 
 
-def groups(column: Column, categories: Sequence[str]) -> list[tuple[float, list[int]]]:
+def groups(column: TableColumn, categories: Sequence[str]) -> list[tuple[float, list[int]]]:
     """A column as a weighted mean of groups of items: (weight, places of the items); empty where an item is missing.
 
     Weights are those of BFCL: non-live is the mean of four kinds, simple being the mean of three languages; live
@@ -154,7 +154,7 @@ def groups(column: Column, categories: Sequence[str]) -> list[tuple[float, list[
     return found if all(places for _, places in found) else []
 
 
-def score(column: Column, result: ArmResult, moment: str) -> float | None:
+def score(column: TableColumn, result: ArmResult, moment: str) -> float | None:
     """A column's number at a moment, in percent (or bits per byte); None where it was not measured."""
     if column.kind == "text":
         return result.bits.get(moment, {}).get(column.suite)

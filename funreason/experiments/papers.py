@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from funreason.experiments.experiment import Arm, Column, Comparison, Experiment, Point, Row, Scale, Written
+from funreason.experiments.experiment import (
+    Arm,
+    ArmDifference,
+    ArmPoint,
+    Experiment,
+    Row,
+    Scale,
+    TableColumn,
+    WrittenFile,
+)
 
 KEEP_ALL: Mapping[str, Any] = {
     "gate.min_gain": -101,
@@ -31,14 +40,16 @@ NO_ROUNDS: Mapping[str, Any] = {
 """One round that samples nothing and trains on nothing: a configuration cannot have zero rounds."""
 CONTROL: Mapping[str, Any] = {"train.max_category_share": {}, "train.max_per_task": 99, "fcdr.regenerate": []}
 """What an arm with counts of another arm needs, so that it reaches them."""
-STRIPPED = {name: {"start.references.path": Written("references_without_thinking")} for name in ("toolbox", "smollm2")}
+STRIPPED = {
+    name: {"start.references.path": WrittenFile("references_without_thinking")} for name in ("toolbox", "smollm2")
+}
 """At scales whose references bring thinking, an arm without it gets them without."""
 PROPORTIONAL, LEARNABLE = {"alpha_mode": "proportional"}, {"alpha_mode": "learnable"}
 ALPHAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 BFCL_COLUMNS = (
-    Column("non-live", "bfcl", "non-live"),
-    Column("live", "bfcl", "live"),
-    Column("overall", "bfcl", "overall"),
+    TableColumn("non-live", "bfcl", "non-live"),
+    TableColumn("live", "bfcl", "live"),
+    TableColumn("overall", "bfcl", "overall"),
 )
 
 SCALES = {
@@ -60,14 +71,14 @@ SCALES = {
                     "old": {"path": "toolbox:old_gate", "count": 100, "seed": 2, "role": "report"},
                     "old_text": {"kind": "text", "path": "", "role": "report"},
                 },
-                "gate.suites.old_text.path": Written("familiar_dialogues"),
+                "gate.suites.old_text.path": WrittenFile("familiar_dialogues"),
             },
             (
-                Column("calls", "new", "calls"),
-                Column("refusals", "new", "refusals"),
-                Column("balanced", "new", "balanced"),
-                Column("old tools", "old", "calls"),
-                Column("old text, bits per byte", "old_text", "text"),
+                TableColumn("calls", "new", "calls"),
+                TableColumn("refusals", "new", "refusals"),
+                TableColumn("balanced", "new", "balanced"),
+                TableColumn("old tools", "old", "calls"),
+                TableColumn("old text, bits per byte", "old_text", "text"),
             ),
         ),
         Scale(
@@ -81,9 +92,9 @@ SCALES = {
                 "gate.suites.bfcl": {"path": "bfcl-v4", "count": 600, "role": "report"},
             },
             (
-                Column("calls", "composed", "calls"),
-                Column("refusals", "composed", "refusals"),
-                Column("balanced", "composed", "balanced"),
+                TableColumn("calls", "composed", "calls"),
+                TableColumn("refusals", "composed", "refusals"),
+                TableColumn("balanced", "composed", "balanced"),
                 *BFCL_COLUMNS,
             ),
             gpu="h200",
@@ -93,7 +104,7 @@ SCALES = {
             "the papers' bases with all weights on eight GPUs: the whole of BFCL v4 beside the gate",
             ("qwen2.5-coder-7b", "llama-3.2-3b"),
             {"gate.suites.bfcl": {"path": "bfcl-v4", "role": "report"}},
-            (Column("calls", "held_out", "calls"), *BFCL_COLUMNS),
+            (TableColumn("calls", "held_out", "calls"), *BFCL_COLUMNS),
             gpu="a100-80",
         ),
     )
@@ -110,10 +121,10 @@ def rounds(name: str, begins: str, changes: Mapping[str, Any], counts_of: str = 
     return Arm(name, {"rounds": 2, **changes}, starts_from=begins, counts_of=counts_of)
 
 
-def versus(one: str, other: str, at: str = "last", against: str = "last") -> Comparison:
+def versus(one: str, other: str, at: str = "last", against: str = "last") -> ArmDifference:
     """The difference between two arms, or between two moments."""
-    a, b = Point(one, at), Point(other, against)
-    return Comparison(f"{a} − {b}", (a,), (b,))
+    a, b = ArmPoint(one, at), ArmPoint(other, against)
+    return ArmDifference(f"{a} − {b}", (a,), (b,))
 
 
 SRML_START, SFT_START = "SRML", "SFT"
@@ -144,10 +155,10 @@ TABLE2 = Experiment(
         ),
     ),
     (
-        Row("before training", Point("natural", "base")),
-        Row("no thinking", Point("none", "start")),
-        Row("template", Point("template", "start")),
-        Row("natural", Point("natural", "start")),
+        Row("before training", ArmPoint("natural", "base")),
+        Row("no thinking", ArmPoint("none", "start")),
+        Row("template", ArmPoint("template", "start")),
+        Row("natural", ArmPoint("natural", "start")),
     ),
     (
         versus("natural", "template"),
@@ -174,13 +185,13 @@ TABLE3 = Experiment(
         ),
     ),
     (
-        Row("where both begin", Point(SRML_START, "start")),
+        Row("where both begin", ArmPoint(SRML_START, "start")),
         Row(
             "raw: first attempts, unjudged",
-            Point("raw", "round 1"),
+            ArmPoint("raw", "round 1"),
             "79.50 (Llama-3.1-8B), 67.38 (Llama-3.2-3B), 78.70 (Qwen2.5-Coder-7B)",
         ),
-        Row("refined: judged and repaired", Point(SRML_ROUNDS.name, "round 1"), "81.46, 72.97, 81.94"),
+        Row("refined: judged and repaired", ArmPoint(SRML_ROUNDS.name, "round 1"), "81.46, 72.97, 81.94"),
     ),
     (
         versus(SRML_ROUNDS.name, "raw", "round 1", "round 1"),
@@ -197,12 +208,12 @@ TABLE4 = Experiment(
     "FunReason, Table 4: Qwen2.5-Coder-7B-Instruct, non-live / live / overall; overall of Llama-3.2-3B",
     (*TWO_STARTS, SRML_ROUNDS, SFT_ROUNDS),
     (
-        Row("before training", Point(SRML_START, "base"), "84.08 / 69.78 / 76.93; 68.18"),
-        Row("SFT", Point(SFT_START, "start"), "86.27 / 77.60 / 81.94; 72.97"),
-        Row("SRML", Point(SRML_START, "start")),
-        Row("SFT, two rounds", Point(SFT_ROUNDS.name)),
-        Row("SRML, one round", Point(SRML_ROUNDS.name, "round 1")),
-        Row("SRML, two rounds", Point(SRML_ROUNDS.name), "87.00 / 80.31 / 83.66; 74.63 (FunReason)"),
+        Row("before training", ArmPoint(SRML_START, "base"), "84.08 / 69.78 / 76.93; 68.18"),
+        Row("SFT", ArmPoint(SFT_START, "start"), "86.27 / 77.60 / 81.94; 72.97"),
+        Row("SRML", ArmPoint(SRML_START, "start")),
+        Row("SFT, two rounds", ArmPoint(SFT_ROUNDS.name)),
+        Row("SRML, one round", ArmPoint(SRML_ROUNDS.name, "round 1")),
+        Row("SRML, two rounds", ArmPoint(SRML_ROUNDS.name), "87.00 / 80.31 / 83.66; 74.63 (FunReason)"),
     ),
     (
         versus(SRML_START, SFT_START),
@@ -219,11 +230,11 @@ TABLE5 = Experiment(
     "FunReason, Table 5: HumanEval / + / MBPP / + of Qwen2.5-Coder-7B-Instruct",
     (*TWO_STARTS, SRML_ROUNDS, SFT_ROUNDS),
     (
-        Row("before training", Point(SRML_START, "base"), ".866 / .823 / .812 / .693"),
-        Row("SFT", Point(SFT_START, "start"), ".470 / .445 / .690 / .593"),
-        Row("SRML", Point(SRML_START, "start")),
-        Row("SFT, two rounds", Point(SFT_ROUNDS.name)),
-        Row("SRML, two rounds", Point(SRML_ROUNDS.name), ".841 / .787 / .794 / .653 (FunReason)"),
+        Row("before training", ArmPoint(SRML_START, "base"), ".866 / .823 / .812 / .693"),
+        Row("SFT", ArmPoint(SFT_START, "start"), ".470 / .445 / .690 / .593"),
+        Row("SRML", ArmPoint(SRML_START, "start")),
+        Row("SFT, two rounds", ArmPoint(SFT_ROUNDS.name)),
+        Row("SRML, two rounds", ArmPoint(SRML_ROUNDS.name), ".841 / .787 / .794 / .653 (FunReason)"),
     ),
     (
         versus(SFT_START, SFT_START, against="base"),
@@ -248,19 +259,19 @@ FIGURE4 = Experiment(
         *(start(f"alpha {alpha}", alpha=alpha) for alpha in ALPHAS[1::2]),
     ),
     (
-        *(Row(f"alpha {alpha}", Point(f"alpha {alpha}", "start")) for alpha in ALPHAS),
-        Row("proportional (plain SFT)", Point("proportional", "start")),
+        *(Row(f"alpha {alpha}", ArmPoint(f"alpha {alpha}", "start")) for alpha in ALPHAS),
+        Row("proportional (plain SFT)", ArmPoint("proportional", "start")),
     ),
     (
-        Comparison(
+        ArmDifference(
             "inner (0.3, 0.5, 0.7) − ends (0.1, 0.9)",
-            tuple(Point(f"alpha {alpha}") for alpha in (0.3, 0.5, 0.7)),
-            (Point("alpha 0.1"), Point("alpha 0.9")),
+            tuple(ArmPoint(f"alpha {alpha}") for alpha in (0.3, 0.5, 0.7)),
+            (ArmPoint("alpha 0.1"), ArmPoint("alpha 0.9")),
         ),
-        Comparison(
+        ArmDifference(
             "inner (0.3, 0.5, 0.7) − proportional",
-            tuple(Point(f"alpha {alpha}") for alpha in (0.3, 0.5, 0.7)),
-            (Point("proportional"),),
+            tuple(ArmPoint(f"alpha {alpha}") for alpha in (0.3, 0.5, 0.7)),
+            (ArmPoint("proportional"),),
         ),
         versus("alpha 0.5", "alpha 0.9"),
         *(versus(f"alpha {alpha}", "proportional") for alpha in ALPHAS),
@@ -281,11 +292,11 @@ SSB = Experiment(
         start("learnable from 0.3", alpha=0.3, **LEARNABLE),
     ),
     (
-        Row("SFT (proportional)", Point(SFT_START, "start"), "81.73 / 38.25"),
-        Row("fixed 0.5", Point(SRML_START, "start")),
-        Row("fixed 0.7", Point("fixed 0.7", "start")),
-        Row("learnable from 0.3", Point("learnable from 0.3", "start")),
-        Row("learnable from 0.7, as in the paper", Point("learnable from 0.7", "start"), "82.20 / 41.62"),
+        Row("SFT (proportional)", ArmPoint(SFT_START, "start"), "81.73 / 38.25"),
+        Row("fixed 0.5", ArmPoint(SRML_START, "start")),
+        Row("fixed 0.7", ArmPoint("fixed 0.7", "start")),
+        Row("learnable from 0.3", ArmPoint("learnable from 0.3", "start")),
+        Row("learnable from 0.7, as in the paper", ArmPoint("learnable from 0.7", "start"), "82.20 / 41.62"),
     ),
     (
         versus("learnable from 0.7", "fixed 0.7"),
@@ -308,11 +319,11 @@ HDR = Experiment(
         Arm("random", {**HARD, "hdr.control": "random_qualified"}, starts_from=SRML_START, counts_of="hard"),
     ),
     (
-        Row("where both begin", Point(SRML_START, "start"), "82.20 / 41.62"),
-        Row("after the first data, sorted", Point("hard", "round 1")),
-        *(Row(f"hard, round {k - 1}", Point("hard", f"round {k}")) for k in (2, 3)),
-        Row("hard, at the end", Point("hard"), "84.00 / 47.00"),
-        Row("random, at the end", Point("random")),
+        Row("where both begin", ArmPoint(SRML_START, "start"), "82.20 / 41.62"),
+        Row("after the first data, sorted", ArmPoint("hard", "round 1")),
+        *(Row(f"hard, round {k - 1}", ArmPoint("hard", f"round {k}")) for k in (2, 3)),
+        Row("hard, at the end", ArmPoint("hard"), "84.00 / 47.00"),
+        Row("random, at the end", ArmPoint("random")),
     ),
     (
         versus("hard", "random"),
@@ -352,11 +363,11 @@ EGPO = Experiment(
         ),
     ),
     (
-        Row("where all begin", Point(SRML_START, "start"), "78.19 / 15.75"),
-        Row("SRML, as many samples", Point("SRML, as many samples")),
-        Row("GRPO", Point("GRPO"), "82.20 / 50.12"),
-        Row("EGPO", Point("EGPO"), "84.92 / 56.25"),
-        Row("EGPO, entropies shuffled", Point("EGPO, entropies shuffled")),
+        Row("where all begin", ArmPoint(SRML_START, "start"), "78.19 / 15.75"),
+        Row("SRML, as many samples", ArmPoint("SRML, as many samples")),
+        Row("GRPO", ArmPoint("GRPO"), "82.20 / 50.12"),
+        Row("EGPO", ArmPoint("EGPO"), "84.92 / 56.25"),
+        Row("EGPO, entropies shuffled", ArmPoint("EGPO, entropies shuffled")),
     ),
     (
         versus("EGPO", "GRPO"),

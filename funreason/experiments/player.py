@@ -23,7 +23,7 @@ from typing import Any, Protocol, get_args
 
 import funreason
 from funreason.config import Config, ConfigError, Method, load_config
-from funreason.experiments.experiment import Arm, Experiment, Scale, Written
+from funreason.experiments.experiment import Arm, Experiment, Scale, WrittenFile
 from funreason.experiments.measured import ArmResult, measure
 from funreason.experiments.papers import KEEP_ALL
 from funreason.loops.self_refinement import config_of, new_run, play
@@ -92,7 +92,7 @@ class Player:
         Files that are still to be written, and weights to begin with, are left as the scale's configuration has them.
         """
         changes = self._changes(arm, seed).items()
-        return load_config(self.config, {key: value for key, value in changes if not isinstance(value, Written)})
+        return load_config(self.config, {key: value for key, value in changes if not isinstance(value, WrittenFile)})
 
     def key(self, arm: Arm, seed: int) -> str:
         """The hash of all that the arm's numbers depend on."""
@@ -101,7 +101,7 @@ class Player:
         changes = self._changes(arm, seed).items()
         known = {
             "config": config,
-            "written": {key: value.text for key, value in changes if isinstance(value, Written)},
+            "written": {key: value.text for key, value in changes if isinstance(value, WrittenFile)},
             "starts_from": self.key(self.experiment.arm(arm.starts_from), seed) if arm.starts_from else "",
             "counts_of": self.key(self.experiment.arm(arm.counts_of), seed) if arm.counts_of else "",
             "code": code_version(),
@@ -150,7 +150,7 @@ class Player:
         else:
             plain = self.resolved(arm, seed)
             for key, value in changes.items():
-                changes[key] = str(self._write(value, plain, seed)) if isinstance(value, Written) else value
+                changes[key] = str(self._write(value, plain, seed)) if isinstance(value, WrittenFile) else value
             changes |= {"name": folder.name, "run_dir": str(self.runs)}
             config = load_config(self.config, changes)
             folder = new_run(config)
@@ -184,7 +184,7 @@ class Player:
         if asked:
             self.stop.ask()
 
-    def _write(self, written: Written, config: Config, seed: int) -> Path:
+    def _write(self, written: WrittenFile, config: Config, seed: int) -> Path:
         """Write a file that a setting names, once: its name holds a hash of its content."""
         text = WRITERS[written.text](config, seed)
         made = hashlib.sha256(text.encode()).hexdigest()[:10]

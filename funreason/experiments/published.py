@@ -16,7 +16,7 @@ from typing import NamedTuple
 from funreason.bfcl.intervals import Interval, wilson
 from funreason.display.charts import intervals_svg, lines_svg
 from funreason.experiments.differences import Results, difference, seeds_of
-from funreason.experiments.experiment import Column, Experiment, Point, Scale
+from funreason.experiments.experiment import ArmPoint, Experiment, Scale, TableColumn
 from funreason.experiments.measured import ArmResult, groups, score
 from funreason.experiments.papers import EXPERIMENTS, SCALES
 from funreason.record.folder import write_whole
@@ -36,7 +36,7 @@ class Publication(NamedTuple):
     results: Results
 
     @property
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[TableColumn]:
         """The scale's columns that something was measured in, and one for each further suite."""
         found = list(self.results.values())
         suites = {suite for r in found for suite in r.items} | {
@@ -45,11 +45,11 @@ class Publication(NamedTuple):
         shown = [c for c in self.scale.columns if c.suite in suites]
         texts = {suite for r in found for bits in r.bits.values() for suite in bits}
         named = {column.suite for column in self.scale.columns}
-        more = [Column(suite, suite, "text" if suite in texts else "calls") for suite in sorted(suites - named)]
+        more = [TableColumn(suite, suite, "text" if suite in texts else "calls") for suite in sorted(suites - named)]
         return [*shown, *more]
 
     @property
-    def main(self) -> Column:
+    def main(self) -> TableColumn:
         """The column that the picture shows: the paper's overall where it was measured."""
         return next((c for c in self.columns if c.kind == "overall"), self.columns[0])
 
@@ -245,11 +245,11 @@ def page(folder: Path, others: Iterable[str] = ()) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _score(found: Publication, column: Column, point: Point, seed: int) -> float | None:
+def _score(found: Publication, column: TableColumn, point: ArmPoint, seed: int) -> float | None:
     return score(column, found.results[point.arm, seed], point.moment)
 
 
-def _scores(found: Publication, column: Column, point: Point) -> list[float]:
+def _scores(found: Publication, column: TableColumn, point: ArmPoint) -> list[float]:
     values = [_score(found, column, point, s) for s in seeds_of(found.results, [point])]
     return [value for value in values if value is not None]
 
