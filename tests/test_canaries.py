@@ -430,7 +430,7 @@ def test_a_loop_stopped_by_an_unfit_judge_goes_on_once_that_is_mended_and_trains
     assert "judge 'mine' passed 10 of 10 known bad samples" in done.stderr
     assert not folder.state().rounds[1].nodes
     judge.write_text("from funreason.agents.judges.rules.stages import judge_format as mine\n")
-    assert loop("--resume", "run", *runs).returncode in (0, 3), done.stderr
+    assert loop("--resume", "run", "--trust", *runs).returncode in (0, 3), done.stderr
     r, texts = folder.state().rounds[1], folder.texts(1)
     assert r.health["mine"].false_pass == 0
     assert {sample.id.split("/")[0] for sample in texts.get("canaries")} == {"canary"}

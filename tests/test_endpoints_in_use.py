@@ -192,7 +192,7 @@ def test_transformers_serve_gives_the_answers_that_the_model_gives_in_process(tm
         server.terminate()
         server.wait()
         log.close()
-    assert "32 requests" in said
+    assert "32 requests" in error
     served, local = (
         {
             line["id"]: line["text"]

@@ -207,7 +207,7 @@ def run_loop(
     stop.on_hangup(lambda: terminal.redirect_output(folder.path / CONSOLE))
     stop.on_stop(lambda: notices.print("Finishing current work, then saving. Press Ctrl-C again to stop now."))
     stop.on_leave(lambda: _say_interrupted(console, folder))
-    console.print(f"run {folder.path}")
+    console.print(f"run {folder.path}", soft_wrap=True)
     try:
         with tracked(folder, track, notices), viewed(folder, notices) if shown.tui else LiveProgress(folder, notices):
             state = turns.run(play(config, folder, stop, resume=resume is not None, allow_code_execution=run_code))
@@ -236,7 +236,7 @@ def report(console: Console, folder: RunFolder, state: State, *, all: bool = Fal
     console.print(verdict_text(verdict(state, evidence_in(folder))))
     console.print(run_tables(state, all=all))
     console.print(account(state))
-    console.print(f"model {folder.path / 'model'}")
+    console.print(f"model {folder.path / 'model'}", soft_wrap=True)
 
 
 def say_what_would_run(name: str | None, given: dict[str, object], settings: list[str]) -> int:

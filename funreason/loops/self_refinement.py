@@ -62,10 +62,12 @@ async def play_session(session: Session) -> None:
         if not await play_one(session, k):
             break
         await session.stop.round_over(k)
-        if session.stop.after_round and k < planned:
-            raise Interrupted
-        if not session.learned and not session.config.resamples_hard_tasks and k < planned:
-            await ask_to_continue(session, k)
+        if k < planned:
+            if session.stop.after_round:
+                raise Interrupted
+            session.stop.check()
+            if not session.learned and not session.config.resamples_hard_tasks:
+                await ask_to_continue(session, k)
     session.say_why_over()
 
 
