@@ -49,7 +49,7 @@ def made(results: Path) -> dict[Path, str]:
         raise SystemExit(f"README.md has no lines {BEGIN} and {END}: put them around its table of the evidence.")
     small = small_table(rows)
     section = [
-        "## Does judging help? The default run and two controls",
+        "## Does judging help? The default run and its controls",
         f"{command}, {commit}. Items that no gate read.",
         small,
         verdicts(rows),
