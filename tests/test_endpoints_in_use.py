@@ -185,7 +185,7 @@ def test_transformers_serve_gives_the_answers_that_the_model_gives_in_process(tm
         wait_for(f"http://127.0.0.1:{port}/health", server)
         asked = ["eval", "--suite", SUITE, "--limit", "8", "--max-new-tokens", "128"]
         url = f"http://127.0.0.1:{port}/v1"
-        code, said, error = funreason(*asked, "--model", url, "--endpoint-model", base, "--out", tmp_path / "served")
+        code, _, error = funreason(*asked, "--model", url, "--endpoint-model", base, "--out", tmp_path / "served")
         assert code == 0, error
         assert funreason(*asked, "--model", base, "--out", tmp_path / "local")[0] == 0
     finally:
