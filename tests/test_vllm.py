@@ -274,7 +274,7 @@ def test_a_start_with_other_weights_than_the_trainers_is_refused_with_both_texts
 
 @pytest.mark.slow
 def test_the_loop_runs_two_rounds_on_the_engine_and_every_change_of_weights_is_proved(tmp_path):
-    settings = ["--set", "model.sampler=vllm", "--set", "name=v", "--set", "tasks.per_round=10"]
+    settings = ["--quiet", "--set", "model.sampler=vllm", "--set", "name=v", "--set", "tasks.per_round=10"]
     command = [sys.executable, "-m", "funreason", "loop", "--config", "smoke", "--rounds", "2", "--run-dir", tmp_path]
     done = subprocess.run(
         [*command, *settings], capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
