@@ -9,28 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from round_world import Killed, RoundWorld, task
 from scripted import Scripted
 
-from funreason.agents.evaluator import Evaluator
 from funreason.agents.judges.llm.acceptance import PANEL, AcceptancePanel, accepted
 from funreason.agents.judges.llm.factory import build_panel
 from funreason.agents.judges.llm.panel import Panel
-from funreason.bfcl import load_cases
-from funreason.bfcl.suites import write_suite
 from funreason.bus.agent import BrokenAgent
-from funreason.calls.tools import normalise_tools
 from funreason.cli import main
 from funreason.cli.show import story
 from funreason.config import ConfigError, HardData, LlmJudges, check_config
 from funreason.data.records import DataError
 from funreason.display.report import report_markdown
 from funreason.display.table import pool_table, repairs_table
-from funreason.gate.contamination import ContaminationCheck
-from funreason.gate.items import GateSuite, case_task
-from funreason.loops.self_refinement import play_session
-from funreason.loops.session import Session, require_judgeable
+from funreason.loops.session import require_judgeable
 from funreason.policies.endpoint.budget import SharedBudget
-from funreason.policies.policy import Policy
 from funreason.policies.protocol import Completion
 from funreason.record.events import (
     LabelRepaired,
@@ -39,39 +32,23 @@ from funreason.record.events import (
     TrainingSetSelected,
     WeightsTrained,
 )
-from funreason.record.folder import RunFolder
 from funreason.record.hard_tasks import TaskPool
-from funreason.record.log import LogReader
 from funreason.record.state import State
-from funreason.runtime.agents import Learner
 from funreason.runtime.graph import loop_graph
-from funreason.runtime.journal import Journal
 from funreason.sources.hard_pool import HardPool
 from funreason.sources.tasks import Pool
-from funreason.stop import StopRequest
 from funreason.tui.pages import page_of
 from funreason.tui.view_state import ViewState
-from funreason.types import Call, Sample, Task, Weights
-from funreason.weights import WeightStore
+from funreason.types import Call, Sample, Weights
 
-TOOLS = normalise_tools([{"name": "f", "description": "does f to a number", "parameters": {"x": {"type": "int"}}}])
 EASY, LEARNABLE, NEVER, UNFIT = (range(kind, 12, 4) for kind in range(4))
 """What the sampler answers: right; right once its weights have learned; never; a text where a call is right."""
 YES = "It fits. <score>0.9</score> <judge>True</judge>"
 NO = "It does not. <score>0.2</score> <judge>False</judge>"
 
 
-def task(i: int, right: int | None = None) -> Task:
-    calls = [Call("f", {"x": i if right is None else right})]
-    return Task.of(id=f"t{i}", query=f"do f to {i}", tools=TOOLS, reference=calls, category="simple")
-
-
 def ids(numbers) -> set[str]:
     return {f"t{i}" for i in numbers}
-
-
-class Killed(BaseException):
-    """What a test ends a run with in the middle: nothing of the product catches it."""
 
 
 class ScriptedSampler:
@@ -114,35 +91,30 @@ class ScriptedSampler:
         self.weights_id = weights_id
 
 
-class World:
-    """A run's folder and the parts that a round needs; `play` plays it from where its record ends."""
+class World(RoundWorld):
+    """`play` plays the run from where its record ends. The gate refuses the rounds in `refused`."""
 
     def __init__(self, path: Path, tasks=None, refused=(), models=(), rounds=10, **hdr):
-        self.folder, self.base = RunFolder(path / "run"), Weights("w0", path / "base")
         self.refused, self.models = refused, models
         train = {"exact_counts": hdr.pop("exact_counts", [])}
         llm = {"model": "self"} if hdr.get("repair_labels") else {}
-        self.config = check_config(
-            {
-                "method": "hdr",
-                "hdr": {"max_rounds": rounds} | hdr,
-                "sample": {"samples_per_task": 2},
-                "gate": {"promote_p": 1.0},
-                "fcdr": {"llm": llm, "canaries": {"share": 0}},
-                "train": train,
-            },
-            "test",
-        )
-        self.tasks = [task(i) for i in range(12)] if tasks is None else tasks
-        write_suite([task(i) for i in range(100, 132)], path / "suite", "gate")
-        cases = list(load_cases(path / "suite").values())
-        self.suite = GateSuite("new", cases, [case_task(case) for case in cases])
+        config = {
+            "method": "hdr",
+            "hdr": {"max_rounds": rounds} | hdr,
+            "sample": {"samples_per_task": 2},
+            "gate": {"promote_p": 1.0},
+            "fcdr": {"llm": llm, "canaries": {"share": 0}},
+            "train": train,
+        }
+        tasks = [task(i) for i in range(12)] if tasks is None else tasks
+        super().__init__(path, config, tasks, gate=range(100, 132))
         self.updates = []
+
+    def policy_of(self, policy, round):
+        return policy.with_temperature(0.7, 9) if round > 1 else policy
 
     def play(self, sampler=None, stop=None):
         self.sampler = sampler or ScriptedSampler()
-        journal, policy = Journal(self.folder), Policy(self.sampler, None)
-        weights = WeightStore(self.base, self.folder.weights, self.folder.state())
 
         def update(request):
             self.updates.append(request)
@@ -153,42 +125,20 @@ class World:
             trained = WeightsTrained(round=request.round, weights=made.name, examples=count, steps=1)
             return Weights(made.name, made), trained, 0
 
-        gate = self.folder.path / "gate"
-        gate.mkdir(parents=True, exist_ok=True)
-        labels = lambda k: {  # noqa: E731
-            id: repair.new for j in range(1, k) for id, repair in self.folder.texts(j).repairs().items()
-        }
-        session = Session(
-            config=self.config,
-            graph=loop_graph(self.config),
-            journal=journal,
-            stop=stop or StopRequest(),
-            past=self.folder.state(),
-            panel=Panel(self.models, LlmJudges()) if self.models else None,
-            sampler=lambda round: policy.with_temperature(0.7, 9) if round > 1 else policy,
-            learner=Learner(
-                policy,
-                weights,
-                Evaluator(policy, [self.suite], self.config.gate, gate, weights, journal.write),
-                lambda round: session.training_set(round),
-                lambda round: update,
-            ),
+        def labels(k):
+            return {id: repair.new for j in range(1, k) for id, repair in self.folder.texts(j).repairs().items()}
+
+        return self.session_with(
+            self.sampler,
+            update,
+            stop=stop,
             source=HardPool.over_tasks(Pool(self.tasks), self.config.hdr, self.config.seed, labels),
-            screen=ContaminationCheck([], self.config.gate.contamination),
+            panel=Panel(self.models, LlmJudges()) if self.models else None,
         )
-        try:
-            asyncio.run(play_session(session))
-        finally:
-            self.folder.close()
-            journal.log.close()
-        return session
 
     @property
     def state(self) -> State:
         return self.folder.state()
-
-    def events(self, *kinds):
-        return [event for event in LogReader(self.folder.events).events() if isinstance(event, kinds)]
 
     def asked(self, k):
         """The tasks that a round asked."""

@@ -1,52 +1,30 @@
 """Rounds of reinforcement learning from inside: a scripted policy and learner; real bus, reward, gate and record."""
 
-import asyncio
 from collections import Counter
 from pathlib import Path
 
 import msgspec
 import pytest
+from round_world import TOOLS, Killed, RoundWorld, task
 
-from funreason.agents.evaluator import Evaluator
 from funreason.agents.policy_trainer import StepOutcome
 from funreason.agents.selection import StaleError
-from funreason.bfcl import load_cases
-from funreason.bfcl.suites import write_suite
 from funreason.bus.agent import BrokenAgent
-from funreason.calls.tools import normalise_tools
 from funreason.cli.show import story
 from funreason.config import ConfigError, check_config, load_config
 from funreason.errors import NothingToLearn
-from funreason.gate.contamination import ContaminationCheck
-from funreason.gate.items import GateSuite, case_task
-from funreason.loops.self_refinement import play_session
-from funreason.loops.session import Session
-from funreason.policies.policy import Policy
 from funreason.policies.protocol import Completion
-from funreason.record.events import LogMessage, OptimizerStep, PhaseStarted, PolicyUpdated, RoundMessage, SampleEnded
-from funreason.record.folder import RunFolder
-from funreason.record.log import LogReader
+from funreason.record.events import LogMessage, OptimizerStep, PhaseStarted, PolicyUpdated, SampleEnded
 from funreason.record.sample_files import Credit
-from funreason.runtime.agents import Learner
-from funreason.runtime.graph import loop_graph
-from funreason.runtime.journal import Journal
-from funreason.sources.tasks import Pool
-from funreason.stop import StopRequest
 from funreason.training.types import NotFinite
-from funreason.types import Call, Task, Weights
-from funreason.weights import WeightStore
+from funreason.types import Task, Weights
 
-TOOLS = normalise_tools([{"name": "f", "description": "does f to a number", "parameters": {"x": {"type": "int"}}}])
 STEP = [("generator", "drained", "trainer"), ("trainer", "stepped", "generator")]
 LAST = [
     ("generator", "drained", "trainer"),
     ("trainer", "candidate", "evaluator"),
     ("evaluator", "accepted", "generator"),
 ]
-
-
-def task(i: int) -> Task:
-    return Task.of(id=f"t{i}", query=f"do f to {i}", tools=TOOLS, reference=[Call("f", {"x": i})], category="simple")
 
 
 def chat(i: int) -> Task:
@@ -56,10 +34,6 @@ def chat(i: int) -> Task:
 MIXED = [task(i) for i in range(2, 80, 4)]
 """Tasks that the sampler below answers right half of the time."""
 EASY, HARD = [task(i) for i in range(0, 80, 4)], [task(i) for i in range(1, 80, 4)]
-
-
-class Killed(BaseException):
-    """What a test ends a run with in the middle: nothing of the product catches it."""
 
 
 class ScriptedSampler:
@@ -99,19 +73,13 @@ class ScriptedSampler:
         self.weights_id = weights_id
 
 
-class World:
-    """A run's folder and the parts that a round needs; `play` plays it from where its record ends."""
+class World(RoundWorld):
+    """`play` plays the run from where its record ends."""
 
     def __init__(self, path: Path, tasks=None, method="grpo", rounds=1, agents=(), **settings):
-        self.path, self.folder = path, RunFolder(path / "run")
-        self.base = Weights("w0", path / "base")
         sizes = {"steps_per_round": 3, "prompts_per_step": 4, "group_size": 4, "no_call_share": None, "max_resample": 0}
         data = {"rounds": rounds, "method": method, "reinforcement": sizes | settings, "agents": list(agents)}
-        self.config = check_config(data, "test")
-        self.tasks = MIXED if tasks is None else tasks
-        write_suite([task(i) for i in range(100, 116)], path / "suite", "gate")
-        cases = list(load_cases(path / "suite").values())
-        self.suite = GateSuite("new", cases, [case_task(case) for case in cases])
+        super().__init__(path, data, MIXED if tasks is None else tasks)
         self.requests = []
 
     def learn(self, request):
@@ -130,42 +98,8 @@ class World:
         return {"kl": 0.01, "entropy": 0.1}
 
     def play(self, sampler=None, learn=None):
-        journal = Journal(self.folder)
         self.sampler = sampler or ScriptedSampler()
-        policy = Policy(self.sampler, None)
-        weights = WeightStore(self.base, self.folder.weights, self.folder.state())
-        gate = self.folder.path / "gate"
-        gate.mkdir(parents=True, exist_ok=True)
-        session = Session(
-            config=self.config,
-            graph=loop_graph(self.config),
-            journal=journal,
-            stop=StopRequest(),
-            past=self.folder.state(),
-            sampler=lambda round: policy,
-            learner=Learner(
-                policy,
-                weights,
-                Evaluator(policy, [self.suite], self.config.gate, gate, weights, journal.write),
-                lambda round: session.training_set(round),
-                lambda round: None,
-                learn or self.learn,
-            ),
-            source=Pool(self.tasks),
-            screen=ContaminationCheck([], self.config.gate.contamination),
-        )
-        try:
-            asyncio.run(play_session(session))
-        finally:
-            self.folder.close()
-            journal.log.close()
-        return session
-
-    def events(self, *kinds):
-        return [event for event in LogReader(self.folder.events).events() if isinstance(event, kinds)]
-
-    def route(self, round=1):
-        return [(e.node, e.outcome, e.target) for e in self.events(RoundMessage) if e.round == round]
+        return self.session_with(self.sampler, None, learn or self.learn)
 
     def steps(self):
         return {event.step: event.metrics for event in self.events(OptimizerStep)}

@@ -9,20 +9,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from round_world import Killed, RoundWorld, task
 
 from funreason.agents.approval import Approval
-from funreason.agents.evaluator import Evaluator
-from funreason.bfcl import load_cases
-from funreason.bfcl.suites import write_suite
-from funreason.calls.tools import normalise_tools
-from funreason.config import check_config
 from funreason.display.progress import LiveProgress
 from funreason.errors import NothingToLearn
-from funreason.gate.contamination import ContaminationCheck
-from funreason.gate.items import GateSuite, case_task
-from funreason.loops.self_refinement import play_session
-from funreason.loops.session import Session
-from funreason.policies.policy import Policy
 from funreason.policies.protocol import Completion
 from funreason.record.events import (
     GateDecided,
@@ -34,29 +25,16 @@ from funreason.record.events import (
     WeightsTrained,
 )
 from funreason.record.folder import RunFolder
-from funreason.record.log import EventLog, LogReader
-from funreason.runtime.agents import Learner
-from funreason.runtime.graph import loop_graph
-from funreason.runtime.journal import Journal
-from funreason.sources.tasks import Pool
+from funreason.record.log import EventLog
 from funreason.stop import Interrupted, StopRequest
-from funreason.types import Call, Decision, Task, Weights
-from funreason.weights import START, WeightStore
+from funreason.types import Decision, Weights
+from funreason.weights import START
 
-TOOLS = normalise_tools([{"name": "f", "description": "does f to a number", "parameters": {"x": {"type": "int"}}}])
 ROUTE = [
     ("generator", "drained", "trainer"),
     ("trainer", "candidate", "evaluator"),
     ("evaluator", "accepted", "generator"),
 ]
-
-
-def task(i: int) -> Task:
-    return Task.of(id=f"t{i}", query=f"do f to {i}", tools=TOOLS, reference=[Call("f", {"x": i})], category="simple")
-
-
-class Killed(BaseException):
-    """What a test ends a run with in the middle: nothing of the product catches it."""
 
 
 class ScriptedSampler:
@@ -85,23 +63,15 @@ class ScriptedSampler:
         self.weights_id = weights_id
 
 
-class World:
-    """A run's folder and the parts that a round needs; `play` plays it from where its record ends."""
+class World(RoundWorld):
+    """`play` plays the run from where its record ends."""
 
     def __init__(self, path: Path, agents=(), rounds=1, **settings):
-        self.folder = RunFolder(path / "run")
-        self.base = Weights("w0", path / "base")
         data = {"rounds": rounds, "agents": list(agents), "sample": {"samples_per_task": 1}}
-        self.config = check_config(data | settings, "test")
-        write_suite([task(i) for i in range(100, 116)], path / "suite", "gate")
-        cases = list(load_cases(path / "suite").values())
-        self.suite = GateSuite("new", cases, [case_task(case) for case in cases])
+        super().__init__(path, data | settings, [task(i) for i in range(12)])
         self.updates = 0
 
     def play(self, killed_at: int | None = None, stop: StopRequest | None = None):
-        journal, policy = Journal(self.folder), Policy(ScriptedSampler(killed_at), None)
-        weights = WeightStore(self.base, self.folder.weights, self.folder.state())
-
         def update(request):
             self.updates += 1
             made = self.folder.weights / (f"w{request.round}" if request.round != START else "start")
@@ -109,37 +79,7 @@ class World:
             trained = WeightsTrained(round=request.round, weights=made.name, examples=len(request.samples), steps=1)
             return Weights(made.name, made), trained, 0
 
-        gate = self.folder.path / "gate"
-        gate.mkdir(parents=True, exist_ok=True)
-        session = Session(
-            config=self.config,
-            graph=loop_graph(self.config),
-            journal=journal,
-            stop=stop or StopRequest(),
-            past=self.folder.state(),
-            sampler=lambda round: policy,
-            learner=Learner(
-                policy,
-                weights,
-                Evaluator(policy, [self.suite], self.config.gate, gate, weights, journal.write),
-                lambda round: session.training_set(round),
-                lambda round: update,
-            ),
-            source=Pool([task(i) for i in range(12)]),
-            screen=ContaminationCheck([], self.config.gate.contamination),
-        )
-        try:
-            asyncio.run(play_session(session))
-        finally:
-            self.folder.close()
-            journal.log.close()
-        return session
-
-    def events(self, *kinds):
-        return [event for event in LogReader(self.folder.events).events() if isinstance(event, kinds)]
-
-    def route(self, round=1):
-        return [(e.node, e.outcome, e.target) for e in self.events(RoundMessage) if e.round == round]
+        return self.session_with(ScriptedSampler(killed_at), update, stop=stop)
 
 
 def test_a_rounds_messages_come_in_the_order_of_the_graph(tmp_path):
