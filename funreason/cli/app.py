@@ -17,7 +17,7 @@ import funreason
 RUNS = Path("runs")
 
 COMMANDS = {
-    "demo": "See one round in under a minute: a small model meets new tools, judges its own calls, learns, is tested. "
+    "demo": "See one round in about a minute: a small model meets new tools, judges its own calls, learns, is tested. "
     "Needs no data, no GPU and no key.",
     "loop": "Sample, judge, train and gate, round after round. Without options: the embedded tasks and model, on "
     "any CPU.",
@@ -203,7 +203,7 @@ InputMap = Annotated[
 ]
 Trust = Annotated[
     bool,
-    Parameter(negative="", help="Run the code of the agents, reward and dialects that it names, and remember it."),
+    Parameter(help="Run the code of the agents, reward and dialects that it names, and remember it."),
 ]
 Strict = Annotated[bool, Parameter(help="Refuse a file with one malformed record, instead of leaving that record out.")]
 NoCache = Annotated[
