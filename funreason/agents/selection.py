@@ -75,11 +75,7 @@ class KeptSamples:
     def __call__(self, round: int) -> TrainingSet:
         """Choose. StaleError when every kept sample is stale: no later round would have others."""
         settings = self.settings
-        kept = self.kept()
-        fresh, stale = fresh_only(kept, self.weights)
-        warnings = [staleness(stale, self.weights or ())] if stale else []
-        if stale and not fresh:
-            raise StaleError(warnings[0])
+        kept, fresh, warnings = self.fresh()
         solved: Collection[str] = ()
         if settings.data == "judged" and settings.max_solved_share < 1:
             solved = solved_tasks(self.files.get("sampled"), fresh, settings.max_solved_share)
@@ -99,8 +95,20 @@ class KeptSamples:
             warnings.append(f"fewer samples than train.exact_counts asks for: {missing} missing")
         left_out = {name: count for name, count in chosen._asdict().items() if name != "samples"}
         return TrainingSet(
-            round, chosen.samples, list(self.replay), {"kept": len(kept), "stale": len(stale), **left_out}, warnings
+            round, chosen.samples, list(self.replay), {"kept": kept, "stale": kept - len(fresh), **left_out}, warnings
         )
+
+    def fresh(self) -> tuple[int, list[Sample], list[str]]:
+        """How many samples were kept, those of them that are not stale, and a warning about the others.
+
+        StaleError when all of them are stale.
+        """
+        kept = self.kept()
+        fresh, stale = fresh_only(kept, self.weights)
+        warnings = [staleness(stale, self.weights or ())] if stale else []
+        if stale and not fresh:
+            raise StaleError(warnings[0])
+        return len(kept), fresh, warnings
 
     def kept(self) -> list[Sample]:
         """Each kept sample once, whatever an interrupted run wrote twice.
@@ -146,11 +154,7 @@ class HardSamples:
 
     def __call__(self, round: int) -> TrainingSet:
         """Choose. StaleError when every kept sample is stale."""
-        kept, seed = self.kept.kept(), self.kept.seed
-        fresh, stale = fresh_only(kept, self.kept.weights)
-        warnings = [staleness(stale, self.kept.weights or ())] if stale else []
-        if stale and not fresh:
-            raise StaleError(warnings[0])
+        (kept, fresh, warnings), seed = self.kept.fresh(), self.kept.seed
         best: dict[str, Sample] = {}
         for sample in sorted(fresh, key=_quality):
             best.setdefault(sample.task.id, sample)
@@ -159,8 +163,8 @@ class HardSamples:
         if len(exact) >= round:
             chosen = _counted(chosen, exact[round - 1])
         counts = {
-            "kept": len(kept),
-            "stale": len(stale),
+            "kept": kept,
+            "stale": kept - len(fresh),
             "over_per_task": len(fresh) - len(best),
             "over_count": len(best) - len(chosen),
         }

@@ -286,13 +286,10 @@ class PolicyStep(Updating):
             # Spread over the batch: the first rollouts would all be of one kind of task.
             chosen = [at * len(examples) // count for at in range(count)]
             terms: list[float] = []
-            own = {
-                at: found[at].logprobs or (rollout.logprobs if (rollout := examples[at].rollout) else None)
-                for at in chosen
-            }
-            if mute := [
-                at for at in chosen if own[at] is None
-            ]:  # the sampler gave none, and the limit holds all the same
+            rollouts = {at: examples[at].rollout for at in chosen}
+            own = {at: found[at].logprobs or (rollout and rollout.logprobs) for at, rollout in rollouts.items()}
+            # Where the sampler gave none they are measured: the limit holds all the same.
+            if mute := [at for at in chosen if own[at] is None]:
                 scores = self._score(request.policy, [examples[at] for at in mute])
                 own |= {at: score.logprobs if score else None for at, score in zip(mute, scores, strict=True)}
             for at, score in zip(chosen, self._score(request.start, [examples[at] for at in chosen]), strict=True):

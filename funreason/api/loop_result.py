@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from funreason.api.refined import Kept, Lost, RefinedSample
+from funreason.api.refined import Kept, Lost, ended_samples
 from funreason.display.report import report_html, report_markdown
 from funreason.display.verdict import RunVerdict, evidence_in, verdict
 from funreason.errors import naming_extras
 from funreason.export import export_run
 from funreason.record.folder import RunFolder, write_whole
 from funreason.record.rounds import RoundState
-from funreason.record.sample_files import ENDS, KEPT
+from funreason.record.sample_files import ENDS, KEPT, SampleFiles
 from funreason.record.state import State
 from funreason.weights import START
 
@@ -49,7 +48,7 @@ class RoundResult:
         if found is None:
             return None
         score, balance = found.overall, found.balance
-        if found.kinds and balance is not None:
+        if balance is not None and balance.has_both:
             return GateResult(found.decision, found.reason, balance.old, balance.new, score.total, balance.p)
         items = max(score.total, 1)
         return GateResult(found.decision, found.reason, score.old / items, score.new / items, score.total, score.p)
@@ -62,16 +61,16 @@ class RoundResult:
     @property
     def kept(self) -> Kept:
         """The samples that a model may learn from, read from the run's folder."""
-        return Kept(self._ended(KEPT))
+        return Kept(ended_samples(self._files, KEPT))
 
     @property
     def lost(self) -> Lost:
         """The samples that were dropped or failed, read from the run's folder."""
-        return Lost(self._ended([end for end in ENDS if end not in KEPT]))
+        return Lost(ended_samples(self._files, [end for end in ENDS if end not in KEPT]))
 
-    def _ended(self, ends: Iterable[str]) -> list[RefinedSample]:
-        files = RunFolder(self.folder).texts(self.number)
-        return [RefinedSample(sample, end) for end in ends for sample in files.get(end)]
+    @property
+    def _files(self) -> SampleFiles:
+        return RunFolder(self.folder).texts(self.number)
 
     def __str__(self) -> str:
         fates = self.state.fates

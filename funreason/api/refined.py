@@ -17,7 +17,7 @@ from funreason.errors import MissingExtra, naming_extras
 from funreason.export import row
 from funreason.loops.refine import ROUND, refine_file
 from funreason.record.folder import RecordError, RunFolder
-from funreason.record.sample_files import ENDS, KEPT
+from funreason.record.sample_files import ENDS, KEPT, SampleFiles
 from funreason.stop import StopRequest
 from funreason.types import Sample, Verdict
 
@@ -60,6 +60,11 @@ class RefinedSample:
         lines += [f"answer   {sample.answer}"]
         lines += [f"{v.stage}: {v.outcome} {v.reason} {v.evidence}".rstrip() for v in sample.verdicts]
         return "\n".join(lines)
+
+
+def ended_samples(files: SampleFiles, ends: Iterable[str] = ENDS) -> list[RefinedSample]:
+    """The samples of a round that ended so, end by end."""
+    return [RefinedSample(sample, end) for end in ends for sample in files.get(end)]
 
 
 class Table(list[T]):
@@ -209,9 +214,7 @@ def refine(
         stop = StopRequest()
         run_to_end(refine_file(settings, file, run, stop), stop)
         state = run.state()
-        files = run.texts(ROUND)
-        results = [RefinedSample(sample, end) for end in ENDS for sample in files.get(end)]
-        return Refined(results, dict(state.refused), None if out is None else folder)
+        return Refined(ended_samples(run.texts(ROUND)), dict(state.refused), None if out is None else folder)
     finally:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)

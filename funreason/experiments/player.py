@@ -21,8 +21,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
+from msgspec import structs
+
 import funreason
+from funreason.agents.references import usable_references
+from funreason.calls.thinking import join_thinking
 from funreason.config import Config, ConfigError, Method, load_config
+from funreason.data.forms.known import FORMS
+from funreason.data.records import record_of
 from funreason.experiments.experiment import Arm, Experiment, Scale, WrittenFile
 from funreason.experiments.measured import ArmResult, measure
 from funreason.experiments.papers import KEEP_ALL
@@ -31,6 +37,7 @@ from funreason.policies.endpoint import event_loop
 from funreason.record.folder import RunFolder, write_json, write_whole
 from funreason.sources.tasks import TOOLBOX, references, toolbox_tasks
 from funreason.stop import StopRequest
+from funreason.weights import START
 
 FINISHED = "arm.json"
 PACKAGE = Path(funreason.__file__).parent
@@ -217,32 +224,18 @@ def without_thinking(config: Config, seed: int) -> str:
             f"start.references is {source and source.path}: only references of the toolbox are written without "
             "thinking; give records without thinking."
         )
-    lines = []
-    for task in references(source, seed, 0):
-        answer: dict[str, Any] = {"role": "assistant", "content": task.reference_text or ""}
-        if task.reference:
-            answer["tool_calls"] = [
-                {"type": "function", "function": {"name": call.name, "arguments": json.dumps(call.arguments)}}
-                for call in task.reference
-            ]
-        asked = [{"role": turn.role, "content": turn.content} for turn in task.messages]
-        tools = [{"type": "function", "function": tool} for tool in task.tools]
-        lines.append(json.dumps({"id": task.id, "messages": [*asked, answer], "tools": tools}))
-    return "".join(f"{line}\n" for line in lines)
+    write = FORMS["openai"].write
+    assert write is not None
+    apart = {"reference_thinking": None, "category": "", "source": ""}
+    bare = (structs.replace(task, **apart) for task in references(source, seed, 0))
+    return "".join(f"{json.dumps(write(record_of(task)))}\n" for task in bare)
 
 
 def familiar_dialogues(config: Config, seed: int) -> str:
     """Dialogues over the toolbox's familiar tools as text; the same ones for every seed, so that runs compare."""
-    lines = []
-    for task in toolbox_tasks("toolbox:old_gate", FAMILIAR, 3):
-        calls = [
-            f"{call.name}({', '.join(f'{name}={value!r}' for name, value in call.arguments.items())})"
-            for call in task.reference or []
-        ]
-        answer = f"[{', '.join(calls)}]" if calls else task.reference_text or ""
-        text = f"{task.query}\n<think>{task.reference_thinking or ''}</think>\n\n{answer}"
-        lines.append(json.dumps({"text": text}))
-    return "".join(f"{line}\n" for line in lines)
+    samples, _ = usable_references(toolbox_tasks("toolbox:old_gate", FAMILIAR, 3), START)
+    texts = [f"{sample.task.query}\n{join_thinking(sample.thinking, sample.answer)}" for sample in samples]
+    return "".join(f"{json.dumps({'text': text})}\n" for text in texts)
 
 
 WRITERS: Mapping[str, Callable[[Config, int], str]] = {

@@ -31,7 +31,7 @@ from funreason.data.reading import each_sample, summary
 from funreason.data.records import Refusal
 from funreason.data.writers import RecordsFile, as_sharegpt, as_xlam
 from funreason.policies.factory import UsageReporter, budget_of, connected_sampler, import_in_background, served_policy
-from funreason.record.events import LogMessage, RoundEnded, RunStarted
+from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import (
     RECORDS,
     REFINED,
@@ -205,9 +205,7 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
         stop.on_leave(lambda: journal.end("interrupted", resume_hint(out)))
         if dead is not None:
             journal.taken_over(dead)
-        if moved_from:
-            text = f"this run was written in {moved_from}; its folder was moved, renamed or copied since"
-            journal.write(LogMessage(level="warning", text=text))
+        journal.moved(moved_from)
         resumed = bool(past.events)
         journal.write(
             RunStarted(

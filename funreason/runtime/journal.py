@@ -153,6 +153,12 @@ class Journal:
         text = f"taken over from process {dead.pid} on {dead.host}, which was silent for {dead.silent_s:.0f} s{died}"
         self.write(ev.LogMessage(level="warning", text=text))
 
+    def moved(self, before: str) -> None:
+        """The run was written in the folder `before`; "" where it is in the same one."""
+        if before:
+            text = f"this run was written in {before}; its folder was moved, renamed or copied since"
+            self.write(ev.LogMessage(level="warning", text=text))
+
     def read(self, refusals: Sequence[Refusal], summary: str, left: Mapping[str, int]) -> None:
         """The records that never became a task, what was read in a sentence, and, last, that this was all of it.
 

@@ -21,7 +21,6 @@ from funreason.record.events import GpuUsed, MachineDescribed
 TIMEOUT_S = 3.0
 PACKAGES = ("funreason", "torch", "transformers", "accelerate", "vllm", "deepspeed", "peft")
 """Packages whose versions change results or speed."""
-_QUERY = ("--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits")
 
 
 def described() -> MachineDescribed:
@@ -54,36 +53,36 @@ def _cpu() -> str:
 
 
 def _gpus() -> list[str]:
+    said = _ask_nvidia_smi("name") or ""
+    return [line.strip() for line in said.splitlines() if line.strip()]
+
+
+def _ask_nvidia_smi(fields: str) -> str | None:
+    """What nvidia-smi says of every GPU, a line for each; None where it is missing, fails or hangs."""
     smi = shutil.which("nvidia-smi")
     if smi is None:
-        return []
-    query = [smi, "--query-gpu=name", "--format=csv,noheader"]
+        return None
+    query = [smi, f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+        return subprocess.run(query, capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout
     except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        return None
 
 
 class GpuUsage:
     """Readings of all GPUs of this machine since the last `taken`. A machine without nvidia-smi gives none."""
 
     def __init__(self) -> None:
-        self._smi = shutil.which("nvidia-smi")
+        self._answers = True
         self._turn = Lock()
         self._busy: list[float] = []
         self._memory_gb = 0.0
 
     def read(self) -> None:
         """Take one reading; an nvidia-smi that fails or hangs is not asked again."""
-        if self._smi is None:
-            return
-        try:
-            done = subprocess.run([self._smi, *_QUERY], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
-        except (OSError, subprocess.SubprocessError):
-            self._smi = None
-            return
-        self.add(done.stdout)
+        said = _ask_nvidia_smi("utilization.gpu,memory.used") if self._answers else None
+        self._answers = said is not None
+        self.add(said or "")
 
     def add(self, csv: str) -> None:
         """A reading as nvidia-smi prints it: a line for each GPU, percent of the time busy and MiB in use."""

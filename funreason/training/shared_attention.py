@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +26,8 @@ from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from funreason.policies.huggingface.prefill import attending
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -350,17 +352,11 @@ def joined_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, 
     return flat.view(batch, width, heads, size)
 
 
-@contextmanager
-def attending_with_shared_prompts(model: PreTrainedModel) -> Iterator[None]:
+def attending_with_shared_prompts(model: PreTrainedModel) -> AbstractContextManager[None]:
     """Inside the block `model`, which uses `sdpa`, uses this attention; after it, its own again."""
     AttentionInterface.register(ATTENTION_NAME, shared_prompts_attention)
     AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
-    before = model.config._attn_implementation
-    model.config._attn_implementation = ATTENTION_NAME
-    try:
-        yield
-    finally:
-        model.config._attn_implementation = before
+    return attending(model, ATTENTION_NAME)
 
 
 def _rows(layout: Layout) -> Iterator[tuple[int, int, int]]:

@@ -11,7 +11,7 @@ L prompt length, T tokens a row has of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,12 +181,17 @@ def _over_prompts(rows: Tensor, prefix: Prefix, matrix: Tensor, mask: Tensor | N
     return apart.reshape(prefix.prompts * prefix.slots, key_heads, queries, -1)[prefix.slot_of_row]
 
 
-@contextmanager
-def attending_with_shared_prefix(model: PreTrainedModel) -> Iterator[None]:
+def attending_with_shared_prefix(model: PreTrainedModel) -> AbstractContextManager[None]:
     """Inside the block `model` uses this attention; after it, its own again."""
     AttentionInterface.register(ATTENTION_NAME, shared_prefix_attention)
+    return attending(model, ATTENTION_NAME)
+
+
+@contextmanager
+def attending(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Inside the block `model` uses the attention that is registered as `name`; after it, its own again."""
     before = model.config._attn_implementation
-    model.config._attn_implementation = ATTENTION_NAME
+    model.config._attn_implementation = name
     try:
         yield
     finally:
