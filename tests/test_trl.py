@@ -88,6 +88,9 @@ def main(folder: Path) -> None:
         histories.append(found.state.log_history)
     if found.is_world_process_zero():
         (folder / "histories.json").write_text(json.dumps(histories))
+    torch.distributed.barrier()
+    sys.stdout.flush()
+    os._exit(0)  # a thread of torch's may outlive the interpreter, and abort a process whose work is done
 
 
 if __name__ == "__main__":
