@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from rich.console import Console
 from round_world import Killed, RoundWorld, task
 from scripted import Scripted
 
+from funreason.agents.judges.canary_check import JudgeFailedCanaries
 from funreason.agents.judges.llm.acceptance import PANEL, AcceptancePanel, accepted
 from funreason.agents.judges.llm.factory import build_panel
 from funreason.agents.judges.llm.panel import Panel
@@ -26,6 +28,7 @@ from funreason.loops.session import require_judgeable
 from funreason.policies.endpoint.budget import SharedBudget
 from funreason.policies.protocol import Completion
 from funreason.record.events import (
+    CanaryResult,
     LabelRepaired,
     SampleEnded,
     TaskSorted,
@@ -98,12 +101,13 @@ class World(RoundWorld):
         self.refused, self.models = refused, models
         train = {"exact_counts": hdr.pop("exact_counts", [])}
         llm = {"model": "self"} if hdr.get("repair_labels") else {}
+        canaries = {"share": hdr.pop("canaries", 0)}
         config = {
             "method": "hdr",
             "hdr": {"max_rounds": rounds} | hdr,
             "sample": {"samples_per_task": 2},
             "gate": {"promote_p": 1.0},
-            "fcdr": {"llm": llm, "canaries": {"share": 0}},
+            "fcdr": {"llm": llm, "canaries": canaries},
             "train": train,
         }
         tasks = [task(i) for i in range(12)] if tasks is None else tasks
@@ -401,6 +405,39 @@ def test_a_panel_of_models_decides_and_is_named_in_the_record(tmp_path):
     refused = [event for event in world.events(SampleEnded) if event.reason == "panel.refused"]
     assert {event.round for event in refused} == {2, 3}
     assert world.state.pool.fates[2]["t1"].stage == PANEL
+
+
+def by_answer(messages):
+    """A model that knows what is wrong: x must be the number that the query names."""
+    said = messages[1]["content"]
+    wanted = re.search(r"f to (\d+)", said) or re.search(r"(\d+)", said)
+    return YES if f"x={wanted.group(1)})" in said.replace(" ", "") else NO
+
+
+def test_a_model_that_accepts_known_bad_answers_loses_its_seat_for_the_round(tmp_path):
+    models = [Scripted(by_answer, name="careful"), Scripted(YES, name="easy")]
+    world = World(tmp_path, models=models, rounds=1, canaries=0.02)
+    world.play()
+    found = next(event for event in world.events(CanaryResult) if event.node == PANEL)
+    assert (found.seats, found.suspended) == ({"careful": 0.0, "easy": 1.0}, ["easy"])
+    assert any("without easy: easy accepted 100 %" in note.text for note in world.state.notes)
+    judged = [verdict for sample in world.folder.texts(2).get("kept") for verdict in sample.verdicts]
+    assert {(verdict.judge, len(verdict.votes)) for verdict in judged if verdict.stage == PANEL} == {("llm:careful", 1)}
+
+
+def test_a_panel_that_loses_every_seat_stops_the_round_before_it_samples(tmp_path):
+    world = World(tmp_path, models=[Scripted(YES, name="a"), Scripted(YES, name="b")], rounds=1, canaries=0.02)
+    with pytest.raises(JudgeFailedCanaries, match=r"no model of the panel may judge round 2: a accepted 100 %"):
+        world.play()
+    assert not list(world.folder.texts(2).get("sampled"))
+
+
+def test_seats_are_kept_whatever_they_accept_where_no_limit_is_set(tmp_path):
+    settings = {"canaries": 0.02, "max_seat_false_pass": None}
+    world = World(tmp_path, models=[Scripted(YES, name="a")], rounds=1, **settings)
+    world.play()
+    found = next(event for event in world.events(CanaryResult) if event.node == PANEL)
+    assert (found.seats, found.suspended) == ({"a": 1.0}, [])
 
 
 def test_the_models_of_the_panel_are_those_that_are_named_though_rules_judge_the_stages():

@@ -28,6 +28,9 @@ class HardData(Section):
     threshold: Share = 0.5
     panel_temperature: Annotated[float, Field(ge=0)] = 0.7
     """The temperature of the panel's models, which are those of `fcdr.llm`. Without models, references decide."""
+    max_seat_false_pass: Share | None = 0.3
+    """A model of the panel that accepts a larger share of a round's bad canaries has no seat in that round; null keeps
+    every seat. Without any seat left the round is stopped."""
     replay_ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Qualified samples learned again, per accepted one. 0 follows the paper; 1 is recommended against forgetting."""
     init_from: Literal["accepted", "base"] = "accepted"

@@ -148,7 +148,9 @@ class SampleEnded(Event, frozen=True, gc=False):
 class CanaryResult(Event, frozen=True):
     """What a judge said of a round's canaries: it passed `passed` of the `bad` ones and refused `dropped` `good` ones.
 
-    `errors` were answered neither way and are in neither count; `missed` says which faults passed, and how often.
+    `errors` were answered neither way and are in neither count; `missed` says which faults passed, and how often. For
+    the panel of hard-data rounds, `seats` is the share of the bad ones that each model accepted, and `suspended` names
+    those that have no vote in this round.
     """
 
     round: int
@@ -159,6 +161,8 @@ class CanaryResult(Event, frozen=True):
     dropped: int
     errors: int = 0
     missed: dict[str, int] = {}
+    seats: dict[str, float] = {}
+    suspended: list[str] = []
 
 
 class SelfAgreementChecked(Event, frozen=True, gc=False):

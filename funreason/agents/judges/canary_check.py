@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from funreason.agents.judges.canaries import Canary, CanarySet
+from funreason.agents.judges.llm.acceptance import AcceptancePanel
 from funreason.agents.judges.rules.verdicts import word_of
 from funreason.bus.agent import ERROR
 from funreason.bus.routing import evidence
@@ -129,7 +130,8 @@ class CanaryCheck:
         answers = await _all(self._asked(*each, canaries, count, turns) for each in judges.items())
         self.stop.check()
         results: list[CanaryResult] = []
-        for node, said in zip(judges, answers, strict=True):
+        for (node, judge), said in zip(judges.items(), answers, strict=True):
+            seats, suspended = _seated(judge, k, said)
             for each in said:
                 texts.append(CANARIES, each.canary.sample.judged(each.verdict))
             counted = [(each.canary, each.verdict.outcome) for each in said if each.verdict.outcome != Outcome.ERROR]
@@ -146,12 +148,29 @@ class CanaryCheck:
                     dropped=len(wrong) - missed.total(),
                     errors=len(said) - len(counted),
                     missed=dict(missed),
+                    seats=seats,
+                    suspended=suspended,
                 )
             )
         for event in results:
             self.write(event)
         for event in results:
+            self._report_suspended(event)
             require_fit(event, settings, texts)
+
+    def _report_suspended(self, event: CanaryResult) -> None:
+        """Log which models lost their seat in the round; JudgeFailedCanaries when none is left."""
+        if not event.suspended:
+            return
+        found = ", ".join(f"{name} accepted {100 * event.seats[name]:.0f} %" for name in event.suspended)
+        limit = f"of {event.bad} bad canaries; hdr.max_seat_false_pass is {self.config.hdr.max_seat_false_pass}"
+        if len(event.suspended) == len(event.seats):
+            raise JudgeFailedCanaries(
+                f"no model of the panel may judge round {event.round}: {found} {limit}. The round was stopped before "
+                "sampling. Name better models in fcdr.llm.endpoints, or set a higher limit, and continue with --resume."
+            )
+        text = f"the panel judges this round without {' and '.join(event.suspended)}: {found} {limit}"
+        self.write(LogMessage(level="warning", text=text, round=event.round))
 
     async def _asked(
         self, node: str, judge: Judge, canaries: CanarySet, count: int, turns: asyncio.Semaphore
@@ -211,6 +230,13 @@ def with_self_agreement(
         node: SelfAgreement(node, judge, config.fcdr.self_agreement_share, config.seed, write)
         for node, judge in judges.items()
     }
+
+
+def _seated(judge: Judge, k: int, said: Sequence[JudgedCanary]) -> tuple[dict[str, float], list[str]]:
+    """Seat the panel of round `k`: what each of its models accepted of the bad canaries, and who is suspended."""
+    if not isinstance(judge, AcceptancePanel):
+        return {}, []
+    return judge.seat(k, [each.verdict for each in said if each.canary.bad])
 
 
 def require_fit(event: CanaryResult, limits: Canaries, texts: SampleFiles) -> None:

@@ -54,6 +54,7 @@ class AcceptancePanel:
     def __init__(self, panel: Panel | None, settings: HardData) -> None:
         self.panel = None if panel is None else panel.scoring(settings.panel_temperature)
         self.settings = settings
+        self._seated: dict[int, Panel] = {}
 
     async def __call__(self, sample: Sample) -> Verdict:
         """`pass`, or `drop` with `panel.refused`, `panel.no_vote`, `panel.no_reference` or a reason `reference.*`.
@@ -66,17 +67,39 @@ class AcceptancePanel:
         """The same with other seeds and without the cache, to measure self-agreement."""
         return await self._judged(sample, judge_uncached=True)
 
+    def seat(self, round: int, bad: Sequence[Verdict]) -> tuple[dict[str, float], list[str]]:
+        """Suspend in a round the models that accepted too many known bad answers, of which these are the verdicts.
+
+        Returns the share that each model accepted, of those it scored, and the names of the suspended ones. When no
+        model is left, none is suspended: the caller has to stop the round.
+        """
+        self._seated.pop(round, None)
+        if self.panel is None:
+            return {}, []
+        names, each = [model.name for model in self.panel.models], self.panel.settings.samples_per_model
+        rows = [verdict.votes for verdict in bad if len(verdict.votes) == each * len(names)]
+        shares = []
+        for i in range(len(names)):
+            given = [score for row in rows for score in row[i * each : (i + 1) * each] if score is not None]
+            shares.append(sum(score >= self.settings.threshold for score in given) / len(given) if given else 0.0)
+        most = self.settings.max_seat_false_pass
+        suspended = [i for i, share in enumerate(shares) if most is not None and share > most]
+        if 0 < len(suspended) < len(names):
+            self._seated[round] = self.panel.without(suspended)
+        return dict(zip(names, shares, strict=True)), [names[i] for i in suspended]
+
     async def _judged(self, sample: Sample, *, judge_uncached: bool) -> Verdict:
         if sample.round <= FIRST:
             return passed(PANEL)
         if self.panel is None:
             return _by_reference(sample)
-        case = case_of(PANEL, sample, self.panel.seed)
+        panel = self._seated.get(sample.round, self.panel)
+        case = case_of(PANEL, sample, panel.seed)
         if case.chars > MAX_CHARS:
             evidence = f"the inputs have {case.chars} characters; at most {MAX_CHARS} are judged"
-            return failed(PANEL, Outcome.ERROR, "judge.too_long", evidence, self.panel.name)
-        scores, said, first_fault = await scored(self.panel, case, sample.round, judge_uncached=judge_uncached)
-        verdict = Verdict(PANEL, Outcome.PASS, "", said, self.panel.name, votes=scores)
+            return failed(PANEL, Outcome.ERROR, "judge.too_long", evidence, panel.name)
+        scores, said, first_fault = await scored(panel, case, sample.round, judge_uncached=judge_uncached)
+        verdict = Verdict(PANEL, Outcome.PASS, "", said, panel.name, votes=scores)
         if accepted(scores, self.settings.accept, self.settings.threshold):
             return verdict
         unheard = scores.count(None)

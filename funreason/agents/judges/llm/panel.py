@@ -8,7 +8,7 @@ has no vote: the others decide if its vote could not have changed the outcome, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from copy import copy
 from functools import lru_cache
 from itertools import product
@@ -148,6 +148,17 @@ class Panel:
         other = copy(self)
         other.settings = self.settings.model_copy(update={"vote": "mean", "temperature": temperature})
         other.vote, other._scored = VoteRule("mean", self.settings.threshold), True
+        return other
+
+    def without(self, models: Container[int]) -> Panel:
+        """The panel without the models at these places. It shares cache, counters and limits with this one."""
+        other = copy(self)
+        left = [i for i in range(len(self.models)) if i not in models]
+        other.models = tuple(self.models[i] for i in left)
+        samples = self.settings.samples_per_model
+        for votes in ("_first", "_again"):
+            mine = getattr(self, votes)
+            setattr(other, votes, [mine[i * samples + draw] for i in left for draw in range(samples)])
         return other
 
     async def votes(self, case: JudgeInput, round: int = 0, *, judge_uncached: bool = False) -> list[Ruling | NoRuling]:
