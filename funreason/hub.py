@@ -177,7 +177,7 @@ def look(name: HubName) -> Listing:
     if not _COMMIT.fullmatch(commit) or (name.pinned and commit != name.revision):
         raise HubError(f"{name}: the hub answered with the commit {commit[:60]!r}, which is not what was asked for.")
     if len(siblings) > MOST_LISTED:
-        raise HubError(f"{name} has {len(siblings):,} files; at most {MOST_LISTED:,} are listed. {_or_by_hand(name)}")
+        raise HubError(f"{name} has {len(siblings):,} files; at most {MOST_LISTED:,} are listed. {_by_hand(name)}")
     files = {}
     for sibling in siblings:
         if not _is_inside(sibling.rfilename):
@@ -263,7 +263,7 @@ def _download(listing: Listing, file: str, report: Report | None) -> None:
             seen, since = bytes_done[0], time.monotonic()
         elif time.monotonic() - since > limit:
             raise HubUnreachable(
-                f"{name}: {file} did not arrive: nothing came for {limit:.0f} seconds. The files that are whole are "
+                f"{name}: {file} did not arrive: nothing came for {limit:g} seconds. The files that are whole are "
                 "kept; the same command fetches the rest."
             )
     if errors:
@@ -375,8 +375,8 @@ def _of_last_push(now: Listing | None) -> list[str]:
     return [str(file) for file in written if file in now.files] if isinstance(written, list) else []
 
 
-def _or_by_hand(name: HubName) -> str:
-    return f"Or place the files by hand: {name.by_hand}."
+def _by_hand(name: HubName) -> str:
+    return f"To place the files by hand: {name.by_hand}."
 
 
 def absent(name: HubName) -> str:
@@ -453,6 +453,8 @@ def _explained(name: HubName, *, passing: tuple[type[Exception], ...] = ()) -> I
     Its own texts are not repeated: they hold addresses and, for a malformed token, the token.
     """
     library = _library()
+    if library.is_offline_mode() or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise HubUnreachable(f"{name}: HF_HUB_OFFLINE is set, so no hub is asked. Unset it. {_by_hand(name)}")
     log = logging.getLogger("huggingface_hub")
     level = log.level
     if not os.environ.get("HF_HUB_VERBOSITY"):
@@ -470,14 +472,12 @@ def _explained(name: HubName, *, passing: tuple[type[Exception], ...] = ()) -> I
 def _sentence(name: HubName, error: BaseException, errors: Any) -> HubError:
     """The error as a HubError that says what to do."""
     cause = error.__cause__
-    if isinstance(error, errors.LocalEntryNotFoundError) and cause is not None:
+    if isinstance(error, errors.LocalEntryNotFoundError | RuntimeError) and cause is not None:
         error = cause
     kinds = {kind.__name__ for kind in type(error).__mro__}
     status = getattr(getattr(error, "response", None), "status_code", None)
     kind, page = {"model": "model", "dataset": "data set"}[name.kind], "its page on the hub"
     account = "a token of that account is needed (HF_TOKEN, or `hf auth login`)"
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        return HubUnreachable(f"{name}: HF_HUB_OFFLINE is set, so no hub is asked. Unset it. {_or_by_hand(name)}")
     if isinstance(error, errors.GatedRepoError):
         return HubError(f"{name} is gated: accept its terms on {page}; then {account}.")
     if isinstance(error, errors.RevisionNotFoundError):
@@ -492,17 +492,21 @@ def _sentence(name: HubName, error: BaseException, errors: Any) -> HubError:
         return HubError(f"{name}: the token's account may not do this. Accept the terms on {page}, or use another one.")
     if status in (409, 412):
         return HubError(f"{name}: the repository changed in the meantime. Run the command again.")
+    if status == 404:
+        return HubError(
+            f"{name.repo}: what answers at {_endpoint()} knows no such {kind}. Check the name and HF_ENDPOINT."
+        )
     if status == 429:
         return HubError(f"{name}: the hub limits how often it can be asked. Wait some minutes, or set HF_TOKEN.")
     if status is not None:
         return (HubUnreachable if status >= 500 else HubError)(f"{name}: the hub answered with HTTP {status}.")
     if "ProxyError" in kinds:
-        return HubUnreachable(f"{name}: the proxy does not answer. Check HTTPS_PROXY. {_or_by_hand(name)}")
-    if "LocalProtocolError" in kinds:
+        return HubUnreachable(f"{name}: the proxy does not answer. Check HTTPS_PROXY. {_by_hand(name)}")
+    if "LocalProtocolError" in kinds or isinstance(error, UnicodeEncodeError):
         return HubError(f"{name}: the request could not be made: the token or HF_ENDPOINT holds strange characters.")
     if kinds & {"TransportError", "TimeoutException", "ConnectionError"}:
-        late = "in time" if "TimeoutException" in kinds else "at all"
-        return HubUnreachable(f"{name}: no hub answers {late} at {_endpoint()}. {_or_by_hand(name)}")
+        late = " in time" if "TimeoutException" in kinds else ""
+        return HubUnreachable(f"{name}: no hub answers{late} at {_endpoint()}. {_by_hand(name)}")
     if isinstance(error, errors.HFValidationError):
         return HubError(f"{name.repo} cannot be the name of a {kind} on a hub.")
     if "FileMetadataError" in kinds or isinstance(error, ValueError | KeyError | TypeError | AttributeError):

@@ -185,8 +185,8 @@ def refine(
     """Judge and repair records of tool calls (FCDR, arXiv 2505.20192), without a model unless judges ask one.
 
     Args:
-        records: a data file or folder, `hf:ORG/NAME[:SPLIT][@REVISION]` on a hub (with `config={"download": True}` it is
-            fetched), or records in one of the forms the package reads (xLAM, share-gpt, OpenAI,
+        records: a data file or folder, `hf:ORG/NAME[:SPLIT][@REVISION]` on a hub (fetched with
+            `config={"download": True}`), or records in one of the forms the package reads (xLAM, share-gpt, OpenAI,
             BFCL): a list of dicts, or a table of datasets, pandas, polars or pyarrow.
         judges: custom judges in addition to the five stages: made by `judge`, plain functions, or names
             (`module:name`).

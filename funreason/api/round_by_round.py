@@ -44,7 +44,8 @@ class Loop:
             are given, else `default`.
         model: the folder of the model that learns, its name on a hub (`ORG/NAME[@REVISION]`, fetched with
             `config={"download": True}`), or settings of the section.
-        tasks: a data file, `hf:ORG/NAME[:SPLIT][@REVISION]` on a hub, or records in one of the forms the package reads, or settings of the section.
+        tasks: a data file, `hf:ORG/NAME[:SPLIT][@REVISION]` on a hub, or records in one of the forms the package
+            reads, or settings of the section.
         rounds: how many rounds, those of a resumed run included.
         judges: custom judges, as in `refine`.
         run_dir: the folder that holds runs.

@@ -69,4 +69,5 @@ def _progress(notices: Console) -> Iterator[Report]:
     try:
         yield report
     finally:
-        shown.stop()
+        if bars:
+            shown.stop()

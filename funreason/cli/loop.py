@@ -261,11 +261,11 @@ def say_what_would_run(name: str | None, given: dict[str, object], settings: lis
     pool = read_pool(config.tasks, config.rounds, config.seed, config.data.turns, config.data.input_map)
     held = hold_out(pool, config.gate.suites.values())
     on_hub = model_name(config.model.path)
-    missing = on_hub is not None and hub_folder(on_hub) is None
+    fetched_first = ", to be fetched with --download" if on_hub and hub_folder(on_hub) is None else ""
     model = read_architecture(model_path(config.model.path))
     train, each = len(held.train), config.tasks.per_round
     lines = [
-        f"model: {config.model.path}, {model.parameters / 1e6:,.2f} M parameters{', not here yet: --download fetches it' * missing}",
+        f"model: {config.model.path}, {model.parameters / 1e6:,.2f} M parameters{fetched_first}",
         f"tasks: {train} of {config.tasks.path}, {len(held.gate)} held out for the gate, {len(pool.refusals)} refused",
         f"rounds: {config.planned_rounds}, method {config.method}, {min(each or train, train)} tasks in each",
         f"graph: {len(graph.nodes)} nodes, {len(graph.edges)} edges; the judges can be used",

@@ -21,8 +21,8 @@ from funreason.hub import HubError, HubName, Listing, Report, absent, cached, fe
 
 README = "README.md"
 MOST_README_BYTES = 4_000_000
-MOST_MATCHES = 50_000_000
-"""Characters of patterns that are compared with names: seconds."""
+MOST_COMPARED = 20_000_000
+"""Characters of names times characters of the patterns that they are compared with: seconds."""
 _SUFFIXES = frozenset(suffix for kind in READ for suffix in kind.suffixes)
 _PACKED = frozenset(packing.suffix for packing in PACKINGS)
 _NUMBER = re.compile(r"[-_.]?(?P<number>\d+)-of-(?P<count>\d+)(?:-[0-9a-f]+)?$|(?:^|[-_.])0\d{2,5}$")
@@ -184,7 +184,7 @@ class _Patterns:
     """Matches patterns of `*`, `**` and `?` against the files of a repository, in bounded time."""
 
     def __init__(self, files: Collection[str]) -> None:
-        self.files, self._known, self._left = sorted(files), frozenset(files), MOST_MATCHES
+        self.files, self._known, self._left = sorted(files), frozenset(files), MOST_COMPARED
 
     def matched(self, pattern: str) -> list[str]:
         """The files that a pattern means, in order. DataError when a README has asked for too much."""
@@ -194,7 +194,11 @@ class _Patterns:
         if literal == pattern:
             return [pattern] if pattern in self._known else []
         possible = [file for file in self.files if file.startswith(literal)]
-        self._left -= len(possible) * len(pattern)
+        rest = pattern[len(literal) :]
+        if rest[0] == "*" and not set("*?") & set(rest[1:]):  # nearly every pattern that is written
+            ends = [file for file in possible if file.endswith(rest[1:]) and len(file) >= len(pattern) - 1]
+            return [file for file in ends if "/" not in file[len(literal) : len(file) - len(rest) + 1]]
+        self._left -= sum(map(len, possible)) * len(pattern)
         if self._left < 0:
             raise DataError(f"{README} declares more patterns than are tried; name a file of the repository instead.")
         return [file for file in possible if _fits(pattern, file)]
