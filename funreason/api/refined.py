@@ -18,6 +18,7 @@ from funreason.export import row
 from funreason.loops.refine import ROUND, refine_file
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.sample_files import ENDS, KEPT, SampleFiles
+from funreason.sources.hub_names import pinned_data, with_pinned_names
 from funreason.stop import StopRequest
 from funreason.types import Sample, Verdict
 
@@ -184,7 +185,8 @@ def refine(
     """Judge and repair records of tool calls (FCDR, arXiv 2505.20192), without a model unless judges ask one.
 
     Args:
-        records: a data file or folder, or records in one of the forms the package reads (xLAM, share-gpt, OpenAI,
+        records: a data file or folder, `hf:ORG/NAME[:SPLIT][@REVISION]` on a hub (fetched with
+            `config={"download": True}`), or records in one of the forms the package reads (xLAM, share-gpt, OpenAI,
             BFCL): a list of dicts, or a table of datasets, pandas, polars or pyarrow.
         judges: custom judges in addition to the five stages: made by `judge`, plain functions, or names
             (`module:name`).
@@ -198,6 +200,7 @@ def refine(
     Raises:
         DataError: no record is usable.
         ConfigError: a setting is wrong.
+        HubError: a data set on a hub is not in its cache, and `download` is not set; or it cannot be fetched.
         RecordError: `out` holds a run already.
     """
     folder = Path(tempfile.mkdtemp(prefix="funreason-refine-")) if out is None else Path(out)
@@ -210,7 +213,8 @@ def refine(
         changes |= {"fcdr.stages": stages if isinstance(stages, str) else dict(stages)}
         settings = with_judges(load_config(find_config(name), changes), judges)
         run = RunFolder(folder)
-        file = as_file(records, folder)
+        file = Path(pinned_data(str(as_file(records, folder)), download=settings.download))
+        settings = with_pinned_names(settings)
         stop = StopRequest()
         run_to_end(refine_file(settings, file, run, stop), stop)
         state = run.state()

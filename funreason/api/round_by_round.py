@@ -22,6 +22,7 @@ from funreason.plan.planning import Assumed, Hardware, Plan
 from funreason.plan.planning import plan as plan_memory
 from funreason.record.folder import RecordError, RunFolder, open_run
 from funreason.record.state import State
+from funreason.sources.hub_names import with_pinned_names
 from funreason.stop import Interrupted, StopRequest
 
 
@@ -41,8 +42,10 @@ class Loop:
     Args:
         config: a configuration's name or path, settings by dotted key, or a `Config`. Default: `own-data` where tasks
             are given, else `default`.
-        model: the folder of the model that learns, or settings of the section.
-        tasks: a data file, or records in one of the forms the package reads, or settings of the section.
+        model: the folder of the model that learns, its name on a hub (`ORG/NAME[@REVISION]`, fetched with
+            `config={"download": True}`), or settings of the section.
+        tasks: a data file, `hf:ORG/NAME[:SPLIT][@REVISION]` on a hub, or records in one of the forms the package
+            reads, or settings of the section.
         rounds: how many rounds, those of a resumed run included.
         judges: custom judges, as in `refine`.
         run_dir: the folder that holds runs.
@@ -50,7 +53,7 @@ class Loop:
         sections: settings by section, such as `sample={"max_new_tokens": 512}`, in which keys may be dotted.
 
     Raises:
-        ConfigError, DataError, GraphError, PluginError, ModelError: something given cannot be used.
+        ConfigError, DataError, GraphError, PluginError, ModelError, HubError: something given cannot be used.
         RecordError: the run's folder is in use, or is no run.
         MissingExtra: a base install, without torch.
     """
@@ -153,6 +156,7 @@ class Loop:
             played.result()
 
     def _play(self, stop: StopRequest) -> Coroutine[Any, Any, State]:
+        self.config = with_pinned_names(self.config)
         if self._folder is None:
             self._folder = new_run(self.config)
             return play(self.config, self._folder, stop)

@@ -112,10 +112,12 @@ EXAMPLES = {
     "loop": (
         "funreason loop --rounds 1 --tui",
         "funreason loop --tasks my-data.jsonl --model ./my-model --dry-run",
+        "funreason loop --tasks hf:ORG/NAME:train --model ORG/NAME@main --download",
     ),
     "refine": (
         "funreason refine my-data.jsonl --out refined",
         "funreason refine my-data.jsonl --dry-run --turns last",
+        "funreason refine hf:ORG/NAME:train --out refined --download",
     ),
     "train": (
         "funreason train refined/refined-xlam.jsonl --model ./my-model --out ./tuned",
@@ -124,6 +126,7 @@ EXAMPLES = {
     "eval": (
         "funreason eval --suite toolbox:new_dev --limit 20",
         "funreason eval --compare evals/before evals/after --json",
+        "funreason eval --model ORG/NAME --download --suite toolbox:new_dev",
     ),
     "plan": (
         "funreason plan --config qwen2.5-coder-7b --gpu h100",
@@ -144,6 +147,7 @@ EXAMPLES = {
     "export": (
         "funreason export --out ./exported",
         "funreason export my-run --out ./exported --license apache-2.0",
+        "funreason export my-run --out ./exported --push my-name/my-caller",
     ),
     "convert": (
         "funreason convert my-data.jsonl --format openai --out my-data.openai.jsonl",
@@ -194,7 +198,8 @@ RunDir = Annotated[Path, Parameter(help="Directory of runs.")]
 Reason = Annotated[str, Parameter(help="Only reasons like this, for example 'schema.*'.")]
 ConfigName = Annotated[str, Parameter(help="A YAML file, or a name in configs/.")]
 DATA_FILES = (
-    "xLAM, share-gpt, OpenAI or BFCL form, in JSON lines, JSON, CSV, Parquet or Arrow, packed or not, or a folder."
+    "xLAM, share-gpt, OpenAI or BFCL form, in JSON lines, JSON, CSV, Parquet or Arrow, packed or not, or a folder; or "
+    "hf:ORG/NAME[:SPLIT][@REVISION], a data set on a hub."
 )
 DataFile = Annotated[Path, Parameter(help=DATA_FILES)]
 InputMap = Annotated[
@@ -210,6 +215,9 @@ NoCache = Annotated[
     bool, Parameter(help="Bypass the verdict cache of the LLM judges: nothing is read from it, nothing written.")
 ]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")]
+Download = Annotated[
+    bool, Parameter(help="Fetch models and data that are named as on a hub, where its cache does not have them.")
+]
 Quiet = Annotated[bool, Parameter(help="Show no progress and no notices: only the result, warnings and errors.")]
 Verbose = Annotated[bool, Parameter(help="Show every table, and the log messages of the libraries used.")]
 DryRun = Annotated[bool, Parameter(help="Check everything that can be checked and say what would be done; do nothing.")]

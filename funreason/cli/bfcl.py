@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from funreason.cli import terminal
-from funreason.cli.app import AsJson, Strict
+from funreason.cli.app import AsJson, Download, Strict
 from funreason.record.plain import plain
 
 OK, FAILED = 0, 1
@@ -27,7 +27,9 @@ def bfcl_fetch(*, wheel: Path | None = None) -> int:
     return OK
 
 
-def bfcl_make(file: Path, /, *, out: Path, prefix: str = "USER", strict: Strict = False) -> int:
+def bfcl_make(
+    file: Path, /, *, out: Path, prefix: str = "USER", strict: Strict = False, download: Download = False
+) -> int:
     """Turn records with reference answers into a suite in BFCL's form.
 
     Parameters
@@ -40,9 +42,10 @@ def bfcl_make(file: Path, /, *, out: Path, prefix: str = "USER", strict: Strict 
         Prefix of the files' names, before the category.
     """
     from funreason.bfcl.suites import unwritable, write_suite
+    from funreason.cli.fetching import fetched_file
     from funreason.data.reading import read_tasks
 
-    reading = read_tasks(file, strict=strict)
+    reading = read_tasks(fetched_file(file, terminal.notices(), download=download), strict=strict)
     known = [task for task in reading.tasks if task.reference is not None]
     single = [task for task in known if not task.after_calls]
     faults = [(task.id, fault) for task in single if (fault := unwritable(task)) is not None]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from funreason.cli import terminal
-from funreason.cli.app import DataFile, InputMap, Strict
+from funreason.cli.app import DataFile, Download, InputMap, Strict
 
 if TYPE_CHECKING:
     from funreason.data.records import RecordRead, Refusal
@@ -22,6 +22,7 @@ def convert(
     out: Path,
     strict: Strict = False,
     input_map: InputMap = None,
+    download: Download = False,
 ) -> int:
     """Convert a data file to another form; records that do not round-trip are rejected and counted.
 
@@ -33,6 +34,7 @@ def convert(
         A new file; for bfcl a folder, which gets possible_answer/ as well.
     """
     from funreason.bfcl.suites import unwritable, write_suite
+    from funreason.cli.fetching import fetched_file
     from funreason.config import ConfigError
     from funreason.data.normalising import parse_input_map
     from funreason.data.reading import each_whole, read_tasks, summary
@@ -41,6 +43,7 @@ def convert(
 
     if format != "bfcl" and out.exists():
         raise ConfigError(f"--out {out} is there already; give a fresh path")
+    file = fetched_file(file, terminal.notices(), download=download)
     keys = parse_input_map(input_map) if input_map else None
     console = terminal.console(soft_wrap=True)
     if format == "bfcl":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.progress import Progress
 
 from funreason.cli import terminal
-from funreason.cli.app import AsJson, DryRun, Quiet, Setting, Verbose
+from funreason.cli.app import AsJson, Download, DryRun, Quiet, Setting, Verbose
 from funreason.record.plain import plain
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def evaluate(
     partial: bool = False,
     data: Path | None = None,
     allow_code_execution: bool = False,
+    download: Download = False,
     settings: Setting = None,
     json: AsJson = False,
     dry_run: DryRun = False,
@@ -56,8 +57,8 @@ def evaluate(
     Parameters
     ----------
     model
-        A model folder, or the address of an OpenAI-compatible server (http://host:port/v1); `toolbox` is the
-        embedded one.
+        A model folder, ORG/NAME[@REVISION] on a hub, or the address of an OpenAI-compatible server
+        (http://host:port/v1); `toolbox` is the embedded one.
     endpoint_model
         The name the server knows the model by. Default: the only one it lists.
     key_env
@@ -95,9 +96,10 @@ def evaluate(
         Change one setting, such as --set model.device=cuda or --set budget.requests=5000.
     """
     from funreason.cli import forgetting
+    from funreason.cli.fetching import fetched_model
     from funreason.cli.forgetting import compare_forgetting, is_forgetting
     from funreason.cli.scores import EvalOptions, compare_results, score_folder
-    from funreason.config import ConfigError
+    from funreason.config import ConfigError, parse_setting
     from funreason.evaluation.answers import OFFICIAL, load_suite, select
     from funreason.evaluation.models import ModelChoice
 
@@ -112,11 +114,15 @@ def evaluate(
         return compare_results(*compare, options)
     if outputs is not None:
         return score_folder(outputs, options)
+    choice = ModelChoice(model, endpoint_model, key_env)
+    if not dry_run:
+        download = download or dict(map(parse_setting, settings or [])).get("download") is True
+        choice = choice._replace(model=fetched_model(model, terminal.notices(quiet=quiet), download=download))
     if suite in forgetting.NAMES:
         other = forgetting.chosen_suite(suite, data, limit, allow_code_execution)
         if dry_run:
             return _say_what_would_be_asked(model, f"{other.name}: {other.data}")
-        return _forgetting(ModelChoice(model, endpoint_model, key_env), other, options, settings or [], quiet=quiet)
+        return _forgetting(choice, other, options, settings or [], quiet=quiet)
     if data is not None or allow_code_execution:
         raise ConfigError(f"--data and --allow-code-execution are for --suite {', '.join(forgetting.NAMES)}")
     if dry_run:
@@ -124,7 +130,7 @@ def evaluate(
         with TemporaryDirectory() as made:
             picked = select(load_suite(name, Path(made)), chosen, limit)
         return _say_what_would_be_asked(model, f"{len(picked.cases)} cases of {name}", *picked.notes)
-    return _evaluate(ModelChoice(model, endpoint_model, key_env), options, settings or [], quiet=quiet)
+    return _evaluate(choice, options, settings or [], quiet=quiet)
 
 
 def _say_what_would_be_asked(model: str, *lines: str) -> int:

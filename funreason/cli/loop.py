@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from funreason.cli import terminal
-from funreason.cli.app import RUNS, AnySetting, DryRun, InputMap, NoCache, Quiet, RunDir, Trust, Verbose
+from funreason.cli.app import RUNS, AnySetting, Download, DryRun, InputMap, NoCache, Quiet, RunDir, Trust, Verbose
 from funreason.record.plain import plain
 from funreason.trust import rule
 
@@ -45,6 +45,7 @@ def loop(
     resume: str | None = None,
     trust: Trust = False,
     no_cache: NoCache = False,
+    download: Download = False,
     allow_code_execution: bool = False,
     tui: bool = False,
     track: Annotated[list[str] | None, Parameter(consume_multiple=False)] = None,
@@ -65,9 +66,10 @@ def loop(
     rounds
         Number of rounds. With `hdr` the first one, which sorts the tasks, is counted.
     tasks
-        Your data file or folder: xLAM, share-gpt, OpenAI or BFCL form; JSON lines, JSON, CSV, Parquet, Arrow.
+        Your data file or folder: xLAM, share-gpt, OpenAI or BFCL form; JSON lines, JSON, CSV, Parquet, Arrow. Or
+        hf:ORG/NAME[:SPLIT][@REVISION], a data set on a hub.
     model
-        A model folder: safetensors, config and tokenizer.
+        A model folder: safetensors, config and tokenizer. Or ORG/NAME[@REVISION], a model on a hub.
     run_dir
         Directory for run folders. Default: runs.
     seed
@@ -98,7 +100,7 @@ def loop(
         "tasks.strict": strict or None,
     }
     changes |= {"model.path": model, "run_dir": run_dir, "seed": seed, "name": name}
-    changes |= {"fcdr.llm.cache": False if no_cache else None}
+    changes |= {"fcdr.llm.cache": False if no_cache else None, "download": download or None}
     changes |= {"data.input_map": parse_input_map(input_map)} if input_map else {}
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in changes.items() if value is not None
@@ -163,6 +165,7 @@ def run_loop(
     notices = terminal.notices(quiet=shown.quiet)
     with terminal.starting(notices, "starting"):  # these take a second or more
         from funreason.cli.config import OUTSIDE, read_config, require_same_judges, require_trusted
+        from funreason.cli.fetching import with_fetched
         from funreason.cli.track import require_known, tracked
         from funreason.cli.watch import CONSOLE, require_terminal, viewed
         from funreason.config import ConfigError, parse_setting
@@ -181,6 +184,7 @@ def run_loop(
         config = read_config(name or ("own-data" if "tasks.path" in given else "default"), given, settings)
         if "rounds" in given:
             config = config.with_rounds(config.rounds)
+        config = with_fetched(config, notices)
         folder = new_run(config)
     else:
         said = ["--config"] if name is not None else []
@@ -192,15 +196,16 @@ def run_loop(
                 "Only --rounds, budget.*, sample.endpoints and fcdr.llm.endpoints may change; anything else is a new "
                 "run."
             )
+        changed = dict(map(parse_setting, settings)) | ({"download": True} if "download" in given else {})
         folder = open_run(resume, Path(str(given.get("run_dir", "runs"))))
-        config, state = config_of(folder, dict(map(parse_setting, settings))), folder.state()
+        config, state = config_of(folder, changed), folder.state()
         require_same_judges(config_of(folder), config)
         require_trusted(config, trust=trust)
         done = max((k for k, r in state.rounds.items() if r.ended), default=START)
         rounds = given.get("rounds", state.rounds_planned or config.planned_rounds)
         if not isinstance(rounds, int) or rounds < max(1, done):
             raise ConfigError(f"--rounds {rounds}: {folder.path} has played {done} rounds, and needs at least one.")
-        config = config.with_rounds(rounds)
+        config = with_fetched(config.with_rounds(rounds), notices)
     console = terminal.console()
     stop = StopRequest()
     stop.listen()
@@ -243,8 +248,10 @@ def say_what_would_run(name: str | None, given: dict[str, object], settings: lis
     """Check a configuration, its graph, judges, tasks and model, and print what the run would do; the exit code."""
     from funreason.agents.judges.registry import check_judges
     from funreason.cli.config import read_config
+    from funreason.hub import model_name
     from funreason.plan.architecture import read_architecture
     from funreason.policies.factory import model_path
+    from funreason.policies.hub_models import hub_folder
     from funreason.runtime.graph import loop_graph
     from funreason.sources.tasks import hold_out, read_pool
 
@@ -253,10 +260,12 @@ def say_what_would_run(name: str | None, given: dict[str, object], settings: lis
     check_judges(config)
     pool = read_pool(config.tasks, config.rounds, config.seed, config.data.turns, config.data.input_map)
     held = hold_out(pool, config.gate.suites.values())
+    on_hub = model_name(config.model.path)
+    fetched_first = ", to be fetched with --download" if on_hub and hub_folder(on_hub) is None else ""
     model = read_architecture(model_path(config.model.path))
     train, each = len(held.train), config.tasks.per_round
     lines = [
-        f"model: {config.model.path}, {model.parameters / 1e6:,.2f} M parameters",
+        f"model: {config.model.path}, {model.parameters / 1e6:,.2f} M parameters{fetched_first}",
         f"tasks: {train} of {config.tasks.path}, {len(held.gate)} held out for the gate, {len(pool.refusals)} refused",
         f"rounds: {config.planned_rounds}, method {config.method}, {min(each or train, train)} tasks in each",
         f"graph: {len(graph.nodes)} nodes, {len(graph.edges)} edges; the judges can be used",

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 
 from funreason.cli import terminal
-from funreason.cli.app import RUNS, DataFile, DryRun, InputMap, NoCache, Quiet, Setting, Strict, Trust, Verbose
+from funreason.cli.app import (
+    RUNS,
+    DataFile,
+    Download,
+    DryRun,
+    InputMap,
+    NoCache,
+    Quiet,
+    Setting,
+    Strict,
+    Trust,
+    Verbose,
+)
 from funreason.record.plain import plain
 from funreason.trust import rule
 
@@ -34,6 +46,7 @@ def refine(
     input_map: InputMap = None,
     turns: Literal["each", "last"] | None = None,
     no_cache: NoCache = False,
+    download: Download = False,
     settings: Setting = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -64,11 +77,14 @@ def refine(
         refused = {"--out": out, "--config": config, "--strict": strict, "--dry-run": dry_run}
         refused |= {"--turns": turns, "--input-map": input_map, "--no-cache": no_cache}
         with rule("remembered"):
-            return resume_refine(resume, RUNS, file, refused, settings or [], trust=trust, quiet=quiet)
+            return resume_refine(
+                resume, RUNS, file, refused, settings or [], trust=trust, download=download, quiet=quiet
+            )
     given: dict[str, object] = {"tasks.strict": True} if strict else {}
     given |= {"data.input_map": parse_input_map(input_map)} if input_map else {}
     given |= {"fcdr.llm.cache": False} if no_cache else {}
     given |= {"data.turns": turns} if turns else {}
+    given |= {"download": True} if download else {}
     if file is None or (out is None and not dry_run):
         missing = [name for name, value in {"FILE": file, "--out": out}.items() if value is None]
         raise ConfigError(f"refine needs FILE and --out, or --resume OUT. Missing: {', '.join(missing)}.")
@@ -103,12 +119,14 @@ def run_refine(
 ) -> int:
     """Refine a file into the folder `out`; the exit code."""
     from funreason.cli.config import read_config
+    from funreason.cli.fetching import fetched_file, with_fetched
     from funreason.record.folder import RecordError, RunFolder, command_to_resume
 
-    config = read_config(name, given, settings)
+    config, notices = read_config(name, given, settings), terminal.notices(quiet=quiet)
     folder = RunFolder(out)
     if (out / "run.json").exists():
         raise RecordError(f"{out} holds a run already; choose another --out, or resume it: {command_to_resume(folder)}")
+    file, config = fetched_file(file, notices, download=config.download), with_fetched(config, notices)
     return _refine(config, file, folder, resume=False, quiet=quiet)
 
 
@@ -120,10 +138,12 @@ def resume_refine(
     settings: list[str],
     *,
     trust: bool = False,
+    download: bool = False,
     quiet: bool = False,
 ) -> int:
     """Resume a run that was stopped, with its records in `file` if they were moved; the exit code."""
     from funreason.cli.config import OUTSIDE, read_config, require_same_judges, require_trusted
+    from funreason.cli.fetching import fetched_file, with_fetched
     from funreason.config import ConfigError
     from funreason.loops.refine import records_file
     from funreason.record.folder import REFINED, RecordError, open_run
@@ -144,7 +164,9 @@ def resume_refine(
     old, config = (read_config(str(folder.path / REFINED), {}, changes) for changes in ([], settings))
     require_same_judges(old, config)
     require_trusted(config, trust=trust)
-    return _refine(config, file or recorded, folder, resume=True, quiet=quiet)
+    config, notices = config.model_copy(update={"download": config.download or download}), terminal.notices(quiet=quiet)
+    file = fetched_file(file or recorded, notices, download=config.download)
+    return _refine(with_fetched(config, notices), file, folder, resume=True, quiet=quiet)
 
 
 def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool, quiet: bool) -> int:

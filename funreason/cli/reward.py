@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from funreason.cli import terminal
-from funreason.cli.app import AnySetting, AsJson, DataFile, InputMap, Setting
+from funreason.cli.app import AnySetting, AsJson, DataFile, Download, InputMap, Setting
 from funreason.record.plain import plain
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def reward_bins(
     anchors: float = 0.05,
     thinking: Annotated[bool, Parameter(negative="--no-thinking")] = True,
     input_map: InputMap = None,
+    download: Download = False,
     settings: AnySetting = None,
 ) -> int:
     """Sort tasks into bins by how many of k answers of the present model earn the reward: none, some, all.
@@ -143,7 +144,8 @@ def reward_bins(
         A folder. train.jsonl gets the mixed tasks and the anchors, hard.jsonl those that were never right, solved.jsonl
         the rest; passes.jsonl the count of each task and its most frequent answer.
     model
-        A model folder, or the address of an OpenAI-compatible server; `toolbox` is the embedded one.
+        A model folder, ORG/NAME[@REVISION] on a hub, or the address of an OpenAI-compatible server; `toolbox` is the
+        embedded one.
     reward
         egpo, tool_n1, toolrl, or a custom one. An answer is right if it earns what the reference does.
     k
@@ -155,6 +157,7 @@ def reward_bins(
     """
     import msgspec
 
+    from funreason.cli.fetching import fetched_file, fetched_model
     from funreason.config import ConfigError
     from funreason.data.normalising import parse_input_map
     from funreason.data.reading import read_tasks
@@ -166,6 +169,8 @@ def reward_bins(
 
     if k < 2 or not 0 <= anchors <= 1:
         raise ConfigError(f"--k is {k} and --anchors {anchors}; expected at least 2 answers, and a share from 0 to 1")
+    notices = terminal.notices()
+    file, model = fetched_file(file, notices, download=download), fetched_model(model, notices, download=download)
     reading = read_tasks(file, input_map=parse_input_map(input_map) if input_map else None)
     who = load_model(ModelChoice(model), None, settings or [])
     policy = who.policy

@@ -31,6 +31,7 @@ KNOWN = {
     "DataError": FAILED,
     "RewardError": FAILED,
     "ModelError": FAILED,
+    "HubError": FAILED,
     "RecordError": FAILED,
     "BfclError": FAILED,
     "TrackerError": FAILED,

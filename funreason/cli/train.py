@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from funreason.cli.app import DryRun, Quiet, Setting, Verbose
+from funreason.cli.app import Download, DryRun, Quiet, Setting, Verbose
 from funreason.cli.terminal import console, library_logs, notices
 from funreason.record.plain import plain
 
@@ -28,6 +28,7 @@ def train(
     model: str | None = None,
     config: str = "default",
     preview: int = 2,
+    download: Download = False,
     settings: Setting = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -38,11 +39,11 @@ def train(
     Parameters
     ----------
     file
-        Records with answers; their reference is learnt.
+        Records with answers; their reference is learnt. Or hf:ORG/NAME[:SPLIT][@REVISION], a data set on a hub.
     out
         A new folder for the model. Default: the file's name and `-model`, here.
     model
-        A model folder. Default: the embedded one.
+        A model folder, or ORG/NAME[@REVISION], a model on a hub. Default: the embedded one.
     config
         A YAML file, or a name in configs/; its `train.update` part is used.
     preview
@@ -53,6 +54,7 @@ def train(
     from funreason.agents.references import usable_references
     from funreason.agents.updating import update_job
     from funreason.cli.config import read_config
+    from funreason.cli.fetching import fetched_file, with_fetched
     from funreason.data.reading import read_tasks
     from funreason.objectives.protocol import Example
     from funreason.policies.factory import SamplerChoice, build_policy
@@ -61,11 +63,13 @@ def train(
     from funreason.record.folder import RecordError
 
     library_logs(verbose=verbose)
-    cfg = read_config(config, {"model.path": model} if model else {}, settings)
+    given: dict[str, object] = {"model.path": model} if model else {}
+    cfg = read_config(config, given | ({"download": True} if download else {}), settings)
     out = out or Path(f"{file.name.partition('.')[0]}-model")
     if out.is_dir() and any(out.iterdir()):
         raise RecordError(f"{out} is not empty; choose another --out")
     screen, said = console(), notices(quiet=quiet)
+    file, cfg = fetched_file(file, said, download=cfg.download), with_fetched(cfg, said)
     reading = read_tasks(file, strict=cfg.tasks.strict, turns=cfg.data.turns, input_map=cfg.data.input_map)
     samples, unusable = usable_references(reading.tasks, 0, prefix="train", form=call_format_of(cfg.model))
     policy, base = build_policy(cfg, SamplerChoice("huggingface", "because nothing is sampled"))

@@ -56,6 +56,8 @@ class Config(Section):
     """After a round that trained nothing: `ask` on the terminal whether to play the next one, and stop where there is
     none (exit code 4); `continue` plays it."""
     budget: BudgetLimits = BudgetLimits()
+    download: bool = False
+    """Fetch models and data sets that are named as on a hub (`ORG/NAME`, `hf:ORG/NAME`). False: its cache alone."""
 
     @property
     def learns_from_rewards(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from funreason.config import Config, ConfigError, find_config, load_config, parse_setting
+from funreason.hub import model_name
 from funreason.policies.endpoint.budget import Spent
 from funreason.policies.factory import (
     budget_of,
@@ -40,7 +41,8 @@ class ModelChoice(NamedTuple):
     def name(self) -> str:
         """The name for the result folder: a folder's name, a server's model, or else its address."""
         if not self.served:
-            return Path(self.model).resolve().name
+            on_hub = model_name(self.model)
+            return on_hub.repo.rpartition("/")[2] if on_hub else Path(self.model).resolve().name
         return Path(self.endpoint_model).name if self.endpoint_model else urlsplit(self.model).netloc
 
 
@@ -73,7 +75,8 @@ def load_model(choice: ModelChoice, max_new_tokens: int | None, settings: list[s
         tokens = max_new_tokens or longest_answer(folder)
         config = _config({"model.path": choice.model, "sample.max_new_tokens": tokens}, settings)
         policy, base = build_policy(config)
-        return LoadedModel(policy, str(model_path(choice.model)), base.id, config.sample.max_new_tokens)
+        known_as = choice.model if model_name(choice.model) else str(model_path(choice.model))
+        return LoadedModel(policy, known_as, base.id, config.sample.max_new_tokens)
     here = {"url": choice.model, "model": choice.endpoint_model, "key_env": choice.key_env}
     given = {"sample.endpoints": [here], "sample.max_new_tokens": max_new_tokens or MOST_TOKENS}
     config = _config(given, settings)

@@ -30,6 +30,7 @@ from funreason.config import Config, dump_config
 from funreason.data.reading import each_sample, summary
 from funreason.data.records import Refusal
 from funreason.data.writers import RecordsFile, as_sharegpt, as_xlam
+from funreason.hub import data_name
 from funreason.policies.factory import UsageReporter, budget_of, connected_sampler, import_in_background, served_policy
 from funreason.record.events import RoundEnded, RunStarted
 from funreason.record.folder import (
@@ -92,7 +93,8 @@ def survey(config: Config, file: Path) -> RecordsSurvey:
 
 def note_records(out: RunFolder, file: Path, found: RecordsSurvey) -> None:
     """Write down where the records lie and what they hold."""
-    noted = {"path": str(file.resolve()), "samples": found.samples, "sha256": found.sha256}
+    path = file if data_name(str(file)) is not None else file.resolve()
+    noted = {"path": str(path), "samples": found.samples, "sha256": found.sha256}
     write_json(out.path / RECORDS, noted)
 
 

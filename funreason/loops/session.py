@@ -29,13 +29,22 @@ from funreason.agents.updating import PolicyStep, Updating
 from funreason.bus.scheduler import Bus, RoundSteps
 from funreason.calls.call_format import CallFormat
 from funreason.config import OWN_TASKS, Config, ConfigError
+from funreason.data.files.repository import part_files
 from funreason.data.rationales import FLAG, with_template_thinking
 from funreason.data.records import DataError, Refusal
 from funreason.gate.contamination import ContaminationCheck, Finding
 from funreason.gate.items import gate_suites
+from funreason.hub import data_name, model_name
 from funreason.objectives.rewards import load_reward
 from funreason.plan.planning import fitting_sampler
-from funreason.policies.factory import budget_of, build_policy, endpoint_sampler, policy_for_round, teacher_config
+from funreason.policies.factory import (
+    budget_of,
+    build_policy,
+    endpoint_sampler,
+    model_path,
+    policy_for_round,
+    teacher_config,
+)
 from funreason.policies.model_files import load_model
 from funreason.policies.native_format import call_format_of
 from funreason.policies.policy import Policy
@@ -354,8 +363,14 @@ def inputs_of(config: Config) -> dict[str, Path]:
         "train.update.replay.path": config.train.update.replay and config.train.update.replay.path,
         **{f"gate.suites.{name}.path": suite.path for name, suite in config.gate.suites.items()},
     }
-    named = {name: Path(path) for name, path in sources.items() if path and path not in ("toolbox", OWN_TASKS)}
-    return {name: path for name, path in named.items() if ":" not in str(path) and path.exists()}
+    given = {name: path for name, path in sources.items() if path and path not in ("toolbox", OWN_TASKS)}
+    found = {name: Path(path) for name, path in given.items() if ":" not in path and Path(path).exists()}
+    for name, path in given.items():
+        if name == "model.path" and model_name(path) is not None:
+            found[name] = model_path(path)
+        elif name != "model.path" and (on_hub := data_name(path)) is not None:
+            found |= {f"{name}/{number}": file for number, file in enumerate(part_files(on_hub))}
+    return found
 
 
 def open_session(

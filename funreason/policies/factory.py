@@ -19,8 +19,10 @@ import msgspec
 from funreason.config import Config, Endpoint
 from funreason.config.models import Address, Model
 from funreason.errors import ModelError
+from funreason.hub import model_name
 from funreason.policies.endpoint.budget import SharedBudget, SpendMeter, Spent
 from funreason.policies.fetched_models import MODELS, fetched_folder
+from funreason.policies.hub_models import hub_folder
 from funreason.policies.native_format import call_format_of
 from funreason.policies.policy import GenerateRequest, Policy
 from funreason.policies.protocol import Completion, Sampler, Sync
@@ -312,8 +314,10 @@ def model_folder(name: str, dtype: str = "float32") -> tuple[Path, list[str]]:
 
 
 def model_path(name: str) -> Path:
-    """The folder of a model: a path, the embedded model's, or where a fetched model is."""
+    """The folder of a model: a path, the embedded model's, or where a fetched model or the hub's cache has it."""
     if name == EMBEDDED_MODEL:
         return Path(str(files("funreason.data.toolbox") / "base"))
+    if (on_hub := model_name(name)) is not None and (folder := hub_folder(on_hub)) is not None:
+        return folder
     fetched = fetched_folder(name) if name in MODELS else None
     return Path(name) if fetched is None or Path(name).exists() else fetched

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from funreason.errors import ModelError
+from funreason.hub import absent, model_name
 
 LFS_HEAD = b"version https://git-lfs"
 LFS_MOST_BYTES = 1024
@@ -36,6 +37,8 @@ def require_model_folder(path: str | Path) -> Path:
     folder = Path(path)
     if folder.is_file() and folder.suffix in (".safetensors", ".bin", ".json"):
         raise ModelError(f"{folder}: expected a model folder, found one file of it. Give the folder: {folder.parent}")
+    if (name := model_name(str(path))) is not None:
+        raise ModelError(absent(name))
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise ModelError(f"{folder}: expected a model folder, found {found}. Nothing is downloaded: fetch it first.")

@@ -6,7 +6,7 @@ list cut short, one broken record) is reported where it is met, and everything e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from funreason.data.files.kinds import (
 )
 from funreason.data.files.packing import PACKINGS, head_of, open_bytes, packing_of
 from funreason.data.files.raw import MAX_RECORD_BYTES, RawRecord
+from funreason.data.files.repository import part_files
 from funreason.data.files.tables import read_arrow, read_objects, read_parquet, write_objects
 from funreason.data.records import DataError
+from funreason.hub import data_name
 
 _SUFFIXES = frozenset(suffix for kind in READ for suffix in kind.suffixes)
 
@@ -36,10 +38,14 @@ _SUFFIXES = frozenset(suffix for kind in READ for suffix in kind.suffixes)
 def raw_records(source: Any) -> Iterator[RawRecord]:
     """The records of a file, of a folder of files, or of objects (dicts or a table), in order; blank lines skipped.
 
-    `FOLDER:SPLIT` and `FILE:SPLIT` name one of several splits. DataError when the source cannot be used as a whole.
+    `FOLDER:SPLIT` and `FILE:SPLIT` name one of several splits, `hf:ORG/NAME:SPLIT` one of a data set in the hub's cache
+    (HubError where it is not there). DataError when the source cannot be used as a whole.
     """
     if not isinstance(source, str | Path):
         yield from read_objects(source)
+        return
+    if (name := data_name(str(source))) is not None:
+        yield from _in_order(part_files(name))
         return
     path, split = split_path(Path(source))
     if not path.exists():
@@ -47,8 +53,13 @@ def raw_records(source: Any) -> Iterator[RawRecord]:
     if not path.is_dir():
         yield from _file_records(path, split)
         return
+    yield from _in_order(files_of(path, split, _SUFFIXES))
+
+
+def _in_order(files: Iterable[Path]) -> Iterator[RawRecord]:
+    """The records of several files, with lines counted through."""
     first = 0
-    for file in files_of(path, split, _SUFFIXES):
+    for file in files:
         last = 0
         for raw in _file_records(file, ""):
             last = raw.line

@@ -24,10 +24,10 @@ from funreason.data.records import DataError
 _FIRST_KEY = re.compile(r'\{\s*"([^"]{1,200})"\s*:\s*\[')
 HEAD_BYTES = 1_000_100
 """How much of a file is looked at to find its kind: a little more than the largest record."""
-_SHARD = re.compile(r"(?P<split>[A-Za-z][A-Za-z_]*?)[-_.]?(?:\d+(?:-of-\d+)?)?(?:[-_.][0-9a-f]{8,})?$")
-_ABOUT = frozenset(("dataset_info.json", "dataset_infos.json", "state.json", "package.json"))
+SHARD = re.compile(r"(?P<split>[A-Za-z][A-Za-z_]*?)[-_.]?(?:\d+(?:-of-\d+)?)?(?:[-_.][0-9a-f]{8,})?$")
+ABOUT = frozenset(("dataset_info.json", "dataset_infos.json", "state.json", "package.json"))
 """Files beside data that describe it."""
-_SPLITS = frozenset("train training test validation valid val dev eval".split())
+SPLITS = frozenset("train training test validation valid val dev eval".split())
 
 
 class FileKind(NamedTuple):
@@ -249,12 +249,12 @@ def files_of(folder: Path, split: str, suffixes: Collection[str]) -> list[Path]:
         name = path.name.partition(".")[0]
         if (
             path.is_file()
-            and path.name not in _ABOUT
+            and path.name not in ABOUT
             and any(suffix in suffixes for suffix in path.suffixes)
             and not path.name.startswith((".", "_"))
         ):
-            match = _SHARD.fullmatch(name)
-            own = match["split"] if match and match["split"] in _SPLITS else ""
+            match = SHARD.fullmatch(name)
+            own = match["split"] if match and match["split"] in SPLITS else ""
             shards.setdefault(own, []).append(path)
     if not shards:
         raise DataError(f"{folder} is a folder without data files; give the path of one file in it")
