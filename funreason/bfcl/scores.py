@@ -241,13 +241,11 @@ class Scores:
         non_live = ScoreRow(
             "Non-Live AST", None, None, percent(self.non_live()), self._interval(_NON_LIVE_WEIGHTS, level)
         )
+        overall_row = ScoreRow(f"Overall (Live {mode})", None, None, self.overall(mode), overall_interval)
         means = [
             (NON_LIVE_AST, non_live),
             (wanted, live),
-            (
-                (*NON_LIVE_AST, *wanted),
-                ScoreRow(f"Overall (Live {mode})", None, None, self.overall(mode), overall_interval),
-            ),
+            ((*NON_LIVE_AST, *wanted), overall_row),
             (IRRELEVANCE, ScoreRow("Irrelevance", None, None, percent(self.irrelevance()), irrelevance)),
             (("live_relevance",), self._category_row("live_relevance", level)._replace(name="Relevance")),
         ]
