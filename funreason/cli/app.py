@@ -190,7 +190,9 @@ EXIT_CODES = (
 
 RunName = Annotated[str | None, Parameter(help="The run's name or folder. Default: the newest.")]
 AnyRun = Annotated[str | None, Parameter(help="The run's name or folder. Default: all.")]
-RunDir = Annotated[Path, Parameter(help="Directory of runs.")]
+RUNS_VARIABLE = "FUNREASON_RUNS"
+"""The environment variable that --run-dir is read from where it is not given."""
+RunDir = Annotated[Path, Parameter(help="Directory of runs.", env_var=RUNS_VARIABLE)]
 Reason = Annotated[str, Parameter(help="Only reasons like this, for example 'schema.*'.")]
 ConfigName = Annotated[str, Parameter(help="A YAML file, or a name in configs/.")]
 DATA_FILES = (
