@@ -119,7 +119,6 @@ def test_the_directory_of_runs_can_be_set_once_for_all_commands(world, tmp_path)
         ("loop --config smoke --run-dir /proc/x", "/proc/x: no such file or directory."),
         ("refine data.jsonl --out /proc/x", "/proc/x: no such file or directory."),
         ("loop --tasks nowhere.jsonl --run-dir out", "nowhere.jsonl: no such file"),
-        ("loop --model nowhere --run-dir out", "nowhere: expected a model folder, found nothing"),
     ],
 )
 def test_every_error_is_a_line_that_begins_with_the_programs_name_and_nothing_is_announced_before(world, command, said):
