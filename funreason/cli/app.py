@@ -25,7 +25,8 @@ COMMANDS = {
     "train": "Train once with the two-part loss on a data file, and show which tokens count as thinking and as result.",
     "eval": "Score a model on a suite (greedy decoding), score existing outputs, or compare two results."
     "\n\nIf it is interrupted, the same command continues.",
-    "plan": "Estimate GPU memory and time for a configuration. Exit code 1 if it does not fit.\n\nReads only the model's config.json: no weights, no torch, no hub.",
+    "plan": "Estimate GPU memory and time for a configuration. Exit code 1 if it does not fit."
+    "\n\nReads only the model's config.json: no weights, no torch, no hub.",
     "reproduce": "Play the experiment of a table or figure of the papers: all its arms, with intervals and the paper's "
     "numbers.\n\nAn arm that has been played is read back, one that was interrupted is resumed.",
     "status": "Show whether a run worked, and its state: the newest one, or one by name or folder.",
