@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import funreason
-from funreason import Loop, Sample, Task, Verdict, judge, refine
+from funreason import Loop, Sample, Task, Verdict, bfcl, judge, refine
 from funreason.config import ConfigError
 from funreason.record.folder import RecordError, RunFolder
+from tests.serving import ScriptedServer, completion
 
 TOOL = {"name": "add", "description": "adds two numbers", "parameters": {"a": {"type": "int"}, "b": {"type": "int"}}}
 
@@ -76,6 +77,33 @@ def test_what_was_kept_and_lost_become_tables_and_each_sample_tells_its_story():
     assert dict(found.lost.to_pandas().value_counts("reason")) == {"query.ungrounded_value": 1}
     assert "query_tool: drop query.ungrounded_value" in found["r5"].story()
     assert "Add 5 and 7." in found["r5"].story()
+
+
+def test_one_word_says_who_judges_and_a_server_judges_where_it_is_given():
+    assert len(refine(RECORDS, judging="rules").kept) == len(refine(RECORDS, stages={"cot": "rules"}).kept) == 2
+    with pytest.raises(ConfigError, match="stages and judging are the same"):
+        refine(RECORDS, judging="rules", stages="both")
+    replies = {"cot": '{"score": 1.0, "problem": "", "evidence": "fine"}'}
+    with ScriptedServer(lambda heard: completion(replies["cot"], heard.body.get("n", 1))) as server:
+        refine(RECORDS, judge=server.url, config={"fcdr.llm.cache": False, "fcdr.max_error_rate": 1.0})
+    assert server.heard
+
+
+def test_answers_are_scored_and_two_models_compared_by_bfcls_rules(tmp_path):
+    (tmp_path / "possible_answer").mkdir()
+    names = [f"multiple_{i}" for i in range(4)]
+    doc = {"name": "f", "parameters": {"type": "dict", "properties": {"a": {"type": "integer"}}, "required": ["a"]}}
+    asked = [{"id": n, "question": [[{"role": "user", "content": "Do it"}]], "function": [doc]} for n in names]
+    right = [{"id": n, "ground_truth": [{"f": {"a": [1]}}]} for n in names]
+    for path, entries in (("MINE_multiple.json", asked), ("possible_answer/MINE_multiple.json", right)):
+        (tmp_path / path).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    cases = bfcl.load(tmp_path, ["multiple"])
+    answers = {c.id: f"[f(a={len(c.messages) + len(c.tools) - 1})]" for c in cases}
+    old, s = bfcl.score(dict.fromkeys(names, "[f(a=2)]"), cases), bfcl.score(answers, cases)
+    assert "| multiple | 4 | 4 | 100.00 |" in str(s)
+    assert s["multiple"].accuracy == 1
+    assert 0.5 < s["multiple"].interval.low < s["multiple"].interval.high == pytest.approx(1)
+    assert bfcl.compare(old, s).p == 2 / 2**4
 
 
 def test_a_record_that_cannot_be_read_is_counted_with_its_reason(tmp_path):
@@ -215,6 +243,11 @@ def test_a_loop_is_played_round_by_round_stopped_and_resumed_in_a_notebook(tmp_p
     assert "round 1: " in str(found)
     assert found.verdict.title in found.report(tmp_path / "report").with_name("report.md").read_text()
     assert list(loop) == []
+    run = loop.run_folder
+    assert (run.folder, run.verdict) == (found.folder, found.verdict)
+    assert run.report() == found.folder / "report.html"
+    pytest.importorskip("pyarrow")
+    assert (run.export(tmp_path / "out") / "model" / "config.json").exists()
 
 
 def test_a_model_is_scored_from_python():

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from funreason.bfcl import BfclError, Case
 from funreason.bfcl.categories import CATEGORIES
-from funreason.bfcl.intervals import mcnemar_exact, paired, weighted_interval, wilson
+from funreason.bfcl.intervals import mcnemar_exact, p_text, paired, weighted_interval, wilson
 from funreason.bfcl.scores import Count, Scores, compare, overall, percent, score
 
 HALVES = {category: Count(1, 2) for category in CATEGORIES}
@@ -29,6 +29,12 @@ def test_wilson_agrees_with_scipy(counts):
     correct, total = counts
     theirs = binomtest(correct, total).proportion_ci(0.95, method="wilson")
     assert wilson(correct, total) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+def test_a_small_p_is_never_written_as_zero():
+    assert [p_text(p) for p in (0.2204, 0.00123, 0.00045, 1e-9, 0.0)] == [
+        "p 0.220", "p 0.001", "p 0.0004", "p < 0.0001", "p < 0.0001",
+    ]  # fmt: skip
 
 
 def test_mcnemar_meets_hand_worked_examples():

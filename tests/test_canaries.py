@@ -128,7 +128,7 @@ def test_tasks_without_references_are_stood_in_for_and_that_is_said(tmp_path):
     bare = [Task.of(id="t", query="q", tools=[])]
     state = examined(tmp_path, {"cot": passes}, tasks=bare)
     assert health(state).bad == 10
-    assert "too few references" in state.notes[0].text
+    assert "Not enough reference answers for canaries" in state.notes[0].text
 
 
 def test_a_stop_while_judges_are_tried_is_obeyed(tmp_path):

@@ -95,6 +95,42 @@ def test_a_reading_command_prints_nothing_but_json_when_asked(world, name):
     json.loads(done.stdout)
 
 
+def test_the_directory_of_runs_can_be_set_once_for_all_commands(world, tmp_path):
+    runs = {"FUNREASON_RUNS": str(world / "runs")}
+    assert json.loads(funreason("runs", "list", "--json", cwd=tmp_path, env=runs).stdout)
+    assert funreason("status", "r", cwd=tmp_path, env=runs).returncode == 0
+    elsewhere = funreason("status", "r", "--run-dir", tmp_path, cwd=tmp_path, env=runs)
+    assert elsewhere.returncode == 1  # the option wins
+    planned = funreason("loop", "--dry-run", "--config", "smoke", env=runs)
+    assert f"folder: {world / 'runs'}" in planned.stdout
+    finished = funreason("refine", "--resume", "r", cwd=tmp_path, env=runs)
+    assert f"{world / 'runs' / 'r'} is finished" in finished.stderr
+    for command in ("loop", "demo", "watch", "report", "runs list"):
+        assert "FUNREASON_RUNS" in funreason(*command.split(), "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("lop", 'Unknown command "lop". Did you mean "loop"?'),
+        ("loop --roundz 3", "Unknown option: --roundz. Did you mean --rounds? See: funreason loop --help"),
+        ("dlq show --limit many", "See: funreason dlq show --help"),
+        ("loop --config smke", "Did you mean smoke?"),
+        ("loop --config smoke --run-dir /proc/x", "/proc/x: no such file or directory."),
+        ("refine data.jsonl --out /proc/x", "/proc/x: no such file or directory."),
+        ("loop --tasks nowhere.jsonl --run-dir out", "nowhere.jsonl: no such file"),
+    ],
+)
+def test_every_error_is_a_line_that_begins_with_the_programs_name_and_nothing_is_announced_before(world, command, said):
+    done = funreason(*command.split(), cwd=world)
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert done.stderr.startswith("funreason: ")
+    assert "╭" not in done.stderr
+    assert "Errno" not in done.stderr
+
+
 CODES = {
     "--version": 0,
     "lop": 2,

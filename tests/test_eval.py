@@ -215,7 +215,9 @@ def test_a_model_is_scored_saved_and_taken_up_again(suite, model, tmp_path, funr
     assert (rows["multiple"]["total"], rows["multiple"]["percent"]) == (8, 0.0)
     assert rows["simple_python"]["percent"] is rows["Non-Live AST"]["percent"] is None
     assert scores["prompt"] == "native"
-    assert "| simple_python |  |  | not run |  |" in (tmp_path / "out/scores.md").read_text()
+    shown = [(tmp_path / "out/scores.md").read_text(), said]
+    assert not any(name in text for text in shown for name in ("not run", "simple_python", "Irrelevance", "Overall"))
+    assert all("right (" in text and "95 % interval" in text for text in shown)
     assert len(read_answers(tmp_path / "out/outputs.jsonl")) == len(load_cases(suite)) == 10
     verdicts = [json.loads(line) for line in (tmp_path / "out/verdicts.jsonl").read_text().splitlines()]
     assert {v["valid"] for v in verdicts if v["category"] == "multiple"} == {False}
@@ -227,6 +229,19 @@ def test_a_model_is_scored_saved_and_taken_up_again(suite, model, tmp_path, funr
     code, _, error = funreason(*command[:-1], "9")
     assert code == 1
     assert "max_new_tokens was 8 and is now 9" in error
+
+
+def test_a_category_that_was_asked_and_has_no_answer_is_not_run_and_others_have_no_row(suite, tmp_path, funreason):
+    tree = result_tree(tmp_path / "tree")
+    (tree / "result/m/non_live/BFCL_v4_irrelevance_result.json").unlink()
+    command = ["eval", "--outputs", tree, "--suite", suite]
+    said = {name: funreason(*command, *more)[1] for name, more in (("all", ()), ("one", ("--categories", "multiple")))}
+    rows = {name: [row.split()[0] for row in text.splitlines()[2:4]] for name, text in said.items()}
+    assert rows["all"] == ["multiple", "irrelevance"]
+    assert "not run" in said["all"]
+    assert rows["one"][0] == "multiple"
+    assert "irrelevance" not in said["one"]
+    assert "8 of 8 right (100.0 %, 95 % interval 67.6 to 100.0)" in said["one"]
 
 
 def test_existing_outputs_are_scored_and_compared(suite, tmp_path, funreason):
@@ -294,7 +309,7 @@ def test_missing_answers_are_counted_where_that_is_asked_for(suite, tmp_path, fu
     code, said, _ = funreason("eval", "--outputs", tree, "--suite", suite, "--partial")
     assert code == 0
     assert "8 of 8 right" in said
-    assert "irrelevance                           not run" in said
+    assert ["irrelevance", "not", "run"] in [line.split() for line in said.splitlines()]
     code, said, _ = funreason(
         "eval", "--outputs", tree, "--suite", suite, "--partial", "--categories", "multiple,irrelevance"
     )

@@ -16,7 +16,8 @@ import torch
 from test_objectives_in_trainers import EXAMPLES, TOKENIZER, arguments, engine_steps, logged, trainer
 from tiny import tiny_model
 
-from funreason.objectives import SrmlLoss
+from funreason.policies.model_files import save_model
+from funreason.srml import SrmlLoss
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("one_thread")]
 
@@ -62,6 +63,26 @@ def test_trls_sft_trainer_takes_the_engines_steps(trl, alpha, packing, tmp_path)
         assert logged(found, key) == pytest.approx([step[key] for step in steps], abs=2e-5), key
     for (name, wanted), value in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         assert torch.allclose(value, wanted, atol=3e-5), name
+
+
+@pytest.mark.filterwarnings("ignore:`compute_loss_func` is deprecated:FutureWarning")
+def test_a_trainer_that_loads_the_model_itself_needs_nothing_but_the_loss(trl, tmp_path):
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+
+    folder = tmp_path / "model"
+    save_model(tiny_model(), TOKENIZER, folder)
+    loss = SrmlLoss(AutoTokenizer.from_pretrained(folder), alpha=0.7)
+    cpu = {"bf16": False, "use_cpu": True, "report_to": [], "max_steps": 1, "gradient_checkpointing": False}
+    trainer = trl.SFTTrainer(
+        str(folder),
+        train_dataset=Dataset.from_list(pairs()),
+        args=trl.SFTConfig(output_dir=str(tmp_path / "o"), completion_only_loss=True, **cpu),
+        compute_loss_func=loss,
+    )
+    trainer.train()
+    assert loss.think > 0
+    assert loss.result > 0
 
 
 def test_two_processes_take_the_steps_of_one(tmp_path):

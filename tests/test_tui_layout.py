@@ -5,6 +5,7 @@ import json
 import re
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from recorded import Recording, finished
@@ -249,6 +250,18 @@ def test_the_time_of_a_run_is_shown_phase_by_phase(run):
     assert re.search(r"▄{60}\nsample \d+ s  train 4 s", shown)
 
 
+@pytest.mark.parametrize("name", ["dashboard.svg", "replay.film.svg"])
+def test_the_pictures_in_the_docs_show_the_panels_as_they_are(run, name):
+    drawn = ElementTree.parse(Path(__file__).parents[1] / "docs" / name)
+    words = set(" ".join(drawn.getroot().itertext()).replace("\xa0", " ").split())
+    for panel in ("flow", "gate", "dead", "health"):
+        heads = "".join(part for part, _ in page_of(panel, run.state(), ViewState(), 78, 20).head[-1]).split()
+        assert heads
+        assert set(heads) <= words, panel
+    assert {"accuracy", "diagnosis", "sample", "query", "answer", "outcome", "base", "start", "✓", "kept"} <= words
+    assert "none in this log" not in " ".join(words)
+
+
 def test_picture_and_film_are_made_from_a_recorded_run(run, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
     import dashboard_picture
@@ -262,3 +275,14 @@ def test_picture_and_film_are_made_from_a_recorded_run(run, monkeypatch):
     assert json.loads(head) == {"version": 2, "width": 100, "height": 40, "title": "funreason replay run"}
     assert [json.loads(frame)[:2] for frame in frames] == [[0.0, "o"], [0.4, "o"], [0.8, "o"]]
     assert [" alone" in frame for frame in frames] == [True, False, False]  # only lines that differ are drawn again
+    moving = asyncio.run(dashboard_picture.moving_picture(run.path, (100, 40)))
+    assert "http" not in moving.replace("http://www.w3.org/2000/svg", "")  # nothing is fetched
+    drawn = ElementTree.fromstring(moving)
+    groups = drawn.findall("{*}g")
+    last = [group for group in groups if group.get("visibility") is None]
+    assert 0 < len(last) < len(groups)  # what a viewer without animation shows is the last frame alone
+    for animation in drawn.iter("{http://www.w3.org/2000/svg}animate"):
+        times = [float(time) for time in animation.get("keyTimes").split(";")]
+        assert times == sorted(times)
+        assert times[0] == 0
+        assert len(times) == len(animation.get("values").split(";"))

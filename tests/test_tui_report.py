@@ -116,6 +116,8 @@ def test_a_report_says_what_came_of_the_run_what_to_change_and_how_it_was_made(t
         assert "2 of 2 rounds over" in text
         assert "1 promoted, 1 held" in text
         assert "Only 40 items decide" in text
+        assert "run run · m/base · my.jsonl, 1,200 tasks a round · seed 3 · finished: 2 of 2 rounds over" in text
+        assert re.search(r"What to change next.*Most is left to gain in \w+ \(\d+ % of \d+ right\), ", text, re.DOTALL)
     assert "per_round: 1200" in html  # the whole configuration
     assert markdown.count("\n") < 60  # one screen
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from funreason.api.refined import Kept, Lost, ended_samples
+from funreason.bfcl.intervals import p_text
 from funreason.display.report import report_html, report_markdown
 from funreason.display.verdict import RunVerdict, evidence_in, verdict
 from funreason.errors import naming_extras
@@ -30,7 +31,7 @@ class GateResult(NamedTuple):
 
     def __str__(self) -> str:
         old, new = 100 * self.old, 100 * self.new
-        return f"{self.decision} {old:.1f} → {new:.1f} ({new - old:+.1f}, p {self.p:.3f})"
+        return f"{self.decision} {old:.1f} → {new:.1f} ({new - old:+.1f}, {p_text(self.p)})"
 
 
 @dataclass(frozen=True, repr=False)

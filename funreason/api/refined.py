@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from funreason.api.inputs import Records, as_file, run_to_end
 from funreason.api.judge_function import Judge, JudgeFunction, with_judges
-from funreason.config import find_config, load_config
+from funreason.config import ConfigError, find_config, load_config
 from funreason.errors import MissingExtra, naming_extras
 from funreason.export import row
 from funreason.loops.refine import ROUND, refine_file
@@ -160,7 +160,8 @@ class Refined(Sequence[RefinedSample]):
         if isinstance(key, str):
             found = next((result for result in self.results if result.id == key), None)
             if found is None:
-                raise KeyError(f"no sample {key!r}")
+                some = ", ".join(result.id for result in self.results[:3])
+                raise KeyError(f"no sample {key!r}; ids here are {some}, …")
             return found
         return self.results[key]
 
@@ -178,11 +179,13 @@ def refine(
     records: Records,
     *,
     judges: Sequence[Judge | JudgeFunction | str] = (),
-    stages: str | Mapping[str, str] = "rules",
+    stages: str | Mapping[str, str] | None = None,
+    judging: str | Mapping[str, str] | None = None,
+    judge: str | Path | None = None,
     config: str | Path | Mapping[str, Any] = "own-data",
     out: str | Path | None = None,
 ) -> Refined:
-    """Judge and repair records of tool calls (FCDR, arXiv 2505.20192), without a model unless judges ask one.
+    """Judge and repair records of tool calls (FCDR, arXiv 2505.20192), without a model unless `judge` names one.
 
     Args:
         records: a data file or folder, `hf:ORG/NAME[:SPLIT][@REVISION]` on a hub (fetched with
@@ -190,7 +193,10 @@ def refine(
             BFCL): a list of dicts, or a table of datasets, pandas, polars or pyarrow.
         judges: custom judges in addition to the five stages: made by `judge`, plain functions, or names
             (`module:name`).
-        stages: who judges: `rules`, `llm` or `both`, for all stages or by stage.
+        stages: who judges: `rules`, `llm` or `both`, for all stages or by stage. Default: `rules`, or `both` with
+            `judge`.
+        judging: the same as `stages`.
+        judge: the language model that judges: a model folder, or a server's address (`http://host:port/v1`).
         config: a configuration's name or path, or settings by dotted key (`{"fcdr.llm.model": "path"}`).
         out: a folder to keep everything in, as `funreason refine --out`; default: nothing is kept on disk.
 
@@ -203,6 +209,8 @@ def refine(
         HubError: a data set on a hub is not in its cache, and `download` is not set; or it cannot be fetched.
         RecordError: `out` holds a run already.
     """
+    if stages is not None and judging is not None:
+        raise ConfigError("stages and judging are the same setting; give one of them.")
     folder = Path(tempfile.mkdtemp(prefix="funreason-refine-")) if out is None else Path(out)
     try:
         if (folder / "run.json").exists():
@@ -210,7 +218,12 @@ def refine(
                 f"{folder} holds a run already; choose another `out`, or read it with `funreason status`."
             )
         name, changes = ("own-data", dict(config)) if isinstance(config, Mapping) else (config, {})
-        changes |= {"fcdr.stages": stages if isinstance(stages, str) else dict(stages)}
+        chosen = stages or judging or ("rules" if judge is None else "both")
+        changes |= {"fcdr.stages": chosen if isinstance(chosen, str) else dict(chosen)}
+        if judge is not None:
+            asked = str(judge)
+            remote = asked.startswith(("http://", "https://"))
+            changes |= {"fcdr.llm.endpoints": [{"url": asked}]} if remote else {"fcdr.llm.model": asked}
         settings = with_judges(load_config(find_config(name), changes), judges)
         run = RunFolder(folder)
         file = Path(pinned_data(str(as_file(records, folder)), download=settings.download))

@@ -114,6 +114,11 @@ class Loop:
             raise RecordError("the run has not begun; iterate over the loop, or call its run().")
         return LoopResult(self._folder.path, self._folder.state())
 
+    @property
+    def run_folder(self) -> LoopResult:
+        """The same as `result`: the run's verdict, report and export."""
+        return self.result
+
     def plan(self, gpu: str = "a100-80", gpus: int | None = None) -> Plan:
         """Memory and time on these GPUs (see `funreason plan`), from the model's config.json alone.
 

@@ -20,6 +20,11 @@ class Interval(NamedTuple):
     high: float
 
 
+def p_text(p: float) -> str:
+    """A p for a sentence: `p 0.012`, `p 0.0004` or `p < 0.0001`, and never `p 0.000`."""
+    return f"p {p:.3f}" if p >= 0.001 else f"p {p:.4f}" if p >= 0.0001 else "p < 0.0001"
+
+
 class Paired(NamedTuple):
     """New against old on the same items: `difference` is new minus old, in accuracy from -1 to 1."""
 

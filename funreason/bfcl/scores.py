@@ -12,7 +12,7 @@ Live means two things: v4 takes the four call categories, v3 also counted irrele
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -222,8 +222,13 @@ class Scores:
         """Which of `categories` were not run."""
         return [category for category in categories if category not in self.counts]
 
-    def rows(self, mode: LiveMode = "v4", level: float = 0.95) -> list[ScoreRow]:
-        """The whole table: every category, then the means. Means have no counts of their own."""
+    def rows(
+        self, mode: LiveMode = "v4", level: float = 0.95, *, having: Collection[str] = CATEGORIES
+    ) -> list[ScoreRow]:
+        """The table: every category, then the means. Means have no counts of their own.
+
+        `having` are the categories that were asked: a row that lacks another one is left out, not "not run".
+        """
         live, overall_interval = ScoreRow(f"Live ({mode})", None, None, None, None), None
         wanted = LIVE_COUNTED[mode]
         if not self.missing(wanted):
@@ -233,12 +238,19 @@ class Scores:
             weights |= {name: Fraction(self.counts[name].total, 2 * count.total) for name in wanted}
             overall_interval = self._interval(weights, level)
         irrelevance = self._interval(dict.fromkeys(IRRELEVANCE, Fraction(1, 2)), level)
-        return [self._category_row(category, level) for category in CATEGORIES] + [
-            ScoreRow("Non-Live AST", None, None, percent(self.non_live()), self._interval(_NON_LIVE_WEIGHTS, level)),
-            live,
-            ScoreRow(f"Overall (Live {mode})", None, None, self.overall(mode), overall_interval),
-            ScoreRow("Irrelevance", None, None, percent(self.irrelevance()), irrelevance),
-            self._category_row("live_relevance", level)._replace(name="Relevance"),
+        non_live = ScoreRow(
+            "Non-Live AST", None, None, percent(self.non_live()), self._interval(_NON_LIVE_WEIGHTS, level)
+        )
+        overall_row = ScoreRow(f"Overall (Live {mode})", None, None, self.overall(mode), overall_interval)
+        means = [
+            (NON_LIVE_AST, non_live),
+            (wanted, live),
+            ((*NON_LIVE_AST, *wanted), overall_row),
+            (IRRELEVANCE, ScoreRow("Irrelevance", None, None, percent(self.irrelevance()), irrelevance)),
+            (("live_relevance",), self._category_row("live_relevance", level)._replace(name="Relevance")),
+        ]
+        return [self._category_row(category, level) for category in CATEGORIES if category in having] + [
+            row for categories, row in means if set(categories) <= set(having)
         ]
 
     def _category_row(self, category: str, level: float) -> ScoreRow:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from cyclopts import CycloptsError
 
-from funreason.cli.app import RENAMED, app
+from funreason.cli.app import COMMANDS, GROUPED, GROUPS, RENAMED, app
 from funreason.trust import rule
 
 OK, USAGE, INTERRUPTED = 0, 2, 130
@@ -35,15 +35,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     atexit.register(gc.freeze)  # the collector need not search once more what the process ends with
     # What a model writes is parsed as Python; the parser's remarks on its style would only litter the terminal.
     warnings.simplefilter("ignore", SyntaxWarning)
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        words = sys.argv[1:] if arguments is None else arguments
         with rule("named" if words and words[0] in NAMING else "remembered"):
-            code: Any = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
-    except CycloptsError:
+            code: Any = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        print(f"funreason: {' '.join(str(error).split())} See: funreason {_command(words)}--help", file=sys.stderr)
         for old, new in RENAMED.items():
             *command, option = old.split()
-            given = sys.argv[1:] if arguments is None else arguments
-            if given[: len(command)] == command and option in (word.partition("=")[0] for word in given):
+            if words[: len(command)] == command and option in (word.partition("=")[0] for word in words):
                 print(f"funreason: `funreason {old}` is called `funreason {new}` now", file=sys.stderr)
         code = USAGE
     except KeyboardInterrupt:
@@ -53,3 +53,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
         code = explain(error)
     sys.exit(code if isinstance(code, int) else OK)
+
+
+def _command(words: list[str]) -> str:
+    """The names of the command in `words`, each with a space after it; empty where there is no such command."""
+    name = ""
+    for word in words[:2]:
+        name = f"{name}{word} " if f"{name}{word}" in {**COMMANDS, **GROUPS, **GROUPED} else name
+    return name

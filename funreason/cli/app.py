@@ -25,8 +25,8 @@ COMMANDS = {
     "train": "Train once with the two-part loss on a data file, and show which tokens count as thinking and as result.",
     "eval": "Score a model on a suite (greedy decoding), score existing outputs, or compare two results."
     "\n\nIf it is interrupted, the same command continues.",
-    "plan": "Estimate GPU memory and time for a configuration, before anything starts. Exit code 1 if it does not "
-    "fit.\n\nReads only the model's config.json: no weights, no torch, no hub.",
+    "plan": "Estimate GPU memory and time for a configuration. Exit code 1 if it does not fit."
+    "\n\nReads only the model's config.json: no weights, no torch, no hub.",
     "reproduce": "Play the experiment of a table or figure of the papers: all its arms, with intervals and the paper's "
     "numbers.\n\nAn arm that has been played is read back, one that was interrupted is resumed.",
     "status": "Show whether a run worked, and its state: the newest one, or one by name or folder.",
@@ -194,7 +194,9 @@ EXIT_CODES = (
 
 RunName = Annotated[str | None, Parameter(help="The run's name or folder. Default: the newest.")]
 AnyRun = Annotated[str | None, Parameter(help="The run's name or folder. Default: all.")]
-RunDir = Annotated[Path, Parameter(help="Directory of runs.")]
+RUNS_VARIABLE = "FUNREASON_RUNS"
+"""The environment variable that --run-dir is read from where it is not given."""
+RunDir = Annotated[Path, Parameter(help="Directory of runs.", env_var=RUNS_VARIABLE)]
 Reason = Annotated[str, Parameter(help="Only reasons like this, for example 'schema.*'.")]
 ConfigName = Annotated[str, Parameter(help="A YAML file, or a name in configs/.")]
 DATA_FILES = (

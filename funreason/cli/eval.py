@@ -212,7 +212,9 @@ def _evaluate(choice: ModelChoice, options: EvalOptions, settings: list[str], *,
         if (cost := who.cost()) is not None:
             notices.print(cost, soft_wrap=True)
     texts = {answer.id: answer.output for answer in answers.values()}
-    print_scores(console, CaseSelection(chosen, [*notes, *answer_notes(answers, chosen)]), texts, options, out, facts)
+    asked = {case.category for case in (chosen if options.categories else cases).values()}
+    selection = CaseSelection(chosen, [*notes, *answer_notes(answers, chosen)])
+    print_scores(console, selection, asked, texts, options, out, facts)
     export_official(console, options, cases, texts)
     return OK
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
-from funreason.bfcl.intervals import Interval, mcnemar_exact, wilson
+from funreason.bfcl.intervals import Interval, mcnemar_exact, p_text, wilson
 from funreason.cli.scores import OUTPUTS, read_facts, save
 from funreason.cli.terminal import print_json
 from funreason.config import ConfigError
@@ -192,7 +192,7 @@ def compare_forgetting(old: Path, new: Path, console: Console, *, as_json: bool 
     console.print(
         f"{before['suite']}: pass@1 {100 * before['passed'] / len(was):.1f} → "
         f"{100 * after['passed'] / len(now):.1f} %, "
-        f"{gained} won, {lost} lost, p {mcnemar_exact(gained, lost):.3f} (McNemar, exact)",
+        f"{gained} won, {lost} lost, {p_text(mcnemar_exact(gained, lost))} (McNemar, exact)",
         markup=False,
     )
     return 0

@@ -10,7 +10,19 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from funreason.cli import terminal
-from funreason.cli.app import RUNS, AnySetting, Download, DryRun, InputMap, NoCache, Quiet, RunDir, Trust, Verbose
+from funreason.cli.app import (
+    RUNS,
+    RUNS_VARIABLE,
+    AnySetting,
+    Download,
+    DryRun,
+    InputMap,
+    NoCache,
+    Quiet,
+    RunDir,
+    Trust,
+    Verbose,
+)
 from funreason.record.plain import plain
 from funreason.trust import rule
 
@@ -37,7 +49,7 @@ def loop(
     rounds: int | None = None,
     tasks: Path | None = None,
     model: str | None = None,
-    run_dir: Path | None = None,
+    run_dir: Annotated[Path | None, Parameter(env_var=RUNS_VARIABLE)] = None,
     seed: int | None = None,
     strict: bool = False,
     input_map: InputMap = None,
@@ -206,15 +218,23 @@ def run_loop(
         if not isinstance(rounds, int) or rounds < max(1, done):
             raise ConfigError(f"--rounds {rounds}: {folder.path} has played {done} rounds, and needs at least one.")
         config = with_fetched(config.with_rounds(rounds), notices)
+        if done >= rounds and state.status in ("finished", "refused"):
+            notices.print(f"Nothing to do: the run has ended, {done} of {rounds} rounds. --rounds {done + 1} adds one.")
     console = terminal.console()
     stop = StopRequest()
     stop.listen()
     stop.on_hangup(lambda: terminal.redirect_output(folder.path / CONSOLE))
     stop.on_stop(lambda: notices.print("Finishing current work, then saving. Press Ctrl-C again to stop now."))
     stop.on_leave(lambda: _say_interrupted(console, folder))
-    console.print(f"run {folder.path}", soft_wrap=True)
+
+    def begun() -> None:
+        console.print(f"run {folder.path}", soft_wrap=True)
+
+    if shown.tui:
+        begun()
+    progress = viewed(folder, notices) if shown.tui else LiveProgress(folder, notices, begun)
     try:
-        with tracked(folder, track, notices), viewed(folder, notices) if shown.tui else LiveProgress(folder, notices):
+        with tracked(folder, track, notices), progress:
             state = turns.run(play(config, folder, stop, resume=resume is not None, allow_code_execution=run_code))
     except STOPPED:
         _say_interrupted(console, folder)
@@ -230,7 +250,13 @@ def run_loop(
     except OSError:  # the reader of a pipe is gone, as with `| head`
         terminal.redirect_output(folder.path / CONSOLE)
         report(console, folder, state, all=shown.verbose)
-    return OK if state.status == "finished" else REFUSED
+    if state.status == "finished":
+        return OK
+    if name == "smoke":
+        console.print(
+            "smoke is too small to learn from: it tries the machinery. `funreason demo` is a round that learns."
+        )
+    return REFUSED
 
 
 def report(console: Console, folder: RunFolder, state: State, *, all: bool = False) -> None:

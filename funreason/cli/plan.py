@@ -45,7 +45,7 @@ def plan(
     json: AsJson = False,
     settings: Setting = None,
 ) -> int:
-    """Estimate GPU memory and time for a configuration, before anything starts. Exit code 1 if it does not fit.
+    """Estimate GPU memory and time for a configuration. Exit code 1 if it does not fit.
 
     Reads only the model's config.json: no weights, no torch, no hub.
 

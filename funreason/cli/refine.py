@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ from rich.console import Console
 from funreason.cli import terminal
 from funreason.cli.app import (
     RUNS,
+    RUNS_VARIABLE,
     DataFile,
     Download,
     DryRun,
@@ -77,8 +79,9 @@ def refine(
         refused = {"--out": out, "--config": config, "--strict": strict, "--dry-run": dry_run}
         refused |= {"--turns": turns, "--input-map": input_map, "--no-cache": no_cache}
         with rule("remembered"):
+            runs = Path(os.environ.get(RUNS_VARIABLE) or RUNS)
             return resume_refine(
-                resume, RUNS, file, refused, settings or [], trust=trust, download=download, quiet=quiet
+                resume, runs, file, refused, settings or [], trust=trust, download=download, quiet=quiet
             )
     given: dict[str, object] = {"tasks.strict": True} if strict else {}
     given |= {"data.input_map": parse_input_map(input_map)} if input_map else {}

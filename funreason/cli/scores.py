@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
@@ -18,6 +18,7 @@ from rich.table import Table
 
 from funreason.bfcl import BfclError, check_in
 from funreason.bfcl.categories import write_lines
+from funreason.bfcl.intervals import wilson
 from funreason.bfcl.scores import (
     COMPARISON_HEADS,
     SCORE_HEADS,
@@ -154,7 +155,8 @@ def score_folder(folder: Path, options: EvalOptions) -> int:
     own = folder if (folder / FACTS).exists() else None
     facts = read_facts(folder) or {"suite": options.suite or OFFICIAL, "outputs": str(folder)}
     console = terminal.console(soft_wrap=True)
-    print_scores(console, CaseSelection(selection.cases, notes), outputs, options, options.out or own, facts)
+    asked = {case.category for case in (selection if options.categories else found).cases.values()}
+    print_scores(console, CaseSelection(selection.cases, notes), asked, outputs, options, options.out or own, facts)
     export_official(console, options, found.cases, outputs)
     return 0
 
@@ -162,31 +164,39 @@ def score_folder(folder: Path, options: EvalOptions) -> int:
 def print_scores(
     console: Console,
     selection: CaseSelection,
+    asked: Collection[str],
     outputs: Mapping[str, Any],
     options: EvalOptions,
     out: Path | None,
     facts: Mapping[str, Any],
 ) -> None:
-    """Check `outputs` of the selected cases, print the table, and save it into `out`."""
+    """Check `outputs` of the selected cases, print the table of the categories `asked`, and save it into `out`.
+
+    `scores.json` has every row of the leaderboard, so that a program finds each number or null.
+    """
     cases = selection.cases
     form = form_of(facts)
     results = {case_id: check_in(cases[case_id], output, form) for case_id, output in outputs.items()}
     scores = score(cases, {case_id: result.valid for case_id, result in results.items()})
     errors = Counter(result.error_type for result in results.values() if result.error_type)
-    table = scores.rows(options.live)
-    rows = [score_cells(row) for row in table]
+    rows = [score_cells(row) for row in scores.rows(options.live, having=asked)]
     most = ", ".join(f"{name} {count}" for name, count in errors.most_common(SHOWN_ERRORS))
     notes = [*selection.notes, *([f"not right: {most}"] if most else [])]
     count = scores.all_items()
+    headline = f"{facts['suite']}: {count.correct} of {count.total} right"
+    if count.total:
+        low, high = wilson(*count)
+        share = f"{100 * count.correct / count.total:.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f}"
+        headline += f" ({share})"
     data = {**facts, "live": options.live, "limit": options.limit, "notes": selection.notes}
-    data |= {"rows": [score_data(row) for row in table], "errors": dict(errors.most_common())}
+    data |= {"rows": [score_data(row) for row in scores.rows(options.live)], "errors": dict(errors.most_common())}
     if options.json:
         terminal.print_json(data)
     else:
-        print_table(console, f"{facts['suite']}: {count.correct} of {count.total} right", SCORE_HEADS, rows, notes)
+        print_table(console, headline, SCORE_HEADS, rows, notes)
     if out is None:
         return
-    save(out, "scores", data, markdown(f"{facts['suite']}", SCORE_HEADS, rows, selection.notes))
+    save(out, "scores", data, markdown(headline, SCORE_HEADS, rows, selection.notes))
     verdicts = [
         {"id": i, "category": cases[i].category, "valid": result.valid, "error_type": result.error_type}
         for i, result in results.items()

@@ -110,6 +110,9 @@ def explain(error: Exception) -> int:
                 print(plain(f"funreason: {error}", lines=True), file=sys.stderr)
             return code
     sentence = missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        sentence = f"{error.filename}: {error.strerror.lower()}. Check that it exists and may be read and written, or "
+        sentence += "give another path."
     if sentence is not None or isinstance(error, OSError):
         print(plain(f"funreason: {sentence or error}", lines=True), file=sys.stderr)
         return FAILED

@@ -8,7 +8,7 @@ a question is asked there.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import Event, Lock, Thread
 from types import TracebackType
@@ -64,10 +64,14 @@ def terminal_lent() -> Iterator[None]:
 
 
 class LiveProgress(AbstractContextManager["LiveProgress"]):
-    """Shows a run in progress. Where the output is not a terminal it prints one line per phase instead."""
+    """Shows a run in progress. Where the output is not a terminal it prints one line per phase instead.
 
-    def __init__(self, folder: RunFolder, console: Console) -> None:
+    `begun` is called once, when the run's first event is read: what is wrong with its input was said before that.
+    """
+
+    def __init__(self, folder: RunFolder, console: Console, begun: Callable[[], None] = lambda: None) -> None:
         self.console = console
+        self._begun: Callable[[], None] | None = begun
         self.state = State()
         self._folder = folder
         self._events = 0
@@ -142,6 +146,9 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
             notes = len(self.state.notes)
             try:
                 self.state.fold(self._reader.events())
+                if self._begun and self.state.run:
+                    self._begun()
+                    self._begun = None
                 if self._unread:
                     return
                 for note in self.state.notes[notes:]:
@@ -153,7 +160,8 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
                 elif (self.state.round, self.state.phase) != self._said and self.state.phase:
                     self._said = (self.state.round, self.state.phase)
                     phase = PHASES.get(self.state.phase, self.state.phase)
-                    self.console.print(Text(plain(f"round {self.state.round} · {phase}")))
+                    at = f"round {self.state.round}" if self.state.round else "start"
+                    self.console.print(Text(plain(f"{at} · {phase}")))
             except OSError:
                 self._unread = True
 

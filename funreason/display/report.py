@@ -48,6 +48,8 @@ LOOKED_AT = 200
 MOST_CHARS = 1200
 LOST_TO = 5
 """The commonest reasons of failed samples that the Markdown names."""
+WORST = 3
+"""Categories that are named as those with most left to gain."""
 ROUNDS, METRICS = 5, 9
 """The last rounds and the first columns of their metrics that the Markdown has."""
 HEADER_BYTES = 100_000_000
@@ -85,10 +87,10 @@ def report_html(state: State, folder: RunFolder, status: str) -> str:
         note = "Held-out items, 95 % interval of the first suite. A ring is a candidate that was not kept."
         drawn = accuracy_svg(facts.suites, "accuracy by round")
         parts.append(f"<section><h2>Accuracy by round</h2>{drawn}<p class='why'>{note}</p></section>")
-    if found.findings:
+    if changes := _changes(facts):
         notes = "".join(
-            f'<p class="finding">{_safe(f.text)}{f" <code>{_safe(f.change)}</code>" if f.change else ""}</p>'
-            for f in found.findings
+            f'<p class="finding">{_safe(text)}{f" <code>{_safe(change)}</code>" if change else ""}</p>'
+            for text, change in changes
         )
         parts.append(f"<section><h2>What to change next</h2>{notes}</section>")
     parts.append(f"<section><h2>What happened</h2><ul>{told}</ul><p>Next:</p><pre>{commands}</pre></section>")
@@ -121,8 +123,8 @@ def report_markdown(state: State, folder: RunFolder, status: str) -> str:
     found = facts.found
     parts = [f"# {_plain(found.result)}", f"**{_plain(found.headline)}**", _plain(_line(facts, status))]
     parts += ["\n".join(f"- {_plain(sentence)}" for sentence in found.sentences)] if found.sentences else []
-    if found.findings:
-        notes = [f"- {_plain(f.text)}{f' `{_code(f.change)}`' if f.change else ''}" for f in found.findings]
+    if changes := _changes(facts):
+        notes = [f"- {_plain(text)}{f' `{_code(change)}`' if change else ''}" for text, change in changes]
         parts += ["## What to change next", "\n".join(notes)]
     parts += ["## Accuracy by round", _by_round(facts) if facts.suites else "Nothing yet."]
     reasons = sum((r.dead_reasons for _, r in played(state)), start=type(RoundState().dead_reasons)())
@@ -164,7 +166,23 @@ def _facts(state: State, folder: RunFolder) -> _Contents:
 
 def _line(facts: _Contents, status: str) -> str:
     name = facts.state.run or (facts.evidence.folder.name if facts.evidence.folder else "")
-    return f"run {name} · {summary(facts.state, status)}"
+    about = dict(facts.about)
+    made = [about[key] for key in ("model", "data") if key in about]
+    made += [f"seed {about['seed']}"] if "seed" in about else []
+    return " · ".join([f"run {name}", *made, summary(facts.state, status)])
+
+
+def _changes(facts: _Contents) -> list[tuple[str, str]]:
+    """What the diagnosis found with the setting to change, and the categories that the kept weights are worst at."""
+    changes = [(finding.text, finding.change) for finding in facts.found.findings]
+    gates = [r.gate for _, r in sorted(facts.state.rounds.items()) if r.gate is not None]
+    if gates and len(gates[-1].by_category) > 1:
+        kept = gates[-1].decision == "promote"
+        shares = [(s.new if kept else s.old, s.total, name) for name, s in gates[-1].by_category.items() if s.total]
+        worst = sorted(shares, key=lambda share: (share[0] / share[1], share[2]))[:WORST]
+        said = ", ".join(f"{name} ({100 * right / total:.0f} % of {total:,} right)" for right, total, name in worst)
+        changes.append((f"Most is left to gain in {said}.", ""))
+    return changes
 
 
 def _about(state: State, folder: RunFolder, evidence: GateEvidence) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 from funreason.bfcl.categories import wants_refusal
-from funreason.bfcl.intervals import balanced_exact
+from funreason.bfcl.intervals import balanced_exact, p_text
 from funreason.display.diagnosis import RunFinding, diagnose
 from funreason.record.events import GateDecided
 from funreason.record.folder import RunFolder, command_to_resume, is_refining, read_settings
@@ -92,14 +92,7 @@ class AccuracyChange(NamedTuple):
         if self.won is None or self.lost is None or self.p is None:
             told = ["not paired item by item, so no p"]
         else:
-            p = (
-                f"p {self.p:.4f}"
-                if 0.0001 <= self.p < 0.001
-                else f"p {self.p:.3f}"
-                if self.p >= 0.001
-                else "p < 0.0001"
-            )
-            told = [f"{self.won} won", f"{self.lost} lost", p]
+            told = [f"{self.won} won", f"{self.lost} lost", p_text(self.p)]
         told += ["mean of calls and refusals"] if self.balanced else []
         return f"{self.suite} {100 * self.old:.1f} → {100 * self.new:.1f} % ({', '.join(told)})"
 

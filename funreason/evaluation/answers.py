@@ -250,7 +250,7 @@ def answer_notes(answers: Mapping[str, CaseAnswer], cases: Mapping[str, Case]) -
             f'count as right, because an empty output is "no call". The first, {faults[0].id}: {faults[0].fault}'
         )
     cut = sum(answer.truncated for answer in answers.values())
-    return [*notes, f"{cut} answers were cut at the token limit"] if cut else notes
+    return [*notes, f"{cut} {'answer was' if cut == 1 else 'answers were'} cut at the token limit"] if cut else notes
 
 
 def cut_thinking(text: str, tags: Tags = THINK_TAGS) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from funreason.bfcl.categories import has_answers, wants_refusal
-from funreason.bfcl.intervals import balanced_exact, mcnemar_exact, wilson
+from funreason.bfcl.intervals import balanced_exact, mcnemar_exact, p_text, wilson
 from funreason.config import Gate
 from funreason.evaluation.text import TextLoss
 from funreason.record.events import Balance, Score
@@ -137,12 +137,12 @@ def decide(
     gain = round(100 * (scored.new - scored.old), 6)
     measured = f"{gain:+.1f} points{' of balanced accuracy' if scored.has_both else ''}"
     if gain < 0 and scored.p <= rule.p_value:
-        return "rollback", f"{measured}, p {scored.p:.3f}"
+        return "rollback", f"{measured}, {p_text(scored.p)}"
     if gain <= rule.min_gain:
         return "hold", f"{measured}; more than {rule.min_gain:g} are required"
     if scored.p > rule.promote_p:
-        return "hold", f"{measured}, but p {scored.p:.3f} is above {rule.promote_p:g}: it may be chance"
-    return "promote", f"{measured}, p {scored.p:.3f}"
+        return "hold", f"{measured}, but {p_text(scored.p)} is above {rule.promote_p:g}: it may be chance"
+    return "promote", f"{measured}, {p_text(scored.p)}"
 
 
 def _first_skill(rule: Gate, scored: Balance) -> tuple[str, str]:
@@ -176,7 +176,7 @@ def _harm(rule: Gate, pairs: Sequence[SuiteComparison]) -> str:
                 parts = [*((f"category {c}", score, rule.max_category_loss) for c, score in named), *parts]
             for name, score, limit in parts:
                 if -points(score) > limit and score.p <= rule.p_value:
-                    return f"{name} fell {-points(score):.1f} points{since} on {pair.name}, p {score.p:.3f}"
+                    return f"{name} fell {-points(score):.1f} points{since} on {pair.name}, {p_text(score.p)}"
     return ""
 
 

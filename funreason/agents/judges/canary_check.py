@@ -194,7 +194,7 @@ class CanaryCheck:
             able = [task for task in own if can_be_scored(task)]
             if sum(bool(task.reference) for task in able) >= LEAST:
                 return able
-            text = f"the tasks have too few references for canaries; the judges are checked on {STAND_IN} instead"
+            text = f"Not enough reference answers for canaries; using {STAND_IN} instead."
             self.write(LogMessage(level="info", text=text, round=k))
             path = STAND_IN
         draw = partial(references, References(path=path, count=count), self.config.seed, k)
