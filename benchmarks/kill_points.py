@@ -110,11 +110,13 @@ class Trial:
 
     def reference(self) -> None:
         """Play each world undisturbed."""
+        for earlier in ("reference", "cases"):
+            shutil.rmtree(self.root / earlier, ignore_errors=True)
         for world in self.worlds:
             case = self.root / "reference" / world.name.replace(", ", "-")
             world.prepare(case)
             for name, step in world.steps:
-                trace = self.root / f"{case.name}-{name}.trace"
+                trace = Path(f"{case}-{name}.trace")
                 code = play(step, case, lambda trace=trace: self.shim.arm(case, None, trace))  # type: ignore[misc]
                 assert code in CODES, Path(f"{case}.out").read_text()
                 calls = (line.split(" ", 2) for line in trace.read_text().splitlines())
