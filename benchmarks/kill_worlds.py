@@ -157,7 +157,8 @@ def worlds(root: Path) -> list[World]:
     hard = [*parts, *OPEN_GATE, "rounds=3"]
 
     def copied(name: str) -> Callable[[Path], None]:
-        return lambda case: shutil.copytree(root / name / "run", case / "run", symlinks=True) and None
+        sockets = shutil.ignore_patterns("control.sock")
+        return lambda case: shutil.copytree(root / name / "run", case / "run", symlinks=True, ignore=sockets) and None
 
     def nothing(case: Path) -> None:
         case.mkdir(parents=True)
