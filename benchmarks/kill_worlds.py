@@ -277,8 +277,9 @@ def tree_found(name: str) -> Callable[[Path], dict[str, Any]]:
     """The names and hashes of all that a command has written to the folder `name`, and what lies beside it."""
 
     def found(case: Path) -> dict[str, Any]:
-        files = (path for path in (case / name).rglob("*") if path.is_file())
-        hashes = {p.relative_to(case).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+        files = {p.relative_to(case).as_posix(): p.read_bytes() for p in (case / name).rglob("*") if p.is_file()}
+        named = os.fsencode(case)  # in commands that a report shows
+        hashes = {path: hashlib.sha256(data.replace(named, b"CASE")).hexdigest() for path, data in files.items()}
         return {"files": hashes, "beside": beside(case)}
 
     return found
