@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kill_worlds import World, differences, make_model, make_records, make_runs, play, worlds
+from kill_worlds import World, differences, make_model, make_records, make_runs, play, warm, worlds
 from lives import load_libraries
 
 CALLS = ("open", "write", "fsync", "rename", "unlink", "mkdir", "rmdir", "symlink", "truncate")
@@ -230,6 +230,7 @@ def preloaded(arguments: list[str]) -> None:
     library, source = folder / "kill_points.so", Path(__file__).with_suffix(".c")
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
     environment = os.environ | {"LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    environment["TOKENIZERS_PARALLELISM"] = "false"  # its threads would not be there in a forked process
     os.execve(sys.executable, [sys.executable, __file__, *arguments], environment)
 
 
@@ -248,6 +249,7 @@ def main() -> None:
     os.environ |= {"XDG_CACHE_HOME": str(root / "cache"), "XDG_STATE_HOME": str(root / "state")}
     load_libraries()
     prepare(root)
+    warm(root)
     found = Trial(root, given.seed, given.only)
     found.reference()
     found.run(given.kills)

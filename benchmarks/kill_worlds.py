@@ -136,7 +136,8 @@ def made(root: Path) -> list[str]:
     """The settings that name what `make_model` made."""
     return [
         *(f"model.path={root / 'model'}", f"tasks.path={root / 'tasks.jsonl'}"),
-        *(f"gate.suites.new.path={root / 'gate'}", f"start.references.path={root / 'tasks.jsonl'}"),
+        *(f"gate.suites.{name}.path={root / 'gate'}" for name in ("new", "old")),
+        f"start.references.path={root / 'tasks.jsonl'}",
     ]
 
 
@@ -148,6 +149,20 @@ def srml(root: Path) -> list[str]:
 def refused(root: Path, rounds: int) -> list[str]:
     """A loop whose gate lets nothing through."""
     return [*made(root), *LOOP, "gate.min_gain=100", f"rounds={rounds}", "when_nothing_learned=continue"]
+
+
+def warm(root: Path) -> None:
+    """Load in this process what each command loads again; nothing is computed, so that children may be forked."""
+    from funreason.cli.config import read_config
+    from funreason.policies.factory import SamplerChoice, build_policy
+    from funreason.policies.model_files import try_saving
+    from funreason.sources.tasks import toolbox_tasks
+
+    for split in ("old_replay", "new_dev"):
+        toolbox_tasks(f"toolbox:{split}", 4, 0)
+    policy, base = build_policy(read_config("smoke", {}, srml(root)), SamplerChoice("huggingface", "to be warm"))
+    policy.prompt(toolbox_tasks("toolbox:new_dev", 1, 0)[0])
+    try_saving(base.folder, policy.tokenizer, root / "tried", dtype="float32")
 
 
 def worlds(root: Path) -> list[World]:
@@ -310,4 +325,4 @@ def play(step: Step, case: Path, arm: Callable[[], None]) -> int:
     raise AssertionError("unreachable")
 
 
-__all__ = ["World", "differences", "make_model", "play", "worlds"]
+__all__ = ["World", "differences", "make_model", "play", "warm", "worlds"]
