@@ -48,7 +48,7 @@ void kill_points_plan(int kind, int class, long nth, int how) {
     plan_kind = kind;
 }
 
-/* A worker process of an update has no caller that could tell it: its plan is in the environment. */
+/* The first worker process of an update has no caller that could tell it: its plan is in the environment. */
 __attribute__((constructor)) static void read_environment(void) {
     const char *plan = getenv("KILL_POINT"), *rank = getenv("RANK");
     int kind, class, how, at = 0;
@@ -59,6 +59,7 @@ __attribute__((constructor)) static void read_environment(void) {
     kill_points_root(folder);
     for (int number = 0; (pattern = strsep(&next, "\n")) && number < 32; number++) kill_points_pattern(number, pattern);
     kill_points_plan(kind, class, nth, how);
+    if (getenv("KILL_TRACE")) trace = open(getenv("KILL_TRACE"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 }
 
 static void die(void) {

@@ -21,11 +21,11 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kill_worlds import World, differences, make_model, make_records, make_runs, play, warm, worlds
+from kill_worlds import RAISED, World, differences, make_model, make_records, make_runs, play, warm, worlds
 from lives import load_libraries
 
 CALLS = ("open", "write", "fsync", "rename", "unlink", "mkdir", "rmdir", "symlink", "truncate")
@@ -63,6 +63,8 @@ class Point(NamedTuple):
     file: str
     nth: int
     how: str
+    worker: bool = False
+    """Kill the first process of an update, and not the one that plays the command."""
 
 
 class Kill(NamedTuple):
@@ -73,6 +75,7 @@ class Kill(NamedTuple):
     call: str
     file: str
     how: str
+    worker: bool
 
 
 class Shim:
@@ -81,17 +84,22 @@ class Shim:
     def __init__(self) -> None:
         self.library = ctypes.CDLL(None)
 
-    def arm(self, case: Path, point: tuple[str, str, int, str] | None, trace: Path | None = None) -> None:
-        """From now on count the calls of this process in the folder of a case."""
+    def arm(self, case: Path, point: Point | None, trace: Path | None = None) -> None:
+        """From now on count the calls of this process in the folder of a case, and those of a worker that it starts."""
+        place = "-1 0 0 0"
+        if point is not None and point.worker:
+            place = f"{CALLS.index(point.call)} {list(FILES).index(point.file)} {point.nth} {HOW.index(point.how)}"
+        os.environ["KILL_POINT"] = "\n".join([f"{place} {case}", *FILES.values()])
+        if trace is not None:
+            os.environ["KILL_TRACE"] = f"{trace}-worker"
         self.library.kill_points_root(os.fsencode(case))
         for number, pattern in enumerate(FILES.values()):
             self.library.kill_points_pattern(number, pattern.encode())
         if trace is not None:
             self.library.kill_points_trace(os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
-        if point is not None:
-            call, file, nth, how = point
-            place = CALLS.index(call), list(FILES).index(file), ctypes.c_long(nth)
-            self.library.kill_points_plan(*place, HOW.index(how))
+        if point is not None and not point.worker:
+            numbers = CALLS.index(point.call), list(FILES).index(point.file)
+            self.library.kill_points_plan(*numbers, ctypes.c_long(point.nth), HOW.index(point.how))
 
 
 class Trial:
@@ -99,10 +107,11 @@ class Trial:
 
     def __init__(self, root: Path, seed: int, only: str = "") -> None:
         self.root, self.draw, self.shim = root, random.Random(seed), Shim()
-        self.worlds = [world for world in worlds(root) if only in world.name]
+        self.worlds = [world for world in worlds(root) if (only in world.name if only else world.share)]
         self.expected: dict[str, dict[str, Any]] = {}
-        self.points: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
-        """By world and command: how many calls of which kind on which files an undisturbed one makes."""
+        self.points: dict[tuple[str, str], Counter[tuple[str, str, bool]]] = {}
+        """By world and command: how many calls of which kind on which files an undisturbed one makes, and whether in a
+        worker process."""
         self.landed: Counter[Kill] = Counter()
         self.cases: Counter[str] = Counter()
         self.resumed_again = 0
@@ -117,25 +126,27 @@ class Trial:
             world.prepare(case)
             for name, step in world.steps:
                 trace = Path(f"{case}-{name}.trace")
-                code = play(step, case, lambda trace=trace: self.shim.arm(case, None, trace))  # type: ignore[misc]
+                code = play(step, case, partial(self.shim.arm, case, None, trace))
                 assert code in CODES, Path(f"{case}.out").read_text()
-                calls = (line.split(" ", 2) for line in trace.read_text().splitlines())
-                self.points[world.name, name] = Counter(
-                    (CALLS[int(call)], list(FILES)[int(file)]) for call, file, _ in calls if int(file) < len(FILES)
-                )
+                points = self.points[world.name, name] = Counter()
+                for path, worker in ((trace, False), (Path(f"{trace}-worker"), True)):
+                    for line in path.read_text().splitlines() if path.exists() else ():
+                        call, file, _ = line.split(" ", 2)
+                        if int(file) < len(FILES):
+                            points[CALLS[int(call)], list(FILES)[int(file)], worker] += 1
             self.expected[world.name] = world.found(case)
 
     def choose(self, world: str, step: str, life: int) -> Point:
-        """A call on a kind of file that had few kills so far; in a later life one of the first, which a resume makes."""
-        had: Counter[tuple[str, str]] = Counter()
+        """A call on a kind of file that had few kills so far; in a later life often one of the first."""
+        had: Counter[tuple[str, str, bool]] = Counter()
         for kill, count in self.landed.items():
             if (kill.world, kill.step) == (world, step):
-                had[kill.call, kill.file] += count
+                had[kill.call, kill.file, kill.worker] += count
         points = self.points[world, step]
-        call, file = min(points, key=lambda p: had[p] / (1 + min(points[p], 40)) ** 0.5 + self.draw.random() / 2)
-        count = points[call, file]
+        chosen = min(points, key=lambda p: had[p] / (1 + min(points[p], 40)) ** 0.5 + self.draw.random() / 2)
+        count, (call, file, worker) = points[chosen], chosen
         nth = self.draw.randint(1, max(1, count if life == 0 or self.draw.random() < 0.5 else count // 4))
-        return Point(call, file, nth, self.draw.choice(HOW if call == "write" else HOW[:2]))
+        return Point(call, file, nth, self.draw.choice(HOW if call == "write" else HOW[:2]), worker)
 
     def play(self, world: World, number: int, kills: int) -> int:
         """One case of a world, killed up to `kills` times and then left to end; how many kills have landed."""
@@ -147,11 +158,10 @@ class Trial:
             for life in range(kills + 1):
                 left = kills - len(hits)
                 point = self.choose(world.name, name, life) if left and self.points[world.name, name] else None
-                code = play(step, case, lambda point=point: self.shim.arm(case, point))  # type: ignore[misc]
-                if code != -9:
+                code = play(step, case, partial(self.shim.arm, case, point))
+                if point is None or code != (RAISED if point.worker else -9):
                     break
-                assert point is not None
-                hits.append((Kill(world.name, name, point.call, point.file, point.how), point))
+                hits.append((Kill(world.name, name, point.call, point.file, point.how, point.worker), point))
             if code not in CODES:
                 break
         self.landed.update(kill for kill, _ in hits)
@@ -221,7 +231,7 @@ def prepare(root: Path) -> None:
 
     code = play(model, root / "setup", lambda: None)
     assert code == 0, (root / "setup.out").read_text()
-    make_runs(root, Shim().arm, list(FILES))
+    make_runs(root, Shim().arm, Point, list(FILES))
 
 
 def preloaded(arguments: list[str]) -> None:

@@ -12,6 +12,8 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,8 @@ from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
 from funreason.record.manifest import verify
 
+RAISED = 70
+"""The exit code of a command that ended with an error."""
 Step = Callable[[Path], int]
 """Plays one command in a case's folder, in a process of its own; its exit code."""
 
@@ -49,8 +53,8 @@ REWARDS = [
 class World(NamedTuple):
     """A command line under test.
 
-    `steps` are its commands in their order; each is played until it has ended by itself. `prepare` makes the folder of a
-    case. `found` reads what came of it, which must equal what came of the case that nothing has broken off.
+    `steps` are its commands in their order; each is played until it has ended by itself. `prepare` makes the folder
+    of a case. `found` reads what came of it, which must equal what came of the case that nothing has broken off.
     """
 
     name: str
@@ -58,7 +62,7 @@ class World(NamedTuple):
     steps: Sequence[tuple[str, Step]]
     found: Callable[[Path], dict[str, Any]]
     share: float = 1.0
-    """Of all kills, beside the other worlds' shares."""
+    """Of all kills, beside the other worlds' shares; 0 for one that is played only when it is named."""
 
 
 def make_model(folder: Path, tasks: Path, gate: Path) -> None:
@@ -109,13 +113,15 @@ def make_records(path: Path) -> None:
     path.write_text("\n".join([*lines, '{"messages": 3}']) + "\n")
 
 
-def make_runs(root: Path, arm: Callable[..., None], places: Sequence[str]) -> None:
+def make_runs(root: Path, arm: Callable[..., None], point: Callable[..., Any], places: Sequence[str]) -> None:
     """Make the runs that commands on runs are played on: one that has finished, one that its gate refused, and one that
     was killed in the update of its first round. `places` are the kinds of files in a trace."""
     trace = root / "finished.trace"
     for name, settings in (("finished", srml(root)), ("refused", refused(root, 1))):
         (root / name).mkdir()
-        code = play(loop("srml", settings), root / name, lambda name=name: arm(root / name, None, root / f"{name}.trace"))  # type: ignore[misc]
+        code = play(
+            loop("srml", settings), root / name, lambda name=name: arm(root / name, None, root / f"{name}.trace")
+        )  # type: ignore[misc]
         assert code in (0, 3), (root / f"{name}.out").read_text()
     saved = 0
     for call, file, _ in (line.split(" ", 2) for line in trace.read_text().splitlines()):
@@ -124,7 +130,8 @@ def make_runs(root: Path, arm: Callable[..., None], places: Sequence[str]) -> No
             break
         saved += (kind, call) == ("checkpoint", RENAME)
     (root / "open").mkdir()
-    code = play(loop("srml", srml(root)), root / "open", lambda: arm(root / "open", ("rename", "checkpoint", saved, "after")))
+    end = point("rename", "checkpoint", saved, "after")
+    code = play(loop("srml", srml(root)), root / "open", partial(arm, root / "open", end))
     assert code == -9, (root / "open.out").read_text()
 
 
@@ -170,6 +177,7 @@ def worlds(root: Path) -> list[World]:
     parts = [*made(root), *LOOP]
     rewards = [*(part for part in parts if not part.startswith("start.")), *OPEN_GATE, *REWARDS]
     hard = [*parts, *OPEN_GATE, "rounds=3"]
+    processes = [*srml(root), "rounds=1", "start.references=null", "train.update.launch={processes: 2, strategy: ddp}"]
 
     def copied(name: str) -> Callable[[Path], None]:
         sockets = shutil.ignore_patterns("control.sock")
@@ -182,6 +190,7 @@ def worlds(root: Path) -> list[World]:
         World("loop, srml", nothing, [("loop", loop("srml", srml(root)))], loop_found, 4),
         World("loop, grpo", nothing, [("loop", loop("grpo", rewards))], loop_found, 2),
         World("loop, hdr", nothing, [("loop", loop("hdr", hard))], loop_found, 2),
+        World("update in processes", nothing, [("loop", loop("srml", processes))], loop_found, 0),
         World("refine", nothing, [("refine", refine(root / "records.jsonl"))], refine_found, 2),
         World("report", copied("finished"), [("report", report)], tree_found("report"), 0.4),
         World("export", copied("finished"), [("export", export)], tree_found("out"), 0.6),
@@ -268,7 +277,7 @@ def run_events(run: Path) -> dict[str, Any]:
     once = (ev.Judged, ev.SampleEnded, ev.RoundEnded, ev.TaskRefused, ev.PolicyUpdated, ev.WeightsTrained)
     counts = Counter(type(event).__name__ for event in logged if isinstance(event, once))
     times = [event.at for event in logged]
-    return {"events": dict(counts), "backwards": [b - a for a, b in zip(times, times[1:], strict=False) if b < a]}
+    return {"events": dict(counts), "backwards": [b - a for a, b in pairwise(times) if b < a]}
 
 
 def refine_found(case: Path) -> dict[str, Any]:
@@ -310,7 +319,7 @@ def play(step: Step, case: Path, arm: Callable[[], None]) -> int:
     pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    code = 70
+    code = RAISED
     try:
         said = os.open(f"{case}.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(said, 1)

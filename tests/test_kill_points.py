@@ -1,4 +1,4 @@
-"""Commands that are ended at every call on a file, one after another, and given again: nothing is lost or left behind."""
+"""Commands that are ended at each call on a file and given again: nothing is lost, and nothing is left."""
 
 import json
 import os

@@ -74,9 +74,7 @@ class RunFolder:
         """The folder for the checkpoint of round `k`'s update, until its weights are saved."""
         return self.weights / f"checkpoint-round-{k}"
 
-    def acquire(
-        self, *, take_over: bool = False, begin: Callable[[], None] = lambda: None
-    ) -> WriterStatus | None:
+    def acquire(self, *, take_over: bool = False, begin: Callable[[], None] = lambda: None) -> WriterStatus | None:
         """Become the one writer. Returns the previous writer if it died while writing, else None.
 
         RecordError names the process that is writing already. With `take_over`, a writer that was silent for
