@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,8 +43,24 @@ def load_libraries() -> None:
 
     import funreason.cli.export
     import funreason.cli.loop
+    import funreason.cli.refine
+    import funreason.cli.runs
+    import funreason.cli.track
+    import funreason.cli.watch
+    import funreason.display.progress
+    import funreason.display.report
+    import funreason.export
+    import funreason.loops.refine
+    import funreason.loops.self_refinement
+    import funreason.objectives.grpo
+    import funreason.objectives.srml
     import funreason.policies.huggingface.sampler
-    import funreason.training.engine  # noqa: F401
+    import funreason.training.engine
+    import funreason.training.launch
+    import funreason.training.scoring  # noqa: F401
+
+    with suppress(ImportError):  # accelerate imports it when the first model is saved
+        import deepspeed  # noqa: F401
 
     torch.set_num_threads(1)
 

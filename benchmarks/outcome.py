@@ -27,7 +27,7 @@ def outcome(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         "status": state.status,
         "life": (folder.writer_status() or ("none",))[0],
-        "weights": {p.name: hash_file(p / "model.safetensors") for p in sorted((path / "weights").glob("[!.]*"))},
+        "weights": {p.parent.name: hash_file(p) for p in sorted((path / "weights").glob("[!.]*/model.safetensors"))},
         "link": str((path / "model").readlink()),
         "gates": [_timeless(r.gate) for _, r in sorted(state.rounds.items())],
         "chosen": [_timeless(r.chosen) for _, r in sorted(state.rounds.items())],
@@ -46,8 +46,9 @@ def outcome(path: Path) -> dict[str, Any]:
         found[f"round {k} judges"] = {name: health.summary() for name, health in state.rounds[k].health.items()}
         found[f"round {k} stages"] = {n: (dict(c.outcomes), dict(c.reasons)) for n, c in state.rounds[k].nodes.items()}
         found[f"round {k} fates"] = dict(state.rounds[k].fates)
-    for log in sorted((path / "gate").glob("*.jsonl")):
-        found[f"outputs {log.name}"] = sorted(log.read_bytes().splitlines())
+        found[f"round {k} credits"] = sorted(map(str, folder.texts(k).credits().values()))
+    for log in sorted((path / "gate").glob("outputs/*/*.jsonl")):
+        found[f"outputs {log.parent.name} {log.name}"] = sorted(log.read_bytes().splitlines())
     return found
 
 
@@ -78,7 +79,7 @@ def _timeless(event: Any) -> Any:
 
 
 def _without_speed(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if name not in ("seconds", "tokens_per_s")}
+    return {name: value for name, value in metrics.items() if not name.startswith("seconds") and name != "tokens_per_s"}
 
 
 def _files(path: Path) -> list[str]:

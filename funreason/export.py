@@ -27,7 +27,7 @@ import yaml
 from funreason.calls.names import original_answer, original_task, original_tools
 from funreason.data.writers import write_sharegpt
 from funreason.display.verdict import RunVerdict, evidence_in, verdict
-from funreason.record.folder import RecordError, RunFolder, is_within, read_settings
+from funreason.record.folder import RecordError, RunFolder, is_within, read_settings, remove_drafts
 from funreason.record.plain import plain
 from funreason.record.sample_files import KEPT
 from funreason.record.state import State
@@ -56,7 +56,8 @@ def export_run(run: RunFolder, to: Path, *, license: str | None = None, data_lic
     base, tasks = (str(config.get(part, {}).get("path", "unknown")) for part in ("model", "tasks"))
     about = About(run.name, base, tasks, license, data_license, weights.name)
     found = verdict(state, evidence_in(run))
-    draft = to.with_name(f".{to.name}.{os.getpid()}.part")
+    draft = to.with_name(f".{to.name}.new-{os.getpid()}")
+    remove_drafts(to)
     try:
         shutil.copytree(weights, draft / "model", copy_function=shutil.copyfile)  # readable by all, as a new file is
         (draft / "model" / "README.md").write_text(model_card(state, about, found), encoding="utf-8")

@@ -26,8 +26,9 @@ from funreason.errors import ModelError
 from funreason.objectives.protocol import Example, Rollout
 from funreason.policies.policy import Policy
 from funreason.policies.prompts import closes_thinking
-from funreason.record.events import Event, LogMessage, OptimizerStep, UpdateCrashed, WeightsTrained
-from funreason.record.folder import RunFolder
+from funreason.record.events import Event, LogMessage, OptimizerStep, PolicyUpdated, UpdateCrashed, WeightsTrained
+from funreason.record.folder import RunFolder, remove_folder
+from funreason.record.log import LogReader
 from funreason.record.sample_files import Credit
 from funreason.stop import Interrupted, StopRequest
 from funreason.training.job import Job
@@ -100,10 +101,10 @@ class Updating:
         except OtherTrainingError:  # raised before any weight was touched
             text = "the update starts again: its checkpoint was made with other samples or settings"
             self.write(LogMessage(level="warning", text=text, round=round))
-            shutil.rmtree(job.checkpoints)
+            remove_folder(job.checkpoints)
             outcome = go()
         except NotFinite:  # going on from there would only repeat it
-            shutil.rmtree(job.checkpoints, ignore_errors=True)
+            remove_folder(job.checkpoints)
             raise
         except WorkersFailed as error:
             processes = job.update.launch.processes
@@ -175,8 +176,8 @@ class PolicyStep(Updating):
         self, policy: Policy, folder: RunFolder, write: Callable[[Event], None], stop: StopRequest, config: Config
     ) -> None:
         super().__init__(policy, folder, write, stop, config)
-        self._made: dict[int, list[Weights]] = {}
-        """By round, the weights of its steps whose folders are still there."""
+        self._made: tuple[int, set[str]] = (0, set())
+        """A round, and the ids of the weights of its steps so far."""
 
     def __call__(self, request: StepRequest) -> StepOutcome:  # type: ignore[override]
         """Make the step. NotFinite when its loss or gradient is not finite, Interrupted when a stop was asked for."""
@@ -223,12 +224,12 @@ class PolicyStep(Updating):
             update={"loss": loss, "continue_from": continue_from}
         )
         # What a kill left half known is made again: the checkpoint alone would not say what the step was like.
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        remove_folder(checkpoints)
         reports: list[StepReport] = []
         weights, _ = self.train(job, examples, round, reports.append)
-        self._made[round].append(weights)
+        self._made[1].add(weights.id)
         if any(report.refused for report in reports):
-            shutil.rmtree(checkpoints)
+            remove_folder(checkpoints)
             raise NotFinite("its loss or gradient is not finite")
         for report in reports:
             self._note_halved(round, report)
@@ -324,11 +325,12 @@ class PolicyStep(Updating):
 
         Adapters begin again with each round: those of the last one are merged into the weights that it starts from.
         """
-        made = self._made.setdefault(request.round, [])
-        for weights in made:
-            if weights.id not in (request.policy.id, request.start.id):
-                shutil.rmtree(weights.folder, ignore_errors=True)
-        self._made = {request.round: [weights for weights in made if weights.folder.exists()]}
+        if self._made[0] != request.round:  # a process before this one may have made some
+            events = LogReader(self.folder.events).events()
+            steps = (event for event in events if isinstance(event, PolicyUpdated) and event.round == request.round)
+            self._made = request.round, {event.weights for event in steps}
+        for id in self._made[1] - {request.policy.id, request.start.id}:
+            remove_folder(self.weights / id)
         adapters = self.config.reinforcement.update.lora is not None
         folders = {}
         for k in (request.round - (not adapters), request.round):
@@ -336,7 +338,7 @@ class PolicyStep(Updating):
                 folders[k, int(path.name.removeprefix("step-"))] = path
         earlier = [at for at in sorted(folders) if at < (request.round, request.step)]
         for at in earlier[:-1]:
-            shutil.rmtree(folders[at])
+            remove_folder(folders[at])
         return folders[earlier[-1]].resolve() if earlier else None
 
 

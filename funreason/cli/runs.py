@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -134,12 +133,12 @@ def runs_prune(run: AnyRun = None, /, *, yes: bool = False, run_dir: RunDir = RU
 
 def all_runs(runs: Path) -> list[RunFolder]:
     """Every run under `runs`, the last written one last; RecordError when there is none."""
-    from funreason.record.folder import RecordError, RunFolder
+    from funreason.record.folder import RecordError, runs_in
 
-    found = sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    found = runs_in(runs)
     if not found:
         raise RecordError(f"no run in {runs}. Start one with `funreason loop`, or name the folder with --run-dir.")
-    return [RunFolder(path.parent) for path in found]
+    return found
 
 
 def _chosen(run: str | None, runs: Path) -> list[RunFolder]:
@@ -234,7 +233,7 @@ def put_back(folder: RunFolder, pattern: str) -> int:
     """Requeue the dead letters whose reason matches `pattern`; returns how many. RecordError when none can be."""
     from funreason.config import read_yaml_file
     from funreason.record.events import SampleRequeued
-    from funreason.record.folder import LOOP, RecordError, command_to_resume, is_refining
+    from funreason.record.folder import LOOP, RecordError, command_to_resume, is_refining, remove_folder
     from funreason.record.log import EventLog
     from funreason.weights import START
 
@@ -257,7 +256,7 @@ def put_back(folder: RunFolder, pattern: str) -> int:
             log.write(SampleRequeued(sample=sample.id, round=sample.round))
         log.close()
         for k in {sample.round for sample in chosen}:  # its update began without the samples that may now be kept
-            shutil.rmtree(folder.checkpoint(k), ignore_errors=True)
+            remove_folder(folder.checkpoint(k))
         return len(chosen)
 
 

@@ -44,7 +44,7 @@ from funreason.record.folder import (
     write_whole,
 )
 from funreason.record.integrity import was_moved
-from funreason.record.manifest import require_unchanged, seal_run
+from funreason.record.manifest import require_unchanged
 from funreason.record.sample_files import KEPT, SampleFiles
 from funreason.record.state import State
 from funreason.runtime.agents import Run, build_bus, round_sink
@@ -191,17 +191,19 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
         require_same(out, config, file, found, past)
     budget = budget_of(config, past)
     panel, served = build_panel(config, None, budget), await connected_sampler(config, budget, stop)
+
+    def begin() -> None:
+        write_whole(out.path / REFINED, dump_config(config))
+        note_records(out, file, found)
+
     async with connected(panel, stop):
         last_heartbeat_at = out.last_heartbeat()
-        dead = out.acquire(take_over=resume)
+        dead = out.acquire(take_over=resume, begin=lambda: None if resume else begin())
         moved_from = was_moved(out)
         if resume:
             out.clean_up()
             if out.state().events != past.events:
                 raise RecordError(f"{out.path}: another process resumed this run at the same time; try again.")
-        else:
-            write_whole(out.path / REFINED, dump_config(config))
-            note_records(out, file, found)
         journal = Journal(out)
         journal.marks.take()
         stop.on_leave(lambda: journal.end("interrupted", resume_hint(out)))
@@ -240,7 +242,6 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
             raise
         journal.write(RoundEnded(round=ROUND, weights=""))
         journal.end("finished")
-        seal_run(out, ended=True)
         return flow
 
 

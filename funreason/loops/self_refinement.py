@@ -33,6 +33,7 @@ from funreason.record.folder import (
     LOOP,
     RecordError,
     RunFolder,
+    begin_run,
     command_to_resume,
     readable_settings,
     resume_hint,
@@ -40,7 +41,7 @@ from funreason.record.folder import (
 )
 from funreason.record.integrity import MARKS, was_moved
 from funreason.record.log import LogReader
-from funreason.record.manifest import require_unchanged, seal_run
+from funreason.record.manifest import require_unchanged
 from funreason.record.state import State
 from funreason.runtime.control_server import ControlServer
 from funreason.runtime.journal import Journal
@@ -171,7 +172,6 @@ async def play(
             journal.end("failed", f"{type(error).__name__}: {error}"[:2000])
         raise
     journal.end("finished" if promoted(folder.state()) else "refused")
-    seal_run(folder, ended=True)
     return folder.state()
 
 
@@ -230,32 +230,30 @@ def promoted(state: State) -> bool:
 def new_run(config: Config) -> RunFolder:
     """A fresh folder for a run. ConfigError when its name cannot name a folder, RecordError when it is taken."""
     if config.name is None:
-        folder = _dated(config.run_dir)
-    else:
-        if config.name in ("", ".", "..") or {"/", "\\", "\0"} & set(config.name):
-            raise ConfigError(
-                f"name is {config.name!r}: it must be a single folder name, not a path. "
-                "Use --run-dir for the parent folder."
-            )
-        folder = RunFolder(config.run_dir / config.name)
-        try:
-            folder.path.mkdir(parents=True)
-        except FileExistsError:
-            if (folder.path / "run.json").exists():
-                text = f"holds a run already. Resume it with `--resume {folder.path}`, or choose another name."
-            else:
-                text = "exists already and is not a run. Choose another name; nothing in it was touched."
-            raise RecordError(f"{folder.path} {text}") from None
-    (folder.path / LOOP).write_text(dump_config(config))
+        return _dated(config)
+    if config.name in ("", ".", "..") or {"/", "\\", "\0"} & set(config.name):
+        raise ConfigError(
+            f"name is {config.name!r}: it must be a single folder name, not a path. "
+            "Use --run-dir for the parent folder."
+        )
+    folder = RunFolder(config.run_dir / config.name)
+    try:
+        begin_run(folder, dump_config(config))
+    except FileExistsError:
+        if (folder.path / "run.json").exists():
+            text = f"holds a run already. Resume it with `--resume {folder.path}`, or choose another name."
+        else:
+            text = "exists already and is not a run. Choose another name; nothing in it was touched."
+        raise RecordError(f"{folder.path} {text}") from None
     return folder
 
 
-def _dated(runs: Path) -> RunFolder:
+def _dated(config: Config) -> RunFolder:
     now, number = time.strftime("%Y%m%d-%H%M%S"), 1
     while True:
-        folder = RunFolder(runs / (now if number == 1 else f"{now}-{number}"))
+        folder = RunFolder(config.run_dir / (now if number == 1 else f"{now}-{number}"))
         try:
-            folder.path.mkdir(parents=True)
+            begin_run(folder, dump_config(config))
             return folder
         except FileExistsError:  # another run began within the same second
             number += 1
@@ -276,6 +274,7 @@ def config_of(folder: RunFolder, changes: dict[str, Any] | None = None) -> Confi
 def _remove(folder: RunFolder, journal: Journal) -> None:
     """Remove what a run that never began has made: an empty run would only be in the way."""
     journal.abandon()
+    folder.release()
     shutil.rmtree(folder.gate_items, ignore_errors=True)
     for name in ("run.json", LOOP, MARKS):
         (folder.path / name).unlink(missing_ok=True)

@@ -7,7 +7,6 @@ reported early.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -57,7 +56,7 @@ from funreason.record.events import (
     RoundMessage,
     WeightsRefused,
 )
-from funreason.record.folder import RunFolder
+from funreason.record.folder import RunFolder, remove_folder
 from funreason.record.hard_tasks import FIRST, HARD
 from funreason.record.manifest import seal_run
 from funreason.record.state import State
@@ -233,7 +232,7 @@ class Session(Run):
         for path in self.journal.folder.weights.glob("checkpoint-round-*"):
             for part in path.iterdir() if kept is not None and path == kept.parent else [path]:
                 if part != kept:
-                    shutil.rmtree(part, ignore_errors=True)
+                    remove_folder(part)
         if round != START or self.config.start.thinking == "model":
             if self.panel is not None:
                 self.panel.tally.flush()

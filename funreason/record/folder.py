@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +41,8 @@ HEARTBEAT_S = 5.0
 STALE_AFTER_S = 20.0
 TAKE_OVER_AFTER_S = 300.0
 """Silence after which the writer of a run is taken to be dead: sixty missed heartbeats."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+"""Of file systems without locks, such as some network ones, for which nothing is promised."""
 
 
 class WriterStatus(NamedTuple):
@@ -61,6 +64,7 @@ class RunFolder:
         self.weights = path / "weights"
         self.gate_items = path / "gate-items"
         self._texts: dict[int, SampleFiles] = {}
+        self._held: int | None = None
 
     def round(self, k: int) -> Path:
         """The folder of round `k`."""
@@ -70,25 +74,65 @@ class RunFolder:
         """The folder for the checkpoint of round `k`'s update, until its weights are saved."""
         return self.weights / f"checkpoint-round-{k}"
 
-    def acquire(self, *, take_over: bool = False) -> WriterStatus | None:
+    def acquire(self, *, take_over: bool = False, begin: Callable[[], None] = lambda: None) -> WriterStatus | None:
         """Become the one writer. Returns the previous writer if it died while writing, else None.
 
         RecordError names the process that is writing already. With `take_over`, a writer that was silent for
         `TAKE_OVER_AFTER_S` is replaced and returned: nothing else can tell that a process on another host is dead, or
-        one whose process id another process has by now.
+        one whose process id another process has by now. A writer on this host that holds its lock is alive, however
+        long it was silent: it may have been suspended, or the clock was set.
+
+        `begin` writes what a resumed run needs; it is called before run.json says that there is a run.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with self.locked():  # of two that look at the same time, one must see what the other wrote
             writer = self.writer_status()
             active = writer is not None and writer.status in ("running", "stale") and not self._is_this_process(writer)
-            if writer and active and not (take_over and writer.silent_s > TAKE_OVER_AFTER_S):
+            held = not self._hold()
+            if writer and active and (held or not (take_over and writer.silent_s > TAKE_OVER_AFTER_S)):
+                self.release()
                 raise RecordError(
                     f"{self.path} is being written by process {writer.pid} on {writer.host}, whose last heartbeat was "
-                    f"{writer.silent_s:.0f} s ago. Wait for it, stop it, or choose another --run-dir. If it is dead, "
-                    f"--resume takes over after {TAKE_OVER_AFTER_S:.0f} s of silence."
+                    f"{writer.silent_s:.0f} s ago. Wait for it, stop it, or choose another --run-dir. "
+                    + (
+                        "It is alive: if it is suspended, let it continue (`kill -CONT`) or end it."
+                        if held
+                        else f"If it is dead, --resume takes over after {TAKE_OVER_AFTER_S:.0f} s of silence."
+                    )
                 )
+            begin()
             self.heartbeat("running")
         return writer if writer and (active or writer.status == "crashed") else None
+
+    def _hold(self) -> bool:
+        """Lock the folder of events until this process ends; False when another process holds it.
+
+        The kernel releases the lock of a dead process, so it says who is alive where clocks and process ids cannot.
+        True on file systems without locks.
+        """
+        if self._held is None:
+            try:
+                self.events.mkdir(exist_ok=True)
+                handle = os.open(self.events, os.O_RDONLY)
+            except OSError as error:
+                raise unwritable(self.events, error) from error
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                return False
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    os.close(handle)
+                    raise
+            self._held = handle
+        return True
+
+    def release(self) -> None:
+        """Give up the lock that says that the run's writer lives."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -98,8 +142,7 @@ class RunFolder:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX)
             except OSError as error:
-                # A file system without locks, such as some network ones, for which nothing is promised.
-                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                if error.errno not in NO_LOCKS:
                     raise
             yield
         finally:
@@ -107,7 +150,7 @@ class RunFolder:
 
     def clean_up(self) -> None:
         """Remove what a killed writer left half made; only the process that acquired the run may."""
-        for path in (*self.path.rglob(".*.new*"), *self.weights.glob("fresh-round-*")):
+        for path in (*self.path.rglob(".*.new*"), *self.path.rglob(".*.gone-*"), *self.weights.glob("fresh-round-*")):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         for retired in self.path.rglob(".*.old-*"):  # killed while one folder took the place of another
             target = retired.with_name(retired.name.removeprefix(".").rpartition(".old-")[0])
@@ -199,12 +242,41 @@ class RunFolder:
         write_json(folder / MANIFEST, {"round": k, "files": entries})
 
 
+def begin_run(folder: RunFolder, settings: str) -> None:
+    """Make the folder of a new loop with its configuration and run.json: all of it or, after a kill, nothing.
+
+    FileExistsError when there is something under its name; nothing is touched then.
+    """
+    target = folder.path
+    draft = RunFolder(target.with_name(f".{target.name}.new-{os.getpid()}"))
+    shutil.rmtree(draft.path, ignore_errors=True)
+    draft.path.mkdir(parents=True)
+    try:
+        (draft.path / LOOP).write_text(settings, encoding="utf-8")
+        draft.heartbeat("running")
+        if target.exists():  # a rename would replace an empty folder
+            raise FileExistsError(target)
+        draft.path.rename(target)
+    except OSError as error:
+        shutil.rmtree(draft.path, ignore_errors=True)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise FileExistsError(target) from error
+        raise
+    remove_drafts(target)
+
+
+def runs_in(runs: Path) -> list[RunFolder]:
+    """The runs in a folder, the last written one last."""
+    found = [path for path in runs.glob("*/run.json") if not path.parent.match(".*.new-*")]
+    return [RunFolder(path.parent) for path in sorted(found, key=lambda path: path.stat().st_mtime)]
+
+
 def newest_run(runs: Path) -> RunFolder:
     """The run under `runs` that was written last; RecordError when there is none."""
-    found = [p.parent for p in runs.glob("*/run.json")]
+    found = runs_in(runs)
     if not found:
         raise RecordError(f"no run in {runs}. Start one with `funreason loop`, or name its folder.")
-    return RunFolder(max(found, key=lambda p: (p / "run.json").stat().st_mtime))
+    return found[-1]
 
 
 def open_run(name: str | Path | None, runs: Path) -> RunFolder:
@@ -310,14 +382,27 @@ def write_whole(path: Path, text: str) -> None:
     try:
         scratch.write_text(text, encoding="utf-8")
         scratch.replace(path)
-        for left in path.parent.glob(f".{path.name}.new-*"):  # by a process that was killed before its rename
-            pid = left.name.rpartition("-")[2]
-            if pid.isdigit() and not alive(int(pid)):
-                left.unlink(missing_ok=True)
+        remove_drafts(path)
     except OSError as error:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
         raise unwritable(path, error) from error
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder, of which, after a kill, either all is there under its name or nothing."""
+    gone = path.with_name(f".{path.name}.gone-{os.getpid()}")
+    with suppress(FileNotFoundError):
+        path.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove what processes that were killed before a rename to `path` have left beside it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.new-*"):
+        pid = left.name.rpartition("-")[2]
+        if pid.isdigit() and not alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def hash_file(path: Path) -> str:

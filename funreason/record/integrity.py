@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
@@ -88,10 +88,19 @@ def mark_of(path: Path, *, lines: bool = False, before: Mark | None = None) -> M
     return Mark(size, tuple(pieces))
 
 
-def changes(run: RunFolder, inputs: Mapping[str, Path], skipped: Sequence[str] = ()) -> list[str]:
+def is_unused(name: str, used: Collection[str] | None) -> bool:
+    """Whether a file of a run belongs to weights of other ids than `used`; never for None.
+
+    Such weights may be removed at any time, so that they are missed nowhere.
+    """
+    first, _, rest = name.partition("/")
+    return used is not None and first == "weights" and rest.partition("/")[0] not in used
+
+
+def changes(run: RunFolder, inputs: Mapping[str, Path], used: Collection[str] | None = None) -> list[str]:
     """What is no longer as it was marked: sentences with file and place, those about files of the run first.
 
-    Names that begin with one of `skipped` are not compared. Nothing for a run without marks.
+    Of weights, only those of the ids in `used` are compared; all of them for None. Nothing for a run without marks.
     """
     try:
         marks = json.loads((run.path / MARKS).read_text())
@@ -106,7 +115,7 @@ def changes(run: RunFolder, inputs: Mapping[str, Path], skipped: Sequence[str] =
     found = [
         f"{name} {what}"
         for name, mark in files.items()
-        if is_within(name) and not name.startswith(tuple(skipped)) and (what := _change(run.path / name, mark))
+        if is_within(name) and not is_unused(name, used) and (what := _change(run.path / name, mark))
     ]
     now = _files_of(inputs)
     for name, mark in made_from.items():

@@ -50,11 +50,11 @@ class FormatError(RecordError):
 class Clock:
     """The time that events carry: it never runs backwards, so no duration between two events is negative.
 
-    Where the system's clock is set back, this one continues from the last time it gave.
+    Where the system's clock is set back, this one continues from the last time it gave; at first from `last`.
     """
 
-    def __init__(self) -> None:
-        self._last = self._ahead = 0.0
+    def __init__(self, last: float = 0.0) -> None:
+        self._last, self._ahead = last, 0.0
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -98,7 +98,8 @@ class EventLog:
 
     def __init__(self, folder: Path, writer: str = "loop") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        attempt = 1 + max((_number(path) for path in folder.glob("*.jsonl")), default=-1)
+        earlier = sorted(folder.glob("*.jsonl"), key=_number)
+        attempt = 1 + max(map(_number, earlier), default=-1)
         while True:
             self.path = folder / f"{writer}-{attempt:03d}.jsonl"
             try:
@@ -106,7 +107,8 @@ class EventLog:
                 break
             except FileExistsError:
                 attempt += 1
-        self.now = Clock().now
+        # Another process may have written before the clock was set back.
+        self.now = Clock(next(filter(None, map(_last_time, reversed(earlier))), 0.0)).now
         self._encoder = msgspec.json.Encoder()
         self._buffer = bytearray()
         append_line(self._fd, as_line(LogHeader(FORMAT)), self.path)
@@ -237,6 +239,15 @@ def _whole_characters(data: Any) -> Any:
 def unwritable(path: Path, error: OSError) -> RecordError:
     """The error for a file that cannot be written."""
     return RecordError(f"{path} cannot be written: {error.strerror}. What it held before can still be read.")
+
+
+def _last_time(path: Path) -> float:
+    """The time of the last event in a log file; 0 where it holds none that can be read."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - PIECE))
+        lines = file.read().split(b"\n")[:-1]
+    events = filter(None, map(decode_event, reversed(lines)))
+    return next((event.at for event in events), 0.0)
 
 
 def _number(path: Path) -> int:

@@ -12,14 +12,23 @@ before and after, and the run can still be resumed.
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from funreason.record.events import LogMessage
-from funreason.record.folder import LOOP, RECORDS, REFINED, RunFolder, hash_file, is_within, links_outside, write_json
-from funreason.record.integrity import changes
+from funreason.record.folder import (
+    LOOP,
+    RECORDS,
+    REFINED,
+    RunFolder,
+    hash_file,
+    is_within,
+    links_outside,
+    remove_folder,
+    write_json,
+)
+from funreason.record.integrity import changes, is_unused
 from funreason.record.log import EventLog, RecordError, unreadable
 from funreason.record.sample_files import MANIFEST
 from funreason.record.state import State
@@ -73,11 +82,8 @@ def require_unchanged(run: RunFolder, inputs: Mapping[str, Path]) -> None:
     wrong = [f"{where} cannot be read as an event" for where in unreadable(run.events)]
     if not wrong:
         state = run.state()
-        rounds = state.rounds.values()
-        used = {r.weights for r in rounds} | {u.weights for r in rounds for u in (r.update, r.policy) if u is not None}
-        folders = (path.name for path in run.weights.glob("*") if path.name not in used)
-        unused = [f"weights/{name}/" for name in folders]
-        wrong = changes(run, inputs, unused) + verify(run, unused, state).wrong
+        used = {r.weights for r in state.rounds.values()} | _untested(state)
+        wrong = changes(run, inputs, used) + verify(run, used, state).wrong
     if wrong:
         more = f" ({len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise RecordError(
@@ -86,14 +92,16 @@ def require_unchanged(run: RunFolder, inputs: Mapping[str, Path]) -> None:
         )
 
 
-def verify(run: RunFolder, skipped: Sequence[str] = (), state: State | None = None) -> Verified:
+def verify(run: RunFolder, used: Collection[str] | None = None, state: State | None = None) -> Verified:
     """Compare every listed file with its hash. Ended rounds and runs must be listed; unlisted files are named.
 
-    Files whose names begin with one of `skipped` are not compared. `state` is the run's, where it is known already.
+    Of weights, only those of the ids in `used` are compared; all of them for None. `state` is the run's, where it is
+    known already.
     """
     state = state or run.state()
+    life = run.writer_status()
     listed, wrong = dict[str, tuple[dict[str, Any], str]](), list[str]()
-    expected = [(run.path, "", state.status in WHOLE)]
+    expected = [(run.path, "", life is not None and life.status in WHOLE)]
     expected += [(run.round(k), f"{run.round(k).name}/", bool(k and r.ended)) for k, r in sorted(state.rounds.items())]
     for folder, prefix, ended in expected:
         files = _files(folder / MANIFEST)
@@ -104,7 +112,7 @@ def verify(run: RunFolder, skipped: Sequence[str] = (), state: State | None = No
         listed |= {f"{prefix}{name}": (entry, f"{prefix}{MANIFEST}") for name, entry in (files or {}).items()}
     for name, (entry, by) in listed.items():
         path = run.path / name
-        if name.startswith(tuple(skipped)):
+        if is_unused(name, used):
             continue
         if not is_within(name):
             wrong.append(f"{name!r} is outside the run's folder, but {by} lists it")
@@ -157,7 +165,7 @@ def prunable(run: RunFolder) -> list[Prunable]:
     state = run.state()
     rounds = state.rounds
     accepted = {r.weights for r in rounds.values()} | {(run.path / "model").resolve().name}
-    untested = {u.weights for r in rounds.values() if not r.ended for u in (r.update, r.policy) if u is not None}
+    untested = _untested(state)
     over = {run.checkpoint(k): k for k, r in rounds.items() if r.ended}
     if over and (last := max(over.values())) < state.rounds_planned and any(run.checkpoint(last).glob("step-*")):
         del over[run.checkpoint(last)]  # the next round continues from this optimizer's state
@@ -170,6 +178,12 @@ def prunable(run: RunFolder) -> list[Prunable]:
     return found
 
 
+def _untested(state: State) -> set[str]:
+    """The ids of weights that a round has trained and no gate has decided on."""
+    rounds = state.rounds.values()
+    return {u.weights for r in rounds if not r.ended for u in (r.update, r.policy) if u is not None}
+
+
 def prune(run: RunFolder) -> list[Prunable]:
     """Remove what can go, and log it. RecordError while a process writes the run."""
     with run.locked():
@@ -177,17 +191,17 @@ def prune(run: RunFolder) -> list[Prunable]:
         if writer and writer.status in ("running", "stale"):
             raise RecordError(f"{run.path} is being written by process {writer.pid}; stop it before pruning")
         gone = prunable(run)
+        if gone:  # said before it is done: a kill leaves nothing that is gone and unsaid
+            names = ", ".join(thing.path.name for thing in gone)
+            log = EventLog(run.events, "prune")
+            log.write(LogMessage(level="info", text=f"pruned {sum(t.bytes for t in gone)} bytes of weights: {names}"))
+            log.close()
         for thing in gone:
             unlist(run, thing.path.relative_to(run.path).as_posix())
             if thing.path.is_symlink():
                 thing.path.unlink()  # what it leads to is not this run's
             else:
-                shutil.rmtree(thing.path)
-        if gone:
-            names = ", ".join(thing.path.name for thing in gone)
-            log = EventLog(run.events, "prune")
-            log.write(LogMessage(level="info", text=f"pruned {sum(t.bytes for t in gone)} bytes of weights: {names}"))
-            log.close()
+                remove_folder(thing.path)
     return gone
 
 

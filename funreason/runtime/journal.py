@@ -22,6 +22,7 @@ from funreason.record import events as ev
 from funreason.record.folder import HEARTBEAT_S, RunFolder, WriterStatus
 from funreason.record.integrity import Marks
 from funreason.record.log import EventLog, RecordError
+from funreason.record.manifest import WHOLE, seal_run
 from funreason.runtime.machine import GpuUsage
 from funreason.types import Sample
 
@@ -180,6 +181,8 @@ class Journal:
     def end(self, status: str, reason: str = "") -> None:
         """The run's last line, and its status in run.json. What ended already is left as it is.
 
+        The files of a run that came to its end are listed before its status says so, so that a status without a list is
+        damage and not a kill.
         Where one of them cannot be written any more, that is said, and the others are tried.
         """
         if self.ended:  # maybe by a signal in the midst of the end below: the process may leave before its last beat
@@ -187,8 +190,10 @@ class Journal:
             return
         self.ended, self._status = True, status
         line = ev.RunEnded(status=status, reason=reason)
-        acts: list[Callable[[], None]] = [self.folder.close, partial(self.write, line), self.log.close]
-        self._try([*acts, self.marks.take, partial(self._last_beat, status)])
+        acts: list[Callable[[], None]] = [self.folder.close, partial(self.write, line), self.log.close, self.marks.take]
+        if status in WHOLE:
+            acts.append(partial(seal_run, self.folder, ended=True))
+        self._try([*acts, partial(self._last_beat, status), self.folder.release])
 
     def _try(self, acts: Sequence[Callable[[], None]]) -> None:
         for act in acts:

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from funreason.config.updates import Update
 from funreason.objectives.protocol import Example
 from funreason.policies.model_files import replace_folder
-from funreason.record.folder import hash_file
+from funreason.record.folder import hash_file, remove_folder
 from funreason.training.parallel import Parallel, trainable
 from funreason.training.types import OtherTrainingError, TrainingError
 
@@ -120,4 +120,4 @@ def _digest(state: dict[str, Any]) -> str:
 
 def delete(folder: Path) -> None:
     """Delete the checkpoint in `folder`, if any."""
-    shutil.rmtree(folder / NAME, ignore_errors=True)
+    remove_folder(folder / NAME)

@@ -25,7 +25,7 @@ from funreason.display.diagnosis import RunFinding, diagnose
 from funreason.display.figures import duration
 from funreason.display.spans import Line, Page
 from funreason.display.verdict import evidence_in, verdict
-from funreason.record.folder import RunFolder
+from funreason.record.folder import RunFolder, runs_in
 from funreason.tui.actions import Actions
 from funreason.tui.feed import Clock, Feed, ReplayFeed
 from funreason.tui.header import HeaderContext, HostStats, header, verdict_line
@@ -275,7 +275,7 @@ def show(
     app = Dashboard(
         open_feed(folder, time.time),
         open_feed=lambda found: open_feed(found, time.time),
-        runs=lambda: runs_in(runs),
+        runs=lambda: runs_in(runs)[::-1],
         requeue=requeue,
         keymap=keymap,
         read_only=read_only,
@@ -284,9 +284,3 @@ def show(
         app.view.against, app.view.against_name = against.state(), against.name
         app.active, app.zoomed = "compare", True
     app.run()
-
-
-def runs_in(runs: Path) -> list[RunFolder]:
-    """The runs of a folder, the newest first."""
-    files = sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return [RunFolder(path.parent) for path in files]
