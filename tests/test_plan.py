@@ -53,7 +53,8 @@ def small(family: str, **more) -> dict:
     sizes = {
         "model_type": family, "hidden_size": 48, "intermediate_size": 112, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12, "vocab_size": 96,
-        "max_position_embeddings": 128, "tie_word_embeddings": False,
+        "max_position_embeddings": 128, "tie_word_embeddings": False, "pad_token_id": None, "eos_token_id": None,
+        "bos_token_id": None,
     }  # fmt: skip
     return sizes | more
 
@@ -107,6 +108,74 @@ def test_known_models_have_their_known_sizes(tmp_path, config, parameters):
     assert architecture(tmp_path, config).parameters == parameters
 
 
+# `safetensors.total` of https://huggingface.co/api/models/<owner>/<name>, as its metadata of the files' headers has it.
+# Qwen3-0.6B and 1.7B store their tied head a second time; without that copy, as transformers loads them, they have
+# vocabulary · hidden fewer (751,632,384 and 2,031,739,904 are stored).
+PUBLISHED_TOTALS = {
+    "SmolLM2-360M-Instruct": 361_821_120,
+    "SmolLM2-1.7B-Instruct": 1_711_376_384,
+    "SmolLM3-3B": 3_075_098_624,
+    "Qwen2.5-0.5B-Instruct": 494_032_768,
+    "Qwen2.5-1.5B-Instruct": 1_543_714_304,
+    "Qwen3-0.6B": 751_632_384 - 151_936 * 1024,
+    "Qwen3-1.7B": 2_031_739_904 - 151_936 * 2048,
+    "Qwen3-4B-Instruct-2507": 4_022_468_096,
+    "Qwen3-8B": 8_190_735_360,
+    "Llama-3.2-1B-Instruct": 1_235_814_400,
+    "Llama-3.1-8B-Instruct": 8_030_261_248,
+    "Mistral-7B-Instruct-v0.3": 7_248_023_552,
+    "gemma-2-2b-it": 2_614_341_888,
+    "gemma-3-1b-it": 999_885_952,
+    "gemma-3-4b-it": 4_300_079_472,
+    "Phi-3-mini-4k-instruct": 3_821_079_552,
+    "Phi-4-mini-instruct": 3_836_021_760,
+    "phi-4": 14_659_507_200,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_TOTALS)
+def test_a_model_by_name_has_the_published_number_of_parameters(name):
+    assert read_architecture(f"somebody/{name}").parameters == PUBLISHED_TOTALS[name]
+
+
+def test_a_vision_tower_is_counted_as_transformers_builds_it(tmp_path):
+    text = small("gemma3_text")
+    vision = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = {
+        "model_type": "gemma3",
+        "text_config": text,
+        "vision_config": vision | {"image_size": 28, "patch_size": 7},
+    }
+    assert architecture(tmp_path, config).parameters == built(config).num_parameters()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_config_leaves_out_is_what_transformers_takes_it_for(tmp_path, family):
+    said = small(family)
+    config = {key: said[key] for key in said if key not in ("head_dim", "tie_word_embeddings")}
+    made = AutoConfig.for_model(**config)
+    found = architecture(tmp_path, config)
+    assert (found.tied, found.parameters) == (made.tie_word_embeddings, built(config).num_parameters())
+
+
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"llama", "gemma"}))
+@pytest.mark.parametrize("more", [{}, {"sliding_window": 64}, {"use_sliding_window": True, "max_window_layers": 3}])
+def test_the_layers_with_a_window_are_those_transformers_gives_one(tmp_path, family, more):
+    config = small(family, num_hidden_layers=13, sliding_window=32) | more
+    made = AutoConfig.for_model(**config)
+    found, window = architecture(tmp_path, config), getattr(made, "sliding_window", None)
+    kinds = getattr(made, "layer_types", None)
+    sliding = 13 * (window is not None) if kinds is None else kinds.count("sliding_attention")
+    assert (found.sliding, found.window) == (sliding, window if sliding else 0)
+    assert found.attended(10_000) == pytest.approx(10_000 - sliding / 13 * (10_000 - found.window))
+
+
+def test_a_mixture_of_experts_is_refused_by_what_makes_it_one(tmp_path):
+    config = small("qwen3_moe", num_experts=8, num_experts_per_tok=2)
+    with pytest.raises(ModelError, match="num_experts 8, a mixture of experts"):
+        architecture(tmp_path, config)
+
+
 @pytest.mark.parametrize(
     ("name", "config"),
     [("Qwen2.5-Coder-7B-Instruct", QWEN_7B), ("Llama-3.2-3B-Instruct", LLAMA_3B), ("smollm2-135m", SMOLLM2)],
@@ -122,13 +191,16 @@ def test_a_model_that_is_not_here_yet_is_planned_from_its_published_sizes(tmp_pa
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_activations_are_those_autograd_keeps(tmp_path, family, dtype, checkpointing):
     """Two layers against one, so that what the model keeps once (embedding, positions) falls out."""
+    config = small(family, sliding_window=64 if family in ("gemma2", "gemma3_text") else None)
     one, two = (
-        kept_per_token(small(family, num_hidden_layers=layers, sliding_window=None), dtype, checkpointing)
-        for layers in (1, 2)
+        kept_per_token(config | {"num_hidden_layers": n, "layer_types": ["full_attention"] * n}, dtype, checkpointing)
+        for n in (1, 2)
     )
     model = architecture(tmp_path, small(family))
     item = dtype.itemsize
     expected = item * model.hidden if checkpointing else footprint.layer_activations(model, item)
+    if model.gemma_norm and not checkpointing:  # the scale plus one, in float32: once for all 128 tokens
+        expected += 4 * (model.norms * model.hidden + 2 * model.head_size * model.qk_norm) / 128
     assert two - one == expected
 
 
