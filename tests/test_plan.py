@@ -453,7 +453,7 @@ CUDA = {"model.device": "cuda", "model.dtype": "bfloat16"}
     [
         ("qwen2.5-coder-7b", {}, "rtx4090", 1, "train.update.lora.rank"),
         ("llama-3.2-3b", {}, "h100", 1, "model.vllm.gpu_memory_utilization"),
-        ("llama-3.2-3b", WIDE | {"model.sampler": "huggingface"}, "h100", 8, "train.update.micro_tokens"),
+        ("llama-3.2-3b", WIDE | {"model.sampler": "huggingface"}, "a100-40", 8, "train.update.micro_tokens"),
         ("llama-3.2-3b", UNSHARDED, "a100-80", 4, "train.update.launch"),
         ("own-data", {"model.path": "phi-4", "model.device": "cuda"}, "h100", 1, "model.dtype"),
         (
