@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from funreason.config import CONFIGS, check_config, find_config, load_config
+from funreason.config import CONFIGS, check_config, find_config, load_config, parse_setting
 from funreason.errors import ModelError
 from funreason.plan import cost_model as footprint
 from funreason.plan.architecture import FAMILIES, read_architecture
@@ -28,6 +29,7 @@ from funreason.plan.cost_model import (
     update_seconds,
     usual_mfu,
 )
+from funreason.plan.fitting import changed, fit
 from funreason.plan.planning import Assumed, Hardware, plan
 
 GIB = 2**30
@@ -53,7 +55,8 @@ def small(family: str, **more) -> dict:
     sizes = {
         "model_type": family, "hidden_size": 48, "intermediate_size": 112, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12, "vocab_size": 96,
-        "max_position_embeddings": 128, "tie_word_embeddings": False,
+        "max_position_embeddings": 128, "tie_word_embeddings": False, "pad_token_id": None, "eos_token_id": None,
+        "bos_token_id": None,
     }  # fmt: skip
     return sizes | more
 
@@ -107,6 +110,74 @@ def test_known_models_have_their_known_sizes(tmp_path, config, parameters):
     assert architecture(tmp_path, config).parameters == parameters
 
 
+# `safetensors.total` of https://huggingface.co/api/models/<owner>/<name>, as its metadata of the files' headers has it.
+# Qwen3-0.6B and 1.7B store their tied head a second time; without that copy, as transformers loads them, they have
+# vocabulary · hidden fewer (751,632,384 and 2,031,739,904 are stored).
+PUBLISHED_TOTALS = {
+    "SmolLM2-360M-Instruct": 361_821_120,
+    "SmolLM2-1.7B-Instruct": 1_711_376_384,
+    "SmolLM3-3B": 3_075_098_624,
+    "Qwen2.5-0.5B-Instruct": 494_032_768,
+    "Qwen2.5-1.5B-Instruct": 1_543_714_304,
+    "Qwen3-0.6B": 751_632_384 - 151_936 * 1024,
+    "Qwen3-1.7B": 2_031_739_904 - 151_936 * 2048,
+    "Qwen3-4B-Instruct-2507": 4_022_468_096,
+    "Qwen3-8B": 8_190_735_360,
+    "Llama-3.2-1B-Instruct": 1_235_814_400,
+    "Llama-3.1-8B-Instruct": 8_030_261_248,
+    "Mistral-7B-Instruct-v0.3": 7_248_023_552,
+    "gemma-2-2b-it": 2_614_341_888,
+    "gemma-3-1b-it": 999_885_952,
+    "gemma-3-4b-it": 4_300_079_472,
+    "Phi-3-mini-4k-instruct": 3_821_079_552,
+    "Phi-4-mini-instruct": 3_836_021_760,
+    "phi-4": 14_659_507_200,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_TOTALS)
+def test_a_model_by_name_has_the_published_number_of_parameters(name):
+    assert read_architecture(f"somebody/{name}").parameters == PUBLISHED_TOTALS[name]
+
+
+def test_a_vision_tower_is_counted_as_transformers_builds_it(tmp_path):
+    text = small("gemma3_text")
+    vision = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = {
+        "model_type": "gemma3",
+        "text_config": text,
+        "vision_config": vision | {"image_size": 28, "patch_size": 7},
+    }
+    assert architecture(tmp_path, config).parameters == built(config).num_parameters()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_config_leaves_out_is_what_transformers_takes_it_for(tmp_path, family):
+    said = small(family)
+    config = {key: said[key] for key in said if key not in ("head_dim", "tie_word_embeddings")}
+    made = AutoConfig.for_model(**config)
+    found = architecture(tmp_path, config)
+    assert (found.tied, found.parameters) == (made.tie_word_embeddings, built(config).num_parameters())
+
+
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"llama", "gemma"}))
+@pytest.mark.parametrize("more", [{}, {"sliding_window": 64}, {"use_sliding_window": True, "max_window_layers": 3}])
+def test_the_layers_with_a_window_are_those_transformers_gives_one(tmp_path, family, more):
+    config = small(family, num_hidden_layers=13, sliding_window=32) | more
+    made = AutoConfig.for_model(**config)
+    found, window = architecture(tmp_path, config), getattr(made, "sliding_window", None)
+    kinds = getattr(made, "layer_types", None)
+    sliding = 13 * (window is not None) if kinds is None else kinds.count("sliding_attention")
+    assert (found.sliding, found.window) == (sliding, window if sliding else 0)
+    assert found.attended(10_000) == pytest.approx(10_000 - sliding / 13 * (10_000 - found.window))
+
+
+def test_a_mixture_of_experts_is_refused_by_what_makes_it_one(tmp_path):
+    config = small("qwen3_moe", num_experts=8, num_experts_per_tok=2)
+    with pytest.raises(ModelError, match="num_experts 8, a mixture of experts"):
+        architecture(tmp_path, config)
+
+
 @pytest.mark.parametrize(
     ("name", "config"),
     [("Qwen2.5-Coder-7B-Instruct", QWEN_7B), ("Llama-3.2-3B-Instruct", LLAMA_3B), ("smollm2-135m", SMOLLM2)],
@@ -122,13 +193,16 @@ def test_a_model_that_is_not_here_yet_is_planned_from_its_published_sizes(tmp_pa
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_activations_are_those_autograd_keeps(tmp_path, family, dtype, checkpointing):
     """Two layers against one, so that what the model keeps once (embedding, positions) falls out."""
+    config = small(family, sliding_window=64 if family in ("gemma2", "gemma3_text") else None)
     one, two = (
-        kept_per_token(small(family, num_hidden_layers=layers, sliding_window=None), dtype, checkpointing)
-        for layers in (1, 2)
+        kept_per_token(config | {"num_hidden_layers": n, "layer_types": ["full_attention"] * n}, dtype, checkpointing)
+        for n in (1, 2)
     )
     model = architecture(tmp_path, small(family))
     item = dtype.itemsize
     expected = item * model.hidden if checkpointing else footprint.layer_activations(model, item)
+    if model.gemma_norm and not checkpointing:  # the scale plus one, in float32: once for all 128 tokens
+        expected += 4 * (model.norms * model.hidden + 2 * model.head_size * model.qk_norm) / 128
     assert two - one == expected
 
 
@@ -321,8 +395,114 @@ def test_a_configuration_for_gpus_fits_and_says_the_plans_own_numbers(name):
     done = funreason("plan", *said[1].split())
     assert done.returncode == 0, done.stdout
     assert f"{said[3]} GiB each" in done.stdout
-    lines = {line.split("  ")[0]: line.split() for line in done.stdout.splitlines()}
+    printed = done.stdout.splitlines()
+    lines = {line.split("  ")[0]: line.split() for line in printed}
+    assert printed[0] == f"✓ everything fits: at most {said[2]} of {said[3]} GiB ({said[4]}), {said[5]} a round"
     assert said[2] == max(lines["together"][1:], key=float)
-    phases = done.stdout.splitlines()[4].split()
+    phases = printed[1 + printed.index("Memory of the fullest GPU, GiB")].split()
     assert lines["together"][1 + phases.index(said[4])] == said[2]
     assert " ".join(lines["a round"][-2:]) == said[5]
+
+
+def test_fewer_gpus_than_processes_hold_more_each_and_the_need_in_all_is_said():
+    """A share that is computed for eight GPUs must not be counted on the one there is."""
+    config, chip = load_config("qwen2.5-coder-7b"), CHIPS["rtx4090"]
+    one, eight = (plan(config, Hardware("rtx4090", chip, gpus), Assumed()) for gpus in (1, 8))
+    alone, shared = ({phase.name: phase for phase in found.phases}["update"] for found in (one, eight))
+    assert alone.memory["optimiser"] == pytest.approx(8 * shared.memory["optimiser"])
+    assert alone.total > 100 * GIB
+    assert alone.seconds == pytest.approx(8 * shared.seconds)
+    (asked,) = [problem for problem in one.problems if problem.startswith("update asks")]
+    assert asked == (
+        f"update asks for 8 GPUs, with {shared.total / GIB:.1f} GiB on each and {8 * shared.total / GIB:.0f} GiB in "
+        "all, and there is 1 GPU."
+    )
+    assert not [problem for problem in eight.problems if "asks for" in problem]
+
+
+def test_an_engine_over_more_gpus_than_there_are_is_a_problem():
+    config = load_config("llama-3.2-3b", {"model.vllm.tensor_parallel": 4})
+    assert any(
+        "sample asks for 4 GPUs" in p for p in plan(config, Hardware("h100", CHIPS["h100"], 2), Assumed()).problems
+    )
+    assert not plan(config, Hardware("h100", CHIPS["h100"], 8), Assumed()).problems
+
+
+def test_a_model_with_sliding_windows_is_sampled_by_an_engine():
+    settings = {"model.path": "gemma-3-1b-it", "model.device": "cuda", "model.sampler": "huggingface"}
+    found = plan(load_config("own-data", settings), Hardware("h200", CHIPS["h200"], 1), Assumed())
+    assert any("22 of 26 layers attend to a sliding window" in problem for problem in found.problems)
+    found = plan(load_config("own-data", settings | {"model.sampler": "vllm"}), found.hardware, Assumed())
+    assert not found.problems
+
+
+def test_a_window_bounds_keys_and_values_and_not_the_rest():
+    model = read_architecture("gemma-3-1b-it")
+    full = model._replace(sliding=0)
+    assert footprint.key_value_bytes(model, 2, 512) == footprint.key_value_bytes(full, 2, 512)
+    assert footprint.key_value_bytes(model, 2, 32_768) < footprint.key_value_bytes(full, 2, 32_768) / 5
+
+
+WIDE = {f"{part}.update.micro_tokens": 65_536 for part in ("start", "train")}
+UNSHARDED: dict[str, object] = {f"{part}.update.launch": {} for part in ("start", "train")}
+CUDA = {"model.device": "cuda", "model.dtype": "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "gpu", "gpus", "wanted"),
+    [
+        ("qwen2.5-coder-7b", {}, "rtx4090", 1, "train.update.lora.rank"),
+        ("llama-3.2-3b", {}, "h100", 1, "model.vllm.gpu_memory_utilization"),
+        ("llama-3.2-3b", WIDE | {"model.sampler": "huggingface"}, "a100-40", 8, "train.update.micro_tokens"),
+        ("llama-3.2-3b", UNSHARDED, "a100-80", 4, "train.update.launch"),
+        ("own-data", {"model.path": "phi-4", "model.device": "cuda"}, "h100", 1, "model.dtype"),
+        (
+            "own-data",
+            CUDA | {"model.path": "gemma-3-1b-it", "model.sampler": "vllm"},
+            "l4",
+            1,
+            "start.update.lora.rank",
+        ),
+        ("egpo-paper", CUDA | {"model.path": "Qwen3-8B"}, "a100-80", 1, "reinforcement.update.lora.rank"),
+        ("default", {}, "l4", 1, ""),
+    ],
+)
+def test_the_settings_that_fit_load_and_are_found_to_fit_and_none_is_spare(name, settings, gpu, gpus, wanted):
+    config, hardware = load_config(name, settings), Hardware(gpu, CHIPS[gpu], gpus)
+    found = fit(config, hardware, Assumed())
+    assert found.found
+    assert wanted in found.settings or not (wanted or found.settings)
+    words = [word for line in found.lines for word in shlex.split(line)]
+    again = load_config(name, settings | dict(parse_setting(word) for word in words[1::2]))
+    assert not plan(again, hardware, Assumed()).problems
+
+    def seconds(changes):
+        planned = plan(changed(config, changes), hardware, Assumed())
+        return float("inf") if planned.problems else sum(phase.seconds for phase in planned.phases)
+
+    for key in found.settings:
+        fewer = {other: value for other, value in found.settings.items() if other != key}
+        assert seconds(fewer) > seconds(found.settings), key
+
+
+def test_where_nothing_fits_the_smallest_gpu_that_would_is_named():
+    chip = CHIPS["l4"]._replace(memory=8.0)
+    config = load_config("qwen2.5-coder-7b")
+    found = fit(config, Hardware("small", chip, 1), Assumed())
+    assert not found.found
+    assert found.larger is not None
+    assert fit(config, found.larger, Assumed()).found
+    assert not any(
+        fit(config, Hardware("one", known, 1), Assumed()).found
+        for known in CHIPS.values()
+        if known.memory < found.larger.chip.memory
+    )
+
+
+def test_the_command_prints_the_settings_that_fit_before_their_plan():
+    done = funreason("plan", "--config", "llama-3.2-3b", "--gpu", "h100", "--gpus", "1", "--fit")
+    assert done.returncode == 0, done.stderr
+    first, *lines = done.stdout.splitlines()
+    assert first == "It fits with these settings:"
+    assert lines[0].startswith("  --set ")
+    assert next(line for line in lines if not line.startswith("  --set ")).startswith("✓ everything fits: at most")

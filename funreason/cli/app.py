@@ -130,7 +130,7 @@ EXAMPLES = {
     ),
     "plan": (
         "funreason plan --config qwen2.5-coder-7b --gpu h100",
-        "funreason plan --model ./my-model --gpus 2 --json",
+        "funreason plan --model ./my-model --gpus 2 --fit",
     ),
     "reproduce": ("funreason reproduce --list", "funreason reproduce figure4 --seeds 0 1 2"),
     "status": ("funreason status", "funreason status my-run --json"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rich.console import Console
 from rich.table import Table
 
 from funreason.cli import terminal
@@ -11,6 +12,7 @@ from funreason.cli.app import AsJson, ConfigName, Setting
 
 if TYPE_CHECKING:
     from funreason.config import Config
+    from funreason.plan.fitting import Fit
     from funreason.plan.planning import Hardware, Plan
 
 FITS, DOES_NOT = 0, 1
@@ -42,6 +44,7 @@ def plan(
     prompt_tokens: int = 400,
     answer_tokens: int = 382,
     mfu: float | None = None,
+    fit: bool = False,
     json: AsJson = False,
     settings: Setting = None,
 ) -> int:
@@ -69,13 +72,16 @@ def plan(
         Mean length of answers, thinking included. Default: the paper's mean.
     mfu
         The share of the peak that training reaches. Default: as measured for models of this size.
+    fit
+        Find the settings that change least and fit these GPUs, and print them as --set options.
     settings
         Change one setting, such as --set train.update.gradient_checkpointing=true.
     """
     from funreason.cli.config import read_config
     from funreason.config import ConfigError
     from funreason.plan.cost_model import PARTS, ReachedSpeed
-    from funreason.plan.planning import Assumed
+    from funreason.plan.fitting import fit as find_fit
+    from funreason.plan.planning import Assumed, duration
     from funreason.plan.planning import plan as make_plan
 
     options = PlanOptions(gpu, gpus, gpu_memory, tflops, bandwidth, prompt_tokens, answer_tokens, mfu)
@@ -85,16 +91,24 @@ def plan(
         or min(options.prompt_tokens, options.answer_tokens) < 1
     ):
         raise ConfigError("--mfu must be in (0, 1], --prompt-tokens and --answer-tokens above 0")
-    found = make_plan(
-        cfg,
-        _hardware(options, cfg),
-        Assumed(options.prompt_tokens, options.answer_tokens, None if mfu is None else ReachedSpeed(mfu=mfu)),
-    )
+    hardware = _hardware(options, cfg)
+    assumed = Assumed(options.prompt_tokens, options.answer_tokens, None if mfu is None else ReachedSpeed(mfu=mfu))
+    fitted = find_fit(cfg, hardware, assumed) if fit else None
+    found = make_plan(cfg, hardware, assumed) if fitted is None else fitted.plan
     if json:
-        terminal.print_json(as_data(config, found))
+        data = as_data(config, found)
+        if fitted is not None:
+            larger = None if fitted.larger is None else {"gpu": fitted.larger.name, "gpus": fitted.larger.gpus}
+            data["fit"] = {"found": fitted.found, "settings": fitted.settings, "larger": larger}
+        terminal.print_json(data)
     else:
         console = terminal.console(soft_wrap=True)
-        sizes, hardware = found.model, found.hardware
+        if fitted is not None:
+            _say_fit(console, fitted)
+        console.print(found.verdict, style="bold red" if found.problems else "green", markup=False)
+        for problem in found.problems:
+            console.print(f"✗ {problem}", style="red", markup=False)
+        sizes = found.model
         count = sizes.parameters
         size = f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
         console.print(f"{config}: {sizes.name}, {size} parameters ({sizes.source})")
@@ -110,17 +124,13 @@ def plan(
         console.print()
         table = _table("Work of a round", "phase", "GPUs", "tokens", "time")
         for phase in found.phases:
-            table.add_row(phase.name, str(phase.gpus), _count(phase.tokens), _time(phase.seconds))
+            table.add_row(phase.name, str(phase.gpus), _count(phase.tokens), duration(phase.seconds))
         rounds = [phase for phase in found.phases if phase.name != "start"]
-        table.add_row("a round", "", _count(sum(p.tokens for p in rounds)), _time(sum(p.seconds for p in rounds)))
+        table.add_row("a round", "", _count(sum(p.tokens for p in rounds)), duration(sum(p.seconds for p in rounds)))
         console.print(table)
         console.print()
         for note in found.notes:
             console.print(f"· {note}")
-        for problem in found.problems:
-            console.print(f"✗ {problem}", style="bold red")
-        if not found.problems:
-            console.print("✓ everything fits", style="green")
     return DOES_NOT if found.problems else FITS
 
 
@@ -162,8 +172,26 @@ def _hardware(options: PlanOptions, config: Config) -> Hardware:
     given = {key: value for key, value in numbers.items() if value is not None}
     if any(value <= 0 for value in given.values()) or (options.gpus is not None and options.gpus < 1):
         raise ConfigError("--gpus, --gpu-memory, --tflops and --bandwidth must be above 0")
-    wanted = max(config.round_update.launch.processes, config.start.update.launch.processes)
+    wanted = max(
+        config.round_update.launch.processes,
+        config.start.update.launch.processes,
+        config.model.vllm.tensor_parallel if config.model.sampler == "vllm" else 1,
+    )
     return Hardware(options.gpu, CHIPS[options.gpu]._replace(**given), options.gpus or wanted)
+
+
+def _say_fit(console: Console, fitted: Fit) -> None:
+    """What was searched for, before the plan that was found."""
+    if not fitted.found:
+        console.print("No settings were found with which it fits. The last that were tried:", style="bold red")
+    elif fitted.settings:
+        console.print("It fits with these settings:", style="green")
+    else:
+        console.print("It fits as it is.", style="green")
+    for line in fitted.lines:
+        console.print(f"  {line}", markup=False, highlight=False)
+    if fitted.larger is not None:
+        console.print(f"With others it would fit on {fitted.larger.gpus} × {fitted.larger.name}.")
 
 
 def _table(title: str, *heads: str) -> Table:
@@ -179,9 +207,3 @@ def _gib(size: float | None) -> str:
 
 def _count(tokens: float) -> str:
     return f"{tokens / 1e6:.1f} M" if tokens >= 1e5 else f"{tokens:,.0f}"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -69,6 +69,8 @@ class SamplingShape(NamedTuple):
     tokens: int
     rows: int
     item: int
+    split: int = 1
+    """GPUs that share weights, keys and values."""
 
 
 class Chip(NamedTuple):
@@ -131,25 +133,30 @@ def layer_activations(model: Architecture, item: int, *, mixed: bool = False) ->
 
     `mixed`: it computes in numbers of `item` bytes over float32 weights, as autocast does.
     """
-    norm = model.hidden * (4 + 2 * item) + 4  # input in float32, normed, scaled; and its root mean square
-    if mixed:  # input and normed in float32; each of the five products that read them keeps a cast of its own
-        norm = model.hidden * 8 + 4 + 5 * item * model.hidden // 2
+    normed = 4 if model.gemma_norm or mixed else item  # bytes of a normed number, before its scale
+    norms = model.norms * (model.hidden * (4 + normed) + 4)  # input in float32, normed; and its root mean square
+    # Scaled: what the products read, once for each norm before them. In mixed precision every product keeps a cast.
+    norms += item * model.hidden * ((2 if model.fused else 5) if mixed else 2)
     attention = item * (2 * model.queries + 2 * model.keys) + 4 * model.heads
+    if model.fused:  # values are a view of the one projection, so all of it is kept; and queries are copied
+        attention += item * (2 * model.queries + model.keys)
     if model.qk_norm:
-        attention += (4 + item) * (model.queries + model.keys) + 4 * (model.heads + model.key_heads)
-    return 2 * norm + attention + 4 * item * model.feed_forward
+        normed = 4 if model.gemma_norm else item
+        attention += (4 + normed) * (model.queries + model.keys) + 4 * (model.heads + model.key_heads)
+    return norms + attention + 4 * item * model.feed_forward
 
 
 def kept_activations(model: Architecture, item: int, *, checkpointing: bool, mixed: bool = False) -> int:
     """Bytes that all layers and the last norm keep per token until the backward pass."""
     between = 4 if mixed else item  # bytes of a number in what one layer passes to the next
     per_layer = between * model.hidden if checkpointing else layer_activations(model, item, mixed=mixed)
-    return model.layers * per_layer + model.hidden * (4 + between + item) + 4
+    last = 4 + (4 if model.gemma_norm else between) + item
+    return model.layers * per_layer + model.hidden * last + 4
 
 
-def key_value_bytes(model: Architecture, item: int) -> int:
-    """Bytes of keys and values per token."""
-    return 2 * model.layers * model.keys * item
+def key_value_bytes(model: Architecture, item: int, length: float) -> float:
+    """Bytes of keys and values of a sequence of `length` tokens. Layers with a window keep no more than it holds."""
+    return 2 * model.layers * model.keys * item * model.attended(length)
 
 
 def update_memory(model: Architecture, shape: UpdateShape) -> Parts:
@@ -212,8 +219,8 @@ def pass_tokens(model: Architecture, shape: UpdateShape, room: float, *, weights
 def sampling_memory(model: Architecture, shape: SamplingShape) -> Parts:
     """Bytes on the sampling GPU while a full batch is decoded."""
     return {
-        "weights": float(model.parameters * shape.item),
-        "keys and values": float(key_value_bytes(model, shape.item) * shape.tokens),
+        "weights": model.parameters * shape.item / shape.split,
+        "keys and values": shape.rows * key_value_bytes(model, shape.item, shape.tokens / shape.rows) / shape.split,
         "logits": float(shape.rows * model.vocabulary * shape.item + DRAWING),
         "allowance": ALLOWANCE,
     }
@@ -221,7 +228,7 @@ def sampling_memory(model: Architecture, shape: SamplingShape) -> Parts:
 
 def flops_per_token(model: Architecture, length: float) -> float:
     """The model's own arithmetic per trained token, forward and backward, at a mean sequence length."""
-    return 6.0 * model.multiplied + 6.0 * model.layers * model.queries * length
+    return 6.0 * model.multiplied + 6.0 * model.layers * model.queries * model.attended(length)
 
 
 def update_seconds(
@@ -249,7 +256,7 @@ def decoding_rate(
     Every step reads all weights once and every row's keys and values; it also cannot beat its own arithmetic, nor,
     where each kernel is `launched` from Python, the launches.
     """
-    read = model.multiplied * item + rows * length * key_value_bytes(model, item)
+    read = model.multiplied * item + rows * key_value_bytes(model, item, length)
     traffic = read / (chip.bandwidth * 1e12 * pace.bandwidth_share)
     arithmetic = 2.0 * model.multiplied * rows / (chip.tflops * 1e12 * pace.mfu)
     return rows / max(traffic, arithmetic, LAYER_LAUNCH_S * model.layers * launched)

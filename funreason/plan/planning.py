@@ -61,13 +61,19 @@ class Hardware(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """One phase: bytes on its fullest GPU by part, how many GPUs work, tokens and seconds of a round."""
+    """One phase: bytes on its fullest GPU by part, tokens and seconds of a round.
+
+    `gpus` is how many it is configured for; memory and seconds are of those that there are. `each` is the bytes on each
+    of the configured ones. `pass_tokens` is the most tokens of one forward pass of an update.
+    """
 
     name: str
     memory: Parts
     gpus: int
     tokens: float
     seconds: float
+    each: float = 0.0
+    pass_tokens: int = 0
 
     @property
     def total(self) -> float:
@@ -91,13 +97,33 @@ class Plan(NamedTuple):
         """Whether a phase stays within one GPU's memory."""
         return phase.total <= self.hardware.chip.memory * 2**30
 
+    @property
+    def verdict(self) -> str:
+        """Whether it works, in one line: the fullest phase and the time of a round, or how much is missing."""
+        memory = self.hardware.chip.memory
+        fullest = max(self.phases, key=lambda phase: (round(phase.total / 2**30, 1), phase.name == "update"))
+        most = f"{fullest.total / 2**30:.1f} of {memory:g} GiB ({fullest.name})"
+        if not self.fits(fullest):
+            return f"✗ does not fit: needs {most} on each GPU"
+        if self.problems:
+            return f"✗ will not work: memory would do, at most {most}, but not the rest"
+        seconds = sum(phase.seconds for phase in self.phases if phase.name != "start")
+        return f"✓ everything fits: at most {most}, {duration(seconds)} a round"
+
     def __str__(self) -> str:
         hardware, rows = self.hardware, []
         for phase in self.phases:
             fits = "fits" if self.fits(phase) else "does not fit"
             rows.append(f"{phase.name:<8} {phase.total / 2**30:8.1f} GiB  {phase.seconds:10,.0f} s  {fits}")
         head = f"{self.model.name} on {hardware.gpus} × {hardware.name}, {hardware.chip.memory:g} GiB each"
-        return "\n".join([head, *rows, *(f"✗ {problem}" for problem in self.problems)])
+        return "\n".join([self.verdict, head, *rows, *(f"✗ {problem}" for problem in self.problems)])
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `69 min` or `1.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def engine_samples(config: Config) -> bool:
@@ -112,17 +138,27 @@ def problems(config: Config, found: Plan) -> list[str]:
     for phase in found.phases:
         if not found.fits(phase):
             over = phase.total / 2**30 - memory
-            lines.append(f"{phase.name} needs {over:.1f} GiB more than a GPU has: {remedy(config, phase)}")
+            need = f"{phase.name} needs {phase.total / 2**30:.1f} GiB on each GPU, {over:.1f} GiB more than a GPU has"
+            lines.append(f"{need}: {remedy(config, phase)}")
         if phase.gpus > found.hardware.gpus:
             count = found.hardware.gpus
             there = "there is 1 GPU" if count == 1 else f"there are {count} GPUs"
-            lines.append(f"{phase.name} asks for {phase.gpus} processes, and {there}.")
+            lines.append(
+                f"{phase.name} asks for {phase.gpus} GPUs, with {phase.each / 2**30:.1f} GiB on each and "
+                f"{phase.gpus * phase.each / 2**30:.0f} GiB in all, and {there}."
+            )
     if engine_samples(config):
         room = config.model.vllm.gpu_memory_utilization * memory
-        if found.model.parameters * ITEM[config.model.dtype] / config.model.vllm.tensor_parallel > room * 2**30:
+        split = min(config.model.vllm.tensor_parallel, found.hardware.gpus)
+        if found.model.parameters * ITEM[config.model.dtype] / split > room * 2**30:
             lines.append(
                 f"the engine's {room:.1f} GiB do not hold the weights: raise model.vllm.gpu_memory_utilization."
             )
+    elif found.model.sliding:
+        lines.append(
+            f"{found.model.sliding} of {found.model.layers} layers attend to a sliding window, which the in-process "
+            "sampler does not compute: use model.sampler=vllm with model.device=cuda."
+        )
     longest = found.assumed.prompt_tokens + config.sample.max_new_tokens
     if longest > found.model.context:
         lines.append(f"a prompt and an answer take {longest} tokens, and the model's context is {found.model.context}.")
@@ -286,7 +322,8 @@ def _decoding(name: str, config: Config, found: Plan, *, prompts: int, k: int) -
     model, chip, assumed, item = found.model, found.hardware.chip, found.assumed, ITEM[config.model.dtype]
     if engine_samples(config):  # pages hold what is there, not the longest there may be
         rows = config.model.vllm.max_num_seqs
-        shape = SamplingShape(rows * (assumed.prompt_tokens + assumed.answer_tokens), rows, item)
+        tokens = rows * (assumed.prompt_tokens + assumed.answer_tokens)
+        shape = SamplingShape(tokens, rows, item, config.model.vllm.tensor_parallel)
     else:
         # A batch is filled up to its token budget, and every row counts with the longest completion there may be.
         group, longest = k if name == "sample" else config.sample.samples_per_task, config.sample.max_new_tokens
@@ -299,8 +336,10 @@ def _decoding(name: str, config: Config, found: Plan, *, prompts: int, k: int) -
     launched = not engine_samples(config)
     rate = decoding_rate(model, chip, found.pace, rows=shape.rows, length=length, item=item, launched=launched)
     written, read = float(prompts * k * assumed.answer_tokens), float(prompts * assumed.prompt_tokens)
-    seconds = written / rate + reading_seconds(model, chip, found.pace, tokens=read)
-    return Phase(name, sampling_memory(model, shape), 1, written + read, seconds)
+    gpus = min(shape.split, found.hardware.gpus)
+    seconds = (written / rate + reading_seconds(model, chip, found.pace, tokens=read)) / gpus
+    memory, each = (sampling_memory(model, shape._replace(split=split)) for split in (gpus, shape.split))
+    return Phase(name, memory, shape.split, written + read, seconds, sum(each.values()))
 
 
 def _update(name: str, config: Config, update: Update, samples: int, found: Plan) -> Phase:
@@ -314,19 +353,27 @@ def _update(name: str, config: Config, update: Update, samples: int, found: Plan
         lora=None if update.lora is None else LoraShape(update.lora.rank, tuple(update.lora.targets)),
         strategy=update.launch.strategy,
         processes=update.launch.processes,
-        head_chunk=None if update.lm_head == "naive" else chunk,
+        head_chunk=None if update.lm_head == "naive" or not model.plain_head else chunk,
     )
     engine = config.model.vllm.gpu_memory_utilization if engine_samples(config) else 0.0
-    room = PASS_SHARE * (1 - engine) * hardware.chip.memory * 2**30
-    fitting = pass_tokens(model, shape, room) if config.model.device.startswith("cuda") else CPU_PASS_TOKENS
-    # A sample longer than a pass may be is a pass of its own.
-    memory = update_memory(model, shape._replace(tokens=max(update.micro_tokens or fitting, update.max_length)))
-    if engine:  # it keeps its share while others work
-        memory["engine"] = engine * hardware.chip.memory * 2**30
+
+    def counted(processes: int) -> tuple[UpdateShape, Parts]:
+        """The update on so many GPUs; a vLLM engine keeps its share of the fullest meanwhile."""
+        here = shape._replace(processes=processes)
+        room = PASS_SHARE * (1 - engine) * hardware.chip.memory * 2**30
+        fitting = pass_tokens(model, here, room) if config.model.device.startswith("cuda") else CPU_PASS_TOKENS
+        # A sample longer than a pass may be is a pass of its own.
+        here = here._replace(tokens=max(update.micro_tokens or fitting, update.max_length))
+        kept = {"engine": engine * hardware.chip.memory * 2**30} if engine else {}
+        return here, update_memory(model, here) | kept
+
+    # With fewer GPUs than processes, each of them would have to hold more.
+    here, memory = counted(min(shape.processes, hardware.gpus))
+    each = sum(counted(shape.processes)[1].values())
     length = assumed.prompt_tokens + assumed.answer_tokens
     tokens = float(samples * update.epochs * length)
-    seconds = update_seconds(model, shape, hardware.chip, found.pace, tokens=tokens, length=length)
-    return Phase(name, memory, shape.processes, tokens, seconds)
+    seconds = update_seconds(model, here, hardware.chip, found.pace, tokens=tokens, length=length)
+    return Phase(name, memory, shape.processes, tokens, seconds, each, here.tokens)
 
 
 def _tasks(config: Config) -> int:
