@@ -1,8 +1,8 @@
 """A hook of the docs site: files of the repository that a page links to become part of the site.
 
-Pages link to results, notebooks and scripts outside `docs/`, as `../benchmarks/results/egpo.md`. Such a file is added to
-the site, and so is what it links to in turn; then the links are those of the site. A link to nothing stays as it is, and
-the strict build names it.
+Pages link to results, notebooks and scripts outside `docs/`, as `../benchmarks/results/egpo.md`. Such a file is added
+to the site, and so is what it links to in turn; then the links are those of the site. A link to nothing stays as it is,
+and the strict build names it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes what the code knows best: the commands, configuration and events of `docs/reference`, and parts of `docs/data.md`.
+"""Writes the commands, configuration and events of `docs/reference` from the code, and parts of `docs/data.md`.
 
     python docs/reference_pages.py
 
@@ -93,10 +93,11 @@ def configuration() -> str:
         "# Configuration",
         WRITTEN,
         "",
-        "Every key of a configuration file by its dotted name: `train.update.lr` is the key `lr` in the group `update` of the",
-        "section `train`. In a file it is nested; on the command line it is `--set train.update.lr=1e-4`. An unknown key is",
-        "refused with the nearest known one. `funreason config show NAME` prints a configuration with every value,",
-        "`funreason config check FILE` validates one. `[]` means each item of a list, `NAME` a name of your choice.",
+        "Every key of a configuration file by its dotted name: `train.update.lr` is the key `lr` in the group `update`",
+        "of the section `train`. In a file it is nested; on the command line it is `--set train.update.lr=1e-4`. An",
+        "unknown key is refused with the nearest known one. `funreason config show NAME` prints a configuration with",
+        "every value, `funreason config check FILE` validates one. `[]` means each item of a list, `NAME` a name of",
+        "your choice.",
         "",
         "## The run",
         "",
@@ -111,7 +112,9 @@ def _keys(prefix: str, cls: type, section: Schema, groups: Schema, written: dict
     texts = field_texts(cls)
     fields = section["properties"].items()
     # Of the run's own sections `start` comes last: what it shares with `train` is looked for there.
-    for name, field in fields if prefix else sorted(fields, key=lambda item: (bool(_group(item[1])[0]), item[0] == "start")):
+    for name, field in (
+        fields if prefix else sorted(fields, key=lambda item: (bool(_group(item[1])[0]), item[0] == "start"))
+    ):
         group, listed = _group(field)
         key = prefix + name
         lines += [f"{'##' if group and not prefix else '###'} `{key}`", ""]
@@ -205,12 +208,12 @@ def events() -> str:
         "# Events",
         WRITTEN,
         "",
-        "What the lines of a run's `events/*.jsonl` hold, besides the first one of each file. Every event has `kind` and `at`",
-        "(seconds since the epoch); a field that has its default is not written. What the record promises is in",
-        "[the record](../record.md); `funreason.record.events` has the types.",
+        "What the lines of a run's `events/*.jsonl` hold, besides the first one of each file. Every event has `kind`",
+        "and `at` (seconds since the epoch); a field that has its default is not written. What the record promises is",
+        "in [the record](../record.md); `funreason.record.events` has the types.",
         "",
     ]
-    kinds = [kind for kind in get_args(AnyEvent)]
+    kinds = list(get_args(AnyEvent))
     parts = [each for name in PARTS if isinstance(each := getattr(record_events, name), type)]
     for cls in [*kinds, *parts]:
         if cls is parts[0]:
@@ -231,7 +234,10 @@ def events() -> str:
             rows.append((field.name, kind, shown, said))
         said_any = any(row[3] for row in rows)
         if rows:
-            lines += ["| field | type | default |" + (" |" if said_any else ""), "|---|---|---|" + ("---|" if said_any else "")]
+            lines += [
+                "| field | type | default |" + (" |" if said_any else ""),
+                "|---|---|---|" + ("---|" if said_any else ""),
+            ]
             lines += [f"| `{a}` | `{b}` | {c} |" + (f" {d} |" if said_any else "") for a, b, c, d in rows]
             lines += [""]
     return "\n".join(lines).rstrip() + "\n"

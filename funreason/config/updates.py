@@ -155,7 +155,8 @@ class Train(Section):
     max_solved_share: Share = 1.0
     """Leave out tasks of which a larger share of first attempts passed: the model can do them already."""
     exact_counts: list[dict[str, Annotated[int, Field(ge=0)]]] = []
-    """For controls: train round k on exactly `exact_counts[k-1][category]` samples of each category. Default: on all."""
+    """For controls: train round k on exactly `exact_counts[k-1][category]` samples of each category.
+    Default: on all."""
     max_category_share: dict[str, Share] = {}
     """The largest share of a round's samples a category may have. Keeps the easiest category from taking over."""
     update: Update = Update()
