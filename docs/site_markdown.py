@@ -1,8 +1,9 @@
-"""A hook of the docs site: files of the repository that a page links to become part of the site.
+"""A hook of the docs site: it makes Markdown that reads well in the repository into Markdown that the site understands.
 
-Pages link to results, notebooks and scripts outside `docs/`, as `../benchmarks/results/egpo.md`. Such a file is added
-to the site, and so is what it links to in turn; then the links are those of the site. A link to nothing stays as it is,
-and the strict build names it.
+- Pages link to results, notebooks and scripts outside `docs/`, as `../benchmarks/results/egpo.md`. Such a file is added
+  to the site, and so is what it links to in turn; then the links are those of the site. A link to nothing stays as it
+  is, and the strict build names it.
+- In code within a table, repositories need a pipe as `\\|`, and the site would show the backslash.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = "docs/"
 LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=(?:#[^)\s]*)?\))")
 """The target of a Markdown link to a file, without its anchor."""
+CODE = re.compile(r"(`+)[^`].*?\1")
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
@@ -37,7 +39,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Point the links of a page at where the files are in the site."""
+    """Point the links of a page at where the files are in the site, and free the pipes in its tables."""
     in_site = page.file.src_uri
     place = in_site if page.file.src_dir == str(ROOT) else DOCS + in_site
 
@@ -45,4 +47,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         name = normpath(join(dirname(place), found[1])).removeprefix(DOCS)
         return relpath(name, dirname(in_site) or ".") if files.get_file_from_path(name) else found[1]
 
-    return LINK.sub(moved, markdown)
+    lines = LINK.sub(moved, markdown).split("\n")
+    return "\n".join(CODE.sub(_with_pipes, line) if line.startswith("|") else line for line in lines)
+
+
+def _with_pipes(found: re.Match[str]) -> str:
+    return found[0].replace("\\|", "|")
