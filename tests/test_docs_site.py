@@ -73,11 +73,12 @@ def test_the_page_of_the_api_has_every_public_name():
     assert all(hasattr(funreason.types, name.removeprefix("funreason.types.")) for name in others)
 
 
-def test_the_table_of_extras_has_every_one_that_a_user_may_want():
+def test_the_start_page_names_the_version_and_every_extra_that_a_user_may_want():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     [rows] = re.findall(r"^\| extra .*\n\|-.*\n((?:\|.*\n)+)", TEXTS["docs/index.md"], re.MULTILINE)
     listed = {name for row in rows.splitlines() for name in SPAN.findall(row.split("|")[1])}
     assert sorted(listed) == sorted(set(extras) - {"dev", "vllm-cpu"})
+    assert set(re.findall(r"funreason-([\d.]+)-py3", TEXTS["docs/index.md"])) == {funreason.__version__}
 
 
 def test_the_table_of_exit_codes_has_those_of_the_help():
