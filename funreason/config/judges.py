@@ -33,10 +33,15 @@ class Stages(Section):
     """
 
     response: JudgeKind = "rules"
+    """Stage 1: a call, or ordinary text?"""
     query_tool: JudgeKind = "rules"
+    """Stage 2: can these tools answer the query?"""
     cot: JudgeKind = "rules"
+    """Stage 3: does the thinking lead to the call?"""
     parameters: JudgeKind = "rules"
+    """Stage 4: are names, parameters and values right?"""
     format: JudgeKind = "rules"
+    """Stage 5: is the answer exactly in the form that is taught?"""
 
     @model_validator(mode="before")
     @classmethod

@@ -65,6 +65,7 @@ class Reinforcement(Section):
     """Roll the round back when a smaller share of the answers refuses, where no call is right, over the last
     `refusal_window` steps."""
     refusal_window: Count = 4
+    """Steps over which refusals are counted for `refusal_floor`."""
     max_idle_steps: Count = 10
     """Stop the run after so many steps in a row in which all groups had equal rewards."""
 

@@ -101,7 +101,9 @@ class Model(Section):
     path: str = "toolbox"
     """A folder with safetensors and a tokenizer, or `toolbox`: the small model included in the package."""
     device: str = "cpu"
+    """`cpu`, `cuda`, or one GPU as `cuda:0`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """The precision of forward and backward passes and of the saved weights; the optimizer keeps float32."""
     prompt: Literal["native", "text"] = "native"
     """`native` passes the tools to the model's chat template; `text` writes them into a system message."""
     call_format: str = "pythonic"
@@ -209,6 +211,7 @@ class References(Section):
     path: str
     """`toolbox:<split>`, a data file, or (supervised start only) `tasks`: the run's own tasks that have a reference."""
     count: Annotated[int, Field(ge=0)]
+    """How many are drawn."""
     mix: Mix = {}
     """Shares of the categories, for the embedded domain only. Default: equal shares."""
 
@@ -223,8 +226,11 @@ class Sampling(Section):
     """How the generator samples."""
 
     samples_per_task: Count = 4
+    """Answers to each task in a round."""
     temperature: Annotated[float, Field(gt=0)] = 0.9
+    """Divides the logits before a token is drawn: higher gives more varied answers."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw only from the most likely tokens that together have this probability. 1: from all."""
     max_new_tokens: Count = 160
     """Longest completion in tokens, for samples and for the gate's items."""
     batch_tokens: Count = 131_072

@@ -33,9 +33,11 @@ class Config(Section):
     """How a round learns: `srml` from samples that passed all judges, `grpo` and `egpo` from rewards, step by step,
     `hdr` from tasks that failed before and are sampled again."""
     rounds: Count = 3
-    """Not used with `method: hdr`, see `hdr.max_rounds`."""
+    """Rounds of the run, the supervised start not counted. Not used with `method: hdr`, see `hdr.max_rounds`."""
     seed: int = 0
+    """The seed of everything random: tasks, samples, the order of training."""
     run_dir: Path = Path("runs")
+    """Where run folders are made."""
     name: str | None = None
     """The run's folder under run_dir; by default made from the date."""
     model: Model = Model()

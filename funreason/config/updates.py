@@ -32,9 +32,11 @@ class Lora(Section):
     """Low-rank adapters: few weights learn, on one small GPU; they are merged into plain weights at the end."""
 
     rank: Count = 16
+    """The rank of each adapter's two matrices: higher learns more and needs more memory."""
     alpha: Count = 32
     """The adapters' scale is alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of an adapter's inputs that is zeroed in training."""
     targets: list[str] = []
     """Names of linear modules, such as q_proj; by default every linear module but the head."""
 
@@ -43,7 +45,9 @@ class Update(Section):
     """How weights are trained: in the supervised start and in every round."""
 
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-4
+    """The highest learning rate, reached after the warm-up."""
     epochs: Count = 1
+    """Passes over the training set."""
     batch_size: Count = 16
     """Samples per optimizer step."""
     lr_warmup_steps: Annotated[int, Field(ge=0)] = 8
@@ -51,9 +55,11 @@ class Update(Section):
     lr_warmup_ratio: Share | None = None
     """The same as a share of all steps; overrides `lr_warmup_steps`."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls after the warm-up, down to `min_lr_ratio`."""
     min_lr_ratio: Share = 0.0
     """The learning rate at the end of `linear` and `cosine`, as a share of `lr`."""
     adam_betas: tuple[Beta, Beta] = (0.9, 0.98)
+    """AdamW's decay rates of the gradient's mean and of its square."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """AdamW's weight decay; biases and norms have none."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
@@ -61,6 +67,8 @@ class Update(Section):
     alpha: Share = 0.7
     """The weight of thinking in the loss; 1 - alpha is the weight of the result."""
     alpha_mode: Literal["fixed", "proportional", "learnable"] = "fixed"
+    """`fixed`: `alpha` as given. `proportional`: the share of thinking tokens, which is plain fine-tuning. `learnable`:
+    trained with the weights, from `alpha` on."""
     alpha_lr: Annotated[float, Field(gt=0)] = 0.05
     """The learning rate of a learnable alpha."""
     alpha_bounds: tuple[Share, Share] = (0.1, 0.9)
@@ -115,6 +123,7 @@ class Teacher(Section):
     samples_per_reference: Count = 1
     """Answers to each reference's query; the first usable one is taken."""
     temperature: Annotated[float, Field(gt=0)] = 0.6
+    """The temperature of its answers."""
     max_new_tokens: Count = 2048
     """Longest answer in tokens, thinking included."""
     fallback: Literal["template", "none", "drop"] = "template"
@@ -146,7 +155,8 @@ class Train(Section):
     max_solved_share: Share = 1.0
     """Leave out tasks of which a larger share of first attempts passed: the model can do them already."""
     exact_counts: list[dict[str, Annotated[int, Field(ge=0)]]] = []
-    """For controls: train round k on exactly exact_counts[k-1][category] samples of each category. Default: on all."""
+    """For controls: train round k on exactly `exact_counts[k-1][category]` samples of each category.
+    Default: on all."""
     max_category_share: dict[str, Share] = {}
     """The largest share of a round's samples a category may have. Keeps the easiest category from taking over."""
     update: Update = Update()
