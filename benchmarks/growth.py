@@ -7,17 +7,28 @@ number words, combining marks, in several scripts, and random pairs of those; or
 it at a quarter of a length and at that length, which grows until the time can be measured or `--longest` is reached.
 `n log n` gives a ratio of a little more than 4 for four times the length. A ratio above `MOST_RATIO`, three times in a
 row, counts as faster growth and is listed; so is a judgement that was ended after `LIMIT_S`. Times are CPU seconds.
+
+    python benchmarks/growth.py --megabytes 50 [--out benchmarks/results/large_records.md]
+
+One text or record of that size instead: each stage judges samples with it, and readers read files in which it is the
+second of three records, in each way of packing. What raises, takes longer than `SLOW_S` for a megabyte, or costs a
+neighbour in the file is listed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import csv
+import gzip
+import io
 import json
 import math
 import random
+import resource
 import signal
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -26,6 +37,7 @@ from typing import Any, NamedTuple
 
 from funreason.agents.judges.registry import judges
 from funreason.config import Config
+from funreason.data.reading import read_tasks
 from funreason.types import Call, Sample, Task
 
 STAGES = ("response", "query_tool", "cot", "parameters", "format")
@@ -33,6 +45,9 @@ MOST_RATIO = 7.0
 """A square gives 16 for four times the length, n log n 4.7 from 4,000 to 16,000; memory adds to it."""
 MEASURABLE_S = 0.05
 LIMIT_S = 5.0
+SLOW_S = 1.0
+REPEATED = ("1,", "a ", "'\"", "a", "1", "{", '\\"')
+"""Pieces of large records; the first three are the slowest, and judged too."""
 PIECES = (
     "1", "0", "1,", "1,1", "11,111,", "1.", ".1", "1\n", "1 ", "1-", "-1", "1:", "1:1", "1/", "1/1/", "1e",
     "1e9", "1_", "1 am ", "1 jan ", "jan ", "jan 1, ", "10 de ", "1st of ", "3.4. ", "2020-01-", "20200101",
@@ -203,11 +218,11 @@ def _ended(*_: object) -> None:
     raise TooSlow
 
 
-def seconds(made: Sample, stages: dict[str, Any]) -> dict[str, float]:
+def seconds(made: Sample, stages: dict[str, Any], limit_s: float = LIMIT_S) -> dict[str, float]:
     """The time of each stage for one sample; infinite for one that was ended."""
     found = {}
     for name in STAGES:
-        signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_S)
+        signal.setitimer(signal.ITIMER_VIRTUAL, limit_s)
         start = time.process_time()
         try:
             asyncio.run(stages[name](made))
@@ -242,6 +257,77 @@ def growths(
         length, small = length * 4, large
 
 
+def large_records(size: int) -> Iterator[tuple[str, str]]:
+    """Records of about `size` characters: what is large in each, and its JSON, which need not be whole."""
+    call = {"name": "f", "arguments": {"x": "seven"}}
+    for piece in REPEATED:
+        yield f"a query of {piece!r}", record("large", query=piece * (size // len(piece)))
+    yield "answers", record("large", answers=[call] * (size // len(json.dumps(call))))
+    yield "tools", record("large", tools=[tool()] * (size // len(json.dumps(tool()))))
+    yield "levels", f'{{"id": "large", "query": {"[" * (size // 2)}{"]" * (size // 2)}}}'
+    yield "one number", f'{{"id": "large", "query": {"1" * size}}}'
+    yield "brackets, never closed", f'{{"id": "large", "query": {"[" * size}'
+
+
+def record(name: str, **parts: Any) -> str:
+    """A record of the xLAM form, in JSON."""
+    answers = [{"name": "f", "arguments": {"x": "seven"}}]
+    return json.dumps({"id": name, "query": "Call f with seven.", "tools": [tool()], "answers": answers} | parts)
+
+
+def packed(large: str) -> Iterator[tuple[str, bytes]]:
+    """Files in which a large record is the second of three: a suffix and what the file holds."""
+    before, after = record("before"), record("after")
+    lines = f"{before}\n{large}\n{after}\n".encode()
+    yield "jsonl", lines
+    yield "json", f"[{before}, {large}, {after}]".encode()
+    yield "jsonl.gz", gzip.compress(lines, compresslevel=1)
+    table = io.StringIO()
+    rows = csv.writer(table)
+    rows.writerow(["id", "query", "tools", "answers"])
+    for text in (before, record("large", query=large), after):
+        found = json.loads(text)
+        rows.writerow([found["id"], found["query"], json.dumps(found["tools"]), json.dumps(found["answers"])])
+    yield "csv", table.getvalue().encode()
+
+
+def measure_large(megabytes: int) -> tuple[list[str], bool]:
+    """Rows of a table of what one large text or record costs, and whether all is well."""
+    rows = ["| what is large | where | slowest | seconds | result |", "|---|---|---|---:|---|"]
+    size, well, stages = megabytes * 1_000_000, True, judges(Config())
+
+    def add(what: str, where: str, slowest: str, took: float, result: str, good: bool) -> None:
+        nonlocal well
+        well = well and good and took <= SLOW_S * megabytes
+        shown = what.replace("|", "\\|").replace("`", "'")
+        rows.append(f"| `{shown}` | {where} | {slowest} | {took:.2f} | {result}{'' if good else ' **wrong**'} |")
+        print(rows[-1], flush=True)
+
+    for piece in REPEATED[:3]:
+        for shape in TEXTS:
+            made = shape.build(piece * (size // len(piece)))
+            try:
+                found = seconds(made, stages, SLOW_S * megabytes)
+            except Exception as error:
+                add(piece, shape.name, "", 0.0, f"raised {type(error).__name__}", False)
+                continue
+            slowest = max(found, key=lambda name: found[name])
+            add(piece, shape.name, slowest, found[slowest], "a verdict of each stage", found[slowest] < math.inf)
+    with tempfile.TemporaryDirectory() as folder:
+        for what, text in large_records(size):
+            for suffix, data in packed(text):
+                file = Path(folder) / f"records.{suffix}"
+                file.write_bytes(data)
+                start = time.process_time()
+                found = read_tasks(file)
+                took = time.process_time() - start
+                kept, refused = [task.id for task in found.tasks], [each.reason for each in found.refusals]
+                good = kept == ["before", "after"] and len(refused) == 1
+                add(what, suffix, "reader", took, f"kept {len(kept)}, refused {', '.join(refused)}", good)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return [*rows, "", f"Peak memory {peak:,.0f} MB, the texts themselves included."], well
+
+
 def main() -> None:
     """Measure, print what grows too fast, and write the table."""
     options = argparse.ArgumentParser(description=__doc__)
@@ -249,9 +335,16 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--longest", type=int, default=16_000)
     options.add_argument("--shapes", default="", help="parts to measure, joined by |; `counted` for all of many parts")
+    options.add_argument("--megabytes", type=int, help="measure one text or record of this size instead")
     options.add_argument("--out", type=Path)
     given = options.parse_args()
     signal.signal(signal.SIGVTALRM, _ended)
+    if given.megabytes:
+        rows, well = measure_large(given.megabytes)
+        text = "\n".join([f"`python benchmarks/growth.py --megabytes {given.megabytes}`", "", *rows]) + "\n"
+        if given.out:
+            given.out.write_text(text)
+        sys.exit(not well)
     stages, draw = judges(Config()), random.Random(given.seed)
     pieces = [*PIECES, *("".join(draw.sample(PIECES, 2)) for _ in range(given.pairs))]
     slowest: dict[tuple[str, str], tuple[float, str, int, float]] = {}

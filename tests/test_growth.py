@@ -17,6 +17,7 @@ from funreason.calls.parse import CallSyntaxError, parse_calls
 from funreason.calls.schema import check_call
 from funreason.calls.tools import read_tools
 from funreason.config import Config
+from funreason.data.reading import read_tasks
 from funreason.types import Call, Sample, Task
 
 LIMIT_S = 3.0
@@ -136,6 +137,16 @@ def test_many_names_that_become_the_same_one_are_numbered_without_counting_again
     raw = [{**tool(), "name": f"a{i:013b}".replace("0", "!").replace("1", "?")} for i in range(4_000)]
     made, _ = callable_names(raw)
     assert len({each["name"] for each in made}) == 4_000
+
+
+@pytest.mark.usefixtures("limit")
+def test_many_records_with_one_id_are_numbered_without_counting_again(tmp_path):
+    lines = [json.dumps({"id": "a", "query": f"Book {i}.", "tools": [tool()], "answers": []}) for i in range(4_000)]
+    file = tmp_path / "records.jsonl"
+    file.write_text("\n".join(lines))
+    ids = [task.id for task in read_tasks(file).tasks]
+    assert ids[:3] == ["a", "a.r2", "a.r3"]
+    assert ids[-1] == "a.r4000"
 
 
 @pytest.mark.usefixtures("limit")

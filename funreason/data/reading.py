@@ -245,6 +245,7 @@ def read_entries(path: Path, format: str = "auto", input_map: Mapping[str, str] 
     renamed = InputMap(input_map) if input_map else None
     questions = 0
     taken: set[str] = set()
+    numbers: dict[str, int] = {}
     copies: dict[tuple[str, int], int] = {}
     for raw in raw_records(path):
         line, name = raw.line, ""
@@ -264,11 +265,12 @@ def read_entries(path: Path, format: str = "auto", input_map: Mapping[str, str] 
             earlier = copies.setdefault((read.id, hash(raw.text)), line)
             if earlier != line:
                 raise RecordRefused("id.duplicate", f"the id {read.id!r} is on line {earlier} already, a copy of it")
-            number, found = 1, read
+            found, number = read, numbers.get(read.id, 1)  # counting from 1 again takes as long as all before together
             while not taken.isdisjoint(ids := read.ids()):
                 number += 1
                 left = (*found.left, "id.repeated")
                 read = msgspec.structs.replace(found, id=f"{found.id}.r{number}", left=left)
+            numbers[found.id] = number
             taken.update(ids)
         except RecordRefused as error:
             yield Entry(line, None, Refusal(line, name, error.reason, error.message))

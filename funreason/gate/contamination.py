@@ -66,11 +66,14 @@ class ContaminationCheck:
                 findings.append(Finding(task, "tools", str(tools)))
         return findings
 
-    def clean(self, tasks: Sequence[Task]) -> list[Task]:
-        """`tasks` without the contaminated ones, or all of them in mode `report`."""
+    def clean(self, tasks: Sequence[Task], findings: Sequence[Finding] | None = None) -> list[Task]:
+        """`tasks` without the contaminated ones, or all of them in mode `report`.
+
+        `findings` are what `find` said of these tasks, if that is known.
+        """
         if self.settings.mode == "report":
             return list(tasks)
-        found = {id(finding.task) for finding in self.find(tasks)}
+        found = {id(finding.task) for finding in (self.find(tasks) if findings is None else findings)}
         return [task for task in tasks if id(task) not in found]
 
     def _near(self, tokens: Sequence[tuple[str, ...]]) -> Iterator[tuple[int, str]]:

@@ -564,7 +564,7 @@ def screened(pool: Pool, screen: ContaminationCheck, supervised: list[Task]) -> 
     Each that is left out is refused with its reason, those among the `supervised` tasks as well.
     """
     found = screen.find(pool.tasks)
-    tasks = screen.clean(pool.tasks)
+    tasks = screen.clean(pool.tasks, found)
     refusals = pool.refusals
     if screen.settings.mode == "drop":
         known = {finding.task.id for finding in found}
