@@ -22,6 +22,7 @@ from funreason.data.reading import read_tasks
 from funreason.data.records import DataError
 from funreason.hub import HubError, HubUnreachable, push_target
 from funreason.policies.model_files import load_model, save_model, weights_id_of
+from funreason.record.folder import LOOP
 from funreason.sources.hub_names import pinned_data, pinned_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of the library's own upload
@@ -420,17 +421,19 @@ def played(server, tiny, tmp_path_factory):
         settings = ["start.references=null", "gate.suites.new.count=2", "gate.suites.old.count=2", "tasks.per_round=3"]
         settings += ["sample.max_new_tokens=4", "train.update.replay.count=8", "model.prompt=text"]
         words += [word for text in settings for word in ("--set", text)]
-        done = funreason(*words, "--name", "run", "--download", cwd=folder)
+        pinned_model("me/tiny", download=True)
+        pinned_data("hf:me/tasks:train", download=True)
+        done = funreason(*words, "--name", "run", cwd=folder)
         assert done.returncode in (0, 3), done.stderr
         yield folder / "runs/run", *repos, patch
 
 
 def test_a_loop_pins_both_commits_in_its_record(played):
     run, model, data, _ = played
-    settings = yaml.safe_load((run / "loop.yaml").read_text())
+    settings = yaml.safe_load((run / LOOP).read_text())
     assert settings["model"]["path"] == f"me/tiny@{model.main}"
     assert settings["tasks"]["path"] == f"hf:me/tasks:train@{data.main}"
-    assert "loop.yaml" in json.loads((run / "manifest.json").read_text())["files"]
+    assert LOOP in json.loads((run / "manifest.json").read_text())["files"]
     inputs = json.loads((run / "marks.json").read_text())["inputs"]
     assert {"tasks.path/0", "model.path/config.json"} <= inputs.keys()
 

@@ -111,12 +111,10 @@ EXAMPLES = {
     "demo": ("funreason demo", "funreason demo --run-dir /tmp/runs --seed 1"),
     "loop": (
         "funreason loop --rounds 1 --tui",
-        "funreason loop --tasks my-data.jsonl --model ./my-model --dry-run",
-        "funreason loop --tasks hf:ORG/NAME:train --model ORG/NAME@main --download",
+        "funreason loop --tasks my-data.jsonl --model ORG/NAME --download",
     ),
     "refine": (
         "funreason refine my-data.jsonl --out refined",
-        "funreason refine my-data.jsonl --dry-run --turns last",
         "funreason refine hf:ORG/NAME:train --out refined --download",
     ),
     "train": (
@@ -124,9 +122,8 @@ EXAMPLES = {
         "funreason train my-data.jsonl --dry-run --set train.update.alpha=0.5",
     ),
     "eval": (
-        "funreason eval --suite toolbox:new_dev --limit 20",
+        "funreason eval --model ORG/NAME --download --suite toolbox:new_dev --limit 20",
         "funreason eval --compare evals/before evals/after --json",
-        "funreason eval --model ORG/NAME --download --suite toolbox:new_dev",
     ),
     "plan": (
         "funreason plan --config qwen2.5-coder-7b --gpu h100",
@@ -146,8 +143,7 @@ EXAMPLES = {
     "track": ("funreason track --tracker tensorboard", "funreason track my-run --tracker wandb --follow"),
     "export": (
         "funreason export --out ./exported",
-        "funreason export my-run --out ./exported --license apache-2.0",
-        "funreason export my-run --out ./exported --push my-name/my-caller",
+        "funreason export my-run --out ./exported --license apache-2.0 --push my-name/my-caller",
     ),
     "convert": (
         "funreason convert my-data.jsonl --format openai --out my-data.openai.jsonl",

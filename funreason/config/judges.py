@@ -57,7 +57,7 @@ class LlmJudges(Section):
     """The language models that judge the stages set to `llm` or `both`. Each model has a vote."""
 
     model: str | None = None
-    """A model folder, `toolbox`, or `self`: the model in training judges its own samples."""
+    """A model folder or its name on a hub, `toolbox`, or `self`: the model in training judges its own samples."""
     endpoints: list[Endpoint] = []
     """Servers to ask. Servers of the same model share its questions; each further model is a further judge."""
     temperature: Annotated[float, Field(ge=0)] = 0.1

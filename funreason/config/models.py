@@ -99,7 +99,8 @@ class Model(Section):
     """The model that is trained."""
 
     path: str = "toolbox"
-    """A folder with safetensors and a tokenizer, or `toolbox`: the small model included in the package."""
+    """A folder with safetensors and a tokenizer, `ORG/NAME[@REVISION]` on a hub (see `download`), or `toolbox`: the
+    small model included in the package."""
     device: str = "cpu"
     """`cpu`, `cuda`, or one GPU as `cuda:0`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -172,7 +173,8 @@ class Tasks(Section):
     """The tasks the model is trained on."""
 
     path: str = "toolbox:new_train"
-    """A data file, or `toolbox:<split>` for the embedded domain."""
+    """A data file, `hf:ORG/NAME[:SPLIT][@REVISION]` on a hub (see `download`), or `toolbox:<split>` for the embedded
+    domain."""
     per_round: Count | None = None
     """Tasks per round. Each round takes the next ones, and starts again after the last.
 

@@ -308,14 +308,15 @@ def is_within(name: str) -> bool:
 def links_outside(folder: Path) -> Iterator[str]:
     """Symbolic links below a folder that lead out of it, relative to it. Linked folders are not entered.
 
-    The loop links `model` to the weights it began with until others are accepted, so this one may lead to a model.
+    The loop links `model` to the weights it began with until others are accepted, so this one may lead to a model, or
+    to where one was (a cache that was emptied).
     """
     root = folder.resolve()
     for where, folders, files in os.walk(root):
         for name in (*folders, *files):
             path = Path(where, name)
             if path.is_symlink() and not path.resolve().is_relative_to(root):
-                if path == root / "model" and (path / "config.json").is_file():
+                if path == root / "model" and ((path / "config.json").is_file() or not path.exists()):
                     continue
                 yield str(path.relative_to(root))
 
