@@ -78,7 +78,7 @@ def refine(
         refused |= {"--turns": turns, "--input-map": input_map, "--no-cache": no_cache}
         with rule("remembered"):
             runs = Path(os.environ.get(RUNS_VARIABLE) or RUNS)
-            return resume_refine(resume, runs, file, refused, settings or [], trust=trust, quiet=quiet)
+            return resume_refine(resume, runs, file, refused, settings or [], trust=trust, quiet=quiet, verbose=verbose)
     given: dict[str, object] = {"tasks.strict": True} if strict else {}
     given |= {"data.input_map": parse_input_map(input_map)} if input_map else {}
     given |= {"fcdr.llm.cache": False} if no_cache else {}
@@ -88,7 +88,8 @@ def refine(
         raise ConfigError(f"refine needs FILE and --out, or --resume OUT. Missing: {', '.join(missing)}.")
     if dry_run or out is None:
         return say_what_would_be_refined(file, config or "own-data", given, settings or [])
-    return run_refine(file, out, config or "own-data", given, settings or [], quiet=quiet)
+    shown = {"quiet": quiet, "verbose": verbose}
+    return run_refine(file, out, config or "own-data", given, settings or [], **shown)
 
 
 def say_what_would_be_refined(file: Path, name: str, given: dict[str, object], settings: list[str]) -> int:
@@ -113,7 +114,14 @@ def say_what_would_be_refined(file: Path, name: str, given: dict[str, object], s
 
 
 def run_refine(
-    file: Path, out: Path, name: str, given: dict[str, object], settings: list[str], *, quiet: bool = False
+    file: Path,
+    out: Path,
+    name: str,
+    given: dict[str, object],
+    settings: list[str],
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> int:
     """Refine a file into the folder `out`; the exit code."""
     from funreason.cli.config import read_config
@@ -123,7 +131,7 @@ def run_refine(
     folder = RunFolder(out)
     if (out / "run.json").exists():
         raise RecordError(f"{out} holds a run already; choose another --out, or resume it: {command_to_resume(folder)}")
-    return _refine(config, file, folder, resume=False, quiet=quiet)
+    return _refine(config, file, folder, resume=False, quiet=quiet, verbose=verbose)
 
 
 def resume_refine(
@@ -135,6 +143,7 @@ def resume_refine(
     *,
     trust: bool = False,
     quiet: bool = False,
+    verbose: bool = False,
 ) -> int:
     """Resume a run that was stopped, with its records in `file` if they were moved; the exit code."""
     from funreason.cli.config import OUTSIDE, read_config, require_same_judges, require_trusted
@@ -158,10 +167,10 @@ def resume_refine(
     old, config = (read_config(str(folder.path / REFINED), {}, changes) for changes in ([], settings))
     require_same_judges(old, config)
     require_trusted(config, trust=trust)
-    return _refine(config, file or recorded, folder, resume=True, quiet=quiet)
+    return _refine(config, file or recorded, folder, resume=True, quiet=quiet, verbose=verbose)
 
 
-def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool, quiet: bool) -> int:
+def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool, quiet: bool, verbose: bool) -> int:
     from funreason.bus.agent import BrokenAgent
     from funreason.bus.workers import Limits
     from funreason.cli.watch import CONSOLE
@@ -202,12 +211,11 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool, quie
         stop.ignore_signals()
     state = shown.whole()
     console.print(verdict_text(verdict(state, evidence_in(folder))))
-    console.print(stage_table(state))
-    for table in (asked_table(state), health_table(state)):
+    judges = [health_table(state)] if verbose else []
+    for table in (stage_table(state), asked_table(state), *judges, yield_table(state), account(state)):
         if table.row_count:
+            console.print()
             console.print(table)
-    console.print(yield_table(state))
-    console.print(account(state))
     if (counts := funnel(state.rounds[ROUND], folder.texts(ROUND))) is not None:
         console.print(counts.text(), soft_wrap=True)
     exit_code, r, limits = 0, state.rounds[ROUND], Limits(error_limit=config.fcdr.max_error_rate)
