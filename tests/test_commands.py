@@ -195,10 +195,16 @@ def test_what_a_refining_reports_goes_to_standard_output_and_its_notices_elsewhe
     done = funreason("refine", "bad.jsonl", "--out", "loud", cwd=world)
     assert "Stages:" in done.stdout
     assert "warning: " in done.stderr
+    assert "line 2: not JSON" in " ".join(done.stderr.split())
     assert "warning: " not in done.stdout
     done = funreason("refine", "data.jsonl", "--out", "quiet", "--quiet", cwd=world)
     assert "Stages:" in done.stdout
     assert done.stderr == ""
+    assert "Judges judged" not in done.stdout
+    assert "Judges judged" in funreason("refine", "data.jsonl", "--out", "all", "--verbose", cwd=world).stdout
+    done = funreason("refine", "data.jsonl", "--out", "plain", cwd=world)
+    assert "info: data.jsonl: 1 kept, none refused" in done.stderr
+    assert "warning" not in done.stderr  # for nothing wrong
 
 
 def test_a_misspelt_configuration_is_answered_with_the_nearest_name():

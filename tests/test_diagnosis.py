@@ -232,6 +232,13 @@ def test_a_rule_is_silent_until_there_is_enough_to_count(tmp_path):
     assert diagnose(early) == ()
 
 
+def test_a_category_that_the_configuration_asks_for_most_may_be_most_of_a_training_set(tmp_path):
+    state = recorded(tmp_path / "run", lambda run: chosen(run, 1, simple_python=80, irrelevance=20))
+    for share, rules in ((0.7, []), (0.5, ["takes_over"])):
+        mix = {"tasks": {"mix": {"simple": share, "irrelevance": 1 - share}}}
+        assert [f.rule for f in diagnose(state, mix) if f.rule == "takes_over"] == rules
+
+
 @pytest.mark.parametrize(
     "configured", [{}, {"sample": 3, "gate": {"suites": [1]}, "fcdr": None, "tasks": {"mix": "x"}}]
 )

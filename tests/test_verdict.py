@@ -295,6 +295,14 @@ def test_a_refinement_says_how_much_was_kept(tmp_path):
     assert found.commands[-1] == f"funreason loop --tasks {run.folder.path}/refined-xlam.jsonl"
 
 
+def test_a_suite_held_out_from_the_task_file_is_named_as_such(tmp_path):
+    evidence = GateEvidence(suites={"new": ("decision", "tasks:held_out")})
+    run = Recording(tmp_path / "run", rounds=1)
+    run.gating(1)
+    run(ev.RoundEnded(round=1, weights="w1"))
+    assert "held-out tasks 27.5 → 37.5 %" in verdict(run.end().state(), evidence).title
+
+
 def test_a_suite_that_the_gate_does_not_read_is_named_as_such(tmp_path):
     run = Recording(tmp_path / "run", rounds=1)
     configured(run, new={"path": "a.jsonl"}, fresh={"path": "b.jsonl", "role": "report"})

@@ -81,7 +81,15 @@ def refine(
         with rule("remembered"):
             runs = Path(os.environ.get(RUNS_VARIABLE) or RUNS)
             return resume_refine(
-                resume, runs, file, refused, settings or [], trust=trust, download=download, quiet=quiet
+                resume,
+                runs,
+                file,
+                refused,
+                settings or [],
+                trust=trust,
+                download=download,
+                quiet=quiet,
+                verbose=verbose,
             )
     given: dict[str, object] = {"tasks.strict": True} if strict else {}
     given |= {"data.input_map": parse_input_map(input_map)} if input_map else {}
@@ -93,7 +101,8 @@ def refine(
         raise ConfigError(f"refine needs FILE and --out, or --resume OUT. Missing: {', '.join(missing)}.")
     if dry_run or out is None:
         return say_what_would_be_refined(file, config or "own-data", given, settings or [])
-    return run_refine(file, out, config or "own-data", given, settings or [], quiet=quiet)
+    shown = {"quiet": quiet, "verbose": verbose}
+    return run_refine(file, out, config or "own-data", given, settings or [], **shown)
 
 
 def say_what_would_be_refined(file: Path, name: str, given: dict[str, object], settings: list[str]) -> int:
@@ -118,7 +127,14 @@ def say_what_would_be_refined(file: Path, name: str, given: dict[str, object], s
 
 
 def run_refine(
-    file: Path, out: Path, name: str, given: dict[str, object], settings: list[str], *, quiet: bool = False
+    file: Path,
+    out: Path,
+    name: str,
+    given: dict[str, object],
+    settings: list[str],
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> int:
     """Refine a file into the folder `out`; the exit code."""
     from funreason.cli.config import read_config
@@ -130,7 +146,7 @@ def run_refine(
     if (out / "run.json").exists():
         raise RecordError(f"{out} holds a run already; choose another --out, or resume it: {command_to_resume(folder)}")
     file, config = fetched_file(file, notices, download=config.download), with_fetched(config, notices)
-    return _refine(config, file, folder, resume=False, quiet=quiet)
+    return _refine(config, file, folder, resume=False, quiet=quiet, verbose=verbose)
 
 
 def resume_refine(
@@ -143,6 +159,7 @@ def resume_refine(
     trust: bool = False,
     download: bool = False,
     quiet: bool = False,
+    verbose: bool = False,
 ) -> int:
     """Resume a run that was stopped, with its records in `file` if they were moved; the exit code."""
     from funreason.cli.config import OUTSIDE, read_config, require_same_judges, require_trusted
@@ -169,10 +186,10 @@ def resume_refine(
     require_trusted(config, trust=trust)
     config, notices = config.model_copy(update={"download": config.download or download}), terminal.notices(quiet=quiet)
     file = fetched_file(file or recorded, notices, download=config.download)
-    return _refine(with_fetched(config, notices), file, folder, resume=True, quiet=quiet)
+    return _refine(with_fetched(config, notices), file, folder, resume=True, quiet=quiet, verbose=verbose)
 
 
-def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool, quiet: bool) -> int:
+def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool, quiet: bool, verbose: bool) -> int:
     from funreason.bus.agent import BrokenAgent
     from funreason.bus.workers import Limits
     from funreason.cli.watch import CONSOLE
@@ -213,12 +230,11 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool, quie
         stop.ignore_signals()
     state = shown.whole()
     console.print(verdict_text(verdict(state, evidence_in(folder))))
-    console.print(stage_table(state))
-    for table in (asked_table(state), health_table(state)):
+    judges = [health_table(state)] if verbose else []
+    for table in (stage_table(state), asked_table(state), *judges, yield_table(state), account(state)):
         if table.row_count:
+            console.print()
             console.print(table)
-    console.print(yield_table(state))
-    console.print(account(state))
     if (counts := funnel(state.rounds[ROUND], folder.texts(ROUND))) is not None:
         console.print(counts.text(), soft_wrap=True)
     exit_code, r, limits = 0, state.rounds[ROUND], Limits(error_limit=config.fcdr.max_error_rate)

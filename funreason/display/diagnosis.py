@@ -142,7 +142,8 @@ def records_refused(facts: Facts) -> Iterator[RunFinding]:
     )
     if tasks and wrong.total() >= REFUSED_RECORDS * (tasks + wrong.total()):
         why, count = wrong.most_common(1)[0]
-        text = f"{wrong.total():,} records never became a task; the commonest reason is {why} ({count:,})."
+        records = "record" if wrong.total() == 1 else "records"
+        text = f"{wrong.total():,} {records} never became a task; the commonest reason is {why} ({count:,})."
         yield RunFinding("records_refused", text, f"funreason status {facts.run} --all".replace("  ", " "))
 
 
@@ -319,6 +320,9 @@ def takes_over(facts: Facts) -> Iterator[RunFinding]:
         total = sum(chosen.by_category.values())
         name, most = max(chosen.by_category.items(), key=lambda pair: pair[1])
         gated = [r.gate.by_category for r in facts.state.rounds.values() if r.gate is not None]
+        wanted = {part: share for part, share in facts.table("tasks.mix").items() if isinstance(share, int | float)}
+        if wanted.get(name.removesuffix("_python"), 0) > TAKES_OVER * sum(wanted.values()):
+            continue  # the configuration asks for it
         several = len(chosen.by_category) > 1 or any(len(by) > 1 for by in gated)
         if several and total >= ENOUGH_TRAINED and most > TAKES_OVER * total:
             text = f"{name or 'One category'} makes up {100 * most / total:.0f} % of what round {k} was trained on."

@@ -126,7 +126,8 @@ def report_markdown(state: State, folder: RunFolder, status: str) -> str:
     if changes := _changes(facts):
         notes = [f"- {_plain(text)}{f' `{_code(change)}`' if change else ''}" for text, change in changes]
         parts += ["## What to change next", "\n".join(notes)]
-    parts += ["## Accuracy by round", _by_round(facts) if facts.suites else "Nothing yet."]
+    if facts.suites or not is_refining(folder):
+        parts += ["## Accuracy by round", _by_round(facts) if facts.suites else "Nothing yet."]
     reasons = sum((r.dead_reasons for _, r in played(state)), start=type(RoundState().dead_reasons)())
     if ended := sum(r.fates.total() for _, r in played(state)):
         most = ", ".join(f"{_plain(name)} {100 * n / ended:.1f} %" for name, n in reasons.most_common(LOST_TO))
@@ -169,6 +170,8 @@ def _line(facts: _Contents, status: str) -> str:
     about = dict(facts.about)
     made = [about[key] for key in ("model", "data") if key in about]
     made += [f"seed {about['seed']}"] if "seed" in about else []
+    if facts.evidence.folder and is_refining(facts.evidence.folder):
+        return f"run {name} · {status} in {duration(facts.state.elapsed_s(facts.state.last_at))}"
     return " · ".join([f"run {name}", *made, summary(facts.state, status)])
 
 

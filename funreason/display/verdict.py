@@ -41,6 +41,8 @@ STOPPED = {
     "crashed": "The process of the run died",
     "stale": "The process of the run has been silent for some time",
 }
+HELD_OUT = "tasks:held_out"
+"""The path of a suite that is part of the task file."""
 _ALL = ""
 """Stands for all suites that decide, among the names of suites."""
 
@@ -339,6 +341,7 @@ class _Comparing:
         for part in parts:
             role, path = self.evidence.suites.get(part, ("", ""))
             told = f"{part} tools" if path == f"toolbox:{part}_gate" else f"suite {part}"
+            told = "held-out tasks" if path == HELD_OUT else told
             names.append(f"{told}, which the gate does not read," if role == "report" else told)
         name = " and ".join(names) or "all items"
         before, after = (self.evidence.results.get(id, {}) for id in (old, new))
@@ -408,7 +411,8 @@ def _refined(folder: RunFolder, rounds: Sequence[RoundState], ended: int) -> lis
     """What a refinement changed and lost, the commonest reasons first, and where the kept records are."""
     said = []
     if changed := sum(r.origins[origin] for r in rounds for origin in CHANGED):
-        said.append(f"{changed:,} of those kept were repaired, written again or answered again.")
+        was = "was" if changed == 1 else "were"
+        said.append(f"{changed:,} of those kept {was} repaired, written again or answered again.")
     lost = sum((r.dead_reasons for r in rounds), Counter[str]())
     if lost:
         most = ", ".join(f"{name or 'attempts used up'} {n:,}" for name, n in lost.most_common(TOP_REASONS))

@@ -28,6 +28,8 @@ from funreason.types import Sample
 
 LOST = 1
 """The exit code of a run that another process has taken over, or whose folder is gone."""
+MESSAGE_CHARS = 300
+"""Of the first refused record's fault in the log's sentence; the whole of it is in its own event."""
 
 
 class Journal:
@@ -161,15 +163,19 @@ class Journal:
             self.write(ev.LogMessage(level="warning", text=text))
 
     def read(self, refusals: Sequence[Refusal], summary: str, left: Mapping[str, int]) -> None:
-        """The records that never became a task, what was read in a sentence, and, last, that this was all of it.
+        """The records that never became a task, what was read in a sentence with the first one's fault, and, last,
+        that this was all of it.
 
         `left` counts, by code, what records hold and no task carries.
         """
-        for refusal in refusals:
-            where = f"line {refusal.line} {refusal.id}".strip() if refusal.line else refusal.id
-            self.write(ev.TaskRefused(where=where, reason=refusal.reason, message=refusal.message))
+        refused = [
+            ev.TaskRefused(f"line {r.line} {r.id}".strip() if r.line else r.id, r.reason, r.message) for r in refusals
+        ]
+        for event in refused:
+            self.write(event)
         if summary:
-            self.write(ev.LogMessage(level="warning" if refusals else "info", text=summary))
+            first = next((f". {r.where}: {r.message}"[:MESSAGE_CHARS] for r in refused if r.message), "")
+            self.write(ev.LogMessage(level="warning" if refusals else "info", text=summary + first))
         self.write(ev.TasksRead(refused=len(refusals), left=dict(left)))
 
     def abandon(self) -> None:
