@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +52,7 @@ FILES = {
     "export": "*out*",
 }
 """Kinds of files, by patterns of their path in a case's folder; the first that matches counts."""
-KILLS_A_CASE = 6
+KILLS_A_CASE = 9
 CODES = (0, 3)
 """Exit codes of commands that have ended: a loop whose last round was refused ends with 3."""
 
@@ -180,8 +181,8 @@ class Trial:
             shutil.rmtree(case)
         return len(hits)
 
-    def run(self, kills: int) -> None:
-        """Play until `kills` have landed."""
+    def run(self, kills: int, note: Callable[[], None]) -> None:
+        """Play until `kills` have landed; `note` is called now and then."""
         number = 0
         while (total := self.landed.total()) < kills:
             had = Counter[str]()
@@ -192,6 +193,7 @@ class Trial:
             self.play(world, number, min(self.draw.randint(1, KILLS_A_CASE), kills - total))
             if number % 20 == 0:
                 print(f"{self.landed.total()} kills in {number} cases, {len(self.failures)} differ", flush=True)
+                note()
 
 
 def table(trial: Trial) -> str:
@@ -262,12 +264,16 @@ def main() -> None:
     warm(root)
     found = Trial(root, given.seed, given.only)
     found.reference()
-    found.run(given.kills)
     command = f"$ python benchmarks/kill_points.py --kills {given.kills} --seed {given.seed}"
-    text = f"{command}{f' --only {given.only!r}' if given.only else ''}\n\n{table(found)}"
-    print(text)
-    if given.out:
-        given.out.write_text(text)
+    command += f" --only {given.only!r}" if given.only else ""
+
+    def note() -> None:
+        if given.out:
+            given.out.write_text(f"{command}\n\n{table(found)}")
+
+    found.run(given.kills, note)
+    note()
+    print(f"{command}\n\n{table(found)}")
     if given.keep is None:
         shutil.rmtree(root)
     sys.exit(bool(found.failures))

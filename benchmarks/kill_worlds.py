@@ -32,8 +32,8 @@ Step = Callable[[Path], int]
 
 LOOP = [
     *("model.threads=1", "sample.max_new_tokens=64", "sample.temperature=0.8", "fcdr.max_attempts=2"),
-    *("tasks.per_round=4", "sample.samples_per_task=2", "fcdr.max_in_flight=3", "gate.contamination.mode=report"),
-    *("gate.suites.old.count=2", "gate.suites.new.count=4", "train.max_category_share={}"),
+    *("tasks.per_round=3", "sample.samples_per_task=2", "fcdr.max_in_flight=3", "gate.contamination.mode=report"),
+    *("gate.suites.old.count=1", "gate.suites.new.count=3", "train.max_category_share={}"),
     *("start.update.batch_size=4", "start.update.checkpoint_every=1", "start.update.lr=1e-5"),
     *("train.update.batch_size=4", "train.update.checkpoint_every=1", "train.update.lr=1e-5"),
     *("start.update.replay.count=0", "train.update.replay.count=2", "start.references.count=8"),
@@ -187,13 +187,13 @@ def worlds(root: Path) -> list[World]:
         case.mkdir(parents=True)
 
     return [
-        World("loop, srml", nothing, [("loop", loop("srml", srml(root)))], loop_found, 4),
-        World("loop, grpo", nothing, [("loop", loop("grpo", rewards))], loop_found, 2),
-        World("loop, hdr", nothing, [("loop", loop("hdr", hard))], loop_found, 2),
+        World("loop, srml", nothing, [("loop", loop("srml", srml(root)))], loop_found, 3),
+        World("loop, grpo", nothing, [("loop", loop("grpo", rewards))], loop_found, 1.5),
+        World("loop, hdr", nothing, [("loop", loop("hdr", hard))], loop_found, 1.5),
         World("update in processes", nothing, [("loop", loop("srml", processes))], loop_found, 0),
-        World("refine", nothing, [("refine", refine(root / "records.jsonl"))], refine_found, 2),
-        World("report", copied("finished"), [("report", report)], tree_found("report"), 0.4),
-        World("export", copied("finished"), [("export", export)], tree_found("out"), 0.6),
+        World("refine", nothing, [("refine", refine(root / "records.jsonl"))], refine_found, 2.5),
+        World("report", copied("finished"), [("report", report)], tree_found("report"), 0.5),
+        World("export", copied("finished"), [("export", export)], tree_found("out"), 1),
         World("prune", copied("refused"), [("prune", prune), ("loop", loop("srml", [], rounds=2))], loop_found, 1),
         World("requeue", copied("open"), [("requeue", requeue), ("loop", loop("srml", []))], loop_found, 1),
     ]

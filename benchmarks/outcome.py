@@ -9,11 +9,10 @@ from typing import Any
 
 import msgspec
 
-from funreason.agents.judges.canary_check import CANARIES
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder, hash_file
 from funreason.record.log import LogReader
-from funreason.record.sample_files import ENDS
+from funreason.record.sample_files import CANARIES, ENDS
 
 FLEETING = ("events", "run.json", "config.yaml")
 """What two runs of the same seed need not share: when things happened and by whom."""

@@ -8,17 +8,22 @@ import pytest
 from recorded import finished
 
 from funreason.config import load_config
+from funreason.loops.self_refinement import config_of
 from funreason.loops.session import inputs_of
 from funreason.record import events as ev
 from funreason.record import integrity
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.integrity import MARKS, Marks, changes, mark_of, was_moved
+from funreason.record.log import EventLog
 from funreason.record.manifest import require_unchanged, seal_run
 from funreason.record.sample_files import PendingVerdict
 from funreason.runtime.journal import Journal
 from funreason.types import Sample, Task, Verdict
 
-WRITTEN = ("config.yaml", "events/loop-000.jsonl", "round-1/kept.jsonl", "round-1/tasks.jsonl", "round-1/judged.jsonl")
+WRITTEN = (
+    *("config.yaml", "events/loop-000.jsonl", "round-1/kept.jsonl", "round-1/tasks.jsonl", "round-1/judged.jsonl"),
+    "round-1/canaries.jsonl",
+)
 WEIGHTS = "weights/w1/model.safetensors"
 
 
@@ -35,6 +40,7 @@ def stopped(path, end="interrupted") -> RunFolder:
         texts = folder.texts(1)
         for i in range(20):
             texts.append("kept", Sample.of(f"s{i}", Task.of(f"t{i}", "q" * 50, []), "[f()]"))
+        texts.append("canaries", Sample.of("c1", Task.of("c1", "q", []), "[f()]"))
         texts.append_verdict(PendingVerdict("s30", 0, "cot", Verdict("cot", "drop", "cot.empty")))
     journal.write(ev.WeightsTrained(round=1, weights="w1", examples=1, steps=1))
     if end == "killed":
@@ -183,6 +189,25 @@ def test_files_that_a_run_was_made_from_are_compared_too(tmp_path):
     (model / "config.json").write_text('{"a": 1}')
     with pytest.raises(RecordError, match=r"model\.path/config\.json .* has 8 bytes, and had 2"):
         require_unchanged(folder, {**inputs, "tasks.path": moved})
+
+
+def test_canaries_that_are_shown_again_are_not_compared(tmp_path):
+    folder = stopped(tmp_path / "run")
+    log = EventLog(folder.events)
+    log.write(ev.PhaseStarted(round=2, phase="sample"))
+    folder.texts(2).append("canaries", Sample.of("c1", Task.of("c1", "q", []), "[f()]"))
+    Marks(folder).take()
+    log.close()
+    folder.texts(2).delete("canaries")
+    require_unchanged(folder, {})
+
+
+@pytest.mark.parametrize("change", ["rounds: [\n", "rouds: 2\n", "rounds: 3\n"])
+def test_a_configuration_that_changed_is_named_as_changed_whatever_it_says_now(tmp_path, change):
+    folder = stopped(tmp_path / "run")
+    (folder.path / "config.yaml").write_text(change)
+    with pytest.raises(RecordError, match=r"config\.yaml has .*Put the file back"):
+        config_of(folder)
 
 
 def test_a_folder_that_was_moved_or_copied_is_noticed(tmp_path):

@@ -167,6 +167,7 @@ def resume_refine(
     from funreason.config import ConfigError
     from funreason.loops.refine import records_file
     from funreason.record.folder import REFINED, RecordError, open_run
+    from funreason.record.integrity import require_settings_unchanged
     from funreason.record.sample_files import MANIFEST
 
     said = [name for name, value in refused.items() if value]
@@ -181,6 +182,7 @@ def resume_refine(
     life, whole = folder.writer_status(), (folder.path / MANIFEST).exists()
     if whole and life is not None and life.status == "finished":
         raise RecordError(f"{folder.path} is finished: every sample has ended, and what was kept is written.")
+    require_settings_unchanged(folder)
     old, config = (read_config(str(folder.path / REFINED), {}, changes) for changes in ([], settings))
     require_same_judges(old, config)
     require_trusted(config, trust=trust)

@@ -39,7 +39,7 @@ from funreason.record.folder import (
     resume_hint,
     settings_file,
 )
-from funreason.record.integrity import MARKS, was_moved
+from funreason.record.integrity import MARKS, require_settings_unchanged, was_moved
 from funreason.record.log import LogReader
 from funreason.record.manifest import require_unchanged
 from funreason.record.state import State
@@ -268,6 +268,7 @@ def config_of(folder: RunFolder, changes: dict[str, Any] | None = None) -> Confi
         )
     if not path.exists():
         raise RecordError(f"{folder.path} has no {LOOP}, so the run cannot be resumed")
+    require_settings_unchanged(folder)
     return load_config(path, changes)
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
 
-from funreason.record.folder import LOOP, RECORDS, REFINED, RunFolder, is_within, write_json
+from funreason.record.folder import LOOP, RECORDS, REFINED, RecordError, RunFolder, is_within, write_json
 from funreason.record.sample_files import JUDGED, MANIFEST
 
 MARKS = "marks.json"
 PIECE = 1 << 20
 _GROWING = ("events/*.jsonl", "round-*/*.jsonl")
 _WHOLE = (LOOP, REFINED, RECORDS, "gate-items/**/*", "gate/**/*", "weights/*/**/*")
-_UNMARKED = ("canaries.jsonl", "checkpoint-", "update-round-", "fresh-")
+_UNMARKED = ("checkpoint-", "update-round-", "fresh-")
 """Files that are written again from the beginning; a checkpoint has hashes of its own."""
 
 
@@ -97,25 +97,25 @@ def is_unused(name: str, used: Collection[str] | None) -> bool:
     return used is not None and first == "weights" and rest.partition("/")[0] not in used
 
 
-def changes(run: RunFolder, inputs: Mapping[str, Path], used: Collection[str] | None = None) -> list[str]:
+def changes(
+    run: RunFolder, inputs: Mapping[str, Path], used: Collection[str] | None = None, rewritten: Collection[str] = ()
+) -> list[str]:
     """What is no longer as it was marked: sentences with file and place, those about files of the run first.
 
-    Of weights, only those of the ids in `used` are compared; all of them for None. Nothing for a run without marks.
+    Of weights, only those of the ids in `used` are compared; all of them for None. Files named in `rewritten` are not
+    compared: a resumed run writes them again. Nothing for a run without marks.
     """
-    try:
-        marks = json.loads((run.path / MARKS).read_text())
-        files, made_from = (
-            {name: Mark(int(entry["bytes"]), tuple(entry["pieces"])) for name, entry in marks[part].items()}
-            for part in ("files", "inputs")
-        )
-    except FileNotFoundError:
-        return []
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return [f"{MARKS} cannot be read: it is written in one piece, so another program or a loss of power changed it"]
+    marks = _marks(run)
+    if isinstance(marks, str):
+        return [marks]
+    files, made_from = marks
     found = [
         f"{name} {what}"
         for name, mark in files.items()
-        if is_within(name) and not is_unused(name, used) and (what := _change(run.path / name, mark))
+        if is_within(name)
+        and name not in rewritten
+        and not is_unused(name, used)
+        and (what := _change(run.path / name, mark))
     ]
     now = _files_of(inputs)
     for name, mark in made_from.items():
@@ -123,6 +123,30 @@ def changes(run: RunFolder, inputs: Mapping[str, Path], used: Collection[str] | 
         if what:
             found.append(f"{name} ({now.get(name, 'a file')}), from which the run was made, {what}")
     return found
+
+
+def require_settings_unchanged(run: RunFolder) -> None:
+    """Raise RecordError when a run's configuration is not as it was marked: what it says now means nothing."""
+    marks = _marks(run)
+    for name in (LOOP, REFINED) if not isinstance(marks, str) else ():
+        mark = marks[0].get(name)
+        if mark is not None and (what := _change(run.path / name, mark)):
+            raise RecordError(f"{run.path / name} {what}. Put the file back as it was, or start a new run.")
+
+
+def _marks(run: RunFolder) -> tuple[dict[str, Mark], dict[str, Mark]] | str:
+    """The marks of a run's files and of its inputs, none where none were taken; what is wrong with them otherwise."""
+    try:
+        marks = json.loads((run.path / MARKS).read_text())
+        files, made_from = (
+            {name: Mark(int(entry["bytes"]), tuple(entry["pieces"])) for name, entry in marks[part].items()}
+            for part in ("files", "inputs")
+        )
+    except FileNotFoundError:
+        return {}, {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{MARKS} cannot be read: it is written in one piece, so another program or a loss of power changed it"
+    return files, made_from
 
 
 def was_moved(run: RunFolder) -> str:

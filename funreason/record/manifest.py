@@ -30,7 +30,7 @@ from funreason.record.folder import (
 )
 from funreason.record.integrity import changes, is_unused
 from funreason.record.log import EventLog, RecordError, unreadable
-from funreason.record.sample_files import MANIFEST
+from funreason.record.sample_files import CANARIES, MANIFEST
 from funreason.record.state import State
 
 LASTING = (
@@ -83,7 +83,9 @@ def require_unchanged(run: RunFolder, inputs: Mapping[str, Path]) -> None:
     if not wrong:
         state = run.state()
         used = {r.weights for r in state.rounds.values()} | _untested(state)
-        wrong = changes(run, inputs, used) + verify(run, used, state).wrong
+        open_rounds = {k for k, r in state.rounds.items() if "sample" not in r.whole}  # which show canaries again
+        wrong = changes(run, inputs, used, {f"{run.round(k).name}/{CANARIES}.jsonl" for k in open_rounds})
+        wrong += verify(run, used, state).wrong
     if wrong:
         more = f" ({len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise RecordError(

@@ -28,7 +28,7 @@ from funreason.bus.routing import evidence
 from funreason.config import OWN_TASKS, TOOLBOX, Canaries, Config, References
 from funreason.policies.native_format import call_format_of
 from funreason.record.events import CanaryResult, Event, LogMessage, SelfAgreementChecked
-from funreason.record.sample_files import SampleFiles
+from funreason.record.sample_files import CANARIES, SampleFiles
 from funreason.sources.tasks import can_be_scored, references
 from funreason.stop import StopRequest
 from funreason.types import Outcome, Sample, Task, Verdict
@@ -70,7 +70,6 @@ class SelfAgreement:
         return answer
 
 
-CANARIES = "canaries"
 LEAST = 10
 """Good and bad canaries per judge in the smallest round: an error rate over fewer means nothing."""
 SPARE = 4
