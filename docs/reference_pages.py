@@ -268,6 +268,10 @@ def _read_as(blocks: str) -> str:
         lines += [f"    thinking  {task.reference_thinking}"] if task.reference_thinking else []
         roles = ", ".join(turn.role for turn in task.messages)
         lines += [f"    history   {roles}"] if len(task.messages) > 1 else []
+    for refusal in read.refusals:
+        lines += textwrap.wrap(
+            f"refused {refusal.where}: {refusal.reason}: {refusal.message}", 96, subsequent_indent="    "
+        )
     left = ", ".join(f"{what} {count}" for what, count in read.left.items())
     lines += [f"not carried: {left}"] if left else []
     return "\n".join(["```text", *lines, "```"])
