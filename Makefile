@@ -22,7 +22,7 @@ smollm2-smoke: install
 
 lint: install-dev
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check funreason tests benchmarks
+	$(BIN)/ruff format --check funreason tests benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_house.py
 

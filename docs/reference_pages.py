@@ -13,6 +13,7 @@ import json
 import re
 import sys
 import textwrap
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
@@ -22,7 +23,7 @@ import msgspec
 from funreason.calls.render import render_calls
 from funreason.calls.thinking import THINKING_FIELDS, THINKING_PARTS
 from funreason.cli.app import EXAMPLES, EXIT_CODES, GROUPED, GROUPS, PANELS, app
-from funreason.config import Config
+from funreason.config import CONFIGS, Config
 from funreason.data.forms.messages import CALLING, ROLES, UNTRAINED
 from funreason.data.reading import read_tasks
 from funreason.record import events as record_events
@@ -99,11 +100,25 @@ def configuration() -> str:
         "every value, `funreason config check FILE` validates one. `[]` means each item of a list, `NAME` a name of",
         "your choice.",
         "",
+        "## Those that come with the package",
+        "",
+        "| `--config` | what it is for |",
+        "|---|---|",
+        *[f"| `{path.stem}` | {_purpose(path)} |" for path in sorted(CONFIGS.glob("*.yaml")) if _purpose(path)],
+        "",
         "## The run",
         "",
         *_keys("", Config, schema, schema["$defs"], {}),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _purpose(path: Path) -> str:
+    """The first sentence of the comment that a configuration begins with; "" for a graph, which is no configuration."""
+    text = path.read_text(encoding="utf-8")
+    said = "\n".join(line.strip("# ") for line in takewhile(lambda line: line.startswith("#"), text.split("\n")))
+    sentence = re.match(r".+?(?:\.(?=\s|$)|(?=\n[A-Z]))", said, re.DOTALL)
+    return "" if "\nedges:" in text or sentence is None else " ".join(sentence[0].replace("|", "\\|").split())
 
 
 def _keys(prefix: str, cls: type, section: Schema, groups: Schema, written: dict[type, str]) -> list[str]:
@@ -268,6 +283,10 @@ def _read_as(blocks: str) -> str:
         lines += [f"    thinking  {task.reference_thinking}"] if task.reference_thinking else []
         roles = ", ".join(turn.role for turn in task.messages)
         lines += [f"    history   {roles}"] if len(task.messages) > 1 else []
+    for refusal in read.refusals:
+        lines += textwrap.wrap(
+            f"refused {refusal.where}: {refusal.reason}: {refusal.message}", 96, subsequent_indent="    "
+        )
     left = ", ".join(f"{what} {count}" for what, count in read.left.items())
     lines += [f"not carried: {left}"] if left else []
     return "\n".join(["```text", *lines, "```"])

@@ -1,10 +1,13 @@
 """The documentation says what there is: written pages, records that are read, commands and keys that exist."""
 
+import ast
+import importlib
 import json
 import re
 import runpy
 import shlex
 import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,7 @@ DOCS = ROOT / "docs"
 WRITER = runpy.run_path(str(DOCS / "reference_pages.py"))
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *DOCS.rglob("*.md")]}
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+REASON = re.compile(r'"([a-z_]+\.[a-z_]+)"')
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
 
@@ -189,6 +193,25 @@ def test_a_key_and_an_option_that_do_not_exist_are_found():
     wrong = [words for words, whole in commands(text) if problem(words, whole)]
     assert wrong == [["loop", "--roundz", "3"], ["loop", "--set", "sed=1"]]
     assert sum(len(list(commands(text))) for text in TEXTS.values()) > 300
+
+
+@pytest.mark.parametrize("page", sorted(TEXTS))
+def test_every_python_example_parses_and_imports_names_that_exist(page):
+    for kind, body in FENCE.findall(TEXTS[page]):
+        if kind != "python":
+            continue
+        for node in ast.walk(ast.parse(body)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "funreason":
+                module = importlib.import_module(node.module)
+                named = set(getattr(module, "__all__", dir(module))) | {"bfcl"}
+                assert {alias.name for alias in node.names} <= named
+
+
+def test_every_reason_that_the_faq_explains_is_one_that_the_code_gives():
+    given = {code for path in (ROOT / "funreason").rglob("*.py") for code in REASON.findall(path.read_text())}
+    [rows] = re.findall(r"^\| commonest reason .*\n\|-.*\n((?:\|.*\n)+)", TEXTS["docs/faq.md"], re.MULTILINE)
+    explained = {name for row in rows.splitlines() for name in SPAN.findall(row.split("|")[1])}
+    assert {name for name in explained if not any(fnmatchcase(code, name) for code in given)} == set()
 
 
 def test_each_answer_of_the_faq_names_a_command_or_a_setting():
