@@ -509,6 +509,14 @@ def test_a_round_answer_without_an_edge_is_refused_by_name():
         sent(trainer, "draind")
 
 
+def test_a_sample_cannot_take_a_rounds_edge():
+    async def drained(messages):
+        return ["drained"] * len(messages)
+
+    flow = drain(looped(), {"a": drained, "trainer": trainer, "evaluator": evaluator}, samples(2))
+    assert flow.nodes["a"].errors == 2
+
+
 def test_a_fault_on_a_rounds_message_is_raised_and_not_routed():
     async def broken(message):
         raise OSError("no space left")

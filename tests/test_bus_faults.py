@@ -180,6 +180,15 @@ def test_an_agent_that_errs_too_often_stops_the_run_and_nothing_is_lost():
     assert sorted(left + ended) == sorted(message.id for message in pulled)
 
 
+def test_an_agent_that_answers_error_without_a_verdict_stops_the_run_and_no_evidence_is_made_up():
+    async def judge(message):
+        return "error"
+
+    with pytest.raises(BrokenAgent) as caught:
+        Session(judge, settings={"error_floor": 5}).drain(samples(100))
+    assert caught.value.evidence == ""
+
+
 def test_what_a_broken_agent_left_can_be_drained_once_it_is_mended():
     async def broken(message):
         raise RuntimeError("gone")

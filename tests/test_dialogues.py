@@ -436,6 +436,26 @@ def test_answers_of_bfcl_under_other_ids_refuse_their_questions_with_file_line_a
         read_tasks(path)
 
 
+def test_a_bfcl_question_beyond_the_last_answer_is_refused_as_such(lines, tmp_path):
+    (tmp_path / "possible_answer").mkdir()
+    lines({"id": "simple_python_0", "ground_truth": [{"clock": {"town": ["Oslo"]}}]}, name="possible_answer/q.json")
+    asked_twice = [{"id": f"simple_python_{i}", "question": [[user("Oslo?")]], "function": [CLOCK]} for i in (0, 1)]
+    (refusal,) = read_tasks(lines(*asked_twice, name="q.json")).refusals
+    assert refusal.reason == "answers.other_id"
+    assert "it has fewer answers than there are questions" in refusal.message
+
+
+def test_a_bfcl_question_may_be_a_text_and_its_answer_hold_objects_in_a_list(lines, tmp_path):
+    (tmp_path / "possible_answer").mkdir()
+    stops = [[{"town": ["Oslo", "oslo"], "day": [""]}, {"town": ["Lima"]}]]
+    lines({"id": "simple_python_0", "ground_truth": [{"clock": {"stops": stops}}]}, name="possible_answer/q.json")
+    (task,) = read_tasks(
+        lines({"id": "simple_python_0", "question": ["Oslo, then Lima?"], "function": [CLOCK]}, name="q.json")
+    ).tasks
+    assert task.query == "Oslo, then Lima?"
+    assert task.reference == [Call("clock", {"stops": [{"town": "Oslo"}, {"town": "Lima"}]})]
+
+
 def test_other_possible_answers_than_the_first_are_counted(lines, tmp_path):
     (tmp_path / "possible_answer").mkdir()
     lines(
@@ -591,6 +611,34 @@ def test_a_key_that_a_table_filled_with_null_hides_no_other(lines):
     record = chat(message | user("Oslo?"), message | calling(OSLO), **filled)
     reading = read_tasks(lines(record), strict=True)
     assert ([task.reference for task in reading.tasks], reading.left) == ([[OSLO]], {})
+
+
+def test_a_tools_property_filled_with_null_says_that_the_nulls_of_its_calls_are_filled_too(lines):
+    schema = {"type": "object", "properties": {"town": {"type": "string"}, "hour": {"type": "integer"}}}
+    table = schema | {"properties": schema["properties"] | {"day": None}}
+    call = {"name": "clock", "arguments": {"town": "Oslo", "hour": None}}
+
+    def arguments(parameters):
+        record = {"id": "a", "query": "Oslo?", "answers": [call], "tools": [CLOCK | {"parameters": parameters}]}
+        return read_tasks(lines(record)).tasks[0].reference[0].arguments
+
+    assert arguments(table) == {"town": "Oslo"}
+    assert arguments(schema) == {"town": "Oslo", "hour": None}
+
+
+@pytest.mark.parametrize("beside", [{}, {"conversations": None}, {"conversations": []}])
+def test_a_dialogue_may_be_called_conversation_where_conversations_holds_none(lines, beside):
+    record = talk(("human", "Oslo?"), ("gpt", "[clock(town='Oslo')]"))
+    said = record.pop("conversations")
+    assert read_tasks(lines(record | {"conversation": said} | beside)).tasks[0].reference == [OSLO]
+    both = record | {"conversations": said, "conversation": "the second of May"}
+    assert read_tasks(lines(both)).tasks[0].reference == [OSLO]
+
+
+def test_tools_are_written_in_their_own_script(lines, tmp_path):
+    record = talk(("human", "Oslo?"), ("gpt", "[clock(town='Oslo')]"), tools=[CLOCK | {"description": "时间"}])
+    convert(read_whole(lines(record)).records, "sharegpt", tmp_path / "out.json")
+    assert "时间" in (tmp_path / "out.json").read_text()
 
 
 @pytest.mark.parametrize(

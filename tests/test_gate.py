@@ -70,6 +70,7 @@ def test_a_guard_forbids_but_never_promotes():
     decision, reason = decide(RULE, [good, pair(marks(66), marks(62), "guard", start=marks(70))])
     assert decision == "rollback"
     assert "8.0 points below its start" in reason
+    assert decide(RULE, [good, pair(marks(70), marks(65), "guard")])[0] == "promote"  # as much as is allowed
     assert decide(RULE, [pair(marks(40), marks(90), "guard")])[0] == "hold"
 
 

@@ -10,6 +10,7 @@ from funreason.bus.scheduler import Bus
 from funreason.record import events as ev
 from funreason.record.folder import RunFolder
 from funreason.record.log import LogReader
+from funreason.record.sample_files import PendingVerdict
 from funreason.runtime.journal import Journal
 from funreason.runtime.resume import RecordedVerdicts, backfill_end_events
 from funreason.types import Sample, Task, Verdict, changed
@@ -106,6 +107,20 @@ def test_a_judgement_in_the_log_is_not_made_again(tmp_path, batch):
     assert len(judgements(folder)) == len(set(judgements(folder))) == 6
     if "s1" in second.asked:
         assert next(s for s in ended if s.id == "s1").verdicts[-1] == odd["s1"]
+
+
+def test_a_recorded_verdict_is_its_own_nodes_and_only_the_rest_of_a_batch_is_asked(tmp_path):
+    folder = RunFolder(tmp_path)
+    texts, odd = folder.texts(1), Verdict("one", "drop", "odd")
+    texts.append_verdict(PendingVerdict("s1", 0, "one", odd))
+    recall = RecordedVerdicts(Journal(folder), texts, 1, folder.state())
+    judges = Judge("one"), Judge("two")
+    ask = {judge.node: recall.judge(judge.node, judge.many, batched=True) for judge in judges}
+    batch = list(map(sample, range(3)))
+    assert [verdict.outcome for verdict in asyncio.run(ask["one"](batch))] == ["pass", "drop", "pass"]
+    assert [verdict.outcome for verdict in asyncio.run(ask["two"](batch))] == ["pass"] * 3
+    assert asyncio.run(ask["one"](batch[1:2])) == [odd]
+    assert [judge.asked for judge in judges] == [["s0", "s2"], ["s0", "s1", "s2"]]
 
 
 def test_an_agent_that_failed_is_asked_again(tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from funreason.record import events as ev
 from funreason.record.folder import TAKE_OVER_AFTER_S, RecordError, RunFolder, newest_run, open_run, write_whole
-from funreason.record.log import EventLog, LogReader
+from funreason.record.log import PIECE, Clock, EventLog, LogReader
 from funreason.record.sample_files import Line, SampleFiles
 from funreason.record.state import State
 from funreason.types import Sample, Task, Verdict
@@ -56,6 +56,20 @@ def test_a_torn_last_line_is_left_until_it_is_whole(tmp_path):
     with path.open("ab") as file:
         file.write(b'el":"info","text":"later"}\n')
     assert [e.text for e in reader.events()] == ["later"]
+
+
+def test_an_event_longer_than_what_is_read_at_once_is_read_whole(tmp_path):
+    log, texts = EventLog(tmp_path), ["one", "x" * 3 * PIECE, "three"]
+    for text in texts:
+        log.write(ev.LogMessage(level="info", text=text))
+    assert [event.text for event in LogReader(tmp_path).events()] == texts
+
+
+def test_a_clock_that_is_set_back_continues_from_the_last_time_it_gave(monkeypatch):
+    clock = Clock()
+    system = iter([100.0, 40.0, 50.0, 45.0, 60.0])
+    monkeypatch.setattr(time, "time", lambda: next(system))
+    assert [clock.now() for _ in range(5)] == [100.0, 100.0, 110.0, 110.0, 125.0]
 
 
 def test_an_event_of_a_newer_version_is_counted_and_passed_over(tmp_path):

@@ -194,7 +194,9 @@ def test_prompts_where_no_call_is_right_have_their_share(tmp_path):
     world.play()
     assert [metrics["no_call_share"] for metrics in world.steps().values()] == pytest.approx([0.2] * 3)
     assert world.events(PolicyUpdated)[-1].prompts == {"call": 12, "none": 3}
-    assert {"reward_calls", "reward_refusals", "refusal_rate"} <= world.steps()[1].keys()
+    metrics = world.steps()[1]
+    assert {"reward_calls", "reward_refusals", "refusal_rate"} <= metrics.keys()
+    assert 0 < metrics["length_p50"] <= metrics["length_p95"]
 
 
 def test_a_share_of_refusals_that_the_tasks_cannot_give_is_said(tmp_path):
