@@ -130,7 +130,7 @@ SCHEMA = Config.model_json_schema()
 SECTIONS = [SCHEMA, *SCHEMA["$defs"].values()]
 """The configuration, and every group of keys in it: pages also name keys from a group on, such as `update.lora`."""
 NO_KEYS = re.compile(
-    r"\.(jsonl?|ya?ml|md|py|txt|gz|svg)$|^loss\.tags$|^contamination\.(exact|near|tools)$|^augment\.(KIND|from)$"
+    r"\.(jsonl?|ya?ml|md|py|txt|gz|svg|safetensors)$|^loss\.tags$|^contamination\.(exact|near|tools)$|^augment\.(KIND|from)$"
 )
 """Files, an attribute, and reasons and flags that begin like keys."""
 

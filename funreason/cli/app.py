@@ -143,7 +143,7 @@ EXAMPLES = {
     "track": ("funreason track --tracker tensorboard", "funreason track my-run --tracker wandb --follow"),
     "export": (
         "funreason export --out ./exported",
-        "funreason export my-run --out ./exported --license apache-2.0 --push my-name/my-caller",
+        "funreason export my-run --out ./exported --push my-name/my-caller",
     ),
     "convert": (
         "funreason convert my-data.jsonl --format openai --out my-data.openai.jsonl",
