@@ -434,16 +434,15 @@ def _api() -> Any:
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    hidden = are_progress_bars_disabled()
+    bars = _library().utils
+    hidden = bars.are_progress_bars_disabled()
     if not hidden:
-        disable_progress_bars()
+        bars.disable_progress_bars()
     try:
         yield
     finally:
         if not hidden:
-            enable_progress_bars()
+            bars.enable_progress_bars()
 
 
 @contextmanager
@@ -461,9 +460,9 @@ def _explained(name: HubName, *, passing: tuple[type[Exception], ...] = ()) -> I
         log.setLevel(logging.ERROR)
     try:
         yield
-    except (HubError, *passing):
-        raise
     except Exception as error:  # of the library, of its HTTP client in either version, of what a server sends
+        if isinstance(error, (HubError, *passing)):
+            raise
         raise _sentence(name, error, library.errors) from None
     finally:
         log.setLevel(level)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -216,6 +217,15 @@ def test_a_malformed_token_is_not_repeated(hub, monkeypatch):
     assert refused.value.__suppress_context__
 
 
+def test_without_the_library_one_sentence_names_the_extra_and_the_cache_still_serves(hub, monkeypatch):
+    repo = hub.add("me/tiny", CONFIG | weights("a"))
+    pinned_model("me/tiny", download=True)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert pinned_model("me/tiny") == f"me/tiny@{repo.main}"
+    with pytest.raises(HubError, match=r"pip install 'funreason\[hub\]'"):
+        pinned_model("me/other", download=True)
+
+
 @pytest.mark.parametrize(
     "name", ["../up.safetensors", "/etc/x.safetensors", "a/../../x.json", "c:\\x.json", "a\nb.json"]
 )
@@ -351,7 +361,8 @@ configs:
 
 
 def test_the_parts_are_those_that_the_readme_declares(hub):
-    files = {"one/b.jsonl": b"{} ", "one/a.jsonl": b"{}", "one-test.json": b"[]", "many/x/y.csv": b"q\n", "z.json": b"1"}
+    files = {"one/b.jsonl": b"{} ", "one/a.jsonl": b"{}", "one-test.json": b"[]", "z.json": b"1"}
+    files |= {"many/x/y.csv": b"q\n"}
     repo = hub.add("datasets/me/data", files | {"README.md": README.encode()})
     with pytest.raises(HubError, match=r"it has many/train, single/test, single/train\. "):
         pinned_data("hf:me/data", download=True)

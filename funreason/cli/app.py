@@ -122,7 +122,7 @@ EXAMPLES = {
         "funreason train my-data.jsonl --dry-run --set train.update.alpha=0.5",
     ),
     "eval": (
-        "funreason eval --model ORG/NAME --download --suite toolbox:new_dev --limit 20",
+        "funreason eval --model ORG/NAME --download --suite toolbox:new_dev",
         "funreason eval --compare evals/before evals/after --json",
     ),
     "plan": (
@@ -143,7 +143,7 @@ EXAMPLES = {
     "track": ("funreason track --tracker tensorboard", "funreason track my-run --tracker wandb --follow"),
     "export": (
         "funreason export --out ./exported",
-        "funreason export my-run --out ./exported --license apache-2.0 --push my-name/my-caller",
+        "funreason export my-run --out ./exported --push my-name/my-caller",
     ),
     "convert": (
         "funreason convert my-data.jsonl --format openai --out my-data.openai.jsonl",
