@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tiny import tiny_model, tiny_tokenizer
 
 from funreason import hub as hub_names
+from funreason import refine
 from funreason.data.files.repository import parts_of
 from funreason.data.reading import read_tasks
 from funreason.data.records import DataError
@@ -416,6 +417,13 @@ def test_a_refining_of_a_data_set_records_its_commit_and_resumes_from_it(hub, tm
     done = funreason("refine", "hf:me/data", "--out", "out", "--download", "--quiet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out/records.json").read_text())["path"] == f"hf:me/data@{repo.main}"
+
+
+def test_a_data_set_is_refined_from_python(hub):
+    hub.add("datasets/me/data", {"train.parquet": parquet(2)})
+    with pytest.raises(HubError, match="--download"):
+        refine("hf:me/data")
+    assert len(refine("hf:me/data", download=True).kept) == 2
 
 
 @pytest.fixture(scope="module")

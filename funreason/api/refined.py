@@ -181,18 +181,20 @@ def refine(
     stages: str | Mapping[str, str] = "rules",
     config: str | Path | Mapping[str, Any] = "own-data",
     out: str | Path | None = None,
+    download: bool = False,
 ) -> Refined:
     """Judge and repair records of tool calls (FCDR, arXiv 2505.20192), without a model unless judges ask one.
 
     Args:
         records: a data file or folder, `hf:ORG/NAME[:SPLIT][@REVISION]` on a hub (fetched with
-            `config={"download": True}`), or records in one of the forms the package reads (xLAM, share-gpt, OpenAI,
+            `download`), or records in one of the forms the package reads (xLAM, share-gpt, OpenAI,
             BFCL): a list of dicts, or a table of datasets, pandas, polars or pyarrow.
         judges: custom judges in addition to the five stages: made by `judge`, plain functions, or names
             (`module:name`).
         stages: who judges: `rules`, `llm` or `both`, for all stages or by stage.
         config: a configuration's name or path, or settings by dotted key (`{"fcdr.llm.model": "path"}`).
         out: a folder to keep everything in, as `funreason refine --out`; default: nothing is kept on disk.
+        download: fetch what is named as on a hub and is not in its cache.
 
     Returns:
         Every record's end. `Refined.refused` counts the records that could not be read.
@@ -210,6 +212,7 @@ def refine(
                 f"{folder} holds a run already; choose another `out`, or read it with `funreason status`."
             )
         name, changes = ("own-data", dict(config)) if isinstance(config, Mapping) else (config, {})
+        changes |= {"download": True} if download else {}
         changes |= {"fcdr.stages": stages if isinstance(stages, str) else dict(stages)}
         settings = with_judges(load_config(find_config(name), changes), judges)
         run = RunFolder(folder)
