@@ -36,6 +36,8 @@ ANSWER_S = 5.0
 START_S, PIECE_S = 20.0, 120.0
 """Seconds until a download must begin, and seconds that a piece of 10 MB may take. A connection that is silent is given
 up earlier by the library: after about a minute, or six times HF_HUB_DOWNLOAD_TIMEOUT."""
+PUSH_S = 300.0
+"""Seconds until a hub must answer one request of a push: a commit of many files takes it long."""
 MOST_LISTED = 100_000
 """A repository with more files is refused."""
 
@@ -363,7 +365,7 @@ def push(folder: Path, target: Target, about: dict[str, str]) -> Pushed:
     add = [CommitOperationAdd(file, path) for file, path in files.items()]
     add.append(CommitOperationAdd(MARK, mark.encode()))
     gone = [file for file in _of_last_push(target.now) if file not in files]
-    with _explained(name), _without_bars():
+    with _explained(name), _without_bars(), _answered_within(PUSH_S):
         api = _api()
         if target.now is None:
             api.create_repo(name.repo, private=target.private, exist_ok=False)
@@ -456,6 +458,18 @@ def _without_bars() -> Iterator[None]:
     finally:
         if not hidden:
             bars.enable_progress_bars()
+
+
+@contextmanager
+def _answered_within(seconds: float) -> Iterator[None]:
+    """Limit the requests that the library sends without a limit of their own, which would wait for ever."""
+    client = _library().utils.get_session()
+    before = client.timeout
+    client.timeout = seconds
+    try:
+        yield
+    finally:
+        client.timeout = before
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_model, tiny_tokenizer
 
+from funreason import Loop, refine
 from funreason import hub as hub_names
-from funreason import refine
 from funreason.data.files.repository import parts_of
 from funreason.data.reading import read_tasks
 from funreason.data.records import DataError
@@ -496,6 +496,12 @@ def test_a_pushed_model_comes_back_with_the_same_weights_and_the_token_stays_out
     assert TOKEN not in done.stdout + done.stderr
 
 
+def test_a_run_is_pushed_from_python(played, server, tmp_path):
+    server.repos.pop("me/caller", None)
+    Loop(resume=played[0]).result.export(tmp_path / "out", push="me/caller", public=True)
+    assert not server.repos["me/caller"].private
+
+
 @pytest.fixture
 def model_folder(tmp_path):
     folder = tmp_path / "model"
@@ -533,6 +539,13 @@ def test_a_repository_that_no_push_from_here_wrote_is_written_over_only_when_tol
     hub_names.push(model_folder, push_target("me/theirs", overwrite=True), {})
     assert repo.commits[repo.main]["notes.txt"] == b"n"
     assert repo.commits[repo.main]["model.safetensors"] == weights("a")["model.safetensors"]
+
+
+def test_a_hub_that_stalls_during_a_push_is_given_up(hub, model_folder, monkeypatch):
+    monkeypatch.setattr(hub_names, "PUSH_S", 0.5)
+    hub.silent = ("/api/repos",)
+    with pytest.raises(HubUnreachable, match="no hub answers in time"):
+        hub_names.push(model_folder, push_target("me/caller"), {})
 
 
 def test_a_push_over_a_newer_commit_is_refused(hub, model_folder):
