@@ -132,8 +132,8 @@ class LoopResult:
     ) -> Path:
         """Write model and refined data with their cards into the new folder `to`, as `funreason export` does.
 
-        With `push`, `ORG/NAME`, the model is also uploaded to that repository on a hub: a private one, or with `public` a
-        public one, is created. HubError without a token, where the hub refuses, and, unless `overwrite`, for a
+        With `push`, `ORG/NAME`, the model is also uploaded to that repository on a hub; a new one is private, or with
+        `public` public. HubError without a token, where the hub refuses, and, unless `overwrite`, for a
         repository that no push from here wrote.
         """
         target = push_target(push, overwrite=overwrite, public=public) if push is not None else None
