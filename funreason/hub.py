@@ -33,8 +33,11 @@ MARK = "funreason.json"
 """The file by which a repository that was pushed from here is recognised."""
 ANSWER_S = 5.0
 """Seconds until a hub must answer a question; HF_HUB_ETAG_TIMEOUT overrides it."""
-SILENCE_S = 20.0
-"""Seconds without a byte after which a download is given up; HF_HUB_DOWNLOAD_TIMEOUT overrides it."""
+START_S, PIECE_S = 20.0, 120.0
+"""Seconds until a download must begin, and seconds that a piece of 10 MB may take. A connection that is silent is given
+up earlier by the library: after about a minute, or six times HF_HUB_DOWNLOAD_TIMEOUT."""
+PUSH_S = 300.0
+"""Seconds until a hub must answer one request of a push: a commit of many files takes it long."""
 MOST_LISTED = 100_000
 """A repository with more files is refused."""
 
@@ -214,28 +217,36 @@ def fetch(listing: Listing, files: Iterable[str], report: Report | None = None, 
 
 def _download(listing: Listing, file: str, report: Report | None) -> None:
     """Fetch one file, in a thread: the library waits and retries for minutes, and takes no limit for all of it."""
+    from tqdm import tqdm
+
     name, expected = listing.name, listing.files[file]
-    bytes_done, errors, over = [0], list[BaseException](), Event()
+    errors, over, stopped = list[BaseException](), Event(), Event()
+    done, signs = 0, 0
 
-    class Progress:
-        """Stands in for a progress bar of the library."""
+    class Bar(tqdm):  # type: ignore[misc]
+        """A progress bar of the library that is not drawn, and through which a download can be stopped."""
 
-        def __init__(self, *_: Any, initial: int = 0, **__: Any) -> None:
-            self.update(initial)
-
-        def __enter__(self) -> Progress:
-            return self
-
-        def __exit__(self, *_: Any) -> None:
-            pass
+        def __init__(self, *args: Any, **given: Any) -> None:
+            given["disable"] = True
+            super().__init__(*args, **given)
+            self.update(given.get("initial") or 0)
 
         def update(self, n: float | None = 1) -> None:
-            bytes_done[0] += int(n or 0)
+            nonlocal done
+            done += int(n or 0)
             if report is not None:
-                report(file, bytes_done[0], expected.size)
+                report(file, done, expected.size)
+            self.update_transfer(n)
 
-        def __getattr__(self, _: str) -> Callable[..., None]:
-            return lambda *_, **__: None
+        def update_transfer(self, n: float | None = 1) -> None:
+            """Bytes came that are not yet in the file."""
+            nonlocal signs
+            signs += 1
+            if stopped.is_set():
+                raise HubUnreachable(f"{name}: stopped")
+
+        def set_transfer_postfix_str(self, *_: Any, **__: Any) -> None:
+            """Nothing is drawn."""
 
     def work() -> None:
         try:
@@ -247,7 +258,7 @@ def _download(listing: Listing, file: str, report: Report | None) -> None:
                     revision=name.revision,
                     cache_dir=cache(),
                     etag_timeout=_answer_s(),
-                    tqdm_class=Progress,
+                    tqdm_class=Bar,
                     force_download=(listing.folder / file).exists(),  # it has another size
                 )
         except BaseException as error:  # raised again in the thread that waits
@@ -256,16 +267,20 @@ def _download(listing: Listing, file: str, report: Report | None) -> None:
             over.set()
 
     Thread(target=work, daemon=True).start()
-    limit = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or SILENCE_S)
-    seen, since = -1, time.monotonic()
-    while not over.wait(0.1):
-        if bytes_done[0] != seen:
-            seen, since = bytes_done[0], time.monotonic()
-        elif time.monotonic() - since > limit:
-            raise HubUnreachable(
-                f"{name}: {file} did not arrive: nothing came for {limit:g} seconds. The files that are whole are "
-                "kept; the same command fetches the rest."
-            )
+    seen, since = 0, time.monotonic()
+    try:
+        while not over.wait(0.1):
+            if signs != seen:
+                seen, since = signs, time.monotonic()
+            elif time.monotonic() - since > (limit := PIECE_S if signs else START_S):
+                raise HubUnreachable(
+                    f"{name}: {file} did not arrive: nothing came for {limit:g} seconds. The files that are whole are "
+                    "kept; the same command fetches the rest."
+                )
+    except BaseException:  # Ctrl-C too: the library removes the unfinished file once it is stopped
+        stopped.set()
+        over.wait(1)
+        raise
     if errors:
         raise errors[0]
     path = listing.folder / file
@@ -350,7 +365,7 @@ def push(folder: Path, target: Target, about: dict[str, str]) -> Pushed:
     add = [CommitOperationAdd(file, path) for file, path in files.items()]
     add.append(CommitOperationAdd(MARK, mark.encode()))
     gone = [file for file in _of_last_push(target.now) if file not in files]
-    with _explained(name), _without_bars():
+    with _explained(name), _without_bars(), _answered_within(PUSH_S):
         api = _api()
         if target.now is None:
             api.create_repo(name.repo, private=target.private, exist_ok=False)
@@ -434,16 +449,27 @@ def _api() -> Any:
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    hidden = are_progress_bars_disabled()
+    bars = _library().utils
+    hidden = bars.are_progress_bars_disabled()
     if not hidden:
-        disable_progress_bars()
+        bars.disable_progress_bars()
     try:
         yield
     finally:
         if not hidden:
-            enable_progress_bars()
+            bars.enable_progress_bars()
+
+
+@contextmanager
+def _answered_within(seconds: float) -> Iterator[None]:
+    """Limit the requests that the library sends without a limit of their own, which would wait for ever."""
+    client = _library().utils.get_session()
+    before = client.timeout
+    client.timeout = seconds
+    try:
+        yield
+    finally:
+        client.timeout = before
 
 
 @contextmanager
@@ -461,9 +487,9 @@ def _explained(name: HubName, *, passing: tuple[type[Exception], ...] = ()) -> I
         log.setLevel(logging.ERROR)
     try:
         yield
-    except (HubError, *passing):
-        raise
     except Exception as error:  # of the library, of its HTTP client in either version, of what a server sends
+        if isinstance(error, (HubError, *passing)):
+            raise
         raise _sentence(name, error, library.errors) from None
     finally:
         log.setLevel(level)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_model, tiny_tokenizer
 
+from funreason import Loop, refine
 from funreason import hub as hub_names
 from funreason.data.files.repository import parts_of
 from funreason.data.reading import read_tasks
@@ -64,6 +66,7 @@ def point_at(server, folder, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(folder / "hf"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "own"))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "60")  # a busy machine is no hub that stalls
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
 
 
@@ -216,6 +219,15 @@ def test_a_malformed_token_is_not_repeated(hub, monkeypatch):
     assert refused.value.__suppress_context__
 
 
+def test_without_the_library_one_sentence_names_the_extra_and_the_cache_still_serves(hub, monkeypatch):
+    repo = hub.add("me/tiny", CONFIG | weights("a"))
+    pinned_model("me/tiny", download=True)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert pinned_model("me/tiny") == f"me/tiny@{repo.main}"
+    with pytest.raises(HubError, match=r"pip install 'funreason\[hub\]'"):
+        pinned_model("me/other", download=True)
+
+
 @pytest.mark.parametrize(
     "name", ["../up.safetensors", "/etc/x.safetensors", "a/../../x.json", "c:\\x.json", "a\nb.json"]
 )
@@ -248,12 +260,12 @@ def test_a_repository_without_usable_weights_is_refused_before_anything_is_fetch
 def test_a_hub_that_stalls_costs_seconds(hub, monkeypatch, where):
     hub.add("me/tiny", CONFIG | weights("a"))
     monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "0.5")
-    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "1")
+    monkeypatch.setattr(hub_names, "START_S", 1.0)
     hub.silent = (where,)
     began = time.monotonic()
     with pytest.raises(HubUnreachable):
         pinned_model("me/tiny", download=True)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize(
@@ -272,8 +284,8 @@ def test_without_a_hub_one_sentence_says_how_to_place_the_files(hub, monkeypatch
         pinned_data("hf:me/data", download=True)
     assert "`hf download me/data --repo-type dataset --local-dir data`" in str(refused.value)
     assert "Secret" not in str(refused.value)
-    assert time.monotonic() - began < 5
-    assert hub.log == []
+    assert time.monotonic() - began < 20
+    assert not [path for _, path, _, _ in hub.log if "me/data" in path]
 
 
 @pytest.mark.parametrize(("path", "says"), [("/nothing", "knows no such model"), ("/page", "does not speak")])
@@ -351,7 +363,8 @@ configs:
 
 
 def test_the_parts_are_those_that_the_readme_declares(hub):
-    files = {"one/b.jsonl": b"{} ", "one/a.jsonl": b"{}", "one-test.json": b"[]", "many/x/y.csv": b"q\n", "z.json": b"1"}
+    files = {"one/b.jsonl": b"{} ", "one/a.jsonl": b"{}", "one-test.json": b"[]", "z.json": b"1"}
+    files |= {"many/x/y.csv": b"q\n"}
     repo = hub.add("datasets/me/data", files | {"README.md": README.encode()})
     with pytest.raises(HubError, match=r"it has many/train, single/test, single/train\. "):
         pinned_data("hf:me/data", download=True)
@@ -405,6 +418,13 @@ def test_a_refining_of_a_data_set_records_its_commit_and_resumes_from_it(hub, tm
     done = funreason("refine", "hf:me/data", "--out", "out", "--download", "--quiet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out/records.json").read_text())["path"] == f"hf:me/data@{repo.main}"
+
+
+def test_a_data_set_is_refined_from_python(hub):
+    hub.add("datasets/me/data", {"train.parquet": parquet(2)})
+    with pytest.raises(HubError, match="--download"):
+        refine("hf:me/data")
+    assert len(refine("hf:me/data", download=True).kept) == 2
 
 
 @pytest.fixture(scope="module")
@@ -477,6 +497,12 @@ def test_a_pushed_model_comes_back_with_the_same_weights_and_the_token_stays_out
     assert TOKEN not in done.stdout + done.stderr
 
 
+def test_a_run_is_pushed_from_python(played, server, tmp_path):
+    server.repos.pop("me/caller", None)
+    Loop(resume=played[0]).result.export(tmp_path / "out", push="me/caller", public=True)
+    assert not server.repos["me/caller"].private
+
+
 @pytest.fixture
 def model_folder(tmp_path):
     folder = tmp_path / "model"
@@ -514,6 +540,13 @@ def test_a_repository_that_no_push_from_here_wrote_is_written_over_only_when_tol
     hub_names.push(model_folder, push_target("me/theirs", overwrite=True), {})
     assert repo.commits[repo.main]["notes.txt"] == b"n"
     assert repo.commits[repo.main]["model.safetensors"] == weights("a")["model.safetensors"]
+
+
+def test_a_hub_that_stalls_during_a_push_is_given_up(hub, model_folder, monkeypatch):
+    monkeypatch.setattr(hub_names, "PUSH_S", 0.5)
+    hub.silent = ("/api/repos",)
+    with pytest.raises(HubUnreachable, match="no hub answers in time"):
+        hub_names.push(model_folder, push_target("me/caller"), {})
 
 
 def test_a_push_over_a_newer_commit_is_refused(hub, model_folder):

@@ -12,6 +12,8 @@ from funreason.display.report import report_html, report_markdown
 from funreason.display.verdict import RunVerdict, evidence_in, verdict
 from funreason.errors import naming_extras
 from funreason.export import export_run
+from funreason.hub import push as push_model
+from funreason.hub import push_target
 from funreason.record.folder import RunFolder, write_whole
 from funreason.record.rounds import RoundState
 from funreason.record.sample_files import ENDS, KEPT, SampleFiles
@@ -119,10 +121,28 @@ class LoopResult:
             write_whole(target / name, text(self.state, run, self.status))
         return target / "report.html"
 
-    def export(self, to: str | Path, *, license: str | None = None, data_license: str | None = None) -> Path:
-        """Write model and refined data with their cards into the new folder `to`, as `funreason export` does."""
+    def export(
+        self,
+        to: str | Path,
+        *,
+        license: str | None = None,
+        data_license: str | None = None,
+        push: str | None = None,
+        public: bool = False,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write model and refined data with their cards into the new folder `to`, as `funreason export` does.
+
+        With `push`, `ORG/NAME`, the model is also uploaded to that repository on a hub; a new one is private, or with
+        `public` public. HubError without a token, where the hub refuses, and, unless `overwrite`, for a
+        repository that no push from here wrote.
+        """
+        target = push_target(push, overwrite=overwrite, public=public) if push is not None else None
         with naming_extras():
-            return export_run(RunFolder(self.folder), Path(to), license=license, data_license=data_license).folder
+            made = export_run(RunFolder(self.folder), Path(to), license=license, data_license=data_license)
+        if target is not None:
+            push_model(made.folder / "model", target, {"weights": made.weights, "run": self.folder.name})
+        return made.folder
 
     def __str__(self) -> str:
         gates = (

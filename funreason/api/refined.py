@@ -184,12 +184,13 @@ def refine(
     judge: str | Path | None = None,
     config: str | Path | Mapping[str, Any] = "own-data",
     out: str | Path | None = None,
+    download: bool = False,
 ) -> Refined:
     """Judge and repair records of tool calls (FCDR, arXiv 2505.20192), without a model unless `judge` names one.
 
     Args:
         records: a data file or folder, `hf:ORG/NAME[:SPLIT][@REVISION]` on a hub (fetched with
-            `config={"download": True}`), or records in one of the forms the package reads (xLAM, share-gpt, OpenAI,
+            `download`), or records in one of the forms the package reads (xLAM, share-gpt, OpenAI,
             BFCL): a list of dicts, or a table of datasets, pandas, polars or pyarrow.
         judges: custom judges in addition to the five stages: made by `judge`, plain functions, or names
             (`module:name`).
@@ -199,6 +200,7 @@ def refine(
         judge: the language model that judges: a model folder, or a server's address (`http://host:port/v1`).
         config: a configuration's name or path, or settings by dotted key (`{"fcdr.llm.model": "path"}`).
         out: a folder to keep everything in, as `funreason refine --out`; default: nothing is kept on disk.
+        download: fetch what is named as on a hub and is not in its cache.
 
     Returns:
         Every record's end. `Refined.refused` counts the records that could not be read.
@@ -224,6 +226,7 @@ def refine(
             asked = str(judge)
             remote = asked.startswith(("http://", "https://"))
             changes |= {"fcdr.llm.endpoints": [{"url": asked}]} if remote else {"fcdr.llm.model": asked}
+        changes |= {"download": True} if download else {}
         settings = with_judges(load_config(find_config(name), changes), judges)
         run = RunFolder(folder)
         file = Path(pinned_data(str(as_file(records, folder)), download=settings.download))

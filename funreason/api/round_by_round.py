@@ -42,14 +42,15 @@ class Loop:
     Args:
         config: a configuration's name or path, settings by dotted key, or a `Config`. Default: `own-data` where tasks
             are given, else `default`.
-        model: the folder of the model that learns, its name on a hub (`ORG/NAME[@REVISION]`, fetched with
-            `config={"download": True}`), or settings of the section.
+        model: the folder of the model that learns, its name on a hub (`ORG/NAME[@REVISION]`, fetched
+            with `download`), or settings of the section.
         tasks: a data file, `hf:ORG/NAME[:SPLIT][@REVISION]` on a hub, or records in one of the forms the package
             reads, or settings of the section.
         rounds: how many rounds, those of a resumed run included.
         judges: custom judges, as in `refine`.
         run_dir: the folder that holds runs.
         resume: continue this run, by name or folder, with the settings it began with.
+        download: fetch what is named as on a hub and is not in its cache.
         sections: settings by section, such as `sample={"max_new_tokens": 512}`, in which keys may be dotted.
 
     Raises:
@@ -68,6 +69,7 @@ class Loop:
         judges: Sequence[Judge | JudgeFunction | str] = (),
         run_dir: str | Path = "runs",
         resume: str | Path | None = None,
+        download: bool = False,
         **sections: Mapping[str, Any],
     ) -> None:
         self._folder: RunFolder | None = None
@@ -100,6 +102,8 @@ class Loop:
             settings = load_config(find_config(named), changes)
         if rounds is not None:
             settings = Config.model_validate(settings.with_rounds(rounds).model_dump())
+        if download:
+            settings = settings.model_copy(update={"download": True})
         self.config = with_judges(settings, judges)
 
     @property
@@ -195,9 +199,18 @@ def run_loop(
     judges: Sequence[Judge | JudgeFunction | str] = (),
     run_dir: str | Path = "runs",
     resume: str | Path | None = None,
+    download: bool = False,
     **sections: Mapping[str, Any],
 ) -> LoopResult:
     """Play a whole run: sample, judge, learn, gate, for some rounds. Arguments and errors are those of `Loop`."""
     return Loop(
-        config, model=model, tasks=tasks, rounds=rounds, judges=judges, run_dir=run_dir, resume=resume, **sections
+        config,
+        model=model,
+        tasks=tasks,
+        rounds=rounds,
+        judges=judges,
+        run_dir=run_dir,
+        resume=resume,
+        download=download,
+        **sections,
     ).run()

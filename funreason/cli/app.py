@@ -122,7 +122,7 @@ EXAMPLES = {
         "funreason train my-data.jsonl --dry-run --set train.update.alpha=0.5",
     ),
     "eval": (
-        "funreason eval --model ORG/NAME --download --suite toolbox:new_dev --limit 20",
+        "funreason eval --model ORG/NAME --download --suite toolbox:new_dev",
         "funreason eval --compare evals/before evals/after --json",
     ),
     "plan": (

@@ -65,7 +65,8 @@ def train(
     library_logs(verbose=verbose)
     given: dict[str, object] = {"model.path": model} if model else {}
     cfg = read_config(config, given | ({"download": True} if download else {}), settings)
-    out = out or Path(f"{file.name.partition('.')[0]}-model")
+    stem = file.name.partition(".")[0].translate(str.maketrans(":@", "--"))  # the signs of a name on a hub
+    out = out or Path(f"{stem}-model")
     if out.is_dir() and any(out.iterdir()):
         raise RecordError(f"{out} is not empty; choose another --out")
     screen, said = console(), notices(quiet=quiet)

@@ -17,6 +17,8 @@ FILES = re.compile(
     r"|[\w.-]*\.model"
 )
 """The files of a model folder beside its weights."""
+TOKENIZERS = {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "adapter_config.json"}
+"""A repository without any of these gives no model folder; an adapter may use its base model's."""
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD = re.compile(r"model-\d{5}-of-(\d{5})\.safetensors")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".onnx", ".h5", ".msgpack", ".npz", ".pkl")
@@ -26,7 +28,7 @@ WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".onnx", ".h
 def hub_folder(name: HubName) -> Path | None:
     """The folder with a model that is whole in the cache; None where it is not."""
     found = cached(name)
-    if found is None:
+    if found is None or not TOKENIZERS & found.files.keys():  # another tool may have fetched the weights alone
         return None
     try:
         files = model_files(found.name, found.files)
@@ -51,8 +53,9 @@ def model_files(name: HubName, files: Iterable[str]) -> list[str]:
     beside = sorted(file for file in every if FILES.fullmatch(file))
     if "adapter_config.json" in every:  # the reader of folders says what to do with an adapter
         return beside
-    if "config.json" not in every:
-        raise HubError(f"{name} holds no config.json, so it is no model for transformers. Nothing of it is fetched.")
+    if "config.json" not in every or not TOKENIZERS & set(every):
+        lacking = "no config.json" if "config.json" not in every else "no tokenizer"
+        raise HubError(f"{name} holds {lacking}, so it is no model folder for transformers. Nothing of it is fetched.")
     if WHOLE in every:
         return [*beside, WHOLE]
     shards = sorted(file for file in every if SHARD.fullmatch(file))
