@@ -238,8 +238,8 @@ class HelpPage:
             if isinstance(entry.description, InlineText) and isinstance(entry.description.primary_renderable, Text):
                 filled = " ".join(entry.description.primary_renderable.plain.split())
                 entry.description.primary_renderable = Text(filled)
-            entry.default = None if entry.type is bool else entry.default
-        DefaultFormatter()(console, options, panel)
+        entries = [entry.copy(default=None) if entry.type is bool else entry for entry in panel.entries]
+        DefaultFormatter()(console, options, panel.copy(entries=entries))
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:
         """Print the first line."""
