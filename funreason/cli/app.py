@@ -68,7 +68,8 @@ GROUPED = {
     "dlq list": "Count dead letters by reason.",
     "dlq show": "Show dead letters in full: query, tools, each attempt, every verdict.",
     "dlq requeue": "Put the tasks of dead letters back; they are sampled again when the run is resumed.",
-    "runs list": "List runs: name, status, rounds, accuracy of the last accepted weights, size.",
+    "runs list": "List runs: name, status, rounds, accuracy of the last accepted weights, size, beginning, model and "
+    "tasks.",
     "runs verify": "Compare a run's files with the hashes in its manifests; name the first file that does not match.",
     "runs prune": "Remove weights that no gate promoted, and leftovers of interrupted updates. Without --yes: only "
     "list them.",
