@@ -51,7 +51,7 @@ def runs_list(*, json: AsJson = False, run_dir: RunDir = RUNS) -> int:
             state, life = folder.state(), folder.writer_status()
         except FormatError as error:
             row["status"] = f"format {error.found}"
-            cells = (folder.name, row["status"], "–", "–", _megabytes(size), "–", "")
+            cells = [folder.name, row["status"], "–", "–", _megabytes(size), "–", ""]
             table.add_row(*(Text(plain(cell)) for cell in cells))
             continue
         status = life.status if life else state.status
@@ -68,8 +68,8 @@ def runs_list(*, json: AsJson = False, run_dir: RunDir = RUNS) -> int:
         inputs = [settings[part].get("path") for part in ("model", "tasks") if isinstance(settings.get(part), dict)]
         named = [str(name) for name in inputs if name]
         row |= {"began": began.isoformat() if began else None, "model_and_tasks": named}
-        cells = (folder.name, status, f"{played}/{state.rounds_planned}", accuracy, _megabytes(size))
-        cells = (*cells, f"{began:%Y-%m-%d %H:%M}" if began else "–", ", ".join(named))
+        cells = [folder.name, status, f"{played}/{state.rounds_planned}", accuracy, _megabytes(size)]
+        cells += [f"{began:%Y-%m-%d %H:%M}" if began else "–", ", ".join(named)]
         table.add_row(*(Text(plain(cell)) for cell in cells))
     if json:
         terminal.print_json(rows)
