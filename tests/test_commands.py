@@ -197,7 +197,7 @@ def test_what_a_refining_reports_goes_to_standard_output_and_its_notices_elsewhe
     done = funreason("refine", "bad.jsonl", "--out", "loud", cwd=world)
     assert "Stages:" in done.stdout
     assert "warning: " in done.stderr
-    assert "line 2: not JSON" in " ".join(done.stderr.split())
+    assert "At line 2: not JSON" in " ".join(done.stderr.split())
     assert "warning: " not in done.stdout
     done = funreason("refine", "data.jsonl", "--out", "quiet", "--quiet", cwd=world)
     assert "Stages:" in done.stdout
