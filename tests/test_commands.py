@@ -44,6 +44,8 @@ def test_an_option_is_called_alike_everywhere_and_reading_commands_have_json(nam
     page = funreason(*name.split(), "--help").stdout
     assert "--to " not in page
     assert "--no-json" not in page
+    assert page.startswith(f"Usage: funreason {name} ")
+    assert "[default: False]" not in page
     assert ("--json" in page) == (name in READS)
     assert ("--dry-run" in page) == (name in [*RUNS_LONG, "reproduce"])
     assert ("--verbose" in page) == (name in RUNS_LONG)
@@ -195,7 +197,7 @@ def test_what_a_refining_reports_goes_to_standard_output_and_its_notices_elsewhe
     done = funreason("refine", "bad.jsonl", "--out", "loud", cwd=world)
     assert "Stages:" in done.stdout
     assert "warning: " in done.stderr
-    assert "line 2: not JSON" in " ".join(done.stderr.split())
+    assert "At line 2: not JSON" in " ".join(done.stderr.split())
     assert "warning: " not in done.stdout
     done = funreason("refine", "data.jsonl", "--out", "quiet", "--quiet", cwd=world)
     assert "Stages:" in done.stdout
@@ -222,6 +224,13 @@ def test_a_former_name_is_answered_with_the_new_one(old):
     done = funreason(*old.split(), "x")
     assert done.returncode == 2
     assert f"is called `funreason {RENAMED[old]}` now" in done.stderr
+
+
+def test_a_description_is_filled_as_one_paragraph():
+    words = " ".join(line.strip("│ ").strip() for line in funreason("eval", "--help").stdout.splitlines())
+    assert "`toolbox` is the embedded one. [default: toolbox]" in words
+    lines = [line.strip("│ ").strip() for line in funreason("eval", "--help").stdout.splitlines()]
+    assert "process without" not in lines
 
 
 def test_completion_knows_every_command_and_its_options():

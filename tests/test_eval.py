@@ -396,9 +396,10 @@ def test_answers_that_were_tampered_with_are_named(suite, model, tmp_path, funre
     assert "no eval.json" in error
 
 
-def test_records_become_a_suite_that_their_own_answers_solve(tmp_path, funreason):
+@pytest.mark.parametrize("name", ["cats.feed", "8DJIZ3", "feed-cats"])
+def test_records_become_a_suite_that_their_own_answers_solve(name, tmp_path, funreason):
     tool = {
-        "name": "cats.feed",
+        "name": name,
         "description": "Feeds.",
         "parameters": {"cats": {"type": "int", "description": "How many."}},
     }
@@ -407,7 +408,7 @@ def test_records_become_a_suite_that_their_own_answers_solve(tmp_path, funreason
             "id": i,
             "query": f"Feed {i} cats",
             "tools": json.dumps([tool]),
-            "answers": json.dumps([{"name": "cats.feed", "arguments": {"cats": i}}]),
+            "answers": json.dumps([{"name": name, "arguments": {"cats": i}}]),
         }
         for i in range(3)
     ]

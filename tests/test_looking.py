@@ -5,7 +5,7 @@ import pytest
 from funreason.cli.show import show
 from funreason.cli.terminal import console, explain
 from funreason.record.folder import RecordError, RunFolder
-from funreason.types import Sample, Task, Verdict, changed
+from funreason.types import Call, Sample, Task, Verdict, changed
 
 TASK = Task.of("t", "charge it", [{"name": "f", "parameters": {"properties": {"a": {}}}}], category="simple")
 DRAWN = Sample.of("r1/t/0", TASK, "[f(a=)]", "f fits: a 7", weights_id="w")
@@ -42,7 +42,7 @@ def story_of(folder, capsys, wanted="r1/t/0") -> str:
 
 def test_each_attempt_stands_once_with_its_own_verdicts(run, capsys):
     text = story_of(run(sampled=[DRAWN, AGAIN], kept=[changed(AGAIN, verdicts=VERDICTS)]), capsys)
-    first, second = text.split("attempt 0")[1].split("attempt 1")
+    first, second = text.split("attempt 1")[1].split("attempt 2")
     assert "[f(a=)]" in first
     assert "format: regenerate form.syntax" in first
     assert "f fits: a 7" in first
@@ -51,6 +51,16 @@ def test_each_attempt_stands_once_with_its_own_verdicts(run, capsys):
     assert "f fits: a 7" in second
     assert text.count("attempt ") == 2
     assert "kept" in text.splitlines()[0]
+
+
+def test_what_is_right_is_shown_where_it_is_known(run, capsys):
+    for reference, said in (([Call("f", {"a": 7})], "right  [f(a=7)]"), ([], "right  no call"), (None, "")):
+        task = Task.of(f"t{said}", "charge it", [{"name": "f", "parameters": {}}], reference)
+        name = f"r1/t/{len(said)}"
+        folder = run(kept=[Sample.of(name, task, "[f(a=7)]")])
+        text = story_of(folder, capsys, name)
+        assert said in text
+        assert ("right " in text) == bool(said)
 
 
 def test_what_changed_between_attempts_is_said(run, capsys):
@@ -63,8 +73,8 @@ def test_an_attempt_that_was_never_drawn_is_told_from_its_verdicts(run, capsys):
     back = Verdict("format", "regenerate", "form.syntax")
     ended = changed(AGAIN, attempt=2, verdicts=(*VERDICTS[:2], back, *VERDICTS[2:]))
     text = story_of(run(sampled=[DRAWN], kept=[ended]), capsys)
-    assert "attempt 1 · its text was not drawn" in text
-    assert "attempt 2 · resampled" in text
+    assert "attempt 2 · its text was not drawn" in text
+    assert "attempt 3 · resampled" in text
 
 
 def test_a_sample_that_nothing_could_change_has_one_attempt(run, capsys):

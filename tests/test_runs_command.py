@@ -1,6 +1,7 @@
 """`funreason runs`: what there is, whether it is what it was, and what can go."""
 
 import json
+import re
 
 import pytest
 from recorded import Recording, finished
@@ -36,6 +37,7 @@ def test_a_list_names_status_rounds_accuracy_and_size(folder, capsys):
     assert runs_list(run_dir=folder.path.parent) == 0
     line = capsys.readouterr().out.splitlines()[1].split()
     assert line[:5] == ["a", "finished", "2/2", "40.0", "%"]
+    assert re.fullmatch(r"2025-06-1\d \d\d:\d\d", " ".join(line[7:9]))  # when it began, in local time
 
 
 def test_where_there_are_no_runs_that_is_said(tmp_path):

@@ -187,9 +187,9 @@ def test_a_story_tells_attempts_mask_verdicts_and_the_change(tmp_path):
     folder = finished(tmp_path / "run")
     sample = write_story(folder, 1, "plainly")
     told = text_of(story_page(folder, 1, sample, 90))
-    for part in ("⟨plainly⟩", "⟦[look(what='moon')]⟧", "[-moon-]{+sun+}", "attempt 1 · repaired", "schema.enum"):
+    for part in ("⟨plainly⟩", "⟦[look(what='moon')]⟧", "[-moon-]{+sun+}", "attempt 2 · repaired", "schema.enum"):
         assert part in told
-    assert "verdicts on attempt 1" in told
+    assert "verdicts on attempt 2" in told
     assert "No text of this sample" in text_of(story_page(folder, 1, "r1/none/0", 90))
 
 

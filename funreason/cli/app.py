@@ -8,16 +8,20 @@ text, and a test keeps the two equal.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Group, Parameter
 
 import funreason
 
+if TYPE_CHECKING:
+    from cyclopts.help import HelpPanel
+    from rich.console import Console, ConsoleOptions
+
 RUNS = Path("runs")
 
 COMMANDS = {
-    "demo": "See one round in about a minute: a small model meets new tools, judges its own calls, learns, is tested. "
+    "demo": "See one round in half a minute: a small model meets new tools, judges its own calls, learns, is tested. "
     "Needs no data, no GPU and no key.",
     "loop": "Sample, judge, train and gate, round after round. Without options: the embedded tasks and model, on "
     "any CPU.",
@@ -64,7 +68,8 @@ GROUPED = {
     "dlq list": "Count dead letters by reason.",
     "dlq show": "Show dead letters in full: query, tools, each attempt, every verdict.",
     "dlq requeue": "Put the tasks of dead letters back; they are sampled again when the run is resumed.",
-    "runs list": "List runs: name, status, rounds, accuracy of the last accepted weights, size.",
+    "runs list": "List runs: name, status, rounds, accuracy of the last accepted weights, size, beginning, model and "
+    "tasks.",
     "runs verify": "Compare a run's files with the hashes in its manifests; name the first file that does not match.",
     "runs prune": "Remove weights that no gate promoted, and leftovers of interrupted updates. Without --yes: only "
     "list them.",
@@ -227,6 +232,28 @@ AnySetting = Annotated[
 ]
 
 
+class HelpPage:
+    """Formats help as cyclopts does, but with the lines of a description filled, and no default beside a flag."""
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Print one panel."""
+        from cyclopts.help import DefaultFormatter, InlineText
+        from rich.text import Text
+
+        for entry in panel.entries:
+            if isinstance(entry.description, InlineText) and isinstance(entry.description.primary_renderable, Text):
+                filled = " ".join(entry.description.primary_renderable.plain.split())
+                entry.description.primary_renderable = Text(filled)
+        entries = [entry.copy(default=None) if entry.type is bool else entry for entry in panel.entries]
+        DefaultFormatter()(console, options, panel.copy(entries=entries))
+
+    def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:
+        """Print the first line."""
+        from cyclopts.help import DefaultFormatter
+
+        DefaultFormatter().render_usage(console, options, usage)
+
+
 def _application() -> App:
     made = App(
         name="funreason",
@@ -234,6 +261,7 @@ def _application() -> App:
         help_epilogue=EXIT_CODES,
         version=funreason.__version__,
         help_format="plaintext",
+        help_formatter=HelpPage(),
         default_parameter=Parameter(negative=""),  # `--json`, and no `--no-json` beside it
     )
     panels: dict[str, Group] = {}

@@ -233,7 +233,8 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool, quie
     state = shown.whole()
     console.print(verdict_text(verdict(state, evidence_in(folder))))
     judges = [health_table(state)] if verbose else []
-    for table in (stage_table(state), asked_table(state), *judges, yield_table(state), account(state)):
+    console.print(stage_table(state))
+    for table in (asked_table(state), *judges, yield_table(state), account(state)):
         if table.row_count:
             console.print()
             console.print(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,8 @@ LEARNS_FROM_REWARDS = (
 
 
 def runs_list(*, json: AsJson = False, run_dir: RunDir = RUNS) -> int:
-    """List runs: name, status, rounds, accuracy of the last accepted weights, size."""
+    """List runs: name, status, rounds, accuracy of the last accepted weights, size, beginning, model and tasks."""
+    from funreason.record.folder import readable_settings
     from funreason.record.log import FormatError
     from funreason.record.manifest import size_of
 
@@ -37,6 +39,8 @@ def runs_list(*, json: AsJson = False, run_dir: RunDir = RUNS) -> int:
     for name, side in (("run", "left"), ("status", "left"), ("rounds", "right"), ("accuracy", "right")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     table.add_column("size", justify="right")
+    table.add_column("began")
+    table.add_column("model, tasks", overflow="fold")
     rows: list[dict[str, Any]] = []
     for folder in all_runs(run_dir):
         size = size_of(folder.path)
@@ -46,7 +50,7 @@ def runs_list(*, json: AsJson = False, run_dir: RunDir = RUNS) -> int:
             state, life = folder.state(), folder.writer_status()
         except FormatError as error:
             row["status"] = f"format {error.found}"
-            cells = (folder.name, row["status"], "–", "–", _megabytes(size))
+            cells = [folder.name, row["status"], "–", "–", _megabytes(size), "–", ""]
             table.add_row(*(Text(plain(cell)) for cell in cells))
             continue
         status = life.status if life else state.status
@@ -58,7 +62,13 @@ def runs_list(*, json: AsJson = False, run_dir: RunDir = RUNS) -> int:
             right = score.new if gates[-1].decision == "promote" else score.old
             row["accuracy"] = right / score.total
             accuracy = f"{100 * right / score.total:.1f} %"
-        cells = (folder.name, status, f"{played}/{state.rounds_planned}", accuracy, _megabytes(size))
+        began = datetime.fromtimestamp(state.started_at) if state.started_at else None
+        settings = readable_settings(folder)
+        inputs = [settings[part].get("path") for part in ("model", "tasks") if isinstance(settings.get(part), dict)]
+        named = [str(name) for name in inputs if name]
+        row |= {"began": began.isoformat() if began else None, "model_and_tasks": named}
+        cells = [folder.name, status, f"{played}/{state.rounds_planned}", accuracy, _megabytes(size)]
+        cells += [f"{began:%Y-%m-%d %H:%M}" if began else "–", ", ".join(named)]
         table.add_row(*(Text(plain(cell)) for cell in cells))
     if json:
         terminal.print_json(rows)

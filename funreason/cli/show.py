@@ -169,6 +169,11 @@ def story(drawn: Sequence[Sample], ended: Sample | None, end: str, credit: Credi
     for tool in first.task.tools:
         line = f"tool   {tool['name']}({', '.join(tool['parameters'].get('properties', {}))})"
         yield Text(plain(line), style="dim")
+    if first.task.reference is not None:
+        from funreason.calls.render import render_calls
+
+        calls = first.task.reference
+        yield _said("right", render_calls(calls) if calls else first.task.reference_text or "no call")
     texts = {sample.attempt: sample for sample in drawn if ended is None or sample.attempt <= ended.attempt}
     groups = by_attempt(ended.verdicts if ended else ())
     # A sample that could not be regenerated was counted as another attempt, but has no new text and no new verdict.
@@ -213,11 +218,11 @@ def _attempt(k: int, sample: Sample | None, before: Sample | None, verdicts: Seq
     from funreason.types import Outcome
 
     if sample is None:
-        yield Text(f"\nattempt {k} · its text was not drawn from the model and is not in the record", style="bold")
+        yield Text(f"\nattempt {k + 1} · its text was not drawn from the model and is not in the record", style="bold")
     else:
         cut = " · cut off" if sample.truncated else ""
         weights = plain(sample.weights_id or "–")
-        yield Text(f"\nattempt {k} · {sample.origin} · weights {weights}{cut}", style="bold")
+        yield Text(f"\nattempt {k + 1} · {sample.origin} · weights {weights}{cut}", style="bold")
         yield _said("think", "(none)" if sample.thinking is None else sample.thinking)
         yield _said("answer", sample.answer)
         if before is not None:

@@ -443,7 +443,7 @@ def _example(fate: str, sample: Sample) -> str:
     why = f"{last.stage}: {last.outcome} {last.reason} {last.evidence}" if last else ""
     thinking = f'<p class="think">⟨{_safe(_cut(sample.thinking))}⟩</p>' if sample.thinking is not None else ""
     return (
-        f"<article><h3>{_safe(fate)} <small>{_safe(sample.id)}, attempt {sample.attempt}</small></h3>"
+        f"<article><h3>{_safe(fate)} <small>{_safe(sample.id)}, attempt {sample.attempt + 1}</small></h3>"
         f"<p>{_safe(_cut(sample.task.transcript))}</p>{thinking}"
         f'<p class="result">⟦{_safe(_cut(sample.answer))}⟧</p><p class="why">{_safe(_cut(why))}</p></article>'
     )

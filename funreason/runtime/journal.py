@@ -174,7 +174,7 @@ class Journal:
         for event in refused:
             self.write(event)
         if summary:
-            first = next((f". {r.where}: {r.message}"[:MESSAGE_CHARS] for r in refused if r.message), "")
+            first = next((f". At {r.where}: {r.message}"[:MESSAGE_CHARS] for r in refused if r.message), "")
             self.write(ev.LogMessage(level="warning" if refusals else "info", text=summary + first))
         self.write(ev.TasksRead(refused=len(refusals), left=dict(left)))
 

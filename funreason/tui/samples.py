@@ -72,7 +72,7 @@ def samples_page(state: State, view: ViewState, width: int) -> Page:
             "sample": e.sample,
             "query": " ".join(text.query.split()) if text else "",
             "answer": " ".join(text.answer.split()) if text else "",
-            "try": str(e.attempt),
+            "try": str(e.attempt + 1),
             "node": (e.node or NO_NODE, "dim"),
             "verdict": (f"{sign} {_word(e)}", role),
             "outcome": ended,
@@ -199,7 +199,7 @@ def _story(found: Sequence[tuple[str, Sample]], width: int) -> Iterator[Line]:
         cut = " · cut off at the token limit" if sample.truncated else ""
         made = f" · {sample.origin} · {drawn} · weights {sample.weights_id or '–'}{cut}"
         yield line("")
-        yield line((f"attempt {sample.attempt}", "head"), (made, "dim"))
+        yield line((f"attempt {sample.attempt + 1}", "head"), (made, "dim"))
         if sample.thinking is not None:
             yield from _block("thinking", f"⟨{_cut(sample.thinking)}⟩", "think", width)
         yield from _block("answer", f"⟦{_cut(sample.answer)}⟧", "result", width)
@@ -208,7 +208,7 @@ def _story(found: Sequence[tuple[str, Sample]], width: int) -> Iterator[Line]:
         before = sample
     for i, group in enumerate(groups):
         yield line("")
-        yield line((f"verdicts{f' on attempt {i}' if len(groups) > 1 else ''}", "head"))
+        yield line((f"verdicts{f' on attempt {i + 1}' if len(groups) > 1 else ''}", "head"))
         for verdict in group:
             sign, role = OUTCOMES.get(verdict.outcome, ("·", "dim"))
             yield line(

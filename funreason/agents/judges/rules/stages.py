@@ -39,7 +39,9 @@ _ID_DIGITS = 3
 
 
 async def judge_response(sample: Sample) -> Verdict:
-    """`pass` for an attempt at calls, `keep_text` for ordinary text, `drop` for what is neither or out of place.
+    """Stage 1: is the answer a call, or ordinary text, which is kept unless a call is expected?
+
+    `pass` for an attempt at calls, `keep_text` for ordinary text, `drop` for what is neither or out of place.
 
     Reasons: `response.unclosed_thinking`, `response.truncated`, `response.empty`, `response.text_where_calls_expected`,
     `response.text`, `response.no_call`.
@@ -62,7 +64,10 @@ async def judge_response(sample: Sample) -> Verdict:
 
 
 async def judge_query_tool(sample: Sample) -> Verdict:
-    """`pass` or `drop`, with `tools.empty`, `tools.unknown_function` or `query.ungrounded_value`."""
+    """Stage 2: are the called tools offered, and do the values come from the query?
+
+    `pass` or `drop`, with `tools.empty`, `tools.unknown_function` or `query.ungrounded_value`.
+    """
     tools = sample.task.tools
     if not tools:
         return failed("query_tool", Outcome.DROP, "tools.empty", "no tool is offered, so no call can be right")
@@ -136,7 +141,10 @@ class Given:
 
 
 class CotJudge:
-    """Drops a sample whose thinking does not lead to its calls. `require` False lets samples without thinking pass."""
+    """Stage 3: does the thinking lead to the calls?
+
+    Drops a sample whose thinking does not. `require` False lets samples without thinking pass.
+    """
 
     def __init__(self, *, require: bool = True) -> None:
         self.require = require
@@ -161,7 +169,10 @@ class CotJudge:
 
 
 async def judge_parameters(sample: Sample) -> Verdict:
-    """`pass`, or `regenerate` with the first problem: `schema.*` (see `check_call`) or `reference.*`."""
+    """Stage 4: do names, types and values fit the schema, and the reference where there is one?
+
+    `pass`, or `regenerate` with the first problem: `schema.*` (see `check_call`) or `reference.*`.
+    """
     problem = call_problem(calls_in(sample.answer, sample.task.tools) or (), sample.task)
     if problem is None:
         return passed("parameters")
@@ -187,5 +198,5 @@ _PYTHONIC = FormatJudge()
 
 
 async def judge_format(sample: Sample) -> Verdict:
-    """Stage 5 for the papers' form."""
+    """Stage 5: are the calls exactly in the form that the model is taught, here the papers'?"""
     return await _PYTHONIC(sample)
