@@ -32,6 +32,8 @@ from lives import load_libraries
 CALLS = ("open", "write", "fsync", "rename", "unlink", "mkdir", "rmdir", "symlink", "truncate")
 HOW = ("before", "after", "torn")
 FILES = {
+    "new run": ".run.new-*",
+    "run folder": "run",
     "events": "run/events/*",
     "verdicts": "run/round-*/judged.jsonl*",
     "round manifest": "run/round-*/*manifest.json*",
