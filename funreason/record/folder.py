@@ -33,6 +33,8 @@ from funreason.record.sample_files import MANIFEST, SampleFiles
 from funreason.record.state import State
 
 LOOP = "config.yaml"
+MODEL_LINK = "model"
+"""A link to the weights that a run accepted last."""
 RECORDS = "records.json"
 """The paths of the records that `refine` was given, and a hash of what was read."""
 REFINED = "refine.yaml"
@@ -308,14 +310,15 @@ def is_within(name: str) -> bool:
 def links_outside(folder: Path) -> Iterator[str]:
     """Symbolic links below a folder that lead out of it, relative to it. Linked folders are not entered.
 
-    The loop links `model` to the weights it began with until others are accepted, so this one may lead to a model.
+    The loop links `model` to the weights it began with until others are accepted, so this one may lead to a model, and
+    so may its draft that a kill has left.
     """
     root = folder.resolve()
     for where, folders, files in os.walk(root):
         for name in (*folders, *files):
             path = Path(where, name)
             if path.is_symlink() and not path.resolve().is_relative_to(root):
-                if path == root / "model" and (path / "config.json").is_file():
+                if path in (root / MODEL_LINK, root / f".{MODEL_LINK}.new") and (path / "config.json").is_file():
                     continue
                 yield str(path.relative_to(root))
 
