@@ -153,7 +153,10 @@ class RunFolder:
     def clean_up(self) -> None:
         """Remove what a killed writer left half made; only the process that acquired the run may."""
         for path in (*self.path.rglob(".*.new*"), *self.path.rglob(".*.gone-*"), *self.weights.glob("fresh-round-*")):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            if path.is_symlink() or path.is_file():
+                path.unlink()
+            elif path.is_dir():  # else it was in a folder that is removed by now
+                shutil.rmtree(path)
         for retired in self.path.rglob(".*.old-*"):  # killed while one folder took the place of another
             target = retired.with_name(retired.name.removeprefix(".").rpartition(".old-")[0])
             shutil.rmtree(retired) if target.exists() else retired.rename(target)
