@@ -32,6 +32,8 @@ from lives import load_libraries
 CALLS = ("open", "write", "fsync", "rename", "unlink", "mkdir", "rmdir", "symlink", "truncate")
 HOW = ("before", "after", "torn")
 FILES = {
+    "new run": ".run.new-*",
+    "run folder": "run",
     "events": "run/events/*",
     "verdicts": "run/round-*/judged.jsonl*",
     "round manifest": "run/round-*/*manifest.json*",
@@ -144,7 +146,9 @@ class Trial:
             if (kill.world, kill.step) == (world, step):
                 had[kill.call, kill.file, kill.worker] += count
         points = self.points[world, step]
-        chosen = min(points, key=lambda p: had[p] / (1 + min(points[p], 40)) ** 0.5 + self.draw.random() / 2)
+        # Writes can be ended in three ways, and some are many.
+        weights = {p: (1 + min(n, 40)) ** 0.5 * (3 if p[0] == "write" else 1) for p, n in points.items()}
+        chosen = min(points, key=lambda p: had[p] / weights[p] + self.draw.random() / 2)
         count, (call, file, worker) = points[chosen], chosen
         nth = self.draw.randint(1, max(1, count if life == 0 or self.draw.random() < 0.5 else count // 4))
         return Point(call, file, nth, self.draw.choice(HOW if call == "write" else HOW[:2]), worker)
@@ -156,9 +160,10 @@ class Trial:
         hits: list[tuple[Kill, Point]] = []
         code = 0
         for name, step in world.steps:
-            for life in range(kills + 1):
-                left = kills - len(hits)
-                point = self.choose(world.name, name, life) if left and self.points[world.name, name] else None
+            # The commands before the last are short, and the last one is to be killed as well.
+            most = kills if (name, step) == world.steps[-1] else min(kills, self.draw.randint(0, 2))
+            for life in range(most + 1):
+                point = self.choose(world.name, name, life) if len(hits) < kills and life < most else None
                 code = play(step, case, partial(self.shim.arm, case, point))
                 if point is None or code != (RAISED if point.worker else -9):
                     break

@@ -114,14 +114,15 @@ def make_records(path: Path) -> None:
 
 
 def make_runs(root: Path, arm: Callable[..., None], point: Callable[..., Any], places: Sequence[str]) -> None:
-    """Make the runs that commands on runs are played on: one that has finished, one that its gate refused, and one that
-    was killed in the update of its first round. `places` are the kinds of files in a trace."""
+    """Make the runs that commands on runs are played on.
+
+    One has finished, one was refused by its gate, one was killed in the update of its first round. `places` are the
+    kinds of files in a trace.
+    """
     trace = root / "finished.trace"
     for name, settings in (("finished", srml(root)), ("refused", refused(root, 1))):
         (root / name).mkdir()
-        code = play(
-            loop("srml", settings), root / name, lambda name=name: arm(root / name, None, root / f"{name}.trace")
-        )  # type: ignore[misc]
+        code = play(loop("srml", settings), root / name, partial(arm, root / name, None, root / f"{name}.trace"))
         assert code in (0, 3), (root / f"{name}.out").read_text()
     saved = 0
     for call, file, _ in (line.split(" ", 2) for line in trace.read_text().splitlines()):

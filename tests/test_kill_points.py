@@ -27,6 +27,7 @@ from funreason.record.folder import (
     RecordError,
     RunFolder,
     begin_run,
+    open_run,
     remove_drafts,
     remove_folder,
     runs_in,
@@ -199,6 +200,18 @@ def test_what_a_killed_process_left_beside_a_folder_is_removed_and_a_living_ones
         (tmp_path / f".out[1].new-{pid}" / "half").write_text("x")
     remove_drafts(tmp_path / "out[1]")
     assert [path.name for path in tmp_path.iterdir()] == [f".out[1].new-{os.getppid()}"]
+
+
+def test_a_link_to_the_model_that_a_kill_left_half_made_keeps_no_run_from_being_opened(tmp_path):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text("{}")
+    folder = stopped(tmp_path / "run")
+    (folder.path / ".model.new").symlink_to(tmp_path / "base")
+    open_run(folder.path, tmp_path).clean_up()
+    assert not (folder.path / ".model.new").is_symlink()
+    (folder.path / ".model.new").symlink_to(tmp_path)
+    with pytest.raises(RecordError, match="leads out of the run's folder"):
+        open_run(folder.path, tmp_path)
 
 
 HOLDING = """

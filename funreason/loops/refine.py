@@ -240,7 +240,8 @@ async def refine_file(config: Config, file: Path, out: RunFolder, stop: StopRequ
         except BaseException as error:
             journal.end("failed", f"{type(error).__name__}: {error}"[:2000])
             raise
-        journal.write(RoundEnded(round=ROUND, weights=""))
+        if not past.at_round(ROUND).ended:  # else a kill came between that line and the run's end
+            journal.write(RoundEnded(round=ROUND, weights=""))
         journal.end("finished")
         return flow
 

@@ -31,6 +31,7 @@ from funreason.plan.planning import warn_if_it_will_not_fit
 from funreason.record.events import LogMessage, RoundEnded, RunStarted
 from funreason.record.folder import (
     LOOP,
+    MODEL_LINK,
     RecordError,
     RunFolder,
     begin_run,
@@ -288,6 +289,6 @@ def _link_model(folder: RunFolder, accepted: Weights) -> None:
     """A link `model` to the weights accepted last, so that no one has to look up an id."""
     target = accepted.folder.resolve()
     inside = target.is_relative_to(folder.path.resolve())
-    link = folder.path / ".model.new"
+    link = folder.path / f".{MODEL_LINK}.new"
     link.symlink_to(Path("weights") / target.name if inside else target)
-    link.replace(folder.path / "model")
+    link.replace(folder.path / MODEL_LINK)

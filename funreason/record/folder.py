@@ -33,6 +33,8 @@ from funreason.record.sample_files import MANIFEST, SampleFiles
 from funreason.record.state import State
 
 LOOP = "config.yaml"
+MODEL_LINK = "model"
+"""A link to the weights that a run accepted last."""
 RECORDS = "records.json"
 """The paths of the records that `refine` was given, and a hash of what was read."""
 REFINED = "refine.yaml"
@@ -151,7 +153,10 @@ class RunFolder:
     def clean_up(self) -> None:
         """Remove what a killed writer left half made; only the process that acquired the run may."""
         for path in (*self.path.rglob(".*.new*"), *self.path.rglob(".*.gone-*"), *self.weights.glob("fresh-round-*")):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            if path.is_symlink() or path.is_file():
+                path.unlink()
+            elif path.is_dir():  # else it was in a folder that is removed by now
+                shutil.rmtree(path)
         for retired in self.path.rglob(".*.old-*"):  # killed while one folder took the place of another
             target = retired.with_name(retired.name.removeprefix(".").rpartition(".old-")[0])
             shutil.rmtree(retired) if target.exists() else retired.rename(target)
@@ -308,15 +313,16 @@ def is_within(name: str) -> bool:
 def links_outside(folder: Path) -> Iterator[str]:
     """Symbolic links below a folder that lead out of it, relative to it. Linked folders are not entered.
 
-    The loop links `model` to the weights it began with until others are accepted, so this one may lead to a model, or
-    to where one was (a cache that was emptied).
+    The loop links `model` to the weights it began with until others are accepted, so this one, and its draft that a kill
+    has left, may lead to a model, or to where one was (a cache that was emptied).
     """
     root = folder.resolve()
     for where, folders, files in os.walk(root):
         for name in (*folders, *files):
             path = Path(where, name)
             if path.is_symlink() and not path.resolve().is_relative_to(root):
-                if path == root / "model" and ((path / "config.json").is_file() or not path.exists()):
+                links = (root / MODEL_LINK, root / f".{MODEL_LINK}.new")
+                if path in links and ((path / "config.json").is_file() or not path.exists()):
                     continue
                 yield str(path.relative_to(root))
 

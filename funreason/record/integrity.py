@@ -128,9 +128,9 @@ def changes(
 def require_settings_unchanged(run: RunFolder) -> None:
     """Raise RecordError when a run's configuration is not as it was marked: what it says now means nothing."""
     marks = _marks(run)
-    for name in (LOOP, REFINED) if not isinstance(marks, str) else ():
-        mark = marks[0].get(name)
-        if mark is not None and (what := _change(run.path / name, mark)):
+    known: dict[str, Mark] = {} if isinstance(marks, str) else marks[0]
+    for name in (LOOP, REFINED):
+        if name in known and (what := _change(run.path / name, known[name])):
             raise RecordError(f"{run.path / name} {what}. Put the file back as it was, or start a new run.")
 
 
