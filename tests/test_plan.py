@@ -443,7 +443,7 @@ def test_a_window_bounds_keys_and_values_and_not_the_rest():
     assert footprint.key_value_bytes(model, 2, 32_768) < footprint.key_value_bytes(full, 2, 32_768) / 5
 
 
-WIDE = {f"{part}.update.micro_tokens": 65_536 for part in ("start", "train")}
+WIDE = {f"{part}.update.micro_tokens": 131_072 for part in ("start", "train")}
 UNSHARDED: dict[str, object] = {f"{part}.update.launch": {} for part in ("start", "train")}
 CUDA = {"model.device": "cuda", "model.dtype": "bfloat16"}
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from funreason.cli import terminal
 from funreason.cli.app import RUNS, RunDir, RunName
@@ -41,9 +44,17 @@ def export(
     out: Path,
     license: str | None = None,
     data_license: str | None = None,
+    base_model: str | None = None,
+    language: Annotated[list[str] | None, Parameter(consume_multiple=False)] = None,
+    scores: Annotated[list[Path] | None, Parameter(consume_multiple=False)] = None,
+    formats: Annotated[
+        list[Literal["messages", "openai"]] | None, Parameter("--format", consume_multiple=False)
+    ] = None,
     run_dir: RunDir = RUNS,
 ) -> int:
     """Export a run for others: the accepted model with a card, the refined data as Parquet and for LLaMA-Factory.
+
+    A run of `refine` has data and no model.
 
     Parameters
     ----------
@@ -53,20 +64,44 @@ def export(
         The model's licence, for its card.
     data_license
         The data's licence, for its card.
+    base_model
+        The base model's name on a hub, ORG/NAME, for the card. Default: as the run names it, where it does.
+    language
+        A language of model and data for the cards, such as en. Can be given several times.
+    scores
+        A folder that `funreason eval` wrote for this model; its scores go into the card. Can be given several times.
+    formats
+        Also write the data as chat messages: messages for TRL, openai for OpenAI's fine-tuning. Can be given twice.
     """
     from funreason.export import export_run
     from funreason.record.folder import open_run
 
     folder = open_run(run, run_dir)
-    made = export_run(folder, out, license=license, data_license=data_license)
+    made = export_run(
+        folder,
+        out,
+        license=license,
+        data_license=data_license,
+        base_model=base_model,
+        language=language or (),
+        scores=scores or (),
+        formats=formats or (),
+    )
     console = terminal.console(soft_wrap=True)
     by_origin = ", ".join(f"{count} {origin}" for origin, count in made.origins.most_common()) or "none"
-    for line in (
-        f"{made.folder / 'model'}: weights {made.weights}, with a card",
+    lines = [f"{made.folder / 'model'}: weights {made.weights}, with a card"] if made.weights else []
+    lines += [
         f"{made.folder / 'data'}: {made.rows} rows of refined data ({by_origin}), with a card",
         f"{made.folder / 'llamafactory'}: the same in share-gpt form",
-    ):
+    ]
+    for form, rejected in made.rejected.items():
+        left = "".join(f", {count} left out ({reason})" for reason, count in rejected.most_common())
+        left += f", {made.without[form]} without their thinking" if made.without[form] else ""
+        lines.append(f"{made.folder / form}: the same as chat messages, with a card{left}")
+    for line in lines:
         console.print(line, markup=False, highlight=False)
-    if license is None or data_license is None:
-        console.print("no licence is stated; see --license and --data-license", markup=False)
+    licences = {"--license": license if made.weights else "", "--data-license": data_license}
+    unstated = [name for name, given in licences.items() if given is None]
+    if unstated:
+        console.print(f"no licence is stated; see {' and '.join(unstated)}", markup=False)
     return 0
