@@ -50,7 +50,7 @@ class Point(NamedTuple):
     values: dict[str, float]
 
 
-class Table(NamedTuple):
+class TextTable(NamedTuple):
     """Rows of text about a round, under a name; all values are text."""
 
     name: str
@@ -73,7 +73,7 @@ class Tracker(Protocol):
     def write(self, point: Point) -> None:
         """Draw one point."""
 
-    def write_table(self, table: Table) -> None:
+    def write_table(self, table: TextTable) -> None:
         """Show one table."""
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ class Points:
             yield Point("round", event.round, event.at, values)
 
 
-def samples_table(run: RunFolder, k: int, at: float) -> Table:
+def samples_table(run: RunFolder, k: int, at: float) -> TextTable:
     """Some samples of round `k` as they ended, of different tasks where there are enough, with the reason if lost."""
     rows: list[list[str]] = []
     for end, count in SAMPLES.items():
@@ -140,10 +140,10 @@ def samples_table(run: RunFolder, k: int, at: float) -> Table:
             why = "" if last is None or end in ("kept", "text") else f"{last.reason} {last.evidence}".strip()
             texts = (sample.id, end, sample.origin, sample.task.query, sample.thinking or "", sample.answer, why)
             rows.append([text.encode("utf-8", "replace").decode()[:LONGEST] for text in texts])
-    return Table("samples", k, at, ("sample", "end", "origin", "query", "thinking", "answer", "reason"), rows)
+    return TextTable("samples", k, at, ("sample", "end", "origin", "query", "thinking", "answer", "reason"), rows)
 
 
-def gate_table(event: GateDecided) -> Table:
+def gate_table(event: GateDecided) -> TextTable:
     """The scores of a gate, by suite and category, with the interval of the new weights, p and the decision."""
     rows = []
     for name, score in [("all", event.overall), *event.by_slice.items(), *event.by_category.items()]:
@@ -151,7 +151,9 @@ def gate_table(event: GateDecided) -> Table:
             shares = [f"{100 * share:.1f}" for share in (score.old / score.total, score.new / score.total)]
             within = f"{100 * score.low:.1f}–{100 * score.high:.1f}"
             rows.append([name, str(score.total), *shares, within, f"{score.p:.4f}", event.decision])
-    return Table("gate", event.round, event.at, ("suite", "items", "old %", "new %", "new 95 %", "p", "decision"), rows)
+    return TextTable(
+        "gate", event.round, event.at, ("suite", "items", "old %", "new %", "new 95 %", "p", "decision"), rows
+    )
 
 
 def send(run: RunFolder, tracker: Tracker, *, follow: bool, pid: int | None = None) -> int:
@@ -209,7 +211,7 @@ class TensorBoard:
         values = [Summary.Value(tag=name, simple_value=value) for name, value in point.values.items()]
         self._writer.add_event(Event(wall_time=point.at, step=point.number, summary=Summary(value=values)))
 
-    def write_table(self, table: Table) -> None:
+    def write_table(self, table: TextTable) -> None:
         """One text at the round's number, as a table in Markdown."""
         lines = ["| " + " | ".join(_cell(text) for text in row) + " |" for row in [table.columns, *table.rows]]
         lines.insert(1, "|---" * len(table.columns) + "|")
@@ -254,7 +256,7 @@ class WeightsAndBiases:
         """One row, with its own axis."""
         self._run.log({**point.values, point.axis: point.number})
 
-    def write_table(self, table: Table) -> None:
+    def write_table(self, table: TextTable) -> None:
         """One table for each round, under `tables/`."""
         import wandb
 
@@ -280,7 +282,7 @@ class Trackio:
         axis = {"round": point.number} if point.axis == "round" else {}
         self._run.log({**point.values, **axis}, step=point.number)
 
-    def write_table(self, table: Table) -> None:
+    def write_table(self, table: TextTable) -> None:
         """One table at the round's number."""
         import trackio
         from pandas import DataFrame
@@ -332,7 +334,7 @@ class Mlflow:
         metrics = [Metric(_allowed(name), value, at, point.number) for name, value in finite.items()]
         self._client.log_batch(self._run, metrics=metrics)
 
-    def write_table(self, table: Table) -> None:
+    def write_table(self, table: TextTable) -> None:
         """One artifact for each round."""
         path = f"{table.name}-round-{table.round}.json"
         self._client.log_dict(self._run, {"columns": list(table.columns), "data": table.rows}, path)

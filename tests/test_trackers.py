@@ -16,7 +16,7 @@ from recorded import Recording, finished
 from funreason.cli.track import tracked
 from funreason.record import events as ev
 from funreason.record.log import LogReader
-from funreason.trackers import KNOWN, Point, Points, Table, Tracker, TrackerError, open_tracker, send
+from funreason.trackers import KNOWN, Point, Points, TextTable, Tracker, TrackerError, open_tracker, send
 
 
 class Paper:
@@ -26,7 +26,7 @@ class Paper:
 
     def __init__(self, fails_after: int | None = None) -> None:
         self.points: list[Point] = []
-        self.tables: list[Table] = []
+        self.tables: list[TextTable] = []
         self.closed = False
         self.fails_after = fails_after
 
@@ -35,7 +35,7 @@ class Paper:
             raise ConnectionError("nobody answers")
         self.points.append(point)
 
-    def write_table(self, table: Table) -> None:
+    def write_table(self, table: TextTable) -> None:
         self.tables.append(table)
 
     def close(self) -> None:

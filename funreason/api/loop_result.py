@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -118,10 +119,28 @@ class LoopResult:
             write_whole(target / name, text(self.state, run, self.status))
         return target / "report.html"
 
-    def export(self, to: str | Path, *, license: str | None = None, data_license: str | None = None) -> Path:
-        """Write model and refined data with their cards into the new folder `to`, as `funreason export` does."""
+    def export(
+        self,
+        to: str | Path,
+        *,
+        license: str | None = None,
+        data_license: str | None = None,
+        base_model: str | None = None,
+        formats: Sequence[str] = (),
+    ) -> Path:
+        """Write model and refined data with their cards into the new folder `to`, as `funreason export` does.
+
+        `formats` may name `messages` and `openai`; errors are those of the command, as RecordError.
+        """
         with naming_extras():
-            return export_run(RunFolder(self.folder), Path(to), license=license, data_license=data_license).folder
+            return export_run(
+                RunFolder(self.folder),
+                Path(to),
+                license=license,
+                data_license=data_license,
+                base_model=base_model,
+                formats=formats,
+            ).folder
 
     def __str__(self) -> str:
         gates = (
