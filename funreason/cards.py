@@ -257,19 +257,22 @@ def dataset_card(state: State, about: About, rows: int, origins: Counter[str]) -
     rest = lost.total() - sum(count for _, count in most)
     dropped = "\n".join(f"| {_md(reason or 'attempts used up')} | {count} |" for reason, count in most)
     dropped += f"\n| others | {rest} |" if rest else ""
-    whose = "answers in a file" if about.refined else "answers that a model gave itself"
-    refused = f" {state.refused.total()} records of the file could not be read." if state.refused else ""
+    unread = "".join(f"\n| not read: {_md(reason)} | {count} |" for reason, count in state.refused.most_common(REASONS))
+    whose = "in a file" if about.refined else "that a model gave itself"
+    refused = f" Not read: {_counted(state.refused.total(), 'record')}." if state.refused else ""
     parts = [
         _front(head),
-        f"# {_md(Path(about.tasks).stem if about.refined else about.name)}: {rows} refined samples",
-        f"{rows} {whose} to queries of {_data(about)}, which five stages of judgement "
+        f"# {_md(Path(about.tasks).stem if about.refined else about.name)}: {_counted(rows, 'refined sample')}",
+        f"{_counted(rows, 'answer')} {whose} to queries of {_data(about)}, which five stages of judgement "
         "kept: rows of one run, not a benchmark. A query may occur more than once."
-        + (f" {ended} samples were judged.{refused}" if ended else ""),
+        + (f" Judged: {_counted(ended, 'sample')}.{refused}" if ended else ""),
         "## Load it\n\n```python\nfrom datasets import load_dataset\n\n"
         'data = load_dataset("parquet", data_files="train.parquet", split="train")  # or load_dataset("ORG/NAME")\n'
         'print(data[0]["query"], data[0]["answer"])\n```',
         f"| origin | rows |\n|---|---|\n{counts}",
-        f"## What was left out\n\n| reason | samples |\n|---|---|\n{dropped}" if lost else "",
+        f"## What was left out\n\n| reason | samples |\n|---|---|\n{(dropped + unread).strip()}"
+        if lost or unread
+        else "",
         f"## Columns\n\n| column | what it holds |\n|---|---|\n{columns}",
         "## How it was made\n\n" + _training(state, about),
         "## Licence\n\n" + _licences(about),
@@ -284,8 +287,8 @@ def messages_card(about: About, form: str, rows: int, rejected: int, without: in
     # Declared as JSON, since arguments have other keys in each call; inferred columns would fill them up with nulls.
     dtypes = [{"name": name, "dtype": "string" if name == "id" else "json"} for name in columns]
     head["dataset_info"] = {"features": dtypes}
-    left = f" {rejected} samples cannot be written so and are left out." if rejected else ""
-    left += f" The thinking of {without} is left out, for which this form has no place." if without else ""
+    left = f" Left out, because it cannot be written so: {_counted(rejected, 'sample')}." if rejected else ""
+    left += f" This form has no place for thinking, which {_counted(without, 'sample')} had." if without else ""
     if form == "messages":
         how = (
             "Calls are `tool_calls` with their arguments as objects, thinking is `reasoning_content`; a chat template "
@@ -299,7 +302,7 @@ def messages_card(about: About, form: str, rows: int, rejected: int, without: in
         how = "A line is an example as OpenAI's fine-tuning takes it: upload `train.jsonl`."
     parts = [
         _front(head),
-        f"# {_md(about.name)}: {rows} samples as chat messages",
+        f"# {_md(about.name)}: {_counted(rows, 'sample')} as chat messages",
         f"Samples that five stages of judgement kept, of {_data(about)}.{left}",
         how,
         "## Licence\n\n" + _licences(about),
@@ -329,13 +332,17 @@ def _model_name(about: About) -> str:
 def _base(about: About) -> str:
     if about.base == "toolbox":
         return "the small model that the package funreason includes"
-    return f"[{_md(about.base_hub)}](https://huggingface.co/{about.base_hub})" if about.base_hub else _code(about.base)
+    return (
+        f"[{_md(about.base_hub)}](https://huggingface.co/{about.base_hub})"
+        if about.base_hub
+        else _code(_place(about.base))
+    )
 
 
 def _data(about: About) -> str:
     if about.data_hub:
         return ", ".join(f"[{_md(name)}](https://huggingface.co/datasets/{name})" for name in about.data_hub)
-    return _code(about.tasks if about.tasks.startswith("toolbox") else Path(about.tasks).name or about.tasks)
+    return _code(_place(about.tasks))
 
 
 def _gains(found: RunVerdict) -> Iterator[str]:
@@ -581,10 +588,21 @@ def _gate_table(state: State) -> str:
 
 def _licences(about: About) -> str:
     model, data = (f"{_md(word)}" if word else "not stated" for word in (about.license, about.data_license))
+    if about.refined:
+        return f"Data: {data}. It follows from that of {_data(about)}, look it up before you publish this."
     return (
-        f"Model: {model}. Data: {data}. Both follow from those of {_code(about.base)} and of {_code(about.tasks)}, "
+        f"Model: {model}. Data: {data}. Both follow from those of {_base(about)} and of {_data(about)}, "
         "look them up before you publish this."
     )
+
+
+def _place(path: str) -> str:
+    """A path as a card may show it: of an absolute one only the name."""
+    return Path(path).name if path.startswith(("/", "~")) else path
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _md(text: str) -> str:

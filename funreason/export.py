@@ -111,7 +111,7 @@ def export_run(
         for form in dict.fromkeys(formats):
             made = write_messages(draft / form / "train.jsonl", (sample for _, sample in refined(run, state)), form)
             rejected[form], without[form] = made.rejected, made.without
-            card = messages_card(about, form, made.count, sum(made.rejected.values()), made.without)
+            card = messages_card(about, form, made.rows, sum(made.rejected.values()), made.without)
             (draft / form / "README.md").write_text(card, encoding="utf-8")
         draft.replace(to)
     except BaseException:
@@ -184,7 +184,7 @@ def write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
 class MessagesWritten(NamedTuple):
     """How many samples a file of chat messages has, which it cannot carry, and how many lost their thinking."""
 
-    count: int
+    rows: int
     rejected: Counter[str]
     without: int
 

@@ -249,7 +249,8 @@ def test_a_refined_file_is_exported_as_data_with_counts_and_reasons(refined_run,
     assert card.data.license == "unknown"
     assert card.data.to_dict()["size_categories"] == ["n<1K"]
     (reason,) = refined_run.state().at_round(1).dead_reasons
-    for line in ("# records: 2 refined samples", "3 samples were judged", f"| {reason} | 1 |", "sha256 "):
+    assert str(refined_run.path.parent) not in card.content
+    for line in ("# records: 2 refined samples", "Judged: 3 samples.", f"| {reason} | 1 |", "sha256 "):
         assert line in card.text.replace("\\", "")
 
 
