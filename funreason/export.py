@@ -1,34 +1,35 @@
-"""Exports a run as folders to publish: `model/`, `data/`, `llamafactory/`.
+"""Exports a run as folders to publish: `model/`, `data/`, `llamafactory/`, and chat messages where they are asked for.
 
 The export is built under another name and renamed at the end, so an existing folder is complete. The run is only read.
+A run of `refine` has data and no model.
 
 Each sample is one flat row, as it ended, with what one needs to trust or to leave out each. What has no fixed shape
-(tools, verdicts) is JSON in a text column, so that every row of every run has the same columns.
-
-The cards of the model and of the data set are made from the run's record alone. A card claims nothing that is not in
-the record, and says what is unknown: a licence is only named when given.
+(tools, verdicts) is JSON in a text column, so that every row of every run has the same columns. As chat messages a
+sample is read back before it is written, and one that would not come back the same is left out and counted.
 """
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import yaml
+from msgspec.structs import replace
 
 from funreason.calls.names import original_answer, original_task, original_tools
-from funreason.data.writers import write_sharegpt
-from funreason.display.verdict import RunVerdict, evidence_in, verdict
-from funreason.record.folder import RecordError, RunFolder, is_within, read_settings, remove_drafts
-from funreason.record.plain import plain
+from funreason.calls.parse import CallSyntaxError
+from funreason.cards import COLUMNS, INTEGERS, dataset_card, describe, messages_card, model_card, read_scores
+from funreason.data.forms.dialogues import read_openai, read_sharegpt, write_openai
+from funreason.data.records import RecordRead, RecordRefused
+from funreason.data.writers import RecordsFile, as_sharegpt, read_back, write_sharegpt
+from funreason.display.verdict import evidence_in, verdict
+from funreason.record.folder import RecordError, RunFolder, is_refining, is_within, remove_drafts
 from funreason.record.sample_files import KEPT
 from funreason.record.state import State
 from funreason.types import Sample
@@ -37,30 +38,59 @@ from funreason.weights import START
 DATASET = "funreason"
 
 
+MESSAGES = ("messages", "openai")
+"""Forms of chat messages: what trainers such as TRL's take, and what OpenAI's fine-tuning takes."""
+
+
 class Exported(NamedTuple):
-    """What was written: rows of data, by origin, and which weights."""
+    """What was written: rows of data, by origin, and which weights; "" without a model.
+
+    `rejected` counts, by form and reason, the samples that a form of chat messages cannot carry, and `without` by form
+    those whose thinking it has no place for.
+    """
 
     folder: Path
     rows: int
     origins: Counter[str]
     weights: str
+    rejected: Mapping[str, Counter[str]] = {}
+    without: Mapping[str, int] = {}
 
 
-def export_run(run: RunFolder, to: Path, *, license: str | None = None, data_license: str | None = None) -> Exported:
-    """Write the accepted model and the refined data of `run` into the new folder `to`. RecordError when it cannot."""
+def export_run(
+    run: RunFolder,
+    to: Path,
+    *,
+    license: str | None = None,
+    data_license: str | None = None,
+    base_model: str | None = None,
+    language: Sequence[str] = (),
+    scores: Sequence[Path] = (),
+    formats: Sequence[str] = (),
+) -> Exported:
+    """Write the accepted model and the refined data of `run` into the new folder `to`. RecordError when it cannot.
+
+    Args:
+        base_model: the base model's name on a hub, where the run knows only a folder.
+        scores: folders with `scores.json` that `funreason eval` wrote for these weights.
+        formats: of `MESSAGES`, each becomes a folder `to/<form>`.
+    """
     if to.exists():
         raise RecordError(f"--out {to} is there already; give a fresh folder")
     state = run.state()
-    weights = accepted(run, state)
-    config = read_settings(run)
-    base, tasks = (str(config.get(part, {}).get("path", "unknown")) for part in ("model", "tasks"))
-    about = About(run.name, base, tasks, license, data_license, weights.name)
+    weights = None if is_refining(run) else accepted(run, state)
+    about = describe(run, state, weights, license, data_license, base_model, language)
     found = verdict(state, evidence_in(run))
+    measured = [read_scores(folder, about.weights) for folder in scores]
     draft = to.with_name(f".{to.name}.new-{os.getpid()}")
     remove_drafts(to)
     try:
-        shutil.copytree(weights, draft / "model", copy_function=shutil.copyfile)  # readable by all, as a new file is
-        (draft / "model" / "README.md").write_text(model_card(state, about, found), encoding="utf-8")
+        draft.mkdir(parents=True)
+        if weights is not None:
+            # Readable by all, as a new file is.
+            shutil.copytree(weights, draft / "model", copy_function=shutil.copyfile)
+            card = model_card(state, about, found, measured)
+            (draft / "model" / "README.md").write_text(card, encoding="utf-8")
         origins: Counter[str] = Counter()
 
         def rows() -> Iterator[dict[str, Any]]:
@@ -77,11 +107,18 @@ def export_run(run: RunFolder, to: Path, *, license: str | None = None, data_lic
         columns = {"messages": "conversations", "system": "system", "tools": "tools"}
         info = {DATASET: {"file_name": file.name, "formatting": "sharegpt", "columns": columns}}
         (file.parent / "dataset_info.json").write_text(json.dumps(info, indent=2))
+        rejected: dict[str, Counter[str]] = {}
+        without: dict[str, int] = {}
+        for form in dict.fromkeys(formats):
+            made = write_messages(draft / form / "train.jsonl", (sample for _, sample in refined(run, state)), form)
+            rejected[form], without[form] = made.rejected, made.without
+            card = messages_card(about, form, made.rows, sum(made.rejected.values()), made.without)
+            (draft / form / "README.md").write_text(card, encoding="utf-8")
         draft.replace(to)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    return Exported(to, count, origins, weights.name)
+    return Exported(to, count, origins, about.weights, rejected, without)
 
 
 def accepted(run: RunFolder, state: State) -> Path:
@@ -92,24 +129,6 @@ def accepted(run: RunFolder, state: State) -> Path:
     raise RecordError(f"{run.path} has accepted no weights of its own yet: there is no model to export")
 
 
-COLUMNS = {
-    "id": "the sample's id in the run",
-    "round": "the round that drew it",
-    "category": "of its task, where known",
-    "source": "where its task came from",
-    "query": "what was asked: the words of the user",
-    "messages": "JSON: the conversation before the answer, with system text, earlier calls and results",
-    "tools": "JSON: the tools offered",
-    "thinking": "the model's reasoning; empty when it gave none",
-    "answer": "the calls as `[f(a=v)]` or as `model.call_format` says, or text where no call is right",
-    "kind": "`kept`: calls that passed five stages; `text`: an answer in words",
-    "origin": "`sampled`, `rerendered`, `resampled`, `rewritten`: the model's own; `repaired`, `reference`: supervised",
-    "attempt": "how many attempts before this one failed",
-    "weights": "the weights that made it",
-    "verdicts": "JSON: each judge's verdict",
-}
-"""The columns and what they hold; all but `INTEGERS` are text."""
-INTEGERS = ("round", "attempt")
 SLICE = 5_000
 """Rows written at a time, so that memory does not grow with the run."""
 
@@ -163,6 +182,50 @@ def write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     return count
 
 
+class MessagesWritten(NamedTuple):
+    """How many samples a file of chat messages has, which it cannot carry, and how many lost their thinking."""
+
+    rows: int
+    rejected: Counter[str]
+    without: int
+
+
+def write_messages(path: Path, samples: Iterable[Sample], form: str) -> MessagesWritten:
+    """Write samples as `{"messages", "tools"}`, a line each; calls are `tool_calls`, thinking `reasoning_content`.
+
+    In the form `messages` arguments are objects, which chat templates write as JSON themselves, a sample has its `id`,
+    and what is not to be learned again has `weight: 0`. In the form `openai` arguments are JSON texts, as the API has
+    them, and thinking is left out and counted, for which its fine-tuning has no place. RecordError when it cannot be
+    written.
+    """
+    rejected, without = Counter[str](), 0
+    with RecordsFile(path) as file:
+        for sample in samples:
+            try:
+                original = read_sharegpt(as_sharegpt(sample), 1)
+                if form == "openai":
+                    turns = tuple(turn.resolved(original.offered) for turn in original.turns)
+                    without += any(turn.message.thinking for turn in turns)
+                    turns = tuple(turn._replace(message=replace(turn.message, thinking=None)) for turn in turns)
+                    record = read_back(replace(original, turns=turns), write_openai, read_openai)
+                    file.put({key: record[key] for key in ("messages", "tools") if record[key]})
+                else:
+                    file.put(read_back(original, chat_record, read_openai))
+            except (RecordRefused, CallSyntaxError) as error:
+                rejected[error.reason] += 1
+    return MessagesWritten(file.count, rejected, without)
+
+
+def chat_record(read: RecordRead) -> dict[str, Any]:
+    """A record as messages with arguments as objects, which chat templates write as JSON, and no content of null."""
+    record = write_openai(read)
+    for message in record["messages"]:
+        message["content"] = message["content"] or ""
+        for call in message.get("tool_calls", ()):
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+    return {key: record[key] for key in ("id", "messages", "tools")}
+
+
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
@@ -170,121 +233,3 @@ def _json(value: Any) -> str:
 def _text(text: str) -> str:
     """Parquet's text is UTF-8: a lone surrogate is replaced, as no encoder would take it."""
     return text.encode("utf-8", "replace").decode()
-
-
-GATE = (
-    "Old and new weights of each round on the same held-out items; the interval (Wilson, 95 %) is of the new, p is "
-    "McNemar's, exact. A suite that a gate reads every round flatters what it lets through."
-)
-
-
-class About(NamedTuple):
-    """What a card needs beside the record: names and licences, as given or as in the configuration."""
-
-    name: str
-    base: str
-    tasks: str
-    license: str | None
-    data_license: str | None
-    weights: str
-
-
-def model_card(state: State, about: About, found: RunVerdict | None = None) -> str:
-    """The model's README in Markdown, with front matter as hubs read it; `found` says how the run turned out."""
-    head = {
-        "license": about.license or "unknown",
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["function-calling", "tool-use", "funreason"],
-    }
-    rounds = [(k, r) for k, r in sorted(state.rounds.items()) if r.nodes and k != START]
-    origins = sorted({origin for _, r in rounds for origin in r.origins})
-    lines = [f"| round | trained on | {' | '.join(origins)} |", f"|---|---|{'---|' * len(origins)}"]
-    for k, r in rounds:
-        trained = r.chosen.trained if r.chosen else 0
-        lines.append(f"| {k} | {trained} | {' | '.join(str(r.origins[o]) for o in origins)} |")
-    supervised = ""
-    if (start := state.rounds.get(START)) and start.chosen:
-        supervised = (
-            f"Before the rounds it was trained on {start.chosen.trained} reference answers, which is supervised "
-            "training."
-        )
-        if start.fates:
-            kept = sum(start.fates[fate] for fate in KEPT)
-            supervised += f" Their thinking was taken from {kept} judged answers of another model."
-    parts = [
-        _front(head),
-        f"# {_md(about.name)}",
-        f"A function-calling model: {_code(about.base)}, trained by FunReason on its own judged answers to the queries "
-        f"of {_code(about.tasks)}. Weights {_code(about.weights)}.",
-        "\n".join(f"- {_md(line)}" for line in (found.title, *found.sentences)) if found else "",
-        supervised,
-        f"## Gate\n\n{GATE}\n\n{_gate_table(state)}",
-        "## Data\n\nAnswers of the model that passed five stages of judgement. *Repaired* and *reference* answers are "
-        "supervised: they were written from known right answers.\n\n" + "\n".join(lines),
-        "## Licence\n\n" + _licences(about),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def dataset_card(state: State, about: About, rows: int, origins: Counter[str]) -> str:
-    """The data set's README in Markdown; `rows` and `origins` are of what was written."""
-    head = {
-        "license": about.data_license or "unknown",
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "tool-use", "funreason"],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}],
-    }
-    columns = "\n".join(f"| `{name}` | {text} |" for name, text in COLUMNS.items())
-    counts = "\n".join(f"| {_md(origin)} | {count} |" for origin, count in origins.most_common())
-    parts = [
-        _front(head),
-        f"# Refined samples of {_md(about.name)}",
-        f"{rows} answers to queries of {_code(about.tasks)} that a model gave itself and five stages of judgement "
-        "kept: rows of one run, not a benchmark. A query may occur more than once.",
-        f"| origin | rows |\n|---|---|\n{counts}",
-        f"| column | what it holds |\n|---|---|\n{columns}",
-        "## Licence\n\n" + _licences(about),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _front(head: dict[str, Any]) -> str:
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---"
-
-
-def _gate_table(state: State) -> str:
-    lines = ["| round | suite | items | old | new | 95 % | p | decision |", "|---|---|---|---|---|---|---|---|"]
-    for k, r in sorted(state.rounds.items()):
-        if r.gate is None:
-            continue
-        name = "start" if k == 0 else str(k)
-        for suite, s in r.gate.by_slice.items():
-            old, new = (f"{100 * right / max(1, s.total):.1f}" for right in (s.old, s.new))
-            score = f"{s.total} | {old} | {new} | {100 * s.low:.1f}–{100 * s.high:.1f} | {s.p:.3f}"
-            lines.append(f"| {name} | {_md(suite)} | {score} | {r.gate.decision} |")
-            both = r.gate.balance_by_slice.get(suite)
-            if both and both.has_both:
-                balanced = f" | {100 * both.old:.1f} | {100 * both.new:.1f} |  | {both.p:.3f} |  |"
-                lines.append(f"| {name} | {_md(suite)}, mean of calls and refusals |{balanced}")
-        for suite, t in r.gate.text.items():
-            bits = f"{t.tokens} tokens | {t.old:.4f} | {t.new:.4f} |  |  |  |"
-            lines.append(f"| {name} | {_md(suite)}, bits per byte | {bits}")
-    return "\n".join(lines)
-
-
-def _licences(about: About) -> str:
-    model, data = (f"{_md(word)}" if word else "not stated" for word in (about.license, about.data_license))
-    return (
-        f"Model: {model}. Data: {data}. Both follow from those of {_code(about.base)} and of {_code(about.tasks)}, "
-        "look them up before you publish this."
-    )
-
-
-def _md(text: str) -> str:
-    escaped = html.escape(plain(text), quote=False)
-    return "".join(f"\\{c}" if c in "\\`*_[]|#" else c for c in escaped)
-
-
-def _code(text: str) -> str:
-    return f"`{plain(text).replace('`', chr(39)).replace('|', '/')}`"

@@ -17,8 +17,8 @@ FLOORS = {
     "plan": 5,
     "agents": 6, "evaluation": 6, "gate": 6, "runtime": 7, "replay": 7,
     "loops": 8, "experiments": 9,
-    "display": 2, "tui": 3, "trackers": 9, "export": 9, "srml": 10, "api": 10, "cli": 11, "__main__": 12,
-    "__init__": 13,
+    "display": 2, "tui": 3, "trackers": 9, "cards": 9, "export": 9, "srml": 10,
+    "api": 10, "cli": 11, "__main__": 12, "__init__": 13,
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "accelerate", "vllm", "textual", "deepspeed", "aiohttp", "tenacity")
 

@@ -206,6 +206,22 @@ def test_activations_are_those_autograd_keeps(tmp_path, family, dtype, checkpoin
     assert two - one == expected
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_activations_in_mixed_precision_are_those_autograd_keeps(tmp_path, family):
+    """Beside them autocast keeps each layer's weights in bfloat16 once, and no cast of its norms' weights."""
+    config = small(family, sliding_window=64 if family in ("gemma2", "gemma3_text") else None)
+    with torch.autocast("cpu", torch.bfloat16):
+        one, two = (
+            kept_per_token(
+                config | {"num_hidden_layers": n, "layer_types": ["full_attention"] * n}, torch.float32, False
+            )
+            for n in (1, 2)
+        )
+    model = architecture(tmp_path, small(family))
+    expected = footprint.layer_activations(model, 2, mixed=True) + 2 * model.layer / 128
+    assert two - one == pytest.approx(expected, abs=8 * model.norms * model.hidden / 128)
+
+
 def kept_per_token(config: dict, dtype: torch.dtype, checkpointing: bool, length: int = 64) -> float:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=dtype).train()
@@ -443,7 +459,7 @@ def test_a_window_bounds_keys_and_values_and_not_the_rest():
     assert footprint.key_value_bytes(model, 2, 32_768) < footprint.key_value_bytes(full, 2, 32_768) / 5
 
 
-WIDE = {f"{part}.update.micro_tokens": 65_536 for part in ("start", "train")}
+WIDE = {f"{part}.update.micro_tokens": 131_072 for part in ("start", "train")}
 UNSHARDED: dict[str, object] = {f"{part}.update.launch": {} for part in ("start", "train")}
 CUDA = {"model.device": "cuda", "model.dtype": "bfloat16"}
 

@@ -13,11 +13,11 @@ from recorded import HOSTILE, Recording
 from rich.console import Console
 
 from funreason.bfcl.intervals import paired
+from funreason.cards import About, model_card
 from funreason.cli.show import status
 from funreason.display.report import report_html, report_markdown
 from funreason.display.table import verdict_text
 from funreason.display.verdict import GateEvidence, evidence_in, verdict
-from funreason.export import About, model_card
 from funreason.gate.rule import SuiteResult, balance, by_category, compare
 from funreason.record import events as ev
 from funreason.tui.app import Dashboard
@@ -344,7 +344,9 @@ def test_won_minus_lost_is_the_difference_and_p_that_of_mcnemar(tmp_path_factory
     items = {id: {"new": [("simple_python", mark) for mark in marks]} for id, marks in (("base0", old), ("w1", new))}
     state = run.folder.state()
     run.log.close()
-    change = verdict(state, GateEvidence(results=items)).rounds[0]
+    found = verdict(state, GateEvidence(results=items))
+    change, ((low, high),) = found.rounds[0], found.intervals.values()
+    assert (low, high) == pytest.approx((paired(old, new).interval.low, paired(old, new).interval.high), abs=1e-6)
     assert change.won - change.lost == pytest.approx((change.new - change.old) * len(old))
     assert change.p == pytest.approx(paired(old, new).p)
     assert change == verdict(state).rounds[0]

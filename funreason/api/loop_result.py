@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -130,16 +131,26 @@ class LoopResult:
         push: str | None = None,
         public: bool = False,
         overwrite: bool = False,
+        base_model: str | None = None,
+        formats: Sequence[str] = (),
     ) -> Path:
         """Write model and refined data with their cards into the new folder `to`, as `funreason export` does.
 
-        With `push`, `ORG/NAME`, the model is also uploaded to that repository on a hub; a new one is private, or with
-        `public` public. HubError without a token, where the hub refuses, and, unless `overwrite`, for a
-        repository that no push from here wrote.
+        `formats` may name `messages` and `openai`; errors are those of the command, as RecordError. With `push`,
+        `ORG/NAME`, the model is also uploaded to that repository on a hub; a new one is private, or with `public`
+        public. HubError without a token, where the hub refuses, and, unless `overwrite`, for a repository that no push
+        from here wrote.
         """
         target = push_target(push, overwrite=overwrite, public=public) if push is not None else None
         with naming_extras():
-            made = export_run(RunFolder(self.folder), Path(to), license=license, data_license=data_license)
+            made = export_run(
+                RunFolder(self.folder),
+                Path(to),
+                license=license,
+                data_license=data_license,
+                base_model=base_model,
+                formats=formats,
+            )
         if target is not None:
             push_model(made.folder / "model", target, {"weights": made.weights, "run": self.folder.name})
         return made.folder

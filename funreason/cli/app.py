@@ -43,7 +43,7 @@ COMMANDS = {
     "asked, nothing is written.",
     "track": "Send a run to an experiment tracker, from its record: losses by step, rates and gate by round.",
     "export": "Export a run for others: the accepted model with a card, the refined data as Parquet and for "
-    "LLaMA-Factory.",
+    "LLaMA-Factory.\n\nA run of `refine` has data and no model.",
     "convert": "Convert a data file to another form; records that do not round-trip are rejected and counted.",
 }
 """Each command and its help; the first paragraph is shown in the list of commands."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from funreason.cli import terminal
 from funreason.cli.app import RUNS, RunDir, RunName
@@ -45,9 +48,17 @@ def export(
     push: str | None = None,
     public: bool = False,
     yes: bool = False,
+    base_model: str | None = None,
+    language: Annotated[list[str] | None, Parameter(consume_multiple=False)] = None,
+    scores: Annotated[list[Path] | None, Parameter(consume_multiple=False)] = None,
+    formats: Annotated[
+        list[Literal["messages", "openai"]] | None, Parameter("--format", consume_multiple=False)
+    ] = None,
     run_dir: RunDir = RUNS,
 ) -> int:
     """Export a run for others: the accepted model with a card, the refined data as Parquet and for LLaMA-Factory.
+
+    A run of `refine` has data and no model.
 
     Parameters
     ----------
@@ -63,28 +74,54 @@ def export(
         Make the repository that --push creates public. Default: private.
     yes
         Let --push write over files in a repository that it did not write before.
+    base_model
+        The base model's name on a hub, ORG/NAME, for the card. Default: as the run names it, where it does.
+    language
+        A language of model and data for the cards, such as en. Can be given several times.
+    scores
+        A folder that `funreason eval` wrote for this model; its scores go into the card. Can be given several times.
+    formats
+        Also write the data as chat messages: messages for TRL, openai for OpenAI's fine-tuning. Can be given twice.
     """
     from funreason.config import ConfigError
     from funreason.export import export_run
     from funreason.hub import push as push_model
     from funreason.hub import push_target
-    from funreason.record.folder import open_run
+    from funreason.record.folder import is_refining, open_run
 
     if push is None and (public or yes):
         raise ConfigError("--public and --yes are for --push ORG/NAME")
     folder = open_run(run, run_dir)
+    if push is not None and is_refining(folder):
+        raise ConfigError(f"--push uploads a model, and {folder.path} only refined data. Export it without --push.")
     target = push_target(push, overwrite=yes, public=public) if push is not None else None
-    made = export_run(folder, out, license=license, data_license=data_license)
+    made = export_run(
+        folder,
+        out,
+        license=license,
+        data_license=data_license,
+        base_model=base_model,
+        language=language or (),
+        scores=scores or (),
+        formats=formats or (),
+    )
     console = terminal.console(soft_wrap=True)
     by_origin = ", ".join(f"{count} {origin}" for origin, count in made.origins.most_common()) or "none"
-    for line in (
-        f"{made.folder / 'model'}: weights {made.weights}, with a card",
+    lines = [f"{made.folder / 'model'}: weights {made.weights}, with a card"] if made.weights else []
+    lines += [
         f"{made.folder / 'data'}: {made.rows} rows of refined data ({by_origin}), with a card",
         f"{made.folder / 'llamafactory'}: the same in share-gpt form",
-    ):
+    ]
+    for form, rejected in made.rejected.items():
+        left = "".join(f", {count} left out ({reason})" for reason, count in rejected.most_common())
+        left += f", {made.without[form]} without their thinking" if made.without[form] else ""
+        lines.append(f"{made.folder / form}: the same as chat messages, with a card{left}")
+    for line in lines:
         console.print(line, markup=False, highlight=False)
-    if license is None or data_license is None:
-        console.print("no licence is stated; see --license and --data-license", markup=False)
+    licences = {"--license": license if made.weights else "", "--data-license": data_license}
+    unstated = [name for name, given in licences.items() if given is None]
+    if unstated:
+        console.print(f"no licence is stated; see {' and '.join(unstated)}", markup=False)
     if target is not None:
         notices = terminal.notices()
         try:

@@ -97,7 +97,7 @@ def loop(
     tui
         Show the run in the dashboard, as `funreason watch` does. Quitting it leaves the run going.
     track
-        Send the run to tensorboard, wandb or trackio, from a separate process. Can be given several times.
+        Send the run to tensorboard, wandb, trackio or mlflow, from a separate process. Can be given several times.
     name
         The name of the run's folder. Default: date and time.
     """

@@ -19,6 +19,8 @@ from funreason.cli.app import RUNS, RunDir, RunName
 if TYPE_CHECKING:
     from funreason.record.folder import RunFolder
 
+SEE = "see them: "
+"""What a tracker's process prints before how to look at what was sent."""
 WAIT_S = 60.0
 """How long a finished run waits for its trackers to send what is left."""
 
@@ -45,7 +47,7 @@ def track(
     Parameters
     ----------
     tracker
-        `tensorboard`, `wandb` or `trackio`; each is an extra of the same name.
+        `tensorboard`, `wandb`, `trackio` or `mlflow`; each is an extra of the same name.
     follow
         Continue until the run ends.
     """
@@ -59,7 +61,9 @@ def track(
     except KeyboardInterrupt:
         opened.close()
         return 0
-    terminal.console(soft_wrap=True).print(f"{sent} points of {folder.path} sent to {tracker}", markup=False)
+    console = terminal.console(soft_wrap=True)
+    console.print(f"{sent} points of {folder.path} sent to {tracker}", markup=False)
+    console.print(f"{SEE}{opened.see}", markup=False, highlight=False)
     return 0
 
 
@@ -98,6 +102,9 @@ def tracked(folder: RunFolder, names: Sequence[str], console: Console) -> Iterat
                 late = f"{child.name} had not sent all after {WAIT_S:.0f} s; see {child.log}"
                 console.print(f"warning: {late}", markup=False)
                 continue
-            if code:
-                lines = child.log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
+            lines = child.log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
+            if not code:
+                shown = next((line for line in reversed(lines) if line.startswith(SEE)), lines[-1])
+                console.print(f"{child.name}: {shown}", markup=False)
+            else:
                 console.print(f"warning: {child.name}: {lines[-1]} (see {child.log})", markup=False)

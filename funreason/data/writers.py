@@ -13,7 +13,7 @@ silently. BFCL's form keeps less than the others: question, tools and right call
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ from funreason.data.forms.questions import question
 from funreason.data.records import ReadTurn, RecordRead, RecordRefused, Refusal, read_calls, record_of
 from funreason.record.log import unwritable, whole_characters
 from funreason.types import Message, Sample, Task
+
+Writer = Callable[[RecordRead], dict[str, Any]]
+Reader = Callable[[dict[str, Any], int], RecordRead]
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 PARTS = ("id", "tools", "names", "category", "source", "flags")
@@ -159,18 +162,22 @@ def convert(records: Iterable[RecordRead | Task], form: str, path: Path) -> tupl
             for place, found in enumerate(records, 1):
                 original = record_of(found) if isinstance(found, Task) else found
                 try:
-                    original = _resolved(original)
-                    record = write(original)
-                    again = _resolved(read(json.loads(json.dumps(record)), 1))
-                    if changed := _changed(original, again):
-                        raise RecordRefused("convert.changed", f"{', '.join(changed)} would not come back the same")
-                    file.put(record)
+                    file.put(read_back(original, write, read))
                 except (RecordRefused, CallSyntaxError) as error:
                     rejected.append(Refusal(place, original.id, error.reason, error.message))
     except BaseException:
         path.with_name(path.name + ".part").unlink(missing_ok=True)
         raise
     return file.count, rejected
+
+
+def read_back(record: RecordRead, write: Writer, read: Reader) -> dict[str, Any]:
+    """`record` as `write` writes it, where `read` reads the same again; raises RecordRefused or CallSyntaxError."""
+    original = _resolved(record)
+    made = write(original)
+    if changed := _changed(original, _resolved(read(json.loads(json.dumps(made)), 1))):
+        raise RecordRefused("convert.changed", f"{', '.join(changed)} would not come back the same")
+    return made
 
 
 def _resolved(record: RecordRead) -> RecordRead:

@@ -24,6 +24,8 @@ from funreason.record.rounds import RoundState
 from funreason.record.sample_files import KEPT
 from funreason.record.state import State
 
+NORMAL_95 = 1.959964
+"""Standard errors on each side of an interval that holds 95 % of a normal distribution."""
 CHANCE = 0.05
 """A difference with a larger p is reported as one that may be chance."""
 REASONS = 3
@@ -121,6 +123,8 @@ class RunVerdict(NamedTuple):
     weights: str = ""
     model: str = ""
     findings: tuple[RunFinding, ...] = ()
+    intervals: Mapping[str, tuple[float, float]] = {}
+    """Of the gain over all that was kept, by suite: 95 %, for dependent proportions, where items could be paired."""
 
     @property
     def headline(self) -> str:
@@ -269,6 +273,10 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
 
     # What the other suites paid or gained, over all that was kept.
     over_all = whole or by_rounds or by_start
+    ends = (base, final) if whole else (start, final) if by_rounds else (base, start)
+    intervals = {
+        c.suite: comparing.intervals[c.suite, *ends] for c in over_all if (c.suite, *ends) in comparing.intervals
+    }
     for change in over_all[1:]:
         part = next((each for each in by_rounds if whole and each.suite == change.suite), None)
         by = f"{abs(change.points):.1f} points"
@@ -306,6 +314,7 @@ def verdict(state: State, evidence: GateEvidence | None = None) -> RunVerdict:
         state.weights,
         model,
         findings,
+        intervals,
     )
 
 
@@ -315,6 +324,7 @@ class _Comparing:
     def __init__(self, state: State, evidence: GateEvidence) -> None:
         self.gates = [r.gate for _, r in sorted(state.rounds.items()) if r.gate is not None]
         self.evidence = evidence
+        self.intervals: dict[tuple[str, str, str], tuple[float, float]] = {}
         last = self.gates[-1] if self.gates else None
         suites = {suite: score for gate in self.gates for suite, score in gate.by_slice.items()}
         roles = {suite: evidence.suites[suite][0] for suite in suites if suite in evidence.suites}
@@ -364,6 +374,7 @@ class _Comparing:
                 sum(sum(pair[i] for pair in kind) / len(kind) for kind in kinds if kind) / len(groups) for i in (0, 1)
             )
             won, lost = (sum(group[i] for group in groups) for i in (0, 1))
+            self.intervals[name, old, new] = _interval(groups)
             return AccuracyChange(name, was, now, len(pairs), won, lost, balanced_exact(groups), len(groups) > 1)
         seen: dict[str, tuple[float, int, bool]] = {}
         for gate in self.gates:
@@ -393,6 +404,14 @@ class _Comparing:
                 than = "than before the rounds" if abs(by) >= 0.05 else "before the rounds"
                 said.append(f"Text of {suite} is predicted {word} {than} ({bits.start:.4f} → {now:.4f} bits per byte).")
         return said
+
+
+def _interval(groups: Sequence[tuple[int, int, int]]) -> tuple[float, float]:
+    """The normal 95 % interval of the mean gain of groups of (won, lost, items)."""
+    gain = sum((won - lost) / items for won, lost, items in groups) / len(groups)
+    spread = sum((won + lost - (won - lost) ** 2 / items) / items**2 for won, lost, items in groups)
+    half = NORMAL_95 * spread**0.5 / len(groups)
+    return max(-1.0, gain - half), min(1.0, gain + half)
 
 
 def _not_kept(r: RoundState) -> str:
