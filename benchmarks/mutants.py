@@ -64,12 +64,12 @@ TESTS = (
     "test_bfcl_checker", "test_bfcl_decode", "test_bfcl_files", "test_bfcl_hostile", "test_bfcl_scores",
     "test_bfcl_values", "test_bus", "test_bus_faults", "test_bus_invariants", "test_calls", "test_calls_schema",
     "test_contamination", "test_converting", "test_dialogues", "test_durable", "test_egpo_data", "test_files",
-    "test_gate", "test_gate_forgetting", "test_gate_prompts", "test_grounding", "test_growth", "test_hdr",
-    "test_hostile", "test_integrity", "test_judges", "test_metrics", "test_objectives_grpo",
-    "test_objectives_srml", "test_readers", "test_recall", "test_record", "test_record_format",
-    "test_reinforcement", "test_resume", "test_rewards", "test_round", "test_selection", "test_sources",
-    "test_staleness", "test_strangers", "test_tool_names", "test_tool_schemas", "test_training_engine",
-    "test_training_head", "test_training_lm_head", "test_turns", "test_types",
+    "test_gate", "test_gate_forgetting", "test_gate_prompts", "test_gpu_choices", "test_grounding",
+    "test_growth", "test_hdr", "test_hostile", "test_integrity", "test_judges", "test_metrics",
+    "test_objectives_grpo", "test_objectives_srml", "test_readers", "test_recall", "test_record",
+    "test_record_format", "test_reinforcement", "test_resume", "test_rewards", "test_round", "test_selection",
+    "test_sources", "test_staleness", "test_strangers", "test_tool_names", "test_tool_schemas",
+    "test_training_engine", "test_training_head", "test_training_lm_head", "test_turns", "test_types",
 )  # fmt: skip
 """Tests of that code, below `tests/`."""
 EQUIVALENT: dict[tuple[str, str, str], str] = {
