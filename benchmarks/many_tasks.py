@@ -5,14 +5,15 @@
 The tasks are the toolbox's, each with a number of its own and a reference, in one JSON Lines file; the gate's items are
 others of the same templates, which is the worst case for the contamination check. Each part runs in a process of its
 own, whose CPU seconds and largest resident memory are the kernel's counts: `read` the tasks, `screen` them against 400
-items, `start` a loop up to its first round (random weights of 0.1M parameters), `refine` them by rules, then `status`,
-`show` and the `dashboard` on what `refine` recorded. Growth is the cost of a task in the largest file over that in the
-smallest: 1 is linear.
+items, `start` a loop up to its first round (random weights of 0.1M parameters), `refine` them by rules. `record` takes
+as many samples through the same graph, with log and texts, and `status`, `show`, `verify`, `report` and the `dashboard`
+open what it wrote. Growth is the cost of a task in the largest file over that in the smallest: 1 is linear.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import resource
@@ -95,7 +96,7 @@ def command(*words: str) -> Callable[[Path, Path], dict[str, Any]]:
     def part(records: Path, run: Path) -> dict[str, Any]:
         from funreason.cli import main
 
-        place = {"RUN": str(run), "RECORDS": str(records)}
+        place = {"RUN": str(run), "RECORDS": str(records), "REFINED": f"{run}-refined"}
         sys.stdout.flush()
         kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
@@ -110,6 +111,20 @@ def command(*words: str) -> Callable[[Path, Path], dict[str, Any]]:
         return {}
 
     return part
+
+
+def recorded(records: Path, run: Path) -> dict[str, Any]:
+    """A run of as many samples as there are records."""
+    from load import large
+
+    from funreason.record.folder import RunFolder
+    from funreason.record.manifest import seal_run
+
+    folder = RunFolder(run)
+    folder.acquire()
+    found = asyncio.run(large(folder, sum(1 for _ in records.open("rb"))))
+    seal_run(folder, ended=True)
+    return {"samples": found["ended"]}
 
 
 def dashboard(records: Path, run: Path) -> dict[str, Any]:
@@ -128,9 +143,10 @@ PARTS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "read": read,
     "screen": screen,
     "start": start,
-    "refine": command("refine", "RECORDS", "--out", "RUN", "--quiet"),
+    "refine": command("refine", "RECORDS", "--out", "REFINED", "--quiet"),
+    "record": recorded,
     "status": command("status", "RUN"),
-    "show": command("show", "t17", "--run", "RUN"),
+    "show": command("show", "r1/17", "--run", "RUN"),
     "verify": command("runs", "verify", "RUN"),
     "report": command("report", "RUN"),
     "dashboard": dashboard,
@@ -169,8 +185,9 @@ def main() -> None:
                 write_records(records, count)
             for part in given.parts:
                 found = results[part, count] = measured(part, records, run)
-                if part == "refine":
-                    found["disk_mb"] = sum(p.stat().st_size for p in run.rglob("*") if p.is_file()) / 1e6
+                if part in ("refine", "record"):
+                    written = (path for path in Path(f"{run}-refined" if part == "refine" else run).rglob("*"))
+                    found["disk_mb"] = sum(path.stat().st_size for path in written if path.is_file()) / 1e6
                 print(part, count, json.dumps({k: round(v, 2) for k, v in found.items()}), flush=True)
     small, large = min(given.counts), max(given.counts)
     lines = ["`python benchmarks/many_tasks.py " + " ".join(sys.argv[1:]) + "`", ""]

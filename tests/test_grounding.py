@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.grounding import STAGES, rates
 from benchmarks.multilingual import LANGUAGES, items
 from funreason.agents.judges.llm.judge import BOTH
+from funreason.agents.judges.rules.numbers import clocks_in
 from funreason.agents.judges.rules.stages import CotJudge, has_undecided_value, judge_query_tool
 from funreason.calls.render import render_calls
 from funreason.calls.tools import normalise_tools
@@ -68,6 +69,21 @@ def test_the_multilingual_set_is_the_same_each_time_and_its_wrong_values_are_not
 
 
 @pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        ("lunch at noon", {(12, 0)}),
+        ("midnight", {(0, 0)}),
+        ("at 7 pm", {(19, 0)}),
+        ("12:30 am", {(0, 30)}),
+        ("room 12", set()),
+        ("24:00 or 9:60", set()),
+    ],
+)
+def test_a_time_of_day_is_read_with_its_half_of_the_day_and_a_bare_number_is_none(text, times):
+    assert clocks_in(text) == times
+
+
+@pytest.mark.parametrize(
     ("query", "right", "wrong"),
     [
         ("请查询海口的天气。", "海口", "广州"),
@@ -112,8 +128,8 @@ def test_the_multilingual_set_is_the_same_each_time_and_its_wrong_values_are_not
         ("Rizede hava nasıl", "Rize", "Muş"),
         ("预订1月5日的房间", "2024-01-05", "2024-02-05"),
         ("Transfer 5€ to Bo", "EUR", "GBP"),
-        ("Meet me at noon", "12:00", "13:00"),
-        ("Twenty tickets, please", 20, 21),
+        ("Twenty tickets, please", 20, 22),
+        ("Two hundred tickets, please", 200, 301),
         ("Столик на первое мая", "2024-05-01", "2024-05-02"),
         ("Wetter in Muenchen, bitte", "München", "Hamburg"),
         ("Ein Tisch für fünfundzwanzig Personen", 25, 24),

@@ -258,7 +258,7 @@ def test_the_rollouts_of_the_test_above_are_clipped_on_every_side():
     examples = rollouts()
     steps = []
     dual = GrpoSettings(updates=2, beta=0.3, dual_clip=1.5)
-    train(
+    report = train(
         tiny_model(vocabulary=VOCABULARY), TOKENIZER, examples, changed(epochs=1, batch_size=8),
         objective=Grpo(dual), on_step=steps.append,
     )  # fmt: skip
@@ -266,6 +266,9 @@ def test_the_rollouts_of_the_test_above_are_clipped_on_every_side():
     for name in ("clip_low_share", "clip_high_share", "dual_clip_share", "correction_capped_share"):
         assert 0 < metrics[name] < 1
     assert metrics["ratio_p50"] < metrics["ratio_p99"] <= metrics["ratio_max"]
+    assert report.metrics["ratio_max"] == max(step.metrics["ratio_max"] for step in steps)
+    mean = sum(step.metrics["ratio_p50"] for step in steps) / len(steps)
+    assert report.metrics["ratio_p50"] == pytest.approx(mean)
     assert metrics["kl_k3"] > 0
     assert metrics["kl_k2"] > 0
     assert 0 < metrics["entropy"] < 6

@@ -104,17 +104,18 @@ def show(sample: str, /, *, run: RunName = None, json: AsJson = False, run_dir: 
     from funreason.record.sample_files import ENDS
 
     folder = open_run(run, run_dir)
-    # By id: every drawn attempt in the order of drawing, and the last end with its name.
+    # By id, of those that may be meant: every drawn attempt in the order of drawing, and the last end with its name.
     drawn: dict[str, list[Sample]] = {}
     ended: dict[str, tuple[Sample, str]] = {}
     files: dict[str, SampleFiles] = {}
     for path in sorted(folder.path.glob("round-*")):
         texts = folder.texts(int(path.name.removeprefix("round-")))
         for found in texts.get("sampled"):
-            drawn.setdefault(found.id, []).append(found)
-            files[found.id] = texts
+            if found.id.endswith(sample):
+                drawn.setdefault(found.id, []).append(found)
+                files[found.id] = texts
         for fate in ENDS:
-            ended.update((found.id, (found, fate)) for found in texts.get(fate))
+            ended.update((found.id, (found, fate)) for found in texts.get(fate) if found.id.endswith(sample))
     sample_id = _find(sample, drawn.keys() | ended.keys(), folder)
     last, end = ended.get(sample_id, (None, ""))
     out = console(soft_wrap=True)

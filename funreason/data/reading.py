@@ -270,7 +270,8 @@ def read_entries(path: Path, format: str = "auto", input_map: Mapping[str, str] 
                 number += 1
                 left = (*found.left, "id.repeated")
                 read = msgspec.structs.replace(found, id=f"{found.id}.r{number}", left=left)
-            numbers[found.id] = number
+            if number > 1:
+                numbers[found.id] = number
             taken.update(ids)
         except RecordRefused as error:
             yield Entry(line, None, Refusal(line, name, error.reason, error.message))
