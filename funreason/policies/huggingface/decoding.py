@@ -68,7 +68,7 @@ def draw(
 
 def _draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float, logprobs: Tensor | None) -> Tensor:
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    probabilities = torch.softmax(precise / temperature, dim=-1)
+    probabilities = torch.softmax(precise if temperature == 1.0 else precise / temperature, dim=-1)
     if top_p < 1.0:
         ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
         before = ordered.cumsum(-1, dtype=torch.float64) - ordered
