@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "funreason"
 FLOORS = {
-    "types": 0, "errors": 0, "stop": 0, "plugins": 0, "wheels": 0, "hub": 0, "trust": 0, "calls": 1, "record": 1, "weights": 2,
+    "types": 0, "errors": 0, "stop": 0, "plugins": 0, "wheels": 0, "hub": 0, "trust": 0,
+    "calls": 1, "record": 1, "weights": 2,
     "bus": 2, "bfcl": 2, "data": 2, "config": 3,
     "policies": 4, "environments": 5, "objectives": 4, "training": 5, "sources": 5,
     "plan": 5,

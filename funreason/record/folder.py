@@ -313,8 +313,8 @@ def is_within(name: str) -> bool:
 def links_outside(folder: Path) -> Iterator[str]:
     """Symbolic links below a folder that lead out of it, relative to it. Linked folders are not entered.
 
-    The loop links `model` to the weights it began with until others are accepted, so this one, and its draft that a kill
-    has left, may lead to a model, or to where one was (a cache that was emptied).
+    The loop links `model` to the weights it began with until others are accepted, so this one, and its draft that a
+    kill has left, may lead to a model, or to where one was (a cache that was emptied).
     """
     root = folder.resolve()
     for where, folders, files in os.walk(root):

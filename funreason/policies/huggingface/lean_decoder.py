@@ -161,9 +161,7 @@ def _norm(norm: Any) -> tuple[Tensor, float]:
     return norm.weight, norm.variance_epsilon
 
 
-def _step(
-    decoder: Any, layers: list[Layer], ids: Tensor, position: Tensor, cache: Cache, prefix: Prefix
-) -> Tensor:
+def _step(decoder: Any, layers: list[Layer], ids: Tensor, position: Tensor, cache: Cache, prefix: Prefix) -> Tensor:
     # Tokens [R] at position [R, 1] -> hidden states [R, C] after the last norm.
     rows = ids.shape[0]
     hidden = embedding(ids, decoder.embed_tokens.weight)
