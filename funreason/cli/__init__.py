@@ -1,7 +1,7 @@
 """The command line. `app.py` holds the table of commands; each other file is one command, loaded when it is called.
 
-Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 the gate refused every round, 130 interrupted. Results go to standard
-output; notices, progress and the log messages of libraries to standard error.
+Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 the gate refused every round, 4 a round had nothing to learn, 130
+interrupted. Results go to standard output; notices, progress and the log messages of libraries to standard error.
 """
 
 from __future__ import annotations
