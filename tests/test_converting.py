@@ -127,3 +127,21 @@ def test_a_place_that_is_taken_is_not_written_over(tmp_path, capsys):
     assert command("convert", source, "--format", "openai", "--out", taken) == 2
     assert json.loads(taken.read_text()) == {"precious": 1}
     assert "fresh path" in capsys.readouterr().err
+
+
+SYSTEM = "Always answer in JSON. Today is 2025-01-01."
+
+
+@pytest.mark.parametrize("form", ["xlam", "sharegpt", "openai", "trl"])
+def test_system_text_and_the_calls_turn_are_carried_to_every_form(form, tmp_path):
+    tool = {"name": "add", "description": "adds", "parameters": {"type": "object", "properties": {"a": {}, "b": {}}}}
+    call = {"name": "add", "arguments": {"a": 3, "b": 7}}
+    talk = [("human", "Add 3 and 7."), ("function_call", json.dumps(call)), ("observation", "10"), ("gpt", "It is 10.")]
+    conversations = [{"from": who, "value": said} for who, said in talk]
+    record = {"id": "r", "conversations": conversations, "system": SYSTEM, "tools": json.dumps([tool])}
+    (tmp_path / "in.jsonl").write_text(json.dumps(record) + "\n")
+    assert command("convert", tmp_path / "in.jsonl", "--format", form, "--out", tmp_path / "out.jsonl") == 0
+    before, after = (read_tasks(tmp_path / name).tasks for name in ("in.jsonl", "out.jsonl"))
+    assert [(task.messages, task.reference) for task in before] == [(task.messages, task.reference) for task in after]
+    assert before[0].messages[0].content == SYSTEM
+    assert Call("add", {"a": 3, "b": 7}) in (before[0].reference or ())

@@ -16,7 +16,7 @@ import pytest
 from command_line import funreason
 from recorded import finished
 
-from funreason.cli.watch import allowed, without_fonts
+from funreason.cli.watch import allowed, titled_pages
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_server = pytest.mark.skipif(
@@ -44,7 +44,7 @@ def test_the_page_fetches_no_font_from_the_network(tmp_path):
         '<link\n rel="x"\n href="https://fonts.googleapis.com/css?family=R"\n/><p>kept</p>'
     )
     (tmp_path / "made").mkdir()
-    made = without_fonts(tmp_path, tmp_path / "made") / "page.html"
+    made = titled_pages(tmp_path, tmp_path / "made") / "page.html"
     assert made.read_text() == "<p>kept</p>"
 
 
@@ -83,6 +83,14 @@ def served(tmp_path):
     yield address
     server.terminate()
     server.wait(10)
+
+
+@needs_server
+def test_the_page_has_the_runs_name_as_title_and_asks_for_no_icon(served):
+    with urllib.request.urlopen(served, timeout=5) as page:
+        text = page.read().decode()
+    assert "<title>FunReason run</title>" in text
+    assert '<link rel="icon" href="data:,">' in text
 
 
 @needs_server

@@ -369,6 +369,14 @@ def test_the_verdict_comes_first_in_status_and_as_json(tmp_path, capsys):
     assert (found["outcome"], found["promoted"], found["rounds"][0]["won"]) == ("better", [1, 2], 16)
 
 
+def test_a_command_longer_than_a_line_is_printed_whole(tmp_path, capsys):
+    folder = started_and_two_kept(tmp_path / ("a-folder-with-a-long-name-" * 4) / "run")
+    status(str(folder.path))
+    lines = [line.removeprefix("next").strip() for line in capsys.readouterr().out.splitlines()]
+    for command in verdict(folder.state(), evidence_in(folder)).commands:
+        assert command in lines
+
+
 def test_both_reports_begin_with_the_verdict(tmp_path):
     folder = started_and_two_kept(tmp_path / "run")
     for text in (report_html(folder.state(), folder, "finished"), report_markdown(folder.state(), folder, "finished")):

@@ -189,9 +189,8 @@ EXAMPLES = {
 }
 """Two examples for the help page of each command."""
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the gate promoted no round, 4 a round had nothing to "
-    "learn, 130 interrupted. "
-    "Results go to standard output, notices and progress to standard error."
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the gate promoted no round, 4 a round had nothing to learn, "
+    "130 interrupted. Results go to standard output, notices and progress to standard error."
 )
 
 RunName = Annotated[str | None, Parameter(help="The run's name or folder. Default: the newest.")]

@@ -264,7 +264,7 @@ def report(console: Console, folder: RunFolder, state: State, *, all: bool = Fal
     from funreason.display.table import account, run_tables, verdict_text
     from funreason.display.verdict import evidence_in, verdict
 
-    console.print(verdict_text(verdict(state, evidence_in(folder))))
+    console.print(verdict_text(verdict(state, evidence_in(folder))), crop=False)
     console.print(run_tables(state, all=all))
     console.print(account(state))
     console.print(f"model {folder.path / 'model'}", soft_wrap=True)

@@ -231,7 +231,7 @@ def _refine(config: Config, file: Path, folder: RunFolder, *, resume: bool, quie
     finally:
         stop.ignore_signals()
     state = shown.whole()
-    console.print(verdict_text(verdict(state, evidence_in(folder))))
+    console.print(verdict_text(verdict(state, evidence_in(folder))), crop=False)
     judges = [health_table(state)] if verbose else []
     console.print(stage_table(state))
     for table in (asked_table(state), *judges, yield_table(state), account(state)):

@@ -82,7 +82,7 @@ def status(
     out.print(plain(" · ".join(part for part in where if part)))
     if reader.unknown:
         out.print(f"{reader.unknown} lines of the log are of a kind this version does not know")
-    out.print(verdict_text(found))
+    out.print(verdict_text(found), crop=False)
     out.print(run_tables(state, all=all))
     out.print(account(state, most=None if all else REASONS_SHOWN))
     if not all:

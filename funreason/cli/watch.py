@@ -179,6 +179,8 @@ def viewed(folder: RunFolder, console: Console) -> Iterator[None]:
 
 
 _FONTS = re.compile(r"<link[^>]*fonts\.googleapis\.com[^>]*>", re.DOTALL)
+HEAD = '<head><title>{{ application.name | e }}</title><link rel="icon" href="data:,">'
+"""The page's title, which its server fills in, and an empty icon, or the browser would ask the server for one."""
 
 
 def serve_dashboard(folder: RunFolder, runs: Path, port: int, *, steer: bool = False) -> int:
@@ -199,7 +201,7 @@ def serve_dashboard(folder: RunFolder, runs: Path, port: int, *, steer: bool = F
     command += [] if steer else ["--read-only"]
     with tempfile.TemporaryDirectory() as pages:
         server: Any = Server(shlex.join(command), host="localhost", port=port, title=f"FunReason {folder.name}")
-        server.templates_path = without_fonts(Path(server.templates_path), Path(pages))
+        server.templates_path = titled_pages(Path(server.templates_path), Path(pages))
 
         make_app = server._make_app
 
@@ -220,10 +222,10 @@ def serve_dashboard(folder: RunFolder, runs: Path, port: int, *, steer: bool = F
     return 0
 
 
-def without_fonts(templates: Path, target: Path) -> Path:
-    """Copies the server's pages without the font that they would fetch from the network."""
+def titled_pages(templates: Path, target: Path) -> Path:
+    """Copies the server's pages with a title, and without the font that they would fetch from the network."""
     for page in templates.glob("*.html"):
-        (target / page.name).write_text(_FONTS.sub("", page.read_text()))
+        (target / page.name).write_text(_FONTS.sub("", page.read_text()).replace("<head>", HEAD, 1))
     return target
 
 

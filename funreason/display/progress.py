@@ -175,7 +175,7 @@ class LiveProgress(AbstractContextManager["LiveProgress"]):
         for finding in diagnose(self.state, self._settings, str(self._folder.path)):
             if (finding.rule, finding.about) not in self._findings:
                 self._findings.add((finding.rule, finding.about))
-                self.console.print(finding_text(finding))
+                self.console.print(finding_text(finding), crop=False)
 
 
 def view(state: State, now: float) -> RenderableType:
