@@ -158,6 +158,60 @@ def test_a_prompt_without_room_for_an_answer_is_not_asked_and_counts_as_no_call(
     assert "2 of 4 prompts of new leave no room" in said[0].text
 
 
+def test_a_measurement_that_is_interrupted_keeps_its_suites_and_writes_its_results_once(tmp_path):
+    from funreason.agents.evaluator import Evaluator
+    from funreason.bfcl import Case
+    from funreason.bfcl.cases import case_task
+    from funreason.gate.items import GateSuite
+    from funreason.policies.policy import Policy
+    from funreason.policies.protocol import Completion
+    from funreason.types import Weights
+    from funreason.weights import WeightStore
+
+    class Failing:
+        """Refuses what it is asked, and fails at `fails_at`."""
+
+        weights_id, fails_at = "w0", ""
+
+        def __init__(self):
+            self.asked = []
+
+        def too_long(self, request):
+            return False
+
+        def sample(self, requests):
+            texts = [request.dialogue.messages[-1]["content"] for request in requests]
+            if self.fails_at in texts:
+                raise KeyboardInterrupt
+            self.asked += texts
+            return [[Completion("No tool does that.", 3, False, weights_id="w0")] for _ in requests]
+
+    def suite(name):
+        case = Case(name, "irrelevance", [[{"role": "user", "content": name}]], [], None)
+        return GateSuite(name, [case], [case_task(case)])
+
+    base, suites = Weights("w0", tmp_path), [suite("one"), suite("two")]
+
+    def measure(fails_at):
+        sampler = Failing()
+        sampler.fails_at = fails_at
+        evaluator = Evaluator(Policy(sampler, None), suites, RULE, tmp_path, WeightStore(base, tmp_path), [].append)
+        try:
+            asyncio.run(evaluator.measure(base))
+        except KeyboardInterrupt:
+            assert not (tmp_path / "w0.json").exists()
+        return sampler.asked
+
+    assert measure("two") == ["one"]
+    (unfinished,) = tmp_path.glob(".w0.*")
+    assert measure("two") == []
+    unfinished.write_text(unfinished.read_text().replace("true", "null"))
+    assert measure("two") == ["one"], "damaged results are measured again"
+    assert measure("") == ["two"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outputs", "w0.json"]
+    assert measure("") == []
+
+
 SAID = {"text": "No tool here can do that.", "none": "[]", "call": "[f()]", "garbled": "[f(a=", "json": '{"name": "f'}
 
 

@@ -214,6 +214,29 @@ def test_a_link_to_the_model_that_a_kill_left_half_made_keeps_no_run_from_being_
         open_run(folder.path, tmp_path)
 
 
+def test_a_refining_that_is_ended_before_its_status_is_written_is_listed_as_it_is_in_the_end(tmp_path):
+    from funreason.cli.refine import resume_refine, run_refine
+    from funreason.data.toolbox import generate
+    from funreason.data.writers import convert
+
+    convert(generate("new_dev", 6, 0), "openai", tmp_path / "records.jsonl")
+    out = tmp_path / "out"
+    assert run_refine(tmp_path / "records.jsonl", out, "own-data", {}, [], quiet=True) == 0
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    life = json.loads((out / "run.json").read_text())
+    lines = (out / "round-1" / "kept.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) > 1
+    for _ in range(2):
+        (out / "run.json").write_text(json.dumps(life | {"status": "running", "pid": dead.pid}))
+        ended_at(40, lambda: resume_refine(str(out), tmp_path, None, {}, [], quiet=True))
+    (out / "run.json").write_text(json.dumps(life | {"status": "running", "pid": dead.pid}))
+    assert resume_refine(str(out), tmp_path, None, {}, [], quiet=True) == 0
+    found = verify(RunFolder(out))
+    assert (found.wrong, found.unlisted) == ([], [])
+    assert sum(isinstance(e, ev.RoundEnded) for e in LogReader(out / "events").events()) == 1
+
+
 HOLDING = """
 import os, signal, sys
 from pathlib import Path

@@ -8,6 +8,7 @@ come back to the generator: an agent on its way may still refuse it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -110,13 +111,18 @@ class Evaluator:
 
     async def measure(self, weights: Weights) -> dict[str, SuiteResult | TextLoss]:
         """The results of every suite under `weights`, measured now or read from an earlier measurement."""
-        path = self.folder / f"{weights.id}.json"
-        found = json.loads(path.read_text()) if path.exists() else {}
-        for suite in self.suites:
-            if suite.name not in found:
-                await self.policy.load(weights)
-                found[suite.name] = list(await self._measure(suite, weights))
+        path, unfinished = (self.folder / name for name in (f"{weights.id}.json", f".{weights.id}.partial"))
+        found = json.loads(path.read_text()) if path.exists() else _unsealed(unfinished)
+        missing = [suite for suite in self.suites if suite.name not in found]
+        for suite in missing:
+            await self.policy.load(weights)
+            found[suite.name] = list(await self._measure(suite, weights))
+            # Results are written once: a file that was marked as written must not change.
+            if suite is missing[-1]:
                 write_json(path, found)
+            else:
+                write_whole(unfinished, _sealed(found))
+        unfinished.unlink(missing_ok=True)
         return {
             suite.name: TextLoss([DocumentLoss(*each) for each in found[suite.name][0]])
             if suite.kind == "text"
@@ -222,3 +228,19 @@ class Evaluator:
                 for t in self._texts(old, new, start)
             },
         )
+
+
+def _sealed(results: Mapping[str, Any]) -> str:
+    """The results of some suites after a hash of them: no manifest lists a file that is written again."""
+    text = json.dumps(results)
+    return f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def _unsealed(path: Path) -> dict[str, Any]:
+    """The results of the suites that were measured before a kill; nothing where there are none, or they are damaged."""
+    try:
+        told, _, text = path.read_text(encoding="utf-8").partition("\n")
+    except (OSError, ValueError):
+        return {}
+    found: dict[str, Any] = json.loads(text) if hashlib.sha256(text.encode()).hexdigest() == told else {}
+    return found

@@ -44,7 +44,7 @@ from funreason.record.folder import (
     write_whole,
 )
 from funreason.record.integrity import was_moved
-from funreason.record.manifest import require_unchanged
+from funreason.record.manifest import require_unchanged, unlist
 from funreason.record.sample_files import KEPT, SampleFiles
 from funreason.record.state import State
 from funreason.runtime.agents import Run, build_bus, round_sink
@@ -144,6 +144,7 @@ def refined_files(out: RunFolder, texts: SampleFiles, end: Ending) -> Iterator[E
 
     RecordError when they cannot be written.
     """
+    unlist(out, SHAREGPT, XLAM)  # where a kill came after they were listed and before the run had its status
     with ExitStack() as stack:
         sharegpt, xlam = (stack.enter_context(RecordsFile(out.path / name)) for name in (SHAREGPT, XLAM))
 

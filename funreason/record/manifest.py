@@ -66,11 +66,12 @@ def seal_run(run: RunFolder, *, ended: bool = False) -> None:
     write_json(run.path / MANIFEST, {"files": listed})
 
 
-def unlist(run: RunFolder, removed: str) -> None:
-    """Drop the files of the folder `removed` (relative to the run) from the list: they were removed on purpose."""
+def unlist(run: RunFolder, *names: str) -> None:
+    """Drop files, and those of folders, from the list: they were removed on purpose, or are written again."""
     known = _files(run.path / MANIFEST) or {}
-    if known:
-        left = {name: entry for name, entry in known.items() if not name.startswith(f"{removed}/")}
+    folders = tuple(f"{name}/" for name in names)
+    left = {name: entry for name, entry in known.items() if name not in names and not name.startswith(folders)}
+    if left != known:
         write_json(run.path / MANIFEST, {"files": left})
 
 
