@@ -515,6 +515,18 @@ def test_where_nothing_fits_the_smallest_gpu_that_would_is_named():
     )
 
 
+def test_what_no_gpu_can_help_is_said_without_a_search():
+    found = fit(load_config("default", {"sample.max_new_tokens": 5000}), Hardware("l4", CHIPS["l4"], 1), Assumed())
+    assert (found.found, found.settings, found.larger) == (False, {}, None)
+    assert "context is 4096" in found.plan.problems[0]
+
+
+def test_a_model_that_cannot_be_sampled_in_process_is_given_to_the_engine():
+    settings = {"model.path": "gemma-3-1b-it", "model.device": "cuda", "model.sampler": "huggingface"}
+    found = fit(load_config("own-data", settings), Hardware("h100", CHIPS["h100"], 1), Assumed())
+    assert found.settings["model.sampler"] == "vllm"
+
+
 def test_the_command_prints_the_settings_that_fit_before_their_plan():
     done = funreason("plan", "--config", "llama-3.2-3b", "--gpu", "h100", "--gpus", "1", "--fit")
     assert done.returncode == 0, done.stderr
