@@ -444,6 +444,13 @@ def test_an_engine_over_more_gpus_than_there_are_is_a_problem():
     assert not plan(config, Hardware("h100", CHIPS["h100"], 8), Assumed()).problems
 
 
+def test_an_engine_splits_heads_only_evenly():
+    config = load_config("qwen2.5-coder-7b", {"model.vllm.tensor_parallel": 8})
+    found = plan(config, Hardware("h100", CHIPS["h100"], 8), Assumed())
+    assert found.problems == ["an engine cannot split 28 heads over model.vllm.tensor_parallel=8."]
+    assert fit(config, found.hardware, Assumed()).settings == {"model.vllm.tensor_parallel": 4}
+
+
 def test_a_model_with_sliding_windows_is_sampled_by_an_engine():
     settings = {"model.path": "gemma-3-1b-it", "model.device": "cuda", "model.sampler": "huggingface"}
     found = plan(load_config("own-data", settings), Hardware("h200", CHIPS["h200"], 1), Assumed())

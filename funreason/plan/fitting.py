@@ -16,6 +16,7 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 from funreason.config import Config, ConfigError, check_config
+from funreason.plan.architecture import Architecture
 from funreason.plan.cost_model import CHIPS, Chip
 from funreason.plan.planning import Assumed, Hardware, Plan, engine_samples, plan
 
@@ -53,7 +54,7 @@ class Fit(NamedTuple):
 def fit(config: Config, hardware: Hardware, assumed: Assumed) -> Fit:
     """Find the settings that change least and fit. ModelError when the model's sizes are unknown."""
     anywhere, asked = Hardware("any", Chip(2**20, 1, 1), 2**10), plan(config, hardware, assumed)
-    samplings = _samplings(config, hardware, sliding=asked.model.sliding > 0)
+    samplings = _samplings(config, hardware, asked.model)
     if not any(plan_with(config, changes, anywhere, assumed).found for changes in samplings):
         return Fit({}, asked)  # what is wrong is no matter of memory
     found = _search(config, hardware, assumed)
@@ -96,7 +97,7 @@ def _search(config: Config, hardware: Hardware, assumed: Assumed) -> Fit:
     last = Fit({}, plan(config, hardware, assumed))
     if last.found:
         return last
-    parts, samplings = _parts(config), list(_samplings(config, hardware, sliding=last.plan.model.sliding > 0))
+    parts, samplings = _parts(config), list(_samplings(config, hardware, last.plan.model))
     for group in _updates(config, parts, hardware, assumed):
         fitting: list[Fit] = []
         for changes in (update | sampling for update in group for sampling in samplings):
@@ -153,14 +154,19 @@ def _updates(config: Config, parts: dict[str, str], hardware: Hardware, assumed:
         yield [made | all_parts("max_length", length)]  # longer samples are refused then
 
 
-def _samplings(config: Config, hardware: Hardware, *, sliding: bool) -> Iterator[Settings]:
-    """Changes to how answers are sampled, one at a time; a model with `sliding` windows needs an engine."""
+def _samplings(config: Config, hardware: Hardware, model: Architecture) -> Iterator[Settings]:
+    """Changes to how answers are sampled, one at a time; a model with sliding windows needs an engine."""
     yield {}
-    if sliding and config.model.device == "cuda" and not engine_samples(config):
+    if model.sliding and config.model.device == "cuda" and not engine_samples(config):
         yield from ({"model.sampler": "vllm", "model.vllm.gpu_memory_utilization": share} for share in ENGINE_SHARES)
     if engine_samples(config):
         engine, names = config.model.vllm, ("tensor_parallel", "max_num_seqs", "gpu_memory_utilization")
-        splits = sorted({min(engine.tensor_parallel, hardware.gpus), hardware.gpus})
+        usual = {
+            min(engine.tensor_parallel, hardware.gpus),
+            hardware.gpus,
+            *(n for n in MORE_GPUS if n < hardware.gpus),
+        }
+        splits = sorted(count for count in usual if model.heads % count == 0)
         rows = sorted({engine.max_num_seqs, max(1, engine.max_num_seqs // 4)}, reverse=True)
         for values in product(splits, rows, sorted({engine.gpu_memory_utilization, *ENGINE_SHARES})):
             both = zip(names, values, strict=True)
