@@ -14,7 +14,7 @@ from funreason.cards import COLUMNS, About, dataset_card, hub_name, model_card
 from funreason.data.reading import read_samples
 from funreason.display.verdict import evidence_in, verdict
 from funreason.export import export_run, row
-from funreason.record.events import MachineDescribed
+from funreason.record.events import GateDecided, MachineDescribed, Score
 from funreason.record.folder import RecordError, RunFolder
 from funreason.record.state import State
 from funreason.types import Sample, Task
@@ -188,6 +188,27 @@ def test_scores_of_other_weights_are_refused_and_those_of_these_are_in_the_index
     assert (official.metric_value, official.dataset_config) == (75.0, "simple_python")
     with pytest.raises(RecordError, match=r"expected the scores\.json"):
         export_run(run, tmp_path / "other", scores=[tmp_path / "nowhere"])
+
+
+def test_a_suite_of_the_gate_with_official_data_is_named_as_the_leaderboard():
+    from huggingface_hub import ModelCard
+
+    score = Score(total=40, old=10, new=30, gained=20, lost=0, p=0.001)
+    state = State()
+    suites = {"official": score, "mine": score}
+    gate = GateDecided(
+        round=2, decision="promote", reason="", old_weights="w1", new_weights="w2", overall=score, by_slice=suites
+    )
+    state.at_round(2).gate = gate
+    paths = {"official": {"path": "bfcl-v4", "role": "report"}, "mine": {"path": "tasks:held_out"}}
+    about = About("r", "org/model", "t", None, None, "w2", "org/model", settings={"gate": {"suites": paths}})
+    found = ModelCard(model_card(state, about)).data.eval_results
+    assert {(r.dataset_type, r.metric_value) for r in found} == {
+        ("gorilla-llm/Berkeley-Function-Calling-Leaderboard", 75.0), ("held-out/mine", 75.0),
+    }  # fmt: skip
+    before = ModelCard(model_card(state, about._replace(weights="w1"))).data.eval_results
+    assert {r.metric_value for r in before} == {25.0}
+    assert ModelCard(model_card(state, about._replace(weights="other"))).data.eval_results is None
 
 
 def test_names_on_a_hub_are_told_from_folders(tmp_path, monkeypatch):

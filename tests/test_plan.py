@@ -444,6 +444,13 @@ def test_an_engine_over_more_gpus_than_there_are_is_a_problem():
     assert not plan(config, Hardware("h100", CHIPS["h100"], 8), Assumed()).problems
 
 
+def test_an_engine_splits_heads_only_evenly():
+    config = load_config("qwen2.5-coder-7b", {"model.vllm.tensor_parallel": 8})
+    found = plan(config, Hardware("h100", CHIPS["h100"], 8), Assumed())
+    assert found.problems == ["an engine cannot split 28 heads over model.vllm.tensor_parallel=8."]
+    assert fit(config, found.hardware, Assumed()).settings == {"model.vllm.tensor_parallel": 4}
+
+
 def test_a_model_with_sliding_windows_is_sampled_by_an_engine():
     settings = {"model.path": "gemma-3-1b-it", "model.device": "cuda", "model.sampler": "huggingface"}
     found = plan(load_config("own-data", settings), Hardware("h200", CHIPS["h200"], 1), Assumed())
@@ -513,6 +520,18 @@ def test_where_nothing_fits_the_smallest_gpu_that_would_is_named():
         for known in CHIPS.values()
         if known.memory < found.larger.chip.memory
     )
+
+
+def test_what_no_gpu_can_help_is_said_without_a_search():
+    found = fit(load_config("default", {"sample.max_new_tokens": 5000}), Hardware("l4", CHIPS["l4"], 1), Assumed())
+    assert (found.found, found.settings, found.larger) == (False, {}, None)
+    assert "context is 4096" in found.plan.problems[0]
+
+
+def test_a_model_that_cannot_be_sampled_in_process_is_given_to_the_engine():
+    settings = {"model.path": "gemma-3-1b-it", "model.device": "cuda", "model.sampler": "huggingface"}
+    found = fit(load_config("own-data", settings), Hardware("h100", CHIPS["h100"], 1), Assumed())
+    assert found.settings["model.sampler"] == "vllm"
 
 
 def test_the_command_prints_the_settings_that_fit_before_their_plan():

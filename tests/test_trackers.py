@@ -200,6 +200,21 @@ def test_a_follower_goes_on_until_the_run_ends(tmp_path):
     assert "3 points" in child.communicate(timeout=30)[0]
 
 
+def test_a_tracker_started_with_a_run_says_at_its_end_how_to_look_at_it(tmp_path):
+    from rich.console import Console
+
+    run = finished(tmp_path / "run")
+    console = Console(record=True, width=400, file=io.StringIO())
+    with tracked(run, ["tensorboard"], console):
+        run.heartbeat("running")
+        waited = time.monotonic() + 60
+        while not list(run.path.glob("trackers/tensorboard/*/events*")) and time.monotonic() < waited:
+            time.sleep(0.1)
+        time.sleep(1.5)  # it has seen the run by then, and sees its end
+        run.heartbeat("finished")
+    assert f"tensorboard --logdir {run.path / 'trackers' / 'tensorboard'}" in console.export_text()
+
+
 def test_a_tracker_that_breaks_beside_a_run_is_spoken_of_once_behind_it(tmp_path):
     from rich.console import Console
 

@@ -80,6 +80,7 @@ def require_known(names: Sequence[str]) -> None:
 def tracked(folder: RunFolder, names: Sequence[str], console: Console) -> Iterator[None]:
     """Trackers that follow the run inside the block; a failed one gives one warning, at the end."""
     children: list[TrackerProcess] = []
+    ended = False
     try:
         for name in names:
             log = folder.path / f"track-{name}.log"
@@ -92,6 +93,7 @@ def tracked(folder: RunFolder, names: Sequence[str], console: Console) -> Iterat
                 )
             children.append(TrackerProcess(name, process, log))
         yield
+        ended = True
     finally:
         for child in children:
             try:
@@ -103,8 +105,8 @@ def tracked(folder: RunFolder, names: Sequence[str], console: Console) -> Iterat
                 console.print(f"warning: {late}", markup=False)
                 continue
             lines = child.log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
-            if not code:
+            if not code and ended:
                 shown = next((line for line in reversed(lines) if line.startswith(SEE)), lines[-1])
-                console.print(f"{child.name}: {shown}", markup=False)
-            else:
+                console.print(f"{child.name}: {shown}", markup=False, highlight=False, soft_wrap=True)
+            elif code:
                 console.print(f"warning: {child.name}: {lines[-1]} (see {child.log})", markup=False)

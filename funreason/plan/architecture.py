@@ -1,8 +1,8 @@
 """The sizes of a model, read from its config.json alone: no weights, no torch, nothing downloaded.
 
 Counts follow transformers' own classes for the families named in FAMILIES; another family is refused rather than
-guessed. The sizes of the models that the example configurations name are kept in configs/models, so that a plan can be
-made before anything is downloaded.
+guessed. The sizes of models that the example configurations name, and of other usual ones, are kept in configs/models,
+so that a plan can be made before anything is downloaded.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 from funreason.config import Config, ConfigError, check_config
-from funreason.plan.cost_model import CHIPS
+from funreason.plan.architecture import Architecture
+from funreason.plan.cost_model import CHIPS, Chip
 from funreason.plan.planning import Assumed, Hardware, Plan, engine_samples, plan
 
 Settings = dict[str, Any]
@@ -52,6 +53,10 @@ class Fit(NamedTuple):
 
 def fit(config: Config, hardware: Hardware, assumed: Assumed) -> Fit:
     """Find the settings that change least and fit. ModelError when the model's sizes are unknown."""
+    anywhere, asked = Hardware("any", Chip(2**20, 1, 1), 2**10), plan(config, hardware, assumed)
+    samplings = _samplings(config, hardware, asked.model)
+    if not any(plan_with(config, changes, anywhere, assumed).found for changes in samplings):
+        return Fit({}, asked)  # what is wrong is no matter of memory
     found = _search(config, hardware, assumed)
     if found.found:
         return found
@@ -76,24 +81,29 @@ def changed(config: Config, settings: Settings) -> Config:
     return check_config(data, "the configuration with the settings that --fit tries")
 
 
+def plan_with(config: Config, settings: Settings, hardware: Hardware, assumed: Assumed) -> Fit:
+    """The plan with some settings changed; settings that exclude each other are a problem of it."""
+    try:
+        return Fit(settings, plan(changed(config, settings), hardware, assumed))
+    except ConfigError as error:
+        found = plan(config, hardware, assumed)
+        return Fit(settings, found._replace(problems=[*found.problems, str(error)]))
+
+
 def _search(config: Config, hardware: Hardware, assumed: Assumed) -> Fit:
-    def planned(settings: Settings) -> Fit | None:
-        try:
-            return Fit(settings, plan(changed(config, settings), hardware, assumed))
-        except ConfigError:  # settings that exclude each other
-            return None
+    def planned(settings: Settings) -> Fit:
+        return plan_with(config, settings, hardware, assumed)
 
     last = Fit({}, plan(config, hardware, assumed))
     if last.found:
         return last
-    parts = _parts(config)
+    parts, samplings = _parts(config), list(_samplings(config, hardware, last.plan.model))
     for group in _updates(config, parts, hardware, assumed):
         fitting: list[Fit] = []
-        for changes in (update | sampling for update in group for sampling in _samplings(config, hardware)):
-            tried = planned(changes)
-            if tried is not None and tried.found:
-                fitting.append(tried)
-            last = tried or last
+        for changes in (update | sampling for update in group for sampling in samplings):
+            last = planned(changes)
+            if last.found:
+                fitting.append(last)
         if fitting:
             fastest = min(fitting, key=_seconds)
             return _with_pass_sizes(_fewest(fastest, planned), parts, planned)
@@ -144,12 +154,19 @@ def _updates(config: Config, parts: dict[str, str], hardware: Hardware, assumed:
         yield [made | all_parts("max_length", length)]  # longer samples are refused then
 
 
-def _samplings(config: Config, hardware: Hardware) -> Iterator[Settings]:
-    """Changes to how answers are sampled, one at a time."""
+def _samplings(config: Config, hardware: Hardware, model: Architecture) -> Iterator[Settings]:
+    """Changes to how answers are sampled, one at a time; a model with sliding windows needs an engine."""
     yield {}
+    if model.sliding and config.model.device == "cuda" and not engine_samples(config):
+        yield from ({"model.sampler": "vllm", "model.vllm.gpu_memory_utilization": share} for share in ENGINE_SHARES)
     if engine_samples(config):
         engine, names = config.model.vllm, ("tensor_parallel", "max_num_seqs", "gpu_memory_utilization")
-        splits = sorted({min(engine.tensor_parallel, hardware.gpus), hardware.gpus})
+        usual = {
+            min(engine.tensor_parallel, hardware.gpus),
+            hardware.gpus,
+            *(n for n in MORE_GPUS if n < hardware.gpus),
+        }
+        splits = sorted(count for count in usual if model.heads % count == 0)
         rows = sorted({engine.max_num_seqs, max(1, engine.max_num_seqs // 4)}, reverse=True)
         for values in product(splits, rows, sorted({engine.gpu_memory_utilization, *ENGINE_SHARES})):
             both = zip(names, values, strict=True)
@@ -161,17 +178,17 @@ def _samplings(config: Config, hardware: Hardware) -> Iterator[Settings]:
         tokens //= 2
 
 
-def _fewest(found: Fit, planned: Callable[[Settings], Fit | None]) -> Fit:
+def _fewest(found: Fit, planned: Callable[[Settings], Fit]) -> Fit:
     """Without the changes that neither fitting nor speed needs; those that change most are taken back first."""
     for key in reversed(list(found.settings)):
         fewer = planned({name: value for name, value in found.settings.items() if name != key})
-        if fewer is not None and fewer.found and _seconds(fewer) <= _seconds(found):
+        if fewer.found and _seconds(fewer) <= _seconds(found):
             found = fewer
     return found
 
 
-def _with_pass_sizes(found: Fit, parts: dict[str, str], planned: Callable[[Settings], Fit | None]) -> Fit:
+def _with_pass_sizes(found: Fit, parts: dict[str, str], planned: Callable[[Settings], Fit]) -> Fit:
     """With the tokens of a pass as a number where they were left to the free memory, so that a record holds it."""
     sizes = {f"{parts[p.name]}.micro_tokens": p.pass_tokens for p in found.plan.phases if p.name in parts}
     named = planned(found.settings | {key: size for key, size in sizes.items() if key in found.settings})
-    return named if named is not None and named.found else found
+    return named if named.found else found

@@ -149,6 +149,9 @@ def problems(config: Config, found: Plan) -> list[str]:
             )
     if engine_samples(config):
         room = config.model.vllm.gpu_memory_utilization * memory
+        if found.model.heads % config.model.vllm.tensor_parallel:
+            parts = config.model.vllm.tensor_parallel
+            lines.append(f"an engine cannot split {found.model.heads} heads over model.vllm.tensor_parallel={parts}.")
         split = min(config.model.vllm.tensor_parallel, found.hardware.gpus)
         if found.model.parameters * ITEM[config.model.dtype] / split > room * 2**30:
             lines.append(
