@@ -93,6 +93,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "return False",
         "return None",
     ): "Only asked for as a condition.",
+    (
+        "gate/contamination",
+        "return len(left) == len(right) and all(_variants(*pair) for pair in zip(left, right, strict=True))",
+        "return len(left) == len(right) and all(_variants(*pair) for pair in zip(left, right, strict=False))",
+    ): "Both have the same length by then.",
 }
 """By file, line and changed line: why nobody can tell the two apart."""
 MEMORY = 14 * 2**30
