@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from funreason.calls.compare import same_calls
+from funreason.calls.compare import same_calls, same_value
 from funreason.calls.schema import check_call
 from funreason.calls.tools import ToolFormatError, is_optional, normalise_tools, type_schema
 from funreason.types import Call
@@ -241,6 +241,12 @@ TOOLS = tool(
 def test_values_are_compared_as_bfcl_compares_them(given_, wanted, code):
     problem = same_calls([Call("f", given_)], [Call("f", wanted)], TOOLS)
     assert (problem and problem.code) == code
+
+
+def test_a_whole_number_equals_a_float_only_where_the_schema_wants_one():
+    assert same_value(2, 2.0, number=True)
+    assert not same_value(2, 2.0)
+    assert not same_value(1, True, number=True)
 
 
 def test_parallel_calls_may_come_in_any_order_but_each_once():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.grounding import STAGES, rates
 from benchmarks.multilingual import LANGUAGES, items
 from funreason.agents.judges.llm.judge import BOTH
-from funreason.agents.judges.rules.numbers import clocks_in
+from funreason.agents.judges.rules.numbers import clocks_in, numbers_in
 from funreason.agents.judges.rules.stages import CotJudge, has_undecided_value, judge_query_tool
 from funreason.calls.render import render_calls
 from funreason.calls.tools import normalise_tools
@@ -66,6 +66,16 @@ def test_the_multilingual_set_is_the_same_each_time_and_its_wrong_values_are_not
 
 
 # -- what a query supports ---------------------------------------------------------------------------------------
+
+
+def test_a_number_in_words_is_what_its_parts_and_scale_make_of_it():
+    said = {
+        "ninety": 90, "the thirtieth": 30, "the ninetieth": 90, "the nineteenth": 19, "three dozen": 36,
+        "a hundred and five": 105, "3 k": 3_000, "four grand": 4_000, "two lakh": 200_000, "half a million": 500_000,
+        "9 mn": 9_000_000, "two crore": 20_000_000, "7 bn": 7_000_000_000, "6 billion": 6 * 10**9, "5 m": 5_000_000,
+        "one trillion": 10**12, "wed": 3, "may": 5,
+    }  # fmt: skip
+    assert [text for text, number in said.items() if max(numbers_in(text)) != number] == []
 
 
 @pytest.mark.parametrize(
