@@ -5,8 +5,8 @@ A step of a small model is hundreds of short operations, and Python and dispatch
 at every step and keep nothing, so the model may be trained in between.
 
 The model's class is not asked. Its modules must have the names and types of Llama's (so do Qwen 2 and 3, Mistral and
-SmolLM), without adapters and hooks, in float32; and a few steps must give the logits that its own code gives. Where
-either fails, and for whatever is not a decoding step, its own code runs.
+SmolLM), without adapters and hooks, in float32 or float64; and a few steps must give the logits that its own code
+gives. Where either fails, and for whatever is not a decoding step, its own code runs.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from funreason.policies.huggingface.prefill import (
 
 TOLERANCE = 1e-4
 """Of the logits' spread. In float32 the two ways differ by rounding, 1e-6; another architecture by more than this."""
+EXACT = (torch.float32, torch.float64)
 PROOF_STEPS = 3
 PROOF_PROMPTS = ([3, 4, 5, 6, 7], [8, 9, 10])
 
@@ -49,7 +50,7 @@ class LeanDecoder:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.decoder: Any = model.base_model
-        self.on = model.device.type == "cpu" and model.dtype == torch.float32 and _looks_like_llama(self.decoder)
+        self.on = model.device.type == "cpu" and model.dtype in EXACT and _looks_like_llama(self.decoder)
         if self.on:
             training = model.training
             model.train(False)
@@ -161,9 +162,7 @@ def _norm(norm: Any) -> tuple[Tensor, float]:
     return norm.weight, norm.variance_epsilon
 
 
-def _step(
-    decoder: Any, layers: list[Layer], ids: Tensor, position: Tensor, cache: Cache, prefix: Prefix
-) -> Tensor:
+def _step(decoder: Any, layers: list[Layer], ids: Tensor, position: Tensor, cache: Cache, prefix: Prefix) -> Tensor:
     # Tokens [R] at position [R, 1] -> hidden states [R, C] after the last norm.
     rows = ids.shape[0]
     hidden = embedding(ids, decoder.embed_tokens.weight)
