@@ -92,9 +92,29 @@ def test_other_models_keep_their_own_code(made):
 def test_a_layer_with_the_same_modules_and_other_arithmetic_is_found_by_the_proof():
     model = tiny_model()
     layer = model.base_model.layers[0]
-    own = type(layer).forward
-    layer.forward = lambda *given, **named: own(layer, *given, **named) * 1.5
+
+    class Louder(type(layer)):
+        def forward(self, *given, **named):
+            return super().forward(*given, **named) * 1.5
+
+    assert LeanDecoder(model).on
+    layer.__class__ = Louder
     assert not LeanDecoder(model).on
+
+
+def test_a_module_whose_forward_was_replaced_keeps_the_replacement():
+    model = tiny_model()
+    sampler = HuggingFaceSampler(model, TOKENIZER, weights_id="w", max_new_tokens=4)
+    own, widths = model.base_model.forward, []
+
+    def forward(*given, **named):
+        widths.append(named["input_ids"].shape[1])
+        return own(*given, **named)
+
+    model.base_model.forward = forward
+    sampled(sampler)
+    assert 1 in widths
+    assert model.base_model.forward is forward
 
 
 def test_a_hook_that_came_after_the_proof_is_called():

@@ -77,11 +77,13 @@ class LeanDecoder:
             **others: Any,
         ) -> Any:
             if input_ids is None or position_ids is None or past_key_values is None or shared_prefix is None:
-                given = {"input_ids": input_ids, "position_ids": position_ids, "past_key_values": past_key_values}
+                given: dict[str, Any] = {
+                    "input_ids": input_ids, "position_ids": position_ids, "past_key_values": past_key_values
+                }  # fmt: skip
                 if shared_prefix is not None:
                     given["shared_prefix"] = shared_prefix
                 return own_forward(**given, **others)
-            hidden = _step(self.decoder, layers, input_ids[:, 0], position_ids, past_key_values, shared_prefix)
+            hidden: Any = _step(self.decoder, layers, input_ids[:, 0], position_ids, past_key_values, shared_prefix)
             return BaseModelOutputWithPast(last_hidden_state=hidden[:, None], past_key_values=past_key_values)
 
         self.decoder.forward = forward
@@ -204,7 +206,8 @@ def _added(hidden: Tensor, states: Tensor, weight: Tensor, bias: Tensor | None) 
 def _looks_like_llama(decoder: Any) -> bool:
     if _children(decoder) != DECODER or type(decoder.embed_tokens) is not nn.Embedding:
         return False
-    if any(module._forward_pre_hooks or module._forward_hooks for module in decoder.modules()):
+    # A `forward` of the object itself is a hook by another name: accelerate places models so.
+    if any(m._forward_pre_hooks or m._forward_hooks or "forward" in vars(m) for m in decoder.modules()):
         return False
     return all(
         _children(layer) == LAYER
