@@ -8,7 +8,6 @@ would silently take the last one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -320,17 +319,17 @@ def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Conf
 
 def _changed(data: dict[str, Any], changes: dict[str, Any], file: str) -> Config:
     """A file's settings with `changes` applied. A ConfigError says whether the file or a change is wrong."""
-    changed = deepcopy(data)
+    changed = dict(data)
     for key, value in changes.items():
         group = changed
         *path, last = key.split(".")
         for part in path:
-            inner = group.setdefault(part, {})
-            if inner is None:
-                inner = group[part] = {}
-            if not isinstance(inner, dict):
+            inner = group.get(part)
+            if inner is not None and not isinstance(inner, dict):
                 raise ConfigError(f"--set {key}: {part} is {inner!r}, not a group of settings")
-            group = inner
+            # A copy: in YAML several groups may be one (`&name`, `*name`), and only this one changes.
+            group[part] = dict(inner or {})
+            group = group[part]
         group[last] = value
     try:
         return Config.model_validate(changed)

@@ -232,10 +232,11 @@ def build_policy(config: Config, choice: SamplerChoice | None = None) -> tuple[P
     choice = choice or choose_sampler(config.model)
     if choice.name == "vllm":
         prepare(config.model.device, compiled=config.model.vllm.enforce_eager is False)
-    from funreason.policies.cpu_threads import use_threads
+    from funreason.policies.cpu_threads import keep_freed_memory, use_threads
     from funreason.policies.model_files import load_model, load_tokenizer, weights_id_of
 
     use_threads(config.model.threads)
+    keep_freed_memory()
     path, notes = model_folder(config.model.path, config.model.dtype)
     model = load_model(path, config.model.device, config.model.dtype)
     tokenizer = load_tokenizer(path, model)

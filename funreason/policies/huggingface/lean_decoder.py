@@ -5,8 +5,8 @@ A step of a small model is hundreds of short operations, and Python and dispatch
 at every step and keep nothing, so the model may be trained in between.
 
 The model's class is not asked. Its modules must have the names and types of Llama's (so do Qwen 2 and 3, Mistral and
-SmolLM), without adapters and hooks, in float32; and a few steps must give the logits that its own code gives. Where
-either fails, and for whatever is not a decoding step, its own code runs.
+SmolLM), without adapters and hooks, in float32 or float64; and a few steps must give the logits that its own code
+gives. Where either fails, and for whatever is not a decoding step, its own code runs.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from funreason.policies.huggingface.prefill import (
 
 TOLERANCE = 1e-4
 """Of the logits' spread. In float32 the two ways differ by rounding, 1e-6; another architecture by more than this."""
+EXACT = (torch.float32, torch.float64)
 PROOF_STEPS = 3
 PROOF_PROMPTS = ([3, 4, 5, 6, 7], [8, 9, 10])
 
@@ -49,7 +50,7 @@ class LeanDecoder:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.decoder: Any = model.base_model
-        self.on = model.device.type == "cpu" and model.dtype == torch.float32 and _looks_like_llama(self.decoder)
+        self.on = model.device.type == "cpu" and model.dtype in EXACT and _looks_like_llama(self.decoder)
         if self.on:
             training = model.training
             model.train(False)
@@ -76,11 +77,13 @@ class LeanDecoder:
             **others: Any,
         ) -> Any:
             if input_ids is None or position_ids is None or past_key_values is None or shared_prefix is None:
-                given = {"input_ids": input_ids, "position_ids": position_ids, "past_key_values": past_key_values}
+                given: dict[str, Any] = {
+                    "input_ids": input_ids, "position_ids": position_ids, "past_key_values": past_key_values
+                }  # fmt: skip
                 if shared_prefix is not None:
                     given["shared_prefix"] = shared_prefix
                 return own_forward(**given, **others)
-            hidden = _step(self.decoder, layers, input_ids[:, 0], position_ids, past_key_values, shared_prefix)
+            hidden: Any = _step(self.decoder, layers, input_ids[:, 0], position_ids, past_key_values, shared_prefix)
             return BaseModelOutputWithPast(last_hidden_state=hidden[:, None], past_key_values=past_key_values)
 
         self.decoder.forward = forward
@@ -203,7 +206,8 @@ def _added(hidden: Tensor, states: Tensor, weight: Tensor, bias: Tensor | None) 
 def _looks_like_llama(decoder: Any) -> bool:
     if _children(decoder) != DECODER or type(decoder.embed_tokens) is not nn.Embedding:
         return False
-    if any(module._forward_pre_hooks or module._forward_hooks for module in decoder.modules()):
+    # A `forward` of the object itself is a hook by another name: accelerate places models so.
+    if any(m._forward_pre_hooks or m._forward_hooks or "forward" in vars(m) for m in decoder.modules()):
         return False
     return all(
         _children(layer) == LAYER

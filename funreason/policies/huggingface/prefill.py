@@ -224,8 +224,8 @@ def _moved(store: Tensor, rows: Tensor | None, filled: int, capacity: int) -> Te
 # logits. Padding is on the right, where causal attention never looks, so reading needs no mask; decoding masks it.
 
 CPU_PASS_TOKENS = 2048
-"""Padded tokens of one pass on a CPU: states that stay in its caches, and little padding. Of a 0.9M model, 256 prompts of
-45 to 197 tokens took 2.3 CPU-seconds in one pass, 0.9 this way."""
+"""Padded tokens of one pass on a CPU: states that stay in its caches, and little padding. With a 0.9M model 256 prompts
+of 45 to 197 tokens took 2.3 CPU-seconds in one pass, 0.9 this way."""
 PROBE_LENGTH = 5
 PROBE_TOLERANCE = 0.02  # of the logits' spread: half precision mostly stays within it, a wrong attention does not
 HALF_PRECISION_FACTOR = 4.0
