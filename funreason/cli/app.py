@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 
 COMMANDS = {
-    "demo": "See one round in half a minute: a small model meets new tools, judges its own calls, learns, is tested. "
+    "demo": "See one round in about half a minute: a small model meets new tools, judges its own calls, learns, is tested. "
     "Needs no data, no GPU and no key.",
     "loop": "Sample, judge, train and gate, round after round. Without options: the embedded tasks and model, on "
     "any CPU.",
