@@ -16,6 +16,7 @@ import argparse
 import ctypes
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -125,7 +126,7 @@ class Trial:
         for earlier in ("reference", "cases"):
             shutil.rmtree(self.root / earlier, ignore_errors=True)
         for world in self.worlds:
-            case = self.root / "reference" / world.name.replace(", ", "-")
+            case = self.root / "reference" / re.sub("[ ,]+", "-", world.name)
             world.prepare(case)
             for name, step in world.steps:
                 trace = Path(f"{case}-{name}.trace")
@@ -193,7 +194,7 @@ class Trial:
             had = Counter[str]()
             for kill, count in self.landed.items():
                 had[kill.world] += count
-            world = min(self.worlds, key=lambda w: (had[w.name] + self.cases[w.name]) / w.share)
+            world = min(self.worlds, key=lambda w: (had[w.name] + self.cases[w.name]) / (w.share or 1))
             number += 1
             self.play(world, number, min(self.draw.randint(1, KILLS_A_CASE), kills - total))
             if number % 20 == 0:

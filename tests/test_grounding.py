@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.grounding import STAGES, rates
 from benchmarks.multilingual import LANGUAGES, items
 from funreason.agents.judges.llm.judge import BOTH
-from funreason.agents.judges.rules.numbers import clocks_in, numbers_in
+from funreason.agents.judges.rules.numbers import clocks_in, named_numbers, numbers_in
 from funreason.agents.judges.rules.stages import CotJudge, has_undecided_value, judge_query_tool
 from funreason.calls.render import render_calls
 from funreason.calls.tools import normalise_tools
@@ -76,6 +76,8 @@ def test_a_number_in_words_is_what_its_parts_and_scale_make_of_it():
         "one trillion": 10**12, "wed": 3, "may": 5,
     }  # fmt: skip
     assert [text for text, number in said.items() if max(numbers_in(text)) != number] == []
+    assert named_numbers("twenty tickets, please") == {20}
+    assert named_numbers("two hundred and five") == {205}
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 
 COMMANDS = {
-    "demo": "See one round in half a minute: a small model meets new tools, judges its own calls, learns, is tested. "
-    "Needs no data, no GPU and no key.",
+    "demo": "See one round in about half a minute: a small model meets new tools, judges its own calls, learns, is "
+    "tested. Needs no data, no GPU and no key.",
     "loop": "Sample, judge, train and gate, round after round. Without options: the embedded tasks and model, on "
     "any CPU.",
     "refine": "Judge and repair the samples of a data file with the five stages (FCDR), by default without any model.",

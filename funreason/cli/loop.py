@@ -130,8 +130,8 @@ def loop(
 
 
 def demo(*, seed: int = 0, name: str | None = None, run_dir: RunDir = RUNS, quiet: Quiet = False) -> int:
-    """See one round in half a minute: a small model meets new tools, judges its own calls, learns, is tested. Needs no
-    data, no GPU and no key.
+    """See one round in about half a minute: a small model meets new tools, judges its own calls, learns, is tested.
+    Needs no data, no GPU and no key.
 
     Parameters
     ----------
