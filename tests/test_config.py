@@ -203,3 +203,10 @@ def test_the_same_key_in_two_groups_or_over_a_merged_one_is_no_key_twice(tmp_pat
     file.write_text("train: {update: &u {lr: 0.1, epochs: 2}}\nstart: {update: {<<: *u, lr: 0.2}}\n")
     config = load_config(file)
     assert (config.train.update.lr, config.start.update.lr, config.start.update.epochs) == (0.1, 0.2, 2)
+
+
+def test_a_change_reaches_only_the_group_that_it_names_though_the_file_wrote_two_as_one(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("start:\n  update: &paper {lr: 0.1}\ntrain:\n  update: *paper\n")
+    config = load_config(file, {"train.update.lr": 0.2})
+    assert (config.start.update.lr, config.train.update.lr) == (0.1, 0.2)
