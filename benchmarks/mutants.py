@@ -616,13 +616,17 @@ def imported(mutant: Mutant, source: bytes, copy: Copy, related: Related, second
     failed.write_text("")
 
     class First:
+        def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+            places = {name: place for place, name in enumerate(tests)}
+            items[:] = sorted((each for each in items if each.nodeid in places), key=lambda each: places[each.nodeid])
+
         def pytest_runtest_logreport(self, report: Any) -> None:
             if report.outcome == "failed":
                 failed.write_text(report.nodeid)
                 os._exit(1)
 
     copy.write(mutant.file, mutant.apply(source))
-    code = copy.session(tests, First, 60 + 8 * sum(related.seconds[name] for name in tests)) if tests else 0
+    code = copy.session(files, First, 60 + 8 * sum(related.seconds[name] for name in tests)) if tests else 0
     copy.write(mutant.file, source)
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         raise SystemExit(f"no test was found:\n{copy.printed()}")
