@@ -19,7 +19,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from funreason.policies.cpu_threads import num_workers, side_by_side
 from funreason.policies.huggingface.decoding import Decoding, Settings
-from funreason.policies.huggingface.lean_decoder import LeanDecoder
 from funreason.policies.huggingface.prefill import attending_with_shared_prefix, prefill, require_plain_attention
 from funreason.policies.huggingface.step_graph import StepGraphs
 from funreason.policies.model_files import load_model, require_same_vocabulary
@@ -77,7 +76,7 @@ class HuggingFaceSampler:
         require_distribution(temperature, top_p)
         self.model, self.tokenizer, self.weights_id = model, tokenizer, weights_id
         self.max_rows, self.token_budget, self.cuda_graphs = max_rows, token_budget, cuda_graphs
-        self.graphs, self.lean = StepGraphs(model, wanted=cuda_graphs), LeanDecoder(model)
+        self.graphs = StepGraphs(model, wanted=cuda_graphs)
         self.settings = Settings(max_new_tokens, temperature, top_p, end_ids(model, tokenizer), known_ids(tokenizer))
         self._one_at_a_time = threading.Lock()
 
@@ -109,7 +108,7 @@ class HuggingFaceSampler:
         require_plain_attention(model)
         with self._one_at_a_time:
             self.model, self.weights_id = model, weights_id
-            self.graphs, self.lean = StepGraphs(model, wanted=self.cuda_graphs), LeanDecoder(model)
+            self.graphs = StepGraphs(model, wanted=self.cuda_graphs)
 
     @contextmanager
     def offloaded(self) -> Iterator[None]:
@@ -133,8 +132,7 @@ class HuggingFaceSampler:
         encoded = zip(range(len(requests)), requests, self._context().encode(requests), strict=True)
         batches = self._batches([Prepared(*each) for each in encoded])
         products = tensor_cores(self.model.device, self.model.dtype)
-        attending = attending_with_shared_prefix(self.model)
-        with self._one_at_a_time, products, _evaluating(self.model), attending, self.lean.used():
+        with self._one_at_a_time, products, _evaluating(self.model), attending_with_shared_prefix(self.model):
             for completed in side_by_side(self._complete, batches, self.model.device):
                 for place, completions in completed:
                     answers[place] = completions
