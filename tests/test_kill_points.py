@@ -86,7 +86,9 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_loop_that_is_ended_while_it_begins_is_whole_or_can_be_begun_again(tmp_path):
-    (tmp_path / "runs").mkdir()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / "runs" / f".cut.new-{gone.pid}").mkdir(parents=True)  # an earlier one was ended, too
     for runs in moments(lambda runs: begin_run(RunFolder(runs / "cut"), "rounds: 2\n"), tmp_path / "runs"):
         if not runs_in(runs):
             begin_run(RunFolder(runs / "cut"), "rounds: 2\n")

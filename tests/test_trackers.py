@@ -180,7 +180,8 @@ def test_the_other_trackers_take_a_whole_run_without_a_network(name, tmp_path):
     done = command("track", run.path, "--tracker", name, TRACKIO_DIR=str(tmp_path / "trackio"), HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "points of" in done.stdout
-    assert [path for path in tmp_path.rglob("*") if path.suffix in (".wandb", ".db", ".parquet")]
+    written = [path for path in tmp_path.rglob("*") if path.suffix in (".wandb", ".db", ".parquet")]
+    assert written, done.stdout + done.stderr
 
 
 def test_a_follower_goes_on_until_the_run_ends(tmp_path):

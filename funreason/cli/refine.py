@@ -166,7 +166,7 @@ def resume_refine(
     from funreason.cli.fetching import fetched_file, with_fetched
     from funreason.config import ConfigError
     from funreason.loops.refine import records_file
-    from funreason.record.folder import REFINED, RecordError, open_run
+    from funreason.record.folder import REFINED, open_run
     from funreason.record.integrity import require_settings_unchanged
     from funreason.record.sample_files import MANIFEST
 
@@ -181,7 +181,11 @@ def resume_refine(
     recorded = records_file(folder)
     life, whole = folder.writer_status(), (folder.path / MANIFEST).exists()
     if whole and life is not None and life.status == "finished":
-        raise RecordError(f"{folder.path} is finished: every sample has ended, and what was kept is written.")
+        terminal.notices(quiet=quiet).print(
+            f"Nothing to do: {folder.path} is finished; every sample has ended, and what was kept is written.",
+            markup=False, highlight=False,
+        )  # fmt: skip
+        return 0
     require_settings_unchanged(folder)
     old, config = (read_config(str(folder.path / REFINED), {}, changes) for changes in ([], settings))
     require_same_judges(old, config)

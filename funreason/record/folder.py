@@ -253,6 +253,7 @@ def begin_run(folder: RunFolder, settings: str) -> None:
     FileExistsError when there is something under its name; nothing is touched then.
     """
     target = folder.path
+    remove_drafts(target)  # first: a kill right after the rename would leave them beside a run that is whole
     draft = RunFolder(target.with_name(f".{target.name}.new-{os.getpid()}"))
     shutil.rmtree(draft.path, ignore_errors=True)
     draft.path.mkdir(parents=True)
@@ -267,7 +268,6 @@ def begin_run(folder: RunFolder, settings: str) -> None:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise FileExistsError(target) from error
         raise
-    remove_drafts(target)
 
 
 def runs_in(runs: Path) -> list[RunFolder]:
