@@ -275,8 +275,10 @@ def loop_found(case: Path) -> dict[str, Any]:
 def run_events(run: Path) -> dict[str, Any]:
     """How often each kind of event was logged that a resume must not repeat; whether times run backwards."""
     logged = list(LogReader(run / "events").events())
-    once = (ev.Judged, ev.SampleEnded, ev.RoundEnded, ev.TaskRefused, ev.PolicyUpdated, ev.WeightsTrained)
+    once = (ev.Judged, ev.SampleEnded, ev.RoundEnded, ev.PolicyUpdated, ev.WeightsTrained)
     counts = Counter(type(event).__name__ for event in logged if isinstance(event, once))
+    # Refusals are logged again when a kill came before their last line, and counted from there.
+    counts["TaskRefused"] = sum(RunFolder(run).state().refused.values())
     times = [event.at for event in logged]
     return {"events": dict(counts), "backwards": [b - a for a, b in pairwise(times) if b < a]}
 
