@@ -8,7 +8,6 @@ follows https://github.com/huggingface/hub-docs/blob/main/modelcard.md.
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import re
 import shlex
@@ -19,11 +18,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from funreason.display.diagnosis import setting_at
 from funreason.display.verdict import RunVerdict
 from funreason.errors import ModelError
+from funreason.hub import HubError, data_name, model_name
 from funreason.record.folder import RECORDS, RecordError, RunFolder, is_refining, readable_settings
 from funreason.record.integrity import MARKS
-from funreason.record.plain import plain
+from funreason.record.plain import in_markdown, plain
 from funreason.record.sample_files import KEPT
 from funreason.record.state import State
 from funreason.types import Call
@@ -78,7 +79,6 @@ EXAMPLE_TOOL: dict[str, Any] = {
     },
 }
 EXAMPLE_QUERY = "What is the weather in Oslo?"
-_HUB_NAME = re.compile(r"(?:hf:)?([A-Za-z0-9][\w.-]*/[\w.-]+?)(?::[\w.-]+)?(?:@[\w./-]+)?")
 _FOLDERS = {"models", "model", "weights", "checkpoints", "runs", "data", "datasets", "out", "output", "outputs"}
 """First parts of a relative path that are taken for folders and not for owners on a hub."""
 
@@ -126,7 +126,7 @@ def describe(
     settings = readable_settings(run)
 
     def path_at(key: str) -> str:
-        found = _setting(settings, key)
+        found = setting_at(settings, key)
         return found if isinstance(found, str) else ""
 
     base, tasks = path_at("model.path") or "unknown", path_at("tasks.path") or "unknown"
@@ -156,15 +156,18 @@ def describe(
         files,
         next(iter(config.get("architectures") or []), ""),
         refining,
-        weights is not None and _setting(settings, "model.prompt") == "text" and _refuses_system(weights),
+        weights is not None and setting_at(settings, "model.prompt") == "text" and _refuses_system(weights),
     )
 
 
 def hub_name(path: str) -> str:
     """The `owner/name` that a setting names on a hub, or "": a path that exists here is a folder."""
-    found = _HUB_NAME.fullmatch(path)
-    local = found is None or (not path.startswith("hf:") and Path(path).exists())
-    return "" if found is None or local or found[1].split("/")[0] in _FOLDERS else found[1]
+    try:
+        found = data_name(path) or model_name(path)
+    except HubError:
+        return ""
+    owner, slash, _ = found.repo.partition("/") if found is not None else ("", "", "")
+    return found.repo if found is not None and slash and owner not in _FOLDERS else ""
 
 
 def read_scores(folder: Path, weights: str) -> SuiteScores:
@@ -361,7 +364,7 @@ def _gate_results(state: State, about: About) -> Iterator[dict[str, Any]]:
             continue
         now = "new" if gate.new_weights == about.weights else "old"
         for suite, score in gate.by_slice.items():
-            path = str(_setting(about.settings, f"gate.suites.{suite}.path") or "")
+            path = str(setting_at(about.settings, f"gate.suites.{suite}.path") or "")
             if not score.total:
                 continue
             items = f"of {score.total} items of the gate, round {k}"
@@ -437,7 +440,7 @@ def _usage(about: About) -> str:
         system, user = messages
         messages = [user | {"content": f"{system['content']}\n\n{user['content']}"}]
     more = "".join(f", {key}={value!r}" for key, value in model.template.items() if key.isidentifier())
-    most = _setting(about.settings, "sample.max_new_tokens") or 512
+    most = setting_at(about.settings, "sample.max_new_tokens") or 512
     call = form.render([Call("get_weather", {"city": "Oslo"})], [EXAMPLE_TOOL])
     opened, closed = model.think_tags
     lines = [
@@ -473,7 +476,7 @@ def _training(state: State, about: About) -> str:
     if machine is not None and machine.command:
         rows.append(("command", _code(_published(machine.command))))
     for key in SHOWN_SETTINGS:
-        value = _setting(about.settings, key)
+        value = setting_at(about.settings, key)
         other = key.startswith("reinforcement.") and about.settings.get("method") in (None, "srml", "hdr")
         if value is not None and not other and not (about.refined and key != "seed"):
             rows.append((_code(key), _code(json.dumps(value, ensure_ascii=False))))
@@ -518,14 +521,6 @@ def _gguf(about: About) -> str:
         return command + f"The script converts {kind}."
     known = ", ".join(f"`{name}`" for name in sorted(IN_LLAMA_CPP))
     return command + f"This model is {kind}. Known to be converted are {known}; see the script for others."
-
-
-def _setting(settings: Mapping[str, Any], key: str) -> Any:
-    """A setting by its dotted key; None where there is none."""
-    found: Any = settings
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -606,8 +601,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _md(text: str) -> str:
-    escaped = html.escape(plain(text), quote=False)
-    return "".join(f"\\{c}" if c in "\\`*_[]|#" else c for c in escaped)
+    return in_markdown(plain(text))
 
 
 def _code(text: str) -> str:

@@ -25,6 +25,8 @@ from threading import Event, Thread
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from funreason.wheels import user_cache
+
 Kind = Literal["model", "dataset"]
 Report = Callable[[str, int, int], None]
 """Receives a file's name, the bytes fetched so far, and its size."""
@@ -72,6 +74,11 @@ class HubName(NamedTuple):
     def pinned(self) -> bool:
         """Whether the revision is a commit."""
         return _COMMIT.fullmatch(self.revision) is not None
+
+    @property
+    def branch(self) -> str:
+        """The branch or tag; "" for a commit."""
+        return "" if self.pinned else self.revision or "main"
 
     @property
     def by_hand(self) -> str:
@@ -150,7 +157,7 @@ def cached(name: HubName) -> Listing | None:
         commit = name.revision
     else:
         try:
-            commit = (_storage(name) / "refs" / (name.revision or "main")).read_text().strip()
+            commit = (_storage(name) / "refs" / name.branch).read_text().strip()
         except (OSError, UnicodeDecodeError):
             return None
     if not _COMMIT.fullmatch(commit):
@@ -412,8 +419,7 @@ def _storage(name: HubName) -> Path:
 
 def _list_of(name: HubName) -> Path:
     """The file with the list of a repository at a commit."""
-    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "funreason" / "hub"
-    return own / _storage(name).name / f"{name.revision}.json"
+    return user_cache() / "hub" / _storage(name).name / f"{name.revision}.json"
 
 
 def _write(path: Path, text: str) -> None:

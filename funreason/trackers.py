@@ -11,7 +11,6 @@ library is imported when it is opened, and reads its keys and addresses from the
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import os
@@ -26,6 +25,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from funreason.record.events import AnyEvent, GateDecided, OptimizerStep, RoundEnded
 from funreason.record.folder import RunFolder, alive
 from funreason.record.log import LogReader
+from funreason.record.plain import in_markdown
 from funreason.record.state import State
 from funreason.types import Sample
 
@@ -366,8 +366,7 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
 
 def _cell(text: str) -> str:
     """Text in a cell of a Markdown table: TensorBoard renders it, so nothing of it may be markup."""
-    escaped = html.escape(text, quote=False).replace("\n", "<br>")
-    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", escaped)
+    return in_markdown(text).replace("\n", "<br>")
 
 
 KNOWN: dict[str, Callable[[Path, str, dict[str, Any]], Tracker]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from funreason.errors import ModelError
+
+
+def user_cache() -> Path:
+    """The package's folder in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "funreason"
 
 
 class WheelError(Exception):

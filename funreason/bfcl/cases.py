@@ -18,7 +18,6 @@ reads the functions as they are.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import zipfile
@@ -41,7 +40,7 @@ from funreason.bfcl.categories import (
 from funreason.bfcl.expected import FunctionRule, rules_for
 from funreason.calls.tools import ToolFormatError, normalise_tools
 from funreason.types import Message, Task
-from funreason.wheels import WheelError, download_wheel, require_sha256
+from funreason.wheels import WheelError, download_wheel, require_sha256, user_cache
 
 REQUIREMENT = "bfcl-eval==2026.3.23"
 SHA256 = "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a"
@@ -188,9 +187,7 @@ def fetch(wheel: Path | None = None, cache: Path | None = None) -> Path:
 
 def data_folder(cache: Path | None = None) -> Path:
     """Where the official files are once they are fetched."""
-    if cache is None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "funreason"
-    return Path(cache) / _FOLDER
+    return (user_cache() if cache is None else cache) / _FOLDER
 
 
 def fetched_data() -> Path:

@@ -88,6 +88,17 @@ def balanced_exact(groups: Sequence[tuple[int, int, int]]) -> float:
     return extreme / sum(ways.values())
 
 
+def balanced_interval(groups: Sequence[tuple[int, int, int]], level: float = 0.95) -> Interval:
+    """The normal interval of a mean of differences of dependent proportions, from -1 to 1.
+
+    Each group is (gained, lost, items above 0) and weighs the same, as in `balanced_exact`.
+    """
+    gain = sum((gained - lost) / items for gained, lost, items in groups) / len(groups)
+    spread = sum((gained + lost - (gained - lost) ** 2 / items) / items**2 for gained, lost, items in groups)
+    half = _quantile(level) * sqrt(spread) / len(groups)
+    return Interval(max(-1.0, gain - half), min(1.0, gain + half))
+
+
 def paired(old: Sequence[bool], new: Sequence[bool], level: float = 0.95) -> Paired:
     """New minus old accuracy on the same items in the same order, with its standard error and p.
 
@@ -101,8 +112,7 @@ def paired(old: Sequence[bool], new: Sequence[bool], level: float = 0.95) -> Pai
     lost = sum(before and not now for before, now in zip(old, new, strict=True))
     difference = (gained - lost) / items
     error = sqrt(gained + lost - (gained - lost) ** 2 / items) / items
-    reach = _quantile(level) * error
-    interval = Interval(max(-1.0, difference - reach), min(1.0, difference + reach))
+    interval = balanced_interval([(gained, lost, items)], level)
     return Paired(items, gained, lost, difference, error, interval, mcnemar_exact(gained, lost))
 
 

@@ -20,6 +20,7 @@ from funreason.config.reading import (
     load_config,
     parse_setting,
     read_yaml_file,
+    with_changes,
 )
 from funreason.config.section import COMPOSED, CONFIGS, OWN_TASKS, TOOLBOX, ConfigError, Section
 from funreason.config.updates import Launch, Lora, SupervisedStart, Train, Update
@@ -65,4 +66,5 @@ __all__ = [
     "load_config",
     "parse_setting",
     "read_yaml_file",
+    "with_changes",
 ]

@@ -7,7 +7,7 @@ would silently take the last one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -319,6 +319,22 @@ def load_config(path: str | Path, changes: dict[str, Any] | None = None) -> Conf
 
 def _changed(data: dict[str, Any], changes: dict[str, Any], file: str) -> Config:
     """A file's settings with `changes` applied. A ConfigError says whether the file or a change is wrong."""
+    try:
+        return Config.model_validate(with_changes(data, changes))
+    except ValidationError as error:
+        own = _faults(data)
+        lines = []
+        for fault in error.errors():
+            key = ".".join(str(part) for part in fault["loc"])
+            changed_here = any(f"{key}.".startswith(f"{change}.") for change in changes)
+            # In the file, unless its key was changed or is only wrong because of a change.
+            source = COMMAND_LINE if changed_here or (fault["loc"], fault["type"]) not in own else file
+            lines += [f"{source}: {line}" for line in _sentences(fault)]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def with_changes(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as nested plain data, with other values at some dotted keys. ConfigError where a key is no group."""
     changed = dict(data)
     for key, value in changes.items():
         group = changed
@@ -331,18 +347,7 @@ def _changed(data: dict[str, Any], changes: dict[str, Any], file: str) -> Config
             group[part] = dict(inner or {})
             group = group[part]
         group[last] = value
-    try:
-        return Config.model_validate(changed)
-    except ValidationError as error:
-        own = _faults(data)
-        lines = []
-        for fault in error.errors():
-            key = ".".join(str(part) for part in fault["loc"])
-            changed_here = any(f"{key}.".startswith(f"{change}.") for change in changes)
-            # In the file, unless its key was changed or is only wrong because of a change.
-            source = COMMAND_LINE if changed_here or (fault["loc"], fault["type"]) not in own else file
-            lines += [f"{source}: {line}" for line in _sentences(fault)]
-        raise ConfigError("\n".join(lines)) from error
+    return changed
 
 
 def find_config(path: str | Path) -> Path:

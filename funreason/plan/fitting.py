@@ -15,7 +15,7 @@ from itertools import product
 from shlex import quote
 from typing import Any, NamedTuple
 
-from funreason.config import Config, ConfigError, check_config
+from funreason.config import Config, ConfigError, check_config, with_changes
 from funreason.plan.architecture import Architecture
 from funreason.plan.cost_model import CHIPS, Chip
 from funreason.plan.planning import Assumed, Hardware, Plan, engine_samples, plan
@@ -70,14 +70,7 @@ def fit(config: Config, hardware: Hardware, assumed: Assumed) -> Fit:
 
 def changed(config: Config, settings: Settings) -> Config:
     """A configuration with some settings changed, as `--set` does it. Raises ConfigError."""
-    data = config.model_dump()
-    for key, value in settings.items():
-        *path, last = key.split(".")
-        group = data
-        for part in path:
-            group[part] = group[part] or {}  # adapters that there are not yet
-            group = group[part]
-        group[last] = value
+    data = with_changes(config.model_dump(), settings)
     return check_config(data, "the configuration with the settings that --fit tries")
 
 

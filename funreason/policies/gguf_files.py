@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from funreason.errors import ModelError
 from funreason.policies.weight_formats import is_lfs_pointer
+from funreason.wheels import user_cache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,7 +57,7 @@ def gguf_of(path: Path) -> Path | None:
 
 def cache_folder() -> Path:
     """Where models are kept that were converted or fetched."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "funreason" / "models"
+    return user_cache() / "models"
 
 
 def converted(file: Path, dtype: str = "float32") -> Path:

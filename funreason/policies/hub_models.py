@@ -40,7 +40,7 @@ def hub_folder(name: HubName) -> Path | None:
 def fetch_model(name: HubName, report: Report | None = None) -> Listing:
     """Fetch what the cache lacks of a model. HubError says what is wrong."""
     found = look(name)
-    fetch(found, model_files(name, found.files), report, branch="" if name.pinned else name.revision or "main")
+    fetch(found, model_files(name, found.files), report, branch=name.branch)
     return found
 
 

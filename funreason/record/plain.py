@@ -7,6 +7,7 @@ All printed text that this project did not write itself goes through `plain`.
 
 from __future__ import annotations
 
+import html
 import re
 
 _LINES = "\n\t"
@@ -33,3 +34,11 @@ def plain(text: object, *, lines: bool = False) -> str:
         return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
 
     return _UNSAFE.sub(sign, str(text))
+
+
+_MARKUP = re.compile(r"([\\`*_\[\]|#])")
+
+
+def in_markdown(text: str) -> str:
+    """Text as Markdown shows it: nothing of it is markup, HTML, or the end of a cell."""
+    return _MARKUP.sub(r"\\\1", html.escape(text, quote=False))

@@ -130,7 +130,9 @@ class CanaryCheck:
         self.stop.check()
         results: list[CanaryResult] = []
         for (node, judge), said in zip(judges.items(), answers, strict=True):
-            seats, suspended = _seated(judge, k, said)
+            seats, suspended = dict[str, float](), list[str]()
+            if isinstance(judge, AcceptancePanel):
+                seats, suspended = judge.seat(k, [each.verdict for each in said if each.canary.bad])
             for each in said:
                 texts.append(CANARIES, each.canary.sample.judged(each.verdict))
             counted = [(each.canary, each.verdict.outcome) for each in said if each.verdict.outcome != Outcome.ERROR]
@@ -229,13 +231,6 @@ def with_self_agreement(
         node: SelfAgreement(node, judge, config.fcdr.self_agreement_share, config.seed, write)
         for node, judge in judges.items()
     }
-
-
-def _seated(judge: Judge, k: int, said: Sequence[JudgedCanary]) -> tuple[dict[str, float], list[str]]:
-    """Seat the panel of round `k`: what each of its models accepted of the bad canaries, and who is suspended."""
-    if not isinstance(judge, AcceptancePanel):
-        return {}, []
-    return judge.seat(k, [each.verdict for each in said if each.canary.bad])
 
 
 def require_fit(event: CanaryResult, limits: Canaries, texts: SampleFiles) -> None:

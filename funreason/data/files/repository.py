@@ -64,7 +64,7 @@ def fetch_part(name: HubName, report: Report | None = None) -> Listing:
     found = look(name)
     if 0 <= found.files.get(README, (-1,))[0] <= MOST_README_BYTES:
         fetch(found, [README], report)
-    fetch(found, _chosen(found, name), report, branch="" if name.pinned else name.revision or "main")
+    fetch(found, _chosen(found, name), report, branch=name.branch)
     return found
 
 

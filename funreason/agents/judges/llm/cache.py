@@ -8,7 +8,6 @@ itself with a warning and every judge is asked.
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from funreason.agents.judges.llm.prompt import Ruling
+from funreason.wheels import user_cache
 
 EVERY = 64
 """Rulings added or used between two writes."""
@@ -173,5 +173,4 @@ def _unsealed(kept: bytes) -> Ruling | None:
 
 def default_path() -> Path:
     """The file in the user's cache folder, shared by all runs."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "funreason" / "verdicts.sqlite"
+    return user_cache() / "verdicts.sqlite"

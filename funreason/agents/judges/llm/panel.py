@@ -154,11 +154,10 @@ class Panel:
         """The panel without the models at these places. It shares cache, counters and limits with this one."""
         other = copy(self)
         left = [i for i in range(len(self.models)) if i not in models]
+        each = self.settings.samples_per_model
+        places = [i * each + draw for i in left for draw in range(each)]
         other.models = tuple(self.models[i] for i in left)
-        samples = self.settings.samples_per_model
-        for votes in ("_first", "_again"):
-            mine = getattr(self, votes)
-            setattr(other, votes, [mine[i * samples + draw] for i in left for draw in range(samples)])
+        other._first, other._again = ([votes[at] for at in places] for votes in (self._first, self._again))
         return other
 
     async def votes(self, case: JudgeInput, round: int = 0, *, judge_uncached: bool = False) -> list[Ruling | NoRuling]:
